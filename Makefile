@@ -1,0 +1,43 @@
+# Two commands do everything: `make run` and `make test`. Each sets up .venv by itself, once.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ARGS ?=
+TESTS ?= tests
+
+.PHONY: run test crash lint types format lock clean
+
+run: .venv/run-ready  ## the main job on the sample log; ARGS=--once ends at the log's end
+	@$(BIN)/event-processor run $(ARGS)
+
+test: .venv/test-ready lint types  ## lint, types and every test
+	@$(BIN)/python -m pytest -n 2 $(TESTS)
+
+crash: .venv/test-ready  ## the crash tests alone: what was killed and failed, and how often
+	@$(BIN)/python -m pytest -p no:xdist -s -m crash tests
+
+lint: .venv/test-ready
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+
+types: .venv/test-ready
+	@$(BIN)/mypy --no-error-summary
+
+format: .venv/test-ready
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
+
+# Done by hand when pyproject.toml's dependencies change; needs uv.
+lock:
+	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml -o requirements/run.lock
+	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --all-extras pyproject.toml requirements/dev.in -c requirements/run.lock -o requirements/dev.lock
+
+.venv/run-ready: requirements/run.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/test-ready: .venv/run-ready requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@
+
+clean:
+	@rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache

@@ -1,0 +1,217 @@
+"""What each replaceable piece promises: the contracts between the core and what plugs into it.
+
+Owns: Source, Format, Sink, SeenIds, Clock, Wakeup and the column form in which events travel.
+Always: a batch travels by columns, never event by event, so that C can work on it.
+Never: no implementation lives here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from event_processor.event import Chunk, EventId, Json
+
+__all__ = [
+    "BoolArray",
+    "Clock",
+    "Columns",
+    "FloatArray",
+    "Format",
+    "IdsCommit",
+    "IntArray",
+    "Rejection",
+    "Released",
+    "SeenIds",
+    "Sink",
+    "Source",
+    "Wakeup",
+]
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one record of a chunk is no event: `row` is its index among the chunk's records, from 0."""
+
+    row: int
+    stage: str
+    reason: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """One chunk, decoded: its valid events by column, and what became of the other records.
+
+    A chunk of n records has `record_count` n; record i is `content[starts[i]:ends[i]]`, its line end (`\\n` or `\\r\\n`)
+    left out. The m valid events stand in ascending place: `rows` (m, ascending) are their record indices, and
+    `ids`, `categories`, `values`, `timestamps` have m entries each. `rejections` are ascending by row, and
+    m + blank_count + len(rejections) == n.
+
+    categories: None where every event counts in one total.
+    values: finite, below 2**960 in magnitude, never -0.0; None where events are only counted.
+    has_value: None where every event has one; else False marks an event that is counted without a value (`values` holds 0.0).
+    timestamps: as they stand in the record (str, int, float or None); None where the configuration names no field.
+    timestamps_ns: nanoseconds since 1970-01-01 UTC; None unless the configuration orders or windows by them.
+    """
+
+    content: bytes
+    record_count: int
+    blank_count: int
+    starts: IntArray
+    ends: IntArray
+    rows: IntArray
+    ids: Sequence[EventId]
+    categories: Sequence[str] | None
+    values: FloatArray | None
+    has_value: BoolArray | None
+    timestamps: Sequence[object] | None
+    timestamps_ns: IntArray | None
+    rejections: Sequence[Rejection]
+
+    def record(self, row: int) -> bytes:
+        """The bytes of record `row`, without its line end."""
+        return self.content[int(self.starts[row]) : int(self.ends[row])]
+
+
+class Format(Protocol):
+    """Turns the bytes of a chunk into columns. Pure: the same chunk gives the same columns, whatever came before."""
+
+    def decode(self, chunk: Chunk) -> Columns:
+        """Every record of `chunk` has exactly one outcome in the result (accepted here means valid). Never raises for bad input."""
+        ...
+
+
+class Source(Protocol):
+    """A place that chunks come from, resumed by position. Used by one thread."""
+
+    name: str
+
+    def open(self, parts: Mapping[int, Mapping[str, Json]], next_part: int) -> None:
+        """Resumes each open part where `parts` says (the `Chunk.resume` of its last committed chunk); numbers new ones from `next_part`.
+
+        Raises `StateError` where a part cannot be resumed in truth. Once, before anything else.
+        """
+        ...
+
+    def read(self, bytes_max: int) -> Chunk | None:
+        """The next chunk, of about `bytes_max` at the most, or None where nothing is there now. Does not wait.
+
+        Within one part chunks come without gap and in order. A part is numbered at its first chunk. Raises `StorageError`
+        where the medium fails.
+        """
+        ...
+
+    def lag_bytes(self) -> int:
+        """How many bytes are there to be read, as far as is known without reading."""
+        ...
+
+    def wait_s(self) -> float | None:
+        """How long `read` may still be worth repeating though nothing is there: the seconds until a deadline the source
+        waits for (a rotated file that may yet grow), or None where it waits for nothing and the input's end is reached."""
+        ...
+
+    def acknowledge(self) -> None:
+        """Everything read so far is committed. May be repeated."""
+        ...
+
+    def close(self) -> None:
+        """Gives everything back. Nothing else may be called after it."""
+        ...
+
+
+class IdsCommit(Protocol):
+    """What was observed since the last commit, detached from the index so that another thread may write it."""
+
+    def write(self) -> Mapping[str, Json]:
+        """Makes it durable and returns the manifest for the checkpoint (`ids`). Blocks; once; in the order of `take`. Raises `StorageError`."""
+        ...
+
+    def appended(self) -> Mapping[str, int]:
+        """After `write`: the committed length in bytes of each append file, by its path below the state directory."""
+        ...
+
+
+class SeenIds(Protocol):
+    """Every id that was ever accepted, held as fingerprints in bounded memory."""
+
+    def observe(self, ids: Sequence[EventId]) -> BoolArray:
+        """For each id, whether it is seen for the first time, by position in `ids` and by every earlier call; and remembers it."""
+        ...
+
+    def take(self) -> IdsCommit:
+        """Detaches what `observe` added since the last `take`. Does not block."""
+        ...
+
+    def close(self) -> None:
+        """Stops the background work and closes the files. What was not written stays uncommitted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What the order stage let go, in the order in which sinks see it: the events' JSON objects, a line each, without line end."""
+
+    records: Sequence[bytes]
+
+
+class Sink(Protocol):
+    """Where released events go within a commit: append, sync, and the committed length makes it exactly once."""
+
+    name: str
+
+    def write(self, released: Released) -> None:
+        """Adds the events in their order. Not durable before `sync`. Raises `StorageError`."""
+        ...
+
+    def sync(self) -> None:
+        """Everything written is durable when this returns. Raises `StorageError`."""
+        ...
+
+    def appended(self) -> Mapping[str, int]:
+        """The length in bytes of each file that it appends to, by the path that `open` gets back after a restart."""
+        ...
+
+    def close(self) -> None:
+        """Gives everything back."""
+        ...
+
+
+class Wakeup(Protocol):
+    """Something to wait for that another thread may set (`threading.Event` is one)."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until set, or `timeout` seconds; whether it is set."""
+        ...
+
+    def clear(self) -> None:
+        """Unsets it."""
+        ...
+
+    def set(self) -> None:
+        """Wakes who waits."""
+        ...
+
+
+class Clock(Protocol):
+    """The time, passed in so that a test can set it."""
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970-01-01 UTC. May jump."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds from somewhere; never goes back."""
+        ...
+
+    def wait(self, wakeup: Wakeup, timeout_s: float) -> None:
+        """Returns when `wakeup` is set, or after `timeout_s`."""
+        ...

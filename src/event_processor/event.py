@@ -1,0 +1,129 @@
+"""The nouns: what a record, an event, an outcome, a chunk and a dead letter are. Data only; no behaviour beyond their own form.
+
+Always: every value here is frozen, and offsets count bytes from the start of a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "CATEGORY_CHARACTERS_MAX",
+    "ID_CHARACTERS_MAX",
+    "NESTING_DEPTH_MAX",
+    "VALUE_MAGNITUDE_END",
+    "Chunk",
+    "DeadLetter",
+    "Event",
+    "EventId",
+    "Json",
+    "Outcome",
+    "Position",
+    "Record",
+    "SimpleId",
+]
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+SimpleId: TypeAlias = str | int
+EventId: TypeAlias = "SimpleId | tuple[SimpleId, ...]"
+"""A string of 1 to 1,024 characters, a signed 64-bit integer, or several of these. `1` and `"1"` are two ids."""
+
+ID_CHARACTERS_MAX: Final = 1024
+CATEGORY_CHARACTERS_MAX: Final = 256
+VALUE_MAGNITUDE_END: Final = 2.0**960
+"""Values lie strictly below this in magnitude, so that no sum of up to 2^63 of them can overflow a double."""
+NESTING_DEPTH_MAX: Final = 100
+"""Arrays and objects one inside the other in one record. Beyond it, parsers disagree by the depth of their own stack."""
+
+
+class Outcome(IntEnum):
+    """What became of a record: exactly one of these."""
+
+    ACCEPTED = 0
+    DUPLICATE = 1
+    REJECTED = 2
+    BLANK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a record stands: its source, which of the source's parts (a file's generation), its byte offset and its line (from 1)."""
+
+    source: str
+    part: int
+    offset: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The bytes of one line without its end, and where they stand."""
+
+    position: Position
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A record that passed validation.
+
+    `value` is finite (0.0 where the configuration names none); `timestamp_ns` counts from 1970-01-01 UTC, or is None where
+    there is none; `record` is the event's JSON object, one line without its end, as sinks write it.
+    """
+
+    id: EventId
+    category: str
+    value: float
+    timestamp_ns: int | None
+    position: Position
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive bytes of one part of a source, as read at once: whole records and nothing else.
+
+    `content` holds whole records, each ended by a line feed; only where `final` is true may the last one lack it (finished
+    input: its end ends the record). `resume` is where the part resumes once this chunk is committed, as the source wants it
+    back. A record over the size limit comes as a chunk of its own, with empty `content` and its length, line feed
+    included, in `oversized_bytes`. A chunk may carry no record at all: then it only says that `resume` or `retired` changed.
+    `retired`: the part is finished and will never give another chunk.
+    """
+
+    source: str
+    part: int
+    offset: int
+    content: bytes
+    resume: Mapping[str, Json]
+    final: bool = False
+    oversized_bytes: int = 0
+    retired: bool = False
+
+    @property
+    def end_offset(self) -> int:
+        """The offset behind this chunk's last byte."""
+        return self.offset + len(self.content) + self.oversized_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A rejected record or a failed event, kept with its place and the reason, to be mended and retried.
+
+    `line` counts from 1, `offset` in bytes; `field` names the field at fault, or is empty; `record` is None where it was too
+    long to be held, and then `record_bytes` tells its length.
+    """
+
+    source: str
+    part: int
+    line: int
+    offset: int
+    stage: str
+    reason: str
+    field: str
+    record: bytes | None
+    record_bytes: int

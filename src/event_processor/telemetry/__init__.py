@@ -1,0 +1,64 @@
+"""What an operator can see: one method per thing, called by the core, answered by an exporter.
+
+Owns: the list of everything that is reported. `Telemetry` itself says nothing; an exporter overrides what it shows.
+Always: a call returns at once and never raises.
+Never: a record's content or a secret is not passed here.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Telemetry"]
+
+
+class Telemetry:
+    """Every thing that can be seen, and silence: exporters inherit and override. `path` is a file's path, offsets in bytes."""
+
+    def started(self, *, version: str, state_directory: str, resumed: bool, records: int) -> None:
+        """The processor is ready to read."""
+
+    def stopped(self, *, reason: str, records: int, held_events: int) -> None:
+        """The processor ended cleanly; `held_events` wait in the order stage."""
+
+    def batch_committed(
+        self, *, records: int, accepted: int, duplicate: int, rejected: int, released: int, content_bytes: int
+    ) -> None:
+        """A checkpoint is durable; the numbers are this batch's own."""
+
+    def file_opened(self, *, source: str, path: str, generation: int, offset: int) -> None:
+        """A file is read, from `offset`."""
+
+    def file_missing(self, *, source: str, path: str) -> None:
+        """A path that is configured has no file (yet, or any more)."""
+
+    def file_rotated(self, *, source: str, path: str, new_path: str, generation: int) -> None:
+        """A file that is read was renamed; it is followed."""
+
+    def file_truncated(self, *, source: str, path: str, generation: int, offset: int, size_bytes: int) -> None:
+        """A file is shorter than what was read of it; a new generation begins."""
+
+    def file_replaced(self, *, source: str, path: str, generation: int) -> None:
+        """Another file, or rewritten content, stands at a path that was read; a new generation begins."""
+
+    def file_lost(self, *, source: str, path: str, generation: int, offset: int) -> None:
+        """A file that was not read to its end can no longer be found, or a link in a chain of rotations is missing."""
+
+    def file_retired(self, *, source: str, path: str, generation: int, size_bytes: int) -> None:
+        """A rotated file was read to its end and is closed."""
+
+    def leading_nuls_skipped(self, *, source: str, path: str, offset: int, size_bytes: int) -> None:
+        """A run of NULs at a file's start, as a truncation under a writer without O_APPEND leaves it."""
+
+    def watcher_unavailable(self, *, path: str, reason: str) -> None:
+        """No notice of changes for this folder; polling alone sees them."""
+
+    def checkpoint_recovered(self, *, path: str, reason: str, kept_as: str) -> None:
+        """The checkpoint could not be used and its predecessor is; the broken one was renamed to `kept_as`."""
+
+    def orphan_removed(self, *, path: str) -> None:
+        """A file of ours that no checkpoint names was unlinked."""
+
+    def segments_merged(self, *, inputs: int, ids: int, size_bytes: int) -> None:
+        """The index merged segments in the background."""
+
+    def order_idle_released(self, *, events: int) -> None:
+        """The log fell silent and what the order stage held was let go."""
