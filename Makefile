@@ -10,7 +10,7 @@ run: .venv/run-ready  ## the main job on the sample log; ARGS=--once ends at the
 	@$(BIN)/event-processor run $(ARGS)
 
 test: .venv/test-ready lint types  ## lint, types and every test
-	@$(BIN)/python -m pytest -n 2 $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 crash: .venv/test-ready  ## the crash tests alone: what was killed and failed, and how often
 	@$(BIN)/python -m pytest -p no:xdist -s -m crash tests

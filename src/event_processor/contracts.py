@@ -49,9 +49,9 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """One chunk, decoded: its valid events by column, and what became of the other records.
+    r"""One chunk, decoded: its valid events by column, and what became of the other records.
 
-    A chunk of n records has `record_count` n; record i is `content[starts[i]:ends[i]]`, its line end (`\\n` or `\\r\\n`)
+    A chunk of n records has `record_count` n; record i is `content[starts[i]:ends[i]]`, its line end (`\n` or `\r\n`)
     left out. The m valid events stand in ascending place: `rows` (m, ascending) are their record indices, and
     `ids`, `categories`, `values`, `timestamps` have m entries each. `rejections` are ascending by row, and
     m + blank_count + len(rejections) == n.
@@ -93,7 +93,10 @@ class Format(Protocol):
 class Source(Protocol):
     """A place that chunks come from, resumed by position. Used by one thread."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As the configuration names it."""
+        ...
 
     def open(self, parts: Mapping[int, Mapping[str, Json]], next_part: int) -> None:
         """Resumes each open part where `parts` says (the `Chunk.resume` of its last committed chunk); numbers new ones from `next_part`.
@@ -115,8 +118,10 @@ class Source(Protocol):
         ...
 
     def wait_s(self) -> float | None:
-        """How long `read` may still be worth repeating though nothing is there: the seconds until a deadline the source
-        waits for (a rotated file that may yet grow), or None where it waits for nothing and the input's end is reached."""
+        """How long `read` is still worth repeating though nothing is there, in seconds; None where the input's end is reached.
+
+        A number is the time until a deadline that the source waits for: a rotated file that may yet grow.
+        """
         ...
 
     def acknowledge(self) -> None:
@@ -147,12 +152,19 @@ class SeenIds(Protocol):
         """For each id, whether it is seen for the first time, by position in `ids` and by every earlier call; and remembers it."""
         ...
 
+    def contains(self, ids: Sequence[EventId]) -> BoolArray:
+        """For each id, whether an earlier `observe` saw it. Remembers nothing."""
+        ...
+
     def take(self) -> IdsCommit:
         """Detaches what `observe` added since the last `take`. Does not block."""
         ...
 
     def close(self) -> None:
-        """Stops the background work and closes the files. What was not written stays uncommitted."""
+        """Stops the background work and closes the files. What was not written stays uncommitted.
+
+        Raises what the background work raised and no `take` told of.
+        """
         ...
 
 
@@ -166,7 +178,10 @@ class Released:
 class Sink(Protocol):
     """Where released events go within a commit: append, sync, and the committed length makes it exactly once."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As the configuration names it."""
+        ...
 
     def write(self, released: Released) -> None:
         """Adds the events in their order. Not durable before `sync`. Raises `StorageError`."""

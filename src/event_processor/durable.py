@@ -1,7 +1,6 @@
 """The only module that writes state: the file system as we need it, and the few shapes in which bytes become durable.
 
-Owns: `FileSystem` (what may be asked of a disk; the real one here, a failing one in the tests), atomic replacement, append
-files, immutable files, the lock on a directory.
+Owns: atomic replacement, append files, immutable files, the lock on a directory; `file_system.py` has the calls they make.
 Always: a failed call becomes a `StorageError` that names the call and the file. A failed fsync is never tried again on the
 same descriptor: the kernel may have dropped the pages and would then call it a success. A new or renamed file counts as
 there only once its folder was synced.
@@ -10,187 +9,35 @@ Never: nothing here knows what the bytes mean.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from event_processor.errors import ConfigurationError, LockedError, StateError, StorageError
+from event_processor.file_system import DIRECTORY_MODE, FILE_MODE, FileStatus, FileSystem, OperatingSystem
 
 __all__ = [
+    "DIRECTORY_MODE",
+    "FILE_MODE",
     "AppendFile",
     "DirectoryLock",
     "FileStatus",
     "FileSystem",
     "OperatingSystem",
+    "append_lines",
     "create_file",
     "prepare_directory",
     "read_file",
     "read_range",
     "remove_files",
+    "remove_tree",
     "replace_file",
+    "storage_boundary",
+    "storage_call",
 ]
 
-DIRECTORY_MODE: Final = 0o750
-FILE_MODE: Final = 0o640
 TEMPORARY_SUFFIX: Final = ".tmp"
-
-
-@dataclass(frozen=True, slots=True)
-class FileStatus:
-    """What the kernel knows of a file: device and inode name it for its life, whatever its path; sizes in bytes."""
-
-    device: int
-    inode: int
-    size_bytes: int
-    is_directory: bool
-    is_regular: bool
-    modified_ns: int
-
-
-class FileSystem(Protocol):
-    """The calls we make. Each blocks, raises `OSError` as the kernel does, and does nothing beyond its name.
-
-    `write` and `read` may do less than asked and say how much. Nothing is durable before `sync` of its descriptor, and no
-    name (new, linked, renamed, unlinked) before `sync_directory` of its folder.
-    """
-
-    def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
-        """A descriptor, closed on exec; `flags` are those of `os.open`."""
-        ...
-
-    def close(self, descriptor: int) -> None:
-        """Gives the descriptor back. Makes nothing durable."""
-        ...
-
-    def read(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
-        """At most `size_bytes` from `offset`; empty at the end of the file."""
-        ...
-
-    def write(self, descriptor: int, content: bytes | memoryview) -> int:
-        """Writes at the descriptor's place (the end, with O_APPEND); returns how many bytes were taken."""
-        ...
-
-    def truncate(self, descriptor: int, size_bytes: int) -> None:
-        """Cuts the file to `size_bytes`."""
-        ...
-
-    def sync(self, descriptor: int) -> None:
-        """Content and size are durable when this returns. Never repeat it after a failure."""
-        ...
-
-    def sync_directory(self, path: str) -> None:
-        """The names in the folder are durable when this returns."""
-        ...
-
-    def status(self, path: str) -> FileStatus | None:
-        """Of what `path` names, links followed; None where there is nothing."""
-        ...
-
-    def status_of(self, descriptor: int) -> FileStatus:
-        """Of an open file, whatever became of its name."""
-        ...
-
-    def names(self, path: str) -> list[str]:
-        """The names in a folder, sorted; empty where there is no such folder."""
-        ...
-
-    def make_directory(self, path: str, mode: int = DIRECTORY_MODE) -> None:
-        """Makes one folder, whose parent is there."""
-        ...
-
-    def link(self, path: str, new_path: str) -> None:
-        """A second name for a file; fails where `new_path` is there."""
-        ...
-
-    def rename(self, path: str, new_path: str) -> None:
-        """Puts `path` in the place of `new_path`, atomically."""
-        ...
-
-    def unlink(self, path: str) -> None:
-        """Takes the name away."""
-        ...
-
-    def lock(self, descriptor: int) -> bool:
-        """Takes the exclusive advisory lock of an open file without waiting; False where somebody else has it."""
-        ...
-
-
-class OperatingSystem:
-    """The real file system: each method is the system call of its name."""
-
-    def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
-        return os.open(path, flags | os.O_CLOEXEC, mode)
-
-    def close(self, descriptor: int) -> None:
-        os.close(descriptor)
-
-    def read(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
-        return os.pread(descriptor, size_bytes, offset)
-
-    def write(self, descriptor: int, content: bytes | memoryview) -> int:
-        return os.write(descriptor, content)
-
-    def truncate(self, descriptor: int, size_bytes: int) -> None:
-        os.ftruncate(descriptor, size_bytes)
-
-    def sync(self, descriptor: int) -> None:
-        os.fsync(descriptor)
-
-    def sync_directory(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def status(self, path: str) -> FileStatus | None:
-        try:
-            return _file_status(os.stat(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def status_of(self, descriptor: int) -> FileStatus:
-        return _file_status(os.fstat(descriptor))
-
-    def names(self, path: str) -> list[str]:
-        try:
-            return sorted(os.listdir(path))
-        except FileNotFoundError:
-            return []
-
-    def make_directory(self, path: str, mode: int = DIRECTORY_MODE) -> None:
-        os.mkdir(path, mode)
-
-    def link(self, path: str, new_path: str) -> None:
-        os.link(path, new_path)
-
-    def rename(self, path: str, new_path: str) -> None:
-        os.rename(path, new_path)
-
-    def unlink(self, path: str) -> None:
-        os.unlink(path)
-
-    def lock(self, descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
-def _file_status(status: os.stat_result) -> FileStatus:
-    return FileStatus(
-        device=status.st_dev,
-        inode=status.st_ino,
-        size_bytes=status.st_size,
-        is_directory=stat.S_ISDIR(status.st_mode),
-        is_regular=stat.S_ISREG(status.st_mode),
-        modified_ns=status.st_mtime_ns,
-    )
 
 
 @contextmanager
@@ -200,6 +47,15 @@ def storage_call(operation: str, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError.from_os(operation, path, error) from error
+
+
+@contextmanager
+def storage_boundary(directory: str) -> Iterator[None]:
+    """The same for calls that only look (stat, list): the kernel named the file, or it is of `directory`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError.from_os("access", str(error.filename or directory), error) from error
 
 
 def read_file(fs: FileSystem, path: str) -> bytes | None:
@@ -229,23 +85,24 @@ def read_range(fs: FileSystem, descriptor: int, size_bytes: int, offset: int) ->
 
 def prepare_directory(fs: FileSystem, path: str) -> None:
     """Makes the folder and those above it where they are missing, each durable in its parent. Raises `StorageError`."""
-    status = fs.status(path)
-    if status is not None:
-        if not status.is_directory:
-            raise ConfigurationError(f"{path}: a folder is wanted here, and this is a file", hint="name another path")
-        return
     parent = os.path.dirname(path) or "."
-    if parent != path:
+    with storage_call("stat", path):
+        status = fs.status(path)
+    if status is None and parent != path:
         prepare_directory(fs, parent)
+    if status is not None and not status.is_directory:
+        raise ConfigurationError(f"{path}: a folder is wanted here, and this is a file", hint="name another path")
     with storage_call("mkdir", path):
-        try:
-            fs.make_directory(path)
-        except FileExistsError:
-            return
-        fs.sync_directory(parent)
+        if status is None:
+            with suppress(FileExistsError):
+                fs.make_directory(path)
+        # A folder that is there may have been made by a process that died before this. One whose parent we may not even
+        # read was made by somebody else, who answers for it.
+        with suppress(PermissionError):
+            fs.sync_directory(parent)
 
 
-def create_file(fs: FileSystem, path: str, parts: Sequence[bytes | memoryview]) -> None:
+def create_file(fs: FileSystem, path: str, parts: Iterable[bytes | memoryview]) -> None:
     """Writes a new file and makes its content durable; its name is durable once the caller synced the folder.
 
     Raises `StorageError`; what was begun is then left behind under `path`, where no checkpoint names it.
@@ -287,6 +144,23 @@ def remove_files(fs: FileSystem, paths: Sequence[str]) -> None:
                 continue
 
 
+def remove_tree(fs: FileSystem, path: str) -> None:
+    """Takes a folder that only we ever wrote into away, with all that is in it. Not durable before its parent is synced.
+
+    Costs nothing where there is no such folder. Raises `StorageError`; the rest is removed by the next call.
+    """
+    for name in fs.names(path):
+        below = os.path.join(path, name)
+        status = fs.status(below)
+        if status is not None and status.is_directory:
+            remove_tree(fs, below)
+        else:
+            remove_files(fs, [below])
+    with storage_call("rmdir", path):
+        if fs.status(path) is not None:
+            fs.remove_directory(path)
+
+
 def _write_all(fs: FileSystem, descriptor: int, path: str, content: bytes | memoryview) -> None:
     """Writes every byte, however short the kernel's writes are. Raises `StorageError`."""
     rest = memoryview(content)
@@ -296,6 +170,49 @@ def _write_all(fs: FileSystem, descriptor: int, path: str, content: bytes | memo
         if taken <= 0:
             raise StorageError("write", path, 0, "the kernel took no byte")
         rest = rest[taken:]
+
+
+def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
+    """Adds whole lines to a log of ours that others read, durably and under its lock: all of them or none.
+
+    A torn last line, as a died appender leaves it, is cut off first: it was never acknowledged, and no reader took it for a
+    record. Raises `LockedError` where somebody else appends just now, `StorageError`.
+    """
+    with storage_call("open", path):
+        descriptor = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    try:
+        with storage_call("lock", path):
+            if not fs.lock(descriptor):
+                raise LockedError(f"{path}: another process appends to this file", hint="try again when it is done")
+            size_bytes = fs.status_of(descriptor).size_bytes
+            whole_bytes = _whole_lines_bytes(fs, descriptor, size_bytes)
+            if whole_bytes < size_bytes:
+                fs.truncate(descriptor, whole_bytes)
+        try:
+            _write_all(fs, descriptor, path, b"".join(line + b"\n" for line in lines))
+            with storage_call("fsync", path):
+                # If we die before this, some of the lines may stand; they were not acknowledged, and may be added again.
+                fs.sync(descriptor)
+        except StorageError:
+            with suppress(OSError):
+                fs.truncate(descriptor, whole_bytes)
+            raise
+    finally:
+        fs.close(descriptor)
+    with storage_call("fsync", os.path.dirname(path) or "."):
+        fs.sync_directory(os.path.dirname(path) or ".")
+
+
+def _whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
+    """How much of the file is whole lines: the offset behind its last line feed."""
+    end = size_bytes
+    while end:
+        start = max(0, end - 65_536)
+        feed = read_range(fs, descriptor, end - start, start).rfind(b"\n")
+        if feed >= 0:
+            return start + feed + 1
+        end = start
+    return 0
 
 
 class AppendFile:
@@ -324,7 +241,9 @@ class AppendFile:
             )
         if found is not None and not found.is_regular:
             raise ConfigurationError(f"{path}: not a file that can be appended to", hint="name another path")
-        self._name_is_durable = found is not None
+        # A file that is there may have been made by a process that died before its folder was synced: only a committed
+        # length tells that the name survives a power cut.
+        self._name_is_durable = committed_bytes > 0
         with storage_call("open", path):
             self._descriptor = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
@@ -392,17 +311,19 @@ class DirectoryLock:
         with storage_call("open", path):
             self._descriptor = fs.open(path, os.O_RDWR | os.O_CREAT)
         try:
-            with storage_call("lock", path):
-                taken = fs.lock(self._descriptor)
-            if not taken:
-                holder = fs.read(self._descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
-                raise LockedError(f"{path}: held by {holder}", hint="stop it first, or name another directory with --state")
-            with storage_call("write", path):
-                fs.truncate(self._descriptor, 0)
-            _write_all(fs, self._descriptor, path, f"{owner}\n".encode())
+            self._take(owner)
         except BaseException:
             fs.close(self._descriptor)
             raise
+
+    def _take(self, owner: str) -> None:
+        """Locks the file, and only then says whose it is."""
+        with storage_call("lock", self.path):
+            if not self._fs.lock(self._descriptor):
+                holder = self._fs.read(self._descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
+                raise LockedError(f"{self.path}: held by {holder}", hint="stop it first, or name another directory with --state")
+            self._fs.truncate(self._descriptor, 0)
+        _write_all(self._fs, self._descriptor, self.path, f"{owner}\n".encode())
 
     def release(self) -> None:
         """Gives the lock back. The file stays: a lock on an unlinked file excludes nobody."""

@@ -28,7 +28,7 @@ __all__ = [
     "SimpleId",
 ]
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 SimpleId: TypeAlias = str | int
 EventId: TypeAlias = "SimpleId | tuple[SimpleId, ...]"
 """A string of 1 to 1,024 characters, a signed 64-bit integer, or several of these. `1` and `"1"` are two ids."""

@@ -19,6 +19,9 @@ class Telemetry:
     def stopped(self, *, reason: str, records: int, held_events: int) -> None:
         """The processor ended cleanly; `held_events` wait in the order stage."""
 
+    def progressed(self) -> None:
+        """The loop came round: it works, or waits with a deadline."""
+
     def batch_committed(
         self, *, records: int, accepted: int, duplicate: int, rejected: int, released: int, content_bytes: int
     ) -> None:
@@ -29,6 +32,12 @@ class Telemetry:
 
     def file_missing(self, *, source: str, path: str) -> None:
         """A path that is configured has no file (yet, or any more)."""
+
+    def file_unreadable(self, *, source: str, path: str, reason: str) -> None:
+        """What stands at a path cannot be read (a folder, a named pipe, no permission); it is tried again."""
+
+    def file_damaged(self, *, source: str, path: str, generation: int, offset: int, reason: str) -> None:
+        """A compressed file decodes only up to `offset`; what stands before it was read."""
 
     def file_rotated(self, *, source: str, path: str, new_path: str, generation: int) -> None:
         """A file that is read was renamed; it is followed."""
@@ -62,3 +71,9 @@ class Telemetry:
 
     def order_idle_released(self, *, events: int) -> None:
         """The log fell silent and what the order stage held was let go."""
+
+    def reloaded(self) -> None:
+        """Another configuration was taken up."""
+
+    def reload_refused(self, *, reason: str) -> None:
+        """Another configuration was asked for and cannot be taken up; the present one stays."""

@@ -1,0 +1,163 @@
+"""The shapes in which bytes become durable, on a simulated disk and on the real one."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from event_processor.durable import (
+    AppendFile,
+    DirectoryLock,
+    OperatingSystem,
+    append_lines,
+    prepare_directory,
+    read_file,
+    replace_file,
+)
+from event_processor.errors import ConfigurationError, LockedError, StateError, StorageError
+from support.simulated_fs import Fault, SimulatedCrash, SimulatedFileSystem
+
+
+@pytest.fixture
+def fs() -> SimulatedFileSystem:
+    disk = SimulatedFileSystem(1, short_io_odds=0.5)
+    prepare_directory(disk, "/d")
+    return disk
+
+
+def test_a_replaced_file_is_the_old_or_the_new_whole_after_a_death_at_any_call() -> None:
+    for nth in range(1, 20):
+        fs = SimulatedFileSystem(nth)
+        fs.plant("/d/file", b"old content")
+        fs.crash_at(nth)
+        try:
+            replace_file(fs, "/d/file", b"new")
+        except SimulatedCrash:
+            assert fs.crash().content("/d/file") in (b"old content", b"new"), fs.journal()
+        else:
+            assert fs.crash().content("/d/file") == b"new", fs.journal()
+            return
+    raise AssertionError("it never ended by itself")
+
+
+def test_what_was_synced_survives_a_power_cut_though_the_file_was_made_by_a_process_that_was_killed(
+    fs: SimulatedFileSystem,
+) -> None:
+    AppendFile(fs, "/d/log", 0).append(b"never committed")
+    second_life = fs.kill()
+    file = AppendFile(second_life, "/d/log", 0)
+    file.append(b"committed")
+    file.sync()
+    assert second_life.crash().content("/d/log") == b"committed"
+
+
+def test_a_folder_made_by_a_process_that_was_killed_survives_once_it_is_prepared_again() -> None:
+    fs = SimulatedFileSystem(3)
+    fs.make_directory("/pipeline")
+    second_life = fs.kill()
+    prepare_directory(second_life, "/pipeline/state")
+    assert second_life.crash().status("/pipeline/state") is not None
+
+
+def test_bytes_beyond_the_committed_length_are_cut_off(fs: SimulatedFileSystem) -> None:
+    fs.plant("/d/log", b"committed, and more")
+    file = AppendFile(fs, "/d/log", len(b"committed"))
+    file.append(b"!")
+    file.sync()
+    assert fs.content("/d/log") == b"committed!"
+    assert (file.length_bytes, file.synced_bytes) == (10, 10)
+
+
+@pytest.mark.parametrize("content", [None, b"short"])
+def test_a_file_that_lost_committed_bytes_is_a_state_error_with_the_way_out(
+    fs: SimulatedFileSystem, content: bytes | None
+) -> None:
+    if content is not None:
+        fs.plant("/d/log", content)
+    with pytest.raises(StateError, match=r"/d/log.*10 bytes of it were committed") as raised:
+        AppendFile(fs, "/d/log", 10)
+    assert "replay" in raised.value.hint
+
+
+def test_a_failed_sync_is_never_tried_again_on_the_same_descriptor(fs: SimulatedFileSystem) -> None:
+    file = AppendFile(fs, "/d/log", 0)
+    file.append(b"x")
+    fs.fail(Fault(errno=errno.EIO, kinds={"sync"}))
+    with pytest.raises(StorageError, match="/d/log: fsync failed"):
+        file.sync()
+    synced = fs.calls["sync"]
+    for again in (file.sync, lambda: file.append(b"y")):
+        with pytest.raises(StorageError, match="an earlier write or fsync of this file failed"):
+            again()
+    assert fs.calls["sync"] == synced
+
+
+def test_a_full_disk_names_the_file_and_what_now(fs: SimulatedFileSystem) -> None:
+    file = AppendFile(fs, "/d/log", 0)
+    fs.fail(Fault(errno=errno.ENOSPC, kinds={"write"}, short_first=True))
+    with pytest.raises(StorageError, match="/d/log: write failed: No space left") as raised:
+        file.append(b"a long content that does not fit")
+    assert "free some space" in raised.value.hint
+    assert raised.value.exit_code == 74
+
+
+def test_an_append_file_is_locked_against_a_second_writer(fs: SimulatedFileSystem) -> None:
+    first = AppendFile(fs, "/d/log", 0)
+    with pytest.raises(LockedError, match="another process appends"):
+        AppendFile(fs, "/d/log", 0)
+    first.close()
+    AppendFile(fs, "/d/log", 0).close()
+
+
+def test_a_folder_in_the_place_of_an_append_file_is_a_configuration_error(fs: SimulatedFileSystem) -> None:
+    prepare_directory(fs, "/d/log")
+    with pytest.raises(ConfigurationError, match="/d/log"):
+        AppendFile(fs, "/d/log", 0)
+
+
+def test_lines_are_appended_behind_the_last_whole_line_and_a_torn_one_goes(fs: SimulatedFileSystem) -> None:
+    fs.plant("/d/intake", b"one\ntorn")
+    append_lines(fs, "/d/intake", [b"two", b"three"])
+    assert fs.crash().content("/d/intake") == b"one\ntwo\nthree\n"
+
+
+def test_a_torn_line_longer_than_a_block_goes_too(fs: SimulatedFileSystem) -> None:
+    fs.plant("/d/intake", b"one\n" + b"x" * 200_000)
+    append_lines(fs, "/d/intake", [b"two"])
+    assert fs.content("/d/intake") == b"one\ntwo\n"
+
+
+def test_lines_that_cannot_be_made_durable_are_taken_back(fs: SimulatedFileSystem) -> None:
+    fs.plant("/d/intake", b"one\n")
+    fs.fail(Fault(errno=errno.EIO, kinds={"sync"}))
+    with pytest.raises(StorageError):
+        append_lines(fs, "/d/intake", [b"two"])
+    assert fs.content("/d/intake") == b"one\n"
+
+
+def test_a_missing_file_reads_as_none_and_a_folder_is_not_a_file(fs: SimulatedFileSystem) -> None:
+    assert read_file(fs, "/d/nothing") is None
+    with pytest.raises(StorageError, match="/d"):
+        read_file(fs, "/d")
+
+
+def test_the_second_owner_is_told_who_the_first_is(tmp_path: Path) -> None:
+    system, path = OperatingSystem(), str(tmp_path / "lock")
+    first = DirectoryLock(system, path, "process 1 on here")
+    with pytest.raises(LockedError, match="held by process 1 on here") as raised:
+        DirectoryLock(system, path, "process 2 on here")
+    assert raised.value.exit_code == 75
+    first.release()
+    DirectoryLock(system, path, "process 3 on here").release()
+    assert Path(path).read_text() == "process 3 on here\n"
+
+
+def test_folders_and_files_are_for_the_owner_and_the_group(tmp_path: Path) -> None:
+    system = OperatingSystem()
+    prepare_directory(system, str(tmp_path / "a" / "b"))
+    file = AppendFile(system, str(tmp_path / "a" / "b" / "log"), 0)
+    file.close()
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "a" / "b" / "log").stat().st_mode & 0o777 == 0o640
