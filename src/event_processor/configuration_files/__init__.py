@@ -1,0 +1,32 @@
+"""From files, environment and command line to one `Configuration`, or to every fault at once.
+
+Owns: where configuration files are looked for, how they are merged, and what is said of what is wrong in them.
+Always: later files win, tables are merged and arrays replaced; every effective value knows its origin; a fault names file,
+line, key, value and what is wanted.
+Never: no adapter is known here; their option models come as `AdapterOptions`.
+"""
+
+from __future__ import annotations
+
+from event_processor.configuration_files.faults import ConfigurationFaultsError, Fault, toml_value
+from event_processor.configuration_files.loader import AdapterOptions, LoadedConfiguration, flattened, load_configuration
+from event_processor.configuration_files.toml_files import (
+    CONFIGURATION_FILE_NAME,
+    SYSTEM_CONFIGURATION_PATH,
+    ConfigurationRequest,
+    Origin,
+)
+
+__all__ = [
+    "CONFIGURATION_FILE_NAME",
+    "SYSTEM_CONFIGURATION_PATH",
+    "AdapterOptions",
+    "ConfigurationFaultsError",
+    "ConfigurationRequest",
+    "Fault",
+    "LoadedConfiguration",
+    "Origin",
+    "flattened",
+    "load_configuration",
+    "toml_value",
+]

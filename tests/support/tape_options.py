@@ -1,0 +1,20 @@
+"""A source's options of an adapter that there is none of: for tests of what holds for every adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from event_processor.config import ConfiguredPath, SourceOptions
+from event_processor.event import Json
+
+
+class TapeOptions(SourceOptions):
+    type: Literal["tape", "disk"] = "tape"
+    path: ConfiguredPath = ConfiguredPath("log.jsonl")
+
+    def identity(self) -> Mapping[str, Json]:
+        return {"type": self.type, "path": self.path.written}
+
+    def patterns(self) -> Sequence[str]:
+        return (self.path,)

@@ -1,0 +1,92 @@
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_processor.adapters.files.options import FileSourceOptions
+from event_processor.adapters.files.sink_options import FileSinkOptions
+from event_processor.config import Configuration, Section
+from event_processor.configuration_files import (
+    AdapterOptions,
+    ConfigurationFaultsError,
+    ConfigurationRequest,
+    load_configuration,
+)
+from event_processor.configuration_files.template import configuration_template, key_documentation
+
+ADAPTERS = AdapterOptions(
+    sources={"file": FileSourceOptions},
+    sinks={"file": FileSinkOptions},
+    default_type="file",
+    default_sources={"events": {"path": "events/events.jsonl"}},
+)
+
+
+def load(folder: Path) -> Configuration:
+    request = ConfigurationRequest(working_directory=str(folder), system_path=str(folder / "none"))
+    return load_configuration(request, ADAPTERS).configuration
+
+
+def test_the_template_says_exactly_the_defaults(tmp_path: Path) -> None:
+    defaults = load(tmp_path)
+    (tmp_path / "event-processor.toml").write_text(configuration_template(ADAPTERS), encoding="utf-8")
+    assert load(tmp_path) == defaults
+
+
+def test_the_values_of_the_template_are_those_of_the_manual() -> None:
+    tables: dict[str, Any] = tomllib.loads(configuration_template(ADAPTERS))
+    assert tables["sources"]["events"]["path"] == "events/events.jsonl"
+    assert tables["event"]["id"] == "id"
+    assert tables["order"] == {"by": "id", "buffer_events": 1024, "idle_release_ms": 2000}
+    assert tables["batch"]["bytes_max"] == 4_194_304
+    assert "sinks" not in tables
+
+
+def test_the_sink_that_is_commented_out_is_one_that_may_be_had(tmp_path: Path) -> None:
+    head, _, rest = configuration_template(ADAPTERS).partition("# [sinks.NAME]")
+    sink, gap, tail = rest.partition("\n\n")
+    keys = "\n".join(line.removeprefix("# ") if " = " in line else line for line in sink.split("\n"))
+    (tmp_path / "event-processor.toml").write_text(f"{head}[sinks.NAME]{keys}{gap}{tail}", encoding="utf-8")
+    assert load(tmp_path).sinks["NAME"].paths() == (f"{tmp_path}/out/ordered.jsonl",)
+
+
+def test_no_key_without_a_default_lacks_an_example() -> None:
+    assert [
+        line for line in configuration_template(ADAPTERS).split("\n") if line.startswith("# ") and line.endswith('= ""')
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "is_refused"),
+    [
+        ('path = "log.jsonl"', "log.jsonl.sorted", True),
+        ('path = "log.jsonl"', "log.sorted", False),
+        ('path = "log.jsonl"\nrotated = "old/*"', "log.jsonl.sorted", False),
+        ('path = "*.jsonl"', "log.jsonl.sorted", True),
+        ('path = "*.jsonl"\nrotated = "old/{name}-*"', "old/log.jsonl-1", True),
+    ],
+)
+def test_a_sink_does_not_write_where_a_source_would_take_it_for_a_rotated_file(
+    tmp_path: Path, source: str, sink: str, is_refused: bool
+) -> None:
+    (tmp_path / "event-processor.toml").write_text(f'[sources.a]\n{source}\n[sinks.b]\npath = "{sink}"', encoding="utf-8")
+    try:
+        load(tmp_path)
+        refused = False
+    except ConfigurationFaultsError as error:
+        refused = [fault.key for fault in error.faults] == ["sinks.b.path"]
+    assert refused == is_refused
+
+
+def sections() -> list[type[Section]]:
+    core = [info.annotation for info in Configuration.model_fields.values()]
+    kinds = [kind for kind in core if isinstance(kind, type) and issubclass(kind, Section)]
+    return [*kinds, FileSourceOptions, FileSinkOptions]
+
+
+@pytest.mark.parametrize("section", sections())
+def test_every_key_has_its_documentation(section: type[Section]) -> None:
+    assert section.__doc__
+    said = key_documentation(section)
+    assert [key for key in section.model_fields if not said.get(key) and key not in {"type", "path"}] == []
