@@ -1,0 +1,209 @@
+"""Reading timestamps: what a record writes becomes nanoseconds since 1970-01-01 UTC.
+
+Owns: which spellings are timestamps, and what instant each of them is. These are: RFC 3339 (`T`, `t` or a space; `Z`, `z` or
+an offset; any fraction, of which nine digits are read and the rest is dropped); the same without an offset, in the
+configured zone; and seconds since the epoch, as a JSON integer or float, read to the nearest nanosecond, ties to even.
+Always: an instant fits into a signed 64-bit number, so it lies between 1677-09-21 and 2262-04-11; another is no
+timestamp. A local time that occurs twice is its first occurrence; one that the clocks skip is read with the offset before
+the skip. A leap second, 23:59:60 UTC, is the second after it.
+Never: nothing is guessed: no other order of day and month, no week dates, no digits in a string.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Final, cast
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from event_processor.contracts import BoolArray, IntArray
+from event_processor.errors import ConfigurationError
+
+__all__ = ["TimestampReader", "canonical"]
+
+_NS_PER_S: Final = 1_000_000_000
+_INT64_MAX: Final = 2**63 - 1  # its negative counterpart is one less than what numpy takes for "not a time"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SPELLING: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+_SECONDS_LENGTH: Final = len("2026-01-31T23:59:59")
+_DIGIT_PLACES: Final = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
+_FRACTION_DIGITS_MAX: Final = 9
+_FIRST_YEAR: Final = 1678
+_MONTH_STARTS: Final = np.arange(f"{_FIRST_YEAR}-01", "2262-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
+"""The day from the epoch on which each month begins, over all whole years that a signed 64-bit number of nanoseconds holds."""
+_EXACT_SECONDS_MIN: Final = 2.0**20
+"""From here on a float has at most 32 bits behind the point, so that their product with 10^9 is exact in a double."""
+
+
+class TimestampReader:
+    """Reads timestamps; those without an offset are in `zone`. Pure but for the time zone database, which is read once."""
+
+    def __init__(self, zone: str) -> None:
+        """`zone` is an IANA name. Raises `ConfigurationError` where this machine does not know it."""
+        try:
+            self._zone: Final[tzinfo] = UTC if zone == "UTC" else ZoneInfo(zone)
+        except (KeyError, OSError, ValueError) as error:
+            raise ConfigurationError(
+                f'event.timestamp_zone: "{zone}" is not a known time zone',
+                hint='write an IANA name, such as "Europe/Berlin"; the system needs its time zone database (tzdata)',
+            ) from error
+
+    def read(self, raw: object) -> int | None:
+        """Nanoseconds since 1970-01-01 UTC; None where `raw` is no timestamp, or out of range."""
+        if isinstance(raw, str):
+            ns = self._read_text(raw)
+        elif type(raw) is int:
+            ns = raw * _NS_PER_S
+        elif isinstance(raw, float):
+            ns = _float_ns(raw)
+        else:
+            return None
+        return ns if ns is not None and -_INT64_MAX <= ns <= _INT64_MAX else None
+
+    def explain(self, raw: object) -> str:
+        """What is wrong with a timestamp that `read` refuses, to follow its name."""
+        if isinstance(raw, (int, float)) and not isinstance(raw, bool):
+            return "is not between 1677-09-21 and 2262-04-11"
+        if isinstance(raw, str) and self._read_text(raw) is not None:
+            return "is not between 1677-09-21 and 2262-04-11"
+        return "is not a timestamp"
+
+    def read_all(self, raw: Sequence[object]) -> tuple[IntArray, BoolArray]:
+        """`read` for each: nanoseconds (0 where there is none), and where there is none. Both (n,)."""
+        ns = np.zeros(len(raw), np.int64)
+        bad = np.zeros(len(raw), np.bool_)
+        rest = np.ones(len(raw), np.bool_)
+        kinds = set(map(type, raw))
+        if kinds == {str}:
+            self._read_texts(cast("Sequence[str]", raw), ns, rest)
+        elif kinds == {float}:
+            _read_floats(raw, ns, rest)
+        for row in np.flatnonzero(rest).tolist():
+            instant = self.read(raw[row])
+            bad[row] = instant is None
+            ns[row] = instant or 0
+        return ns, bad
+
+    def _read_text(self, text: str) -> int | None:
+        """The instant of one spelling, perhaps out of range; None where it is none."""
+        match = _SPELLING.fullmatch(text)
+        if match is None:
+            return None
+        *numbers, fraction, offset = match.groups()
+        year, month, day, hour, minute, second = map(int, numbers)
+        zone = self._zone if offset is None else _offset_zone(offset)
+        if zone is None:
+            return None
+        try:
+            local = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
+            elapsed = local - _EPOCH if zone is UTC else local.astimezone(UTC) - _EPOCH
+        except (ValueError, OverflowError):
+            return None
+        seconds = elapsed.days * 86_400 + elapsed.seconds
+        if second >= 60:
+            seconds += 1
+            if second > 60 or seconds % 86_400:
+                return None
+        return seconds * _NS_PER_S + int((fraction or "0")[:_FRACTION_DIGITS_MAX].ljust(_FRACTION_DIGITS_MAX, "0"))
+
+    def _read_texts(self, texts: Sequence[str], ns: IntArray, rest: BoolArray) -> None:
+        """Reads what is spelt alike, all texts at once; `rest` keeps what was not read."""
+        joined = "".join(texts)
+        if not joined.isascii():
+            return
+        characters = np.frombuffer(joined.encode(), np.uint8)
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        if lengths.min() == lengths.max():
+            self._read_alike(characters.reshape(len(texts), -1), slice(None), ns, rest)
+            return
+        starts = np.cumsum(lengths) - lengths
+        for length in np.unique(lengths).tolist():
+            rows = np.flatnonzero(lengths == length)
+            self._read_alike(characters[starts[rows][:, None] + np.arange(length)], rows, ns, rest)
+
+    def _read_alike(self, table: NDArray[np.uint8], rows: IntArray | slice, ns: IntArray, rest: BoolArray) -> None:
+        """Reads texts of one length, a row of `table` each, as far as they are spelt like the first; they stand at `rows`."""
+        match = _SPELLING.fullmatch(table[0].tobytes().decode())
+        if match is None or (match[8] is None and self._zone is not UTC):
+            return
+        digits = len(match[7] or "")
+        zone = _offset_zone(match[8] or "Z")
+        if digits > _FRACTION_DIGITS_MAX or zone is None:
+            return
+        places = np.ascontiguousarray(table.T)
+        seconds, good = _read_seconds(places)
+        found = (seconds - int(zone.utcoffset(None).total_seconds())) * _NS_PER_S
+        tail = _SECONDS_LENGTH
+        if digits:
+            fraction = places[tail + 1 : tail + 1 + digits] - np.uint8(ord("0"))
+            good &= (fraction <= 9).all(axis=0) & (places[tail] == np.uint8(ord(".")))
+            for power, digit in zip(range(8, -1, -1), fraction, strict=False):
+                found += digit * np.int64(10**power)
+            tail += 1 + digits
+        good &= (places[tail:] == places[tail:, :1]).all(axis=0)
+        ns[rows] = np.where(good, found, 0)
+        rest[rows] = ~good
+
+
+def canonical(ns: int) -> str:
+    """RFC 3339 in UTC, with as many digits of a fraction as are needed, and none where there is nothing to say."""
+    seconds, fraction = divmod(ns, _NS_PER_S)
+    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"
+
+
+def _offset_zone(offset: str) -> timezone | None:
+    """The zone of "Z" or "+hh:mm"; None where there is no such offset."""
+    if offset in ("Z", "z"):
+        return UTC
+    hours, minutes = int(offset[1:3]), int(offset[4:6])
+    if hours > 23 or minutes > 59:
+        return None
+    distance = timedelta(hours=hours, minutes=minutes)
+    return timezone(-distance if offset[0] == "-" else distance)
+
+
+def _float_ns(seconds: float) -> int | None:
+    """The nearest nanosecond, ties to even; None where there is none."""
+    if not -(2.0**63) < seconds < 2.0**63:
+        return None
+    numerator, denominator = seconds.as_integer_ratio()
+    whole, rest = divmod(numerator * _NS_PER_S, denominator)
+    up = 2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1)
+    return whole + up
+
+
+def _read_floats(raw: Sequence[object], ns: IntArray, rest: BoolArray) -> None:
+    """Reads the floats for which double arithmetic is exact."""
+    seconds = np.array(raw, np.float64)
+    exact = (np.abs(seconds) >= _EXACT_SECONDS_MIN) & (np.abs(seconds) < _INT64_MAX // _NS_PER_S)
+    whole = np.floor(seconds[exact])
+    ns[exact] = whole.astype(np.int64) * _NS_PER_S + np.rint((seconds[exact] - whole) * 1e9).astype(np.int64)
+    rest[exact] = False
+
+
+def _read_seconds(places: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
+    """Seconds from the epoch to the local date and time that each text begins with, and where they are one (and in range).
+
+    `places` (19 or more, n): a row for each place of a character, a column for each text.
+    """
+    digits = places[_DIGIT_PLACES, :] - np.uint8(ord("0"))
+    good = np.asarray((digits <= 9).all(axis=0), np.bool_)
+    for place, mark in ((4, b"-"), (7, b"-"), (13, b":"), (16, b":")):
+        good &= places[place] == np.uint8(ord(mark))
+    good &= (places[10] == np.uint8(ord("T"))) | (places[10] == np.uint8(ord(" "))) | (places[10] == np.uint8(ord("t")))
+    pairs = (digits[0::2] * np.uint8(10) + digits[1::2]).astype(np.int64)
+    century, year, month, day, hour, minute, second = pairs
+    months = (century * 100 + year - _FIRST_YEAR) * 12 + month - 1
+    good &= (months >= 0) & (months < len(_MONTH_STARTS) - 1) & (month >= 1) & (month <= 12)
+    months = np.where(good, months, 0)
+    first = _MONTH_STARTS[months]
+    good &= (day >= 1) & (day <= _MONTH_STARTS[months + 1] - first)
+    good &= (hour <= 23) & (minute <= 59) & (second <= 59)
+    return ((first + day - 1) * 24 + hour) * 3600 + minute * 60 + second, good

@@ -1,0 +1,145 @@
+"""The compiled decoder: which fields it reads, and which models it can stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import MsgspecError
+from pydantic import BaseModel, ValidationError
+
+from event_processor.errors import ConfigurationError
+from event_processor.schema import Absent, BlockDecoder, UntranslatableModelError, compile_model, field_path, load_model, reach
+from support.record_models import TRANSLATABLE, UNTRANSLATABLE, Scalars
+
+
+def columns(lines: bytes, *names: str) -> list[list[object]]:
+    decoder = BlockDecoder([(field_path(name), Any) for name in names])
+    return decoder.columns(decoder.decode(lines))
+
+
+def test_columns_stand_in_the_order_of_the_fields_with_values_as_they_stand() -> None:
+    lines = b'{"b":"x","a":1}\n{"a":1.0,"b":null}\n{"a":"1","b":[1]}'
+    found = columns(lines, "a", "b")
+    assert found == [[1, 1.0, "1"], ["x", None, [1]]]
+    assert [type(value) for value in found[0]] == [int, float, str]
+
+
+def test_a_dotted_name_reaches_inside_objects() -> None:
+    lines = b'{"p":{"q":{"r":1}}}\n{"p":{"q":{"r":2},"q":{"r":3}}}'
+    assert columns(lines, "p.q.r", "p.q.s") == [[1, 3], [Absent.MISSING, Absent.MISSING]]
+
+
+def test_what_stands_in_the_place_of_an_object_decides_how_a_field_is_absent() -> None:
+    parents = [b"{}", b"null", b"5", b'"x"', b"[]", b"true", b'{"q":null}', b'{"q":7}']
+    lines = b"\n".join([b'{"p":%s}' % parent for parent in parents] + [b"{}"])
+    missing, outside = Absent.MISSING, Absent.NOT_INSIDE
+    assert columns(lines, "p.q") == [[missing, missing, outside, outside, outside, outside, None, 7, missing]]
+
+
+def test_more_fields_than_are_written_out_are_read_too() -> None:
+    names = [f"k{number}" for number in range(12)]
+    record = b"{%s}" % b",".join(b'"k%d":%d' % (number, number) for number in range(12))
+    assert columns(record, *names) == [[number] for number in range(12)]
+
+
+@pytest.mark.parametrize("document", [{"p": {"q": 1}}, {"p": {}}, {}, {"p": None}, {"p": 3}, {"p": {"q": None}}])
+def test_one_document_is_read_as_the_block_decoder_reads_it(document: dict[str, object]) -> None:
+    text = str(document).replace("'", '"').replace("None", "null").encode()
+    assert [reach(document, ("p", "q"))] == columns(text, "p.q")[0]
+
+
+@pytest.mark.parametrize("names", [("p", "p.q"), ("p.q", "p"), ("p.q.r", "p.q")])
+def test_a_field_inside_another_that_is_read_as_a_value_is_a_fault_of_the_configuration(names: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="both as a value and as an object"):
+        columns(b"", *names)
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb"])
+def test_a_field_name_that_msgspec_cannot_bear_is_a_fault_of_the_configuration(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        columns(b"", name)
+
+
+def test_a_model_is_loaded_by_its_import_string() -> None:
+    assert load_model("support.record_models:Scalars") is Scalars
+
+
+@pytest.mark.parametrize(
+    ("import_string", "words"),
+    [
+        ("support.record_models", "names no class"),
+        (":Scalars", "names no class"),
+        ("support.record_models:", "names no class"),
+        ("support.no_such_module:Model", "cannot import"),
+        ("support.record_models:NoSuchModel", "not a pydantic model"),
+        ("support.record_models:NOT_A_MODEL", "not a pydantic model"),
+        ("..support:Model", "cannot import"),
+    ],
+)
+def test_an_import_string_that_leads_to_no_model_is_a_fault_of_the_configuration(import_string: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        load_model(import_string)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("model", UNTRANSLATABLE)
+def test_a_model_without_an_exact_counterpart_is_left_to_pydantic(model: type[BaseModel]) -> None:
+    with pytest.raises(UntranslatableModelError):
+        compile_model(model)
+
+
+JSON_VALUES = st.sampled_from(
+    ["1", "0", "-1", "9", "10", "1.0", "0.5", "0.6", "1e300", "1.1e300", "1e999", "9" * 19, "9" * 30, "-" + "9" * 400, "9" * 4300, "true", "false", "null",
+     '""', '"a"', '"ab"', '"abcd"', '"abcde"', '"1"', '"😀😀"', '"true"', "[]", "[1]", '["a"]', '["abc"]', '["a","b","c"]', "[1.5,2]", "{}", '{"size":1}',
+     '{"size":"1"}', '{"size":1.0,"name":"x"}', '{"size":1,"name":null}', '[{"size":1},{"size":2}]', '{"x":{"size":1},"y":null}', '[[{"size":1}]]']
+)  # fmt: skip
+KEYS = {
+    model: sorted({key for name, info in model.model_fields.items() for key in (name, str(info.validation_alias or name))})
+    for model in TRANSLATABLE
+}
+
+
+COMPILED = {model: compile_model(model) for model in TRANSLATABLE}
+
+
+@pytest.mark.parametrize("model", TRANSLATABLE)
+@settings(max_examples=250, deadline=None)
+@given(draw=st.data())
+def test_what_a_compiled_model_accepts_the_model_accepts(model: type[BaseModel], draw: st.DataObject) -> None:
+    pairs = draw.draw(st.lists(st.tuples(st.sampled_from(KEYS[model]), JSON_VALUES), max_size=5))
+    record = "{" + ",".join(f'"{key}":{value}' for key, value in pairs) + "}"
+    try:
+        COMPILED[model].decode(record)
+    except MsgspecError:
+        return
+    model.model_validate_json(record)
+
+
+ACCEPTED = {
+    "Scalars": '{"text":"x","count":5,"ratio":2,"flag":true,"anything":[1],"nothing":null,"extra":{}}',
+    "Limits": '{"text":"abcd","count":9,"ratio":1,"perhaps":3,"items":["ab"],"strict":1,"strict_ratio":1.5}',
+    "Nested": '{"payload":{"size":1},"more":[{"size":2,"name":"x"}],"by_name":{"a":null},"kind":1,"either":[1.5]}',
+    "Aliased": '{"the text":"x","itemCount":3,"o":1.5}',
+    "StrictModel": '{"count":1,"ratio":1.5}',
+}
+
+
+@pytest.mark.parametrize("model", TRANSLATABLE)
+def test_a_compiled_model_accepts_plain_records_itself(model: type[BaseModel]) -> None:
+    compile_model(model).decode(ACCEPTED[model.__name__])
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [("Scalars", "{}"), ("Scalars", '{"text":5}'), ("Limits", '{"text":"a"}'), ("Limits", '{"perhaps":-1}'), ("Limits", '{"items":["abc"]}'),
+     ("Nested", '{"payload":{}}'), ("Nested", '{"payload":{"size":1},"kind":"c"}'), ("Aliased", '{"text":"x","itemCount":3}'), ("StrictModel", '{"count":1.0}')],
+)  # fmt: skip
+def test_a_compiled_model_refuses_what_the_model_refuses(name: str, record: str) -> None:
+    model = next(one for one in TRANSLATABLE if one.__name__ == name)
+    with pytest.raises(ValidationError):
+        model.model_validate_json(record)
+    with pytest.raises(MsgspecError):
+        compile_model(model).decode(record)

@@ -1,0 +1,201 @@
+"""Reading timestamps: by hand, and against the standard library."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from event_processor.errors import ConfigurationError
+from event_processor.timestamps import TimestampReader, canonical
+
+NS = 1_000_000_000
+NEW_YEAR_2026_S = 1_767_225_600
+BERLIN = TimestampReader("Europe/Berlin")
+READER = TimestampReader("UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("2026-01-01T00:00:00Z", NEW_YEAR_2026_S * NS),
+        ("2026-01-01t00:00:00z", NEW_YEAR_2026_S * NS),
+        ("2026-01-01 00:00:00", NEW_YEAR_2026_S * NS),
+        ("2026-01-01T00:00:00", NEW_YEAR_2026_S * NS),
+        ("2026-01-01T00:00:00.5Z", NEW_YEAR_2026_S * NS + 500_000_000),
+        ("2026-01-01 00:00:00.000001", NEW_YEAR_2026_S * NS + 1_000),
+        ("2026-01-01T00:00:00.123456789Z", NEW_YEAR_2026_S * NS + 123_456_789),
+        ("2026-01-01T00:00:00.1234567899Z", NEW_YEAR_2026_S * NS + 123_456_789),
+        ("2026-01-01T02:30:00+02:30", NEW_YEAR_2026_S * NS),
+        ("2025-12-31T18:30:00-05:30", NEW_YEAR_2026_S * NS),
+        ("2026-01-01T00:00:00-00:00", NEW_YEAR_2026_S * NS),
+        ("1970-01-01T00:00:00Z", 0),
+        ("1969-12-31T23:59:59.999999999Z", -1),
+        ("2024-02-29T00:00:00Z", 1_709_164_800 * NS),
+        ("2016-12-31T23:59:60Z", 1_483_228_800 * NS),
+        ("2017-01-01T01:59:60.25+02:00", 1_483_228_800 * NS + 250_000_000),
+        ("1677-09-21T00:12:43.145224193Z", -(2**63) + 1),
+        ("2262-04-11T23:47:16.854775807Z", 2**63 - 1),
+    ],
+)  # fmt: skip
+def test_a_timestamp_is_the_instant_that_it_spells(text: str, ns: int) -> None:
+    assert READER.read(text) == ns
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "", "now", "2026-01-01", "2026-01-01T00:00Z", "2026-1-1T00:00:00Z", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00+2:00",
+        "2026-01-01T00:00:00+0200", "2026-01-01T00:00:00+24:00", "2026-01-01T00:00:00+02:60", "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-04-31T00:00:00Z", "2026-01-01T24:00:00Z",
+        "2026-01-01T00:60:00Z", "2026-01-01T00:00:61Z", "2026-01-01T12:00:60Z", "2026-01-01T00:00:00Z ", " 2026-01-01T00:00:00Z",
+        "2026-01-01T00:00:00Z\n", "2026-01-01  00:00:00", "2026/01/01 00:00:00", "1767225600", "２０２６-01-01T00:00:00Z", "0000-01-01T00:00:00Z",
+        None, True, False, [], {}, [1],
+    ],
+)  # fmt: skip
+def test_what_is_no_timestamp_is_said_to_be_none(raw: object) -> None:
+    assert READER.read(raw) is None
+    assert READER.explain(raw) == "is not a timestamp"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "1677-09-21T00:12:43Z",
+        "2262-04-12T00:00:00Z",
+        "2300-01-01T00:00:00Z",
+        9_223_372_037,
+        -(10**30),
+        1e300,
+        -9.3e9,
+        float("inf"),
+    ],
+)
+def test_an_instant_beyond_64_bits_of_nanoseconds_is_out_of_range(raw: object) -> None:
+    assert READER.read(raw) is None
+    assert READER.explain(raw) == "is not between 1677-09-21 and 2262-04-11"
+
+
+@pytest.mark.parametrize(
+    ("raw", "ns"),
+    [
+        (0, 0),
+        (-1, -NS),
+        (NEW_YEAR_2026_S, NEW_YEAR_2026_S * NS),
+        (1.5, 1_500_000_000),
+        (-0.25, -250_000_000),
+        (0.1, 100_000_000),
+        (1767225600.1, 1_767_225_600_099_999_905),
+        (5e-10, 1),  # the double is a little above half a nanosecond
+        (1 / 2**31 / 1e9, 0),
+    ],
+)
+def test_epoch_seconds_are_read_to_the_nearest_nanosecond(raw: float, ns: int) -> None:
+    assert READER.read(raw) == ns
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-01-15 12:00:00", "2026-01-15T11:00:00Z"),
+        ("2026-07-15 12:00:00", "2026-07-15T10:00:00Z"),
+        ("2026-10-25 02:30:00", "2026-10-25T00:30:00Z"),  # occurs twice: the first time, still in summer time
+        ("2026-03-29 02:30:00", "2026-03-29T01:30:00Z"),  # skipped: as if the clocks had not been put forward yet
+        ("2026-07-15 12:00:00Z", "2026-07-15T12:00:00Z"),
+    ],
+)
+def test_a_timestamp_without_an_offset_is_in_the_configured_zone(text: str, utc: str) -> None:
+    assert BERLIN.read(text) == READER.read(utc)
+    assert BERLIN.read_all([text, text])[0].tolist() == [READER.read(utc)] * 2
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "/etc/localtime", "Europe"])
+def test_a_zone_that_is_not_known_is_a_fault_of_the_configuration(zone: str) -> None:
+    with pytest.raises(ConfigurationError, match="timestamp_zone"):
+        TimestampReader(zone)
+
+
+instants = st.datetimes(datetime(1678, 1, 1), datetime(2261, 12, 31))  # noqa: DTZ001 -- local, the offset is put beside it
+offsets = st.integers(-1439, 1439).map(
+    lambda minutes: f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+)
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> str:
+    """A valid timestamp, or one with a character changed."""
+    fraction = draw(st.sampled_from(["", "", ".5", ".000001", ".123456789", ".1234567891"]))
+    zone = draw(st.one_of(st.sampled_from(["Z", "Z", "z", ""]), offsets))
+    text = (
+        draw(instants).strftime("%Y-%m-%d")
+        + draw(st.sampled_from("TTt "))
+        + draw(instants).strftime("%H:%M:%S")
+        + fraction
+        + zone
+    )
+    if draw(st.integers(0, 4)) == 0:
+        at = draw(st.integers(0, len(text) - 1))
+        text = text[:at] + draw(st.sampled_from("0123456789-:.TZ+ xé٣")) + text[at + 1 :]
+    return text
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    raw=st.lists(
+        st.one_of(spellings(), st.sampled_from(["2026-01-01T00:00:00Z", "2026-02-30T00:00:00Z"])), min_size=1, max_size=12
+    )
+)
+def test_texts_read_together_are_read_as_each_alone(raw: list[str]) -> None:
+    ns, bad = READER.read_all(raw)
+    assert [None if no else one for one, no in zip(ns.tolist(), bad.tolist(), strict=True)] == [READER.read(text) for text in raw]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    raw=st.lists(
+        st.one_of(st.floats(-1e10, 1e10), st.floats(), st.integers(-(2**70), 2**70), st.none(), st.booleans(), spellings()),
+        max_size=8,
+    )
+)
+def test_mixed_values_read_together_are_read_as_each_alone(raw: list[object]) -> None:
+    ns, bad = READER.read_all(raw)
+    assert [None if no else one for one, no in zip(ns.tolist(), bad.tolist(), strict=True)] == [READER.read(one) for one in raw]
+
+
+@settings(max_examples=200, deadline=None)
+@given(raw=st.lists(st.floats(-9.2e9, 9.2e9), min_size=1, max_size=5))
+def test_floats_are_exact_to_the_nearest_nanosecond(raw: list[float]) -> None:
+    ns, bad = READER.read_all(raw)
+    assert not bad.any()
+    assert ns.tolist() == [round(Fraction(seconds) * NS) for seconds in raw]
+
+
+@settings(max_examples=200, deadline=None)
+@given(local=instants, offset=offsets, separator=st.sampled_from("Tt "))
+def test_rfc_3339_is_read_as_the_standard_library_reads_it(local: datetime, offset: str, separator: str) -> None:
+    text = local.isoformat(separator) + offset
+    elapsed = datetime.fromisoformat(local.isoformat() + offset) - datetime(1970, 1, 1, tzinfo=UTC)
+    assert READER.read(text) == elapsed // timedelta(microseconds=1) * 1000
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (-1, "1969-12-31T23:59:59.999999999Z"),
+        (500_000_000, "1970-01-01T00:00:00.5Z"),
+        (1_000, "1970-01-01T00:00:00.000001Z"),
+        (10 * NS, "1970-01-01T00:00:10Z"),
+        (2**63 - 1, "2262-04-11T23:47:16.854775807Z"),
+    ],
+)
+def test_the_canonical_form_has_as_many_digits_as_it_needs(ns: int, text: str) -> None:
+    assert canonical(ns) == text
+
+
+@given(ns=st.integers(-(2**63) + 1, 2**63 - 1))
+def test_the_canonical_form_is_read_as_the_same_instant(ns: int) -> None:
+    assert READER.read(canonical(ns)) == ns
