@@ -1,0 +1,145 @@
+"""A blocked Bloom filter over fingerprints, built as a stream and probed by the batch.
+
+Owns: which bits a fingerprint sets, and the arrays that hold them.
+Always: no false "no". A false "yes" comes about once in 500 probes at `BITS_PER_ID`. The block of a fingerprint rises with its
+`hi`, so that a filter over sorted fingerprints comes out in its final order, piece by piece, and a sorted batch walks
+through it once.
+Never: which bits are set is never changed: they are on disk.
+
+The form: blocks of 512 bits, a cache line (F. Putze, P. Sanders, J. Singler, "Cache-, hash- and space-efficient Bloom
+filters", 2007). A fingerprint picks a block by the high half of `hi`; from `lo` come two of the block's eight words, and
+four bits in each. Nearly every probe is settled by the first word alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from event_processor.contracts import IntArray
+from event_processor.deduplication.runs import Run, WordArray
+
+__all__ = ["BITS_PER_ID", "BLOCK_BYTES", "BLOCK_WORDS", "Filter", "FilterStream", "Probe", "blocks_for"]
+
+BITS_PER_ID: Final = 14
+"""Of the two bytes an id that the index may hold in memory, 1.75; fences and checksums take 0.06."""
+BLOCK_WORDS: Final = 8
+BLOCK_BYTES: Final = 64
+_BLOCK_BITS: Final = 512
+
+_HALF: Final = np.uint64(32)
+_WORD_MASK: Final = np.uint64(7)
+_WORD_SHIFT: Final = np.uint64(3)
+_PATTERN_MASK: Final = np.uint64(0xFFF)
+_FIRST_BITS_SHIFT: Final = 5
+_SECOND_BITS_SHIFT: Final = 17
+_GOLDEN: Final = np.uint64(0x9E37_79B9_7F4A_7C15)
+
+
+def _bit_patterns() -> WordArray:
+    """(4096,): words with four bits set (three where two coincide), spread by multiplicative hashing."""
+    mixed = np.arange(1, 4097, dtype=np.uint64) * _GOLDEN
+    patterns = np.zeros(4096, dtype=np.uint64)
+    for shift in (40, 46, 52, 58):
+        patterns |= np.uint64(1) << ((mixed >> np.uint64(shift)) & np.uint64(63))
+    return patterns
+
+
+_BIT_PATTERNS: Final = _bit_patterns()
+
+
+def blocks_for(ids: int) -> int:
+    """How many blocks hold `ids` fingerprints; at least one."""
+    return max(1, -(-ids * BITS_PER_ID // _BLOCK_BITS))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """What an ascending run of n fingerprints asks of any filter, computed once for all of them; arrays of n words each."""
+
+    key: WordArray
+    lo: WordArray
+    first_word: WordArray
+    first_bits: WordArray
+
+    @classmethod
+    def of(cls, run: Run) -> Probe:
+        return cls(
+            key=run.hi >> _HALF, lo=run.lo, first_word=run.lo & _WORD_MASK, first_bits=_four_bits(run.lo, _FIRST_BITS_SHIFT)
+        )
+
+    def blocks(self, block_count: int) -> WordArray:
+        """The index of the first word of each one's block, in a filter of `block_count` blocks (below 2^32); ascending."""
+        words = self.key * np.uint64(block_count)
+        words >>= _HALF
+        words <<= _WORD_SHIFT
+        return words
+
+
+def _four_bits(lo: WordArray, shift: int) -> WordArray:
+    """Words with four bits set, as the twelve bits of `lo` from `shift` on choose them."""
+    numbers = lo >> np.uint64(shift)
+    numbers &= _PATTERN_MASK
+    patterns: WordArray = _BIT_PATTERNS[numbers.view(np.int64)]
+    return patterns
+
+
+def _second_word(lo: WordArray) -> WordArray:
+    """Which word of the block holds the second four bits. An odd number flips the lowest bit at least: never the first word."""
+    words: WordArray = (lo & _WORD_MASK) ^ ((lo >> np.uint64(2)) & np.uint64(6) | np.uint64(1))
+    return words
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter:
+    """A whole filter in memory: `words`, eight a block."""
+
+    words: WordArray
+
+    def hits(self, probe: Probe) -> IntArray:
+        """The places in the probe, ascending, of what may be in here; all others certainly are not."""
+        blocks = probe.blocks(len(self.words) // BLOCK_WORDS)
+        found = self.words[(blocks | probe.first_word).view(np.int64)]
+        found &= probe.first_bits
+        places: IntArray = np.flatnonzero(found == probe.first_bits)
+        lo = probe.lo[places]
+        bits = _four_bits(lo, _SECOND_BITS_SHIFT)
+        found = self.words[(blocks[places] | _second_word(lo)).view(np.int64)]
+        both: IntArray = places[(found & bits) == bits]
+        return both
+
+
+class FilterStream:
+    """Builds a filter from ascending runs, and gives each of its blocks away as soon as no later run can touch it.
+
+    Memory: one piece at a time, not the filter.
+    """
+
+    def __init__(self, block_count: int) -> None:
+        """`block_count`: of the whole filter."""
+        self._block_count: Final = block_count
+        self._next_block = 0
+        self._open_block: WordArray = np.zeros(BLOCK_WORDS, dtype="<u8")
+
+    def add(self, run: Run) -> WordArray:
+        """Takes the next run, not empty and above all before it; returns the words of the blocks now finished."""
+        probe = Probe.of(run)
+        blocks = probe.blocks(self._block_count)
+        base = np.uint64(self._next_block * BLOCK_WORDS)
+        words = np.zeros(int(blocks[-1] - base) + BLOCK_WORDS, dtype="<u8")
+        words[:BLOCK_WORDS] = self._open_block
+        blocks -= base
+        np.bitwise_or.at(words, (blocks | probe.first_word).view(np.int64), probe.first_bits)
+        np.bitwise_or.at(words, (blocks | _second_word(run.lo)).view(np.int64), _four_bits(run.lo, _SECOND_BITS_SHIFT))
+        self._open_block = words[-BLOCK_WORDS:].copy()
+        self._next_block += len(words) // BLOCK_WORDS - 1
+        return words[:-BLOCK_WORDS]
+
+    def finish(self) -> WordArray:
+        """The words of all blocks that are left. Nothing may be added after it."""
+        words = np.zeros((self._block_count - self._next_block) * BLOCK_WORDS, dtype="<u8")
+        words[:BLOCK_WORDS] = self._open_block
+        self._next_block = self._block_count
+        return words

@@ -1,0 +1,290 @@
+"""The index of seen ids: which id is new, for ever, in bounded memory and at a flat cost.
+
+Owns: the files of `<state>/ids` and what stands for them in memory.
+Always: each id that was observed is in exactly one place: a generation (recent ids: in memory, and in the active file as soon as they are
+written) or a segment (on disk, behind a filter in memory). A generation that is full becomes a segment; eight segments of
+one level become one of the next, in the background. What is searched is therefore a few runs and about seven segments a level.
+Never: a merge or a seal changes an answer; a file is unlinked; a wrong byte on disk becomes a wrong answer.
+
+Threads. `observe`, `take` and `close` belong to one thread, here the main thread. A commit's `write` may run in another one, meanwhile,
+and merges run in a third. They share only what no longer changes (runs, frozen generations, open segments); what a write or a merge
+brings forth waits in a queue or a future until the main thread adopts it, so `observe` always sees one whole state.
+
+Memory: 1.81 bytes an id in segments, and a fixed part: two generations of `seal_ids` (16 bytes an id) and a merge's buffers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from threading import Event as Flag
+from typing import Final
+
+import numpy as np
+
+from event_processor.contracts import BoolArray, IntArray
+from event_processor.deduplication.active import read_active
+from event_processor.deduplication.background import Executor
+from event_processor.deduplication.filter import Probe
+from event_processor.deduplication.fingerprint import Fingerprinter
+from event_processor.deduplication.layout import Geometry, Header
+from event_processor.deduplication.manifest import Manifest, SegmentEntry
+from event_processor.deduplication.merge import merged_runs
+from event_processor.deduplication.recent import Generation
+from event_processor.deduplication.runs import Run, sort_rows
+from event_processor.deduplication.segments import Segment, create_segment
+from event_processor.deduplication.writer import Commit, IndexWriter, Mint, Replacement, mint_name
+from event_processor.durable import FileSystem, prepare_directory
+from event_processor.errors import StateError
+from event_processor.event import EventId, Json
+from event_processor.telemetry import Telemetry
+
+__all__ = ["DedupIndex", "IndexLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexLimits:
+    """The index's sizes. The defaults suit everybody; tests make them tiny."""
+
+    seal_ids: int = 262_144
+    """A generation becomes a segment before it outgrows this (4 MiB); only one batch of more makes a larger one."""
+    merge_segments: int = 8
+    """So many segments of a level are merged; each id is then rewritten once for each power of this."""
+    merge_segments_max: int = 64
+    """So many at once where merging has fallen behind, so that it catches up with fewer passes."""
+    geometry: Geometry = field(default_factory=Geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """A merge under way."""
+
+    inputs: tuple[Segment, ...]
+    result: Future[SegmentEntry]
+
+
+class DedupIndex:
+    """`SeenIds` on segments, filters and one active file."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        directory: str,
+        *,
+        manifest: Mapping[str, Json] | None,
+        committed_bytes: int,
+        fingerprinter: Fingerprinter,
+        telemetry: Telemetry,
+        executor: Executor,
+        limits: IndexLimits | None = None,
+        mint: Mint = mint_name,
+    ) -> None:
+        """Opens the index as the checkpoint has it, or an empty one where `manifest` is None.
+
+        `directory` is `<state>/ids`, made where it is missing; `committed_bytes` the committed length of the manifest's active file;
+        `fingerprinter` must be the one that the manifest names. Reads filters and the active file, not the segments' rows.
+        Raises `StateError` where a file is not what was committed, `StorageError` where a call fails.
+        """
+        self._fs: Final = fs
+        self._directory: Final = directory
+        self._fingerprinter: Final = fingerprinter
+        self._telemetry: Final = telemetry
+        self._executor: Final = executor
+        self._limits: Final = limits or IndexLimits()
+        self._mint: Final = mint
+        self._generations: list[Generation] = [Generation(self._limits.seal_ids)]
+        self._frozen: list[Generation] = []
+        self._sealed: Final[deque[tuple[Generation, Segment]]] = deque()
+        self._segments: list[Segment] = []
+        self._merge: _Merge | None = None
+        self._stopping: Final = Flag()
+        prepare_directory(fs, directory)
+        self._writer: Final = self._open(self._committed(manifest), committed_bytes)
+
+    def observe(self, ids: Sequence[EventId]) -> BoolArray:
+        """As `SeenIds.observe`. Raises `StateError` or `StorageError`, and then nothing was remembered."""
+        if not ids:
+            return np.zeros(0, dtype=np.bool_)
+        batch, places = sort_rows(self._fingerprinter.rows(ids))
+        new = _firsts(batch)
+        self._search_everywhere(batch, new)
+        self._remember(batch.picked(new))
+        result = np.empty(len(ids), dtype=np.bool_)
+        result[places] = new
+        return result
+
+    def contains(self, ids: Sequence[EventId]) -> BoolArray:
+        """As `SeenIds.contains`. Raises `StateError` or `StorageError`."""
+        if not ids:
+            return np.zeros(0, dtype=np.bool_)
+        batch, places = sort_rows(self._fingerprinter.rows(ids))
+        new = np.ones(len(batch), dtype=np.bool_)
+        self._search_everywhere(batch, new)
+        result = np.empty(len(ids), dtype=np.bool_)
+        result[places] = ~new
+        return result
+
+    def take(self) -> Commit:
+        """As `SeenIds.take`. Does not block, but where a merge is done it loads its filter: some milliseconds for ten million ids.
+
+        Raises what a merge in the background raised.
+        """
+        self._adopt_sealed()
+        replacement = self._adopt_merge()
+        if self._generations[-1].ids >= self._limits.seal_ids:
+            self._freeze()
+        frozen, self._frozen = self._frozen, []
+        unwritten = self._generations[-1].take_unwritten()
+        self._start_merge()
+        return Commit(
+            self._writer,
+            replacement=replacement,
+            frozen=frozen,
+            unwritten=unwritten,
+            sealed=lambda generation, segment: self._sealed.append((generation, segment)),
+        )
+
+    def close(self) -> None:
+        """As `SeenIds.close`. No write may be under way; a merge that is stops at its next step and leaves an orphan file.
+
+        Raises what a merge in the background raised and nobody was told yet, when everything is closed.
+        """
+        self._stopping.set()
+        merge, self._merge = self._merge, None
+        if merge is not None and not merge.result.cancel():
+            wait([merge.result])
+        self._adopt_sealed()
+        for segment in self._segments:
+            segment.close()
+        self._segments = []
+        self._writer.close()
+        if merge is not None and not merge.result.cancelled():
+            with suppress(CancelledError):
+                # Nothing that was committed depends on the merge, but a disk that fails is never passed over in silence.
+                merge.result.result()
+
+    def _committed(self, content: Mapping[str, Json] | None) -> Manifest:
+        own = Manifest(fingerprint=self._fingerprinter.algorithm, seed=self._fingerprinter.seed)
+        if content is None:
+            return own
+        manifest = Manifest.of(content)
+        if (manifest.fingerprint, manifest.seed) != (own.fingerprint, own.seed):
+            raise StateError(
+                f"{self._directory}: its ids are held under another fingerprint ({manifest.fingerprint}) or seed than this run's",
+                hint="make the state anew from the log: event-processor replay",
+            )
+        return manifest
+
+    def _open(self, manifest: Manifest, committed_bytes: int) -> IndexWriter:
+        """Opens every file that the manifest names; on a failure none stays open."""
+        try:
+            for entry in manifest.segments:
+                self._segments.append(Segment(self._fs, self._directory, entry))
+            if manifest.active:
+                path = os.path.join(self._directory, manifest.active)
+                self._generations[-1].restore(read_active(self._fs, path, committed_bytes, manifest.active_ids))
+            return IndexWriter(
+                self._fs,
+                self._directory,
+                manifest=manifest,
+                committed_bytes=committed_bytes,
+                geometry=self._limits.geometry,
+                mint=self._mint,
+            )
+        except BaseException:
+            for segment in self._segments:
+                segment.close()
+            raise
+
+    def _search_everywhere(self, batch: Run, new: BoolArray) -> None:
+        """Takes out of `new` what is held."""
+        self._adopt_sealed()
+        for generation in self._generations:
+            _search(generation, batch, generation.hits(batch), new)
+        if self._segments:
+            probe = Probe.of(batch)
+            for segment in self._segments:
+                _search(segment, batch, segment.hits(probe), new)
+
+    def _remember(self, fresh: Run) -> None:
+        """Adds new ids to the youngest generation, or to another one where they would make it outgrow its size."""
+        if not len(fresh):
+            return
+        if self._generations[-1].ids and self._generations[-1].ids + len(fresh) > self._limits.seal_ids:
+            self._freeze()
+        self._generations[-1].add(fresh)
+
+    def _freeze(self) -> None:
+        """The youngest generation is to be sealed by the next commit; a new one begins."""
+        self._frozen.append(self._generations[-1])
+        self._generations.append(Generation(self._limits.seal_ids))
+
+    def _adopt_sealed(self) -> None:
+        """Generations that a write made segments are searched as such from now on."""
+        while self._sealed:
+            generation, segment = self._sealed.popleft()
+            self._generations.remove(generation)
+            self._segments.append(segment)
+
+    def _adopt_merge(self) -> Replacement | None:
+        """The output of a merge that is done takes its inputs' place. Raises what the merge raised."""
+        merge = self._merge
+        if merge is None or not merge.result.done():
+            return None
+        self._merge = None
+        output = merge.result.result()
+        # The inputs' filters are let go before the output's is loaded, so that the two are never in memory together.
+        self._segments = [segment for segment in self._segments if segment not in merge.inputs]
+        for segment in merge.inputs:
+            segment.close()
+        inputs = frozenset(segment.entry.file for segment in merge.inputs)
+        count = len(merge.inputs)
+        del merge
+        self._segments.append(Segment(self._fs, self._directory, output))
+        self._telemetry.segments_merged(inputs=count, ids=output.ids, size_bytes=output.size_bytes)
+        return Replacement(output=output, inputs=inputs)
+
+    def _start_merge(self) -> None:
+        """Sends the lowest level that is full to the background, unless a merge is under way."""
+        if self._merge is not None:
+            return
+        by_level = sorted(self._segments, key=lambda segment: segment.entry.level)
+        for _, group in groupby(by_level, key=lambda segment: segment.entry.level):
+            level = tuple(group)
+            if len(level) >= self._limits.merge_segments:
+                inputs = level[: self._limits.merge_segments_max]
+                self._merge = _Merge(inputs, self._executor.submit(partial(self._merged, inputs)))
+                return
+
+    def _merged(self, inputs: tuple[Segment, ...]) -> SegmentEntry:
+        """Writes one segment of `inputs`. Runs in the background; touches nothing that changes."""
+        header = Header(
+            level=inputs[0].entry.level + 1, ids=sum(segment.entry.ids for segment in inputs), geometry=self._limits.geometry
+        )
+        return create_segment(self._fs, self._directory, self._mint("segment"), header, self._until_stopped(inputs))
+
+    def _until_stopped(self, inputs: tuple[Segment, ...]) -> Iterator[Run]:
+        for run in merged_runs(inputs):
+            if self._stopping.is_set():
+                raise CancelledError
+            yield run
+
+
+def _search(place: Generation | Segment, batch: Run, hits: IntArray, new: BoolArray) -> None:
+    """Takes out of `new` what stands in `place`. Only `hits` may, and only those still thought new are searched for."""
+    hits = hits[new[hits]]
+    if len(hits):
+        new[hits[place.contains(batch.picked(hits))]] = False
+
+
+def _firsts(batch: Run) -> BoolArray:
+    """Which fingerprints of a sorted batch are not the same as the one before; of equal ones that is the first by place."""
+    new = np.ones(len(batch), dtype=np.bool_)
+    new[1:] = (batch.hi[1:] != batch.hi[:-1]) | (batch.lo[1:] != batch.lo[:-1])
+    return new

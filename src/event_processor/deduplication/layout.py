@@ -1,0 +1,189 @@
+"""How a segment lies on disk: the one place that knows its bytes.
+
+A file is: header; then for each section its rows and the piece of the filter that is finished with them; then the index;
+then the footer. Rows are 16 bytes, ascending; a block is `block_rows` of them, a section `section_blocks` blocks; only the last
+block of all and the last section may be shorter. The index holds, for each block, the first `hi` and a checksum, and for each
+section the size and the checksum of its filter piece.
+
+Always: every byte is under a checksum (xxh3_64): header and index under their own, rows by the block, the filter by the piece. The
+file is written from front to back in one pass, and its size follows from its header.
+Never: a field changes its meaning under one version number.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import xxhash
+
+from event_processor.deduplication.filter import BLOCK_BYTES, FilterStream, blocks_for
+from event_processor.deduplication.runs import ROW_BYTES, Run, WordArray
+
+__all__ = ["FOOTER_BYTES", "Geometry", "Header", "SegmentIndex", "encode_segment"]
+
+_MAGIC: Final = b"EPIDSEG\n"
+_VERSION: Final = 1
+_HEADER: Final = struct.Struct("<8sIIQII")
+_CHECKSUM: Final = struct.Struct("<Q")
+_FOOTER: Final = struct.Struct("<Q8s")
+_WORD_BYTES: Final = 8
+
+FOOTER_BYTES: Final = _FOOTER.size
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How many rows are a block, the least that is read and checked (4 KiB: a page), and how many blocks are a section (1 MiB)."""
+
+    block_rows: int = 256
+    section_blocks: int = 256
+
+    @property
+    def section_rows(self) -> int:
+        return self.block_rows * self.section_blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a segment is; all sizes follow from it."""
+
+    level: int
+    ids: int
+    geometry: Geometry
+
+    SIZE_BYTES = _HEADER.size + _CHECKSUM.size
+
+    def encode(self) -> bytes:
+        head = _HEADER.pack(_MAGIC, _VERSION, self.level, self.ids, self.geometry.block_rows, self.geometry.section_blocks)
+        return head + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(head))
+
+    @classmethod
+    def decode(cls, content: bytes) -> Header:
+        """Raises `ValueError` for what `encode` of this version does not give."""
+        head, checksum = content[: _HEADER.size], content[_HEADER.size :]
+        if len(content) != cls.SIZE_BYTES or _CHECKSUM.unpack(checksum)[0] != xxhash.xxh3_64_intdigest(head):
+            raise ValueError("the header does not match its checksum")
+        magic, version, level, ids, block_rows, section_blocks = _HEADER.unpack(head)
+        if magic != _MAGIC or version != _VERSION:
+            raise ValueError(f"this version reads form {_VERSION}, not {magic!r} {version}")
+        return cls(level, ids, Geometry(block_rows, section_blocks))
+
+    @property
+    def block_count(self) -> int:
+        return -(-self.ids // self.geometry.block_rows)
+
+    @property
+    def section_count(self) -> int:
+        return -(-self.block_count // self.geometry.section_blocks)
+
+    @property
+    def filter_blocks(self) -> int:
+        return blocks_for(self.ids)
+
+    @property
+    def index_bytes(self) -> int:
+        return 2 * _WORD_BYTES * (self.block_count + self.section_count)
+
+    @property
+    def index_offset(self) -> int:
+        return self.SIZE_BYTES + self.ids * ROW_BYTES + self.filter_blocks * BLOCK_BYTES
+
+    @property
+    def size_bytes(self) -> int:
+        return self.index_offset + self.index_bytes + FOOTER_BYTES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentIndex:
+    """What is kept in memory of a segment beside its filter: 16 bytes a block and 16 a section.
+
+    fences, block_checksums: an entry a block. piece_blocks (filter blocks), piece_checksums: an entry a section.
+    """
+
+    fences: WordArray
+    block_checksums: WordArray
+    piece_blocks: WordArray
+    piece_checksums: WordArray
+
+    def encode(self) -> bytes:
+        """The index and the footer."""
+        index = b"".join(
+            words.astype("<u8").tobytes()
+            for words in (self.fences, self.block_checksums, self.piece_blocks, self.piece_checksums)
+        )
+        return index + _FOOTER.pack(xxhash.xxh3_64_intdigest(index), _MAGIC)
+
+    @classmethod
+    def decode(cls, header: Header, content: bytes) -> SegmentIndex:
+        """Raises `ValueError` where index or footer are not what was written."""
+        index, footer = content[: header.index_bytes], content[header.index_bytes :]
+        if len(footer) != FOOTER_BYTES or _FOOTER.unpack(footer) != (xxhash.xxh3_64_intdigest(index), _MAGIC):
+            raise ValueError("the index does not match its checksum")
+        words = np.frombuffer(index, dtype="<u8")
+        blocks, sections = header.block_count, header.section_count
+        fences, block_checksums, piece_blocks, piece_checksums = np.split(words, [blocks, 2 * blocks, 2 * blocks + sections])
+        if int(piece_blocks.sum()) != header.filter_blocks:
+            raise ValueError("the filter's pieces do not add up")
+        return cls(fences, block_checksums, piece_blocks, piece_checksums)
+
+
+def encode_segment(header: Header, runs: Iterable[Run]) -> Iterator[bytes | memoryview]:
+    """The file, piece by piece, from ascending runs of `header.ids` fingerprints in all. Memory: one section and one run."""
+    yield header.encode()
+    block_bytes = header.geometry.block_rows * ROW_BYTES
+    stream = FilterStream(header.filter_blocks)
+    fences: list[WordArray] = []
+    block_checksums: list[int] = []
+    piece_blocks: list[int] = []
+    piece_checksums: list[int] = []
+    for section in _sections(runs, header):
+        rows = memoryview(section.rows().tobytes())
+        fences.append(section.hi[:: header.geometry.block_rows].copy())
+        block_checksums += [
+            xxhash.xxh3_64_intdigest(rows[start : start + block_bytes]) for start in range(0, len(rows), block_bytes)
+        ]
+        yield rows
+        piece = stream.add(section)
+        if len(piece_blocks) + 1 == header.section_count:
+            piece = np.concatenate([piece, stream.finish()])
+        piece_bytes = piece.tobytes()
+        piece_blocks.append(len(piece_bytes) // BLOCK_BYTES)
+        piece_checksums.append(xxhash.xxh3_64_intdigest(piece_bytes))
+        yield piece_bytes
+    yield SegmentIndex(
+        fences=np.concatenate(fences),
+        block_checksums=np.array(block_checksums, dtype=np.uint64),
+        piece_blocks=np.array(piece_blocks, dtype=np.uint64),
+        piece_checksums=np.array(piece_checksums, dtype=np.uint64),
+    ).encode()
+
+
+def _sections(runs: Iterable[Run], header: Header) -> Iterator[Run]:
+    """The same fingerprints, cut into whole sections; only the last may be shorter."""
+    section_rows = header.geometry.section_rows
+    waiting: list[Run] = []
+    waiting_ids = 0
+    total_ids = 0
+    for run in runs:
+        waiting.append(run)
+        waiting_ids += len(run)
+        total_ids += len(run)
+        if waiting_ids < section_rows:
+            continue
+        whole = _concatenated(waiting)
+        end = waiting_ids - waiting_ids % section_rows
+        for start in range(0, end, section_rows):
+            yield whole.part(start, start + section_rows)
+        waiting = [whole.part(end, waiting_ids)]
+        waiting_ids -= end
+    assert total_ids == header.ids, "the runs hold as many ids as the header says"
+    if waiting_ids:
+        yield _concatenated(waiting)
+
+
+def _concatenated(runs: list[Run]) -> Run:
+    return Run(np.concatenate([run.hi for run in runs]), np.concatenate([run.lo for run in runs]))

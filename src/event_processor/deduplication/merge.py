@@ -1,0 +1,50 @@
+"""Many segments into one, as a stream.
+
+Always: memory is one buffer an input, whatever their size. The inputs are only read.
+Never: a merge decides nothing: what it made counts once a checkpoint names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from event_processor.deduplication.runs import EMPTY_RUN, Run, join_runs
+from event_processor.deduplication.segments import Segment
+
+__all__ = ["merged_runs"]
+
+_BUFFER_BLOCKS: Final = 64
+"""256 KiB an input: reads long enough to be sequential, and 16 MiB for 64 inputs."""
+
+
+def merged_runs(segments: Sequence[Segment]) -> Iterator[Run]:
+    """All fingerprints of `segments`, ascending, in runs as they come. Raises `StateError`, `StorageError`."""
+    cursors = [_Cursor(segment) for segment in segments]
+    while cursors := [cursor for cursor in cursors if cursor.fill()]:
+        # Whatever is not above the least of the buffers' ends is all there: what is still unread lies above. One buffer
+        # is used up each time.
+        bound = min((cursor.buffer.hi[-1], cursor.buffer.lo[-1]) for cursor in cursors)
+        yield join_runs([run for cursor in cursors if len(run := cursor.take_through(*bound))])
+
+
+class _Cursor:
+    """How far one input was merged."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._runs: Final = segment.runs(_BUFFER_BLOCKS)
+        self.buffer = EMPTY_RUN
+
+    def fill(self) -> bool:
+        """Whether anything is left, with some of it in the buffer."""
+        if not len(self.buffer):
+            self.buffer = next(self._runs, EMPTY_RUN)
+        return bool(len(self.buffer))
+
+    def take_through(self, hi: np.uint64, lo: np.uint64) -> Run:
+        """Takes what is not above (`hi`, `lo`) out of the buffer."""
+        count = self.buffer.count_through(hi, lo)
+        taken, self.buffer = self.buffer.part(0, count), self.buffer.part(count, len(self.buffer))
+        return taken

@@ -1,0 +1,82 @@
+"""The ids that stand in no segment yet, in memory: a few sorted runs instead of a set.
+
+Always: a generation holds what one segment will hold: it is the content of the active file and what waits to be appended to it.
+Its runs are few: eight of about one size become one. A table of marks stands before them, so that only what may be here is searched.
+Never: a generation that was frozen gains an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from event_processor.contracts import BoolArray, IntArray
+from event_processor.deduplication.runs import Run, join_runs
+
+__all__ = ["Generation"]
+
+_RUNS_JOINED: Final = 8
+"""A search in one more run costs about as much as joining; eights balance them."""
+_MARKS_PER_ID: Final = 16
+"""At most one probe in sixteen then goes on to the runs by chance."""
+_WORD_BITS: Final = 64
+
+
+class Generation:
+    """Distinct ids on their way into one segment. Used by the main thread; `runs` may be handed to another once frozen."""
+
+    def __init__(self, ids_max: int) -> None:
+        """`ids_max` sizes the marks, a byte each; more ids are right, but slower."""
+        mark_bits = max(1, (ids_max * _MARKS_PER_ID - 1).bit_length())
+        self.ids = 0
+        self.runs: list[Run] = []
+        self._unwritten: list[Run] = []
+        self._marks: Final = np.zeros(1 << mark_bits, dtype=np.bool_)
+        self._mark_shift: Final = np.uint64(_WORD_BITS - mark_bits)
+
+    def restore(self, run: Run) -> None:
+        """Takes what is on disk already."""
+        self._hold(run)
+
+    def add(self, run: Run) -> None:
+        """Takes ids that are in no run here, to be written at the next commit."""
+        self._hold(run)
+        self._unwritten.append(run)
+
+    def take_unwritten(self) -> Sequence[Run]:
+        """What was added since the last call."""
+        taken, self._unwritten = self._unwritten, []
+        return taken
+
+    def hits(self, sought: Run) -> IntArray:
+        """The places in `sought`, ascending, of what may be here; all others certainly are not."""
+        places: IntArray = np.flatnonzero(self._marks[self._mark_of(sought)])
+        return places
+
+    def contains(self, sought: Run) -> BoolArray:
+        """For each fingerprint of `sought`, whether it is here."""
+        found = np.zeros(len(sought), dtype=np.bool_)
+        for run in self.runs:
+            found |= run.contains(sought)
+        return found
+
+    def _mark_of(self, run: Run) -> IntArray:
+        """The mark of each fingerprint: the high bits of `hi`, so that a sorted run walks through the marks once."""
+        return (run.hi >> self._mark_shift).view(np.int64)
+
+    def _hold(self, run: Run) -> None:
+        """Adds a run, and joins the last eight as soon as they are of one size class (a power of eight)."""
+        if not len(run):
+            return
+        self.ids += len(run)
+        self._marks[self._mark_of(run)] = True
+        self.runs.append(run)
+        while len(self.runs) >= _RUNS_JOINED and _size_class(self.runs[-_RUNS_JOINED]) <= _size_class(self.runs[-1]):
+            self.runs[-_RUNS_JOINED:] = [join_runs(self.runs[-_RUNS_JOINED:])]
+
+
+def _size_class(run: Run) -> int:
+    """Which power of eight the run's length reaches."""
+    return (len(run).bit_length() - 1) // 3

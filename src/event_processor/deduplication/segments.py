@@ -1,0 +1,181 @@
+"""Immutable files of sorted fingerprints, each with its filter: made whole, then only read.
+
+Owns: making a segment durable, opening one, and the search in it.
+Always: what is read is checked before it decides anything, each time: an answer is right, or it is a `StateError` with path and offset. Files
+are read by pread, so that a bad disk is an error and not a signal.
+Never: nothing here unlinks, and a segment is never written to again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Final, NoReturn
+
+import numpy as np
+import xxhash
+
+from event_processor.contracts import BoolArray, IntArray
+from event_processor.deduplication.filter import BLOCK_BYTES, BLOCK_WORDS, Filter, Probe
+from event_processor.deduplication.layout import FOOTER_BYTES, Header, SegmentIndex, encode_segment
+from event_processor.deduplication.manifest import SegmentEntry
+from event_processor.deduplication.runs import EMPTY_RUN, ROW_BYTES, Run
+from event_processor.durable import FileSystem, create_file, read_range, storage_call
+from event_processor.errors import StateError
+
+__all__ = ["Segment", "create_segment"]
+
+_ROUND_PROBES: Final = 1024
+"""Fingerprints searched at once; each needs a block, so a round holds about 4 MiB at the most."""
+_REPLAY_HINT: Final = "put back the file as it was, or make the state anew from the log: event-processor replay"
+
+
+def create_segment(fs: FileSystem, directory: str, name: str, header: Header, runs: Iterable[Run]) -> SegmentEntry:
+    """Writes a new segment from ascending runs; it is durable, name and all, when this returns. Raises `StorageError`."""
+    # If we die here, anywhere before a checkpoint names the file, it is an orphan: the next start removes it.
+    create_file(fs, os.path.join(directory, name), encode_segment(header, runs))
+    with storage_call("fsync", directory):
+        fs.sync_directory(directory)
+    return SegmentEntry(file=name, ids=header.ids, level=header.level, size_bytes=header.size_bytes)
+
+
+class Segment:
+    """An open segment: filter and index in memory (1.81 bytes an id), rows on disk. May be read by several threads."""
+
+    def __init__(self, fs: FileSystem, directory: str, entry: SegmentEntry) -> None:
+        """Opens the file and loads filter and index. Raises `StateError` where it is not what `entry` says, `StorageError`."""
+        self.entry: Final = entry
+        self._fs: Final = fs
+        self._path: Final = os.path.join(directory, entry.file)
+        with storage_call("open", self._path):
+            status = fs.status(self._path)
+            if status is None or not status.is_regular:
+                self._fail("is missing, though the checkpoint names it")
+            if status.size_bytes != entry.size_bytes:
+                self._fail(f"holds {status.size_bytes} bytes, but {entry.size_bytes} were committed")
+            self._descriptor = fs.open(self._path, os.O_RDONLY)
+        try:
+            with storage_call("read", self._path):
+                self._header: Final = self._load_header()
+                self._index: Final = self._load_index()
+                self._piece_offsets: Final = self._section_offsets()
+                self._filter: Final = self._load_filter()
+        except BaseException:
+            fs.close(self._descriptor)
+            raise
+
+    def hits(self, probe: Probe) -> IntArray:
+        """The places in the probe, ascending, of what may be in here; all others certainly are not. Touches memory only."""
+        return self._filter.hits(probe)
+
+    def contains(self, sought: Run) -> BoolArray:
+        """For each fingerprint of `sought`, whether it is in here. Reads the blocks that decide it. Raises `StateError`, `StorageError`."""
+        found = np.zeros(len(sought), dtype=np.bool_)
+        for start in range(0, len(sought), _ROUND_PROBES):
+            part = sought.part(start, start + _ROUND_PROBES)
+            found[start : start + len(part)] = self._read(self._blocks_of(part)).contains(part)
+        return found
+
+    def runs(self, blocks_max: int) -> Iterator[Run]:
+        """All fingerprints, ascending, `blocks_max` blocks at a time. Raises `StateError`, `StorageError`."""
+        for start in range(0, self._header.block_count, blocks_max):
+            yield self._read(np.arange(start, min(start + blocks_max, self._header.block_count)))
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        self._fs.close(self._descriptor)
+
+    def _blocks_of(self, sought: Run) -> IntArray:
+        """The blocks, ascending, that hold whatever of `sought` is in here."""
+        fences = self._index.fences
+        # A fence equal to `hi` may have rows of the same `hi` before it, in the block that ends there.
+        first = np.maximum(np.searchsorted(fences, sought.hi, side="left") - 1, 0)
+        last = np.maximum(np.searchsorted(fences, sought.hi, side="right") - 1, 0)
+        if bool((first == last).all()):
+            changes: IntArray = np.flatnonzero(np.diff(first, prepend=-1))
+            return first[changes]
+        blocks: IntArray = np.unique(np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)]))
+        return blocks
+
+    def _read(self, blocks: IntArray) -> Run:
+        """The fingerprints of these blocks (ascending), each block checked; neighbours are read at once."""
+        if not len(blocks):
+            return EMPTY_RUN
+        geometry = self._header.geometry
+        block_bytes = geometry.block_rows * ROW_BYTES
+        offsets = Header.SIZE_BYTES + blocks * block_bytes + self._piece_offsets[blocks // geometry.section_blocks]
+        breaks = np.flatnonzero(np.diff(offsets) != block_bytes) + 1
+        starts = [0, *breaks.tolist()]
+        ends = [*breaks.tolist(), len(blocks)]
+        rows_end = self._header.ids * ROW_BYTES
+        checksums = self._index.block_checksums[blocks].tolist()
+        parts = []
+        # One guard around all reads: around each it would cost as much as the read.
+        with storage_call("read", self._path):
+            for start, end, offset, first in zip(starts, ends, offsets[starts].tolist(), blocks[starts].tolist(), strict=True):
+                part = self._read_exactly(min((end - start) * block_bytes, rows_end - first * block_bytes), offset)
+                self._check(part, checksums[start:end], offset)
+                parts.append(part)
+        rows = np.frombuffer(b"".join(parts), dtype="<u8").reshape(-1, 2)
+        return Run(np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1]))
+
+    def _check(self, content: bytes, checksums: list[int], offset: int) -> None:
+        """Holds the blocks of `content`, which stand at `offset`, against their checksums."""
+        block_bytes = self._header.geometry.block_rows * ROW_BYTES
+        if len(checksums) == 1 and xxhash.xxh3_64_intdigest(content) == checksums[0]:
+            return
+        view = memoryview(content)
+        for index, checksum in enumerate(checksums):
+            if xxhash.xxh3_64_intdigest(view[index * block_bytes : (index + 1) * block_bytes]) != checksum:
+                self._fail(f"the block at byte {offset + index * block_bytes} does not match its checksum")
+
+    def _read_exactly(self, size_bytes: int, offset: int) -> bytes:
+        """Raises `OSError`."""
+        content = read_range(self._fs, self._descriptor, size_bytes, offset)
+        if len(content) != size_bytes:
+            self._fail(f"ends at byte {offset + len(content)}, but {self.entry.size_bytes} were committed")
+        return content
+
+    def _load_header(self) -> Header:
+        content = self._read_exactly(min(Header.SIZE_BYTES, self.entry.size_bytes), 0)
+        try:
+            header = Header.decode(content)
+        except ValueError as error:
+            self._fail(str(error))
+        if (header.ids, header.level, header.size_bytes) != (self.entry.ids, self.entry.level, self.entry.size_bytes):
+            self._fail("is another segment than the one that the checkpoint names")
+        return header
+
+    def _load_index(self) -> SegmentIndex:
+        content = self._read_exactly(self._header.index_bytes + FOOTER_BYTES, self._header.index_offset)
+        try:
+            return SegmentIndex.decode(self._header, content)
+        except ValueError as error:
+            self._fail(f"byte {self._header.index_offset}: {error}")
+
+    def _section_offsets(self) -> IntArray:
+        """For each section, how many bytes of filter stand before its rows."""
+        offsets = np.zeros(self._header.section_count, dtype=np.int64)
+        np.cumsum(self._index.piece_blocks[:-1].astype(np.int64) * BLOCK_BYTES, out=offsets[1:])
+        return offsets
+
+    def _load_filter(self) -> Filter:
+        """The filter's pieces, each from behind the rows of its section, end to end."""
+        words = np.empty(self._header.filter_blocks * BLOCK_WORDS, dtype="<u8")
+        section_bytes = self._header.geometry.section_rows * ROW_BYTES
+        rows_bytes = self._header.ids * ROW_BYTES
+        filled = 0
+        for section, (blocks, checksum) in enumerate(
+            zip(self._index.piece_blocks.tolist(), self._index.piece_checksums.tolist(), strict=True)
+        ):
+            rows_before = min((section + 1) * section_bytes, rows_bytes)
+            offset = Header.SIZE_BYTES + rows_before + int(self._piece_offsets[section])
+            piece = self._read_exactly(blocks * BLOCK_BYTES, offset)
+            if xxhash.xxh3_64_intdigest(piece) != checksum:
+                self._fail(f"the filter at byte {offset} does not match its checksum")
+            words[filled : filled + blocks * BLOCK_WORDS] = np.frombuffer(piece, dtype="<u8")
+            filled += blocks * BLOCK_WORDS
+        return Filter(words)
+
+    def _fail(self, reason: str) -> NoReturn:
+        raise StateError(f"{self._path}: {reason}", hint=_REPLAY_HINT)
