@@ -1,0 +1,161 @@
+"""Compressed files: gzip and Zstandard, decoded forward in bounded memory.
+
+Owns: telling by its first bytes how a file is compressed (names lie), and decoding it.
+Always: what decodes before a damage is delivered; `damage` then says why it ends there.
+Never: no other module imports `zstandard`, which the extra `zstd` installs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from event_processor.adapters.files.content import Content, PlainContent, open_regular
+from event_processor.durable import FileStatus, FileSystem
+from event_processor.errors import ConfigurationError
+
+__all__ = ["COMPRESSED_SUFFIXES", "CompressedContent", "open_content"]
+
+COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
+GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+RAW_BLOCK_BYTES: Final = 65_536
+OUTPUT_BLOCK_BYTES: Final = 1 << 20
+ZSTD_FEED_BYTES: Final = 512
+"""A run of equal bytes takes 4 bytes in Zstandard and gives up to 128 KiB, so this much input gives 16 MiB at the most."""
+GZIP_WINDOW_BITS: Final = 31
+
+Decode = Callable[[Iterator[bytes]], Iterator[bytes]]
+
+
+class DamagedError(Exception):
+    """The compressed stream ends before its time, or is not what it says."""
+
+
+def open_content(fs: FileSystem, path: str) -> Content:
+    """The content of the regular file at `path`. Raises `OSError`; `ConfigurationError` where an extra is missing."""
+    descriptor = open_regular(fs, path)
+    try:
+        magic = fs.read(descriptor, len(ZSTD_MAGIC), 0)
+        if magic.startswith(GZIP_MAGIC):
+            return CompressedContent(fs, descriptor, _gzip_blocks)
+        if magic == ZSTD_MAGIC:
+            return CompressedContent(fs, descriptor, _zstd_decode(path))
+    except BaseException:
+        fs.close(descriptor)
+        raise
+    return PlainContent(fs, descriptor)
+
+
+class CompressedContent:
+    """A compressed file. It is decoded forward; to go back, it is decoded again from its start.
+
+    Neither gzip nor Zstandard can be entered in the middle without an index, so a restart decodes once what was read
+    before. That is time, not memory: only what lies between the last offset asked for and the place reached is kept.
+    """
+
+    is_compressed = True
+
+    def __init__(self, fs: FileSystem, descriptor: int, decode: Decode) -> None:
+        """Owns `descriptor` from here on."""
+        self.damage = ""
+        self._fs: Final = fs
+        self._descriptor: Final = descriptor
+        self._decode: Final = decode
+        self.restart()
+
+    def restart(self) -> None:
+        self.damage = ""
+        self._blocks: Iterator[bytes] = self._decode(self._raw_blocks())
+        self._kept = bytearray()
+        self._kept_offset = 0
+
+    def read(self, size_bytes: int, offset: int) -> bytes:
+        if offset < self._kept_offset:
+            self.restart()
+        self._drop_before(offset)
+        while self._kept_offset + len(self._kept) < offset + size_bytes:
+            block = self._next_block()
+            if block is None:
+                break
+            self._kept += block
+            self._drop_before(offset)
+        start = offset - self._kept_offset
+        return bytes(self._kept[start : start + size_bytes])
+
+    def status(self) -> FileStatus:
+        return self._fs.status_of(self._descriptor)
+
+    def close(self) -> None:
+        self._fs.close(self._descriptor)
+
+    def _drop_before(self, offset: int) -> None:
+        dropped = min(offset - self._kept_offset, len(self._kept))
+        del self._kept[:dropped]
+        self._kept_offset += dropped
+
+    def _next_block(self) -> bytes | None:
+        """What decodes next, maybe nothing; None at the end."""
+        try:
+            return next(self._blocks, None)
+        except DamagedError as error:
+            self.damage = str(error)
+            return None
+
+    def _raw_blocks(self) -> Iterator[bytes]:
+        offset = 0
+        while raw := self._fs.read(self._descriptor, RAW_BLOCK_BYTES, offset):
+            yield raw
+            offset += len(raw)
+
+
+def _gzip_blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Decodes the members of a gzip file, one behind the other, with NULs allowed after each (RFC 1952, and padded tapes)."""
+    decoder = zlib.decompressobj(GZIP_WINDOW_BITS)
+    try:
+        for raw_block in raw_blocks:
+            raw = raw_block
+            while raw:
+                if decoder.eof:
+                    raw = raw.lstrip(b"\0")
+                    if not raw:
+                        break
+                    decoder = zlib.decompressobj(GZIP_WINDOW_BITS)
+                yield decoder.decompress(raw, OUTPUT_BLOCK_BYTES)
+                raw = decoder.unconsumed_tail or decoder.unused_data
+        while rest := decoder.decompress(b"", OUTPUT_BLOCK_BYTES):
+            yield rest
+    except zlib.error as error:
+        raise DamagedError(f"not sound gzip: {error}") from error
+    if not decoder.eof:
+        raise DamagedError("the gzip stream is cut short")
+
+
+def _zstd_decode(path: str) -> Decode:
+    """The decoder of Zstandard frames. Raises `ConfigurationError` where the package is not installed."""
+    try:
+        import zstandard  # noqa: PLC0415 - an extra, wanted only where such a file is met
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{path}: compressed with Zstandard, which this installation cannot read",
+            hint='install the extra: pip install "event-processor[zstd]"',
+        ) from error
+
+    def blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
+        decoder = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            for raw_block in raw_blocks:
+                for start in range(0, len(raw_block), ZSTD_FEED_BYTES):
+                    raw = raw_block[start : start + ZSTD_FEED_BYTES]
+                    while raw:
+                        if decoder.eof:
+                            decoder = zstandard.ZstdDecompressor().decompressobj()
+                        yield decoder.decompress(raw)
+                        raw = decoder.unused_data if decoder.eof else b""
+        except zstandard.ZstdError as error:
+            raise DamagedError(f"not sound Zstandard: {error}") from error
+        if not decoder.eof:
+            raise DamagedError("the Zstandard stream is cut short")
+
+    return blocks

@@ -1,0 +1,93 @@
+"""Notice of changes: a hint that there may be something to read.
+
+Owns: the observer thread, and the folders it watches.
+Always: a poll stands behind it. A folder that cannot be watched (no inotify left, a network file system, not there yet) is
+reported, and costs the poll interval, nothing else.
+Never: nothing is read here, and no event of another file in the same folder wakes anybody: our own state may stand there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from event_processor.adapters.files.paths import PathPattern
+from event_processor.contracts import Wakeup
+from event_processor.durable import FileSystem
+from event_processor.errors import StorageError
+from event_processor.telemetry import Telemetry
+
+__all__ = ["FOLDERS_MAX", "LogWatcher"]
+
+FOLDERS_MAX: Final = 64
+"""Each watched folder costs two threads and an inotify instance, of which a user has 128 by default."""
+STOP_TIMEOUT_S: Final = 5.0
+CHANGES: Final = frozenset({"created", "modified", "moved", "deleted"})
+"""What changes a file. Notices of mere opening and closing, our own among them, are not."""
+
+
+class LogWatcher:
+    """Sets a wakeup when a file that a pattern names is written, made, renamed or removed."""
+
+    def __init__(self, patterns: Sequence[str], wakeup: Wakeup, *, fs: FileSystem, telemetry: Telemetry) -> None:
+        """`patterns`: paths and globs, as `FileSourceOptions.patterns` gives them. Nothing is watched before `start`."""
+        self._patterns: Final = [PathPattern(os.path.abspath(pattern)) for pattern in patterns]
+        self._wakeup: Final = wakeup
+        self._fs: Final = fs
+        self._telemetry: Final = telemetry
+        self._observer: Final = Observer()
+
+    def start(self) -> None:
+        """Watches what can be watched, and reports the rest. Never raises for a folder."""
+        try:
+            self._observer.start()
+        except OSError as error:
+            self._report("", error)
+            return
+        notice = _Notice(self._patterns, self._wakeup.set)
+        for number, folder in enumerate(self._folders()):
+            if number >= FOLDERS_MAX:
+                self._telemetry.watcher_unavailable(path=folder, reason=f"more than {FOLDERS_MAX} folders")
+                break
+            try:
+                self._observer.schedule(notice, folder)
+            except OSError as error:
+                self._report(folder, error)
+
+    def stop(self) -> None:
+        """Ends the thread. May be repeated."""
+        if self._observer.is_alive():
+            self._observer.stop()
+            self._observer.join(STOP_TIMEOUT_S)
+
+    def _folders(self) -> list[str]:
+        """The folders that are there or are named outright, each once."""
+        folders: set[str] = set()
+        for pattern in self._patterns:
+            try:
+                folders.update(pattern.folders(self._fs))
+            except StorageError as error:
+                self._telemetry.watcher_unavailable(path=pattern.pattern, reason=error.message)
+        return sorted(folders)
+
+    def _report(self, folder: str, error: OSError) -> None:
+        self._telemetry.watcher_unavailable(path=folder, reason=error.strerror or str(error))
+
+
+class _Notice(FileSystemEventHandler):
+    """Runs in the observer's thread: sets the wakeup for the patterns' files, and does nothing else."""
+
+    def __init__(self, patterns: Sequence[PathPattern], wake: Callable[[], None]) -> None:
+        self._patterns: Final = patterns
+        self._wake: Final = wake
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        if event.event_type not in CHANGES:
+            return
+        paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
+        if any(pattern.matches(path) for pattern in self._patterns for path in paths):
+            self._wake()
