@@ -1,0 +1,291 @@
+"""The step: from the state before a chunk, what was decoded of it and what the index knows, to the state after it. Pure.
+
+Owns: the outcome of every record, conservation, the way of an event through totals and order.
+Always: the same inputs give the same result; nothing is read, written or timed here. The index is asked in
+the order of the log, and its answers are an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Protocol
+
+import numpy as np
+from msgspec.structs import replace
+
+from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, add_batch
+from event_processor.contracts import BoolArray, Columns, IntArray, Rejection
+from event_processor.event import Chunk, DeadLetter, EventId
+from event_processor.id_order import id_key
+from event_processor.journal import IdleRelease, JournalEntry, JournalRun, RetiredFile
+from event_processor.ordering import HeldEvent, OrderStage
+from event_processor.state import Counts, FileState, State
+from event_processor.timestamps import TimestampReader, canonical
+
+__all__ = ["KnownIds", "Step", "StepOptions", "advance", "release_held"]
+
+
+class KnownIds(Protocol):
+    """What the step asks of the index of seen ids; `contracts.SeenIds` says what each answer means."""
+
+    def observe(self, ids: Sequence[EventId]) -> BoolArray:
+        """For each id, whether it is seen for the first time; and remembers it."""
+        ...
+
+    def contains(self, ids: Sequence[EventId]) -> BoolArray:
+        """For each id, whether it was seen; remembers nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """What of the configuration the step depends on. `ordered`: somebody reads released events."""
+
+    categories_max: int
+    ordered: bool
+    order_by_timestamp: bool
+    timestamps: TimestampReader
+
+    def timestamp_text(self, raw: object) -> str | None:
+        """A record's timestamp as the checkpoint shows it, or None where it is none."""
+        ns = self.timestamps.read(raw)
+        return None if ns is None else canonical(ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after a chunk, and what came of it.
+
+    `released` are records for the sinks, in order; `journal_closed` are entries of the reading journal that nothing will be
+    merged into any more.
+    """
+
+    state: State
+    counts: Counts
+    released: Sequence[bytes]
+    dead_letters: Sequence[DeadLetter]
+    journal_closed: Sequence[JournalEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Which of a chunk's valid events are accepted, and which are one category too many; both of length m."""
+
+    accepted: BoolArray
+    over_limit: BoolArray
+
+
+def advance(state: State, chunk: Chunk, columns: Columns | None, ids: KnownIds, options: StepOptions) -> Step:
+    """The state after `chunk`; `columns` is None where it holds no record to decode (an oversized one, or none at all)."""
+    before = state.source(chunk.source)
+    file = before.file(chunk.part)
+    line = file.line if file else 0
+    if columns is None:
+        return _advance_without_columns(state, chunk, line)
+    judged = _judge(state.categories, columns, ids, options.categories_max)
+    accepted = _take(columns, judged.accepted)
+    order, released, late = _order(state, columns, judged.accepted, accepted, options)
+    dead_letters = _dead_letters(chunk, columns, judged.over_limit, line)
+    counts = Counts(
+        records=columns.record_count,
+        accepted=len(accepted.ids),
+        duplicate=len(columns.ids) - len(accepted.ids) - int(np.count_nonzero(judged.over_limit)),
+        rejected=len(dead_letters),
+        blank=columns.blank_count,
+        late=late,
+    )
+    categories = add_batch(state.categories, accepted, options.timestamp_text) if accepted.ids else state.categories
+    moved, closed = _move(state, chunk, line, counts)
+    after = replace(moved, categories=categories, order=order)
+    return Step(after, counts, released, dead_letters, closed)
+
+
+def release_held(state: State) -> Step:
+    """Lets go what the order stage holds: the log is silent, or its end was asked for.
+
+    The reading journal is closed before it, so that a recomputation releases at the same place.
+    """
+    ordered = state.order.release_all()
+    run: list[JournalEntry] = [state.journal] if state.journal else []
+    closed = [*run, IdleRelease(state.counts.records)]
+    return Step(replace(state, order=ordered.stage, journal=None), Counts(), ordered.released, [], closed)
+
+
+def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
+    """A chunk that is one record over the size limit, or that only moves the position."""
+    if not chunk.oversized_bytes:
+        moved, closed = _move(state, chunk, line, Counts())
+        return Step(moved, Counts(), [], [], closed)
+    letter = DeadLetter(
+        source=chunk.source,
+        part=chunk.part,
+        line=line + 1,
+        offset=chunk.offset,
+        stage="read",
+        reason="record over the size limit (record_bytes_max)",
+        field="",
+        record=None,
+        record_bytes=chunk.oversized_bytes,
+    )
+    counts = Counts(records=1, rejected=1)
+    moved, closed = _move(state, chunk, line, counts)
+    return Step(moved, counts, [], [letter], closed)
+
+
+def _judge(categories: Mapping[str, CategoryTotal], columns: Columns, ids: KnownIds, categories_max: int) -> _Judged:
+    """Accepted, duplicate or one category too many, for each valid event in log order.
+
+    A record rejected for its category reserves no id, and a duplicate opens no category: so where the limit is near, events
+    are judged in runs that cannot cross it.
+    """
+    count = len(columns.ids)
+    if columns.categories is None:
+        return _Judged(ids.observe(columns.ids), np.zeros(count, dtype=np.bool_))
+    unknown = dict.fromkeys(columns.categories).keys() - categories.keys()
+    if len(categories) + len(unknown) <= categories_max:
+        return _Judged(ids.observe(columns.ids), np.zeros(count, dtype=np.bool_))
+    return _judge_near_limit(set(categories), columns, columns.categories, ids, categories_max)
+
+
+def _judge_near_limit(
+    known: set[str], columns: Columns, categories: Sequence[str], ids: KnownIds, categories_max: int
+) -> _Judged:
+    """The same where there are more new categories than room. A duplicate is one whatever its category."""
+    accepted = np.zeros(len(categories), dtype=np.bool_)
+    over_limit = np.zeros(len(categories), dtype=np.bool_)
+    start = 0
+    while start < len(categories):
+        rows, end = _run_within(known, categories, start, categories_max - len(known))
+        over_limit[start:end] = True
+        over_limit[rows] = False
+        left_out = (start + np.flatnonzero(over_limit[start:end])).tolist()
+        were_seen = ids.contains([columns.ids[row] for row in left_out]).tolist()
+        accepted[rows] = ids.observe([columns.ids[row] for row in rows])
+        known.update(categories[row] for row in rows if accepted[row])
+        first_rows = {columns.ids[row]: row for row in rows if accepted[row]}
+        for row, was_seen in zip(left_out, were_seen, strict=True):
+            over_limit[row] = not was_seen and first_rows.get(columns.ids[row], end) > row
+        start = end
+    return _Judged(accepted, over_limit)
+
+
+def _run_within(known: set[str], categories: Sequence[str], start: int, room: int) -> tuple[list[int], int]:
+    """The rows from `start` that may be judged together, and where they end: they open at most `room` categories.
+
+    Where there is no room at all, rows of new categories are left out of the run and it goes to the end.
+    """
+    opened: set[str] = set()
+    rows: list[int] = []
+    for row in range(start, len(categories)):
+        category = categories[row]
+        if category not in known and category not in opened:
+            if room == 0:
+                continue
+            if len(opened) == room:
+                return rows, row
+            opened.add(category)
+        rows.append(row)
+    return rows, len(categories)
+
+
+def _take(columns: Columns, accepted: BoolArray) -> AcceptedEvents:
+    """The accepted events by column."""
+    if accepted.all():
+        return AcceptedEvents(columns.ids, columns.categories, columns.values, columns.has_value, columns.timestamps)
+    rows = np.flatnonzero(accepted).tolist()
+    return AcceptedEvents(
+        ids=[columns.ids[row] for row in rows],
+        categories=None if columns.categories is None else [columns.categories[row] for row in rows],
+        values=None if columns.values is None else columns.values[accepted],
+        has_value=None if columns.has_value is None else columns.has_value[accepted],
+        timestamps=None if columns.timestamps is None else [columns.timestamps[row] for row in rows],
+    )
+
+
+def _order(
+    state: State, columns: Columns, accepted: BoolArray, events: AcceptedEvents, options: StepOptions
+) -> tuple[OrderStage, Sequence[bytes], int]:
+    """The accepted events through the order stage: the stage after them, what it released, and how many were late."""
+    if not options.ordered or not events.ids:
+        return state.order, [], 0
+    rows: IntArray = columns.rows[accepted]
+    spans = zip(columns.starts[rows].tolist(), columns.ends[rows].tolist(), strict=True)
+    records = [columns.content[start:end] for start, end in spans]
+    sequences = (rows + state.counts.records).tolist()
+    ordered = state.order.push(
+        _held_events(columns, accepted, events, sequences, records, by_timestamp=options.order_by_timestamp)
+    )
+    return ordered.stage, ordered.released, ordered.late
+
+
+def _held_events(
+    columns: Columns,
+    accepted: BoolArray,
+    events: AcceptedEvents,
+    sequences: list[int],
+    records: list[bytes],
+    *,
+    by_timestamp: bool,
+) -> list[HeldEvent]:
+    """The events with their sort keys; ids of one simple kind, which is the rule, need no call an event."""
+    if by_timestamp:
+        assert columns.timestamps_ns is not None, "an order by timestamp makes the format read them"
+        return list(zip(repeat(0), columns.timestamps_ns[accepted].tolist(), sequences, records, strict=False))
+    kinds = set(map(type, events.ids))
+    if len(kinds) == 1 and kinds <= {int, str}:
+        kind, _ = id_key(events.ids[0])
+        return list(zip(repeat(kind), events.ids, sequences, records, strict=False))  # type: ignore[arg-type]  # one kind
+    keys = map(id_key, events.ids)
+    return [(kind, value, sequence, record) for (kind, value), sequence, record in zip(keys, sequences, records, strict=True)]
+
+
+def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: int) -> list[DeadLetter]:
+    """The rejected records of the chunk, in log order."""
+    rejections = list(columns.rejections)
+    if over_limit.any():
+        rows: IntArray = columns.rows[over_limit]
+        rejections += [Rejection(row, "totals", "category limit", "category") for row in rows.tolist()]
+        rejections.sort(key=lambda rejection: rejection.row)
+    return [
+        DeadLetter(
+            source=chunk.source,
+            part=chunk.part,
+            line=line + rejection.row + 1,
+            offset=chunk.offset + int(columns.starts[rejection.row]),
+            stage=rejection.stage,
+            reason=rejection.reason,
+            field=rejection.field,
+            record=(record := columns.record(rejection.row)),
+            record_bytes=len(record),
+        )
+        for rejection in rejections
+    ]
+
+
+def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State, list[JournalEntry]]:
+    """The state with the chunk's bytes behind it, and the journal runs that this closes."""
+    before = state.source(chunk.source)
+    file = FileState(generation=chunk.part, line=line + counts.records, **chunk.resume)  # type: ignore[arg-type]
+    after = before.without_file(file) if chunk.retired else before.with_file(file)
+    after = replace(after, counts=before.counts + counts)
+    journal, closed = _journal(state.journal, chunk)
+    if chunk.retired:
+        closed.append(RetiredFile(chunk.source, chunk.part, file.resume()))
+    sources = {**state.sources, chunk.source: after}
+    return replace(state, sources=sources, counts=state.counts + counts, journal=journal), closed
+
+
+def _journal(run: JournalRun | None, chunk: Chunk) -> tuple[JournalRun | None, list[JournalEntry]]:
+    """The open run after `chunk`, and the run it closes, if any: neighbours are merged.
+
+    Not across a record that had no line end: what was appended to it later is a record of its own, and stays one.
+    """
+    if chunk.end_offset == chunk.offset:
+        return run, []
+    final = chunk.final and not chunk.content.endswith(b"\n")
+    if run and not run.final and (run.source, run.generation, run.end) == (chunk.source, chunk.part, chunk.offset):
+        return replace(run, end=chunk.end_offset, final=final), []
+    opened = JournalRun(chunk.source, chunk.part, chunk.offset, chunk.end_offset, final)
+    return opened, [run] if run else []
