@@ -1,0 +1,58 @@
+"""From a configuration to a processor that runs: the only importer of adapters.
+
+Owns: the environment of a pipeline, which adapters there are, and the order in which a pipeline is opened.
+"""
+
+from event_processor.assembly.adapters import (
+    ADAPTERS,
+    INTAKE_NAME,
+    LINE_END_BYTES_MAX,
+    SINK_OPTIONS,
+    SOURCE_OPTIONS,
+    PartReader,
+    all_sources,
+    lag_bytes,
+    locate_part,
+    record_format,
+    sink_key,
+    sink_paths,
+    watch_sources,
+    whole_records_end,
+)
+from event_processor.assembly.environment import Environment
+from event_processor.assembly.opening import (
+    LOCK_NAME,
+    Mode,
+    OpenPipeline,
+    Replica,
+    check_config,
+    lock_state,
+    open_pipeline,
+    open_replica,
+)
+
+__all__ = [
+    "ADAPTERS",
+    "INTAKE_NAME",
+    "LINE_END_BYTES_MAX",
+    "LOCK_NAME",
+    "SINK_OPTIONS",
+    "SOURCE_OPTIONS",
+    "Environment",
+    "Mode",
+    "OpenPipeline",
+    "PartReader",
+    "Replica",
+    "all_sources",
+    "check_config",
+    "lag_bytes",
+    "locate_part",
+    "lock_state",
+    "open_pipeline",
+    "open_replica",
+    "record_format",
+    "sink_key",
+    "sink_paths",
+    "watch_sources",
+    "whole_records_end",
+]

@@ -1,0 +1,122 @@
+"""Which adapters there are, and what the rest of the house may ask of them.
+
+Owns: the types of sources and sinks, the intake as a source, the names of sinks' files in a checkpoint.
+Never: nothing here keeps a state or sequences anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from event_processor.adapters.files.archive import PartReader, locate
+from event_processor.adapters.files.options import FileSourceOptions
+from event_processor.adapters.files.records import LINE_END_BYTES_MAX, whole_records_end
+from event_processor.adapters.files.sink_options import FileSinkOptions
+from event_processor.adapters.files.source import FileSource
+from event_processor.adapters.files.watch import LogWatcher
+from event_processor.assembly.environment import Environment
+from event_processor.config import (
+    RESERVED_SOURCE_NAME,
+    Configuration,
+    ConfiguredPath,
+    SinkOptions,
+    SourceOptions,
+)
+from event_processor.configuration_files import AdapterOptions
+from event_processor.contracts import Format, Source
+from event_processor.event import Json
+from event_processor.formats.jsonl import JsonLinesFormat
+from event_processor.state import SourceState
+from event_processor.telemetry import Telemetry
+
+__all__ = [
+    "ADAPTERS",
+    "INTAKE_NAME",
+    "LINE_END_BYTES_MAX",
+    "SINK_OPTIONS",
+    "SOURCE_OPTIONS",
+    "PartReader",
+    "all_sources",
+    "lag_bytes",
+    "locate_part",
+    "record_format",
+    "resume_source",
+    "sink_key",
+    "sink_paths",
+    "watch_sources",
+    "whole_records_end",
+]
+
+SOURCE_OPTIONS: Final[Mapping[str, type[SourceOptions]]] = {"file": FileSourceOptions}
+SINK_OPTIONS: Final[Mapping[str, type[SinkOptions]]] = {"file": FileSinkOptions}
+ADAPTERS: Final = AdapterOptions(
+    sources=SOURCE_OPTIONS,
+    sinks=SINK_OPTIONS,
+    default_type="file",
+    default_sources={"events": {"path": "events/events.jsonl"}},
+)
+"""What the loader is given: the core knows no adapter."""
+INTAKE_NAME: Final = "intake.jsonl"
+
+
+def all_sources(configuration: Configuration, intake_directory: str) -> dict[str, FileSourceOptions]:
+    """The configured sources, and the intake, which is always there."""
+    intake = FileSourceOptions(path=ConfiguredPath(os.path.join(intake_directory, INTAKE_NAME), INTAKE_NAME))
+    configured = {name: options for name, options in configuration.sources.items() if isinstance(options, FileSourceOptions)}
+    return {**configured, RESERVED_SOURCE_NAME: intake}
+
+
+def watch_sources(configuration: Configuration, environment: Environment) -> LogWatcher:
+    """Starts to watch the sources' folders: a hint that wakes the loop, behind which the poll stands. The caller stops it."""
+    sources = all_sources(configuration, str(configuration.state.dir)).values()
+    patterns = [pattern for options in sources for pattern in options.patterns()]
+    watcher = LogWatcher(patterns, environment.wakeup, fs=environment.fs, telemetry=environment.telemetry)
+    watcher.start()
+    return watcher
+
+
+def record_format(configuration: Configuration, options: FileSourceOptions) -> Format:
+    """How the records of a source are read."""
+    return JsonLinesFormat(
+        configuration.event,
+        record_bytes_max=options.record_bytes_max,
+        timestamps_used=configuration.order.by == "timestamp",
+    )
+
+
+def locate_part(options: FileSourceOptions, resume: Mapping[str, Json], environment: Environment) -> PartReader | None:
+    """The file that held a generation, known again by its content, or None where it is gone. Raises `StorageError`."""
+    return locate(resume, options, environment.fs)
+
+
+def lag_bytes(configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState]) -> int:
+    """What the sources' files hold beyond the committed offsets, by a look that changes nothing."""
+    lag = 0
+    for name, options in all_sources(configuration, str(configuration.state.dir)).items():
+        source = FileSource(
+            name, options, fs=environment.fs, clock=environment.clock, telemetry=Telemetry(), finished=False, last_commit_ns=None
+        )
+        resume_source(source, sources.get(name) or SourceState())
+        # Only a read finds files that were not there before; what it gives was not read as far as the state knows.
+        chunk = source.read(1)
+        lag += source.lag_bytes() + (chunk.end_offset - chunk.offset if chunk else 0)
+        source.close()
+    return lag
+
+
+def resume_source(source: Source, progress: SourceState) -> None:
+    """Opens a source where its state says."""
+    source.open({file.generation: file.resume() for file in progress.files}, progress.next_generation())
+
+
+def sink_paths(configuration: Configuration) -> dict[str, str]:
+    """Where each sink's entry of `appended` lies."""
+    sinks = configuration.sinks.items()
+    return {sink_key(name, options): options.path for name, options in sinks if isinstance(options, FileSinkOptions)}
+
+
+def sink_key(name: str, options: FileSinkOptions) -> str:
+    """A sink's file in `appended`: its path as it was written, so that the folder of a configuration may be moved."""
+    return f"sinks.{name}:{options.path.written}"

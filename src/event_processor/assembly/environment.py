@@ -1,0 +1,40 @@
+"""The world outside, passed in.
+
+Owns: what a pipeline is given beside its configuration: disk, clock, telemetry, names, threads.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from event_processor.clock import SystemClock
+from event_processor.contracts import Clock, Wakeup
+from event_processor.deduplication.background import BackgroundThreads, Executor
+from event_processor.deduplication.index import IndexLimits
+from event_processor.durable import FileSystem, OperatingSystem
+from event_processor.telemetry import Telemetry
+
+__all__ = ["Environment"]
+
+TOKEN_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The world outside, passed in: a test brings its own."""
+
+    fs: FileSystem = field(default_factory=OperatingSystem)
+    clock: Clock = field(default_factory=SystemClock)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    wakeup: Wakeup = field(default_factory=threading.Event)
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes
+    background: Callable[[], Executor] = BackgroundThreads
+    index_limits: IndexLimits = field(default_factory=IndexLimits)
+
+    def new_token(self) -> str:
+        """A part of a name that was never used before and will not be again."""
+        return self.random_bytes(TOKEN_BYTES).hex()

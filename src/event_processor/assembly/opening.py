@@ -1,0 +1,319 @@
+"""From a configuration to a processor that runs: the only importer of adapters.
+
+Owns: which adapters there are, the order in which a pipeline is opened, and what may go wrong before the first byte is read.
+Always: whatever is opened is closed again where opening fails. Nothing of a state is changed before its lock is held, its
+checkpoint is verified and its configuration is known to be the same.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from event_processor import __version__
+from event_processor.adapters.files.options import FileSourceOptions
+from event_processor.adapters.files.sink import JsonLinesSink
+from event_processor.adapters.files.sink_options import FileSinkOptions
+from event_processor.adapters.files.source import FileSource
+from event_processor.assembly.adapters import (
+    INTAKE_NAME,
+    all_sources,
+    record_format,
+    resume_source,
+    sink_key,
+    sink_paths,
+)
+from event_processor.assembly.environment import Environment
+from event_processor.checkpoint import Checkpoint, CheckpointStore
+from event_processor.clock import utc_text, wall_ns_of
+from event_processor.config import (
+    Configuration,
+    ConfiguredPath,
+    SinkOptions,
+    StateOptions,
+    changed_parts,
+    config_hash,
+    config_parts,
+)
+from event_processor.contracts import SeenIds, Sink, Source
+from event_processor.dead_letters import DEAD_LETTERS_NAME
+from event_processor.deduplication.fingerprint import mint_fingerprinter, open_fingerprinter
+from event_processor.deduplication.index import DedupIndex
+from event_processor.durable import (
+    AppendFile,
+    DirectoryLock,
+    FileSystem,
+    append_lines,
+    prepare_directory,
+    storage_boundary,
+)
+from event_processor.errors import ConfigurationError, LockedError
+from event_processor.event import Json
+from event_processor.formats.verdict import POSITION_ID
+from event_processor.held_events import HeldEvents, read_held_events
+from event_processor.journal import JOURNAL_NAME
+from event_processor.pipeline import StepOptions
+from event_processor.processor import Identity, LoopOptions, Outputs, Processor
+from event_processor.state import State, fresh_state
+from event_processor.timestamps import TimestampReader
+
+__all__ = ["LOCK_NAME", "Mode", "OpenPipeline", "Replica", "check_config", "lock_state", "open_pipeline", "open_replica"]
+
+LOCK_NAME: Final = "lock"
+LOCK_TRIES: Final = 3
+LOCK_RETRY_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How far to run: `once` ends at the end of the input; `drain` takes the input for finished and lets go of what is held."""
+
+    once: bool = False
+    drain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """The same pipeline over another state directory, to recompute in: its sinks write where `sink_path` says.
+
+    `sink_path` gives the path for a sink's name and configured path. The intake is still the configured state's.
+    """
+
+    directory: str
+    sink_path: Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPipeline:
+    """A processor ready to run, and whether it resumed an earlier state."""
+
+    processor: Processor
+    resumed: bool
+
+
+def _make_intake(fs: FileSystem, directory: str) -> None:
+    """An empty intake where there is none, so that it is no missing file."""
+    path = os.path.join(directory, INTAKE_NAME)
+    if fs.status(path) is None:
+        append_lines(fs, path, [])
+
+
+def lock_state(configuration: Configuration, environment: Environment) -> DirectoryLock:
+    """Makes the state directory where it is missing, and becomes its owner. Raises `LockedError`, `StorageError`."""
+    directory = configuration.state.dir
+    prepare_directory(environment.fs, directory)
+    path, owner = os.path.join(directory, LOCK_NAME), f"process {os.getpid()} on {os.uname().nodename}"
+    with storage_boundary(directory):
+        for _ in range(LOCK_TRIES - 1):
+            try:
+                return DirectoryLock(environment.fs, path, owner)
+            except LockedError:
+                # Somebody who only asks whether the lock is held holds it for an instant.
+                environment.clock.wait(threading.Event(), LOCK_RETRY_S)
+        return DirectoryLock(environment.fs, path, owner)
+
+
+def open_pipeline(configuration: Configuration, environment: Environment, mode: Mode) -> OpenPipeline:
+    """Resumes the state, or begins one, and opens everything that is read and written. The caller holds the lock.
+
+    Raises `StateError`, `ConfigurationError`, `LockedError`, `StorageError`; nothing is left open then.
+    """
+    return _open(configuration, environment, mode, str(configuration.state.dir), reading=True)
+
+
+def open_replica(
+    configuration: Configuration, environment: Environment, replica: Replica, *, reading: bool, mode: Mode | None = None
+) -> OpenPipeline:
+    """The same over `replica`, whose directory is there. Without `reading` no source is opened: it is fed a script.
+
+    Raises as `open_pipeline` does.
+    """
+    sinks = {
+        name: options.model_copy(update={"path": ConfiguredPath(replica.sink_path(name, options.path), options.path.written)})
+        for name, options in configuration.sinks.items()
+        if isinstance(options, FileSinkOptions)
+    }
+    state = StateOptions(dir=ConfiguredPath(replica.directory))
+    copied = configuration.model_copy(update={"state": state, "sinks": sinks})
+    return _open(copied, environment, mode or Mode(once=True), str(configuration.state.dir), reading=reading)
+
+
+def _open(
+    configuration: Configuration, environment: Environment, mode: Mode, intake_directory: str, *, reading: bool
+) -> OpenPipeline:
+    with ExitStack() as opened, storage_boundary(str(configuration.state.dir)):
+        opening = _Opening(configuration, environment, mode, all_sources(configuration, intake_directory), opened)
+        pipeline = opening.open(reading=reading)
+        opened.pop_all()
+        return pipeline
+
+
+def check_config(configuration: Configuration, checkpoint: Checkpoint) -> None:
+    """Raises `ConfigurationError`, with the keys that changed, where the state was made by another configuration."""
+    parts = config_parts(configuration)
+    if config_hash(parts) == checkpoint.state.config_hash:
+        return
+    recorded = checkpoint.meta.get("config")
+    changes = changed_parts(recorded, parts) if isinstance(recorded, dict) else []
+    names = "; ".join(str(change) for change in changes) or "which keys is not recorded"
+    raise ConfigurationError(
+        f"{configuration.state.dir}: the state was made by another configuration: {names}",
+        hint="undo the change, make the state anew under the new one with 'event-processor replay', or begin another with --state",
+    )
+
+
+class _Opening:
+    """One opening of a pipeline, step by step; what it opens is closed by `opened` if a later step fails."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        environment: Environment,
+        mode: Mode,
+        sources: Mapping[str, FileSourceOptions],
+        opened: ExitStack,
+    ) -> None:
+        self._configuration: Final = configuration
+        self._sources: Final = sources
+        self._environment: Final = environment
+        self._mode: Final = mode
+        self._opened: Final = opened
+        self._fs: Final = environment.fs
+        self._directory: Final = str(configuration.state.dir)
+        self._last_commit_ns: int | None = None
+
+    def open(self, *, reading: bool) -> OpenPipeline:
+        configuration, environment = self._configuration, self._environment
+        store = CheckpointStore(self._fs, self._directory, environment.telemetry)
+        checkpoint = store.load(sink_paths(configuration))
+        if checkpoint is not None:
+            check_config(configuration, checkpoint)
+            self._last_commit_ns = wall_ns_of(str(checkpoint.meta.get("written_at", "")))
+        store.remove_orphans()
+        appended = checkpoint.state.appended if checkpoint else {}
+        _make_intake(self._fs, self._directory)
+        state = self._state(checkpoint)
+        state_id = checkpoint.state.state_id if checkpoint else environment.new_token()
+        manifest = checkpoint.state.ids if checkpoint else {}
+        outputs = Outputs(
+            ids=self._index(manifest, appended),
+            held=self._held(appended),
+            journal=self._append_file(JOURNAL_NAME, appended),
+            dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
+            sinks=[self._sink(name, options, appended) for name, options in configuration.sinks.items()],
+            store=store,
+        )
+        processor = Processor(
+            sources=[self._source(name, options, state) for name, options in self._sources.items() if reading],
+            formats={name: record_format(configuration, options) for name, options in self._sources.items()},
+            outputs=outputs,
+            state=state,
+            ids_manifest=manifest,
+            ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
+            identity=Identity(self._directory, state_id, config_hash(config_parts(configuration)), self._meta),
+            step_options=self._step_options(),
+            options=self._loop_options(),
+            clock=environment.clock,
+            wakeup=environment.wakeup,
+            telemetry=environment.telemetry,
+        )
+        if not store.has_current:
+            # If we die before this, no state ever was, or the next start falls back as this one did.
+            processor.commit_unchanged()
+        return OpenPipeline(processor, resumed=checkpoint is not None)
+
+    def _state(self, checkpoint: Checkpoint | None) -> State:
+        buffer_events = self._configuration.order.buffer_events
+        if checkpoint is None:
+            return fresh_state(buffer_events)
+        document = checkpoint.state
+        return document.to_state(read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events))
+
+    def _index(self, manifest: Mapping[str, Json], appended: Mapping[str, int]) -> SeenIds | None:
+        options = self._configuration.dedup
+        if not options.enabled or self._configuration.event.id == POSITION_ID:
+            # An id that is the record's place cannot come twice.
+            return None
+        algorithm, seed, active = (str(manifest.get(key, "")) for key in ("fingerprint", "seed", "active"))
+        index = DedupIndex(
+            self._fs,
+            os.path.join(self._directory, "ids"),
+            manifest=manifest or None,
+            committed_bytes=appended.get(f"ids/{active}", 0),
+            fingerprinter=open_fingerprinter(algorithm, seed)
+            if manifest
+            else mint_fingerprinter(options.fingerprint, self._environment.random_bytes),
+            telemetry=self._environment.telemetry,
+            executor=self._environment.background(),
+            limits=self._environment.index_limits,
+            mint=self._new_name,
+        )
+        self._opened.callback(index.close)
+        return index
+
+    def _held(self, appended: Mapping[str, int]) -> HeldEvents:
+        held = HeldEvents(self._fs, self._directory, appended, self._new_name)
+        self._opened.callback(held.close)
+        return held
+
+    def _append_file(self, name: str, appended: Mapping[str, int]) -> AppendFile:
+        file = AppendFile(self._fs, os.path.join(self._directory, name), appended.get(name, 0))
+        self._opened.callback(file.close)
+        return file
+
+    def _sink(self, name: str, options: SinkOptions, appended: Mapping[str, int]) -> Sink:
+        assert isinstance(options, FileSinkOptions), f"sinks.{name}: the loader knows the types"
+        sink = JsonLinesSink(name, sink_key(name, options), options.path, fs=self._fs, committed=appended)
+        self._opened.callback(sink.close)
+        return sink
+
+    def _source(self, name: str, options: FileSourceOptions, state: State) -> Source:
+        source = FileSource(
+            name,
+            options,
+            fs=self._fs,
+            clock=self._environment.clock,
+            telemetry=self._environment.telemetry,
+            finished=self._mode.drain,
+            last_commit_ns=self._last_commit_ns,
+        )
+        self._opened.callback(source.close)
+        resume_source(source, state.source(name))
+        return source
+
+    def _step_options(self) -> StepOptions:
+        configuration = self._configuration
+        return StepOptions(
+            categories_max=configuration.totals.categories_max,
+            ordered=configuration.order_is_active,
+            order_by_timestamp=configuration.order.by == "timestamp",
+            timestamps=TimestampReader(configuration.event.timestamp_zone),
+        )
+
+    def _loop_options(self) -> LoopOptions:
+        configuration = self._configuration
+        polls = [options.poll_interval_ms for options in self._sources.values()]
+        return LoopOptions(
+            batch_bytes_max=configuration.batch.bytes_max,
+            linger_s=configuration.batch.linger_ms / 1000,
+            poll_interval_s=min(polls) / 1000,
+            idle_release_s=configuration.order.idle_release_ms / 1000,
+            once=self._mode.once,
+            drain=self._mode.drain,
+        )
+
+    def _new_name(self, kind: str) -> str:
+        return f"{kind}-{self._environment.new_token()}"
+
+    def _meta(self) -> dict[str, Json]:
+        return {
+            "written_at": utc_text(self._environment.clock.wall_ns()),
+            "host": os.uname().nodename,
+            "process": os.getpid(),
+            "software": f"event-processor {__version__}",
+            "config": config_parts(self._configuration),
+        }

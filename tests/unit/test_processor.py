@@ -1,0 +1,212 @@
+"""The loop, live: what it does while the log grows, falls silent, and when it is told to stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from event_processor.assembly import Mode, lock_state, open_pipeline
+from event_processor.config import Configuration
+from event_processor.contracts import Wakeup
+from event_processor.processor import Processor, StopReason
+from event_processor.telemetry import Telemetry
+from support.engine import FakeClock, configuration, environment
+from support.simulated_fs import SimulatedFileSystem
+
+FOLDER = "/pipeline"
+LOG = f"{FOLDER}/log.jsonl"
+
+
+class Script(FakeClock):
+    """A clock whose every wait takes the next action; when there is none left, the processor is stopped."""
+
+    def __init__(self, actions: list[Callable[[], None]]) -> None:
+        super().__init__()
+        self._actions = actions
+        self.waits: list[float] = []
+        self.processor: Processor | None = None
+
+    def wait(self, wakeup: Wakeup, timeout_s: float) -> None:
+        super().wait(wakeup, timeout_s)
+        self.waits.append(timeout_s)
+        if self._actions:
+            self._actions.pop(0)()
+        elif self.processor is not None:
+            self.processor.stop()
+
+
+class Commits(Telemetry):
+    """Remembers what each commit said."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, int]] = []
+        self.idle_releases: list[int] = []
+
+    def batch_committed(self, *, records: int, released: int, **_: int) -> None:
+        self.batches.append((records, released))
+
+    def order_idle_released(self, *, events: int) -> None:
+        self.idle_releases.append(events)
+
+
+@contextmanager
+def opened(fs: SimulatedFileSystem, settings: Configuration, script: Script, commits: Telemetry) -> Iterator[Processor]:
+    surroundings = replace(environment(fs, telemetry=commits), clock=script)
+    lock = lock_state(settings, surroundings)
+    processor = open_pipeline(settings, surroundings, Mode()).processor
+    script.processor = processor
+    yield processor
+    processor.close()
+    lock.release()
+
+
+def event(number: int) -> bytes:
+    return b'{"id": %d, "category": "a", "value": 1}\n' % number
+
+
+def append(fs: SimulatedFileSystem, content: bytes) -> Callable[[], None]:
+    def act() -> None:
+        fs.plant(LOG, (fs.content(LOG) or b"") + content)
+
+    return act
+
+
+def checkpoint(fs: SimulatedFileSystem) -> dict[str, Any]:
+    return dict(json.loads(fs.content(f"{FOLDER}/state/checkpoint.json") or b"{}")["state"])
+
+
+def live(actions: list[Callable[[], None]], fs: SimulatedFileSystem, **sections: Any) -> tuple[Commits, Script, StopReason]:
+    script, commits = Script(actions), Commits()
+    with opened(fs, configuration(FOLDER, **sections), script, commits) as processor:
+        reason = processor.run()
+    return commits, script, reason
+
+
+def test_a_live_log_is_followed_and_each_append_is_a_commit_of_its_own() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    commits, _, reason = live(
+        [append(fs, event(2)), append(fs, event(3) + b'{"id": 4, '), append(fs, b'"category": "a", "value": 1}\n')], fs
+    )
+    assert [records for records, _ in commits.batches] == [1, 1, 1, 1]
+    assert checkpoint(fs)["counts"]["accepted"] == 4
+    assert reason is StopReason.SIGNAL
+
+
+def test_a_torn_line_is_no_record_while_the_log_lives() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1) + b'{"id": 2, "category": "a", "value": 1}')
+    live([], fs)
+    assert checkpoint(fs)["counts"]["records"] == 1
+
+
+def test_a_silent_log_lets_go_of_what_is_held_once_and_the_journal_says_when() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(2) + event(1))
+    nothing: list[Callable[[], None]] = [lambda: None] * 30
+    commits, _, _ = live(nothing, fs, order={"idle_release_ms": 2000})
+    assert commits.idle_releases == [2]
+    assert fs.content(f"{FOLDER}/out/ordered.jsonl") == event(1) + event(2)
+    journal = [json.loads(line) for line in (fs.content(f"{FOLDER}/state/journal.jsonl") or b"").splitlines()]
+    assert [entry["what"] for entry in journal] == ["read", "idle_release"]
+    assert journal[1]["records"] == 2
+    assert checkpoint(fs)["order"]["held"] == 0
+
+
+def test_idle_release_may_be_off() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(2) + event(1))
+    commits, _, _ = live([lambda: None] * 100, fs, order={"idle_release_ms": 0})
+    assert commits.idle_releases == []
+    assert checkpoint(fs)["order"]["held"] == 2
+
+
+def test_an_event_behind_an_idle_release_is_late_and_not_lost() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(5))
+    live([lambda: None] * 20 + [append(fs, event(4))], fs, order={"idle_release_ms": 1000})
+    assert fs.content(f"{FOLDER}/out/ordered.jsonl") == event(5) + event(4)
+    assert checkpoint(fs)["counts"]["late"] == 1
+
+
+def test_the_loop_never_waits_longer_than_it_must_show_that_it_lives() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    _, script, _ = live([lambda: None] * 10, fs)
+    assert max(script.waits) <= 1.0
+    assert min(script.waits) >= 0.0
+
+
+def test_a_linger_gathers_what_comes_meanwhile_into_one_commit() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    commits, _, _ = live([append(fs, event(2))], fs, batch={"linger_ms": 300})
+    assert [records for records, _ in commits.batches] == [2]
+
+
+def test_a_stop_asked_for_before_the_loop_began_commits_nothing_and_ends() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    script, commits = Script([]), Commits()
+    with opened(fs, configuration(FOLDER), script, commits) as processor:
+        processor.stop()
+        assert processor.run() is StopReason.SIGNAL
+    assert commits.batches == []
+
+
+def test_a_reload_ends_the_loop_but_a_stop_goes_before_it() -> None:
+    fs = SimulatedFileSystem(1)
+    script, commits = Script([]), Commits()
+    with opened(fs, configuration(FOLDER), script, commits) as processor:
+        processor.reload()
+        assert processor.run() is StopReason.RELOAD
+        processor.stop()
+        assert processor.run() is StopReason.SIGNAL
+
+
+def test_without_dedup_every_event_counts_and_no_index_is_kept() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1) + event(1))
+    live([], fs, dedup={"enabled": False})
+    assert checkpoint(fs)["counts"]["accepted"] == 2
+    assert fs.names(f"{FOLDER}/state/ids") == []
+
+
+def test_without_a_sink_the_order_stage_holds_nothing() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(2) + event(1))
+    live([], fs, sink=False)
+    assert checkpoint(fs)["order"] == {"held": 0, "held_hash": "", "released": 0, "last_released": None}
+
+
+def test_a_category_too_many_is_a_dead_letter_and_reserves_no_id() -> None:
+    fs = SimulatedFileSystem(1)
+    lines = [
+        b'{"id": 1, "category": "a", "value": 1}',
+        b'{"id": 2, "category": "b", "value": 1}',
+        b'{"id": 2, "category": "a", "value": 1}',
+    ]
+    fs.plant(LOG, b"\n".join(lines) + b"\n")
+    live([], fs, totals={"categories_max": 1})
+    state = checkpoint(fs)
+    assert (state["counts"]["accepted"], state["counts"]["rejected"]) == (2, 1)
+    letter = json.loads(fs.content(f"{FOLDER}/state/dead_letters.jsonl") or b"")
+    assert (letter["line"], letter["stage"], letter["reason"]) == (2, "totals", "category limit")
+
+
+def test_a_duplicate_opens_no_category() -> None:
+    fs = SimulatedFileSystem(1)
+    lines = [
+        b'{"id": 1, "category": "a", "value": 1}',
+        b'{"id": 1, "category": "b", "value": 1}',
+        b'{"id": 2, "category": "c", "value": 1}',
+        b'{"id": 3, "category": "d", "value": 1}',
+    ]
+    fs.plant(LOG, b"\n".join(lines) + b"\n")
+    live([], fs, totals={"categories_max": 2})
+    state = checkpoint(fs)
+    assert sorted(state["categories"]) == ["a", "c"]
+    assert (state["counts"]["accepted"], state["counts"]["duplicate"], state["counts"]["rejected"]) == (2, 1, 1)
