@@ -1,0 +1,71 @@
+"""`inspect`: what is committed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from event_processor.cli.environment import real_environment
+from event_processor.cli.invocation import invocation
+from event_processor.cli.loading import load
+from event_processor.cli.output import write_json, write_lines
+from event_processor.cli.tables import one_line, write_facts, write_table
+from event_processor.operations.inspection import Inspection, inspect_state
+
+__all__ = ["command"]
+
+
+def command(
+    context: typer.Context,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    category: Annotated[str | None, typer.Option(help="This category alone.")] = None,
+) -> None:
+    """Show what is committed: counts, categories, sources. Works while a daemon runs."""
+    configuration = load(invocation(context)).configuration
+    inspection = inspect_state(configuration, real_environment(configuration), category=category)
+    if as_json:
+        write_json(msgspec.to_builtins(inspection))
+        return
+    if category is None:
+        _write_summary(inspection)
+    if inspection.categories:
+        _write_categories(inspection)
+    else:
+        wanted = "" if category is None else f" of category {one_line(category)!r}"
+        write_lines([f"no event{wanted} is committed"])
+
+
+def _write_summary(inspection: Inspection) -> None:
+    counts = inspection.counts
+    write_facts(
+        {
+            "state": f"{inspection.state_directory} ({inspection.state_id})",
+            "last commit": inspection.written_at,
+            "records": counts.records,
+            "accepted": f"{counts.accepted:,}, of which {counts.late:,} came late",
+            "duplicate": counts.duplicate,
+            "rejected": counts.rejected,
+            "blank": counts.blank,
+            "held": f"{inspection.held_events:,} events wait for earlier ones; {inspection.released:,} were released",
+        }
+    )
+    write_lines([""])
+    rows = [
+        (name, file.generation, file.path, file.offset, file.line)
+        for name, source in inspection.sources.items()
+        for file in source.files
+    ]
+    if rows:
+        write_table(("source", "generation", "file", "bytes", "records"), rows)
+        write_lines([""])
+
+
+def _write_categories(inspection: Inspection) -> None:
+    rows = [
+        (name, total.count, total.sum, total.min, total.max, total.mean, total.first_id, total.last_id, total.last_timestamp)
+        for name, total in inspection.categories.items()
+    ]
+    write_table(("category", "count", "sum", "min", "max", "mean", "first id", "last id", "last timestamp"), rows)

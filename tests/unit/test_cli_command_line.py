@@ -1,0 +1,261 @@
+import json
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from typing import Annotated
+
+import pytest
+import typer
+
+from event_processor.cli import COMMANDS
+from event_processor.cli.boundary import INTERRUPTED_EXIT_CODE, run
+from event_processor.cli.command_line import CommandEntry, arranged
+from event_processor.cli.invocation import Invocation, invocation
+from event_processor.cli.output import write_lines
+from event_processor.errors import (
+    ConfigurationError,
+    EventProcessorError,
+    ExitCode,
+    InputGoneError,
+    LockedError,
+    NotKeepingUpError,
+    StateError,
+    StorageError,
+    UsageError,
+)
+
+PROGRAM = [sys.executable, "-m", "event_processor"]
+
+
+class Stage:
+    """A command of our own, `probe`, that does what a test wants, and what it was told."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self.entries = (CommandEntry("probe", module.__name__, "Probes."), CommandEntry("heavy", "no.such.module", "Is heavy."))
+        self.act: Callable[[], None] = lambda: None
+        self.told: Invocation | None = None
+        self.file = ""
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    module = types.ModuleType("probe_command")
+    stage = Stage(module)
+
+    def command(context: typer.Context, file: Annotated[str, typer.Argument()] = "") -> None:
+        """Probes, at length."""
+        stage.told = invocation(context)
+        stage.file = file
+        stage.act()
+
+    module.command = command  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return stage
+
+
+def failing(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "--once"], ("run", "--once")),
+        (["run", "--config", "a", "--once", "--state=s"], ("--config", "a", "--state=s", "run", "--once")),
+        (["--log-level", "debug", "run"], ("--log-level", "debug", "run")),
+        (["run", "--", "--config", "a"], ("run", "--", "--config", "a")),
+        (["--config", "--state", "run"], ("--config", "--state", "run")),
+        (["run", "--configuration", "--stateful=x"], ("run", "--configuration", "--stateful=x")),
+    ],
+)
+def test_global_options_may_stand_behind_the_command(arguments: list[str], expected: tuple[str, ...]) -> None:
+    line = arranged(arguments)
+    assert line.arguments == expected
+    assert line.command == "run"
+
+
+def test_what_the_global_options_say_reaches_the_command(stage: Stage) -> None:
+    arguments = ["--config", "a", "probe", "x", "--config=b", "--state", "s", "--log-format", "json", "--log-level=error"]
+    assert run(arguments, stage.entries) == ExitCode.OK
+    assert stage.told == Invocation(("a", "b"), "s", "json", "error")
+    assert stage.told.overrides() == {
+        "state.dir": ("s", "--state"),
+        "log.format": ("json", "--log-format"),
+        "log.level": ("error", "--log-level"),
+    }
+    assert stage.file == "x"
+
+
+def test_what_was_not_said_overrides_nothing(stage: Stage) -> None:
+    run(["probe"], stage.entries)
+    assert stage.told == Invocation()
+    assert stage.told.overrides() == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("m", hint="h"), 64),
+        (StateError("m", hint="h"), 65),
+        (InputGoneError("m", hint="h"), 66),
+        (NotKeepingUpError("m", hint="h"), 69),
+        (StorageError("write", "f", 28, "full", hint="h"), 74),
+        (LockedError("m", hint="h"), 75),
+        (ConfigurationError("m", hint="h"), 78),
+    ],
+)
+def test_an_error_becomes_its_message_its_hint_and_its_exit_code(
+    stage: Stage, capsys: pytest.CaptureFixture[str], error: EventProcessorError, code: int
+) -> None:
+    stage.act = failing(error)
+    assert run(["probe"], stage.entries) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"event-processor: {error.message}\n  h\n"
+
+
+def test_an_error_is_json_where_logs_are_asked_to_be(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.act = failing(StateError("bad\nstate", hint="replay"))
+    assert run(["probe", "--log-format=json"], stage.entries) == ExitCode.STATE
+    expected = {"level": "error", "event": "failed", "message": "bad\nstate", "hint": "replay", "exit_code": 65}
+    assert json.loads(capsys.readouterr().err) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["prob"], "No such command 'prob'"),
+        (["probe", "--loud"], "No such option: --loud"),
+        (["probe", "a", "b"], "unexpected extra argument"),
+        (["--log-level", "loud", "probe"], "'loud' is not one of"),
+        (["probe", "--config"], "--config needs a value"),
+    ],
+)
+def test_a_wrong_call_is_64_and_says_where_to_look(
+    stage: Stage, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert run(arguments, stage.entries) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.endswith("--help\n")
+
+
+def test_no_command_is_64_with_the_list_of_them_on_stderr(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([], stage.entries) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Is heavy." in captured.err
+
+
+def test_help_lists_every_command_and_loads_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"], (CommandEntry("heavy", "no.such.module", "Is heavy."),)) == ExitCode.OK
+    assert "Is heavy." in capsys.readouterr().out
+
+
+def test_help_of_a_command_is_its_docstring(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["probe", "--help"], stage.entries) == ExitCode.OK
+    assert "Probes, at length." in capsys.readouterr().out
+
+
+def test_a_group_of_commands_stands_beside_them(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = types.ModuleType("letters_command")
+    group = typer.Typer()
+    module.app = group  # type: ignore[attr-defined]
+
+    @group.command("list")
+    def list_letters(context: typer.Context) -> None:
+        write_lines([str(invocation(context).state_directory)])
+
+    @group.command("purge")
+    def purge_letters() -> None:
+        raise AssertionError
+
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entries = (*stage.entries, CommandEntry("letters", module.__name__, "Letters."))
+    assert run(["letters", "list", "--state", "s"], entries) == ExitCode.OK
+    assert capsys.readouterr().out == "s\n"
+    assert run(["letters"], entries) == ExitCode.USAGE
+
+
+def test_what_nobody_foresaw_is_one_line_and_no_traceback(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.act = failing(KeyError("a\nb"))
+    assert run(["probe"], stage.entries) == ExitCode.INTERNAL
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "event-processor: internal error: KeyError: 'a\\nb'"
+    assert lines[1].startswith("  this is a bug, please report it")
+    assert len(lines) == 2
+
+
+def test_a_traceback_is_shown_to_who_debugs(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.act = failing(KeyError("x"))
+    assert run(["probe", "--log-level", "debug"], stage.entries) == ExitCode.INTERNAL
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last)")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (typer.Exit(ExitCode.NOT_KEEPING_UP), 69),
+        (typer.Exit(), 0),
+        (typer.Abort(), 64),
+        (KeyboardInterrupt(), INTERRUPTED_EXIT_CODE),
+        (BrokenPipeError(32, "Broken pipe"), 0),
+        (OSError(5, "Input/output error"), 74),
+        (RecursionError("deep"), 70),
+        (MemoryError(), 70),
+    ],
+)
+def test_every_way_to_end_has_its_exit_code(stage: Stage, error: BaseException, code: int) -> None:
+    stage.act = failing(error)
+    assert run(["probe"], stage.entries) == code
+
+
+def test_a_stderr_that_is_closed_costs_the_words_and_not_the_code(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.act = failing(StateError("m"))
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run(["probe"], stage.entries) == ExitCode.STATE
+
+
+@pytest.mark.parametrize("argument", ["version", "--help"])
+def test_a_reader_that_leaves_is_no_failure(argument: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    called = subprocess.run([*PROGRAM, argument], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (called.returncode, called.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("argument", ["version", "--help"])
+def test_an_output_that_is_full_is_74(argument: str) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        called = subprocess.run([*PROGRAM, argument], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert called.returncode == ExitCode.STORAGE
+    assert "No space left on device" in called.stderr
+    assert "Traceback" not in called.stderr
+    assert "Exception ignored" not in called.stderr
+
+
+@pytest.mark.parametrize("argument", ["version", "--version", "--help"])
+def test_what_needs_no_numbers_does_not_wait_for_numpy(argument: str) -> None:
+    script = f"""
+import sys
+from event_processor.cli import COMMANDS
+from event_processor.cli.boundary import run
+code = run([{argument!r}], COMMANDS)
+heavy = {{"numpy", "msgspec", "watchdog", "rich"}} & sys.modules.keys()
+sys.exit(code or (1 if heavy else 0))
+"""
+    assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_every_command_of_the_list_is_there_and_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for entry in COMMANDS:
+        assert run([entry.name, "--help"], COMMANDS) == ExitCode.OK, entry.name
+        assert "Usage: event-processor" in capsys.readouterr().out
