@@ -1,0 +1,139 @@
+"""The daemon as a process: signals, reloads, the lock, and what it says."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.processes import Daemon, Pipeline, wait_until
+
+EVENT = b'{"id": %d, "category": "a", "value": 1}\n'
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    made = Pipeline(tmp_path, tmp_path)
+    made.prepare(EVENT % 1)
+    return made
+
+
+@pytest.fixture
+def daemon(pipeline: Pipeline) -> Iterator[Daemon]:
+    started = pipeline.start()
+    wait_until(lambda: pipeline.progress() == len(EVENT % 1), "the first commit")
+    yield started
+    if started.alive:
+        started.kill()
+
+
+def append(pipeline: Pipeline, content: bytes) -> None:
+    with pipeline.log.open("ab") as log:
+        log.write(content)
+
+
+def change(pipeline: Pipeline, before: str, after: str) -> None:
+    path = pipeline.folder / "pipeline.toml"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_after_a_commit_with_0(pipeline: Pipeline, daemon: Daemon, number: signal.Signals) -> None:
+    append(pipeline, EVENT % 2)
+    wait_until(lambda: pipeline.progress() == len(EVENT % 1) * 2, "the second commit")
+    daemon.send(number)
+    finished = daemon.wait()
+    assert finished.exit_code == 0, daemon.said()
+    assert '"held_events": 2' in daemon.said(), "what waits in the order stage is said"
+
+
+def test_what_is_appended_is_followed_though_the_watcher_sees_nothing_of_it(pipeline: Pipeline, daemon: Daemon) -> None:
+    for number in range(2, 6):
+        append(pipeline, EVENT % number)
+        wait_until(lambda expected=number: pipeline.progress() == len(EVENT % 1) * expected, "a commit")  # type: ignore[misc]
+    assert daemon.alive
+
+
+def test_a_second_process_is_told_who_holds_the_state(pipeline: Pipeline, daemon: Daemon) -> None:
+    second = pipeline.run("--once")
+    assert second.exit_code == 75
+    assert "held by process " in second.stderr
+    assert "stop it first" in second.stderr
+    assert daemon.alive
+
+
+def test_a_reload_takes_up_what_the_state_does_not_depend_on(pipeline: Pipeline, daemon: Daemon) -> None:
+    change(pipeline, "bytes_max = 1024", "bytes_max = 2048")
+    daemon.send(signal.SIGHUP)
+    wait_until(lambda: "reloaded" in daemon.said(), "the reload")
+    append(pipeline, EVENT % 2)
+    wait_until(lambda: pipeline.progress() == len(EVENT % 1) * 2, "a commit after the reload")
+
+
+def test_a_reload_that_would_change_the_states_meaning_is_refused_and_the_daemon_goes_on(
+    pipeline: Pipeline, daemon: Daemon
+) -> None:
+    change(pipeline, "[batch]", '[event]\nvalue = "amount"\n[batch]')
+    daemon.send(signal.SIGHUP)
+    wait_until(lambda: "reload_refused" in daemon.said(), "the refusal")
+    assert "event.value" in daemon.said()
+    assert "replay" in daemon.said()
+    append(pipeline, EVENT % 2)
+    wait_until(lambda: pipeline.progress() == len(EVENT % 1) * 2, "a commit after the refusal")
+
+
+def test_a_reload_of_a_faulty_configuration_is_refused_with_its_faults(pipeline: Pipeline, daemon: Daemon) -> None:
+    change(pipeline, "[batch]", "[batsh]")
+    daemon.send(signal.SIGHUP)
+    wait_until(lambda: "reload_refused" in daemon.said(), "the refusal")
+    assert "batsh" in daemon.said()
+    assert daemon.alive
+
+
+def test_a_changed_configuration_over_an_old_state_is_78_with_the_key_and_the_way_out(pipeline: Pipeline) -> None:
+    assert pipeline.run("--once").exit_code == 0
+    before = pipeline.checkpoint.read_bytes()
+    change(pipeline, "[batch]", '[event]\nvalue = "amount"\n[batch]')
+    refused = pipeline.run("--once")
+    assert refused.exit_code == 78
+    assert 'event.value: "value" -> "amount"' in refused.stderr
+    assert "replay" in refused.stderr
+    assert pipeline.checkpoint.read_bytes() == before
+
+
+def test_once_says_what_waits_and_drain_lets_it_go(pipeline: Pipeline) -> None:
+    first = pipeline.run("--once")
+    assert "1 events wait in the order stage" in first.stderr
+    assert pipeline.run("--once", "--drain").exit_code == 0
+    assert (pipeline.durable / "out" / "ordered.jsonl").read_bytes() == EVENT % 1
+
+
+def test_no_log_yet_is_no_error_and_it_is_read_once_it_is_there(pipeline: Pipeline) -> None:
+    pipeline.log.unlink()
+    daemon = pipeline.start()
+    try:
+        wait_until(lambda: "file_missing" in daemon.said(), "the report of the missing file")
+        pipeline.log.write_bytes(EVENT % 1)
+        wait_until(lambda: pipeline.progress() == len(EVENT % 1), "a commit")
+    finally:
+        daemon.kill()
+
+
+def test_the_log_on_stderr_is_one_json_object_a_line(pipeline: Pipeline, daemon: Daemon) -> None:
+    daemon.send(signal.SIGTERM)
+    daemon.wait()
+    events = [json.loads(line)["event"] for line in daemon.said().splitlines()]
+    assert events[-1] == "stopped"
+    assert "started" in events
+
+
+def test_an_absolute_path_is_followed_and_stands_in_the_state(pipeline: Pipeline) -> None:
+    change(pipeline, 'path = "events.jsonl"', f'path = "{pipeline.log}"')
+    assert pipeline.run("--once").exit_code == 0
+    files = json.loads(pipeline.checkpoint.read_bytes())["state"]["sources"]["events"]["files"]
+    assert [file["path"] for file in files] == [str(pipeline.log)]

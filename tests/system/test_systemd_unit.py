@@ -1,0 +1,313 @@
+"""The unit and its template under a real systemd: what an operator may rely on when the process dies, hangs or may not start.
+
+The units run as they are shipped, hardening and all. A drop-in makes the template's periods short; the lengths that are
+shipped are checked on their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import event_processor
+from support.systemd_sandbox.sandbox import SandboxUnavailableError, SystemdSandbox, why_unavailable
+
+pytestmark = pytest.mark.root
+
+CONFIGURATION = """
+[sources.events]
+type = "file"
+path = "/srv/{name}/events.jsonl"
+[order]
+idle_release_ms = 100
+[state]
+dir = "/var/lib/event-processor/{name}"
+"""
+INSTALL_GUIDE = Path(__file__).parents[2] / "docs" / "install.md"
+SHORT_PERIODS = "[Service]\nWatchdogSec=3\nRestartSec=300ms\n"
+WATCHDOG_PERIOD_US = 3_000_000
+RESTARTS_BEYOND_THE_DEFAULT_LIMIT = 5
+"""systemd itself allows five starts within ten seconds: the first one and four more."""
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SystemdSandbox]:
+    reason = why_unavailable()
+    must_run = os.environ.get("CI") == "true"
+    if reason and not must_run:
+        pytest.skip(reason)
+    try:
+        booted = SystemdSandbox(
+            source=Path(event_processor.__file__).parents[1],
+            packages=Path(np.__file__).parents[1],
+            install_script=install_script_of_the_guide(),
+        )
+    except SandboxUnavailableError as error:
+        if must_run:
+            raise
+        pytest.skip(str(error))
+    with booted:
+        booted.write("/etc/systemd/system/event-processor@.service.d/short-periods.conf", SHORT_PERIODS)
+        booted.run("systemctl daemon-reload")
+        yield booted
+
+
+def install_script_of_the_guide() -> str:
+    """The commands of the step that installs the user and the units: what the guide says is what is tested."""
+    _, step = INSTALL_GUIDE.read_text(encoding="utf-8").split("## 2. The user and the units\n")
+    return step.split("```sh\n")[1].split("```")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An instance of the template, with a log of its own."""
+
+    sandbox: SystemdSandbox
+    name: str
+
+    @property
+    def unit(self) -> str:
+        return f"event-processor@{self.name}.service"
+
+    @property
+    def state(self) -> str:
+        return f"/var/lib/event-processor/{self.name}"
+
+    @property
+    def log(self) -> str:
+        return f"/srv/{self.name}/events.jsonl"
+
+    def configure(self, more: str = "") -> None:
+        self.sandbox.write(f"/etc/event-processor/{self.name}.toml", CONFIGURATION.format(name=self.name) + more)
+
+    def drop_in(self, content: str) -> None:
+        self.sandbox.write(f"/etc/systemd/system/{self.unit}.d/test.conf", f"[Service]\n{content}\n")
+        self.sandbox.run("systemctl daemon-reload")
+
+    def append(self, first: int, last: int) -> None:
+        """Adds the events with the ids from `first` to `last`, each of the value 1."""
+        lines = "".join(f'{{"id": {number}, "category": "a", "value": 1}}\n' for number in range(first, last + 1))
+        self.sandbox.run(f"mkdir -p $(dirname {self.log}) && cat >>{self.log}", content=lines)
+
+    def start(self) -> None:
+        self.sandbox.run(f"systemctl start {self.unit} || {{ journalctl -u {self.unit}; exit 1; }}")
+
+    def property(self, name: str) -> str:
+        return self.sandbox.run(f"systemctl show -P {name} {self.unit}")
+
+    def journal(self) -> str:
+        return self.sandbox.run(f"journalctl --no-pager -o cat -u {self.unit}")
+
+    def wait_until(self, condition: str, *, within_s: int = 45) -> None:
+        self.sandbox.wait_until(condition, within_s=within_s, explain=f"journalctl --no-pager -n 60 -u {self.unit}")
+
+    def wait_for_property(self, name: str, test: str) -> None:
+        """Until bash's `[[ VALUE test ]]` holds of the property."""
+        self.wait_until(f"[[ $(systemctl show -P {name} {self.unit}) {test} ]]")
+
+    def wait_for_records(self, count: int) -> None:
+        self.wait_until(f"grep -qE '\"records\": {count}\\b' {self.state}/checkpoint.json")
+
+    def counts(self) -> dict[str, int]:
+        state = json.loads(self.sandbox.run(f"cat {self.state}/checkpoint.json"))["state"]
+        counts: dict[str, int] = state["counts"]
+        return counts
+
+    def assert_counted_once(self, records: int) -> None:
+        """The checkpoint counts each of the `records` distinct events once, and the log bears it out."""
+        assert self.counts() == {
+            "records": records, "accepted": records, "duplicate": 0, "rejected": 0, "blank": 0, "late": 0,
+        }  # fmt: skip
+        self.sandbox.run(f"systemctl stop {self.unit}")
+        self.sandbox.run(f"/opt/event-processor/bin/event-processor --config /etc/event-processor/{self.name}.toml verify")
+
+
+def running(sandbox: SystemdSandbox, name: str, *, records: int = 10) -> Service:
+    """A service that was started on a log of `records` events and has counted them."""
+    service = Service(sandbox, name)
+    service.configure()
+    service.append(1, records)
+    service.start()
+    service.wait_for_records(records)
+    return service
+
+
+def test_the_service_is_active_once_it_says_that_it_is_ready(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "ready")
+    assert service.property("Type") == "notify"
+    assert service.property("ActiveState") == "active"
+
+
+def test_the_status_tells_what_it_does(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "status", records=123)
+    service.wait_until(f"systemctl show -P StatusText {service.unit} | grep -q 123")
+
+
+def test_a_clean_stop_drains_and_ends_with_0(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "stop")
+    service.append(11, 20)
+    service.wait_for_records(20)
+    sandbox.run(f"systemctl stop {service.unit}")
+    assert service.property("Result") == "success"
+    assert service.property("ExecMainStatus") == "0"
+    assert service.property("NRestarts") == "0"
+    service.assert_counted_once(20)
+
+
+def test_after_a_sigkill_it_is_started_again_and_nothing_is_lost(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "killed")
+    sandbox.run(f"systemctl kill --kill-whom=main --signal=KILL {service.unit}")
+    service.append(11, 20)
+    service.wait_for_property("NRestarts", "== 1")
+    service.wait_for_records(20)
+    service.assert_counted_once(20)
+
+
+def test_the_watchdog_ends_a_loop_that_stands_still(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "stalled")
+    sandbox.run(f"systemctl kill --kill-whom=main --signal=STOP {service.unit}")
+    service.append(11, 20)
+    service.wait_for_property("NRestarts", "== 1")
+    service.wait_for_records(20)
+    journal = service.journal()
+    assert "Watchdog timeout" in journal
+    assert "Fatal Python error: Aborted" in journal  # where it stood
+    service.assert_counted_once(20)
+
+
+def test_the_watchdog_leaves_an_idle_service_alone(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "idle")
+    fed_at_us = int(service.property("WatchdogTimestampMonotonic"))
+    service.wait_for_property("WatchdogTimestampMonotonic", f"-gt {fed_at_us + 2 * WATCHDOG_PERIOD_US}")
+    assert service.property("NRestarts") == "0"
+    assert service.property("ActiveState") == "active"
+
+
+def test_it_comes_back_by_itself_once_a_full_disk_is_freed(sandbox: SystemdSandbox) -> None:
+    service = Service(sandbox, "full")
+    sandbox.run(f"mkdir -p {service.state} && mount -t tmpfs -o size=1m,mode=0750 full {service.state}")
+    sandbox.run(f"chown event-processor: {service.state}")
+    running(sandbox, service.name)
+    sandbox.attempt(f"cat /dev/zero >{service.state}/ballast")  # ends when there is no space left
+    service.append(11, 20)
+    service.wait_for_property("NRestarts", f"-ge {RESTARTS_BEYOND_THE_DEFAULT_LIMIT}")
+    assert service.journal().count("code=exited, status=74") >= RESTARTS_BEYOND_THE_DEFAULT_LIMIT
+    assert service.counts()["records"] == 10
+    sandbox.run(f"rm {service.state}/ballast")
+    service.wait_for_records(20)
+    service.wait_for_property("ActiveState", "== active")
+    service.assert_counted_once(20)
+
+
+def test_a_state_that_cannot_be_read_ends_it_for_good(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "broken")
+    sandbox.run(f"systemctl stop {service.unit} && cd {service.state} && for f in checkpoint*.json; do echo '{{' >$f; done")
+    sandbox.attempt(f"systemctl start {service.unit}")
+    assert_given_up(service, exit_code=65)
+
+
+def test_a_faulty_configuration_ends_it_for_good(sandbox: SystemdSandbox) -> None:
+    service = Service(sandbox, "faulty")
+    service.configure(more="[unknown]\nkey = 1\n")
+    sandbox.attempt(f"systemctl start {service.unit}")
+    assert_given_up(service, exit_code=78)
+    assert "unknown" in service.journal()
+
+
+def test_a_wrong_call_ends_it_for_good(sandbox: SystemdSandbox) -> None:
+    service = Service(sandbox, "misused")
+    service.configure()
+    service.drop_in("ExecStart=\nExecStart=/opt/event-processor/bin/event-processor run --bogus")
+    sandbox.attempt(f"systemctl start {service.unit}")
+    assert_given_up(service, exit_code=64)
+
+
+def assert_given_up(service: Service, *, exit_code: int) -> None:
+    """It failed with `exit_code`, and systemd has no intention to start it again (that would be `activating`)."""
+    service.wait_for_property("ActiveState", "== failed")
+    assert service.property("ExecMainStatus") == str(exit_code)
+    assert service.property("NRestarts") == "0"
+
+
+def test_a_reload_keeps_the_process(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "reloaded")
+    process_id = service.property("MainPID")
+    sandbox.run(f"systemctl reload {service.unit}")
+    service.append(11, 20)
+    service.wait_for_records(20)
+    assert service.property("MainPID") == process_id
+    service.assert_counted_once(20)
+
+
+def test_a_log_that_only_a_group_may_read_is_read_with_the_drop_in(sandbox: SystemdSandbox) -> None:
+    service = Service(sandbox, "group")
+    service.configure()
+    service.append(1, 10)
+    sandbox.run(f"chown root:adm {service.log} && chmod 0640 {service.log}")
+    service.drop_in("SupplementaryGroups=adm")
+    service.start()
+    service.wait_for_records(10)
+
+
+def test_a_sink_elsewhere_is_written_with_the_drop_in(sandbox: SystemdSandbox) -> None:
+    service = Service(sandbox, "sink")
+    service.configure(more='[sinks.ordered]\ntype = "file"\ninput = "events"\npath = "/srv/ordered/events.jsonl"\n')
+    service.append(1, 10)
+    sandbox.run("install -d -o event-processor -g event-processor -m 0750 /srv/ordered")
+    service.drop_in("ReadWritePaths=/srv/ordered")
+    service.start()
+    service.wait_until("[[ $(wc -l </srv/ordered/events.jsonl) == 10 ]]")
+    assert sandbox.run("cat /srv/ordered/events.jsonl") == sandbox.run(f"cat {service.log}")
+
+
+def test_the_state_belongs_to_the_service_and_to_its_group_alone(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "owner")
+    found = sandbox.run(f"cd {service.state} && find . -printf '%u:%g %m\\n' | sort -u").splitlines()
+    assert found == ["event-processor:event-processor 640", "event-processor:event-processor 750"]
+
+
+RECOVERY = """
+import os, sys, time
+from event_processor.service.systemd import ServiceNotifier
+
+class Clock:
+    def wall_ns(self): return time.time_ns()
+    def monotonic_s(self): return time.monotonic()
+    def wait(self, wakeup, timeout_s): wakeup.wait(timeout_s)
+
+notifier = ServiceNotifier.from_environment(os.environ, process_id=os.getpid(), clock=Clock())
+steps, extended = int(sys.argv[1]), sys.argv[2] == "extended"
+for _ in range(steps):
+    if extended:
+        notifier.extend(3)
+    time.sleep(0.1)
+notifier.ready("recovered")
+while True:
+    notifier.progress()
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("extended", [True, False])
+def test_a_long_recovery_lives_if_and_only_if_it_says_that_it_moves_on(sandbox: SystemdSandbox, extended: bool) -> None:
+    word = "extended" if extended else "silent"
+    service = Service(sandbox, f"recovery-{word}")
+    sandbox.write("/opt/event-processor/recovery.py", RECOVERY)
+    program = f"/opt/event-processor/bin/python /opt/event-processor/recovery.py 60 {word}"
+    service.drop_in(f"ExecStart=\nExecStart={program}\nTimeoutStartSec=3\nRestart=no")
+    answer = sandbox.attempt(f"systemctl start {service.unit}")
+    assert answer.exit_code == (0 if extended else 1)
+    assert service.property("Result") == ("success" if extended else "timeout")
+    assert service.property("StatusText") == ("recovered" if extended else "")
+
+
+@pytest.mark.parametrize("unit", ["event-processor.service", "event-processor@orders.service"])
+def test_systemd_takes_the_unit_without_a_word(sandbox: SystemdSandbox, unit: str) -> None:
+    answer = sandbox.attempt(f"systemd-analyze verify {unit}")  # its exit code is 0 even for a key it does not know
+    assert (answer.exit_code, answer.output, answer.errors) == (0, "", "")

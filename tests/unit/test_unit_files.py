@@ -1,0 +1,106 @@
+"""The unit files as they are shipped, without a systemd that runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+EXPOSURE_TENTHS_MAX = 12
+NAMES = ["event-processor.service", "event-processor@.service"]
+
+
+def unit_text(name: str) -> str:
+    return (resources.files("event_processor.service") / "units" / name).read_text(encoding="utf-8")
+
+
+def settings(name: str) -> list[str]:
+    """The unit's lines that say something, in order."""
+    return [line for line in unit_text(name).splitlines() if line and not line.startswith(("#", "["))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "Type=notify",
+        "User=event-processor",
+        "WatchdogSec=30",
+        "Restart=on-failure",
+        "RestartSec=5",
+        "StartLimitIntervalSec=0",
+        "RestartPreventExitStatus=64 65 78",
+        "StateDirectoryMode=0750",
+        "UMask=0027",
+        "KillMode=mixed",
+    ],
+)
+def test_a_unit_says_what_the_operations_page_promises(name: str, setting: str) -> None:
+    assert setting in settings(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_runs_before_the_service(name: str) -> None:
+    # systemd starts a unit again whose ExecStartPre= failed, whatever the exit code: 78 would turn in circles.
+    assert not [line for line in settings(name) if line.startswith("ExecStartPre")]
+
+
+def test_start_limits_stand_where_systemd_reads_them() -> None:
+    for name in NAMES:
+        head, _ = unit_text(name).split("[Service]")
+        assert "StartLimitIntervalSec=0" in head
+
+
+def test_the_template_differs_by_the_name_of_its_instance_alone() -> None:
+    named = "event-processor.toml", "event-processor/event-processor", "append-only logs"
+    instance = "%i.toml", "event-processor/%i", "append-only logs (%i)"
+    expected = unit_text("event-processor.service")
+    for name, replacement in zip(named, instance, strict=True):
+        assert expected.count(name) == 1
+        expected = expected.replace(name, replacement)
+    assert unit_text("event-processor@.service") == expected
+
+
+def exposure(unit: Path) -> subprocess.CompletedProcess[str]:
+    """systemd's own rating of a unit file, without loading it; fails above `EXPOSURE_TENTHS_MAX`."""
+    if shutil.which("systemd-analyze") is None and os.environ.get("CI") != "true":
+        pytest.skip("systemd-analyze is not installed")
+    return subprocess.run(
+        ["systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={EXPOSURE_TENTHS_MAX}", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_unit_is_hardened(name: str, tmp_path: Path) -> None:
+    unit = tmp_path / name
+    unit.write_text(unit_text(name), encoding="utf-8")
+    rated = exposure(unit)
+    assert rated.returncode == 0, rated.stdout + rated.stderr
+
+
+def test_the_install_guide_gives_the_rating_that_systemd_gives(tmp_path: Path) -> None:
+    unit = tmp_path / "event-processor.service"
+    unit.write_text(unit_text(unit.name), encoding="utf-8")
+    rating = re.search(r"exposure level for \S+: ([0-9.]+)", exposure(unit).stdout)
+    assert rating
+    guide = Path(__file__).parents[2] / "docs" / "install.md"
+    assert f"rates its exposure at {rating[1]}," in guide.read_text(encoding="utf-8")
+
+
+def test_an_open_unit_would_not_pass_as_hardened(tmp_path: Path) -> None:
+    unit = tmp_path / "open.service"
+    unit.write_text("[Service]\nExecStart=/bin/true\n", encoding="utf-8")
+    assert exposure(unit).returncode != 0
+
+
+def test_the_user_that_the_units_run_as_is_made() -> None:
+    made = [line.split()[:2] for line in unit_text("event-processor.sysusers.conf").splitlines() if not line.startswith("#")]
+    assert made == [["u", "event-processor"]]
