@@ -1,0 +1,81 @@
+"""Writes the tables of docs/configuration.md from the models that read the configuration; a test holds the two together.
+
+Run by hand, `python tools/make_configuration_tables.py`, after a change of a key, its default, its limits or its documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
+from event_processor.config import Configuration, Section, config_parts
+from event_processor.configuration_files import toml_value
+from event_processor.configuration_files.template import key_documentation
+
+PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+BEGIN: Final = "<!-- tables: written by tools/make_configuration_tables.py -->"
+END: Final = "<!-- end of the tables -->"
+LIMITS: Final = {"ge": "≥ {:,}", "gt": "> {:,}", "le": "≤ {:,}", "lt": "< {:,}"}
+
+
+def with_tables(page: str) -> str:
+    """The page with its tables as they should be."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return "\n".join([f"{before}{BEGIN}", *_tables(), f"{END}{after}"])
+
+
+def _tables() -> Iterator[str]:
+    """A heading, a sentence and a table for each section, in the order in which `init` writes them."""
+    state_keys = _state_keys()
+    for name, info in Configuration.model_fields.items():
+        plural: dict[str, dict[str, type[Section]]] = {"sources": dict(SOURCE_OPTIONS), "sinks": dict(SINK_OPTIONS)}
+        if name in plural:
+            for kind, model in plural[name].items():
+                yield from _table(f'[{name}.NAME] of type "{kind}"', model, state_keys.get(name, frozenset()))
+        else:
+            section = info.annotation
+            assert isinstance(section, type)
+            assert issubclass(section, Section)
+            yield from _table(f"[{name}]", section, state_keys.get(name, frozenset()))
+
+
+def _table(heading: str, model: type[Section], state_keys: frozenset[str]) -> Iterator[str]:
+    yield from ("", f"### {heading}", "", _in_one_line(model.__doc__ or ""), "")
+    yield from ("| key | default | may be | in the hash | meaning |", "| --- | --- | --- | --- | --- |")
+    documentation = key_documentation(model)
+    for key, info in model.model_fields.items():
+        default = "required" if info.is_required() else "not set" if info.default is None else f"`{toml_value(info.default)}`"
+        in_hash = "yes" if key in state_keys else ""
+        yield f"| `{key}` | {default} | {_limits(info)} | {in_hash} | {_in_one_line(documentation.get(key, ''))} |"
+
+
+def _limits(info: FieldInfo) -> str:
+    """What the key may be, beyond its type."""
+    if get_origin(info.annotation) is Literal:
+        return ", ".join(f"`{toml_value(choice)}`" for choice in get_args(info.annotation))
+    bounds = [(sign, getattr(limit, name)) for limit in info.metadata for name, sign in LIMITS.items() if hasattr(limit, name)]
+    return ", ".join(sign.format(bound) for sign, bound in bounds)
+
+
+def _state_keys() -> dict[str, frozenset[str]]:
+    """By section, the keys that are in the hash of what the state depends on."""
+    source = SOURCE_OPTIONS["file"].model_validate({"path": "events.jsonl"})
+    found: dict[str, set[str]] = {}
+    for part in config_parts(Configuration(sources={"NAME": source})):
+        section, *_, key = part.split(".")
+        found.setdefault(section, set()).add(key)
+    return {section: frozenset(keys) for section, keys in found.items()}
+
+
+def _in_one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
