@@ -1,6 +1,6 @@
 """The only module that writes state: the file system as we need it, and the few shapes in which bytes become durable.
 
-Owns: atomic replacement, append files, immutable files, the lock on a directory; `file_system.py` has the calls they make.
+Owns: append files, immutable files, the lock on a directory; `file_system.py` has the calls they make.
 Always: a failed call becomes a `StorageError` that names the call and the file. A failed fsync is never tried again on the
 same descriptor: the kernel may have dropped the pages and would then call it a success. A new or renamed file counts as
 there only once its folder was synced.
@@ -32,12 +32,9 @@ __all__ = [
     "read_range",
     "remove_files",
     "remove_tree",
-    "replace_file",
     "storage_boundary",
     "storage_call",
 ]
-
-TEMPORARY_SUFFIX: Final = ".tmp"
 
 
 @contextmanager
@@ -116,22 +113,6 @@ def create_file(fs: FileSystem, path: str, parts: Iterable[bytes | memoryview]) 
             fs.sync(descriptor)
     finally:
         fs.close(descriptor)
-
-
-def replace_file(fs: FileSystem, path: str, content: bytes) -> None:
-    """Puts `content` in the place of `path`: whoever looks, at any time and after any crash, sees the old or the new whole.
-
-    Raises `StorageError`; the old file then still stands.
-    """
-    temporary = path + TEMPORARY_SUFFIX
-    remove_files(fs, [temporary])
-    # If we die here, or anywhere before the rename, the old file stands; the temporary one is removed by the next call.
-    create_file(fs, temporary, [content])
-    with storage_call("rename", path):
-        fs.rename(temporary, path)
-    # If we die here, a power cut may still bring the old file back: the rename is not durable before its folder is.
-    with storage_call("fsync", os.path.dirname(path) or "."):
-        fs.sync_directory(os.path.dirname(path) or ".")
 
 
 def remove_files(fs: FileSystem, paths: Sequence[str]) -> None:

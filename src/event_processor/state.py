@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from event_processor.aggregation.totals import CategoryTotal
-from event_processor.event import Json, Outcome
+from event_processor.event import Json
 from event_processor.journal import JournalRun
 from event_processor.ordering import OrderStage
 
@@ -50,10 +50,6 @@ class Counts(Struct, frozen=True):
             self.blank + other.blank,
             self.late + other.late,
         )
-
-    def of(self, outcome: Outcome) -> int:
-        """The number of records with this outcome."""
-        return (self.accepted, self.duplicate, self.rejected, self.blank)[outcome]
 
 
 class FileState(Struct, frozen=True):

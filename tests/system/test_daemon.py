@@ -52,7 +52,7 @@ def test_a_signal_ends_it_after_a_commit_with_0(pipeline: Pipeline, daemon: Daem
     assert '"held_events": 2' in daemon.said(), "what waits in the order stage is said"
 
 
-def test_what_is_appended_is_followed_though_the_watcher_sees_nothing_of_it(pipeline: Pipeline, daemon: Daemon) -> None:
+def test_what_is_appended_is_followed(pipeline: Pipeline, daemon: Daemon) -> None:
     for number in range(2, 6):
         append(pipeline, EVENT % number)
         wait_until(lambda expected=number: pipeline.progress() == len(EVENT % 1) * expected, "a commit")  # type: ignore[misc]

@@ -14,10 +14,9 @@ from event_processor.durable import (
     append_lines,
     prepare_directory,
     read_file,
-    replace_file,
 )
 from event_processor.errors import ConfigurationError, LockedError, StateError, StorageError
-from support.simulated_fs import Fault, SimulatedCrash, SimulatedFileSystem
+from support.simulated_fs import Fault, SimulatedFileSystem
 
 
 @pytest.fixture
@@ -25,21 +24,6 @@ def fs() -> SimulatedFileSystem:
     disk = SimulatedFileSystem(1, short_io_odds=0.5)
     prepare_directory(disk, "/d")
     return disk
-
-
-def test_a_replaced_file_is_the_old_or_the_new_whole_after_a_death_at_any_call() -> None:
-    for nth in range(1, 20):
-        fs = SimulatedFileSystem(nth)
-        fs.plant("/d/file", b"old content")
-        fs.crash_at(nth)
-        try:
-            replace_file(fs, "/d/file", b"new")
-        except SimulatedCrash:
-            assert fs.crash().content("/d/file") in (b"old content", b"new"), fs.journal()
-        else:
-            assert fs.crash().content("/d/file") == b"new", fs.journal()
-            return
-    raise AssertionError("it never ended by itself")
 
 
 def test_what_was_synced_survives_a_power_cut_though_the_file_was_made_by_a_process_that_was_killed(

@@ -64,7 +64,7 @@ BANNED_CALLS = {
     "datetime.now": ("contracts.Clock", set()),
     "os.fsync": ("durable.FileSystem", {"file_system"}),
     "os.rename": ("durable.FileSystem", {"file_system"}),
-    "os.replace": ("durable.replace_file", {"file_system"}),
+    "os.replace": ("checkpoint.CheckpointStore", {"file_system"}),
     "os.unlink": ("durable.remove_files", {"file_system"}),
     "os.remove": ("durable.remove_files", {"file_system"}),
     "eval": ("nothing", set()),
