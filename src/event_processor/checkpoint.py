@@ -104,7 +104,8 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
 class CheckpointDocument(Struct, frozen=True):
     """The whole file. `checksum` is `sha256:` and the hash of the canonical bytes of `version` and `state`.
 
-    `meta` holds what depends on the clock, the host or the process; nothing is computed from it.
+    `meta` holds what depends on the clock, the host or the process. No total depends on it: `written_at` tells, where a log was
+    lost, which rotated files are newer, and `config` names what a changed configuration changed.
     """
 
     version: Literal[1]
