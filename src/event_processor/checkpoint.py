@@ -13,14 +13,14 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
-from event_processor.aggregation.totals import CategoryTotal
+from event_processor.aggregation.totals import CategoryTotal, ShownTotals, Totals
 from event_processor.durable import FileSystem, create_file, read_file, remove_files, storage_call
 from event_processor.errors import StateError
 from event_processor.event import Json
@@ -61,7 +61,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     config_hash: str
     sources: dict[str, SourceState]
     counts: Counts
-    categories: dict[str, CategoryTotal]
+    categories: Mapping[str, CategoryTotal]
     aggregates: dict[str, Any]
     order: OrderSummary
     journal: JournalRun | None
@@ -79,7 +79,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
             config_hash=config_hash,
             sources=dict(state.sources),
             counts=state.counts,
-            categories=dict(state.categories),
+            categories=state.categories,
             aggregates={},
             order=summarise_order(state.order),
             journal=state.journal,
@@ -89,7 +89,8 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
 
     def to_state(self, order: OrderStage) -> State:
         """The state, with the order stage as its own files gave it back."""
-        return State(sources=self.sources, counts=self.counts, categories=self.categories, order=order, journal=self.journal)
+        categories = Totals.of(self.categories)
+        return State(sources=self.sources, counts=self.counts, categories=categories, order=order, journal=self.journal)
 
     def named_files(self) -> frozenset[str]:
         """Our own files that this checkpoint needs, by their path below the state directory."""
@@ -129,9 +130,12 @@ class _Broken:
     reason: str
 
 
-def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """The file's bytes: indented, sorted keys, a line feed at the end."""
-    state: Json = msgspec.to_builtins(checkpoint.state)
+def encode_checkpoint(checkpoint: Checkpoint, shown: ShownTotals | None = None) -> bytes:
+    """The file's bytes: indented, sorted keys, a line feed at the end. `shown` serves one checkpoint after the other."""
+    totals = checkpoint.state.categories
+    # Totals as they were read, not as they are kept, are written as they were read.
+    categories = (shown or ShownTotals()).of(totals) if isinstance(totals, Totals) else msgspec.to_builtins(totals)
+    state: Json = {**msgspec.to_builtins(replace(checkpoint.state, categories={})), "categories": cast("Json", categories)}
     document = {"version": VERSION, "state": state, "checksum": _checksum(VERSION, state), "meta": dict(checkpoint.meta)}
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
@@ -181,6 +185,7 @@ class CheckpointStore:
         self._fs: Final = fs
         self._directory: Final = directory
         self._telemetry: Final = telemetry
+        self._shown: Final = ShownTotals()
         self._current_names: frozenset[str] | None = None
         self._predecessor_names: frozenset[str] = frozenset()
 
@@ -226,12 +231,16 @@ class CheckpointStore:
         self._fall_back(found)
         return predecessor
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Makes `checkpoint` the one on disk, and what was there its predecessor. Raises `StorageError`: the old one then stands."""
+    def save(self, checkpoint: Checkpoint) -> int:
+        """Makes `checkpoint` the one on disk, and what was there its predecessor; its size in bytes.
+
+        Raises `StorageError`: the old one then stands.
+        """
         path, predecessor = self._path(CHECKPOINT_NAME), self._path(PREDECESSOR_NAME)
         temporary, second_name = path + ".tmp", predecessor + ".tmp"
         remove_files(self._fs, [temporary, second_name])
-        create_file(self._fs, temporary, [encode_checkpoint(checkpoint)])
+        content = encode_checkpoint(checkpoint, self._shown)
+        create_file(self._fs, temporary, [content])
         if self._current_names is not None:
             # If we die before the second rename, the present checkpoint is its own predecessor: nothing is lost.
             # The link is made under a name of its own first, since a link never replaces a name that is there; and
@@ -248,6 +257,7 @@ class CheckpointStore:
             # If we die before this, either state may stand after a power cut; both are whole, and the files of both are there.
             self._fs.sync_directory(self._directory)
         self._forget(checkpoint.state.named_files())
+        return len(content)
 
     def swap_in(self, checkpoint: Checkpoint, staged: Mapping[str, str], sink_paths: Mapping[str, str]) -> None:
         """Makes another state the present one, with one rename: a replayed one, or one with an emptied file.

@@ -7,28 +7,35 @@ Never: no implementation lives here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from event_processor.event import Chunk, EventId, Json
 
 __all__ = [
     "BoolArray",
+    "CategoryColumn",
     "Clock",
     "Columns",
+    "Decoding",
     "FloatArray",
     "Format",
+    "IdColumn",
+    "Ids",
     "IdsCommit",
     "IntArray",
+    "PreparedIds",
     "Rejection",
     "Released",
     "SeenIds",
     "Sink",
     "Source",
+    "TimestampColumn",
     "Wakeup",
 ]
 
@@ -37,14 +44,66 @@ FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True):
     """Why one record of a chunk is no event: `row` is its index among the chunk's records, from 0."""
 
     row: int
     stage: str
     reason: str
     field: str
+
+
+class IdColumn(Protocol):
+    """The ids of m events, in whatever form costs least; an id becomes a Python value only where it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> EventId:
+        """One id."""
+        ...
+
+    def to_list(self) -> list[EventId]:
+        """All of them."""
+        ...
+
+    def picked(self, places: IntArray) -> IdColumn:
+        """Those at these places."""
+        ...
+
+    def is_ascending(self) -> bool:
+        """Whether they are known to rise (equal ones may follow each other), by `id_order`; False says nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryColumn:
+    """The categories of m events: event i counts in `names[codes[i]]`. `names` are distinct, each is that of some event."""
+
+    codes: IntArray
+    names: Sequence[str]
+
+    def picked(self, places: IntArray) -> CategoryColumn:
+        """Those at these places."""
+        codes, counts = self.codes[places], np.zeros(len(self.names), np.int64)
+        counts[codes] = 1
+        if counts.all():
+            return CategoryColumn(codes, self.names)
+        kept = np.flatnonzero(counts)
+        renumbered = np.cumsum(counts) - 1
+        return CategoryColumn(renumbered[codes], [self.names[code] for code in kept.tolist()])
+
+
+Ids: TypeAlias = "IdColumn | Sequence[EventId]"
+
+
+class PreparedIds(Protocol):
+    """Ids in a form that only the index that prepared them can read."""
+
+    def __len__(self) -> int: ...
+
+
+TimestampColumn: TypeAlias = Callable[[IntArray], Sequence[object]]
+"""The timestamps of the events at these places, as they stand in the records (str, int, float or None)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +118,9 @@ class Columns:
     categories: None where every event counts in one total.
     values: finite, below 2**960 in magnitude, never -0.0; None where events are only counted.
     has_value: None where every event has one; else False marks an event that is counted without a value (`values` holds 0.0).
-    timestamps: as they stand in the record (str, int, float or None); None where the configuration names no field.
+    timestamps: by place among the m, since few of them are ever read; None where the configuration names no field.
     timestamps_ns: nanoseconds since 1970-01-01 UTC; None unless the configuration orders or windows by them.
+    prepared_ids: the same ids in a form that the index prepared ahead; None where it did not.
     """
 
     content: bytes
@@ -69,13 +129,14 @@ class Columns:
     starts: IntArray
     ends: IntArray
     rows: IntArray
-    ids: Sequence[EventId]
-    categories: Sequence[str] | None
+    ids: IdColumn
+    categories: CategoryColumn | None
     values: FloatArray | None
     has_value: BoolArray | None
-    timestamps: Sequence[object] | None
+    timestamps: TimestampColumn | None
     timestamps_ns: IntArray | None
     rejections: Sequence[Rejection]
+    prepared_ids: PreparedIds | None = None
 
     def record(self, row: int) -> bytes:
         """The bytes of record `row`, without its line end."""
@@ -87,6 +148,32 @@ class Format(Protocol):
 
     def decode(self, chunk: Chunk) -> Columns:
         """Every record of `chunk` has exactly one outcome in the result (accepted here means valid). Never raises for bad input."""
+        ...
+
+
+class Decoding(Protocol):
+    """Decodes chunks, perhaps ahead of their turn and elsewhere, and gives them back in the order in which they came."""
+
+    @property
+    def pending(self) -> int:
+        """How many chunks were submitted and not taken."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another chunk may be submitted before one is taken."""
+        ...
+
+    def submit(self, chunk: Chunk) -> None:
+        """Takes in the next chunk. Does not wait."""
+        ...
+
+    def take(self) -> tuple[Chunk, Columns | None]:
+        """The oldest chunk and its columns, which hold until the next `take`; None where it has no content. Waits for them."""
+        ...
+
+    def close(self) -> None:
+        """Gives everything back; what is pending is forgotten."""
         ...
 
 
@@ -148,11 +235,11 @@ class IdsCommit(Protocol):
 class SeenIds(Protocol):
     """Every id that was ever accepted, held as fingerprints in bounded memory."""
 
-    def observe(self, ids: Sequence[EventId]) -> BoolArray:
+    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
         """For each id, whether it is seen for the first time, by position in `ids` and by every earlier call; and remembers it."""
         ...
 
-    def contains(self, ids: Sequence[EventId]) -> BoolArray:
+    def contains(self, ids: Ids) -> BoolArray:
         """For each id, whether an earlier `observe` saw it. Remembers nothing."""
         ...
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -110,8 +112,7 @@ class Chunk:
         return self.offset + len(self.content) + self.oversized_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True):
     """A rejected record or a failed event, kept with its place and the reason, to be mended and retried.
 
     `line` counts from 1, `offset` in bytes; `field` names the field at fault, or is empty; `record` is None where it was too

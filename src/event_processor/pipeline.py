@@ -15,14 +15,15 @@ from typing import Protocol
 import numpy as np
 from msgspec.structs import replace
 
+from event_processor.aggregation.timestamp_texts import timestamp_texts
 from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, add_batch
-from event_processor.contracts import BoolArray, Columns, IntArray, Rejection
-from event_processor.event import Chunk, DeadLetter, EventId
+from event_processor.contracts import BoolArray, CategoryColumn, Columns, Ids, IntArray, PreparedIds, Rejection
+from event_processor.event import Chunk, DeadLetter
 from event_processor.id_order import id_key
 from event_processor.journal import IdleRelease, JournalEntry, JournalRun, RetiredFile
 from event_processor.ordering import HeldEvent, OrderStage
 from event_processor.state import Counts, FileState, State
-from event_processor.timestamps import TimestampReader, canonical
+from event_processor.timestamps import TimestampReader
 
 __all__ = ["KnownIds", "Step", "StepOptions", "advance", "release_held"]
 
@@ -30,11 +31,11 @@ __all__ = ["KnownIds", "Step", "StepOptions", "advance", "release_held"]
 class KnownIds(Protocol):
     """What the step asks of the index of seen ids; `contracts.SeenIds` says what each answer means."""
 
-    def observe(self, ids: Sequence[EventId]) -> BoolArray:
+    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
         """For each id, whether it is seen for the first time; and remembers it."""
         ...
 
-    def contains(self, ids: Sequence[EventId]) -> BoolArray:
+    def contains(self, ids: Ids) -> BoolArray:
         """For each id, whether it was seen; remembers nothing."""
         ...
 
@@ -48,10 +49,9 @@ class StepOptions:
     order_by_timestamp: bool
     timestamps: TimestampReader
 
-    def timestamp_text(self, raw: object) -> str | None:
-        """A record's timestamp as the checkpoint shows it, or None where it is none."""
-        ns = self.timestamps.read(raw)
-        return None if ns is None else canonical(ns)
+    def timestamp_texts(self, raw: Sequence[object]) -> Sequence[str | None]:
+        """The records' timestamps as the checkpoint shows them, or None where one is none."""
+        return timestamp_texts(self.timestamps, raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, ids: KnownIds, 
         blank=columns.blank_count,
         late=late,
     )
-    categories = add_batch(state.categories, accepted, options.timestamp_text) if accepted.ids else state.categories
+    categories = add_batch(state.categories, accepted, options.timestamp_texts) if len(accepted.ids) else state.categories
     moved, closed = _move(state, chunk, line, counts)
     after = replace(moved, categories=categories, order=order)
     return Step(after, counts, released, dead_letters, closed)
@@ -141,18 +141,18 @@ def _judge(categories: Mapping[str, CategoryTotal], columns: Columns, ids: Known
     are judged in runs that cannot cross it.
     """
     count = len(columns.ids)
+    sought = columns.ids if columns.prepared_ids is None else columns.prepared_ids
     if columns.categories is None:
-        return _Judged(ids.observe(columns.ids), np.zeros(count, dtype=np.bool_))
-    unknown = dict.fromkeys(columns.categories).keys() - categories.keys()
-    if len(categories) + len(unknown) <= categories_max:
-        return _Judged(ids.observe(columns.ids), np.zeros(count, dtype=np.bool_))
+        return _Judged(ids.observe(sought), np.zeros(count, dtype=np.bool_))
+    room = categories_max - len(categories)
+    if len(columns.categories.names) <= room or sum(name not in categories for name in columns.categories.names) <= room:
+        return _Judged(ids.observe(sought), np.zeros(count, dtype=np.bool_))
     return _judge_near_limit(set(categories), columns, columns.categories, ids, categories_max)
 
 
-def _judge_near_limit(
-    known: set[str], columns: Columns, categories: Sequence[str], ids: KnownIds, categories_max: int
-) -> _Judged:
+def _judge_near_limit(known: set[str], columns: Columns, column: CategoryColumn, ids: KnownIds, categories_max: int) -> _Judged:
     """The same where there are more new categories than room. A duplicate is one whatever its category."""
+    categories = [column.names[code] for code in column.codes.tolist()]
     accepted = np.zeros(len(categories), dtype=np.bool_)
     over_limit = np.zeros(len(categories), dtype=np.bool_)
     start = 0
@@ -161,8 +161,8 @@ def _judge_near_limit(
         over_limit[start:end] = True
         over_limit[rows] = False
         left_out = (start + np.flatnonzero(over_limit[start:end])).tolist()
-        were_seen = ids.contains([columns.ids[row] for row in left_out]).tolist()
-        accepted[rows] = ids.observe([columns.ids[row] for row in rows])
+        were_seen = ids.contains(columns.ids.picked(np.array(left_out, np.int64))).tolist()
+        accepted[rows] = ids.observe(columns.ids.picked(np.array(rows, np.int64)))
         known.update(categories[row] for row in rows if accepted[row])
         first_rows = {columns.ids[row]: row for row in rows if accepted[row]}
         for row, was_seen in zip(left_out, were_seen, strict=True):
@@ -194,13 +194,14 @@ def _take(columns: Columns, accepted: BoolArray) -> AcceptedEvents:
     """The accepted events by column."""
     if accepted.all():
         return AcceptedEvents(columns.ids, columns.categories, columns.values, columns.has_value, columns.timestamps)
-    rows = np.flatnonzero(accepted).tolist()
+    places = np.flatnonzero(accepted)
+    timestamps = columns.timestamps
     return AcceptedEvents(
-        ids=[columns.ids[row] for row in rows],
-        categories=None if columns.categories is None else [columns.categories[row] for row in rows],
-        values=None if columns.values is None else columns.values[accepted],
-        has_value=None if columns.has_value is None else columns.has_value[accepted],
-        timestamps=None if columns.timestamps is None else [columns.timestamps[row] for row in rows],
+        ids=columns.ids.picked(places),
+        categories=None if columns.categories is None else columns.categories.picked(places),
+        values=None if columns.values is None else columns.values[places],
+        has_value=None if columns.has_value is None else columns.has_value[places],
+        timestamps=None if timestamps is None else lambda wanted: timestamps(places[wanted]),
     )
 
 
@@ -208,7 +209,7 @@ def _order(
     state: State, columns: Columns, accepted: BoolArray, events: AcceptedEvents, options: StepOptions
 ) -> tuple[OrderStage, Sequence[bytes], int]:
     """The accepted events through the order stage: the stage after them, what it released, and how many were late."""
-    if not options.ordered or not events.ids:
+    if not options.ordered or not len(events.ids):
         return state.order, [], 0
     rows: IntArray = columns.rows[accepted]
     spans = zip(columns.starts[rows].tolist(), columns.ends[rows].tolist(), strict=True)
@@ -233,11 +234,12 @@ def _held_events(
     if by_timestamp:
         assert columns.timestamps_ns is not None, "an order by timestamp makes the format read them"
         return list(zip(repeat(0), columns.timestamps_ns[accepted].tolist(), sequences, records, strict=False))
-    kinds = set(map(type, events.ids))
+    ids = events.ids.to_list()
+    kinds = set(map(type, ids))
     if len(kinds) == 1 and kinds <= {int, str}:
-        kind, _ = id_key(events.ids[0])
-        return list(zip(repeat(kind), events.ids, sequences, records, strict=False))  # type: ignore[arg-type]  # one kind
-    keys = map(id_key, events.ids)
+        kind, _ = id_key(ids[0])
+        return list(zip(repeat(kind), ids, sequences, records, strict=False))  # type: ignore[arg-type]  # one kind
+    keys = map(id_key, ids)
     return [(kind, value, sequence, record) for (kind, value), sequence, record in zip(keys, sequences, records, strict=True)]
 
 

@@ -14,7 +14,7 @@ import xxhash
 from msgspec import Struct
 from msgspec.structs import replace
 
-from event_processor.aggregation.totals import CategoryTotal
+from event_processor.aggregation.totals import CategoryTotal, Totals
 from event_processor.event import Json
 from event_processor.journal import JournalRun
 from event_processor.ordering import OrderStage
@@ -139,7 +139,7 @@ class State(Struct, frozen=True):
 
 def fresh_state(buffer_events: int) -> State:
     """The state of a log of which nothing was read."""
-    return State(sources={}, counts=Counts(), categories={}, order=OrderStage(buffer_events))
+    return State(sources={}, counts=Counts(), categories=Totals.of({}), order=OrderStage(buffer_events))
 
 
 def summarise_order(stage: OrderStage) -> OrderSummary:

@@ -1,11 +1,15 @@
 """Exact sums against fractions."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.aggregation.exact_sum import add_exactly
+from event_processor.aggregation import exact_sum
+from event_processor.aggregation.exact_sum import add_exactly, canonical_by_group, sum_by_group
 
 values = st.floats(allow_nan=False, allow_infinity=False, min_value=-(2.0**959), max_value=2.0**959).map(
     lambda value: value + 0.0
@@ -42,3 +46,49 @@ def test_a_total_of_zero_has_no_parts() -> None:
 
 def test_a_small_value_beside_a_large_one_is_not_lost() -> None:
     assert add_exactly((), [1e16, 0.1, -1e16]) == (0.1,)
+
+
+powers = st.builds(lambda sign, exponent: sign * 2.0**exponent, st.sampled_from([-1, 1]), st.integers(-1074, 958))
+ties = st.builds(
+    lambda sign, exponent: sign * 2.0**-exponent, st.sampled_from([-1, 1]), st.sampled_from([0, 1, 52, 53, 54, 106, 159])
+)
+cents = st.integers(-(10**7), 10**7).map(lambda number: number / 100)
+kinds = st.sampled_from([adversarial, powers, ties, cents, st.one_of(adversarial, powers, ties, cents)])
+groups_of_values = kinds.flatmap(lambda kind: st.lists(st.lists(kind, min_size=1, max_size=8), min_size=1, max_size=6))
+
+
+@pytest.fixture(params=[exact_sum.FEW_GROUPS, 0], ids=["few groups", "many groups"], scope="module")
+def few_groups(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Up to which number of groups each is settled alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_sum, "FEW_GROUPS", request.param)
+        yield request.param
+
+
+@given(groups=groups_of_values, before=st.lists(values, max_size=4), seed=st.randoms())
+def test_the_parts_of_many_groups_are_those_of_each_alone(few_groups: int, groups, before, seed) -> None:  # type: ignore[no-untyped-def]
+    placed = [(group, number) for group, numbers in enumerate(groups) for number in numbers]
+    seed.shuffle(placed)
+    codes, numbers = np.array([group for group, _ in placed]), np.array([number for _, number in placed])
+    added = sum_by_group(numbers, codes, np.bincount(codes))
+    earlier = canonical_parts(sum(map(Fraction, before), Fraction(0)))
+    parts = canonical_by_group([*(np.full(len(groups), part) for part in earlier), *added])
+    for group, mine in enumerate(groups):
+        found = parts[:, group].tolist()
+        expected = canonical_parts(sum(map(Fraction, [*mine, *before]), Fraction(0)))
+        assert found == [*expected, *[0.0] * (len(found) - len(expected))]
+    assert not len(parts) or parts[-1].any()
+    assert not np.signbit(parts[parts == 0.0]).any()
+
+
+@given(st.integers(2, 3000), st.integers(-1074, 900), st.sampled_from([-1.0, 1.0]))
+def test_many_values_of_all_digits_do_not_round_on_the_way(count: int, exponent: int, sign: float) -> None:
+    numbers = np.ldexp(sign - sign * np.arange(1, count + 1) * 2.0**-53, exponent) + 0.0
+    parts = canonical_by_group(sum_by_group(numbers, np.zeros(count, np.int64), np.array([count])))
+    assert tuple(parts[:, 0].tolist()) == canonical_parts(sum(map(Fraction, numbers.tolist()), Fraction(0)))
+
+
+def test_values_too_far_apart_for_a_few_rounds_are_summed_all_the_same() -> None:
+    numbers = [2.0**exponent for exponent in range(-1000, 950, 130)]
+    parts = canonical_by_group(sum_by_group(np.array(numbers), np.zeros(len(numbers), np.int64), np.array([len(numbers)])))
+    assert tuple(parts[:, 0].tolist()) == canonical_parts(sum(map(Fraction, numbers), Fraction(0)))

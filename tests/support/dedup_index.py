@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from event_processor.contracts import Ids
 from event_processor.deduplication.background import Executor, Inline
 from event_processor.deduplication.fingerprint import Algorithm, Fingerprinter, RowArray, Xxh3Fingerprinter
 from event_processor.deduplication.index import DedupIndex, IndexLimits
@@ -35,7 +36,7 @@ class Colliding:
         self._whole = Xxh3Fingerprinter(bytes(8))
         self._shift = np.uint64(64 - hi_bits)
 
-    def rows(self, ids: Sequence[EventId]) -> RowArray:
+    def rows(self, ids: Ids) -> RowArray:
         rows = self._whole.rows(ids).copy()
         rows[:, 0] = rows[:, 0] >> self._shift << self._shift
         return rows

@@ -12,6 +12,7 @@ from event_processor.event import Chunk
 from event_processor.formats.jsonl import JsonLinesFormat
 from event_processor.formats.lines import nesting_depth
 from event_processor.schema import BlockDecoder
+from support.columns import categories_of, ids_of, timestamps_of
 
 GOOD = b'{"id":"a","category":"c","value":1.5,"timestamp":"2026-01-01T00:00:00Z"}'
 
@@ -46,12 +47,12 @@ def test_a_chunk_becomes_columns_with_every_record_in_one_place() -> None:
     assert columns.record_count == 5
     assert columns.blank_count == 2
     assert columns.rows.tolist() == [0, 4]
-    assert columns.ids == ["a", 7]
-    assert columns.categories == ["c", "d"]
+    assert ids_of(columns) == ["a", 7]
+    assert categories_of(columns) == ["c", "d"]
     assert columns.values is not None
     assert columns.values.tolist() == [1.5, 2.0]
     assert columns.has_value is None
-    assert columns.timestamps == ["2026-01-01T00:00:00Z", None]
+    assert timestamps_of(columns) == ["2026-01-01T00:00:00Z", None]
     assert columns.timestamps_ns is None
     assert [one.row for one in columns.rejections] == [3]
     assert columns.record(0) == GOOD
@@ -62,8 +63,8 @@ def test_a_chunk_becomes_columns_with_every_record_in_one_place() -> None:
 def test_an_empty_chunk_has_no_records_and_all_its_columns() -> None:
     columns = decode(b"", timestamps_used=True)
     assert columns.record_count == 0
-    assert columns.ids == []
-    assert columns.categories == []
+    assert ids_of(columns) == []
+    assert categories_of(columns) == []
     assert columns.values is not None
     assert columns.values.dtype == np.float64
     assert columns.timestamps_ns is not None
@@ -156,7 +157,7 @@ def test_what_is_at_a_limit_or_in_a_field_that_is_not_read_is_accepted(field: st
 
 def test_a_timestamp_of_more_than_64_characters_is_not_kept() -> None:
     columns = decode(spoilt("timestamp", '"' + "t" * 64 + '"') + b"\n" + spoilt("timestamp", '"' + "t" * 65 + '"'))
-    assert columns.timestamps == ["t" * 64, None]
+    assert timestamps_of(columns) == ["t" * 64, None]
 
 
 def test_an_escaped_backslash_before_a_u_is_no_surrogate_for_the_judge_either() -> None:
@@ -181,7 +182,7 @@ def test_values_are_the_nearest_doubles_and_never_minus_zero() -> None:
 
 def test_of_a_key_given_twice_the_last_wins() -> None:
     columns = decode(b'{"id":[],"id":"a","category":"c","value":"x","value":2,"id":"b"}')
-    assert columns.ids == ["b"]
+    assert ids_of(columns) == ["b"]
     assert columns.values is not None
     assert columns.values.tolist() == [2.0]
 
@@ -207,18 +208,18 @@ def test_a_record_over_the_limit_is_rejected_by_its_length() -> None:
 def test_several_fields_make_an_id_of_their_values() -> None:
     event = EventOptions(id=("host", "n"), category="", value="", timestamp="")
     columns = decode(b'{"host":"a","n":1}\n{"host":"a","n":"1"}\n{"host":"a"}', event)
-    assert columns.ids == [("a", 1), ("a", "1")]
+    assert ids_of(columns) == [("a", 1), ("a", "1")]
     assert columns.rejections == [Rejection(2, "validate", '"n" is missing', "n")]
     assert (columns.categories, columns.values, columns.timestamps) == (None, None, None)
 
 
 def test_an_id_of_one_listed_field_is_a_tuple_too() -> None:
-    assert decode(GOOD, EventOptions(id=("id",))).ids == [("a",)]
+    assert ids_of(decode(GOOD, EventOptions(id=("id",)))) == [("a",)]
 
 
 def test_the_position_as_id_is_source_part_and_offset() -> None:
     columns = decode(b"\nx\n" + GOOD + b"\n" + GOOD, EventOptions(id="@position"), offset=100)
-    assert columns.ids == [("events", 3, 103), ("events", 3, 104 + len(GOOD))]
+    assert ids_of(columns) == [("events", 3, 103), ("events", 3, 104 + len(GOOD))]
 
 
 def test_a_dotted_name_reaches_inside_and_its_faults_name_it_in_full() -> None:
@@ -252,11 +253,11 @@ def test_a_missing_value_may_count_without_one() -> None:
 def test_timestamps_are_read_and_refused_only_where_they_are_used() -> None:
     texts = ['"2026-01-01T00:00:00Z"', "1767225600.5", "0", '"never"', "null", "true", "1e300"]
     content = b"\n".join([*(spoilt("timestamp", text) for text in texts), spoilt("x", "1")])
-    assert decode(content).timestamps == ["2026-01-01T00:00:00Z", 1767225600.5, 0, "never", None, None, 1e300, None]
+    assert timestamps_of(decode(content)) == ["2026-01-01T00:00:00Z", 1767225600.5, 0, "never", None, None, 1e300, None]
     columns = decode(content, timestamps_used=True)
     assert columns.timestamps_ns is not None
     assert columns.timestamps_ns.tolist() == [1_767_225_600_000_000_000, 1_767_225_600_500_000_000, 0]
-    assert columns.timestamps == ["2026-01-01T00:00:00Z", 1767225600.5, 0]
+    assert timestamps_of(columns) == ["2026-01-01T00:00:00Z", 1767225600.5, 0]
     assert [one.reason for one in columns.rejections] == [
         '"timestamp" is not a timestamp: "never"',
         '"timestamp" is not a timestamp: null',
@@ -280,7 +281,7 @@ def test_a_model_of_the_users_judges_each_record_and_its_values_are_not_used() -
         JsonLinesFormat(event, record_bytes_max=100, timestamps_used=False).slow_reason == "Validated has validators of its own"
     )
     columns = decode(b'{"count":2}\n{"count":3}\n{"count":4}\n{"count":"x"}\n{"count":', event)
-    assert columns.ids == [2, 4]
+    assert ids_of(columns) == [2, 4]
     assert [(one.row, one.field) for one in columns.rejections] == [(1, "count"), (3, "count"), (4, "")]
     assert columns.rejections[0].reason == '"count" is refused by the model: Value error, odd: 3'
 
@@ -288,7 +289,7 @@ def test_a_model_of_the_users_judges_each_record_and_its_values_are_not_used() -
 def test_a_model_that_raises_something_else_refuses_the_record() -> None:
     event = COUNTED.model_copy(update={"model": "support.record_models:WholeValidated"})
     columns = decode(b'{"count":0}\n{"count":-1}\n{"count":5}', event)
-    assert columns.ids == [5]
+    assert ids_of(columns) == [5]
     assert [one.reason for one in columns.rejections] == [
         "the model failed: ZeroDivisionError: integer division or modulo by zero",
         "the record is refused by the model: Value error, negative: an object",
@@ -302,7 +303,7 @@ def test_a_compiled_model_refuses_in_the_words_of_the_model_and_lets_it_have_the
         b'{"count":1,"text":"a"}\n{"count":2,"text":"a","flag":"x"}\n{"count":3,"text":"a","flag":"true"}\n{"count":"4","text":"a"}',
         event,
     )
-    assert columns.ids == [1, 3, "4"]
+    assert ids_of(columns) == [1, 3, "4"]
     assert [(one.row, one.field) for one in columns.rejections] == [(1, "flag")]
     assert columns.rejections[0].reason.startswith('"flag" is refused by the model: Input should be a valid boolean')
 

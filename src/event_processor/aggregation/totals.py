@@ -7,72 +7,70 @@ adding gives a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from typing import Final
 
 import numpy as np
-from msgspec import Struct
-from msgspec.structs import replace
 
-from event_processor.aggregation.exact_sum import add_exactly
-from event_processor.contracts import FloatArray, IntArray
-from event_processor.event import EventId
-from event_processor.id_order import id_key, is_ascending
+from event_processor.aggregation.exact_sum import add_exactly, canonical_by_group, sum_by_group, without_empty_rows
+from event_processor.aggregation.extremes import Extremes, Groups, find_extremes, one_group, order_words
+from event_processor.aggregation.total_columns import CategoryTotal, ObjectArray, ShownTotals, TotalColumns, Totals, objects
+from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, IdColumn, IntArray, TimestampColumn
+from event_processor.id_columns import WordArray
+from event_processor.id_order import id_key
 
-__all__ = ["AcceptedEvents", "CategoryTotal", "add_batch", "merge"]
+__all__ = ["AcceptedEvents", "CategoryTotal", "ShownTotals", "Totals", "add_batch", "merge"]
 
-ONE_TOTAL = ""
+ONE_TOTAL: Final = ""
 """The name of the only category where the configuration names none."""
-RADIX_GROUPS_MAX = 32_767
-"""numpy sorts 16-bit integers stably by radix, several times faster than wider ones."""
+BYTE_CODES, SHORT_CODES = 2**8, 2**16
+"""numpy sorts integers of up to 16 bits stably by radix, ten times faster than wider ones."""
 
 
-class CategoryTotal(Struct, frozen=True):
-    """What is known of one category. `min` and `max` are None until a value was seen; `sum` is `sum_parts`, rounded once.
-
-    `last_timestamp` is that of the event that is last by id, in RFC 3339 and UTC, or None where it bears none that can be read.
-    """
-
-    count: int
-    sum: float
-    sum_parts: tuple[float, ...]
-    min: float | None
-    max: float | None
-    mean: float
-    first_id: int | str | tuple[int | str, ...]
-    last_id: int | str | tuple[int | str, ...]
-    last_timestamp: str | None
+LONG_RUN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedEvents:
     """Accepted events by column, in log order, n of each; None where the configuration names no such field.
 
-    `has_value` is None where every event has a value. `timestamps` are as they stand in the records.
+    `categories` may name some that no event bears. `values` hold 0.0 where `has_value` is False, and never -0.0; `has_value`
+    is None where every event has a value. `timestamps` are as they stand in the records.
     """
 
-    ids: Sequence[EventId]
-    categories: Sequence[str] | None
+    ids: IdColumn
+    categories: CategoryColumn | None
     values: FloatArray | None
-    has_value: np.ndarray[tuple[int], np.dtype[np.bool_]] | None
-    timestamps: Sequence[object] | None
+    has_value: BoolArray | None
+    timestamps: TimestampColumn | None
 
 
 def add_batch(
     totals: Mapping[str, CategoryTotal],
     events: AcceptedEvents,
-    read_timestamp: Callable[[object], str | None],
-) -> dict[str, CategoryTotal]:
-    """The totals with the events added. Events of one id come in log order; a later one is the later by id too."""
-    added = dict(totals)
-    if not events.ids:
-        return added
-    ascending = is_ascending(events.ids)
-    for category, rows in _groups(events.categories, len(events.ids)):
-        part = _total_of(events, rows, ascending=ascending, read_timestamp=read_timestamp)
-        earlier = added.get(category)
-        added[category] = part if earlier is None else merge(earlier, part)
-    return added
+    read_timestamps: Callable[[Sequence[object]], Sequence[str | None]],
+) -> Totals:
+    """The totals with the events added. Events of one id come in log order; a later one is the later by id too.
+
+    `read_timestamps` gives each timestamp, as it stands in a record, as the checkpoint shows it; None where it is none.
+    """
+    before = Totals.of(totals)
+    if not len(events.ids):
+        return before
+    names, groups = _group(events.categories, len(events.ids))
+    index, rows = _rows(before.index, names)
+    columns = before.columns.widened(len(index) - len(before.index))
+    columns = _with_counts(columns, rows, groups.sizes)
+    columns = _with_values(columns, rows, events, groups)
+    changes = _with_ids(columns, rows, rows >= len(before.index), events.ids, find_extremes(events.ids, groups))
+    columns, changed, places = changes
+    if len(changed):
+        raw = None if events.timestamps is None else events.timestamps(places)
+        last_timestamps = columns.last_timestamps.copy()
+        last_timestamps[changed] = None if raw is None else objects(list(read_timestamps(raw)))
+        columns = replace(columns, last_timestamps=last_timestamps)
+    return Totals(index, columns)
 
 
 def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
@@ -95,60 +93,122 @@ def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
     )
 
 
-def _groups(categories: Sequence[str] | None, count: int) -> list[tuple[str, IntArray]]:
-    """Each category with the rows of its events, ascending, in the order in which the categories appear."""
+def _group(categories: CategoryColumn | None, count: int) -> tuple[list[str], Groups]:
+    """The categories that some event bears, and the events of each."""
     if categories is None:
-        return [(ONE_TOTAL, np.arange(count))]
-    codes_by_name = {name: code for code, name in enumerate(dict.fromkeys(categories))}
-    dtype = np.int16 if len(codes_by_name) <= RADIX_GROUPS_MAX else np.int32
-    codes = np.fromiter(map(codes_by_name.__getitem__, categories), dtype=dtype, count=count)
-    by_code = np.argsort(codes, kind="stable")
-    bounds = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(codes_by_name)))))
-    return [(name, by_code[start:end]) for name, (start, end) in zip(codes_by_name, pairwise(bounds.tolist()), strict=True)]
+        return [ONE_TOTAL], one_group(np.arange(count))
+    names, codes = list(categories.names), categories.codes
+    sizes = np.bincount(codes, minlength=len(names))
+    narrow = np.uint8 if len(names) <= BYTE_CODES else np.uint16 if len(names) <= SHORT_CODES else np.int64
+    order = np.argsort(codes.astype(narrow), kind="stable")
+    borne = np.flatnonzero(sizes)
+    if len(borne) < len(names):
+        codes = (np.cumsum(sizes > 0) - 1)[codes]
+        names, sizes = [names[code] for code in borne.tolist()], sizes[borne]
+    return names, Groups(codes, order, np.cumsum(sizes) - sizes, sizes)
 
 
-def _total_of(
-    events: AcceptedEvents, rows: IntArray, *, ascending: bool, read_timestamp: Callable[[object], str | None]
-) -> CategoryTotal:
-    """The total of one category's events of one batch."""
-    first_row, last_row = _first_and_last(events.ids, rows, ascending=ascending)
-    total = CategoryTotal(
-        count=len(rows),
-        sum=0.0,
-        sum_parts=(),
-        min=None,
-        max=None,
-        mean=0.0,
-        first_id=events.ids[first_row],
-        last_id=events.ids[last_row],
-        last_timestamp=None if events.timestamps is None else read_timestamp(events.timestamps[last_row]),
-    )
+def _rows(index: dict[str, int], names: list[str]) -> tuple[dict[str, int], IntArray]:
+    """The index with a row for each of the names, and their rows. The old index stays as it is."""
+    try:
+        return index, np.fromiter(map(index.__getitem__, names), np.int64, len(names))
+    except KeyError:
+        opened = [name for name in names if name not in index]
+        index = {**index, **dict(zip(opened, range(len(index), len(index) + len(opened)), strict=True))}
+        return index, np.fromiter(map(index.__getitem__, names), np.int64, len(names))
+
+
+def _with_counts(columns: TotalColumns, rows: IntArray, sizes: IntArray) -> TotalColumns:
+    counts = columns.counts.copy()
+    counts[rows] += sizes  # each row stands there once
+    return replace(columns, counts=counts)
+
+
+def _with_values(columns: TotalColumns, rows: IntArray, events: AcceptedEvents, groups: Groups) -> TotalColumns:
+    """With sums, least and greatest values; an event without a value adds nothing to them."""
     if events.values is None:
-        return total
-    values = events.values[rows] if events.has_value is None else events.values[rows[events.has_value[rows]]]
-    if not len(values):
-        return total
-    parts = add_exactly((), values.tolist())
-    value_sum = parts[0] if parts else 0.0
-    return replace(
-        total,
-        sum=value_sum,
-        sum_parts=parts,
-        min=float(values.min()),
-        max=float(values.max()),
-        mean=value_sum / len(rows),
+        return columns
+    lower = upper = events.values
+    if events.has_value is not None:
+        lower, upper = np.where(events.has_value, lower, np.inf), np.where(events.has_value, upper, -np.inf)
+    least, greatest = columns.least.copy(), columns.greatest.copy()
+    least[rows] = np.minimum(least[rows], _best_by_group(lower, groups, np.minimum, np.inf))
+    greatest[rows] = np.maximum(greatest[rows], _best_by_group(upper, groups, np.maximum, -np.inf))
+    added = sum_by_group(events.values, groups.numbers, groups.sizes)
+    # Great terms before small ones settle soonest.
+    terms = [term for term in chain(*zip_longest(columns.parts[:, rows], added)) if term is not None]
+    changed = canonical_by_group(terms)
+    parts = np.zeros((max(len(columns.parts), len(changed)), len(columns.counts)))
+    parts[: len(columns.parts)] = columns.parts
+    parts[:, rows] = 0.0
+    parts[: len(changed), rows] = changed
+    return replace(columns, parts=without_empty_rows(parts), least=least, greatest=greatest)
+
+
+def _best_by_group(values: FloatArray, groups: Groups, best_of: np.ufunc, worst: float) -> FloatArray:
+    """The least or the greatest value of each group. In a long run numpy is faster, but it is slow to begin one."""
+    if len(values) >= LONG_RUN * len(groups.sizes):
+        return np.asarray(best_of.reduceat(values[groups.order], groups.starts), np.float64)
+    best = np.full(len(groups.sizes), worst)
+    best_of.at(best, groups.numbers, values)
+    return best
+
+
+def _with_ids(
+    columns: TotalColumns, rows: IntArray, is_new: BoolArray, ids: IdColumn, extremes: Extremes
+) -> tuple[TotalColumns, IntArray, IntArray]:
+    """With first and last ids; and the rows whose last changed, and the places of these events."""
+    batch_key, key = id_key(ids[extremes.greatest]), columns.greatest_key
+    if extremes.rising and (key is None or id_key(ids[0]) >= key):
+        # No id of this batch is below any before: no first changes, and every last does.
+        firsts, lasts = is_new, np.ones(len(rows), np.bool_)
+    else:
+        firsts = is_new | _overtaking(
+            ids, extremes.first, columns.first_words, columns.first_ids, rows, is_new=is_new, last=False
+        )
+        lasts = is_new | _overtaking(ids, extremes.last, columns.last_words, columns.last_ids, rows, is_new=is_new, last=True)
+    first_ids, first_words = _replaced(columns.first_ids, columns.first_words, rows[firsts], ids, extremes.first[firsts])
+    last_ids, last_words = _replaced(columns.last_ids, columns.last_words, rows[lasts], ids, extremes.last[lasts])
+    changed = replace(
+        columns,
+        first_ids=first_ids,
+        first_words=first_words,
+        last_ids=last_ids,
+        last_words=last_words,
+        greatest_key=batch_key if key is None else max(key, batch_key),
     )
+    return changed, rows[lasts], extremes.last[lasts]
 
 
-def _first_and_last(ids: Sequence[EventId], rows: IntArray, *, ascending: bool) -> tuple[int, int]:
-    """The rows of the events that are first and last by id; of equal ids the earliest and the latest row."""
-    if ascending:
-        first = int(rows[0])
-        # Rows of an id that repeats stand together; the first of them is the earliest already.
-        return first, int(rows[-1])
-    row_list: list[int] = rows.tolist()
-    keys = [(id_key(ids[row]), row) for row in row_list]
-    return min(keys)[1], max(keys)[1]
+def _overtaking(
+    ids: IdColumn,
+    places: IntArray,
+    words: WordArray,
+    present: ObjectArray,
+    rows: IntArray,
+    *,
+    is_new: BoolArray,
+    last: bool,
+) -> BoolArray:
+    """Whether the id at each place is to be the first (the last) of its row: below (not below) the one that is it at present."""
+    new_words, old_words = order_words(ids.picked(places)), words[rows]
+    overtakes = np.asarray(new_words > old_words if last else new_words < old_words, np.bool_)
+    for tie in np.flatnonzero((new_words == old_words) & ~is_new).tolist():
+        new_key, old_key = id_key(ids[places[tie]]), id_key(present[rows[tie]])
+        overtakes[tie] = new_key >= old_key if last else new_key < old_key
+    return overtakes
+
+
+def _replaced(
+    present: ObjectArray, words: WordArray, rows: IntArray, ids: IdColumn, places: IntArray
+) -> tuple[ObjectArray, WordArray]:
+    """Ids and their words with those at `places` in `rows`."""
+    if not len(rows):
+        return present, words
+    picked = ids.picked(places)
+    present, words = present.copy(), words.copy()
+    present[rows], words[rows] = objects(picked.to_list()), order_words(picked)
+    return present, words
 
 
 def _least(one: float | None, other: float | None) -> float | None:

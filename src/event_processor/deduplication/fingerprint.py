@@ -25,8 +25,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from event_processor.byte_words import WordArray, Words
+from event_processor.contracts import Ids, IntArray
+from event_processor.deduplication.xxh3 import WIDTH_MAX, WIDTH_MIN, hash_texts, hash_words
 from event_processor.errors import StateError
 from event_processor.event import EventId
+from event_processor.id_columns import IntegerIds, PlainIds, TextIds
 
 __all__ = [
     "Algorithm",
@@ -52,6 +56,9 @@ _SEED_END: Final = 1 << 64
 _XXH3_SEED_BYTES: Final = 8
 _BLAKE2B_SEED_BYTES: Final = 32
 _FINGERPRINT_BYTES: Final = 16
+_COLUMN_MIN: Final = 512
+"""Fewer ids (of one width) are hashed sooner one by one."""
+_CONTENT_BYTES_MIN: Final = 16
 _PERSONS: Final = (b"string", b"integer", b"composite")
 
 
@@ -62,7 +69,7 @@ class Fingerprinter(Protocol):
     seed: str
     """Hexadecimal, as the manifest keeps it."""
 
-    def rows(self, ids: Sequence[EventId]) -> RowArray:
+    def rows(self, ids: Ids) -> RowArray:
         """(n, 2) fingerprints by position in `ids`. Raises `TypeError` for what is no id, `OverflowError` beyond 64 bits."""
         ...
 
@@ -73,14 +80,25 @@ class _TypedFingerprinter:
     def __init__(self, hashes: Sequence[_Hash]) -> None:
         self._hashes: Final = hashes
 
-    def rows(self, ids: Sequence[EventId]) -> RowArray:
-        if ids and type(ids[0]) is str:
+    def rows(self, ids: Ids) -> RowArray:
+        if isinstance(ids, TextIds):
+            return self._text_rows(ids)
+        if isinstance(ids, IntegerIds):
+            return self._number_rows(ids.numbers)
+        values = ids.values if isinstance(ids, PlainIds) else cast("Sequence[EventId]", ids)
+        if values and type(values[0]) is str:
             try:
                 # `str.encode` refuses what is no string, so the common case needs no look at the types.
-                return _to_rows(self._hashes[_STRING_TAG](map(str.encode, cast("Sequence[str]", ids))))
+                return _to_rows(self._hashes[_STRING_TAG](map(str.encode, cast("Sequence[str]", values))))
             except (TypeError, UnicodeEncodeError):
-                return self._mixed_rows(ids)
-        return self._mixed_rows(ids)
+                return self._mixed_rows(values)
+        return self._mixed_rows(values)
+
+    def _text_rows(self, ids: TextIds) -> RowArray:
+        return _to_rows(self._hashes[_STRING_TAG](ids.encoded))
+
+    def _number_rows(self, numbers: IntArray) -> RowArray:
+        return _to_rows(self._hashes[_INTEGER_TAG](_encode_numbers(numbers)))
 
     def _mixed_rows(self, ids: Sequence[EventId]) -> RowArray:
         rows = np.empty((len(ids), 2), dtype="<u8")
@@ -103,7 +121,33 @@ class Xxh3Fingerprinter(_TypedFingerprinter):
         """`seed`: 8 bytes, minted with the state."""
         self.seed = seed.hex()
         number = int.from_bytes(seed, "big")
-        super().__init__([partial(_xxh3, (number + tag * _TAG_STRIDE) % _SEED_END) for tag in range(len(_PERSONS))])
+        self._seeds: Final = [(number + tag * _TAG_STRIDE) % _SEED_END for tag in range(len(_PERSONS))]
+        super().__init__([partial(_xxh3, tag_seed) for tag_seed in self._seeds])
+
+    def _text_rows(self, ids: TextIds) -> RowArray:
+        """By the column where the texts have few widths, else one by one."""
+        if len(ids) < _COLUMN_MIN or len(ids.content) < _CONTENT_BYTES_MIN:
+            return super()._text_rows(ids)
+        widths = ids.ends - ids.begins
+        least, most = int(widths.min()), int(widths.max())
+        if least < WIDTH_MIN or most > WIDTH_MAX:
+            return super()._text_rows(ids)
+        words, seed = Words(ids.content), self._seeds[_STRING_TAG]
+        if least == most:
+            return _from_halves(*hash_texts(words, ids.begins, least, seed))
+        present = np.flatnonzero(np.bincount(widths)).tolist()
+        if len(ids) < _COLUMN_MIN * len(present):
+            return super()._text_rows(ids)
+        rows = np.empty((len(ids), 2), dtype="<u8")
+        for width in present:
+            places = np.flatnonzero(widths == width)
+            rows[places] = _from_halves(*hash_texts(words, ids.begins[places], width, seed))
+        return rows
+
+    def _number_rows(self, numbers: IntArray) -> RowArray:
+        if len(numbers) < _COLUMN_MIN:
+            return super()._number_rows(numbers)
+        return _from_halves(*hash_words(np.ascontiguousarray(numbers, "<i8").view("<u8"), self._seeds[_INTEGER_TAG]))
 
 
 class Blake2bFingerprinter(_TypedFingerprinter):
@@ -159,8 +203,11 @@ def _encode_strings(ids: Sequence[EventId]) -> Iterable[bytes]:
 
 def _encode_integers(ids: Sequence[EventId]) -> Iterable[bytes]:
     """Eight bytes each, little-endian, two's complement."""
-    numbers = np.array(ids, dtype="<i8")
-    return cast("list[bytes]", numbers.view("V8").tolist())
+    return _encode_numbers(np.array(ids, dtype="<i8"))
+
+
+def _encode_numbers(numbers: IntArray) -> list[bytes]:
+    return cast("list[bytes]", np.ascontiguousarray(numbers, "<i8").view("V8").tolist())
 
 
 def _encode_composites(ids: Sequence[EventId]) -> Iterable[bytes]:
@@ -186,6 +233,14 @@ def _encodable_part(part: EventId) -> EventId | bytes:
 def _to_rows(digests: Iterable[bytes]) -> RowArray:
     """The 16-byte digests, end to end, as (n, 2) halves. Not writable."""
     return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
+
+
+def _from_halves(low: WordArray, high: WordArray) -> RowArray:
+    """Fingerprints from the halves of the hash, as the bytes of its digest, which is big-endian, give them."""
+    rows = np.empty((len(low), 2), dtype="<u8")
+    rows[:, 0] = high.byteswap()
+    rows[:, 1] = low.byteswap()
+    return rows
 
 
 def _xxh3(seed: int, encoded: Iterable[bytes]) -> Iterable[bytes]:

@@ -17,18 +17,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from threading import Event as Flag
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
-from event_processor.contracts import BoolArray, IntArray
+from event_processor.contracts import BoolArray, Ids, IntArray, PreparedIds
 from event_processor.deduplication.active import read_active
 from event_processor.deduplication.background import Executor
 from event_processor.deduplication.filter import Probe
@@ -36,13 +36,14 @@ from event_processor.deduplication.fingerprint import Fingerprinter
 from event_processor.deduplication.layout import Geometry, Header
 from event_processor.deduplication.manifest import Manifest, SegmentEntry
 from event_processor.deduplication.merge import merged_runs
+from event_processor.deduplication.prepared import SortedFingerprints
 from event_processor.deduplication.recent import Generation
 from event_processor.deduplication.runs import Run, sort_rows
 from event_processor.deduplication.segments import Segment, create_segment
 from event_processor.deduplication.writer import Commit, IndexWriter, Mint, Replacement, mint_name
 from event_processor.durable import FileSystem, prepare_directory
 from event_processor.errors import StateError
-from event_processor.event import EventId, Json
+from event_processor.event import Json
 from event_processor.telemetry import Telemetry
 
 __all__ = ["DedupIndex", "IndexLimits"]
@@ -107,11 +108,11 @@ class DedupIndex:
         prepare_directory(fs, directory)
         self._writer: Final = self._open(self._committed(manifest), committed_bytes)
 
-    def observe(self, ids: Sequence[EventId]) -> BoolArray:
+    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
         """As `SeenIds.observe`. Raises `StateError` or `StorageError`, and then nothing was remembered."""
-        if not ids:
+        if not len(ids):
             return np.zeros(0, dtype=np.bool_)
-        batch, places = sort_rows(self._fingerprinter.rows(ids))
+        batch, places = self._sorted(ids)
         new = _firsts(batch)
         self._search_everywhere(batch, new)
         self._remember(batch.picked(new))
@@ -119,9 +120,9 @@ class DedupIndex:
         result[places] = new
         return result
 
-    def contains(self, ids: Sequence[EventId]) -> BoolArray:
+    def contains(self, ids: Ids) -> BoolArray:
         """As `SeenIds.contains`. Raises `StateError` or `StorageError`."""
-        if not ids:
+        if not len(ids):
             return np.zeros(0, dtype=np.bool_)
         batch, places = sort_rows(self._fingerprinter.rows(ids))
         new = np.ones(len(batch), dtype=np.bool_)
@@ -129,6 +130,14 @@ class DedupIndex:
         result = np.empty(len(ids), dtype=np.bool_)
         result[places] = ~new
         return result
+
+    def _sorted(self, ids: Ids | PreparedIds) -> tuple[Run, IntArray]:
+        """The fingerprints, ascending, and each one's place."""
+        if not isinstance(ids, SortedFingerprints):
+            return sort_rows(self._fingerprinter.rows(cast("Ids", ids)))
+        own = self._fingerprinter
+        assert (ids.algorithm, ids.seed) == (own.algorithm, own.seed), "prepared under this index's hash"
+        return ids.run, ids.places
 
     def take(self) -> Commit:
         """As `SeenIds.take`. Does not block, but where a merge is done it loads its filter: some milliseconds for ten million ids.

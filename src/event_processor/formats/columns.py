@@ -11,7 +11,8 @@ Never: no reason for a rejection is found here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress, repeat
+from dataclasses import dataclass
+from itertools import compress
 from typing import Annotated, Any, Final, TypeVar, cast
 
 import numpy as np
@@ -19,10 +20,11 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from event_processor.config import EventOptions
-from event_processor.contracts import BoolArray, Columns, FloatArray, IntArray, Rejection
-from event_processor.event import CATEGORY_CHARACTERS_MAX, ID_CHARACTERS_MAX, VALUE_MAGNITUDE_END, Chunk, EventId
-from event_processor.formats.lines import Lines
+from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, IntArray
+from event_processor.event import CATEGORY_CHARACTERS_MAX, ID_CHARACTERS_MAX, VALUE_MAGNITUDE_END, EventId
+from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.verdict import INT64_MAX, INT64_MIN, TIMESTAMP_CHARACTERS_MAX, EventFields, id_names
+from event_processor.id_columns import PlainIds
 from event_processor.schema import Absent, BlockDecoder, field_path
 from event_processor.timestamps import TimestampReader
 
@@ -122,31 +124,22 @@ class ColumnBuilder:
         """Adds a record that the judge accepted."""
         self._singles.append((row, event))
 
-    def finish(self, chunk: Chunk, lines: Lines, rejections: list[Rejection]) -> Columns:
-        """The columns of `chunk`, in the order of its records."""
+    def finish(self) -> EventColumns:
+        """What was gathered, in the order of the records."""
         singles = [event for _, event in self._singles]
         rows = _joined([*self._rows, np.array([row for row, _ in self._singles], np.int64)], np.int64)
         order = np.argsort(rows) if singles else None
-        rows = rows if order is None else rows[order]
-        values = _merged(self._values, [event.value or 0.0 for event in singles], order)
-        has_value = _merged(self._has_value, [event.value is not None for event in singles], order)
         places = self._reader.places
         categories = [event.category for event in singles]
-        timestamps = [event.timestamp for event in singles]
-        return Columns(
-            content=chunk.content,
-            record_count=len(lines.starts),
-            blank_count=int(np.count_nonzero(lines.blank)),
-            starts=lines.starts,
-            ends=lines.ends,
-            rows=rows,
-            ids=self._ids(singles, order) if "id" in places else _positions(chunk, lines.starts[rows]),
-            categories=cast("list[str]", self._merged_list("category", categories, order)) if "category" in places else None,
-            values=values,
-            has_value=None if has_value is None or has_value.all() else has_value,
-            timestamps=_kept(self._merged_list("timestamp", timestamps, order)) if "timestamp" in places else None,
+        timestamps = self._merged_list("timestamp", [event.timestamp for event in singles], order)
+        return EventColumns(
+            rows=rows if order is None else rows[order],
+            ids=PlainIds(self._ids(singles, order)) if "id" in places else None,
+            categories=_coded(self._merged_list("category", categories, order)) if "category" in places else None,
+            values=_merged(self._values, [event.value or 0.0 for event in singles], order),
+            has_value=_merged(self._has_value, [event.value is not None for event in singles], order),
+            timestamps=_Timestamps(timestamps) if "timestamp" in places else None,
             timestamps_ns=_merged(self._timestamps_ns, [event.timestamp_ns or 0 for event in singles], order),
-            rejections=rejections,
         )
 
     def _column(self, place: int) -> list[object]:
@@ -163,7 +156,9 @@ class ColumnBuilder:
             self._timestamps_ns = self._timestamps_ns[keep]
 
     def _merged_list(self, role: str, singles: Sequence[object], order: IntArray | None, number: int = 0) -> list[object]:
-        """The column of a role, with what came one by one in its place."""
+        """The column of a role, with what came one by one in its place; empty where no field plays it."""
+        if role not in self._reader.places:
+            return []
         column = self._column(self._reader.places[role][number])
         if order is None:
             return column
@@ -207,16 +202,21 @@ def _doubles(column: list[object], *, may_miss: bool) -> tuple[FloatArray, BoolA
     return np.array(column, np.float64) + 0.0, has_value
 
 
-def _kept(timestamps: list[object]) -> list[object]:
+@dataclass(frozen=True, slots=True)
+class _Timestamps:
     """The timestamps as they stand; None for those that are missing."""
-    if Absent not in set(map(type, timestamps)):
-        return timestamps
-    return [None if isinstance(raw, Absent) else raw for raw in timestamps]
+
+    values: list[object]
+
+    def __call__(self, places: IntArray) -> list[object]:
+        found = [self.values[place] for place in places.tolist()]
+        return [None if isinstance(raw, Absent) else raw for raw in found]
 
 
-def _positions(chunk: Chunk, starts: IntArray) -> list[EventId]:
-    """The place of each record as its id."""
-    return list(zip(repeat(chunk.source), repeat(chunk.part), (chunk.offset + starts).tolist()))
+def _coded(categories: list[object]) -> CategoryColumn:
+    names = cast("list[str]", categories)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return CategoryColumn(np.fromiter(map(numbers.__getitem__, names), np.int64, len(names)), list(numbers))
 
 
 def _joined(parts: list[NDArray[_Scalar]], kind: type[_Scalar]) -> NDArray[_Scalar]:

@@ -1,6 +1,7 @@
 """JSON Lines: one JSON object a line, decoded a block of lines at a time.
 
-Owns: which lines go the way of the many (decoded together, checked by columns) and which are judged alone.
+Owns: which way each line goes: that of lines spelt alike (`uniform.py`, read from the bytes by columns), that of the many
+(`columns.py`, decoded together and checked by columns), or that of the few (`verdict.py`, judged alone).
 Always: a line's outcome and its fields are those that the judge alone would give; how a chunk is cut changes nothing. The
 cost is linear in the bytes, whatever they are.
 Never: a record's verdict depends on its neighbours.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import compress
+from itertools import compress, repeat
 from typing import Final
 
 import msgspec
@@ -18,12 +19,15 @@ import numpy as np
 from msgspec import Struct
 
 from event_processor.config import EventOptions
-from event_processor.contracts import Columns, IntArray, Rejection
+from event_processor.contracts import BoolArray, Columns, IntArray, Rejection
 from event_processor.errors import ConfigurationError
 from event_processor.event import Chunk
 from event_processor.formats.columns import ColumnBuilder, EventReader
-from event_processor.formats.lines import Lines, Run, cut_lines, gather
+from event_processor.formats.event_columns import EventColumns, joined
+from event_processor.formats.lines import Lines, Run, Shapes, cut_lines, gather, shapes_of
+from event_processor.formats.uniform import AlikeReader
 from event_processor.formats.verdict import EventFields, Judge
+from event_processor.id_columns import PlainIds
 from event_processor.schema import UntranslatableModelError, compile_model
 from event_processor.timestamps import TimestampReader
 
@@ -55,6 +59,7 @@ class JsonLinesFormat:
         self._record_bytes_max: Final = record_bytes_max
         self._judge: Final = Judge(event, record_bytes_max=record_bytes_max, timestamps=timestamps)
         self._reader: Final = EventReader(event, timestamps)
+        self._alike: Final = AlikeReader(event, timestamps)
         self._model: msgspec.json.Decoder[object] | None = None
         self.slow_reason = ""
         if self._judge.own_model is not None:
@@ -66,17 +71,30 @@ class JsonLinesFormat:
     def decode(self, chunk: Chunk) -> Columns:
         """See `Format.decode`."""
         lines = cut_lines(chunk.content, at_file_start=chunk.offset == 0, record_bytes_max=self._record_bytes_max)
+        alike = self._alike.read(lines)
+        left = np.ones(len(lines.starts), np.bool_)
+        if alike is not None:
+            left[alike.rows] = False
+        shapes = shapes_of(lines, left)
         builder = ColumnBuilder(self._reader)
+        suspects: list[int] = []
+        if alike is None or left.any():
+            suspects = self._read_left(lines, shapes, left, builder)
+        rejections = self._judge_alone(lines, suspects, builder)
+        events = builder.finish()
+        return _columns(chunk, lines, shapes, events if alike is None else joined(alike, events), rejections)
+
+    def _read_left(self, lines: Lines, shapes: Shapes, left: BoolArray, builder: ColumnBuilder) -> list[int]:
+        """Decodes what `left` marks block by block, into `builder`. Returns the rows of the suspects."""
         if self._model is not None:
-            lines.together[_with_huge_integers(lines)] = False
-        suspects: list[int] = np.flatnonzero(~(lines.together | lines.blank)).tolist()
-        for rows, decoded in self._blocks(gather(lines), suspects):
+            shapes.together[_with_huge_integers(lines)] = False
+        suspects: list[int] = np.flatnonzero(left & ~(shapes.together | shapes.blank)).tolist()
+        for rows, decoded in self._blocks(gather(lines, shapes.together), suspects):
             if self.slow_reason:
                 suspects += self._read_unrefused(lines, rows, decoded, builder)
             else:
                 suspects += self._reader.read(rows, decoded, builder)
-        suspects += builder.settle()
-        return builder.finish(chunk, lines, self._judge_alone(lines, suspects, builder))
+        return suspects + builder.settle()
 
     def _judge_alone(self, lines: Lines, suspects: list[int], builder: ColumnBuilder) -> list[Rejection]:
         """The verdict on each suspect: the rejections, by row; what is accepted goes to `builder`."""
@@ -137,6 +155,31 @@ class JsonLinesFormat:
                 refused.append(begin + culprit)
                 around = [(begin + culprit + 1, end), (begin, begin + culprit)]
                 pending += [(first, behind) for first, behind in around if first < behind]
+
+
+def _columns(chunk: Chunk, lines: Lines, shapes: Shapes, events: EventColumns, rejections: list[Rejection]) -> Columns:
+    """Everything that became of the chunk."""
+    has_value = events.has_value
+    return Columns(
+        content=chunk.content,
+        record_count=len(lines.starts),
+        blank_count=int(np.count_nonzero(shapes.blank)),
+        starts=lines.starts,
+        ends=lines.ends,
+        rows=events.rows,
+        ids=_positions(chunk, lines.starts[events.rows]) if events.ids is None else events.ids,
+        categories=events.categories,
+        values=events.values,
+        has_value=None if has_value is None or has_value.all() else has_value,
+        timestamps=events.timestamps,
+        timestamps_ns=events.timestamps_ns,
+        rejections=rejections,
+    )
+
+
+def _positions(chunk: Chunk, starts: IntArray) -> PlainIds:
+    """The place of each record as its id."""
+    return PlainIds(list(zip(repeat(chunk.source), repeat(chunk.part), (chunk.offset + starts).tolist())))
 
 
 def _with_huge_integers(lines: Lines) -> list[int]:

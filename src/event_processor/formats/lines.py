@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from codecs import utf_8_decode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,11 +21,26 @@ from numpy.typing import NDArray
 from event_processor.contracts import BoolArray, IntArray
 from event_processor.event import NESTING_DEPTH_MAX
 
-__all__ = ["BLANK_BYTES", "BYTE_ORDER_MARK", "Lines", "Run", "cut_lines", "gather", "nesting_depth"]
+__all__ = [
+    "BLANK_BYTES",
+    "BYTE_ORDER_MARK",
+    "Lines",
+    "Run",
+    "Shapes",
+    "are_plain",
+    "cut_lines",
+    "gather",
+    "nesting_depth",
+    "shapes_of",
+]
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 BLANK_BYTES: Final = b" \t\r"
 _LINE_FEED, _RETURN, _OPEN_BRACE, _CLOSE_BRACE, _OPEN_BRACKET = b"\n\r{}["
+_BACKSLASH, _QUOTE, _SPACE = b'\\" '
+_PIECE_BYTES: Final = 262_144
+_FEW_SHARE: Final = 16
+"""Where no more than one in so many records is asked about, they are looked at one by one."""
 _UTF8_WINDOW_BYTES: Final = 16_384
 """A failed decoding copies its input into the error; a window bounds that copy."""
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -35,18 +51,25 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 class Lines:
     """The n records of a chunk: record i is `content[starts[i]:ends[i]]`, without its line end.
 
-    `blank` marks records of spaces, tabs and returns only, `together` those that may be decoded in one block. Both (n,).
+    `readable` (n,) marks those that are valid UTF-8 and within the size limit.
     """
 
     content: bytes
     starts: IntArray
     ends: IntArray
-    blank: BoolArray
-    together: BoolArray
+    readable: BoolArray
 
     def record(self, row: int) -> bytes:
         """The bytes of one record."""
         return self.content[int(self.starts[row]) : int(self.ends[row])]
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Of n records: `blank` marks those of spaces, tabs and returns only, `together` those that may be decoded in one block. Both (n,)."""
+
+    blank: BoolArray
+    together: BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +88,10 @@ class Run:
         return self.content[self.edges[begin] : self.edges[end]]
 
 
-def gather(lines: Lines) -> Run:
+def gather(lines: Lines, together: BoolArray) -> Run:
     """The lines that may be decoded together, without those that may not: nothing is copied where there are none of these."""
     edges = np.append(lines.starts, len(lines.content))
-    rows = np.flatnonzero(lines.together)
+    rows = np.flatnonzero(together)
     if len(rows) == len(lines.starts):
         return Run(memoryview(lines.content), edges, rows)
     following = edges[1:][rows]
@@ -83,37 +106,93 @@ def gather(lines: Lines) -> Run:
 def cut_lines(content: bytes, *, at_file_start: bool, record_bytes_max: int) -> Lines:
     """Cuts `content` on line feeds. A byte order mark at the start of a file is no part of its first record."""
     buffer = np.frombuffer(content, np.uint8)
-    feeds = np.flatnonzero(buffer == _LINE_FEED)
+    feeds = _places_of(buffer, _LINE_FEED)
     ends = feeds if not content or content.endswith(b"\n") else np.append(feeds, len(content))
     starts = np.empty_like(ends)
     starts[:1] = len(BYTE_ORDER_MARK) if at_file_start and content.startswith(BYTE_ORDER_MARK) else 0
     starts[1:] = ends[:-1] + 1
-    filled = np.flatnonzero(ends > starts)
-    if len(filled):
+    if b"\r" in content:
+        filled = np.flatnonzero(ends > starts)
         ends = ends.copy()
         ends[filled] -= buffer[ends[filled] - 1] == _RETURN
-    blank, braced = _shapes(content, buffer, starts, ends)
-    together = braced & (ends - starts <= record_bytes_max)
-    lines = Lines(content, starts, ends, blank, together)
-    together[_not_utf8(lines)] = False
-    together[_too_deep(lines, buffer)] = False
+    readable: BoolArray = ends - starts <= record_bytes_max
+    lines = Lines(content, starts, ends, readable)
+    readable[_not_utf8(lines)] = False
     return lines
 
 
-def _shapes(content: bytes, buffer: NDArray[np.uint8], starts: IntArray, ends: IntArray) -> tuple[BoolArray, BoolArray]:
-    """Which records are blank, and which begin with `{` and end with `}`, white space around them left aside."""
-    blank = np.zeros(len(starts), np.bool_)
-    if not len(buffer):
-        return blank, blank.copy()
+def shapes_of(lines: Lines, wanted: BoolArray) -> Shapes:
+    """The shapes of the records that `wanted` marks; all others are neither."""
+    blank, together = np.zeros(len(wanted), np.bool_), np.zeros(len(wanted), np.bool_)
+    rows = np.flatnonzero(wanted)
+    if not len(rows) or not lines.content:
+        return Shapes(blank, together)
+    buffer = np.frombuffer(lines.content, np.uint8)
     last = len(buffer) - 1
+    starts, ends = lines.starts[rows], lines.ends[rows]
     braced = (
         (buffer[np.minimum(starts, last)] == _OPEN_BRACE) & (buffer[np.maximum(ends - 1, 0)] == _CLOSE_BRACE) & (ends > starts)
     )
-    for row in np.flatnonzero(~braced).tolist():
-        stripped = content[int(starts[row]) : int(ends[row])].strip(BLANK_BYTES)
-        blank[row] = not stripped
-        braced[row] = stripped.startswith(b"{") and stripped.endswith(b"}")
-    return blank, braced
+    for index in np.flatnonzero(~braced).tolist():
+        stripped = lines.record(rows[index]).strip(BLANK_BYTES)
+        blank[rows[index]] = not stripped
+        braced[index] = stripped.startswith(b"{") and stripped.endswith(b"}")
+    together[rows] = braced & lines.readable[rows]
+    together[_too_deep(lines, rows, int(np.count_nonzero(together)))] = False
+    return Shapes(blank, together)
+
+
+def are_plain(lines: Lines, rows: IntArray, quotes: int) -> BoolArray:
+    """Which of the records hold `quotes` quotes, no backslash and no control character. (len(rows),)."""
+    buffer = np.frombuffer(lines.content, np.uint8)
+    plain = np.ones(len(lines.starts), np.bool_)
+    if b"\\" in lines.content:
+        plain[_rows_at(lines, _places_of(buffer, _BACKSLASH))] = False
+    between_bytes = len(lines.content) - int(lines.starts[0]) - int((lines.ends - lines.starts).sum())
+    if _count_below(buffer, _SPACE) > between_bytes:
+        places = np.flatnonzero(buffer < _SPACE)
+        owners = _rows_at(lines, places)
+        plain[owners[places < lines.ends[owners]]] = False
+    others = np.ones(len(lines.starts), np.bool_)
+    others[rows] = False
+    elsewhere = np.flatnonzero(others)
+    if len(elsewhere) * _FEW_SHARE <= len(others):
+        counted = sum(lines.content.count(b'"', *span) for span in _spans(lines, elsewhere))
+        if _count_of(buffer, _QUOTE) == counted + quotes * len(rows) and plain.all():
+            return plain[rows]
+    counts = np.add.reduceat((buffer == _QUOTE).view(np.uint8), lines.starts, dtype=np.int64)
+    plain &= counts == quotes
+    return plain[rows]
+
+
+def _spans(lines: Lines, rows: IntArray) -> Iterator[tuple[int, int]]:
+    """Where these records begin and end."""
+    return zip(lines.starts[rows].tolist(), lines.ends[rows].tolist(), strict=True)
+
+
+def _rows_at(lines: Lines, places: IntArray) -> IntArray:
+    """The records that hold these bytes, or the line ends behind them."""
+    rows: IntArray = np.searchsorted(lines.starts, places, side="right") - 1
+    return np.maximum(rows, 0)
+
+
+def _places_of(buffer: NDArray[np.uint8], byte: int) -> IntArray:
+    """Where a byte stands. Piece by piece, so that what is in between stays in the processor's cache."""
+    found = [np.flatnonzero(piece == byte) + begin for begin, piece in _pieces(buffer)]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _count_of(buffer: NDArray[np.uint8], byte: int) -> int:
+    return sum(int(np.count_nonzero(piece == byte)) for _, piece in _pieces(buffer))
+
+
+def _count_below(buffer: NDArray[np.uint8], byte: int) -> int:
+    return sum(int(np.count_nonzero(piece < byte)) for _, piece in _pieces(buffer))
+
+
+def _pieces(buffer: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    for begin in range(0, len(buffer), _PIECE_BYTES):
+        yield begin, buffer[begin : begin + _PIECE_BYTES]
 
 
 def _not_utf8(lines: Lines) -> list[int]:
@@ -141,18 +220,30 @@ def _not_utf8(lines: Lines) -> list[int]:
     return faulty
 
 
-def _too_deep(lines: Lines, buffer: NDArray[np.uint8]) -> list[int]:
-    """The records that nest deeper than allowed. Only what holds more opening brackets than that is looked at closely."""
-    opening = np.count_nonzero(buffer == _OPEN_BRACE) + np.count_nonzero(buffer == _OPEN_BRACKET)
-    if opening <= NESTING_DEPTH_MAX + np.count_nonzero(lines.together) - 1:
-        return []  # each of these lines has at least one
-    places = np.flatnonzero((buffer == _OPEN_BRACE) | (buffer == _OPEN_BRACKET))
-    spread = places[NESTING_DEPTH_MAX:] - places[:-NESTING_DEPTH_MAX]
-    if not np.any(spread < np.max(lines.ends - lines.starts)):
-        return []  # no record is long enough to hold so many
-    counts = np.searchsorted(places, lines.ends) - np.searchsorted(places, lines.starts)
-    suspects = np.flatnonzero(counts > NESTING_DEPTH_MAX).tolist()
+def _too_deep(lines: Lines, rows: IntArray, braced: int) -> list[int]:
+    """Which of the records nest deeper than allowed; `braced` of them, and all others, begin with a brace.
+
+    Only what holds more opening brackets than that is looked at closely.
+    """
+    if len(rows) * _FEW_SHARE <= len(lines.starts):
+        suspects = [row for row, span in zip(rows.tolist(), _spans(lines, rows), strict=True) if _brackets(lines.content, span)]
+    else:
+        buffer = np.frombuffer(lines.content, np.uint8)
+        opening = _count_of(buffer, _OPEN_BRACE) + _count_of(buffer, _OPEN_BRACKET)
+        if opening <= NESTING_DEPTH_MAX + len(lines.starts) - len(rows) + braced - 1:
+            return []
+        places = np.flatnonzero((buffer == _OPEN_BRACE) | (buffer == _OPEN_BRACKET))
+        spread = places[NESTING_DEPTH_MAX:] - places[:-NESTING_DEPTH_MAX]
+        if not np.any(spread < np.max(lines.ends - lines.starts)):
+            return []  # no record is long enough to hold so many
+        counts = np.searchsorted(places, lines.ends[rows]) - np.searchsorted(places, lines.starts[rows])
+        suspects = rows[counts > NESTING_DEPTH_MAX].tolist()
     return [row for row in suspects if nesting_depth(lines.record(row)) > NESTING_DEPTH_MAX]
+
+
+def _brackets(content: bytes, span: tuple[int, int]) -> bool:
+    """Whether the record has more opening brackets than may nest."""
+    return content.count(b"{", *span) + content.count(b"[", *span) > NESTING_DEPTH_MAX
 
 
 def nesting_depth(record: bytes) -> int:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
@@ -62,8 +62,7 @@ _Value = Annotated[float, Field(gt=-VALUE_MAGNITUDE_END, lt=VALUE_MAGNITUDE_END,
 _WANTED: Final = {"id": "a string or an integer", "category": "a string", "value": "a number"}
 
 
-@dataclass(frozen=True, slots=True)
-class EventFields:
+class EventFields(Struct, frozen=True):
     """The fields of a valid event. `ids` has one entry for each configured field (none: the position is the id).
 
     `value` is None where there is none; `timestamp` is as it stands; `timestamp_ns` is None unless timestamps are used.
@@ -76,8 +75,7 @@ class EventFields:
     timestamp_ns: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Why a record is no event: `field` is the dotted name of the field at fault, or empty.
 
     `stage` is "decode" where the record is no JSON object, "validate" where it is one.
@@ -118,6 +116,7 @@ class Judge:
         self._record_bytes_max: Final = record_bytes_max
         self._timestamps: Final = timestamps
         self._timestamp: Final = event.timestamp
+        self._timestamp_path: Final = field_path(event.timestamp) if event.timestamp else None
         self._names: Final = _field_names(event)
         self._paths: Final[dict[str, FieldPath]] = {role: field_path(name) for role, name in self._names.items()}
         self._model: Final = _event_model(event)
@@ -142,7 +141,7 @@ class Judge:
         try:
             fields = self._model.model_validate(found)
         except ValidationError as error:
-            return self._describe(error.errors(include_url=False, include_context=False)[0], found, text)
+            return self._describe(error.errors(include_url=False, include_context=False, include_input=False)[0], found, text)
         return self._with_timestamp(vars(fields), document)
 
     def refusal(self, record: bytes) -> Fault | None:
@@ -162,10 +161,17 @@ class Judge:
 
     def _parse(self, record: bytes) -> tuple[str, dict[str, object]] | Fault:
         """The record's text and its object, or why it is none."""
-        reason = _bytes_fault(record, self._record_bytes_max)
+        try:
+            text = record.decode()
+        except UnicodeDecodeError as error:
+            place = error.start
+            text, reason = "", f"not UTF-8: byte 0x{record[place]:02x} at offset {place} of the record"
+        else:
+            reason = _bytes_fault(record)
+        if len(record) > self._record_bytes_max:
+            reason = f"longer than {self._record_bytes_max} bytes"
         if reason:
             return Fault(reason, stage="decode")
-        text = record.decode()
         try:
             document = _READER.decode(text)
         except json.JSONDecodeError as error:
@@ -182,7 +188,7 @@ class Judge:
     def _with_timestamp(self, fields: dict[str, Any], document: dict[str, object]) -> EventFields | Fault:
         """The event, once its timestamp was read, if it has to be."""
         value = fields.get("value")
-        raw = reach(document, field_path(self._timestamp)) if self._timestamp else None
+        raw = reach(document, self._timestamp_path) if self._timestamp_path else None
         ns = None
         if self._timestamps is not None:
             if raw is Absent.MISSING or raw is Absent.NOT_INSIDE:
@@ -238,14 +244,8 @@ def _event_model(event: EventOptions) -> type[BaseModel]:
     return create_model("EventModel", __config__=ConfigDict(strict=True), **fields)
 
 
-def _bytes_fault(record: bytes, record_bytes_max: int) -> str:
-    """What is wrong with the bytes of a record before they are read as JSON; "" where nothing is."""
-    if len(record) > record_bytes_max:
-        return f"longer than {record_bytes_max} bytes"
-    try:
-        record.decode()
-    except UnicodeDecodeError as error:
-        return f"not UTF-8: byte 0x{record[error.start]:02x} at offset {error.start} of the record"
+def _bytes_fault(record: bytes) -> str:
+    """What is wrong with the bytes of a record in UTF-8 before they are read as JSON; "" where nothing is."""
     if record.startswith(BYTE_ORDER_MARK):
         return "begins with a byte order mark, which only a file may"
     if b"\0" in record:

@@ -188,13 +188,9 @@ class _Search:
 
 def _places(columns: Columns, event_id: EventId) -> Iterator[int]:
     """The rows of the valid events that bear the id. An integer never equals a string, so comparing is enough."""
-    start = 0
-    while True:
-        try:
-            start = columns.ids.index(event_id, start) + 1
-        except ValueError:
-            return
-        yield int(columns.rows[start - 1])
+    for place, found in enumerate(columns.ids.to_list()):
+        if found == event_id:
+            yield int(columns.rows[place])
 
 
 def _occurrence(chunk: Chunk, columns: Columns, row: int, line: int) -> Occurrence:

@@ -1,0 +1,223 @@
+"""The totals of all categories as one value, by column, so that a batch changes thousands of them in a few steps.
+
+Always: a value: nothing in it changes once it is made. Row i of every column is the category whose index is i. The parts of a
+sum are canonical (`exact_sum.py`). To look at one category makes its `CategoryTotal`, and only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, KeysView, Mapping
+from dataclasses import dataclass
+from math import inf, isinf
+from typing import Final, cast
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from event_processor.aggregation.exact_sum import without_empty_rows
+from event_processor.aggregation.extremes import order_words
+from event_processor.contracts import FloatArray, IntArray
+from event_processor.event import EventId, Json
+from event_processor.id_columns import PlainIds, WordArray
+from event_processor.id_order import OrderKey, id_key
+
+__all__ = ["CategoryTotal", "ObjectArray", "ShownTotals", "TotalColumns", "Totals", "objects"]
+
+ObjectArray = NDArray[np.object_]
+
+
+class CategoryTotal(Struct, frozen=True):
+    """What is known of one category. `min` and `max` are None until a value was seen; `sum` is `sum_parts`, rounded once.
+
+    `last_timestamp` is that of the event that is last by id, in RFC 3339 and UTC, or None where it bears none that can be read.
+    """
+
+    count: int
+    sum: float
+    sum_parts: tuple[float, ...]
+    min: float | None
+    max: float | None
+    mean: float
+    first_id: int | str | tuple[int | str, ...]
+    last_id: int | str | tuple[int | str, ...]
+    last_timestamp: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TotalColumns:
+    """Each column (k,): one entry a category. What is shared with an earlier value is never written to.
+
+    parts: (p, k), the canonical parts of each sum, zeros behind them. least, greatest: inf and -inf where no event had a value.
+    first_words, last_words: `order_words` of the ids. greatest_key: of all ids; None where there is none.
+    """
+
+    counts: IntArray
+    parts: FloatArray
+    least: FloatArray
+    greatest: FloatArray
+    first_ids: ObjectArray
+    last_ids: ObjectArray
+    last_timestamps: ObjectArray
+    first_words: WordArray
+    last_words: WordArray
+    greatest_key: OrderKey | None
+
+    def widened(self, count: int) -> TotalColumns:
+        """With `count` more categories, of which nothing is known; their ids are to be set."""
+        if not count:
+            return self
+        nothing = np.full(count, None, np.object_)
+        return TotalColumns(
+            counts=np.concatenate([self.counts, np.zeros(count, np.int64)]),
+            parts=np.concatenate([self.parts, np.zeros((len(self.parts), count))], axis=1),
+            least=np.concatenate([self.least, np.full(count, np.inf)]),
+            greatest=np.concatenate([self.greatest, np.full(count, -np.inf)]),
+            first_ids=np.concatenate([self.first_ids, nothing]),
+            last_ids=np.concatenate([self.last_ids, nothing]),
+            last_timestamps=np.concatenate([self.last_timestamps, nothing]),
+            first_words=np.concatenate([self.first_words, np.zeros(count, np.uint64)]),
+            last_words=np.concatenate([self.last_words, np.zeros(count, np.uint64)]),
+            greatest_key=self.greatest_key,
+        )
+
+    def sums(self) -> FloatArray:
+        """Each sum, rounded once."""
+        return self.parts[0] if len(self.parts) else np.zeros(len(self.counts))
+
+
+class Totals(Mapping[str, CategoryTotal]):
+    """The total of each category, by name."""
+
+    __slots__ = ("columns", "index")
+
+    def __init__(self, index: dict[str, int], columns: TotalColumns) -> None:
+        """`index`: the row of each category; nobody may change it any more."""
+        self.index: Final = index
+        self.columns: Final = columns
+
+    @classmethod
+    def of(cls, totals: Mapping[str, CategoryTotal]) -> Totals:
+        """The same totals by column."""
+        if isinstance(totals, Totals):
+            return totals
+        rows = list(totals.values())
+        parts = np.zeros((max((len(row.sum_parts) for row in rows), default=0), len(rows)))
+        for place, row in enumerate(rows):
+            parts[: len(row.sum_parts), place] = row.sum_parts
+        first_ids, last_ids = [row.first_id for row in rows], [row.last_id for row in rows]
+        columns = TotalColumns(
+            counts=np.array([row.count for row in rows], np.int64),
+            parts=without_empty_rows(parts),
+            least=np.array([inf if row.min is None else row.min for row in rows], np.float64),
+            greatest=np.array([-inf if row.max is None else row.max for row in rows], np.float64),
+            first_ids=objects(first_ids),
+            last_ids=objects(last_ids),
+            last_timestamps=objects([row.last_timestamp for row in rows]),
+            first_words=order_words(PlainIds(first_ids)),
+            last_words=order_words(PlainIds(last_ids)),
+            greatest_key=max(map(id_key, last_ids), default=None),
+        )
+        return cls(dict(zip(totals, range(len(rows)), strict=True)), columns)
+
+    def __getitem__(self, name: str) -> CategoryTotal:
+        row, columns = self.index[name], self.columns
+        parts = tuple(part for part in columns.parts[:, row].tolist() if part)
+        count, total = int(columns.counts[row]), parts[0] if parts else 0.0
+        least, greatest = float(columns.least[row]), float(columns.greatest[row])
+        return CategoryTotal(
+            count=count,
+            sum=total,
+            sum_parts=parts,
+            min=None if isinf(least) else least,
+            max=None if isinf(greatest) else greatest,
+            mean=total / count,
+            first_id=columns.first_ids[row],
+            last_id=columns.last_ids[row],
+            last_timestamp=columns.last_timestamps[row],
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.index
+
+    def keys(self) -> KeysView[str]:
+        return self.index.keys()
+
+    def __repr__(self) -> str:
+        return f"Totals({dict(self)!r})"
+
+
+class ShownTotals:
+    """The totals as plain JSON objects, as the checkpoint shows them.
+
+    The objects are made once and filled again at each commit: to make ten thousand anew costs more than all that is in them.
+    Used by one thread; what `of` returns holds until its next call.
+    """
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+        self._order: IntArray = np.zeros(0, np.int64)
+        self._shown: dict[str, dict[str, Json]] = {}
+
+    def of(self, totals: Totals) -> dict[str, dict[str, Json]]:
+        """By name. Names, and keys within, are in ascending order: those who write them sorted find them so."""
+        if totals.index is not self._index:
+            names = sorted(totals.index)
+            self._index, self._order = totals.index, np.array([totals.index[name] for name in names], np.int64)
+            self._shown = {name: self._shown.get(name) or {} for name in names}
+        columns, order = totals.columns, self._order
+        counts, part_rows = columns.counts[order], columns.parts[:, order].tolist()
+        sums: list[float] = part_rows[0] if part_rows else [0.0] * len(order)
+        filled = zip(
+            self._shown.values(),
+            counts.tolist(),
+            columns.first_ids[order].tolist(),
+            columns.last_ids[order].tolist(),
+            columns.last_timestamps[order].tolist(),
+            _numbers(columns.greatest[order]),
+            (columns.sums()[order] / counts).tolist(),
+            _numbers(columns.least[order]),
+            sums,
+            _part_tuples(part_rows, len(order)),
+            strict=True,
+        )
+        for row, count, first_id, last_id, last_timestamp, greatest, mean, least, total, parts in filled:
+            row["count"] = count
+            row["first_id"] = first_id
+            row["last_id"] = last_id
+            row["last_timestamp"] = last_timestamp
+            row["max"] = greatest
+            row["mean"] = mean
+            row["min"] = least
+            row["sum"] = total
+            row["sum_parts"] = parts
+        return self._shown
+
+
+def objects(values: list[str] | list[str | None] | list[EventId]) -> ObjectArray:
+    """(n,) of them, whatever they are: numpy would make columns of tuples."""
+    return np.fromiter(cast("list[object]", values), np.object_, len(values))
+
+
+def _numbers(column: FloatArray) -> list[float | None]:
+    """The numbers, None for those that are not finite."""
+    numbers: list[float | None] = column.tolist()
+    for place in np.flatnonzero(np.isinf(column)).tolist():
+        numbers[place] = None
+    return numbers
+
+
+def _part_tuples(rows: list[list[float]], count: int) -> list[tuple[float, ...]]:
+    """The parts of each of `count` sums, from all first parts, all second parts and so on, without the zeros behind them."""
+    tuples: list[tuple[float, ...]] = list(zip(*rows, strict=True)) if rows else [()] * count
+    for row in reversed(rows):
+        if all(row):
+            break
+        tuples = [parts if not parts or parts[-1] else parts[:-1] for parts in tuples]
+    return tuples

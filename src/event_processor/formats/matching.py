@@ -1,0 +1,270 @@
+"""Lines held against a template, all of them at once.
+
+Owns: which lines follow a template, and where their slots are.
+Always: a line that is kept has the template's literals in their order from its begin to its end; what stands in the slots is
+for others to look at.
+The way: lines of one length mostly have slots of the same widths. Those are compared with one of them as whole lines; the
+rest is stepped through, literal by literal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from event_processor.byte_words import WORD_BYTES, Words
+from event_processor.contracts import BoolArray, IntArray
+from event_processor.formats.lines import Lines
+from event_processor.formats.template import TEXT, Slot, Template
+
+__all__ = ["Layout", "Match", "layout_of"]
+
+_ALIKE_MIN: Final = 48
+"""Fewer lines of one layout are not worth a step of their own."""
+_LAYOUTS_MAX: Final = 8
+"""So many layouts are tried among the lines of one length."""
+_LENGTH_MAX: Final = 4096
+"""Longer lines are stepped through."""
+_BLOCK_LINES: Final = 4096
+"""So many lines are compared at once: what is copied of them stays in the processor's cache."""
+_EVERY_BIT: Final = ~np.uint64(0)
+_WIDTHS_TRIED_MAX: Final = 40
+_LEFT_ALONE: Final = 16
+"""So few lines with a width of their own are decoded sooner than compared."""
+_NUMBER_CHARACTERS: Final = re.compile(rb"[-+.0-9eE]+")
+
+_Masked: TypeAlias = tuple[np.uint64, np.uint64]
+_LiteralWords: TypeAlias = tuple[tuple[int, _Masked, _Masked | None], ...]
+"""A literal as words to compare, two at a time: how far behind its begin they stand, which of their bits count, and what these are."""
+
+
+class Match:
+    """Which lines follow a template, and where their slots are, for all lines at once."""
+
+    def __init__(self, lines: Lines, words: Words, template: Template, kept: frozenset[int], rows: IntArray) -> None:
+        """`rows` are the lines to look at, ascending; `kept` the slots whose places are wanted."""
+        self.lines: Final = lines
+        self.words: Final = words
+        self.rows = rows
+        self._template: Final = template
+        self._kept: Final = kept
+        self._begins: Final[dict[int, IntArray]] = {}
+        self._ends: Final[dict[int, IntArray]] = {}
+
+    def run(self) -> None:
+        """Leaves in `rows` only what follows the template."""
+        rows = self.rows
+        starts = self.lines.starts[rows]
+        numbers = np.full(len(rows), -1)
+        layouts: list[Layout] = []
+        for layout, indices in self._layouts(starts, self.lines.ends[rows] - starts):
+            numbers[indices] = len(layouts)
+            layouts.append(layout)
+        for slot in self._kept if layouts else ():
+            self._begins[slot] = starts + _chosen([layout.begins[slot] for layout in layouts], numbers)
+            self._ends[slot] = self._begins[slot] + _chosen([layout.widths[slot] for layout in layouts], numbers)
+        found = numbers >= 0
+        if not found.all():
+            self._step_through(np.flatnonzero(~found), found)
+        self.keep(found)
+
+    def _step_through(self, left: IntArray, found: BoolArray) -> None:
+        """Looks at the lines that have no common layout: `left` are their places. Marks what follows the template as found."""
+        steps = _Steps(self.lines, self.words, self._template, self.rows[left])
+        spans = steps.run(self._kept)
+        indices = left[steps.good]
+        found[indices] = True
+        for slot, (begins, ends) in spans.items():
+            for places, values in ((self._begins, begins), (self._ends, ends)):
+                whole = places.setdefault(slot, np.zeros(len(self.rows), np.int64))
+                whole[indices] = values
+
+    def _layouts(self, starts: IntArray, lengths: IntArray) -> Iterator[tuple[Layout, IntArray]]:
+        """The lines of each common layout: the layout, and their places among the rows."""
+        counts = np.bincount(np.minimum(lengths, _LENGTH_MAX + 1))[: _LENGTH_MAX + 1]
+        for length in np.flatnonzero(counts >= _ALIKE_MIN).tolist():
+            pending = np.flatnonzero(lengths == length)
+            for _ in range(_LAYOUTS_MAX):
+                if len(pending) < _ALIKE_MIN:
+                    break
+                first = int(starts[pending[0]])
+                layout = layout_of(self._template, self.lines.content[first : first + length])
+                if layout is None:
+                    pending = pending[1:]
+                    continue
+                same = self._have(layout, starts[pending])
+                yield layout, pending[same]
+                pending = pending[~same]
+
+    def _have(self, layout: Layout, starts: IntArray) -> BoolArray:
+        """Which of the lines that begin at `starts`, all of the layout's length, have its literals in their places."""
+        content = self.lines.content
+        width = WORD_BYTES * len(layout.words)
+        same = np.zeros(len(starts), np.bool_)
+        windows = np.ndarray((max(0, len(content) - width + 1),), f"V{width}", content, strides=(1,))
+        # A window at the content's end would reach behind it.
+        count = int(np.searchsorted(starts, len(windows)))
+        for begin in range(0, count, _BLOCK_LINES):
+            end = min(begin + _BLOCK_LINES, count)
+            table = windows[starts[begin:end]].view("<u8").reshape(end - begin, -1)
+            differing = np.zeros(end - begin, np.uint64)
+            for number, (mask, wanted) in enumerate(layout.words):
+                if mask:
+                    difference = table[:, number] ^ wanted
+                    if mask != _EVERY_BIT:
+                        difference &= mask
+                    differing |= difference
+            same[begin:end] = differing == 0
+        return same
+
+    def keep(self, which: BoolArray) -> None:
+        """Leaves out the lines that are not marked."""
+        if which.all():
+            return
+        self.rows = self.rows[which]
+        for spans in (self._begins, self._ends):
+            for number, places in spans.items():
+                spans[number] = places[which]
+
+    def span(self, slot: int) -> tuple[IntArray, IntArray]:
+        """Where a kept slot begins and ends in each line."""
+        return self._begins[slot], self._ends[slot]
+
+
+def _chosen(values: list[int], numbers: IntArray) -> IntArray | int:
+    """The value that each number chooses; one for all where there is only one."""
+    return values[0] if len(set(values)) == 1 else np.array(values, np.int64)[numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How wide each slot of a line is, and so where everything stands in it.
+
+    `begins` (from the line's begin) and `widths` are by slot. `words` are the line's, eight bytes each: which bits count, and what they are.
+    """
+
+    begins: tuple[int, ...]
+    widths: tuple[int, ...]
+    words: tuple[_Masked, ...]
+
+
+def layout_of(template: Template, line: bytes) -> Layout | None:
+    """The layout of `line`; None where it does not follow the template."""
+    begins, widths, wanted, mask = [], [], bytearray(), bytearray()
+    first, *others = template.literals
+    for literal, slot in zip([first, *others], [*template.slots, None], strict=True):
+        if not line.startswith(literal, len(wanted)):
+            return None
+        wanted += literal
+        mask += b"\xff" * len(literal)
+        if slot is not None:
+            begin = len(wanted)
+            width = _width_at(line, slot, begin)
+            begins.append(begin)
+            widths.append(width)
+            wanted += bytes(width)
+            mask += bytes(width)
+    if len(wanted) != len(line):
+        return None
+    missing = -len(line) % WORD_BYTES
+    wanted_words, masks = (np.frombuffer(bytes(each) + bytes(missing), "<u8") for each in (wanted, mask))
+    return Layout(tuple(begins), tuple(widths), tuple(zip(masks, wanted_words, strict=True)))
+
+
+def _width_at(content: bytes, slot: Slot, begin: int) -> int:
+    """How wide the value at `begin` is: a text up to its quote, a number as far as its characters go."""
+    if slot.kind == TEXT:
+        return max(0, content.find(b'"', begin) - begin)
+    match = _NUMBER_CHARACTERS.match(content, begin)
+    return match.end() - begin if match else 0
+
+
+class _Steps:
+    """Steps through the template for lines of any layout."""
+
+    def __init__(self, lines: Lines, words: Words, template: Template, rows: IntArray) -> None:
+        self._lines: Final = lines
+        self._words: Final = words
+        self._template: Final = template
+        self._rows: Final = rows
+        self.good = np.arange(len(rows))
+        """The places, among the rows, of the lines that follow the template."""
+
+    def run(self, kept: frozenset[int]) -> dict[int, tuple[IntArray, IntArray]]:
+        """Sets `good`, and returns where the kept slots begin and end in these."""
+        first, *others = map(_literal_words, self._template.literals)
+        spans: dict[int, tuple[IntArray, IntArray]] = {}
+        places = self._lines.starts[self._rows]
+        good = self._stands(first, places)
+        places = self._keep(good, places, spans) + len(self._template.literals[0])
+        for number, (slot, literal) in enumerate(zip(self._template.slots, others, strict=True)):
+            ends, good = self._slot_ends(slot, literal, places)
+            if number in kept:
+                spans[number] = places, ends
+            places = self._keep(good, ends, spans) + len(self._template.literals[number + 1])
+        # A line that matched by what stands behind it does not end where it should.
+        self._keep(places == self._lines.ends[self._rows[self.good]], places, spans)
+        return spans
+
+    def _keep(self, which: BoolArray, places: IntArray, spans: dict[int, tuple[IntArray, IntArray]]) -> IntArray:
+        """Leaves out the lines that are not marked; `places` of the others."""
+        if which.all():
+            return places
+        self.good = self.good[which]
+        for number, (begins, ends) in spans.items():
+            spans[number] = begins[which], ends[which]
+        return places[which]
+
+    def _stands(self, literal: _LiteralWords, places: IntArray) -> BoolArray:
+        """Whether the literal stands at each place."""
+        good: BoolArray | None = None
+        for offset, (mask, wanted), second in literal:
+            here = places + offset if offset else places
+            if second is None:
+                same: BoolArray = (self._words.at(here) & mask) == wanted
+            else:
+                head, tail = self._words.pairs_at(here)
+                same = (head == wanted) & ((tail & second[0]) == second[1])
+            good = same if good is None else good & same
+        assert good is not None, "a literal is at least a byte"
+        return good
+
+    def _slot_ends(self, slot: Slot, literal: _LiteralWords, places: IntArray) -> tuple[IntArray, BoolArray]:
+        """Where the slot ends in each line, and which lines go on with `literal` there.
+
+        Tries the width that the template's line has, then those of lines that are left.
+        """
+        ends = places + slot.width
+        good = self._stands(literal, ends)
+        if good.all():
+            return ends, good
+        pending = np.flatnonzero(~good)
+        for _ in range(_WIDTHS_TRIED_MAX):
+            if len(pending) <= _LEFT_ALONE:
+                break
+            width = _width_at(self._lines.content, slot, int(places[pending[0]]))
+            tried = places[pending] + width
+            fits = self._stands(literal, tried)
+            ends[pending[fits]] = tried[fits]
+            good[pending[fits]] = True
+            fits[0] = True  # whatever it is, it was looked at
+            pending = pending[~fits]
+        return ends, good
+
+
+def _literal_words(literal: bytes) -> _LiteralWords:
+    """The literal in steps of sixteen bytes."""
+    steps = []
+    for offset in range(0, len(literal), 2 * WORD_BYTES):
+        head, tail = literal[offset : offset + WORD_BYTES], literal[offset + WORD_BYTES : offset + 2 * WORD_BYTES]
+        steps.append((offset, _masked(head), _masked(tail) if tail else None))
+    return tuple(steps)
+
+
+def _masked(part: bytes) -> tuple[np.uint64, np.uint64]:
+    """Which bits of a word count, and what they are."""
+    return np.uint64((1 << (8 * len(part))) - 1), np.uint64(int.from_bytes(part, "little"))

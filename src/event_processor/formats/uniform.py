@@ -1,0 +1,233 @@
+"""The way of lines that are spelt alike: whole columns are read from the bytes, with no Python object for a record.
+
+Owns: which lines of a chunk follow a template, and the columns of their events.
+Always: a line that is read here is accepted by the judge with the same fields. Whatever does not follow the
+template to the byte, or holds anything that needs a closer look (an escape, a control character, a number out of the
+ordinary), is left to the others, and nothing is said about it.
+Never: no record is rejected here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from event_processor.byte_words import Words
+from event_processor.config import EventOptions
+from event_processor.contracts import BoolArray, FloatArray, IntArray
+from event_processor.event import CATEGORY_CHARACTERS_MAX, ID_CHARACTERS_MAX, NESTING_DEPTH_MAX
+from event_processor.formats.decimals import doubles_at, integers_at
+from event_processor.formats.distinct_texts import distinct_texts
+from event_processor.formats.event_columns import EventColumns
+from event_processor.formats.lines import Lines, are_plain
+from event_processor.formats.matching import Match
+from event_processor.formats.template import NUMBER, TEXT, Slot, Template, template_of
+from event_processor.formats.verdict import POSITION_ID, kept_timestamp
+from event_processor.id_columns import IntegerIds, TextIds
+from event_processor.schema import FieldPath, field_path
+from event_processor.timestamps import TimestampReader
+
+__all__ = ["AlikeReader"]
+
+_RECORDS_MIN: Final = 64
+"""A chunk of fewer records is decoded sooner than it is looked at."""
+_SAMPLES: Final = (0, 5, 17)
+"""The records that a template is taken from, until one fits."""
+_SHARE_MIN: Final = 0.5
+"""Where fewer of the first records follow the template, the chunk is left to the others."""
+_NUMBER_DECODER: Final = msgspec.json.Decoder(int | float)
+_ANY_DECODER: Final = msgspec.json.Decoder()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A template, and which of its slots are the event's fields (None: no such field is configured)."""
+
+    template: Template
+    id_slot: int | None
+    category_slot: int | None
+    value_slot: int | None
+    timestamp_slot: int | None
+
+    @property
+    def other_numbers(self) -> list[int]:
+        """The slots with numbers that are neither the id nor the value: only their spelling counts."""
+        numbers = [number for number, slot in enumerate(self.template.slots) if slot.kind == NUMBER]
+        return [number for number in numbers if number not in (self.id_slot, self.value_slot)]
+
+    @property
+    def kept(self) -> frozenset[int]:
+        """The slots whose place is asked for later."""
+        fields = (self.id_slot, self.category_slot, self.value_slot, self.timestamp_slot)
+        return frozenset([slot for slot in fields if slot is not None] + self.other_numbers)
+
+
+class AlikeReader:
+    """Reads what is spelt alike. Pure, and without state between chunks."""
+
+    def __init__(self, event: EventOptions, timestamps: TimestampReader | None) -> None:
+        """`timestamps` reads them where they are used."""
+        self._id: Final = field_path(event.id) if isinstance(event.id, str) and event.id != POSITION_ID else None
+        self._category: Final = field_path(event.category) if event.category else None
+        self._value: Final = field_path(event.value) if event.value else None
+        self._timestamp: Final = field_path(event.timestamp) if event.timestamp else None
+        self._timestamps: Final = timestamps
+        self.is_able: Final = not isinstance(event.id, tuple) and not event.model
+        """Whether events of this configuration can be read here: not those of several id fields, nor of a user's model."""
+
+    def read(self, lines: Lines) -> EventColumns | None:
+        """The events of the lines that are spelt alike; None where too few are."""
+        if not self.is_able or len(lines.starts) < _RECORDS_MIN:
+            return None
+        candidates = np.flatnonzero(lines.readable)
+        words = Words(lines.content)
+        plan = self._plan(lines, words, candidates)
+        if plan is None:
+            return None
+        match = Match(lines, words, plan.template, plan.kept, candidates)
+        match.run()
+        match.keep(are_plain(lines, match.rows, plan.template.quotes))
+        return self._events(plan, match)
+
+    def _plan(self, lines: Lines, words: Words, candidates: IntArray) -> _Plan | None:
+        """A template that enough of the first lines follow, and that has all fields of an event."""
+        first = candidates[:_RECORDS_MIN]
+        for sample in _SAMPLES:
+            if sample >= len(first):
+                break
+            plan = self._plan_of(lines.record(int(first[sample])))
+            if plan is not None:
+                match = Match(lines, words, plan.template, frozenset(), first)
+                match.run()
+                if len(match.rows) >= _SHARE_MIN * len(first):
+                    return plan
+        return None
+
+    def _plan_of(self, line: bytes) -> _Plan | None:
+        """The plan that `line` gives, if it is an event of the ordinary kind."""
+        template = template_of(line) if _is_json_object(line) else None
+        if template is None or sum(map(_brackets, template.literals)) > NESTING_DEPTH_MAX:
+            return None
+        plan = _Plan(template, *(_slot_at(template, path) for path in (self._id, self._category, self._value, self._timestamp)))
+        wanted = (
+            (self._id, plan.id_slot, ""),
+            (self._category, plan.category_slot, TEXT),
+            (self._value, plan.value_slot, NUMBER),
+        )
+        for path, slot, kind in wanted:
+            if path is not None and (slot is None or (kind and template.slots[slot].kind != kind)):
+                return None
+        if self._timestamp is not None and plan.timestamp_slot is None:
+            is_unclear = self._timestamps is not None or _is_hidden(template, self._timestamp)
+            return None if is_unclear else plan
+        return plan
+
+    def _events(self, plan: _Plan, match: Match) -> EventColumns | None:
+        """The columns of the lines that match, once those that are no ordinary events are left out."""
+        slots, content, words = plan.template.slots, match.lines.content, match.words
+        values = numbers = timestamps_ns = None
+        if plan.id_slot is not None and slots[plan.id_slot].kind == TEXT:
+            match.keep(_has_width(*match.span(plan.id_slot), ID_CHARACTERS_MAX))
+        if plan.category_slot is not None:
+            match.keep(_has_width(*match.span(plan.category_slot), CATEGORY_CHARACTERS_MAX))
+        for number in plan.other_numbers:
+            match.keep(doubles_at(words, *match.span(number))[1])
+        if self._timestamps is not None and plan.timestamp_slot is not None:
+            raw = _raw(content, *match.span(plan.timestamp_slot), slots[plan.timestamp_slot])
+            timestamps_ns, bad = self._timestamps.read_all(raw)
+            timestamps_ns = timestamps_ns[~bad]
+            match.keep(~bad)
+        if plan.id_slot is not None and slots[plan.id_slot].kind == NUMBER:
+            numbers, good = integers_at(words, *match.span(plan.id_slot))
+            numbers, timestamps_ns = numbers[good], None if timestamps_ns is None else timestamps_ns[good]
+            match.keep(good)
+        if plan.value_slot is not None:
+            values, good = doubles_at(words, *match.span(plan.value_slot))
+            values, timestamps_ns = values[good], None if timestamps_ns is None else timestamps_ns[good]
+            numbers = None if numbers is None else numbers[good]
+            match.keep(good)
+        return self._gathered(plan, match, values, numbers, timestamps_ns)
+
+    def _gathered(
+        self, plan: _Plan, match: Match, values: FloatArray | None, numbers: IntArray | None, timestamps_ns: IntArray | None
+    ) -> EventColumns | None:
+        """The columns of what is left; None where nothing is."""
+        if not len(match.rows):
+            return None
+        content, category = match.lines.content, plan.category_slot
+        ids: TextIds | IntegerIds | None = None
+        if numbers is not None:
+            ids = IntegerIds(numbers)
+        elif plan.id_slot is not None:
+            ids = TextIds(content, *match.span(plan.id_slot))
+        return EventColumns(
+            rows=match.rows,
+            ids=ids,
+            categories=None if category is None else distinct_texts(content, match.words, *match.span(category)),
+            values=values,
+            has_value=None,
+            timestamps=None if self._timestamp is None else _Timestamps.of(plan, match),
+            timestamps_ns=timestamps_ns,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Timestamps:
+    """The timestamps as they stand; None where there is none (`slot` is None), or none to show."""
+
+    content: bytes
+    slot: Slot | None
+    begins: IntArray
+    ends: IntArray
+
+    @classmethod
+    def of(cls, plan: _Plan, match: Match) -> _Timestamps:
+        number = plan.timestamp_slot
+        if number is None:
+            return cls(b"", None, match.rows[:0], match.rows[:0])
+        return cls(match.lines.content, plan.template.slots[number], *match.span(number))
+
+    def __call__(self, places: IntArray) -> list[object]:
+        if self.slot is None:
+            return [None] * len(places)
+        return list(map(kept_timestamp, _raw(self.content, self.begins[places], self.ends[places], self.slot)))
+
+
+def _is_json_object(line: bytes) -> bool:
+    try:
+        _ANY_DECODER.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return line.startswith(b"{")
+
+
+def _brackets(literal: bytes) -> int:
+    return literal.count(b"{") + literal.count(b"[")
+
+
+def _slot_at(template: Template, path: FieldPath | None) -> int | None:
+    return None if path is None else template.slot_at(path)
+
+
+def _is_hidden(template: Template, path: FieldPath) -> bool:
+    """Whether something else than a string or a number stands at the path, or where an object should lead to it."""
+    leads = {path[:depth] for depth in range(1, len(path) + 1)}
+    return bool(leads & template.constants) or any(slot.path in leads for slot in template.slots)
+
+
+def _has_width(begins: IntArray, ends: IntArray, characters_max: int) -> BoolArray:
+    """Whether each text has from one to `characters_max` bytes; it has no more characters than bytes."""
+    widths = ends - begins
+    width: BoolArray = (widths > 0) & (widths <= characters_max)
+    return width
+
+
+def _raw(content: bytes, begins: IntArray, ends: IntArray, slot: Slot) -> list[object]:
+    """The values of a slot as Python values."""
+    spans = zip(begins.tolist(), ends.tolist(), strict=True)
+    if slot.kind == TEXT:
+        return [content[begin:end].decode() for begin, end in spans]
+    return [_NUMBER_DECODER.decode(content[begin:end]) for begin, end in spans]

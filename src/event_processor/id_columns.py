@@ -1,0 +1,177 @@
+"""Columns of ids, each in the form in which its ids came: as Python values, as texts within a chunk, or as 64-bit integers.
+
+Always: whatever the form, `column[i]` is the id that the record at place i bears, and equal ids are equal in any form.
+Never: a text or an integer becomes a Python object before somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from event_processor.contracts import IntArray
+from event_processor.event import EventId
+from event_processor.id_order import is_ascending
+
+__all__ = ["IntegerIds", "PlainIds", "TextIds", "WordArray"]
+
+WordArray: TypeAlias = NDArray[np.uint64]
+WORD_BYTES: Final = 8
+FIRST_WORDS: Final = 8
+"""So many are gathered at once and kept."""
+_WORD_MASKS: Final = np.array([2**64 - 2 ** (64 - 8 * length) for length in range(WORD_BYTES + 1)], np.uint64)
+"""By length: what of a word is text of that length."""
+
+
+class PlainIds:
+    """Ids of any kind, as Python values."""
+
+    def __init__(self, values: Sequence[EventId]) -> None:
+        self.values: Final = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, place: int, /) -> EventId:
+        return self.values[place]
+
+    def to_list(self) -> list[EventId]:
+        return list(self.values)
+
+    def picked(self, places: IntArray) -> PlainIds:
+        return PlainIds([self.values[place] for place in places.tolist()])
+
+    def is_ascending(self) -> bool:
+        return is_ascending(self.values)
+
+
+class IntegerIds:
+    """Ids that are 64-bit integers, as `numbers` (m,)."""
+
+    def __init__(self, numbers: IntArray) -> None:
+        self.numbers: Final = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int, /) -> EventId:
+        return int(self.numbers[place])
+
+    def to_list(self) -> list[EventId]:
+        return cast("list[EventId]", self.numbers.tolist())
+
+    def picked(self, places: IntArray) -> IntegerIds:
+        return IntegerIds(self.numbers[places])
+
+    def is_ascending(self) -> bool:
+        return bool((self.numbers[1:] >= self.numbers[:-1]).all())
+
+
+class TextIds:
+    """Ids that are strings, by where their UTF-8 stands: id i is `content[begins[i]:ends[i]]`, without escapes. Both (m,)."""
+
+    def __init__(self, content: bytes, begins: IntArray, ends: IntArray) -> None:
+        self.content: Final = content
+        self.begins: Final = begins
+        self.ends: Final = ends
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def __getitem__(self, place: int, /) -> EventId:
+        return self.content[self.begins[place] : self.ends[place]].decode()
+
+    @cached_property
+    def encoded(self) -> list[bytes]:
+        """Each in UTF-8."""
+        if not len(self.begins):
+            return []
+        widths = self.ends - self.begins
+        width = int(widths[0])
+        if (widths == width).all():
+            return cast("list[bytes]", _windows(self.content, width)[self.begins].tolist())
+        return [self.content[begin:end] for begin, end in zip(self.begins.tolist(), self.ends.tolist(), strict=True)]
+
+    def to_list(self) -> list[EventId]:
+        least, most = self._widths
+        if least == most > 0:
+            joined = _windows(self.content, most)[self.begins].tobytes().decode()
+            if joined.isascii():  # to cut text costs half of what it costs to decode each
+                return [joined[begin : begin + most] for begin in range(0, len(joined), most)]
+        return [text.decode() for text in self.encoded]
+
+    def picked(self, places: IntArray) -> TextIds:
+        return TextIds(self.content, self.begins[places], self.ends[places])
+
+    def is_ascending(self) -> bool:
+        # The order of UTF-8 is the order of code points. Only pairs that tie in all words so far need the next one.
+        tied = np.arange(max(len(self) - 1, 0))
+        for number in range(self.word_count):
+            if 2 * len(tied) > len(self):
+                words = self.words(number)
+                words, following = words[tied], words[tied + 1]
+            else:
+                words, following = self.words(number, tied), self.words(number, tied + 1)
+            if (words > following).any():
+                return False
+            tied = tied[words == following]
+            if not len(tied):
+                return True
+        return True
+
+    @cached_property
+    def word_count(self) -> int:
+        """So many words tell any two of these ids apart, compared one after the other as numbers."""
+        least, most = self._widths
+        return -(-most // WORD_BYTES) + (least < most)
+
+    def words(self, number: int, places: IntArray | None = None) -> WordArray:
+        """The word `number` of the ids at these places (all): eight bytes each, zeros behind the end.
+
+        As numbers they are in the order of the texts. Where one text is another and NULs, the lengths tell: they are the last.
+        """
+        begins, ends = (self.begins, self.ends) if places is None else (self.begins[places], self.ends[places])
+        least, most = self._widths
+        if WORD_BYTES * number >= most:
+            return (ends - begins).astype(np.uint64)
+        if number < FIRST_WORDS:
+            column = self._first_words[:, number]
+            words = (column if places is None else column[places]).astype(np.uint64)
+        else:
+            words = _words_at(self.content, begins + WORD_BYTES * number, 1)[:, 0].astype(np.uint64)
+        if WORD_BYTES * (number + 1) > least:
+            words &= _WORD_MASKS[np.clip(ends - begins - WORD_BYTES * number, 0, WORD_BYTES)]
+        return words
+
+    @cached_property
+    def _first_words(self) -> NDArray[Any]:
+        """The first words of all, (m, w), big-endian: gathered together they cost little more than one alone."""
+        return _words_at(self.content, self.begins, min(-(-self._widths[1] // WORD_BYTES), FIRST_WORDS))
+
+    @cached_property
+    def _widths(self) -> tuple[int, int]:
+        """The least and the greatest length in bytes."""
+        widths = self.ends - self.begins
+        return (int(widths.min()), int(widths.max())) if len(widths) else (0, 0)
+
+
+def _words_at(content: bytes, begins: IntArray, count: int) -> NDArray[Any]:
+    """The bytes from each begin as `count` big-endian words, (m, count): what follows in `content`, then zeros."""
+    width = WORD_BYTES * count
+    if len(content) < width:
+        content = content.ljust(width, b"\0")
+    last = len(content) - width
+    found = _windows(content, width)[np.minimum(begins, last)]
+    for place in np.flatnonzero(begins > last).tolist():  # so near the end there are few
+        begin = int(begins[place])
+        found[place] = content[begin : begin + width].ljust(width, b"\0")
+    return found.view(">u8").reshape(len(begins), count)
+
+
+def _windows(content: bytes, width: int) -> NDArray[np.void]:
+    """Every run of `width` bytes in `content`, by its begin: nothing is copied until some are picked."""
+    return np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))

@@ -1,0 +1,154 @@
+"""Lines that are spelt alike, read by columns, against the line-by-line model: chunks of one form with anything in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from event_processor.config import EventOptions
+from event_processor.event import Chunk
+from event_processor.formats.jsonl import JsonLinesFormat
+from support.columns import categories_of, ids_of, timestamps_of
+from support.json_lines_cases import ALPHABET, NUMBERS, SHAPES, STRINGS, build, chunk, pieces, seen, typed
+from support.json_lines_model import outcomes
+
+LINES = 70
+"""Enough for a chunk to be read by columns."""
+
+PLAIN_NUMBERS = [
+    "0",
+    "7",
+    "-3",
+    "12.5",
+    "0.10",
+    "999999999999999",
+    "-0.0",
+    "123456789.123456",
+    "1e3",
+    "0.1234567890123456789",
+    "5E-2",
+]
+TEXTS = ["", "a", "é😀", "x" * 17, "q" * 300, "n" * 1100, " ", "{[", "\x7f", "12", "true"]
+
+FORMS: list[str] = [
+    '{"id":"%i","category":"%c","value":%v,"timestamp":"%t"}',
+    '{ "timestamp" : %n , "value" : %v , "category" : "%c" , "id" : %d }\r',
+    '{"noise":{"deep":[%n,"%s",{"id":"%s"}],"flag":true},"id":%d,"category":"%c","value":%v,"timestamp":null,"payload":{"size":%v,"deep":{"size":%n},"at":"%t"}}',
+    '{"id":"%i","category":"%c","value":%v,"value":%v}',
+    '{"id":"%i","timestamp":[1],"category":"%c","value":%v}',
+    '{"ключ":"%s","id":"%i","category":"%c","value":%v,"payload":{"size":%d}}',
+]  # fmt: skip
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> bytes:
+    """Lines of one form, their values drawn by a seeded generator; a few lines of any kind between; a few bytes changed."""
+    form = draw(st.sampled_from(FORMS))
+    chance = random.Random(draw(st.integers(0, 1 << 16)))
+    odd_share = draw(st.sampled_from([0.0, 0.0, 0.02, 0.2]))
+    slots: dict[str, Callable[[], str]] = {
+        "%i": lambda: chance.choice(TEXTS) if chance.random() < odd_share else f"evt-{chance.randrange(100_000)}",
+        "%d": lambda: chance.choice(NUMBERS) if chance.random() < odd_share else str(chance.randrange(-99, 10**6)),
+        "%c": lambda: chance.choice(TEXTS) if chance.random() < odd_share else f"category-{chance.randrange(12)}",
+        "%v": lambda: (
+            chance.choice(NUMBERS + PLAIN_NUMBERS) if chance.random() < odd_share else f"{chance.uniform(-99, 999):.2f}"
+        ),
+        "%n": lambda: chance.choice(NUMBERS + PLAIN_NUMBERS) if chance.random() < odd_share else repr(chance.random()),
+        "%s": lambda: chance.choice(TEXTS),
+        "%t": lambda: chance.choice(TEXTS) if chance.random() < odd_share else f"2026-01-{chance.randrange(1, 29):02d}T00:00:00Z",
+    }
+    lines = []
+    for _ in range(LINES):
+        text = form
+        for slot, make in slots.items():
+            while slot in text:
+                text = text.replace(slot, make(), 1)
+        lines.append(text.encode())
+    for at, line in draw(st.lists(st.tuples(st.integers(0, LINES - 1), pieces), max_size=3)):
+        lines[at] = line
+    if draw(st.booleans()):
+        odd = draw(st.sampled_from(STRINGS)).encode("utf-8", "surrogatepass")
+        at = draw(st.integers(0, LINES - 1))
+        lines[at] = lines[at].replace(b'"category-1', odd[:-1] if odd.endswith(b'"') else odd, 1)
+    content = b"\n".join(lines) + draw(st.sampled_from([b"", b"\n", b"\r\n"]))
+    for _ in range(draw(st.integers(0, 3))):
+        at, length = draw(st.integers(0, len(content))), draw(st.integers(0, 3))
+        content = content[:at] + bytes(draw(st.lists(st.sampled_from(list(ALPHABET)), max_size=2))) + content[at + length :]
+    return content
+
+
+FORMATS = {name: build(shape) for name, shape in SHAPES.items()}
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.sampled_from(list(SHAPES)), content=alike(), offset=st.sampled_from([0, 7]))
+@example(name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1', offset=0)
+@example(name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1}', offset=0)
+@example(
+    name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1} {}\n', offset=0
+)
+@example(
+    name="plain",
+    content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","category":"d","value":1}\n',
+    offset=0,
+)
+@example(
+    name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c\\","value":1}\n', offset=0
+)
+@example(name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":}\n', offset=0)
+@example(
+    name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"\tb","category":"c","value":1}\n', offset=0
+)
+def test_lines_spelt_alike_give_what_the_model_gives(name: str, content: bytes, offset: int) -> None:
+    columns = FORMATS[name].decode(chunk(content, offset))
+    assert typed(seen(columns)) == typed(outcomes(content, SHAPES[name], offset=offset))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["plain", "position", "counts"])
+def test_what_is_spelt_alike_is_read_by_columns(form: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every test here would hold for the other ways alone: the decoder of blocks is taken away, and nothing is missing."""
+    if name == "plain" and ('"value":%v,"value"' in form or '"timestamp":[' in form or '"timestamp":null' in form):
+        pytest.skip("not of the ordinary kind")
+    if (
+        '"value":%v,"value"' in form
+        or (name == "position" and "noise" in form)
+        or ('"timestamp":' in form and name == "position")
+    ):
+        pytest.skip("not of the ordinary kind, or over this shape's size limit")
+    reader = FORMATS[name]
+    values = {"%i": "evt-00", "%d": "123", "%c": "a", "%v": "1.25", "%n": "0.5", "%s": "x", "%t": "2026-01-01T00:00:00Z"}
+    for slot, value in values.items():
+        form = form.replace(slot, value)
+    monkeypatch.setattr(JsonLinesFormat, "_read_left", lambda *_: pytest.fail("a line was left to the others"))
+    columns = reader.decode(chunk((form.encode() + b"\n") * LINES, 7))
+    assert len(columns.rows) == LINES
+
+
+def test_timestamps_in_use_are_read_by_columns_too() -> None:
+    event = EventOptions()
+    reader = JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=True)
+    lines = [b'{"id":%d,"category":"c","value":1,"timestamp":"2026-01-01T00:00:%02dZ"}' % (n, n % 60) for n in range(LINES)]
+    lines[7] = lines[7].replace(b"2026", b"20x6")
+    columns = reader.decode(Chunk("events", 1, 0, b"\n".join(lines) + b"\n", {}))
+    assert ids_of(columns) == [n for n in range(LINES) if n != 7]
+    assert columns.timestamps_ns is not None
+    assert columns.timestamps_ns[:3].tolist() == [1767225600 * 10**9 + n * 10**9 for n in range(3)]
+    assert [one.row for one in columns.rejections] == [7]
+
+
+def test_ids_of_both_ways_stand_in_the_order_of_their_records() -> None:
+    lines = [b'{"id":"e%d","category":"c%d","value":%d,"timestamp":%d}' % (n, n % 3, n, n) for n in range(LINES)]
+    lines[5] = b'{"category":"\\u0063","id":"\\u00e9","value":-1}'
+    lines[40] = b'{"category":"other","id":17,"value":-2,"timestamp":"x"}'
+    columns = FORMATS["plain"].decode(chunk(b"\n".join(lines)))
+    ids: list[object] = [f"e{n}" for n in range(LINES)]
+    categories = [f"c{n % 3}" for n in range(LINES)]
+    ids[5], ids[40], categories[5], categories[40] = "é", 17, "c", "other"
+    timestamps: list[object] = list(range(LINES))
+    timestamps[5], timestamps[40] = None, "x"
+    assert (ids_of(columns), categories_of(columns), timestamps_of(columns)) == (ids, categories, timestamps)

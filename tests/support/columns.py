@@ -1,0 +1,24 @@
+"""Columns as Python values, to be compared with what a person wrote down."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from event_processor.contracts import Columns
+from event_processor.event import EventId
+
+__all__ = ["categories_of", "ids_of", "timestamps_of"]
+
+
+def ids_of(columns: Columns) -> list[EventId]:
+    return columns.ids.to_list()
+
+
+def categories_of(columns: Columns) -> list[str] | None:
+    if columns.categories is None:
+        return None
+    return [columns.categories.names[code] for code in columns.categories.codes.tolist()]
+
+
+def timestamps_of(columns: Columns) -> list[object] | None:
+    return None if columns.timestamps is None else list(columns.timestamps(np.arange(len(columns.rows))))

@@ -1,0 +1,153 @@
+"""Totals by hand: what the model of tests/property cannot see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from event_processor.aggregation.timestamp_texts import timestamp_texts
+from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, ShownTotals, Totals, add_batch
+from event_processor.contracts import CategoryColumn, IntArray
+from event_processor.event import EventId
+from event_processor.id_columns import PlainIds, TextIds
+from event_processor.timestamps import TimestampReader, canonical
+
+
+def as_they_stand(raw: Sequence[object]) -> list[str | None]:
+    return [str(each) for each in raw]
+
+
+class Timestamps:
+    """A column that keeps which places it was asked for."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+        self.calls: list[list[int]] = []
+
+    def __call__(self, places: IntArray) -> list[object]:
+        self.calls.append(places.tolist())
+        return [self.texts[place] for place in places.tolist()]
+
+
+def events(ids: list[EventId], categories: str, *timestamps: str) -> AcceptedEvents:
+    names = sorted(set(categories))
+    codes = np.array([names.index(name) for name in categories], np.int64)
+    stamps = Timestamps(*timestamps) if timestamps else None
+    return AcceptedEvents(PlainIds(ids), CategoryColumn(codes, names), np.ones(len(ids)), None, stamps)
+
+
+def total(**changed: object) -> CategoryTotal:
+    plain = CategoryTotal(1, 1.0, (1.0,), 1.0, 1.0, 1.0, "a", "a", None)
+    return msgspec.structs.replace(plain, **changed)
+
+
+def test_the_last_timestamp_is_that_of_the_event_last_by_id() -> None:
+    batch = events([3, 9, 1], "aaa", "three", "nine", "one")
+    assert add_batch(Totals.of({}), batch, as_they_stand)["a"].last_timestamp == "nine"
+
+
+@pytest.mark.parametrize("ids", [[5, 5, 5], ["x", "x", "x"], ["x", "x", "w"], [("s", 1), ("s", 1), ("r", 2)]])
+def test_of_equal_ids_the_latest_event_is_the_last(ids: list[EventId]) -> None:
+    latest = max(place for place, event_id in enumerate(ids) if event_id == ids[0])
+    batch = events(ids, "aaa", "0", "1", "2")
+    once = add_batch(Totals.of({}), batch, as_they_stand)
+    assert once["a"].last_timestamp == str(latest)
+    again = add_batch(once, events([ids[0]], "a", "again"), as_they_stand)
+    assert again["a"].last_timestamp == "again"
+
+
+def test_an_id_that_comes_again_is_the_last_again_and_not_the_first() -> None:
+    before = add_batch(Totals.of({}), events(["x", "z"], "aa", "tx", "tz"), as_they_stand)
+    after = add_batch(before, events(["z", "x", "y"], "aaa", "again", "tx", "ty"), as_they_stand)
+    assert (after["a"].first_id, after["a"].last_id, after["a"].last_timestamp) == ("x", "z", "again")
+
+
+def test_a_text_stands_before_itself_and_a_nul() -> None:
+    ids = ["x\0", "x", "x\0\0"]
+    content = "".join(ids).encode()
+    column = TextIds(content, np.array([0, 2, 3]), np.array([2, 3, 6]))
+    found = add_batch(Totals.of({}), AcceptedEvents(column, None, None, None, None), as_they_stand)[""]
+    assert (found.first_id, found.last_id) == ("x", "x\0\0")
+
+
+def test_timestamps_are_asked_for_once_and_only_where_the_last_event_changes() -> None:
+    before = add_batch(Totals.of({}), events([50, 60], "ab", "t50", "t60"), as_they_stand)
+    batch = events([70, 10, 20, 30], "abba", "t70", "t10", "t20", "t30")
+    after = add_batch(before, batch, as_they_stand)
+    assert isinstance(batch.timestamps, Timestamps)
+    assert batch.timestamps.calls == [[0]]
+    assert (after["a"].last_timestamp, after["b"].last_timestamp, after["b"].first_id) == ("t70", "t60", 10)
+    nothing_last = events([1, 2], "ab", "t1", "t2")
+    add_batch(after, nothing_last, as_they_stand)
+    assert isinstance(nothing_last.timestamps, Timestamps)
+    assert nothing_last.timestamps.calls == []
+
+
+def test_timestamps_are_read_all_at_once_where_somebody_can() -> None:
+    batch = events([1, 2], "ab", "t1", "t2")
+    after = add_batch(Totals.of({}), batch, lambda raw: [f"<{each}>" for each in raw])
+    assert [after[name].last_timestamp for name in "ab"] == ["<t1>", "<t2>"]
+
+
+def test_one_total_stands_where_there_is_no_category() -> None:
+    batch = AcceptedEvents(PlainIds(["x"]), None, None, None, None)
+    only = add_batch(Totals.of({}), batch, as_they_stand)
+    assert only == {"": total(sum=0.0, sum_parts=(), min=None, max=None, mean=0.0, first_id="x", last_id="x")}
+
+
+def test_a_category_that_no_event_bears_opens_no_total() -> None:
+    batch = AcceptedEvents(PlainIds([1]), CategoryColumn(np.array([1]), ["none", "some"]), None, None, None)
+    assert list(add_batch(Totals.of({}), batch, as_they_stand)) == ["some"]
+
+
+def test_no_events_leave_the_totals_as_they_are() -> None:
+    before = Totals.of({"a": total()})
+    assert add_batch(before, AcceptedEvents(PlainIds([]), None, None, None, None), as_they_stand) is before
+
+
+def test_totals_are_a_mapping_and_equal_by_content() -> None:
+    rows = {"b": total(sum=3.0, sum_parts=(3.0,), mean=3.0), "a": total(min=None, max=None, sum=0.0, sum_parts=(), mean=0.0)}
+    totals = Totals.of(rows)
+    assert totals == rows
+    assert totals == Totals.of(dict(reversed(rows.items())))
+    assert totals != Totals.of({"a": rows["a"]})
+    assert ("a" in totals, "c" in totals, len(totals), totals.get("c"), Totals.of(totals) is totals) == (
+        True,
+        False,
+        2,
+        None,
+        True,
+    )
+    assert totals.keys() == rows.keys()
+
+
+def test_what_is_shown_is_what_the_totals_say_at_each_commit() -> None:
+    shown = ShownTotals()
+    rows = {
+        "b": total(sum=1.0, sum_parts=(1.0, 1e-20), count=4, mean=0.25),
+        "a": total(sum=0.0, sum_parts=(), min=None, max=None),
+    }
+    rows["a"] = msgspec.structs.replace(rows["a"], mean=0.0)
+    later = {**rows, "0": total(first_id=("s", 1), last_id=7, last_timestamp="t"), "a": total()}
+    for each in (rows, later, {}, rows):
+        found = shown.of(Totals.of(each))
+        assert msgspec.to_builtins(found) == msgspec.to_builtins(each)
+        assert list(found) == sorted(each)
+
+
+instants = st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.integers(-(2**33), 2**33).map(lambda s: s * 10**9))
+precise = st.builds(lambda ns, digits: ns - ns % 10**digits, st.integers(-(2**62), 2**62), st.integers(0, 9))
+
+
+@given(st.lists(st.one_of(instants, precise), min_size=1, max_size=80), st.lists(st.sampled_from([None, "no", 5, 0.5, "", []])))
+def test_many_timestamps_are_shown_as_each_alone(numbers: list[int], odd: list[object]) -> None:
+    reader = TimestampReader("UTC")
+    raw: list[object] = [*map(canonical, numbers), *odd] * 65
+    alone = [None if (ns := reader.read(each)) is None else canonical(ns) for each in raw]
+    assert timestamp_texts(reader, raw) == alone
+    assert timestamp_texts(reader, raw[:64]) == alone[:64]
