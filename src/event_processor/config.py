@@ -43,6 +43,7 @@ __all__ = [
     "Configuration",
     "ConfiguredPath",
     "DedupOptions",
+    "EngineOptions",
     "EventOptions",
     "LocatedText",
     "LogOptions",
@@ -228,7 +229,9 @@ class BatchOptions(Section):
     """How much one commit covers."""
 
     bytes_max: int = Field(default=4_194_304, ge=1024, le=1 << 30)
-    """The bytes of the log that one commit covers, at most; memory grows with it, and small ones cost an fsync more often."""
+    """The bytes of the log that are gathered into one commit, at most; memory grows with it, and small ones cost an fsync more
+    often. In a backlog the next ones gather while one is committed, and where the checkpoint is large (over 64 KiB) a commit
+    covers eight times its size, if that is more, but never more than sixteen times this."""
     linger_ms: int = Field(default=0, ge=0, le=60_000)
     """How long a commit waits for more, in milliseconds; each event may be that much later in the checkpoint."""
 
@@ -246,6 +249,14 @@ class StateOptions(Section):
     dir: ConfiguredPath = ConfiguredPath("state")
     """The folder of the checkpoint and all that belongs to it, for one process alone. It must be on a local disk, and whoever
     deletes it starts from zero. --state and $STATE_DIRECTORY go before it."""
+
+
+class EngineOptions(Section):
+    """What the work is done with."""
+
+    workers: int = Field(default=1, ge=1, le=64)
+    """How many processes decode a backlog, the main one among them: more than one costs memory, and gains where cores are free. The
+    others are started when there is a backlog; the totals are the same."""
 
 
 class LogOptions(Section):
@@ -269,6 +280,7 @@ class Configuration(Section):
     batch: BatchOptions = BatchOptions()
     outbox: OutboxOptions = OutboxOptions()
     state: StateOptions = StateOptions()
+    engine: EngineOptions = EngineOptions()
     log: LogOptions = LogOptions()
 
     @property

@@ -1,34 +1,43 @@
-"""The loop: reads, steps, commits. The one place that sequences a commit.
+"""The loop: reads, steps, commits. The one place that sequences commits.
 
-Always, in this order: the batch's ids, journal, held events, dead letters and sinks are durable before the checkpoint that
-counts them; the checkpoint is durable before anybody is told. A failure anywhere ends the loop: the last commit stands.
-Never: nothing is decided here about a record (`pipeline.py` does), nor about bytes on disk (`durable.py`, `checkpoint.py`).
+Always: in a backlog one commit, and never two, runs behind the loop, which meanwhile reads and steps the next batch on a state that
+is not committed yet. Nobody is told of a commit before it is durable, and only the loop's own thread tells. A failure anywhere
+ends the loop: the last commit stands, and nothing behind the failed one is written.
+Never: nothing is decided here about a record (`pipeline.py` does), nor about bytes on disk (`commit.py`, `durable.py`, `checkpoint.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 import numpy as np
 
-from event_processor.checkpoint import Checkpoint, CheckpointStore, StateDocument
-from event_processor.contracts import BoolArray, Clock, Format, Released, SeenIds, Sink, Source, Wakeup
-from event_processor.dead_letters import DEAD_LETTERS_NAME, encode_dead_letters
-from event_processor.durable import AppendFile, storage_boundary
-from event_processor.event import Chunk, DeadLetter, EventId, Json
-from event_processor.held_events import HeldEvents
-from event_processor.journal import JOURNAL_NAME, IdleRelease, JournalEntry, encode_entries
-from event_processor.pipeline import KnownIds, Step, StepOptions, advance, release_held
-from event_processor.state import Counts, State
+from event_processor.commit import Batch, CommitExecutor, CommitWriter
+from event_processor.contracts import BoolArray, Clock, Decoding, Ids, PreparedIds, Source, Wakeup
+from event_processor.durable import storage_boundary
+from event_processor.errors import StorageError
+from event_processor.event import Chunk
+from event_processor.journal import IdleRelease
+from event_processor.pipeline import KnownIds, StepOptions, advance, release_held
+from event_processor.state import State
 from event_processor.telemetry import Telemetry
 
-__all__ = ["Identity", "LoopOptions", "Outputs", "Processor", "StopReason"]
+__all__ = ["LoopOptions", "Processor", "StopReason"]
 
 WAIT_S_MAX: Final = 1.0
 """The loop shows that it lives at least this often, however long there is nothing to do."""
+CHECKPOINT_BYTES_SMALL: Final = 65_536
+"""Up to this size a checkpoint costs its fsync, not its bytes; a larger one should be worth what it writes."""
+CHECKPOINT_WORTH: Final = 8
+"""In a backlog a commit covers at least so many times the bytes of a large checkpoint: rewriting it costs an eighth more at most."""
+COVERED_BATCHES_MAX: Final = 16
+"""But never more than so many times `batch.bytes_max`, which so bounds memory still."""
 
 
 class StopReason(Enum):
@@ -37,16 +46,6 @@ class StopReason(Enum):
     END = "end of input"
     SIGNAL = "signal"
     RELOAD = "reload"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What every checkpoint of this process says beside the state. `meta` gives what depends on clock, host and process."""
-
-    directory: str
-    state_id: str
-    config_hash: str
-    meta: Callable[[], Mapping[str, Json]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,39 +64,11 @@ class LoopOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Outputs:
-    """Everything that a commit appends to. `ids` is None where duplicates are not looked for."""
+class _InFlight:
+    """The commit that runs behind the loop. Its future gives the checkpoint's size in bytes, or raises why it failed."""
 
-    ids: SeenIds | None
-    held: HeldEvents
-    journal: AppendFile
-    dead_letters: AppendFile
-    sinks: Sequence[Sink]
-    store: CheckpointStore
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one commit will cover, as it is gathered."""
-
-    state: State
-    first_sequence: int
-    counts: Counts = field(default_factory=Counts)
-    content_bytes: int = 0
-    steps: int = 0
-    released: list[bytes] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-    journal: list[JournalEntry] = field(default_factory=list)
-
-    def add(self, step: Step, content_bytes: int) -> None:
-        """Takes in one step."""
-        self.state = step.state
-        self.counts = self.counts + step.counts
-        self.content_bytes += content_bytes
-        self.steps += 1
-        self.released += step.released
-        self.dead_letters += step.dead_letters
-        self.journal += step.journal_closed
+    batch: Batch
+    checkpoint_bytes: Future[int]
 
 
 class Processor:
@@ -107,31 +78,38 @@ class Processor:
         self,
         *,
         sources: Sequence[Source],
-        formats: Mapping[str, Format],
-        outputs: Outputs,
+        decoding: Decoding,
+        directory: str,
+        writer: CommitWriter,
+        executor: CommitExecutor,
+        known_ids: KnownIds | None,
         state: State,
-        ids_manifest: Mapping[str, Json],
-        ids_appended: Mapping[str, int],
-        identity: Identity,
         step_options: StepOptions,
         options: LoopOptions,
         clock: Clock,
         wakeup: Wakeup,
         telemetry: Telemetry,
     ) -> None:
+        """`directory` is named where a call fails that names no file; `known_ids` is None where duplicates are not looked for."""
         self._sources: Final = list(sources)
-        self._formats: Final = formats
-        self._outputs: Final = outputs
+        self._decoding: Final = decoding
+        self._directory: Final = directory
+        self._writer: Final = writer
+        self._executor: Final = executor
+        self._known_ids: Final[KnownIds] = known_ids or _NothingIsKnown()
         self._state = state
-        self._ids_manifest = ids_manifest
-        self._ids_appended = ids_appended
-        self._identity: Final = identity
         self._step_options: Final = step_options
         self._options: Final = options
         self._clock: Final = clock
         self._wakeup: Final = wakeup
         self._telemetry: Final = telemetry
-        self._known_ids: Final[KnownIds] = outputs.ids or _NothingIsKnown()
+        self._in_flight: _InFlight | None = None
+        self._checkpoint_bytes = 0
+        self._handed_in: Final[deque[str]] = deque()
+        """The source of each chunk that is read and not stepped over yet."""
+        self._read_ahead: set[str] = set()
+        """The sources of which something was read that no commit covers."""
+        self._failed = False
         self._stop_reason: StopReason | None = None
         self._next_source = 0
         self._last_read_s = clock.monotonic_s()
@@ -142,7 +120,7 @@ class Processor:
         return self._state
 
     def stop(self) -> None:
-        """Ends the loop after the batch at hand is committed."""
+        """Ends the loop after the batch at hand is committed, behind the commit that is under way."""
         self._stop_reason = StopReason.SIGNAL
         self._wakeup.set()
 
@@ -152,9 +130,22 @@ class Processor:
         self._wakeup.set()
 
     def run(self) -> StopReason:
-        """Reads and commits until the end of the input (`once`) or until stopped. Raises `StorageError`, `StateError`."""
-        with storage_boundary(self._identity.directory):
+        """Reads and commits until the end of the input (`once`) or until stopped.
+
+        Raises `StorageError`, `StateError`; then the processor is only good to be closed.
+        """
+        with self._one_go():
             return self._run()
+
+    @contextmanager
+    def _one_go(self) -> Iterator[None]:
+        """Nothing goes on behind a failure: the index remembers ids, and the sources gave bytes, that no commit covers."""
+        if self._failed:
+            raise StorageError("run", self._directory, 0, "an earlier failure ended this processor, which cannot go on")
+        self._failed = True
+        with storage_boundary(self._directory):
+            yield
+        self._failed = False
 
     def _run(self) -> StopReason:
         while self._stop_reason is None:
@@ -162,7 +153,9 @@ class Processor:
             self._wakeup.clear()
             batch = self._gather()
             if batch.steps:
-                self.commit(batch)
+                self._commit(batch, behind=self._is_full(batch))
+            elif self._stop_reason is not None:
+                break
             elif self._options.once and self._is_at_end():
                 self._drain()
                 return StopReason.END
@@ -170,32 +163,119 @@ class Processor:
                 self._release_held()
             else:
                 self._clock.wait(self._wakeup, self._wait_s())
+        self._settle()
         return self._stop_reason
 
     def feed(self, script: Iterable[Chunk | IdleRelease]) -> None:
         """Steps over what a reading journal says was read, as if it came now, and commits it. Raises `StorageError`."""
-        batch = self._new_batch()
-        for each in script:
-            if isinstance(each, Chunk):
-                self._take(batch, each)
-            if batch.steps and (batch.content_bytes >= self._options.batch_bytes_max or not isinstance(each, Chunk)):
-                self.commit(batch)
+        with self._one_go():
+            batch = self._new_batch()
+            for each in script:
+                self._settle_if_done()
+                if isinstance(each, Chunk):
+                    self._hand_in(each)
+                    self._step(batch)
+                    if not self._is_full(batch):
+                        continue
+                if batch.steps:
+                    self._commit(batch, behind=isinstance(each, Chunk))
+                if isinstance(each, IdleRelease):
+                    self._release_held()
                 batch = self._new_batch()
-            if isinstance(each, IdleRelease):
-                self._release_held()
-                batch = self._new_batch()
-        if batch.steps:
-            self.commit(batch)
+            if batch.steps:
+                self._commit(batch, behind=False)
+            self._settle()
 
-    def commit(self, batch: _Batch) -> None:
-        """Makes the batch durable, then the checkpoint that covers it, then tells. Raises `StorageError`: nothing of it counts."""
-        self._append(batch)
-        # If we die here, the old checkpoint stands; what was appended lies beyond the lengths it names and is cut off.
-        self._outputs.store.save(self._checkpoint(batch.state))
-        # If we die here, the new one stands; sources and telemetry learn of it at the next start.
+    def close(self) -> None:
+        """Gives everything back, when the commit under way is done. What was read and not committed comes again at the next start.
+
+        Raises `StorageError` where that commit failed, or work in the background that no commit waited for.
+        """
+        with ExitStack() as cleanup:
+            cleanup.callback(self._writer.close)
+            cleanup.callback(self._decoding.close)
+            for source in reversed(self._sources):
+                cleanup.callback(source.close)
+            cleanup.callback(self._executor.close)
+            # The files are the commit's until it is done: closed under it, their descriptors might become other files'.
+            self._settle()
+
+    def _gather(self) -> Batch:
+        """What is there to be read, up to the commit's limit; fair among the sources. More comes while a commit is under way."""
+        batch = self._new_batch()
+        deadline_s = self._clock.monotonic_s() + self._options.linger_s
+        while not self._is_full(batch) and self._stop_reason is None:
+            if self._settle_if_done():
+                continue
+            self._read_on(batch)
+            if self._decoding.pending:
+                self._step(batch)
+                continue
+            if self._in_flight is not None:
+                # No backlog any more: what comes until that commit is done belongs to this batch still.
+                self._settle()
+                continue
+            missing_s = deadline_s - self._clock.monotonic_s()
+            if not batch.steps or missing_s <= 0:
+                break
+            self._telemetry.progressed()
+            self._wakeup.clear()
+            self._clock.wait(self._wakeup, min(missing_s, self._options.poll_interval_s, WAIT_S_MAX))
+        return batch
+
+    def _new_batch(self) -> Batch:
+        """An empty one behind everything that was handed to a commit, whether that is durable yet or not."""
+        return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state)
+
+    def _is_full(self, batch: Batch) -> bool:
+        """Whether a commit should cover no more than this: then there is a backlog."""
+        bytes_max = self._options.batch_bytes_max
+        worth_bytes = CHECKPOINT_WORTH * self._checkpoint_bytes if self._checkpoint_bytes > CHECKPOINT_BYTES_SMALL else 0
+        return batch.content_bytes >= max(bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * bytes_max))
+
+    def _commit(self, batch: Batch, *, behind: bool) -> None:
+        """Commits the batch behind the one under way; here, or `behind` the loop, which then goes on at once.
+
+        Raises `StorageError`, which may be the failure of the one before: nothing of this batch counts then.
+        """
+        self._settle()
+        job = self._writer.prepare(batch)
+        self._read_ahead = set(self._handed_in)
+        if not behind:
+            # The shortest way to a durable checkpoint: a log without a backlog waits for no other thread.
+            self._committed(batch, job())
+            return
+        # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what
+        # is read behind it is in no file of ours until this commit is done.
+        self._in_flight = _InFlight(batch, self._executor.submit(job))
+        self._settle_if_done()
+
+    def _settle_if_done(self) -> bool:
+        """Ends the commit under way if it is done; whether there was one. Raises why it failed."""
+        is_done = self._in_flight is not None and self._in_flight.checkpoint_bytes.done()
+        if is_done:
+            self._settle()
+        return is_done
+
+    def _settle(self) -> None:
+        """Waits for the commit under way, if any, and tells of it. Raises why it failed."""
+        in_flight = self._in_flight
+        if in_flight is None:
+            return
+        try:
+            checkpoint_bytes = in_flight.checkpoint_bytes.result()
+        finally:
+            self._in_flight = None
+        self._committed(in_flight.batch, checkpoint_bytes)
+
+    def _committed(self, batch: Batch, checkpoint_bytes: int) -> None:
+        """The batch is durable: it is the state now, and who waits for it is told. If we die here, they learn of it at the next start."""
         self._state = batch.state
+        self._checkpoint_bytes = checkpoint_bytes
         for source in self._sources:
-            source.acknowledge()
+            if source.name not in self._read_ahead:
+                # One of which more was read meanwhile is told by a later commit: it takes this for all that it gave.
+                source.acknowledge()
         self._telemetry.batch_committed(
             records=batch.counts.records,
             accepted=batch.counts.accepted,
@@ -205,98 +285,39 @@ class Processor:
             content_bytes=batch.content_bytes,
         )
 
-    def commit_unchanged(self) -> None:
-        """Commits the state as it is: the first checkpoint of a new one."""
-        self._outputs.store.save(self._checkpoint(self._state))
+    def _read_on(self, batch: Batch) -> None:
+        """Hands in what there is to be read, as far as it may be decoded ahead."""
+        while self._decoding.has_room and (chunk := self._read_in_turn(self._room_bytes(batch))) is not None:
+            self._last_read_s = self._clock.monotonic_s()
+            self._hand_in(chunk)
 
-    def close(self) -> None:
-        """Gives everything back. What was read and not committed comes again at the next start.
-
-        Raises `StorageError` where work in the background failed that no commit waited for.
-        """
-        outputs = self._outputs
-        for source in self._sources:
-            source.close()
-        outputs.held.close()
-        outputs.journal.close()
-        outputs.dead_letters.close()
-        for sink in outputs.sinks:
-            sink.close()
-        if outputs.ids:
-            outputs.ids.close()
-
-    def _gather(self) -> _Batch:
-        """What is there to be read, up to the batch's limit; fair among the sources."""
-        batch = self._new_batch()
-        deadline_s = self._clock.monotonic_s() + self._options.linger_s
-        while batch.content_bytes < self._options.batch_bytes_max and self._stop_reason is None:
-            if self._read_from_each(batch):
-                self._last_read_s = self._clock.monotonic_s()
-                continue
-            missing_s = deadline_s - self._clock.monotonic_s()
-            if not batch.steps or missing_s <= 0:
-                break
-            self._wakeup.clear()
-            self._clock.wait(self._wakeup, min(missing_s, self._options.poll_interval_s))
-        return batch
-
-    def _new_batch(self) -> _Batch:
-        return _Batch(self._state, self._state.counts.records)
-
-    def _read_from_each(self, batch: _Batch) -> bool:
-        """One chunk from every source that has one, beginning behind the last that was asked first; whether there was any."""
-        any_read = False
-        first, self._next_source = self._next_source, (self._next_source + 1) % max(1, len(self._sources))
-        for source in self._sources[first:] + self._sources[:first]:
-            room_bytes = self._options.batch_bytes_max - batch.content_bytes
-            if room_bytes <= 0:
-                break
-            chunk = source.read(room_bytes)
+    def _read_in_turn(self, bytes_max: int) -> Chunk | None:
+        """A chunk from the next source that has one, beginning behind the last that gave one."""
+        for _ in self._sources:
+            source = self._sources[self._next_source]
+            self._next_source = (self._next_source + 1) % len(self._sources)
+            chunk = source.read(bytes_max)
             if chunk is not None:
-                any_read = True
-                self._take(batch, chunk)
-        return any_read
+                return chunk
+        return None
 
-    def _take(self, batch: _Batch, chunk: Chunk) -> None:
-        """Steps the batch's state over one chunk."""
-        columns = self._formats[chunk.source].decode(chunk) if chunk.content else None
+    def _room_bytes(self, batch: Batch) -> int:
+        """How much one step may take: what is missing to the next multiple of the batch size, however much a commit covers."""
+        if self._decoding.pending:
+            return self._options.batch_bytes_max
+        return self._options.batch_bytes_max - batch.content_bytes % self._options.batch_bytes_max
+
+    def _hand_in(self, chunk: Chunk) -> None:
+        self._read_ahead.add(chunk.source)
+        self._handed_in.append(chunk.source)
+        self._decoding.submit(chunk)
+
+    def _step(self, batch: Batch) -> None:
+        """Steps the batch's state over the oldest chunk that was handed in."""
+        chunk, columns = self._decoding.take()
+        self._handed_in.popleft()
         step = advance(batch.state, chunk, columns, self._known_ids, self._step_options)
         batch.add(step, len(chunk.content) or min(chunk.oversized_bytes, self._options.batch_bytes_max))
-
-    def _append(self, batch: _Batch) -> None:
-        """Everything the checkpoint will count, appended and durable. If we die within, none of it was committed."""
-        outputs = self._outputs
-        if outputs.ids:
-            taken = outputs.ids.take()
-            self._ids_manifest = taken.write()
-            self._ids_appended = taken.appended()
-        outputs.journal.append(encode_entries(batch.journal))
-        outputs.journal.sync()
-        outputs.held.write(batch.state.order.held, batch.first_sequence)
-        outputs.dead_letters.append(encode_dead_letters(batch.dead_letters))
-        outputs.dead_letters.sync()
-        for sink in outputs.sinks:
-            sink.write(Released(batch.released))
-            sink.sync()
-
-    def _checkpoint(self, state: State) -> Checkpoint:
-        outputs = self._outputs
-        appended = {
-            JOURNAL_NAME: outputs.journal.length_bytes,
-            DEAD_LETTERS_NAME: outputs.dead_letters.length_bytes,
-            **outputs.held.appended(),
-            **self._ids_appended,
-        }
-        for sink in outputs.sinks:
-            appended.update(sink.appended())
-        document = StateDocument.of(
-            state,
-            state_id=self._identity.state_id,
-            config_hash=self._identity.config_hash,
-            appended=appended,
-            ids=self._ids_manifest,
-        )
-        return Checkpoint(document, self._identity.meta())
 
     def _drain(self) -> None:
         """At the end of the input: what is held goes to the sinks, if that was asked for."""
@@ -305,10 +326,11 @@ class Processor:
 
     def _release_held(self) -> None:
         """Lets go of what the order stage holds, and commits that."""
+        self._settle()
         held_count = len(self._state.order.held)
         batch = self._new_batch()
         batch.add(release_held(self._state), 0)
-        self.commit(batch)
+        self._commit(batch, behind=False)
         self._telemetry.order_idle_released(events=held_count)
 
     def _is_silent(self) -> bool:
@@ -333,8 +355,8 @@ class Processor:
 class _NothingIsKnown:
     """The ids where duplicates are not looked for."""
 
-    def observe(self, ids: Sequence[EventId]) -> BoolArray:
+    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
         return np.ones(len(ids), dtype=np.bool_)
 
-    def contains(self, ids: Sequence[EventId]) -> BoolArray:
+    def contains(self, ids: Ids) -> BoolArray:
         return np.zeros(len(ids), dtype=np.bool_)

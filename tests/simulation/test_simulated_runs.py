@@ -1,16 +1,22 @@
-"""The whole engine on a simulated disk: killed, powered off and failed at every call, and by chance, it ends as if undisturbed."""
+"""The whole engine on a simulated disk: killed, powered off and failed at every call, and by chance, it ends as if undisturbed.
+
+Commits that run behind the loop run here at once, as late as can be, or at some moment between the two: a function of the seed.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
 
+from event_processor.commit import InlineCommits
 from event_processor.errors import StateError, StorageError
+from support.commits import Committing, LateCommits, RandomCommits
 from support.engine import comparable, configuration, run
 from support.logs import adversarial_log
 from support.simulated_fs import Fault, SimulatedCrash, SimulatedFileSystem
@@ -52,6 +58,11 @@ def small_log(seed: int) -> bytes:
 LOG = small_log(7)
 
 
+def committing_of(seed: int) -> Committing:
+    """At once, late, or by chance: each for a third of the seeds."""
+    return (InlineCommits, LateCommits, partial(RandomCommits, seed))[seed % 3]
+
+
 @pytest.fixture(scope="module")
 def undisturbed() -> tuple[dict[str, Any], bytes, bytes]:
     fs = new_disk(0, LOG)
@@ -70,15 +81,18 @@ def finish(fs: SimulatedFileSystem, seed: int) -> tuple[dict[str, Any], bytes, b
     return results(fs)
 
 
+@pytest.mark.parametrize("committing", [InlineCommits, LateCommits])
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("power_cut", [False, True])
-def test_a_death_at_every_call_leaves_the_same_end(undisturbed: Any, after: bool, power_cut: bool) -> None:
+def test_a_death_at_every_call_leaves_the_same_end(
+    undisturbed: Any, after: bool, power_cut: bool, committing: Committing
+) -> None:
     points = 0
     for nth in range(1, 10_000):
         fs = new_disk(nth, LOG)
         fs.crash_at(nth, after=after)
         try:
-            run(fs, SETTINGS, seed=nth)
+            run(fs, SETTINGS, seed=nth, committing=committing)
         except SimulatedCrash:
             points += 1
         else:
@@ -97,15 +111,16 @@ def test_deaths_by_chance_in_runs_and_in_recoveries_leave_the_same_end(undisturb
         for death in range(deaths):
             fs.crash_at(random.randint(1, total // (1 + death)), after=random.random() < 0.5)
             with suppress(SimulatedCrash):
-                run(fs, SETTINGS, seed=seed * 10 + death)
+                run(fs, SETTINGS, seed=seed * 10 + death, committing=committing_of(seed + death))
             fs = fs.crash() if random.random() < 0.6 else fs.kill()
         assert finish(fs, seed * 10 + 9) == undisturbed, f"seed={seed}\n{fs.journal()}"
 
 
+@pytest.mark.parametrize("committing", [InlineCommits, LateCommits])
 @pytest.mark.parametrize("stays", [False, True])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_a_failure_of_every_call_stops_with_its_name_and_the_next_run_ends_right(
-    undisturbed: Any, number: int, stays: bool
+    undisturbed: Any, number: int, stays: bool, committing: Committing
 ) -> None:
     points = 0
     for nth in range(1, 10_000):
@@ -113,7 +128,7 @@ def test_a_failure_of_every_call_stops_with_its_name_and_the_next_run_ends_right
         fs.fail(Fault(nth=nth, errno=number, lasting=stays))
         message = ""
         try:
-            run(fs, SETTINGS, seed=nth)
+            run(fs, SETTINGS, seed=nth, committing=committing)
         except StorageError as error:
             points += 1
             message = error.message
@@ -134,7 +149,7 @@ def test_a_checkpoint_broken_at_any_point_falls_back_and_a_death_in_that_recover
         fs = new_disk(seed, LOG)
         fs.crash_at(random.randint(total // 3, total))
         with suppress(SimulatedCrash):
-            run(fs, SETTINGS, seed=seed * 10)
+            run(fs, SETTINGS, seed=seed * 10, committing=committing_of(seed))
         fs = fs.crash() if random.random() < 0.5 else fs.kill()
         path = f"{FOLDER}/state/checkpoint.json"
         content = bytearray(fs.content(path) or b"")
@@ -177,6 +192,6 @@ def test_an_adversarial_log_survives_deaths_by_chance() -> None:
         for death in range(3):
             fs.crash_at(random.randint(1, 600))
             with suppress(SimulatedCrash):
-                run(fs, SETTINGS, seed=seed * 10 + death)
+                run(fs, SETTINGS, seed=seed * 10 + death, committing=committing_of(seed + death))
             fs = fs.crash()
         assert finish(fs, seed * 10 + 9) == expected, f"seed={seed}\n{fs.journal()}"

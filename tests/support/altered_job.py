@@ -1,6 +1,7 @@
 """Runs the main job with something altered: `altered_job.py ALTERATION[,ALTERATION…] N ARGUMENTS…`.
 
-`names 0`: what is random is a count instead, so that another run makes files of the same names.
+`names 0`: what is random is a count instead, so that another run makes files of the same names; and one thread does everything,
+so that whoever counts calls a thread at a time counts every one.
 `small-index 0`: the index of seen ids seals and merges after a few ids, and merges at once instead of in a thread.
 `short N`: no write takes more than N bytes.
 `torn N`: half of the Nth write is done, then the process kills itself, as a crash in the middle of a write leaves it; a run
@@ -21,6 +22,7 @@ from typing import Final, TypeAlias
 from unittest import mock
 
 from event_processor.assembly.environment import Environment
+from event_processor.commit import InlineCommits
 from event_processor.deduplication.background import Inline
 from event_processor.deduplication.index import IndexLimits
 
@@ -58,7 +60,7 @@ def altered_world(kinds: Sequence[str]) -> Callable[..., Environment]:
     """What the job is given as its environment: the real one, but for what `kinds` name."""
     world: Callable[..., Environment] = Environment
     if "names" in kinds:
-        world = partial(world, random_bytes=counted_bytes())
+        world = partial(world, random_bytes=counted_bytes(), committing=InlineCommits)
     if "small-index" in kinds:
         world = partial(world, background=Inline, index_limits=IndexLimits(seal_ids=8, merge_segments=2))
     return world

@@ -11,6 +11,7 @@ from typing import Any
 from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.adapters.files.sink_options import FileSinkOptions
 from event_processor.assembly import Environment, Mode, lock_state, open_pipeline
+from event_processor.commit import CommitExecutor, InlineCommits
 from event_processor.config import Configuration, ConfiguredPath, StateOptions
 from event_processor.contracts import Wakeup
 from event_processor.deduplication.background import Inline
@@ -63,9 +64,14 @@ def configuration(
 
 
 def environment(
-    fs: FileSystem, *, seed: int = 0, telemetry: Telemetry | None = None, limits: IndexLimits | None = None
+    fs: FileSystem,
+    *,
+    seed: int = 0,
+    telemetry: Telemetry | None = None,
+    limits: IndexLimits | None = None,
+    committing: Callable[[], CommitExecutor] = InlineCommits,
 ) -> Environment:
-    """Everything from outside, repeatable: names from a seed, time that stands still, merges done at once."""
+    """Everything from outside, repeatable: names from a seed, time that stands still, merges and commits done at once."""
     random = Random(seed)
     return Environment(
         fs=fs,
@@ -73,6 +79,7 @@ def environment(
         telemetry=telemetry or Telemetry(),
         random_bytes=random.randbytes,
         background=Inline,
+        committing=committing,
         index_limits=limits or IndexLimits(seal_ids=16, merge_segments=2),
     )
 
@@ -85,9 +92,10 @@ def run(
     drain: bool = False,
     telemetry: Telemetry | None = None,
     before: Callable[[], None] = lambda: None,
+    committing: Callable[[], CommitExecutor] = InlineCommits,
 ) -> None:
     """One life of the engine: from the lock to the end of the log. `before` is called when the lock is held."""
-    surroundings = environment(fs, seed=seed, telemetry=telemetry)
+    surroundings = environment(fs, seed=seed, telemetry=telemetry, committing=committing)
     with ExitStack() as cleanup:
         lock = lock_state(settings, surroundings)
         cleanup.callback(lock.release)

@@ -10,6 +10,7 @@ import pytest
 
 from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.adapters.files.records import whole_records_end
+from event_processor.adapters.files.source import SWEEP_PATHS_MIN
 from event_processor.errors import StateError, StorageError
 from support.file_source import LogFolder, Reader
 
@@ -338,10 +339,10 @@ def test_a_compressed_file_that_is_still_copied_to_its_path_is_waited_for(folder
 
 
 def test_a_look_that_was_costly_is_put_off_but_never_taken_for_the_end(folder: LogFolder) -> None:
-    for name in ("a.log", "b.log"):
+    for name in ("a.log", *(f"{number}.log" for number in range(SWEEP_PATHS_MIN - 1))):
         folder.append(name, b"1\n")
     reader = Reader(folder, "*.log")
-    assert len(reader.read()) == 2
+    assert len(reader.read()) == SWEEP_PATHS_MIN
     assert reader.source is not None
     ticks = iter(range(1000))
     clock = reader.source._context.clock
@@ -354,4 +355,19 @@ def test_a_look_that_was_costly_is_put_off_but_never_taken_for_the_end(folder: L
     for _ in range(200):
         clock.monotonic_s()
     assert reader.source.wait_s() == 0.0
+    assert reader.read() == [b"2"]
+
+
+def test_a_look_at_few_paths_that_took_long_is_not_put_off(folder: LogFolder) -> None:
+    """It was the machine that was slow, and what came meanwhile would wait for nothing."""
+    folder.append(LOG, b"1\n")
+    reader = Reader(folder)
+    assert reader.read() == [b"1"]
+    assert reader.source is not None
+    ticks = iter(range(1000))
+    clock = reader.source._context.clock
+    start_s = clock.monotonic_s()
+    clock.monotonic_s = lambda: start_s + next(ticks) * 0.01  # type: ignore[method-assign]
+    reader.read()
+    folder.append(LOG, b"2\n")
     assert reader.read() == [b"2"]

@@ -7,7 +7,8 @@ Never: nothing here keeps a state or sequences anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from event_processor.adapters.files.archive import PartReader, locate
@@ -39,6 +40,7 @@ __all__ = [
     "SOURCE_OPTIONS",
     "PartReader",
     "all_sources",
+    "format_factory",
     "lag_bytes",
     "locate_part",
     "record_format",
@@ -78,8 +80,14 @@ def watch_sources(configuration: Configuration, environment: Environment) -> Log
 
 
 def record_format(configuration: Configuration, options: FileSourceOptions) -> Format:
-    """How the records of a source are read."""
-    return JsonLinesFormat(
+    """How the records of a source are read. Raises `ConfigurationError`."""
+    return format_factory(configuration, options)()
+
+
+def format_factory(configuration: Configuration, options: FileSourceOptions) -> Callable[[], Format]:
+    """What makes that format, here or in another process."""
+    return partial(
+        JsonLinesFormat,
         configuration.event,
         record_bytes_max=options.record_bytes_max,
         timestamps_used=configuration.order.by == "timestamp",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from event_processor.clock import SystemClock
+from event_processor.commit import CommitExecutor, CommitThread
 from event_processor.contracts import Clock, Wakeup
 from event_processor.deduplication.background import BackgroundThreads, Executor
 from event_processor.deduplication.index import IndexLimits
@@ -33,6 +34,9 @@ class Environment:
     wakeup: Wakeup = field(default_factory=threading.Event)
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     background: Callable[[], Executor] = BackgroundThreads
+    """Where an index merges."""
+    committing: Callable[[], CommitExecutor] = CommitThread
+    """Where a processor commits while it reads on; asked once for each processor, which closes it."""
     index_limits: IndexLimits = field(default_factory=IndexLimits)
 
     def new_token(self) -> str:

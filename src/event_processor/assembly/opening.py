@@ -22,7 +22,7 @@ from event_processor.adapters.files.source import FileSource
 from event_processor.assembly.adapters import (
     INTAKE_NAME,
     all_sources,
-    record_format,
+    format_factory,
     resume_source,
     sink_key,
     sink_paths,
@@ -30,6 +30,7 @@ from event_processor.assembly.adapters import (
 from event_processor.assembly.environment import Environment
 from event_processor.checkpoint import Checkpoint, CheckpointStore
 from event_processor.clock import utc_text, wall_ns_of
+from event_processor.commit import CommitWriter, Identity, Outputs
 from event_processor.config import (
     Configuration,
     ConfiguredPath,
@@ -39,9 +40,9 @@ from event_processor.config import (
     config_hash,
     config_parts,
 )
-from event_processor.contracts import SeenIds, Sink, Source
+from event_processor.contracts import Decoding, SeenIds, Sink, Source
 from event_processor.dead_letters import DEAD_LETTERS_NAME
-from event_processor.deduplication.fingerprint import mint_fingerprinter, open_fingerprinter
+from event_processor.deduplication.fingerprint import Fingerprinter, mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex
 from event_processor.durable import (
     AppendFile,
@@ -57,15 +58,20 @@ from event_processor.formats.verdict import POSITION_ID
 from event_processor.held_events import HeldEvents, read_held_events
 from event_processor.journal import JOURNAL_NAME
 from event_processor.pipeline import StepOptions
-from event_processor.processor import Identity, LoopOptions, Outputs, Processor
+from event_processor.processor import LoopOptions, Processor
 from event_processor.state import State, fresh_state
 from event_processor.timestamps import TimestampReader
+from event_processor.workers.decoder import DecoderSpec
+from event_processor.workers.inline import InlineDecoding
+from event_processor.workers.pool import DecodingPool
 
 __all__ = ["LOCK_NAME", "Mode", "OpenPipeline", "Replica", "check_config", "lock_state", "open_pipeline", "open_replica"]
 
 LOCK_NAME: Final = "lock"
 LOCK_TRIES: Final = 3
 LOCK_RETRY_S: Final = 0.05
+SLOT_BATCHES: Final = 4
+"""What a batch's bytes and the columns of its records may need together, in batches; more is sent another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,22 +205,29 @@ class _Opening:
         state = self._state(checkpoint)
         state_id = checkpoint.state.state_id if checkpoint else environment.new_token()
         manifest = checkpoint.state.ids if checkpoint else {}
+        fingerprinter = self._fingerprinter(manifest)
         outputs = Outputs(
-            ids=self._index(manifest, appended),
+            ids=self._index(manifest, appended, fingerprinter),
             held=self._held(appended),
             journal=self._append_file(JOURNAL_NAME, appended),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
             sinks=[self._sink(name, options, appended) for name, options in configuration.sinks.items()],
             store=store,
         )
-        processor = Processor(
-            sources=[self._source(name, options, state) for name, options in self._sources.items() if reading],
-            formats={name: record_format(configuration, options) for name, options in self._sources.items()},
-            outputs=outputs,
-            state=state,
+        writer = CommitWriter(
+            outputs,
+            Identity(self._directory, state_id, config_hash(config_parts(configuration)), self._meta),
             ids_manifest=manifest,
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
-            identity=Identity(self._directory, state_id, config_hash(config_parts(configuration)), self._meta),
+        )
+        processor = Processor(
+            sources=[self._source(name, options, state) for name, options in self._sources.items() if reading],
+            decoding=self._decoding(fingerprinter),
+            directory=self._directory,
+            writer=writer,
+            executor=environment.committing(),
+            known_ids=outputs.ids,
+            state=state,
             step_options=self._step_options(),
             options=self._loop_options(),
             clock=environment.clock,
@@ -223,7 +236,7 @@ class _Opening:
         )
         if not store.has_current:
             # If we die before this, no state ever was, or the next start falls back as this one did.
-            processor.commit_unchanged()
+            writer.commit_unchanged(state)
         return OpenPipeline(processor, resumed=checkpoint is not None)
 
     def _state(self, checkpoint: Checkpoint | None) -> State:
@@ -233,20 +246,27 @@ class _Opening:
         document = checkpoint.state
         return document.to_state(read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events))
 
-    def _index(self, manifest: Mapping[str, Json], appended: Mapping[str, int]) -> SeenIds | None:
+    def _fingerprinter(self, manifest: Mapping[str, Json]) -> Fingerprinter | None:
+        """The hash of the index; None where there is none."""
         options = self._configuration.dedup
         if not options.enabled or self._configuration.event.id == POSITION_ID:
             # An id that is the record's place cannot come twice.
             return None
-        algorithm, seed, active = (str(manifest.get(key, "")) for key in ("fingerprint", "seed", "active"))
+        if manifest:
+            return open_fingerprinter(str(manifest.get("fingerprint", "")), str(manifest.get("seed", "")))
+        return mint_fingerprinter(options.fingerprint, self._environment.random_bytes)
+
+    def _index(
+        self, manifest: Mapping[str, Json], appended: Mapping[str, int], fingerprinter: Fingerprinter | None
+    ) -> SeenIds | None:
+        if fingerprinter is None:
+            return None
         index = DedupIndex(
             self._fs,
             os.path.join(self._directory, "ids"),
             manifest=manifest or None,
-            committed_bytes=appended.get(f"ids/{active}", 0),
-            fingerprinter=open_fingerprinter(algorithm, seed)
-            if manifest
-            else mint_fingerprinter(options.fingerprint, self._environment.random_bytes),
+            committed_bytes=appended.get(f"ids/{manifest.get('active', '')}", 0),
+            fingerprinter=fingerprinter,
             telemetry=self._environment.telemetry,
             executor=self._environment.background(),
             limits=self._environment.index_limits,
@@ -254,6 +274,22 @@ class _Opening:
         )
         self._opened.callback(index.close)
         return index
+
+    def _decoding(self, fingerprinter: Fingerprinter | None) -> Decoding:
+        """Here alone, or with further processes, which a backlog starts."""
+        configuration = self._configuration
+        factories = {name: format_factory(configuration, options) for name, options in self._sources.items()}
+        if configuration.engine.workers == 1:
+            return InlineDecoding({name: make() for name, make in factories.items()})
+        fingerprint = None if fingerprinter is None else (fingerprinter.algorithm, fingerprinter.seed)
+        pool = DecodingPool(
+            DecoderSpec(factories, fingerprint),
+            configuration.engine.workers,
+            SLOT_BATCHES * configuration.batch.bytes_max,
+            self._environment.telemetry,
+        )
+        self._opened.callback(pool.close)
+        return pool
 
     def _held(self, appended: Mapping[str, int]) -> HeldEvents:
         held = HeldEvents(self._fs, self._directory, appended, self._new_name)

@@ -1,4 +1,4 @@
-"""The world outside as a command has it: the real disk and clock, and the log on stderr as the configuration says."""
+"""The world outside as a command has it: the real disk and clock, memory, and the log on stderr as the configuration says."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import sys
 from event_processor.assembly import Environment
 from event_processor.clock import SystemClock
 from event_processor.config import Configuration
+from event_processor.memory import keep_freed_memory
 from event_processor.telemetry.log import LogTelemetry, chosen_format
 
 __all__ = ["real_environment"]
 
 
 def real_environment(configuration: Configuration) -> Environment:
-    """The environment of this process."""
+    """The environment of this process, which is from now on one that runs a pipeline."""
+    keep_freed_memory()
     clock = SystemClock()
     line_format = chosen_format(configuration.log.format, sys.stderr, os.environ)
     telemetry = LogTelemetry(sys.stderr, clock=clock, level=configuration.log.level, line_format=line_format)

@@ -66,6 +66,15 @@ class Telemetry:
     def orphan_removed(self, *, path: str) -> None:
         """A file of ours that no checkpoint names was unlinked."""
 
+    def worker_started(self, *, process_id: int) -> None:
+        """A process was started that decodes a part of a backlog."""
+
+    def worker_unavailable(self, *, reason: str) -> None:
+        """A process that should decode a part of a backlog could not be started; everything is decoded here."""
+
+    def worker_lost(self, *, process_id: int) -> None:
+        """A worker process ended that should not have; what it had is decoded here."""
+
     def segments_merged(self, *, inputs: int, ids: int, size_bytes: int) -> None:
         """The index merged segments in the background."""
 

@@ -151,6 +151,15 @@ class LogTelemetry(Telemetry):
     def orphan_removed(self, **facts: Fact) -> None:
         self.log("info", "orphan_removed", "removed a file of ours that no checkpoint names", facts)
 
+    def worker_started(self, **facts: Fact) -> None:
+        self.log("info", "worker_started", "started a process to decode with", facts)
+
+    def worker_unavailable(self, **facts: Fact) -> None:
+        self.log("warning", "worker_unavailable", "no further process could be started; decoding here", facts)
+
+    def worker_lost(self, **facts: Fact) -> None:
+        self.log("warning", "worker_lost", "a worker process ended; what it had is decoded here", facts)
+
     def segments_merged(self, **facts: Fact) -> None:
         self.log("debug", "segments_merged", "merged segments of ids", facts)
 

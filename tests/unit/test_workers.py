@@ -1,0 +1,250 @@
+"""Decoding with several processes: the same columns in the same order, whoever decoded them and whoever died meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from event_processor.config import EventOptions
+from event_processor.contracts import Columns
+from event_processor.deduplication.prepared import SortedFingerprints
+from event_processor.event import Chunk
+from event_processor.formats.jsonl import JsonLinesFormat
+from event_processor.telemetry import Telemetry
+from event_processor.workers.decoder import DecoderSpec
+from event_processor.workers.inline import InlineDecoding
+from event_processor.workers.pool import DecodingPool
+from event_processor.workers.wire import pack, unpack
+from support.columns import categories_of, ids_of, timestamps_of
+from support.processes import wait_until
+
+SLOT_BYTES = 1 << 20
+FORMAT = functools.partial(JsonLinesFormat, EventOptions(), record_bytes_max=1 << 20, timestamps_used=False)
+SPEC = DecoderSpec({"events": FORMAT}, ("xxh3", "00" * 8))
+LARGE = 900
+
+
+class Heard(Telemetry):
+    """Which workers came and went."""
+
+    def __init__(self) -> None:
+        self.born: list[int] = []
+        self.lost: list[int] = []
+        self.reasons: list[str] = []
+
+    def worker_started(self, *, process_id: int) -> None:
+        self.born.append(process_id)
+
+    def worker_lost(self, *, process_id: int) -> None:
+        self.lost.append(process_id)
+
+    def worker_unavailable(self, *, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+def lines(first: int, count: int) -> bytes:
+    """Lines of one form, every hundredth spelt another way and every hundred and first no event."""
+    made = []
+    for number in range(first, first + count):
+        line = b'{"id":"event-%08d","category":"c%d","value":%d.25,"timestamp":"2026-01-01T00:00:00Z","pad":"%s"}' % (
+            number, number % 7, number % 1000, b"x" * 40,
+        )  # fmt: skip
+        if number % 100 == 0:
+            line = b'{"value":1e3,"category":"\\u0063","id":%d}' % number
+        if number % 101 == 0:
+            line = b'{"id":1}'
+        made.append(line + b"\n")
+    return b"".join(made)
+
+
+def chunks(sizes: list[int]) -> list[Chunk]:
+    made: list[Chunk] = []
+    offset, first = 0, 0
+    for size in sizes:
+        content = lines(first, size)
+        made.append(Chunk("events", 1, offset, content, {"offset": offset + len(content)}))
+        offset, first = offset + len(content), first + size
+    return made
+
+
+def plain(columns: Columns | None) -> object:
+    """Everything that columns say, as Python values."""
+    if columns is None:
+        return None
+    assert columns.values is not None
+    prepared = columns.prepared_ids
+    assert prepared is None or isinstance(prepared, SortedFingerprints)
+    return (
+        columns.content, columns.record_count, columns.blank_count, columns.rows.tolist(), columns.starts.tolist(), columns.ends.tolist(),
+        ids_of(columns), categories_of(columns), columns.values.tolist(), timestamps_of(columns), list(columns.rejections),
+        prepared and (prepared.run.rows().tolist(), prepared.places.tolist(), prepared.algorithm, prepared.seed),
+    )  # fmt: skip
+
+
+def expected(handed_in: list[Chunk]) -> list[object]:
+    decode = SPEC()
+    return [plain(decode(chunk)) if chunk.content else None for chunk in handed_in]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def pool(heard: Heard) -> Iterator[DecodingPool]:
+    made = DecodingPool(SPEC, 3, SLOT_BYTES, heard)
+    yield made
+    made.close()
+
+
+def start_workers(pool: DecodingPool) -> None:
+    """By a first large chunk; afterwards they are ready."""
+    (first,) = chunks([LARGE])
+    pool.submit(first)
+    assert plain(pool.take()[1]) == expected([first])[0]
+    wait_until(lambda: all(worker.is_ready() for worker in pool._workers), "the workers are ready")
+
+
+def through(pool: DecodingPool, handed_in: list[Chunk]) -> list[object]:
+    """What comes back, compared while it holds."""
+    found: list[object] = []
+    rest = iter(handed_in)
+    chunk = next(rest, None)
+    while chunk is not None or pool.pending:
+        while chunk is not None and pool.has_room:
+            pool.submit(chunk)
+            chunk = next(rest, None)
+        taken, columns = pool.take()
+        assert taken is handed_in[len(found)]
+        found.append(plain(columns))
+    return found
+
+
+def test_chunks_come_back_in_order_with_what_their_format_gives(pool: DecodingPool, heard: Heard) -> None:
+    start_workers(pool)
+    given = {worker.process_id: 0 for worker in pool._workers}
+    for worker in pool._workers:
+        give = worker.give
+        worker.give = functools.partial(counted, given, worker.process_id, give)  # type: ignore[method-assign]
+    handed_in = chunks([LARGE, 1, LARGE, LARGE, 40, LARGE, LARGE, 0, LARGE, LARGE, 3000])
+    assert through(pool, handed_in) == expected(handed_in)
+    assert len(heard.born) == 2
+    assert heard.lost == []
+    assert all(given.values()), "every worker had a part in it"
+
+
+def counted(given: dict[int, int], process_id: int, give: Callable[[Chunk], None], chunk: Chunk) -> None:
+    given[process_id] += 1
+    give(chunk)
+
+
+def test_until_workers_are_there_everything_is_decoded_here(pool: DecodingPool) -> None:
+    handed_in = chunks([LARGE] * 5)
+    assert through(pool, handed_in) == expected(handed_in)
+
+
+def test_small_chunks_start_no_process(pool: DecodingPool, heard: Heard) -> None:
+    handed_in = chunks([3, 1, 20])
+    assert through(pool, handed_in) == expected(handed_in)
+    assert not heard.born
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_its_work(pool: DecodingPool, heard: Heard) -> None:
+    start_workers(pool)
+    handed_in = chunks([LARGE] * 9)
+    found: list[object] = []
+    for number, chunk in enumerate(handed_in):
+        pool.submit(chunk)
+        if number == 2:
+            for worker in list(pool._workers):
+                os.kill(worker.process_id, signal.SIGKILL)
+                os.waitid(os.P_PID, worker.process_id, os.WEXITED | os.WNOWAIT)
+        if not pool.has_room or number == 4:
+            found.append(plain(pool.take()[1]))
+    while pool.pending:
+        found.append(plain(pool.take()[1]))
+    assert found == expected(handed_in)
+    assert sorted(heard.lost) == sorted(heard.born[:2])
+    assert len(heard.born) == 4, "others took their place"
+
+
+def test_where_no_process_can_be_started_everything_is_decoded_here(
+    pool: DecodingPool, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    handed_in = chunks([LARGE] * 3)
+    assert through(pool, handed_in) == expected(handed_in)
+    assert heard.reasons == ["Resource temporarily unavailable"], "said once"
+
+
+def test_closing_ends_the_processes(pool: DecodingPool, heard: Heard) -> None:
+    start_workers(pool)
+    pool.close()
+    for process_id in heard.born:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process_id, 0)
+
+
+def test_a_worker_has_nothing_of_ours_open_and_dies_with_us(tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(
+        f"import fcntl, sys, time; sys.path.insert(0, {os.path.dirname(__file__)!r}); from test_workers import *\n"
+        f"lock = open({str(tmp_path / 'lock')!r}, 'w'); fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "pool = DecodingPool(SPEC, 2, SLOT_BYTES, Heard()); start_workers(pool)\n"
+        "print(pool._workers[0].process_id, flush=True); sys.stdin.read()\n"
+    )
+    support = str(Path(__file__).parents[1])
+    called = [sys.executable, str(program)]
+    environment = {**os.environ, "PYTHONPATH": support}
+    with subprocess.Popen(called, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        targets = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{child}/fd")]
+        assert not [target for target in targets if "lock" in target]
+        status = Path(f"/proc/{child}/status").read_text()
+        ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
+        # A service manager sends it to all; the worker goes when its parent goes.
+        assert ignored & (1 << (signal.SIGTERM - 1))
+        parent.kill()
+    wait_until(lambda: not os.path.exists(f"/proc/{child}"), "the worker is gone")
+
+
+@pytest.mark.parametrize("room", [0, 100, 1 << 20])
+def test_columns_cross_the_boundary_whether_or_not_their_arrays_find_room(room: int) -> None:
+    (chunk,) = chunks([LARGE])
+    columns = SPEC()(chunk)
+    shared = memoryview(bytearray(room))
+    message = pack(columns, shared)
+    back = unpack(message, shared, chunk.content)
+    assert plain(back) == plain(columns)
+    assert back.content is chunk.content
+    assert (len(message) < len(chunk.content) // 2) == (room > len(chunk.content))
+    assert np.shares_memory(back.starts, np.frombuffer(shared, np.uint8)) == (room > len(chunk.content))
+
+
+def test_inline_decoding_is_one_chunk_at_a_time() -> None:
+    decoding = InlineDecoding({"events": FORMAT()})
+    handed_in = chunks([3, 0])
+    assert decoding.has_room
+    decoding.submit(handed_in[0])
+    assert (decoding.has_room, decoding.pending) == (False, 1)
+    taken, columns = decoding.take()
+    assert taken is handed_in[0]
+    assert columns is not None
+    assert len(ids_of(columns)) == columns.record_count - len(columns.rejections)
+    decoding.submit(handed_in[1])
+    assert decoding.take() == (handed_in[1], None)
+    decoding.close()
