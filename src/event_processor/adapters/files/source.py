@@ -32,6 +32,8 @@ SWEEP_PAUSE_S_MAX: Final = 2.0
 """Nor is it put off for longer than this."""
 SWEEP_COST_S_MIN: Final = 0.002
 """Below this a look costs nothing worth saving."""
+SWEEP_PATHS_MIN: Final = 32
+"""Nor with fewer paths: where a look at those takes long, it was the machine that had no time for us."""
 
 
 class FileSource:
@@ -135,8 +137,8 @@ class FileSource:
                 del self._lineages[path]
         end_s = clock.monotonic_s()
         cost_s = end_s - start_s
-        pause_s = min(SWEEP_SHARE * cost_s, SWEEP_PAUSE_S_MAX) if cost_s >= SWEEP_COST_S_MIN else 0.0
-        self._next_sweep_s = end_s + pause_s
+        is_costly = cost_s >= SWEEP_COST_S_MIN and len(self._lineages) >= SWEEP_PATHS_MIN
+        self._next_sweep_s = end_s + (min(SWEEP_SHARE * cost_s, SWEEP_PAUSE_S_MAX) if is_costly else 0.0)
         self._next_due_sweep_s = max(self._next_sweep_s, end_s + self._options.poll_interval_ms / 1000)
 
     def _find_paths(self) -> set[str]:

@@ -18,6 +18,9 @@ from event_processor.adapters.files.records import LINE_END_BYTES_MAX, whole_rec
 __all__ = ["ContentChangedError", "Piece", "Tail", "end_of_last_line"]
 
 SCAN_BLOCK_BYTES: Final = 262_144
+LOOK_BYTES: Final = 16_384
+LOOK_SHARE: Final = 16
+"""Only a read of at least so many times what is looked at first gains by the look."""
 
 
 class ContentChangedError(Exception):
@@ -84,7 +87,7 @@ class Tail:
 
     def _read_records(self, size_bytes: int, *, ends: bool) -> Piece | None:
         """Reads `size_bytes` from the offset, or the whole of a record that is longer."""
-        content = self._fetch(size_bytes)
+        content = self._fetch(self._up_to_a_line_feed(size_bytes))
         end, is_oversized = whole_records_end(content, self._record_bytes_max)
         if not end and not is_oversized and len(content) >= size_bytes:
             content = self._fetch(self._record_bytes_max + LINE_END_BYTES_MAX)
@@ -98,6 +101,17 @@ class Tail:
             return self._scan(self.samples.after(content), ends=ends)
         self.scanned_offset = self.offset + len(content)
         return self._give(content, final=True) if ends and content else None
+
+    def _up_to_a_line_feed(self, size_bytes: int) -> int:
+        """So much of `size_bytes` from the offset as ends with a record, as far as a look at its last bytes tells.
+
+        What is read to there need not be cut, and so is not copied once more.
+        """
+        if self.content.is_compressed or size_bytes < LOOK_SHARE * LOOK_BYTES:
+            return size_bytes
+        last = self.content.read(LOOK_BYTES, self.offset + size_bytes - LOOK_BYTES)
+        behind = last.rfind(b"\n") + 1
+        return size_bytes - LOOK_BYTES + behind if len(last) == LOOK_BYTES and behind else size_bytes
 
     def _fetch(self, size_bytes: int) -> bytes:
         """The bytes from the offset on, proven to follow those read before. Raises `ContentChangedError`.
