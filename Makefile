@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?=
 TESTS ?= tests
+BENCH ?= full
 
-.PHONY: run test crash lint types format lock clean
+.PHONY: run test crash bench lint types format lock clean
 
 run: .venv/run-ready  ## the main job on the sample log; ARGS=--once ends at the log's end
 	@$(BIN)/event-processor run $(ARGS)
@@ -14,6 +15,9 @@ test: .venv/test-ready lint types  ## lint, types and every test
 
 crash: .venv/test-ready  ## the crash tests alone: what was killed and failed, and how often
 	@$(BIN)/python -m pytest -p no:xdist -s -m crash tests
+
+bench: .venv/test-ready .venv-bench/ready  ## the benchmarks, into docs/; BENCH=quick is rough, BENCH=all has the hundred million ids
+	@$(BIN)/python -m benchmarks measure --plan $(BENCH)
 
 lint: .venv/test-ready
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
@@ -28,6 +32,7 @@ format: .venv/test-ready
 lock:
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml -o requirements/run.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --all-extras pyproject.toml requirements/dev.in -c requirements/run.lock -o requirements/dev.lock
+	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/bench.in -c requirements/dev.lock -o requirements/bench.lock
 
 .venv/run-ready: requirements/run.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -40,5 +45,12 @@ lock:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@touch $@
 
+# What the daemon is compared with, in an environment of its own.
+.venv-bench/ready: requirements/bench.lock
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@echo '*' > .venv-bench/.gitignore
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
+	@touch $@
+
 clean:
-	@rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-bench build src/*.egg-info .mypy_cache .ruff_cache

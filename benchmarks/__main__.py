@@ -1,0 +1,125 @@
+"""`python -m benchmarks`: measures what is asked for, keeps the results, writes the page.
+
+`quick` is small and rough, a minute or so; `full` is what the page shows; `all` is `full` and the hundred million ids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.decode import measure_decode
+from benchmarks.generate import LogShape, write_log
+from benchmarks.live import LivePlan, measure_live
+from benchmarks.progress import Progress
+from benchmarks.report import PAGE, write_report
+from benchmarks.results import RESULTS, Json, machine, save_results
+from benchmarks.scale import ScalePlan, measure_scale
+from benchmarks.side_by_side import measure_side_by_side
+from benchmarks.stages import measure_stages
+from benchmarks.whole import measure_whole
+
+PARTS: Final = ("peers", "whole", "stages", "decode", "live", "scale")
+DECODED_EVENTS: Final = 10_000
+DECODE_PASSES: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured: the parts, the two sizes of a slope in records, the turns, and the plans of the longer parts."""
+
+    parts: Sequence[str]
+    sizes: tuple[int, int]
+    turns: int
+    live: LivePlan
+    scale: ScalePlan
+
+
+PLANS: Final = {
+    "quick": Plan(
+        ("peers", "whole", "stages", "decode", "live"),
+        (100_000, 300_000),
+        1,
+        LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
+        ScalePlan(records=1_000_000),
+    ),
+    "full": Plan(("peers", "whole", "stages", "decode", "live"), (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),
+    "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
+    commands = top.add_subparsers(dest="command", required=True)
+    measure = commands.add_parser("measure", help="measure, keep the results, write the page")
+    measure.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (those of the plan)")
+    measure.add_argument("--plan", choices=sorted(PLANS), default="full")
+    measure.add_argument("--turns", type=int, help="how often the contestants take turns")
+    measure.add_argument("--records", type=int, help="the larger size of a slope; the smaller is a third of it")
+    measure.add_argument("--ids", type=int, help="how many records the part `scale` has")
+    measure.add_argument("--dir", type=Path, help="where logs and states are made: its file system is what is measured")
+    measure.add_argument("--results", type=Path, default=RESULTS, help="where the results go")
+    measure.add_argument("--no-report", action="store_true", help="leave the page as it is")
+    report = commands.add_parser("report", help="write the page from the results that are there")
+    report.add_argument("--results", type=Path, default=RESULTS, help="where the results are")
+    generate = commands.add_parser("generate", help="append records of a log to a file")
+    generate.add_argument("file", type=Path)
+    generate.add_argument("--records", type=int, default=1_000_000, help="how many (1,000,000)")
+    generate.add_argument("--start", type=int, default=0, help="the number of the first one")
+    generate.add_argument("--ids", choices=["integer", "string", "uuid4"], default="string")
+    generate.add_argument("--size", choices=["short", "long"], default="short")
+    generate.add_argument("--categories", type=int, default=8)
+    generate.add_argument("--bad-share", type=float, default=0.0)
+    generate.add_argument("--duplicate-share", type=float, default=0.02)
+    generate.add_argument("--seed", type=int, default=7)
+    return top
+
+
+def measure(options: argparse.Namespace, progress: Progress) -> None:
+    """Measures the parts that were asked for, one after the other; each one's results are kept as soon as they are there."""
+    plan = PLANS[options.plan]
+    sizes = (options.records // 3, options.records) if options.records else plan.sizes
+    turns = options.turns or plan.turns
+    scale = ScalePlan(records=options.ids) if options.ids else plan.scale
+    measurements: dict[str, Callable[[Path], Json]] = {
+        "peers": lambda folder: measure_side_by_side(folder, sizes, turns, progress),
+        "whole": lambda folder: measure_whole(folder, sizes, turns, progress),
+        "stages": lambda folder: measure_stages(folder, sizes[1], progress),
+        "decode": lambda _: measure_decode(DECODED_EVENTS, DECODE_PASSES, progress),
+        "live": lambda folder: measure_live(folder, plan.live, progress),
+        "scale": lambda folder: measure_scale(folder, scale, progress),
+    }
+    for part in options.parts or plan.parts:
+        with tempfile.TemporaryDirectory(prefix="event-processor-benchmark-", dir=options.dir) as name:
+            results = measurements[part](Path(name))
+            save_results(part, results, machine(Path(name)), options.results)
+        progress.keep(f"{part}: done")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command."""
+    top = parser()
+    options = top.parse_args(arguments)
+    progress = Progress()
+    if options.command == "generate":
+        shape = LogShape(options.ids, options.size, options.categories, options.bad_share, options.duplicate_share, options.seed)
+        write_log(options.file, shape, options.start, options.start + options.records)
+        return 0
+    if options.command == "measure":
+        if unknown := set(options.parts) - set(PARTS):
+            top.error(f"no such part: {', '.join(sorted(unknown))}")
+        measure(options, progress)
+        if options.no_report:
+            return 0
+    parts = write_report(options.results)
+    progress.keep(f"{PAGE.name}: {', '.join(parts)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,211 @@
+"""The page and the plot: `docs/benchmarks.md` between its markers, and `docs/benchmarks.svg`, from the results of the last measurements.
+
+Always: what was not measured is not touched; every row says what it promises. Each part has its own machine and day beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.measure import ROOT
+from benchmarks.plot import Bar, plot
+from benchmarks.results import RESULTS, Json, load_results
+from benchmarks.side_by_side import OURS
+
+__all__ = ["PAGE", "PLOT", "bars", "between_markers", "table_of", "write_report"]
+
+PAGE: Final = ROOT / "docs" / "benchmarks.md"
+PLOT: Final = ROOT / "docs" / "benchmarks.svg"
+PICTURE: Final = "![Nanoseconds an event, side by side](benchmarks.svg)"
+NOTHING: Final = "–"
+
+
+def write_report(results: Path = RESULTS, page: Path = PAGE, picture: Path = PLOT) -> list[str]:
+    """Writes both; returns the parts that there are results of."""
+    documents = load_results(results)
+    text = page.read_text(encoding="utf-8")
+    for part, document in documents.items():
+        if part in TABLES:
+            text = between_markers(text, part, table_of(document))
+    page.write_text(text, encoding="utf-8")
+    found: Json = documents["peers"]["results"] if "peers" in documents else {}
+    if bars(found):
+        records = max(each.get("records", 0) for each in found.values())
+        subtitle = f"deduplicate by id, count and sum per category; slope up to {records:,} records; shorter is better"
+        picture.write_text(plot(bars(found), "Nanoseconds an event, side by side", subtitle), encoding="utf-8")
+    return sorted(documents)
+
+
+def between_markers(page: str, name: str, content: str) -> str:
+    """The page with `content` between the markers of that name. Raises `ValueError` where they are not there."""
+    begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+    before, found, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found and found_end):
+        raise ValueError(f"no markers {begin} and {end}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def table_of(document: Json) -> str:
+    """The tables of one part, with the machine and the day below."""
+    made_on = document["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in made_on["packages"].items())
+    place = f"{made_on['cpu']}, {made_on['cores']} cores, {made_on['memory_gb']} GB, {made_on['file_system']}"
+    versions = f"Linux {made_on['linux']}, Python {made_on['python']}, {packages}"
+    return f"{TABLES[document['part']](document['results'])}\n\n{document['day']}: {place}, {versions}."
+
+
+def bars(results: Json) -> list[Bar]:
+    """A bar for each that has a figure (a tiny run may give a negative one, which is noise)."""
+    return [
+        Bar(name, each["wall_ns"], durable=each["durable"], promises=_promises(each), ours=name.startswith(OURS))
+        for name, each in results.items()
+        if each.get("wall_ns", 0.0) > 0
+    ]
+
+
+def _promises(each: Json) -> str:
+    return ", ".join(name for name in ("durable", "dedup", "exact") if each[name]) or each["note"] or "none of the three"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: bool = True) -> str:
+    """A Markdown table; all but the first column to the `right`."""
+    lines = [" | ".join(head), " | ".join(["---", *["---:" if right else "---"] * (len(head) - 1)])]
+    lines += [" | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _shown(each: Json, key: str, form: str, scale: float = 1.0) -> str:
+    """One figure, or a dash."""
+    if key not in each:
+        return NOTHING
+    return format(each[key] if scale == 1.0 else each[key] * scale, form)
+
+
+def _why_not(each: Json) -> str:
+    return str(each.get("missing") or each.get("failed") or "").split("\n")[0]
+
+
+def _peers(results: Json) -> str:
+    def row(name: str, each: Json) -> Sequence[object]:
+        held = ["yes" if each[promise] else "no" for promise in ("durable", "dedup", "exact")]
+        figures = [_shown(each, "wall_ns", ",.0f"), _shown(each, "cpu_ns", ",.0f"), _shown(each, "times_ours", ".2f")]
+        rest = [_shown(each, "startup_s", ".1f"), _shown(each, "peak_bytes", ",.0f", 1e-6), _shown(each, "records", ",")]
+        return [name, *held, *figures, _shown(each, "times_decode_only", ".2f"), *rest]
+
+    names = sorted(results, key=lambda name: results[name].get("wall_ns", math.inf))
+    head = [
+        "program",
+        "durable",
+        "dedup",
+        "exact",
+        "ns an event",
+        "CPU ns",
+        "times ours",
+        "times decoding",
+        "start-up s",
+        "peak MB",
+        "records",
+    ]
+    told = [[name, results[name]["describes"], results[name]["note"], _why_not(results[name])] for name in names]
+    head_told = ["program", "what it does", "what it does not", "why there is no figure"]
+    tables = [_table(head, (row(name, results[name]) for name in names)), _table(head_told, told, right=False)]
+    return "\n\n".join([PICTURE, *tables])
+
+
+def _whole(results: Json) -> str:
+    def row(name: str, each: Json) -> Sequence[object]:
+        spread = f"{each['wall_ns_min']:,.0f}–{each['wall_ns_max']:,.0f}" if "wall_ns" in each else _why_not(each)
+        against = f"{each['times_plain']:.2f} × {each['plain']}" if "plain" in each else NOTHING
+        figures = [
+            _shown(each, "wall_ns", ",.0f"),
+            spread,
+            _shown(each, "cpu_ns", ",.0f"),
+            _shown(each, "times_decode_only", ".2f"),
+            against,
+        ]
+        return [name, *figures, _shown(each, "written_bytes_per_event", ",.0f"), _shown(each, "peak_bytes", ",.0f", 1e-6)]
+
+    head = ["backlog", "ns an event", "least–most", "CPU ns", "times decoding", "against", "bytes written an event", "peak MB"]
+    return _table(head, (row(name, each) for name, each in results.items()))
+
+
+def _stages(results: Json) -> str:
+    rows = [[each["stage"], each["main_ns"], each["other_ns"] or NOTHING] for each in results["stages"]]
+    rows.append(["sum", round(sum(each["main_ns"] for each in results["stages"]), 1), ""])
+    words = f"Undisturbed, the same run took {results['undisturbed_ns']:,.0f} ns an event; with clocks {results['with_clocks_ns']:,.0f}."
+    return _table(["stage", "main thread, ns an event", "other threads"], rows) + f"\n\n{words}"
+
+
+def _decode(results: Json) -> str:
+    rows = [[name, _shown(each, "ns", ",.0f"), f"{each['rejected']:,}"] for name, each in results["kinds"].items()]
+    return _table(["lines", "ns a line", f"rejected of {results['events']:,}"], rows)
+
+
+def _live(results: Json) -> str:
+    def row(rate: str, each: Json) -> Sequence[object]:
+        keys = ("median_ms", "p99_ms", "max_ms", "fsync_median_ms", "fsync_p99_ms")
+        return [f"{int(rate):,}", *[_shown(each, key, ".2f") for key in keys], f"{each['written_bytes_per_event']:,}",
+                f"{each['dirtied_bytes_per_event']:,}", f"{each['cpu_percent']:.1f} %"]  # fmt: skip
+
+    head = ["events a second", "median ms", "p99 ms", "most ms", "fsync median ms", "fsync p99 ms", "bytes written an event",
+            "bytes of pages an event", "CPU"]  # fmt: skip
+    tables = [_table(head, (row(rate, each) for rate, each in results["rates"].items()))]
+    idle = ([f"{int(files):,}", f"{each['cpu_percent']:.2f} %"] for files, each in results["idle"].items())
+    tables.append(_table(["watched files, idle", "of a core"], idle))
+    restart = results["restart"]
+    tables.append(_table(["start to first commit", "caches warm", "state, log and program not cached"],
+                         [[f"{restart['records']:,} records", f"{restart['warm_s']:.2f} s", f"{restart['cold_s']:.2f} s"]]))  # fmt: skip
+    return "\n\n".join(tables)
+
+
+def _scale(results: Json) -> str:
+    runs: list[tuple[str, Json]] = []
+    for kind, each in results.items():
+        if kind != "index_only":
+            runs.append((kind, each))
+            if "in_cgroup" in each:
+                runs.append(
+                    (f"{kind}, in a cgroup of {each['in_cgroup'].get('memory_bytes', 0) / 1e9:.0f} GB", each["in_cgroup"])
+                )
+
+    def row(name: str, each: Json) -> Sequence[object]:
+        why_not = each.get("skipped") or _why_not(each)
+        restart = each.get("restart", {})
+        return [f"{name}: {why_not}" if why_not else name, _shown(each, "records", ","), _shown(each, "early_ns", ",.0f"),
+                _shown(each, "late_ns", ",.0f"), _shown(each, "late_times_early", ".2f"), _shown(each, "anonymous_bytes_max", ",.0f", 1e-6),
+                _shown(each, "peak_bytes", ",.0f", 1e-6), _shown(each, "written_bytes_per_event", ".0f"), _shown(each, "checkpoint_bytes", ","),
+                f"{_shown(restart, 'warm_s', '.2f')}, {_shown(restart, 'cold_s', '.2f')}"]  # fmt: skip
+
+    head = ["ids", "records", "ns an event, 1–11 %", "last 10 %", "times", "anonymous MB", "peak MB", "bytes written an event",
+            "checkpoint bytes", "restart s: warm, cold"]  # fmt: skip
+    tables = [_table(head, (row(name, each) for name, each in runs))]
+    if "index_only" in results:
+        keys = (("ids", ",", 1.0), ("early_ns", ",.0f", 1.0), ("late_ns", ",.0f", 1.0), ("slowest_batch_ms", ",.0f", 1.0),
+                ("anonymous_bytes_max", ",.0f", 1e-6), ("written_bytes_per_id", ".0f", 1.0), ("reopen_s", ".2f", 1.0))  # fmt: skip
+        rows = [[kind, *[_shown(each, *key) for key in keys]] for kind, each in results["index_only"].items()]
+        head = [
+            "the index alone",
+            "ids",
+            "ns an id, 1–11 %",
+            "last 10 %",
+            "slowest batch ms",
+            "anonymous MB",
+            "bytes written an id",
+            "reopen s",
+        ]
+        tables.append(_table(head, rows))
+    return "\n\n".join(tables)
+
+
+TABLES: Final[dict[str, Callable[[Any], str]]] = {
+    "peers": _peers,
+    "whole": _whole,
+    "stages": _stages,
+    "decode": _decode,
+    "live": _live,
+    "scale": _scale,
+}

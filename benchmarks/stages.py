@@ -1,0 +1,127 @@
+"""Where the time of a backlog goes, stage by stage, in one process.
+
+Owns: the seams, functions of the package by name, each wrapped by a clock for the time of one run; what a stage calls in another
+stage is the other's. Work in other threads is told apart: it overlaps.
+Always: the sum is more than an undisturbed run takes, since clocks cost too, and threads wait for one another; the undisturbed run
+stands beside it. A seam that is no longer there is left out, and named.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.generate import LogShape
+from benchmarks.progress import Progress
+from benchmarks.results import Json
+from benchmarks.subjects import Logs, Pipeline, check
+from event_processor import build, load
+
+__all__ = ["SEAMS", "Clocks", "measure_stages"]
+
+SEAMS: Final = (
+    ("read the log", "event_processor.adapters.files.source", "FileSource.read"),
+    ("decode and judge", "event_processor.formats.jsonl", "JsonLinesFormat.decode"),
+    ("hash ids", "event_processor.deduplication.fingerprint", "Xxh3Fingerprinter.rows"),
+    ("look up ids", "event_processor.deduplication.index", "DedupIndex.observe"),
+    ("totals", "event_processor.pipeline", "add_batch"),
+    ("order", "event_processor.ordering", "OrderStage.push"),
+    ("the rest of the step", "event_processor.processor", "advance"),
+    ("append ids", "event_processor.deduplication.writer", "Commit.write"),
+    ("merge segments", "event_processor.deduplication.segments", "create_segment"),
+    ("encode the checkpoint", "event_processor.checkpoint", "encode_checkpoint"),
+    ("save the checkpoint", "event_processor.checkpoint", "CheckpointStore.save"),
+    ("the rest of the loop", "event_processor.processor", "Processor.run"),
+    ("write", "event_processor.file_system", "OperatingSystem.write"),
+    ("fsync", "event_processor.file_system", "OperatingSystem.sync"),
+    ("fsync of folders", "event_processor.file_system", "OperatingSystem.sync_directory"),
+)
+"""A stage, and where it is entered: module, and function or method."""
+
+
+class Clocks:
+    """The time of each stage, what it calls in others left out, by whether it was in the main thread."""
+
+    def __init__(self) -> None:
+        self.spent_ns: Final[dict[tuple[str, bool], int]] = defaultdict(int)
+        self._inner: Final = threading.local()
+        self._lock: Final = threading.Lock()
+
+    def wrapped(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, timed."""
+
+        @wraps(function)
+        def timed(*arguments: Any, **named: Any) -> Any:
+            outer_ns, self._inner.ns = getattr(self._inner, "ns", 0), 0
+            start_ns = time.perf_counter_ns()
+            try:
+                return function(*arguments, **named)
+            finally:
+                span_ns = time.perf_counter_ns() - start_ns
+                with self._lock:
+                    self.spent_ns[stage, threading.current_thread() is threading.main_thread()] += span_ns - self._inner.ns
+                self._inner.ns = outer_ns + span_ns
+
+        return timed
+
+
+@contextmanager
+def timed_seams(clocks: Clocks) -> Iterator[list[str]]:
+    """Inside, every seam is timed; gives the names of the stages whose seam is not there."""
+    missing = []
+    with ExitStack() as undone:
+        for stage, module, name in SEAMS:
+            owner: Any = import_module(module)
+            *path, last = name.split(".")
+            for each in path:
+                owner = getattr(owner, each, None)
+            function = getattr(owner, last, None)
+            if function is None:
+                missing.append(stage)
+                continue
+            setattr(owner, last, clocks.wrapped(stage, function))
+            undone.callback(setattr, owner, last, function)
+        yield missing
+
+
+def measure_stages(folder: Path, records: int, progress: Progress) -> Json:
+    """One backlog of the plain shape, undisturbed and then with clocks: nanoseconds an event by stage."""
+    logs, shape = Logs(folder), LogShape()
+    pipeline = Pipeline(folder / "pipeline", logs.log(shape, records))
+    expected = logs.outcomes(shape, records)
+    walls_ns = []
+    clocks = Clocks()
+    missing: list[str] = []
+    for disturbed in (False, False, True):
+        progress.say(f"stages: {records} records{', with clocks' if disturbed else ''}")
+        pipeline.remove_state()
+        with ExitStack() as around:
+            if disturbed:
+                missing = around.enter_context(timed_seams(clocks))
+            processor = around.enter_context(build(load(str(pipeline.configuration))))
+            start_ns = time.perf_counter_ns()
+            processor.run()
+            walls_ns.append(time.perf_counter_ns() - start_ns)
+        check(pipeline.checkpoint, expected)
+    return {
+        "records": records,
+        "undisturbed_ns": round(min(walls_ns[:-1]) / records, 1),
+        "with_clocks_ns": round(walls_ns[-1] / records, 1),
+        "missing": missing,
+        "stages": [
+            {
+                "stage": stage,
+                "main_ns": round(clocks.spent_ns[stage, True] / records, 1),
+                "other_ns": round(clocks.spent_ns[stage, False] / records, 1),
+            }
+            for stage, _, _ in SEAMS
+            if stage not in missing
+        ],
+    }
