@@ -103,7 +103,7 @@ class Filter:
         blocks = probe.blocks(len(self.words) // BLOCK_WORDS)
         found = self.words[(blocks | probe.first_word).view(np.int64)]
         found &= probe.first_bits
-        places: IntArray = np.flatnonzero(found == probe.first_bits)
+        places: IntArray = (found == probe.first_bits).nonzero()[0]
         lo = probe.lo[places]
         bits = _four_bits(lo, _SECOND_BITS_SHIFT)
         found = self.words[(blocks[places] | _second_word(lo)).view(np.int64)]

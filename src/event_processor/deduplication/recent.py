@@ -19,8 +19,8 @@ __all__ = ["Generation"]
 
 _RUNS_JOINED: Final = 8
 """A search in one more run costs about as much as joining; eights balance them."""
-_MARKS_PER_ID: Final = 16
-"""At most one probe in sixteen then goes on to the runs by chance."""
+_MARKS_PER_ID: Final = 32
+"""At most one probe in thirty-two then goes on to the runs by chance."""
 _WORD_BITS: Final = 64
 
 
@@ -52,7 +52,7 @@ class Generation:
 
     def hits(self, sought: Run) -> IntArray:
         """The places in `sought`, ascending, of what may be here; all others certainly are not."""
-        places: IntArray = np.flatnonzero(self._marks[self._mark_of(sought)])
+        places: IntArray = self._marks[self._mark_of(sought)].nonzero()[0]
         return places
 
     def contains(self, sought: Run) -> BoolArray:

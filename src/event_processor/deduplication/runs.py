@@ -56,7 +56,7 @@ class Run:
         np.minimum(places, len(self) - 1, out=places)
         same_hi = self.hi[places] == sought.hi
         found: BoolArray = same_hi & (self.lo[places] == sought.lo)
-        for tied in np.flatnonzero(same_hi & ~found):
+        for tied in (same_hi & ~found).nonzero()[0]:
             # Another fingerprint with the same 64 bits stands first. One in 2^64 among real ones; a test makes many.
             found[tied] = self._ties_contain(sought.hi[tied], sought.lo[tied], int(places[tied]))
         return found
@@ -99,7 +99,7 @@ def _order(hi: WordArray, lo: WordArray) -> IntArray:
     keys.sort()
     order: IntArray = (keys & place_mask).view(np.int64)
     keys >>= np.uint64(place_bits)
-    tied = np.flatnonzero(keys[1:] == keys[:-1])
+    tied = (keys[1:] == keys[:-1]).nonzero()[0]
     if len(tied):
         slots = np.union1d(tied, tied + 1)
         places = order[slots]

@@ -93,7 +93,7 @@ class Segment:
         first = np.maximum(np.searchsorted(fences, sought.hi, side="left") - 1, 0)
         last = np.maximum(np.searchsorted(fences, sought.hi, side="right") - 1, 0)
         if bool((first == last).all()):
-            changes: IntArray = np.flatnonzero(np.diff(first, prepend=-1))
+            changes: IntArray = (np.diff(first, prepend=-1)).nonzero()[0]
             return first[changes]
         blocks: IntArray = np.unique(np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)]))
         return blocks
@@ -105,7 +105,7 @@ class Segment:
         geometry = self._header.geometry
         block_bytes = geometry.block_rows * ROW_BYTES
         offsets = Header.SIZE_BYTES + blocks * block_bytes + self._piece_offsets[blocks // geometry.section_blocks]
-        breaks = np.flatnonzero(np.diff(offsets) != block_bytes) + 1
+        breaks = (np.diff(offsets) != block_bytes).nonzero()[0] + 1
         starts = [0, *breaks.tolist()]
         ends = [*breaks.tolist(), len(blocks)]
         rows_end = self._header.ids * ROW_BYTES

@@ -112,10 +112,10 @@ def _by_width(widths: IntArray, others: list[IntArray]) -> Iterator[IntArray]:
         yield np.arange(len(widths))
         return
     for width in range(max(1, least), min(most, _WIDTH_MAX) + 1):
-        places = np.flatnonzero(widths == width)
+        places = (widths == width).nonzero()[0]
         if len(places):
             yield places
-    others.append(np.flatnonzero((widths < 1) | (widths > _WIDTH_MAX)))
+    others.append(((widths < 1) | (widths > _WIDTH_MAX)).nonzero()[0])
 
 
 def _layout_of(text: bytes) -> _Layout | None:

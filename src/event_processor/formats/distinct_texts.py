@@ -67,7 +67,7 @@ class _Column:
     def numbered(self) -> tuple[IntArray, IntArray]:
         """The places of the representatives, and for each text which of them is its own."""
         own = np.arange(len(self._representatives))
-        firsts = np.flatnonzero(self._representatives == own)
+        firsts = (self._representatives == own).nonzero()[0]
         numbers = np.empty(len(own), np.int64)
         numbers[firsts] = np.arange(len(firsts))
         codes: IntArray = numbers[self._representatives]

@@ -91,11 +91,11 @@ class Run:
 def gather(lines: Lines, together: BoolArray) -> Run:
     """The lines that may be decoded together, without those that may not: nothing is copied where there are none of these."""
     edges = np.append(lines.starts, len(lines.content))
-    rows = np.flatnonzero(together)
+    rows = together.nonzero()[0]
     if len(rows) == len(lines.starts):
         return Run(memoryview(lines.content), edges, rows)
     following = edges[1:][rows]
-    breaks = np.flatnonzero(rows[1:] - rows[:-1] != 1)
+    breaks = (rows[1:] - rows[:-1] != 1).nonzero()[0]
     firsts = edges[rows[np.append(0, breaks + 1)]].tolist() if len(rows) else []
     ends = following[np.append(breaks, len(rows) - 1)].tolist() if len(rows) else []
     content = b"".join([lines.content[first:end] for first, end in zip(firsts, ends, strict=True)])
@@ -112,7 +112,7 @@ def cut_lines(content: bytes, *, at_file_start: bool, record_bytes_max: int) -> 
     starts[:1] = len(BYTE_ORDER_MARK) if at_file_start and content.startswith(BYTE_ORDER_MARK) else 0
     starts[1:] = ends[:-1] + 1
     if b"\r" in content:
-        filled = np.flatnonzero(ends > starts)
+        filled = (ends > starts).nonzero()[0]
         ends = ends.copy()
         ends[filled] -= buffer[ends[filled] - 1] == _RETURN
     readable: BoolArray = ends - starts <= record_bytes_max
@@ -124,7 +124,7 @@ def cut_lines(content: bytes, *, at_file_start: bool, record_bytes_max: int) -> 
 def shapes_of(lines: Lines, wanted: BoolArray) -> Shapes:
     """The shapes of the records that `wanted` marks; all others are neither."""
     blank, together = np.zeros(len(wanted), np.bool_), np.zeros(len(wanted), np.bool_)
-    rows = np.flatnonzero(wanted)
+    rows = wanted.nonzero()[0]
     if not len(rows) or not lines.content:
         return Shapes(blank, together)
     buffer = np.frombuffer(lines.content, np.uint8)
@@ -133,7 +133,7 @@ def shapes_of(lines: Lines, wanted: BoolArray) -> Shapes:
     braced = (
         (buffer[np.minimum(starts, last)] == _OPEN_BRACE) & (buffer[np.maximum(ends - 1, 0)] == _CLOSE_BRACE) & (ends > starts)
     )
-    for index in np.flatnonzero(~braced).tolist():
+    for index in (~braced).nonzero()[0].tolist():
         stripped = lines.record(rows[index]).strip(BLANK_BYTES)
         blank[rows[index]] = not stripped
         braced[index] = stripped.startswith(b"{") and stripped.endswith(b"}")
@@ -150,12 +150,12 @@ def are_plain(lines: Lines, rows: IntArray, quotes: int) -> BoolArray:
         plain[_rows_at(lines, _places_of(buffer, _BACKSLASH))] = False
     between_bytes = len(lines.content) - int(lines.starts[0]) - int((lines.ends - lines.starts).sum())
     if _count_below(buffer, _SPACE) > between_bytes:
-        places = np.flatnonzero(buffer < _SPACE)
+        places = (buffer < _SPACE).nonzero()[0]
         owners = _rows_at(lines, places)
         plain[owners[places < lines.ends[owners]]] = False
     others = np.ones(len(lines.starts), np.bool_)
     others[rows] = False
-    elsewhere = np.flatnonzero(others)
+    elsewhere = others.nonzero()[0]
     if len(elsewhere) * _FEW_SHARE <= len(others):
         counted = sum(lines.content.count(b'"', *span) for span in _spans(lines, elsewhere))
         if _count_of(buffer, _QUOTE) == counted + quotes * len(rows) and plain.all():
@@ -178,7 +178,7 @@ def _rows_at(lines: Lines, places: IntArray) -> IntArray:
 
 def _places_of(buffer: NDArray[np.uint8], byte: int) -> IntArray:
     """Where a byte stands. Piece by piece, so that what is in between stays in the processor's cache."""
-    found = [np.flatnonzero(piece == byte) + begin for begin, piece in _pieces(buffer)]
+    found = [(piece == byte).nonzero()[0] + begin for begin, piece in _pieces(buffer)]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
@@ -232,7 +232,7 @@ def _too_deep(lines: Lines, rows: IntArray, braced: int) -> list[int]:
         opening = _count_of(buffer, _OPEN_BRACE) + _count_of(buffer, _OPEN_BRACKET)
         if opening <= NESTING_DEPTH_MAX + len(lines.starts) - len(rows) + braced - 1:
             return []
-        places = np.flatnonzero((buffer == _OPEN_BRACE) | (buffer == _OPEN_BRACKET))
+        places = ((buffer == _OPEN_BRACE) | (buffer == _OPEN_BRACKET)).nonzero()[0]
         spread = places[NESTING_DEPTH_MAX:] - places[:-NESTING_DEPTH_MAX]
         if not np.any(spread < np.max(lines.ends - lines.starts)):
             return []  # no record is long enough to hold so many

@@ -33,8 +33,8 @@ _BLOCK_LINES: Final = 4096
 """So many lines are compared at once: what is copied of them stays in the processor's cache."""
 _EVERY_BIT: Final = ~np.uint64(0)
 _WIDTHS_TRIED_MAX: Final = 40
-_LEFT_ALONE: Final = 16
-"""So few lines with a width of their own are decoded sooner than compared."""
+_FEW_LINES: Final = 24
+"""So few lines are looked at sooner one by one."""
 _NUMBER_CHARACTERS: Final = re.compile(rb"[-+.0-9eE]+")
 
 _Masked: TypeAlias = tuple[np.uint64, np.uint64]
@@ -69,25 +69,43 @@ class Match:
             self._ends[slot] = self._begins[slot] + _chosen([layout.widths[slot] for layout in layouts], numbers)
         found = numbers >= 0
         if not found.all():
-            self._step_through(np.flatnonzero(~found), found)
+            self._step_through((~found).nonzero()[0], found)
         self.keep(found)
 
     def _step_through(self, left: IntArray, found: BoolArray) -> None:
         """Looks at the lines that have no common layout: `left` are their places. Marks what follows the template as found."""
-        steps = _Steps(self.lines, self.words, self._template, self.rows[left])
-        spans = steps.run(self._kept)
-        indices = left[steps.good]
-        found[indices] = True
-        for slot, (begins, ends) in spans.items():
-            for places, values in ((self._begins, begins), (self._ends, ends)):
-                whole = places.setdefault(slot, np.zeros(len(self.rows), np.int64))
-                whole[indices] = values
+        if len(left) > _FEW_LINES:
+            steps = _Steps(self.lines, self.words, self._template, self.rows[left])
+            spans = steps.run(self._kept)
+            indices = left[steps.good]
+            found[indices] = True
+            for slot, (begins, ends) in spans.items():
+                self._put(slot, indices, begins, ends)
+            left = left[~found[left]]
+        if len(left) > _FEW_LINES:
+            return
+        for index in left.tolist():
+            begin = int(self.lines.starts[self.rows[index]])
+            layout = layout_of(self._template, self.lines.record(int(self.rows[index])))
+            if layout is None:
+                continue
+            found[index] = True
+            for slot in self._kept:
+                first = begin + layout.begins[slot]
+                self._put(slot, index, first, first + layout.widths[slot])
+
+    def _put(self, slot: int, index: IntArray | int, begin: IntArray | int, end: IntArray | int) -> None:
+        """Writes where a slot stands in some of the lines."""
+        for places, value in ((self._begins, begin), (self._ends, end)):
+            if slot not in places:
+                places[slot] = np.zeros(len(self.rows), np.int64)
+            places[slot][index] = value
 
     def _layouts(self, starts: IntArray, lengths: IntArray) -> Iterator[tuple[Layout, IntArray]]:
         """The lines of each common layout: the layout, and their places among the rows."""
         counts = np.bincount(np.minimum(lengths, _LENGTH_MAX + 1))[: _LENGTH_MAX + 1]
-        for length in np.flatnonzero(counts >= _ALIKE_MIN).tolist():
-            pending = np.flatnonzero(lengths == length)
+        for length in (counts >= _ALIKE_MIN).nonzero()[0].tolist():
+            pending = (lengths == length).nonzero()[0]
             for _ in range(_LAYOUTS_MAX):
                 if len(pending) < _ALIKE_MIN:
                     break
@@ -102,8 +120,8 @@ class Match:
 
     def _have(self, layout: Layout, starts: IntArray) -> BoolArray:
         """Which of the lines that begin at `starts`, all of the layout's length, have its literals in their places."""
-        content = self.lines.content
-        width = WORD_BYTES * len(layout.words)
+        content, wanted_words = self.lines.content, layout.words()
+        width = WORD_BYTES * len(wanted_words)
         same = np.zeros(len(starts), np.bool_)
         windows = np.ndarray((max(0, len(content) - width + 1),), f"V{width}", content, strides=(1,))
         # A window at the content's end would reach behind it.
@@ -112,7 +130,7 @@ class Match:
             end = min(begin + _BLOCK_LINES, count)
             table = windows[starts[begin:end]].view("<u8").reshape(end - begin, -1)
             differing = np.zeros(end - begin, np.uint64)
-            for number, (mask, wanted) in enumerate(layout.words):
+            for number, (mask, wanted) in enumerate(wanted_words):
                 if mask:
                     difference = table[:, number] ^ wanted
                     if mask != _EVERY_BIT:
@@ -142,37 +160,36 @@ def _chosen(values: list[int], numbers: IntArray) -> IntArray | int:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How wide each slot of a line is, and so where everything stands in it.
+    """How wide each slot of a line is, and so where everything stands in it: `begins` (from the line's begin) and `widths` by slot."""
 
-    `begins` (from the line's begin) and `widths` are by slot. `words` are the line's, eight bytes each: which bits count, and what they are.
-    """
-
+    template: Template
     begins: tuple[int, ...]
     widths: tuple[int, ...]
-    words: tuple[_Masked, ...]
+
+    def words(self) -> list[_Masked]:
+        """The words of a line, eight bytes each: which bits count, and what they are."""
+        wanted, mask = bytearray(), bytearray()
+        for literal, width in zip(self.template.literals, [*self.widths, 0], strict=True):
+            wanted += literal + bytes(width)
+            mask += b"\xff" * len(literal) + bytes(width)
+        missing = bytes(-len(wanted) % WORD_BYTES)
+        return list(zip(np.frombuffer(mask + missing, "<u8"), np.frombuffer(wanted + missing, "<u8"), strict=True))
 
 
 def layout_of(template: Template, line: bytes) -> Layout | None:
     """The layout of `line`; None where it does not follow the template."""
-    begins, widths, wanted, mask = [], [], bytearray(), bytearray()
-    first, *others = template.literals
-    for literal, slot in zip([first, *others], [*template.slots, None], strict=True):
-        if not line.startswith(literal, len(wanted)):
+    begins, widths = [], []
+    place = 0
+    for literal, slot in zip(template.literals, template.slots, strict=False):
+        if not line.startswith(literal, place):
             return None
-        wanted += literal
-        mask += b"\xff" * len(literal)
-        if slot is not None:
-            begin = len(wanted)
-            width = _width_at(line, slot, begin)
-            begins.append(begin)
-            widths.append(width)
-            wanted += bytes(width)
-            mask += bytes(width)
-    if len(wanted) != len(line):
-        return None
-    missing = -len(line) % WORD_BYTES
-    wanted_words, masks = (np.frombuffer(bytes(each) + bytes(missing), "<u8") for each in (wanted, mask))
-    return Layout(tuple(begins), tuple(widths), tuple(zip(masks, wanted_words, strict=True)))
+        place += len(literal)
+        width = _width_at(line, slot, place)
+        begins.append(place)
+        widths.append(width)
+        place += width
+    follows = line.startswith(template.literals[-1], place) and place + len(template.literals[-1]) == len(line)
+    return Layout(template, tuple(begins), tuple(widths)) if follows else None
 
 
 def _width_at(content: bytes, slot: Slot, begin: int) -> int:
@@ -242,9 +259,9 @@ class _Steps:
         good = self._stands(literal, ends)
         if good.all():
             return ends, good
-        pending = np.flatnonzero(~good)
+        pending = (~good).nonzero()[0]
         for _ in range(_WIDTHS_TRIED_MAX):
-            if len(pending) <= _LEFT_ALONE:
+            if len(pending) <= _FEW_LINES:
                 break
             width = _width_at(self._lines.content, slot, int(places[pending[0]]))
             tried = places[pending] + width

@@ -10,10 +10,10 @@ Never: no record is rejected here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from event_processor.byte_words import Words
 from event_processor.config import EventOptions
@@ -23,7 +23,7 @@ from event_processor.formats.decimals import doubles_at, integers_at
 from event_processor.formats.distinct_texts import distinct_texts
 from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.lines import Lines, are_plain
-from event_processor.formats.matching import Match
+from event_processor.formats.matching import Match, layout_of
 from event_processor.formats.template import NUMBER, TEXT, Slot, Template, template_of
 from event_processor.formats.verdict import POSITION_ID, kept_timestamp
 from event_processor.id_columns import IntegerIds, TextIds
@@ -34,8 +34,10 @@ __all__ = ["AlikeReader"]
 
 _RECORDS_MIN: Final = 64
 """A chunk of fewer records is decoded sooner than it is looked at."""
-_SAMPLES: Final = (0, 5, 17)
-"""The records that a template is taken from, until one fits."""
+_LOOKED_AT: Final = 16
+"""So many of the first records say whether a template fits."""
+_SAMPLES: Final = (0, 5, 13)
+"""Those of them that a template is taken from, until one fits."""
 _SHARE_MIN: Final = 0.5
 """Where fewer of the first records follow the template, the chunk is left to the others."""
 _NUMBER_DECODER: Final = msgspec.json.Decoder(int | float)
@@ -66,7 +68,7 @@ class _Plan:
 
 
 class AlikeReader:
-    """Reads what is spelt alike. Pure, and without state between chunks."""
+    """Reads what is spelt alike. What it remembers of one chunk, the template, is only the first guess at the next."""
 
     def __init__(self, event: EventOptions, timestamps: TimestampReader | None) -> None:
         """`timestamps` reads them where they are used."""
@@ -75,6 +77,7 @@ class AlikeReader:
         self._value: Final = field_path(event.value) if event.value else None
         self._timestamp: Final = field_path(event.timestamp) if event.timestamp else None
         self._timestamps: Final = timestamps
+        self._latest: _Plan | None = None
         self.is_able: Final = not isinstance(event.id, tuple) and not event.model
         """Whether events of this configuration can be read here: not those of several id fields, nor of a user's model."""
 
@@ -82,9 +85,9 @@ class AlikeReader:
         """The events of the lines that are spelt alike; None where too few are."""
         if not self.is_able or len(lines.starts) < _RECORDS_MIN:
             return None
-        candidates = np.flatnonzero(lines.readable)
+        candidates = lines.readable.nonzero()[0]
         words = Words(lines.content)
-        plan = self._plan(lines, words, candidates)
+        plan = self._plan(lines, candidates)
         if plan is None:
             return None
         match = Match(lines, words, plan.template, plan.kept, candidates)
@@ -92,18 +95,14 @@ class AlikeReader:
         match.keep(are_plain(lines, match.rows, plan.template.quotes))
         return self._events(plan, match)
 
-    def _plan(self, lines: Lines, words: Words, candidates: IntArray) -> _Plan | None:
+    def _plan(self, lines: Lines, candidates: IntArray) -> _Plan | None:
         """A template that enough of the first lines follow, and that has all fields of an event."""
-        first = candidates[:_RECORDS_MIN]
-        for sample in _SAMPLES:
-            if sample >= len(first):
-                break
-            plan = self._plan_of(lines.record(int(first[sample])))
-            if plan is not None:
-                match = Match(lines, words, plan.template, frozenset(), first)
-                match.run()
-                if len(match.rows) >= _SHARE_MIN * len(first):
-                    return plan
+        first = [lines.record(row) for row in candidates[:_LOOKED_AT].tolist()]
+        samples = (self._plan_of(first[sample]) for sample in _SAMPLES if sample < len(first))
+        for plan in chain([self._latest], samples):
+            if plan is not None and sum(layout_of(plan.template, line) is not None for line in first) >= _SHARE_MIN * len(first):
+                self._latest = plan
+                return plan
         return None
 
     def _plan_of(self, line: bytes) -> _Plan | None:
