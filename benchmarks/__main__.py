@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "live": lambda folder: measure_live(folder, plan.live, progress),
         "scale": lambda folder: measure_scale(folder, scale, progress),
     }
+    if options.dir is not None:
+        os.makedirs(options.dir, exist_ok=True)
     for part in options.parts or plan.parts:
         with tempfile.TemporaryDirectory(prefix="event-processor-benchmark-", dir=options.dir) as name:
             results = measurements[part](Path(name))

@@ -194,7 +194,7 @@ PEERS: Final[tuple[Peer, ...]] = (
         name="Benthos",
         describes="dedup by a memory cache, counts by category",
         promises=Promises(durable=False, dedup=False, exact=False, note="not tried, so nothing is said of it"),
-        absent="not tried: its Go module (redpanda-data/benthos, v4) could not be had from the module proxy: 403",
+        absent="not tried: no program for it stands here yet",
     ),
     Peer(
         name="Spark local[2]",

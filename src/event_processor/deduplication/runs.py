@@ -25,7 +25,7 @@ ROW_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """n fingerprints, ascending and distinct: `hi` and `lo` have n entries each, contiguous."""
+    """n fingerprints, ascending and distinct: `hi` and `lo` have n entries each, `hi` contiguous."""
 
     hi: WordArray
     lo: WordArray

@@ -122,7 +122,8 @@ class Segment:
             if digest != checksums[start] or end - start > 1:
                 self._check(part, checksums[start:end], place)
         rows = np.frombuffer(b"".join(parts), dtype="<u8").reshape(-1, 2)
-        return Run(np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1]))
+        # Only `hi` is searched; of `lo` a few are looked at, which is not worth a copy of all.
+        return Run(np.ascontiguousarray(rows[:, 0]), rows[:, 1])
 
     def _check(self, content: bytes, checksums: list[int], offset: int) -> None:
         """Holds the blocks of `content`, which stand at `offset`, against their checksums."""

@@ -34,6 +34,7 @@ from event_processor.timestamps import TimestampReader
 __all__ = ["JsonLinesFormat"]
 
 _BLOCK_RECORDS: Final = 256
+_LEFT_SHARE: Final = 10
 _CAREFUL_RECORDS: Final = 32
 """How many are decoded at once after a refusal: what is decoded in vain before a fault has to be decoded again."""
 _INTEGER_DIGITS_MAX: Final = 4300
@@ -89,7 +90,9 @@ class JsonLinesFormat:
         if self._model is not None:
             shapes.together[_with_huge_integers(lines)] = False
         suspects: list[int] = np.flatnonzero(left & ~(shapes.together | shapes.blank)).tolist()
-        for rows, decoded in self._blocks(gather(lines, shapes.together), suspects):
+        # What others left over is mostly at fault: to decode it together would be to decode it again and again.
+        at_once = 1 if len(left) > _LEFT_SHARE * np.count_nonzero(left) else _BLOCK_RECORDS
+        for rows, decoded in self._blocks(gather(lines, shapes.together), suspects, at_once):
             if self.slow_reason:
                 suspects += self._read_unrefused(lines, rows, decoded, builder)
             else:
@@ -114,9 +117,8 @@ class JsonLinesFormat:
         suspects: list[int] = rows[~kept].tolist()
         return suspects + self._reader.read(rows[kept], list(compress(decoded, accepted)), builder)
 
-    def _blocks(self, run: Run, suspects: list[int]) -> Iterator[tuple[IntArray, list[Struct]]]:
-        """Decodes a run block by block: their rows and structs. What the decoder refuses joins `suspects`."""
-        at_once = _BLOCK_RECORDS
+    def _blocks(self, run: Run, suspects: list[int], at_once: int) -> Iterator[tuple[IntArray, list[Struct]]]:
+        """Decodes a run block by block, `at_once` lines together: their rows and structs. What the decoder refuses joins `suspects`."""
         for begin in range(0, len(run.rows), _BLOCK_RECORDS):
             end = min(begin + _BLOCK_RECORDS, len(run.rows))
             decoded: list[Struct] = []
@@ -127,7 +129,7 @@ class JsonLinesFormat:
             if refused:
                 suspects += run.rows[refused].tolist()
                 rows = np.delete(rows, np.array(refused) - begin)
-                at_once = _CAREFUL_RECORDS
+                at_once = min(at_once, _CAREFUL_RECORDS)
             yield rows, decoded
 
     def _decode(self, run: Run, piece: tuple[int, int], decoded: list[Struct], refused: list[int]) -> None:
@@ -141,7 +143,7 @@ class JsonLinesFormat:
                 found = self._reader.decoder.decode(lines)
                 agrees = self._model is None or len(self._model.decode_lines(lines)) == end - begin
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                culprit = _culprit(str(error), lines)
+                culprit = _culprit(str(error), lines) if end - begin > 1 else None
             else:
                 if agrees and len(found) == end - begin:
                     decoded += found

@@ -12,7 +12,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 
 from event_processor.adapters.files.paths import PathPattern
@@ -26,8 +33,8 @@ __all__ = ["FOLDERS_MAX", "LogWatcher"]
 FOLDERS_MAX: Final = 64
 """Each watched folder costs two threads and an inotify instance, of which a user has 128 by default."""
 STOP_TIMEOUT_S: Final = 5.0
-CHANGES: Final = frozenset({"created", "modified", "moved", "deleted"})
-"""What changes a file. Notices of mere opening and closing, our own among them, are not."""
+CHANGES: Final = (FileCreatedEvent, FileModifiedEvent, FileMovedEvent, FileDeletedEvent)
+"""What changes a file. The kernel is not even asked for notices of mere opening and closing, our own among them."""
 
 
 class LogWatcher:
@@ -54,7 +61,7 @@ class LogWatcher:
                 self._telemetry.watcher_unavailable(path=folder, reason=f"more than {FOLDERS_MAX} folders")
                 break
             try:
-                self._observer.schedule(notice, folder)
+                self._observer.schedule(notice, folder, event_filter=list(CHANGES))
             except OSError as error:
                 self._report(folder, error)
 
@@ -86,7 +93,7 @@ class _Notice(FileSystemEventHandler):
         self._wake: Final = wake
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        if event.event_type not in CHANGES:
+        if not isinstance(event, CHANGES):
             return
         paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
         if any(pattern.matches(path) for pattern in self._patterns for path in paths):
