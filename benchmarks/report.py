@@ -21,6 +21,7 @@ PAGE: Final = ROOT / "docs" / "benchmarks.md"
 PLOT: Final = ROOT / "docs" / "benchmarks.svg"
 PICTURE: Final = "![Nanoseconds an event, side by side](benchmarks.svg)"
 NOTHING: Final = "–"
+NOTE_CHARACTERS_MAX: Final = 24
 
 
 def write_report(results: Path = RESULTS, page: Path = PAGE, picture: Path = PLOT) -> list[str]:
@@ -68,7 +69,9 @@ def bars(results: Json) -> list[Bar]:
 
 
 def _promises(each: Json) -> str:
-    return ", ".join(name for name in ("durable", "dedup", "exact") if each[name]) or each["note"] or "none of the three"
+    """What stands beside its bar: there is room for a few words."""
+    held = ", ".join(name for name in ("durable", "dedup", "exact") if each[name])
+    return held or (each["note"] if 0 < len(each["note"]) <= NOTE_CHARACTERS_MAX else "none of the three")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: bool = True) -> str:
