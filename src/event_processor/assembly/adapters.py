@@ -71,9 +71,11 @@ def all_sources(configuration: Configuration, intake_directory: str) -> dict[str
 
 
 def watch_sources(configuration: Configuration, environment: Environment) -> LogWatcher:
-    """Starts to watch the sources' folders: a hint that wakes the loop, behind which the poll stands. The caller stops it."""
-    sources = all_sources(configuration, str(configuration.state.dir)).values()
-    patterns = [pattern for options in sources for pattern in options.patterns()]
+    """Starts to watch the configured sources' folders: a hint that wakes the loop, behind which the poll stands. The caller stops it.
+
+    The intake is left to the poll: its folder is the state's, where each commit of ours would be a notice to us.
+    """
+    patterns = [pattern for options in configuration.sources.values() for pattern in options.patterns()]
     watcher = LogWatcher(patterns, environment.wakeup, fs=environment.fs, telemetry=environment.telemetry)
     watcher.start()
     return watcher
