@@ -154,3 +154,22 @@ def test_ids_of_both_ways_stand_in_the_order_of_their_records() -> None:
     timestamps: list[object] = list(range(LINES))
     timestamps[5], timestamps[40] = None, "x"
     assert (ids_of(columns), categories_of(columns), timestamps_of(columns)) == (ids, categories, timestamps)
+
+
+NEXT_LINES = [b"\xff", b"", b"\r", b"x" * 2000, b"{}", b'"', b"[1]", b'{"id":"a","category":"c","value":1}{}', b'{"id":"a","category":"","value":1}', b'{"id":"","category":"c","value":1}', b'{"id":"a","category":"c","value":1e999}', b'{"id":"a","category":"c","value":-}', b'{"id":7,"category":"c","value":1}']  # fmt: skip
+
+
+@pytest.mark.parametrize("line", NEXT_LINES)
+@pytest.mark.parametrize("kept", [0, 1, 20, 40])
+def test_a_chunk_of_other_lines_behind_one_of_lines_spelt_alike_gives_what_the_model_gives(line: bytes, kept: int) -> None:
+    """The reader remembers the template of the chunk before; `kept` of the lines still follow it."""
+    reader = build(SHAPES["position" if len(line) > 1000 else "plain"])
+    good = b'{"id":"a","category":"c","value":1}'
+    reader.decode(chunk((good + b"\n") * LINES, 7))
+    for lines in ([good] * kept + [line] * LINES, [line] * LINES + [good] * kept, [line, good] * kept + [line] * LINES):
+        content = b"\n".join(lines)
+        shape = SHAPES["position" if len(line) > 1000 else "plain"]
+        found = seen(reader.decode(chunk(content, 7)))
+        assert [one.kind for one in found] == [one.kind for one in outcomes(content, shape, offset=7)]
+        if shape is SHAPES["plain"]:
+            assert typed(found) == typed(outcomes(content, shape, offset=7))

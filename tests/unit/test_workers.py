@@ -20,7 +20,7 @@ from event_processor.deduplication.prepared import SortedFingerprints
 from event_processor.event import Chunk
 from event_processor.formats.jsonl import JsonLinesFormat
 from event_processor.telemetry import Telemetry
-from event_processor.workers.decoder import DecoderSpec
+from event_processor.workers.decoder import ChunkDecoder, DecoderSpec
 from event_processor.workers.inline import InlineDecoding
 from event_processor.workers.pool import DecodingPool
 from event_processor.workers.wire import pack, unpack
@@ -188,6 +188,31 @@ def test_where_no_process_can_be_started_everything_is_decoded_here(
     handed_in = chunks([LARGE] * 3)
     assert through(pool, handed_in) == expected(handed_in)
     assert heard.reasons == ["Resource temporarily unavailable"], "said once"
+
+
+class OnlyHere:
+    """A decoder that can be made in the process that made this, and in no other."""
+
+    def __init__(self) -> None:
+        self.process_id = os.getpid()
+
+    def __call__(self) -> ChunkDecoder:
+        if os.getpid() != self.process_id:
+            raise RuntimeError("not here")
+        return SPEC()
+
+
+def test_workers_that_always_end_are_given_up(heard: Heard, capfd: pytest.CaptureFixture[str]) -> None:
+    pool = DecodingPool(OnlyHere(), 3, SLOT_BYTES, heard)
+    for chunk in chunks([LARGE] * 30):
+        for worker in pool._workers:
+            os.waitid(os.P_PID, worker.process_id, os.WEXITED | os.WNOWAIT)
+        pool.submit(chunk)
+        assert plain(pool.take()[1]) == expected([chunk])[0]
+    pool.close()
+    assert len(heard.lost) == len(heard.born) <= 8 + 1
+    assert heard.reasons == [f"{len(heard.lost)} of them ended"], "said once"
+    assert capfd.readouterr() == ("", ""), "no traceback reaches anybody"
 
 
 def test_closing_ends_the_processes(pool: DecodingPool, heard: Heard) -> None:

@@ -92,12 +92,16 @@ class AlikeReader:
             return None
         match = Match(lines, words, plan.template, plan.kept, candidates)
         match.run()
+        if not len(match.rows):
+            return None
         match.keep(are_plain(lines, match.rows, plan.template.quotes))
         return self._events(plan, match)
 
     def _plan(self, lines: Lines, candidates: IntArray) -> _Plan | None:
         """A template that enough of the first lines follow, and that has all fields of an event."""
         first = [lines.record(row) for row in candidates[:_LOOKED_AT].tolist()]
+        if not first:
+            return None
         samples = (self._plan_of(first[sample]) for sample in _SAMPLES if sample < len(first))
         for plan in chain([self._latest], samples):
             if plan is not None and sum(layout_of(plan.template, line) is not None for line in first) >= _SHARE_MIN * len(first):

@@ -17,6 +17,8 @@ __all__ = ["DecodingPool"]
 
 _CONTENT_BYTES_MIN: Final = 65_536
 """A smaller chunk is decoded sooner than handed over."""
+_LOST_MAX: Final = 8
+"""After so many that ended, no other is started: whatever ends them would end it too."""
 _CHUNKS_AHEAD: Final = 2
 """So many chunks a process are read ahead: one that is decoded and one that waits for it."""
 
@@ -43,6 +45,7 @@ class DecodingPool:
         self._make_decoder: Final = make_decoder
         self._decode: Final = make_decoder()
         self._others = workers - 1
+        self._lost = 0
         self._slot_bytes: Final = slot_bytes
         self._telemetry: Final = telemetry
         self._workers: list[Worker] = []
@@ -85,6 +88,9 @@ class DecodingPool:
 
     def _start(self) -> None:
         """Starts the processes that are missing."""
+        if self._others and self._lost >= _LOST_MAX:
+            self._others = 0
+            self._telemetry.worker_unavailable(reason=f"{self._lost} of them ended")
         while len(self._workers) < self._others:
             try:
                 worker = Worker(self._make_decoder, self._slot_bytes)
@@ -153,6 +159,7 @@ class DecodingPool:
         if worker not in self._workers:
             return
         self._workers.remove(worker)
+        self._lost += 1
         self._telemetry.worker_lost(process_id=worker.process_id)
         for entry in self._pending:
             if entry.worker is worker and not entry.is_done:

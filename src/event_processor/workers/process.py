@@ -46,6 +46,9 @@ class Worker:
                 ],
                 pass_fds=(theirs.fileno(), self._memory.descriptor),
                 stdin=subprocess.DEVNULL,
+                # What a worker may have to say, this process says: results stand on its stdout, its log on stderr.
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 # A terminal's interrupt goes to whole groups; the child is not stopped by it.
                 start_new_session=True,
             )
