@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Final, Protocol
 
 from event_processor.checkpoint import Checkpoint, CheckpointStore, StateDocument
-from event_processor.contracts import IdsCommit, Released, SeenIds, Sink
+from event_processor.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
 from event_processor.dead_letters import DEAD_LETTERS_NAME, encode_dead_letters
 from event_processor.deduplication.background import Inline
 from event_processor.durable import AppendFile, storage_boundary
@@ -64,7 +64,7 @@ class Batch:
     counts: Counts = field(default_factory=Counts)
     content_bytes: int = 0
     steps: int = 0
-    released: list[bytes] = field(default_factory=list)
+    released: Released = NOTHING_RELEASED
     dead_letters: list[DeadLetter] = field(default_factory=list)
     journal: list[JournalEntry] = field(default_factory=list)
 
@@ -79,7 +79,7 @@ class Batch:
         self.counts = self.counts + step.counts
         self.content_bytes += content_bytes
         self.steps += 1
-        self.released += step.released
+        self.released = self.released + step.released
         self.dead_letters += step.dead_letters
         self.journal += step.journal_closed
 
@@ -198,7 +198,7 @@ class CommitWriter:
         outputs.dead_letters.append(encode_dead_letters(batch.dead_letters))
         outputs.dead_letters.sync()
         for sink in outputs.sinks:
-            sink.write(Released(batch.released))
+            sink.write(batch.released)
             sink.sync()
 
     def _checkpoint(self, state: State) -> Checkpoint:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from event_processor.event import Chunk, EventId, Json
 
 __all__ = [
+    "NOTHING_RELEASED",
     "BoolArray",
     "CategoryColumn",
     "Clock",
@@ -257,9 +258,23 @@ class SeenIds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What the order stage let go, in the order in which sinks see it: the events' JSON objects, a line each, without line end."""
+    """What the order stage let go, in the order in which sinks see it: `count` events' JSON objects, each with a line feed behind it.
 
-    records: Sequence[bytes]
+    `pieces` are whole lines, one piece behind the other.
+    """
+
+    pieces: Sequence[bytes]
+    count: int
+
+    def __add__(self, other: Released) -> Released:
+        return Released([*self.pieces, *other.pieces], self.count + other.count)
+
+    def records(self) -> list[bytes]:
+        """The events' JSON objects, without line ends."""
+        return [record for piece in self.pieces for record in piece.split(b"\n")[:-1]]
+
+
+NOTHING_RELEASED: Final = Released((), 0)
 
 
 class Sink(Protocol):

@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
+from event_processor.arrivals import HeldEvent
 from event_processor.durable import AppendFile, FileSystem, prepare_directory, read_file
 from event_processor.errors import StateError
-from event_processor.ordering import HeldEvent, OrderStage
+from event_processor.ordering import OrderStage
 from event_processor.state import OrderSummary, summarise_order
 
 __all__ = ["HeldEvents", "read_held_events"]

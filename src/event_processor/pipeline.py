@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Protocol
 
 import numpy as np
@@ -17,11 +16,21 @@ from msgspec.structs import replace
 
 from event_processor.aggregation.timestamp_texts import timestamp_texts
 from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, add_batch
-from event_processor.contracts import BoolArray, CategoryColumn, Columns, Ids, IntArray, PreparedIds, Rejection
+from event_processor.arrivals import Arrivals
+from event_processor.contracts import (
+    NOTHING_RELEASED,
+    BoolArray,
+    CategoryColumn,
+    Columns,
+    Ids,
+    IntArray,
+    PreparedIds,
+    Rejection,
+    Released,
+)
 from event_processor.event import Chunk, DeadLetter
-from event_processor.id_order import id_key
 from event_processor.journal import IdleRelease, JournalEntry, JournalRun, RetiredFile
-from event_processor.ordering import HeldEvent, OrderStage
+from event_processor.ordering import OrderStage
 from event_processor.state import Counts, FileState, State
 from event_processor.timestamps import TimestampReader
 
@@ -58,13 +67,13 @@ class StepOptions:
 class Step:
     """The state after a chunk, and what came of it.
 
-    `released` are records for the sinks, in order; `journal_closed` are entries of the reading journal that nothing will be
+    `released` is for the sinks; `journal_closed` are entries of the reading journal that nothing will be
     merged into any more.
     """
 
     state: State
     counts: Counts
-    released: Sequence[bytes]
+    released: Released
     dead_letters: Sequence[DeadLetter]
     journal_closed: Sequence[JournalEntry]
 
@@ -117,7 +126,7 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
     """A chunk that is one record over the size limit, or that only moves the position."""
     if not chunk.oversized_bytes:
         moved, closed = _move(state, chunk, line, Counts())
-        return Step(moved, Counts(), [], [], closed)
+        return Step(moved, Counts(), NOTHING_RELEASED, [], closed)
     letter = DeadLetter(
         source=chunk.source,
         part=chunk.part,
@@ -131,7 +140,7 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
     )
     counts = Counts(records=1, rejected=1)
     moved, closed = _move(state, chunk, line, counts)
-    return Step(moved, counts, [], [letter], closed)
+    return Step(moved, counts, NOTHING_RELEASED, [letter], closed)
 
 
 def _judge(categories: Mapping[str, CategoryTotal], columns: Columns, ids: KnownIds, categories_max: int) -> _Judged:
@@ -207,40 +216,13 @@ def _take(columns: Columns, accepted: BoolArray) -> AcceptedEvents:
 
 def _order(
     state: State, columns: Columns, accepted: BoolArray, events: AcceptedEvents, options: StepOptions
-) -> tuple[OrderStage, Sequence[bytes], int]:
+) -> tuple[OrderStage, Released, int]:
     """The accepted events through the order stage: the stage after them, what it released, and how many were late."""
     if not options.ordered or not len(events.ids):
-        return state.order, [], 0
-    rows: IntArray = columns.rows[accepted]
-    spans = zip(columns.starts[rows].tolist(), columns.ends[rows].tolist(), strict=True)
-    records = [columns.content[start:end] for start, end in spans]
-    sequences = (rows + state.counts.records).tolist()
-    ordered = state.order.push(
-        _held_events(columns, accepted, events, sequences, records, by_timestamp=options.order_by_timestamp)
-    )
+        return state.order, NOTHING_RELEASED, 0
+    by_timestamp = options.order_by_timestamp
+    ordered = state.order.push(Arrivals(columns, accepted, events.ids, state.counts.records, by_timestamp=by_timestamp))
     return ordered.stage, ordered.released, ordered.late
-
-
-def _held_events(
-    columns: Columns,
-    accepted: BoolArray,
-    events: AcceptedEvents,
-    sequences: list[int],
-    records: list[bytes],
-    *,
-    by_timestamp: bool,
-) -> list[HeldEvent]:
-    """The events with their sort keys; ids of one simple kind, which is the rule, need no call an event."""
-    if by_timestamp:
-        assert columns.timestamps_ns is not None, "an order by timestamp makes the format read them"
-        return list(zip(repeat(0), columns.timestamps_ns[accepted].tolist(), sequences, records, strict=False))
-    ids = events.ids.to_list()
-    kinds = set(map(type, ids))
-    if len(kinds) == 1 and kinds <= {int, str}:
-        kind, _ = id_key(ids[0])
-        return list(zip(repeat(kind), ids, sequences, records, strict=False))  # type: ignore[arg-type]  # one kind
-    keys = map(id_key, ids)
-    return [(kind, value, sequence, record) for (kind, value), sequence, record in zip(keys, sequences, records, strict=True)]
 
 
 def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: int) -> list[DeadLetter]:

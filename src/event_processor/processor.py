@@ -281,7 +281,7 @@ class Processor:
             accepted=batch.counts.accepted,
             duplicate=batch.counts.duplicate,
             rejected=batch.counts.rejected,
-            released=len(batch.released),
+            released=batch.released.count,
             content_bytes=batch.content_bytes,
         )
 

@@ -1,12 +1,17 @@
 """The order stage against its definition, event by event."""
 
 import bisect
+from itertools import accumulate
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_processor.arrivals import Arrivals, HeldEvent
+from event_processor.contracts import Columns
+from event_processor.id_columns import IntegerIds, PlainIds
 from event_processor.id_order import id_key
-from event_processor.ordering import HeldEvent, OrderStage
+from event_processor.ordering import OrderStage
 
 ids = st.one_of(
     st.integers(-50, 50), st.text(alphabet="AB1", max_size=3), st.tuples(st.integers(0, 3), st.text("xy", max_size=1))
@@ -15,6 +20,30 @@ ids = st.one_of(
 
 def numbered(event_ids: list[object]) -> list[HeldEvent]:
     return [(*id_key(event_id), sequence, f"{event_id!r}".encode()) for sequence, event_id in enumerate(event_ids)]  # type: ignore[arg-type]
+
+
+def arrivals(events: list[HeldEvent], event_ids: list[object], *, gap: bytes = b"\n", plain: bool = True) -> Arrivals:
+    """Consecutive events of `numbered` as they come out of a chunk, `gap` between the records."""
+    records = [event[3] for event in events]
+    ends = np.array(list(accumulate((len(record) for record in records), lambda end, size: end + len(gap) + size)), np.int64)
+    everything = np.arange(len(records))
+    ids = PlainIds(event_ids) if plain else IntegerIds(np.array(event_ids, np.int64))  # type: ignore[arg-type]
+    columns = Columns(
+        content=gap.join(records) + gap,
+        record_count=len(records),
+        blank_count=0,
+        starts=ends - np.array([len(record) for record in records], np.int64),
+        ends=ends,
+        rows=everything,
+        ids=ids,
+        categories=None,
+        values=None,
+        has_value=None,
+        timestamps=None,
+        timestamps_ns=None,
+        rejections=[],
+    )
+    return Arrivals(columns, np.ones(len(records), np.bool_), ids, events[0][2] if events else 0, by_timestamp=False)
 
 
 def by_definition(events: list[HeldEvent], size: int) -> tuple[list[bytes], int, list[HeldEvent]]:
@@ -37,14 +66,37 @@ def by_definition(events: list[HeldEvent], size: int) -> tuple[list[bytes], int,
     return released, late, held
 
 
-@given(st.lists(ids, max_size=60), st.integers(0, 8), st.lists(st.integers(0, 12), max_size=20))
-def test_release_is_a_function_of_the_events_and_not_of_the_batches(event_ids: list[object], size: int, cuts: list[int]) -> None:
+def mostly_rising(numbers: list[int], swaps: list[int]) -> list[object]:
+    """Rising numbers, some neighbours swapped."""
+    rising = sorted(numbers)
+    for place in swaps:
+        one, other = place % len(rising), (place + 1) % len(rising)
+        rising[one], rising[other] = rising[other], rising[one]
+    return list(rising)
+
+
+rising_ids = st.builds(
+    mostly_rising, st.lists(st.integers(0, 1000), unique=True, min_size=1, max_size=60), st.lists(st.integers(0, 60), max_size=3)
+)
+
+
+@given(
+    st.lists(ids, max_size=60) | rising_ids,
+    st.integers(0, 8),
+    st.lists(st.integers(0, 12), max_size=20),
+    st.sampled_from([b"\n", b"\r\n"]),
+)
+def test_release_is_a_function_of_the_events_and_not_of_the_batches(
+    event_ids: list[object], size: int, cuts: list[int], gap: bytes
+) -> None:
     events = numbered(event_ids)
+    plain = not all(type(event_id) is int for event_id in event_ids)
     stage, late, start = OrderStage(size), 0, 0
     released: list[bytes] = []
     for cut in [*cuts, len(events)]:
-        ordered = stage.push(events[start : start + cut])
-        stage, released, late = ordered.stage, [*released, *ordered.released], late + ordered.late
+        ordered = stage.push(arrivals(events[start : start + cut], event_ids[start : start + cut], gap=gap, plain=plain))
+        stage, released, late = ordered.stage, [*released, *ordered.released.records()], late + ordered.late
+        assert ordered.released.count == len(ordered.released.records())
         start += cut
     assert (released, late, list(stage.held)) == by_definition(events, size)
     assert stage.released_count == len(released)
@@ -53,17 +105,33 @@ def test_release_is_a_function_of_the_events_and_not_of_the_batches(event_ids: l
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=60).map(sorted), st.integers(1, 8))
 def test_an_ascending_log_comes_out_as_it_went_in(event_ids: list[int], size: int) -> None:
     events = numbered(list(event_ids))
-    ordered = OrderStage(size).push(events)
-    assert [*ordered.released, *ordered.stage.release_all().released] == [event[3] for event in events]
+    ordered = OrderStage(size).push(arrivals(events, list(event_ids), plain=False))
+    assert [*ordered.released.records(), *ordered.stage.release_all().released.records()] == [event[3] for event in events]
     assert ordered.late == 0
 
 
 def test_strings_are_ordered_by_code_point_and_integers_by_value_before_them() -> None:
-    ordered = OrderStage(10).push(numbered(["A10", "A2", 10, "A1", 9, "é", "z"])).stage.release_all()
-    assert ordered.released == [b"9", b"10", b"'A1'", b"'A10'", b"'A2'", b"'z'", "'é'".encode()]
+    event_ids: list[object] = ["A10", "A2", 10, "A1", 9, "é", "z"]
+    ordered = OrderStage(10).push(arrivals(numbered(event_ids), event_ids)).stage.release_all()
+    assert ordered.released.records() == [b"9", b"10", b"'A1'", b"'A10'", b"'A2'", b"'z'", "'é'".encode()]
 
 
 def test_an_event_behind_a_released_one_is_late_and_passed_on_at_once() -> None:
-    ordered = OrderStage(1).push(numbered([5, 6, 7, 1, 8]))
-    assert ordered.released == [b"5", b"6", b"1", b"7"]
+    event_ids: list[object] = [5, 6, 7, 1, 8]
+    ordered = OrderStage(1).push(arrivals(numbered(event_ids), event_ids))
+    assert ordered.released.records() == [b"5", b"6", b"1", b"7"]
     assert ordered.late == 1
+
+
+@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=6).map(sorted), max_size=8), st.integers(1, 6))
+def test_batches_that_rise_by_themselves_are_ordered_among_each_other(batches: list[list[int]], size: int) -> None:
+    event_ids: list[object] = [event_id for batch in batches for event_id in batch]
+    events = numbered(event_ids)
+    stage, late, start = OrderStage(size), 0, 0
+    released: list[bytes] = []
+    for batch in batches:
+        end = start + len(batch)
+        ordered = stage.push(arrivals(events[start:end], event_ids[start:end], plain=False))
+        stage, released, late = ordered.stage, [*released, *ordered.released.records()], late + ordered.late
+        start = end
+    assert (released, late, list(stage.held)) == by_definition(events, size)

@@ -14,6 +14,7 @@ FLOORS = {
     "errors": 0,
     "event": 1,
     "contracts": 1.5,
+    "arrivals": 2.5,
     "byte_words": 2,
     "clock": 2,
     "config": 2,

@@ -37,8 +37,8 @@ class JsonLinesSink:
         self._file: Final = AppendFile(fs, path, committed.get(key, 0))
 
     def write(self, released: Released) -> None:
-        if released.records:
-            self._file.append(b"\n".join(released.records) + b"\n")
+        for piece in released.pieces:
+            self._file.append(piece)
 
     def sync(self) -> None:
         # If we die here, the old committed length stands, and the events are released and written again.
