@@ -303,7 +303,7 @@ class Sink(Protocol):
 
 
 class Wakeup(Protocol):
-    """Something to wait for that another thread may set (`threading.Event` is one)."""
+    """Something to wait for that another thread may set, and a signal handler, whatever it interrupts."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until set, or `timeout` seconds; whether it is set."""

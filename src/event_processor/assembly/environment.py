@@ -6,12 +6,11 @@ Owns: what a pipeline is given beside its configuration: disk, clock, telemetry,
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from event_processor.clock import SystemClock
+from event_processor.clock import SystemClock, SystemWakeup
 from event_processor.commit import CommitExecutor, CommitThread
 from event_processor.contracts import Clock, Wakeup
 from event_processor.deduplication.background import BackgroundThreads, Executor
@@ -31,7 +30,7 @@ class Environment:
     fs: FileSystem = field(default_factory=OperatingSystem)
     clock: Clock = field(default_factory=SystemClock)
     telemetry: Telemetry = field(default_factory=Telemetry)
-    wakeup: Wakeup = field(default_factory=threading.Event)
+    wakeup: Wakeup = field(default_factory=SystemWakeup)
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     background: Callable[[], Executor] = BackgroundThreads
     """Where an index merges."""

@@ -8,7 +8,6 @@ checkpoint is verified and its configuration is known to be the same.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from event_processor.assembly.adapters import (
 )
 from event_processor.assembly.environment import Environment
 from event_processor.checkpoint import Checkpoint, CheckpointStore
-from event_processor.clock import utc_text, wall_ns_of
+from event_processor.clock import SystemWakeup, utc_text, wall_ns_of
 from event_processor.commit import CommitWriter, Identity, Outputs
 from event_processor.config import (
     Configuration,
@@ -119,7 +118,7 @@ def lock_state(configuration: Configuration, environment: Environment) -> Direct
                 return DirectoryLock(environment.fs, path, owner)
             except LockedError:
                 # Somebody who only asks whether the lock is held holds it for an instant.
-                environment.clock.wait(threading.Event(), LOCK_RETRY_S)
+                environment.clock.wait(SystemWakeup(), LOCK_RETRY_S)
         return DirectoryLock(environment.fs, path, owner)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,7 +16,7 @@ from event_processor.cli.invocation import invocation
 from event_processor.cli.loading import load
 from event_processor.cli.output import write_lines
 from event_processor.cli.progress_bar import progress_bar
-from event_processor.clock import SystemClock
+from event_processor.clock import SystemClock, SystemWakeup
 from event_processor.config import Configuration
 from event_processor.operations.progress import Progress, nobody_watches
 from event_processor.service.daemon import Daemon, Finished
@@ -42,7 +41,7 @@ def command(
         raise typer.BadParameter("--drain goes with --once: a log that is followed has no end", param_hint="--drain")
     called = invocation(context)
     configuration = load(called).configuration
-    wakeup = threading.Event()
+    wakeup = SystemWakeup()
     with progress_bar("reading the log") if once else nullcontext(nobody_watches) as progress:
 
         def environment_of(configuration: Configuration) -> Environment:
