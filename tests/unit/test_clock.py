@@ -3,6 +3,10 @@
 import sys
 import threading
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 from event_processor.clock import SystemWakeup
 
@@ -33,7 +37,7 @@ def test_a_signal_handler_may_set_it_wherever_it_interrupts() -> None:
     wakeup = SystemWakeup()
     interrupted: list[str] = []
 
-    def interrupt(frame: FrameType, _event: str, _argument: object) -> object:
+    def interrupt(frame: FrameType, _event: str, _argument: object) -> TraceFunction:
         if frame.f_code.co_name in {"clear", "wait", "set", "__enter__", "__exit__"}:
             interrupted.append(frame.f_code.co_name)
             wakeup.set()
