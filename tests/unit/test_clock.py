@@ -3,10 +3,7 @@
 import sys
 import threading
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import TraceFunction
+from typing import Any
 
 from event_processor.clock import SystemWakeup
 
@@ -37,7 +34,7 @@ def test_a_signal_handler_may_set_it_wherever_it_interrupts() -> None:
     wakeup = SystemWakeup()
     interrupted: list[str] = []
 
-    def interrupt(frame: FrameType, _event: str, _argument: object) -> TraceFunction:
+    def interrupt(frame: FrameType, _event: str, _argument: object) -> Any:
         if frame.f_code.co_name in {"clear", "wait", "set", "__enter__", "__exit__"}:
             interrupted.append(frame.f_code.co_name)
             wakeup.set()
