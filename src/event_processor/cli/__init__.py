@@ -23,6 +23,7 @@ from typing import Final
 
 from event_processor.cli import boundary
 from event_processor.cli.command_line import CommandEntry
+from event_processor.cli.output import drop_unwritten
 
 __all__ = ["COMMANDS", "main"]
 
@@ -50,4 +51,6 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # pydantic would look through every installed package for plugins, which nothing here uses.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    sys.exit(boundary.run(sys.argv[1:], COMMANDS))
+    exit_code = boundary.run(sys.argv[1:], COMMANDS)
+    drop_unwritten()
+    sys.exit(exit_code)

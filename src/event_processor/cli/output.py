@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from event_processor.errors import StorageError
 
-__all__ = ["ReaderGoneError", "write_json", "write_lines"]
+__all__ = ["ReaderGoneError", "drop_unwritten", "write_json", "write_lines"]
 
 STANDARD_OUTPUT: Final = "standard output"
 
@@ -43,6 +44,22 @@ def write_lines(lines: Iterable[str]) -> None:
         raise ReaderGoneError from error
     except OSError as error:
         raise _unwritable(error.errno or 0, error.strerror or str(error)) from error
+
+
+def drop_unwritten() -> None:
+    """Lets go of what standard output and standard error could not take: it was reported, or there is nowhere to report it.
+
+    The interpreter would try again at its end, and exit with 120 whatever became of the command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:  # closed already: nothing is left in it
+            continue
 
 
 def _unwritable(number: int, reason: str) -> StorageError:
