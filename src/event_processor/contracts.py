@@ -7,7 +7,7 @@ Never: no implementation lives here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -68,7 +68,7 @@ class IdColumn(Protocol):
         ...
 
     def picked(self, places: IntArray) -> IdColumn:
-        """Those at these places."""
+        """Those at these places, in arrays of their own."""
         ...
 
     def is_ascending(self) -> bool:
@@ -103,8 +103,16 @@ class PreparedIds(Protocol):
     def __len__(self) -> int: ...
 
 
-TimestampColumn: TypeAlias = Callable[[IntArray], Sequence[object]]
-"""The timestamps of the events at these places, as they stand in the records (str, int, float or None)."""
+class TimestampColumn(Protocol):
+    """The timestamps of m events, as they stand in the records; one becomes a Python value only where it is asked for."""
+
+    def picked(self, places: IntArray) -> TimestampColumn:
+        """Those at these places, in arrays of their own."""
+        ...
+
+    def to_list(self) -> Sequence[object]:
+        """All of them: str, int, float, or None where there is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,7 @@ class Columns:
     categories: None where every event counts in one total.
     values: finite, below 2**960 in magnitude, never -0.0; None where events are only counted.
     has_value: None where every event has one; else False marks an event that is counted without a value (`values` holds 0.0).
-    timestamps: by place among the m, since few of them are ever read; None where the configuration names no field.
+    timestamps: None where the configuration names no field.
     timestamps_ns: nanoseconds since 1970-01-01 UTC; None unless the configuration orders or windows by them.
     prepared_ids: the same ids in a form that the index prepared ahead; None where it did not.
     """

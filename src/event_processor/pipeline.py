@@ -27,6 +27,7 @@ from event_processor.contracts import (
     PreparedIds,
     Rejection,
     Released,
+    TimestampColumn,
 )
 from event_processor.event import Chunk, DeadLetter
 from event_processor.journal import IdleRelease, JournalEntry, JournalRun, RetiredFile
@@ -204,14 +205,27 @@ def _take(columns: Columns, accepted: BoolArray) -> AcceptedEvents:
     if accepted.all():
         return AcceptedEvents(columns.ids, columns.categories, columns.values, columns.has_value, columns.timestamps)
     places = np.flatnonzero(accepted)
-    timestamps = columns.timestamps
     return AcceptedEvents(
         ids=columns.ids.picked(places),
         categories=None if columns.categories is None else columns.categories.picked(places),
         values=None if columns.values is None else columns.values[places],
         has_value=None if columns.has_value is None else columns.has_value[places],
-        timestamps=None if timestamps is None else lambda wanted: timestamps(places[wanted]),
+        timestamps=None if columns.timestamps is None else _Chosen(columns.timestamps, places),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The timestamps at some places of a column, most of which nobody will ask for."""
+
+    column: TimestampColumn
+    places: IntArray
+
+    def picked(self, places: IntArray) -> TimestampColumn:
+        return self.column.picked(self.places[places])
+
+    def to_list(self) -> Sequence[object]:
+        return self.column.picked(self.places).to_list()
 
 
 def _order(

@@ -1,6 +1,9 @@
 """Totals against a plain model, under any batching, whatever form the ids come in."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -56,19 +59,26 @@ def id_column(ids: list[EventId]) -> IdColumn:
     return PlainIds(ids)
 
 
+@dataclass
+class Timestamps:
+    texts: list[str]
+
+    def picked(self, places: IntArray) -> Timestamps:
+        return Timestamps([self.texts[place] for place in places.tolist()])
+
+    def to_list(self) -> list[str]:
+        return self.texts
+
+
 def columns(part: list[Row], *, count_only: bool, plain: bool = False) -> AcceptedEvents:
     names = ["borne by none", *dict.fromkeys(row[1] for row in part)]
     ids = [row[0] for row in part]
-
-    def timestamps(places: IntArray) -> list[object]:
-        return [str(ids[place]) for place in places.tolist()]
-
     return AcceptedEvents(
         ids=PlainIds(ids) if plain else id_column(ids),
         categories=CategoryColumn(np.array([names.index(row[1]) for row in part], np.int64), names),
         values=np.array([row[2] if row[3] or not count_only else 0.0 for row in part], dtype=np.float64),
         has_value=np.array([row[3] for row in part], dtype=np.bool_) if count_only else None,
-        timestamps=timestamps,
+        timestamps=Timestamps([str(each) for each in ids]),
     )
 
 

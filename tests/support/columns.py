@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from event_processor.contracts import Columns
 from event_processor.event import EventId
 
@@ -21,4 +19,4 @@ def categories_of(columns: Columns) -> list[str] | None:
 
 
 def timestamps_of(columns: Columns) -> list[object] | None:
-    return None if columns.timestamps is None else list(columns.timestamps(np.arange(len(columns.rows))))
+    return None if columns.timestamps is None else list(columns.timestamps.to_list())

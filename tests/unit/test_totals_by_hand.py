@@ -23,15 +23,18 @@ def as_they_stand(raw: Sequence[object]) -> list[str | None]:
 
 
 class Timestamps:
-    """A column that keeps which places it was asked for."""
+    """A column that keeps which of them were asked for as values."""
 
-    def __init__(self, *texts: str) -> None:
+    def __init__(self, *texts: str, asked_for: list[str] | None = None) -> None:
         self.texts = texts
-        self.calls: list[list[int]] = []
+        self.asked_for = [] if asked_for is None else asked_for
 
-    def __call__(self, places: IntArray) -> list[object]:
-        self.calls.append(places.tolist())
-        return [self.texts[place] for place in places.tolist()]
+    def picked(self, places: IntArray) -> Timestamps:
+        return Timestamps(*(self.texts[place] for place in places.tolist()), asked_for=self.asked_for)
+
+    def to_list(self) -> list[object]:
+        self.asked_for += self.texts
+        return list(self.texts)
 
 
 def events(ids: list[EventId], categories: str, *timestamps: str) -> AcceptedEvents:
@@ -79,13 +82,36 @@ def test_timestamps_are_asked_for_once_and_only_where_the_last_event_changes() -
     before = add_batch(Totals.of({}), events([50, 60], "ab", "t50", "t60"), as_they_stand)
     batch = events([70, 10, 20, 30], "abba", "t70", "t10", "t20", "t30")
     after = add_batch(before, batch, as_they_stand)
+    for _ in range(2):
+        assert (after["a"].last_timestamp, after["b"].last_timestamp, after["b"].first_id) == ("t70", "t60", 10)
     assert isinstance(batch.timestamps, Timestamps)
-    assert batch.timestamps.calls == [[0]]
-    assert (after["a"].last_timestamp, after["b"].last_timestamp, after["b"].first_id) == ("t70", "t60", 10)
+    assert batch.timestamps.asked_for == ["t70"]
     nothing_last = events([1, 2], "ab", "t1", "t2")
-    add_batch(after, nothing_last, as_they_stand)
+    assert add_batch(after, nothing_last, as_they_stand)["a"].last_timestamp == "t70"
     assert isinstance(nothing_last.timestamps, Timestamps)
-    assert nothing_last.timestamps.calls == []
+    assert nothing_last.timestamps.asked_for == []
+
+
+def test_what_is_replaced_before_anybody_looks_is_never_made() -> None:
+    batches = [events([10 * number, 10 * number + 1], "ab", f"a{number}", f"b{number}") for number in range(1, 5)]
+    batches.append(events([100], "a", "a9"))
+    totals = Totals.of({})
+    for batch in batches:
+        totals = add_batch(totals, batch, as_they_stand)
+    assert (totals["b"].last_timestamp, totals["a"].last_timestamp) == ("b4", "a9")
+    asked_for = [batch.timestamps.asked_for for batch in batches if isinstance(batch.timestamps, Timestamps)]
+    assert asked_for == [[], [], [], ["b4"], ["a9"]]
+
+
+def test_what_waits_to_be_made_is_bounded_where_nobody_looks() -> None:
+    batches = [events([number], "a", f"t{number}") for number in range(1, 40)]
+    totals = Totals.of({})
+    for batch in batches:
+        totals = add_batch(totals, batch, as_they_stand)
+    made = [
+        number for number, batch in enumerate(batches) if isinstance(batch.timestamps, Timestamps) and batch.timestamps.asked_for
+    ]
+    assert made == [15, 31]
 
 
 def test_timestamps_are_read_all_at_once_where_somebody_can() -> None:

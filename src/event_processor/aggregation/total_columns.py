@@ -9,22 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, KeysView, Mapping
 from dataclasses import dataclass
 from math import inf, isinf
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from event_processor.aggregation.exact_sum import without_empty_rows
 from event_processor.aggregation.extremes import order_words
+from event_processor.aggregation.late_objects import LateObjects
 from event_processor.contracts import FloatArray, IntArray
-from event_processor.event import EventId, Json
+from event_processor.event import Json
 from event_processor.id_columns import PlainIds, WordArray
 from event_processor.id_order import OrderKey, id_key
 
-__all__ = ["CategoryTotal", "ObjectArray", "ShownTotals", "TotalColumns", "Totals", "objects"]
-
-ObjectArray = NDArray[np.object_]
+__all__ = ["CategoryTotal", "ShownTotals", "TotalColumns", "Totals"]
 
 
 class CategoryTotal(Struct, frozen=True):
@@ -56,26 +54,25 @@ class TotalColumns:
     parts: FloatArray
     least: FloatArray
     greatest: FloatArray
-    first_ids: ObjectArray
-    last_ids: ObjectArray
-    last_timestamps: ObjectArray
+    first_ids: LateObjects
+    last_ids: LateObjects
+    last_timestamps: LateObjects
     first_words: WordArray
     last_words: WordArray
     greatest_key: OrderKey | None
 
     def widened(self, count: int) -> TotalColumns:
-        """With `count` more categories, of which nothing is known; their ids are to be set."""
+        """With `count` more categories, of which nothing is known; their ids and timestamps are to be written, and widened by that."""
         if not count:
             return self
-        nothing = np.full(count, None, np.object_)
         return TotalColumns(
             counts=np.concatenate([self.counts, np.zeros(count, np.int64)]),
             parts=np.concatenate([self.parts, np.zeros((len(self.parts), count))], axis=1),
             least=np.concatenate([self.least, np.full(count, np.inf)]),
             greatest=np.concatenate([self.greatest, np.full(count, -np.inf)]),
-            first_ids=np.concatenate([self.first_ids, nothing]),
-            last_ids=np.concatenate([self.last_ids, nothing]),
-            last_timestamps=np.concatenate([self.last_timestamps, nothing]),
+            first_ids=self.first_ids,
+            last_ids=self.last_ids,
+            last_timestamps=self.last_timestamps,
             first_words=np.concatenate([self.first_words, np.zeros(count, np.uint64)]),
             last_words=np.concatenate([self.last_words, np.zeros(count, np.uint64)]),
             greatest_key=self.greatest_key,
@@ -111,9 +108,9 @@ class Totals(Mapping[str, CategoryTotal]):
             parts=without_empty_rows(parts),
             least=np.array([inf if row.min is None else row.min for row in rows], np.float64),
             greatest=np.array([-inf if row.max is None else row.max for row in rows], np.float64),
-            first_ids=objects(first_ids),
-            last_ids=objects(last_ids),
-            last_timestamps=objects([row.last_timestamp for row in rows]),
+            first_ids=LateObjects(first_ids),
+            last_ids=LateObjects(last_ids),
+            last_timestamps=LateObjects([row.last_timestamp for row in rows]),
             first_words=order_words(PlainIds(first_ids)),
             last_words=order_words(PlainIds(last_ids)),
             greatest_key=max(map(id_key, last_ids), default=None),
@@ -132,9 +129,9 @@ class Totals(Mapping[str, CategoryTotal]):
             min=None if isinf(least) else least,
             max=None if isinf(greatest) else greatest,
             mean=total / count,
-            first_id=columns.first_ids[row],
-            last_id=columns.last_ids[row],
-            last_timestamp=columns.last_timestamps[row],
+            first_id=columns.first_ids.resolved()[row],
+            last_id=columns.last_ids.resolved()[row],
+            last_timestamp=columns.last_timestamps.resolved()[row],
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -177,9 +174,9 @@ class ShownTotals:
         filled = zip(
             self._shown.values(),
             counts.tolist(),
-            columns.first_ids[order].tolist(),
-            columns.last_ids[order].tolist(),
-            columns.last_timestamps[order].tolist(),
+            columns.first_ids.resolved()[order].tolist(),
+            columns.last_ids.resolved()[order].tolist(),
+            columns.last_timestamps.resolved()[order].tolist(),
             _numbers(columns.greatest[order]),
             (columns.sums()[order] / counts).tolist(),
             _numbers(columns.least[order]),
@@ -198,11 +195,6 @@ class ShownTotals:
             row["sum"] = total
             row["sum_parts"] = parts
         return self._shown
-
-
-def objects(values: list[str] | list[str | None] | list[EventId]) -> ObjectArray:
-    """(n,) of them, whatever they are: numpy would make columns of tuples."""
-    return np.fromiter(cast("list[object]", values), np.object_, len(values))
 
 
 def _numbers(column: FloatArray) -> list[float | None]:

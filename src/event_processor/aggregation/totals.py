@@ -15,7 +15,8 @@ import numpy as np
 
 from event_processor.aggregation.exact_sum import add_exactly, canonical_by_group, sum_by_group, without_empty_rows
 from event_processor.aggregation.extremes import Extremes, Groups, find_extremes, one_group, order_words
-from event_processor.aggregation.total_columns import CategoryTotal, ObjectArray, ShownTotals, TotalColumns, Totals, objects
+from event_processor.aggregation.late_objects import LateObjects
+from event_processor.aggregation.total_columns import CategoryTotal, ShownTotals, TotalColumns, Totals
 from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, IdColumn, IntArray, TimestampColumn
 from event_processor.id_columns import WordArray
 from event_processor.id_order import id_key
@@ -66,10 +67,8 @@ def add_batch(
     changes = _with_ids(columns, rows, rows >= len(before.index), events.ids, find_extremes(events.ids, groups))
     columns, changed, places = changes
     if len(changed):
-        raw = None if events.timestamps is None else events.timestamps(places)
-        last_timestamps = columns.last_timestamps.copy()
-        last_timestamps[changed] = None if raw is None else objects(list(read_timestamps(raw)))
-        columns = replace(columns, last_timestamps=last_timestamps)
+        make = _no_timestamps if events.timestamps is None else _texts_of(events.timestamps.picked(places), read_timestamps)
+        columns = replace(columns, last_timestamps=columns.last_timestamps.written(changed, make, len(index)))
     return Totals(index, columns)
 
 
@@ -184,7 +183,7 @@ def _overtaking(
     ids: IdColumn,
     places: IntArray,
     words: WordArray,
-    present: ObjectArray,
+    present: LateObjects,
     rows: IntArray,
     *,
     is_new: BoolArray,
@@ -194,21 +193,31 @@ def _overtaking(
     new_words, old_words = order_words(ids.picked(places)), words[rows]
     overtakes = np.asarray(new_words > old_words if last else new_words < old_words, np.bool_)
     for tie in np.flatnonzero((new_words == old_words) & ~is_new).tolist():
-        new_key, old_key = id_key(ids[places[tie]]), id_key(present[rows[tie]])
+        new_key, old_key = id_key(ids[places[tie]]), id_key(present.resolved()[rows[tie]])
         overtakes[tie] = new_key >= old_key if last else new_key < old_key
     return overtakes
 
 
 def _replaced(
-    present: ObjectArray, words: WordArray, rows: IntArray, ids: IdColumn, places: IntArray
-) -> tuple[ObjectArray, WordArray]:
-    """Ids and their words with those at `places` in `rows`."""
+    present: LateObjects, words: WordArray, rows: IntArray, ids: IdColumn, places: IntArray
+) -> tuple[LateObjects, WordArray]:
+    """Ids and their words with those at `places` in `rows`; there are as many as words."""
     if not len(rows):
         return present, words
     picked = ids.picked(places)
-    present, words = present.copy(), words.copy()
-    present[rows], words[rows] = objects(picked.to_list()), order_words(picked)
-    return present, words
+    words = words.copy()
+    words[rows] = order_words(picked)
+    return present.written(rows, lambda wanted: picked.picked(wanted).to_list(), len(words)), words
+
+
+def _texts_of(
+    column: TimestampColumn, read_timestamps: Callable[[Sequence[object]], Sequence[str | None]]
+) -> Callable[[IntArray], Sequence[str | None]]:
+    return lambda wanted: read_timestamps(column.picked(wanted).to_list())
+
+
+def _no_timestamps(wanted: IntArray) -> Sequence[None]:
+    return [None] * len(wanted)
 
 
 def _least(one: float | None, other: float | None) -> float | None:

@@ -208,9 +208,11 @@ class _Timestamps:
 
     values: list[object]
 
-    def __call__(self, places: IntArray) -> list[object]:
-        found = [self.values[place] for place in places.tolist()]
-        return [None if isinstance(raw, Absent) else raw for raw in found]
+    def picked(self, places: IntArray) -> _Timestamps:
+        return _Timestamps([self.values[place] for place in places.tolist()])
+
+    def to_list(self) -> list[object]:
+        return [None if isinstance(raw, Absent) else raw for raw in self.values]
 
 
 def _coded(categories: list[object]) -> CategoryColumn:

@@ -105,8 +105,14 @@ class _JoinedTimestamps:
     count: int
     order: IntArray
 
-    def __call__(self, places: IntArray) -> Sequence[object]:
+    def picked(self, places: IntArray) -> _JoinedTimestamps:
         wanted = self.order[places]
         is_one = wanted < self.count
-        found, others = iter(self.one(wanted[is_one])), iter(self.other(wanted[~is_one] - self.count))
-        return [next(found) if from_one else next(others) for from_one in is_one.tolist()]
+        one, other = self.one.picked(wanted[is_one]), self.other.picked(wanted[~is_one] - self.count)
+        count = int(np.count_nonzero(is_one))
+        order = np.where(is_one, np.cumsum(is_one) - 1, count + np.cumsum(~is_one) - 1)
+        return _JoinedTimestamps(one, other, count, order)
+
+    def to_list(self) -> Sequence[object]:
+        everything = [*self.one.to_list(), *self.other.to_list()]
+        return [everything[place] for place in self.order.tolist()]

@@ -20,7 +20,7 @@ from event_processor.config import EventOptions
 from event_processor.contracts import BoolArray, FloatArray, IntArray
 from event_processor.event import CATEGORY_CHARACTERS_MAX, ID_CHARACTERS_MAX, NESTING_DEPTH_MAX
 from event_processor.formats.decimals import doubles_at, integers_at
-from event_processor.formats.distinct_texts import distinct_texts
+from event_processor.formats.distinct_texts import DistinctTexts
 from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.lines import Lines, are_plain
 from event_processor.formats.matching import Match, layout_of
@@ -68,7 +68,7 @@ class _Plan:
 
 
 class AlikeReader:
-    """Reads what is spelt alike. What it remembers of one chunk, the template, is only the first guess at the next."""
+    """Reads what is spelt alike. What it remembers of one chunk, the template and the categories, is only the first guess at the next."""
 
     def __init__(self, event: EventOptions, timestamps: TimestampReader | None) -> None:
         """`timestamps` reads them where they are used."""
@@ -78,6 +78,7 @@ class AlikeReader:
         self._timestamp: Final = field_path(event.timestamp) if event.timestamp else None
         self._timestamps: Final = timestamps
         self._latest: _Plan | None = None
+        self._category_texts: Final = DistinctTexts()
         self.is_able: Final = not isinstance(event.id, tuple) and not event.model
         """Whether events of this configuration can be read here: not those of several id fields, nor of a user's model."""
 
@@ -169,7 +170,7 @@ class AlikeReader:
         return EventColumns(
             rows=match.rows,
             ids=ids,
-            categories=None if category is None else distinct_texts(content, match.words, *match.span(category)),
+            categories=None if category is None else self._category_texts.of(content, match.words, *match.span(category)),
             values=values,
             has_value=None,
             timestamps=None if self._timestamp is None else _Timestamps.of(plan, match),
@@ -190,13 +191,18 @@ class _Timestamps:
     def of(cls, plan: _Plan, match: Match) -> _Timestamps:
         number = plan.timestamp_slot
         if number is None:
-            return cls(b"", None, match.rows[:0], match.rows[:0])
+            return cls(b"", None, match.rows, match.rows)
         return cls(match.lines.content, plan.template.slots[number], *match.span(number))
 
-    def __call__(self, places: IntArray) -> list[object]:
+    def picked(self, places: IntArray) -> _Timestamps:
         if self.slot is None:
-            return [None] * len(places)
-        return list(map(kept_timestamp, _raw(self.content, self.begins[places], self.ends[places], self.slot)))
+            return _Timestamps(b"", None, places, places)
+        return _Timestamps(self.content, self.slot, self.begins[places], self.ends[places])
+
+    def to_list(self) -> list[object]:
+        if self.slot is None:
+            return [None] * len(self.begins)
+        return list(map(kept_timestamp, _raw(self.content, self.begins, self.ends, self.slot)))
 
 
 def _is_json_object(line: bytes) -> bool:
