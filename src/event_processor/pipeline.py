@@ -246,19 +246,24 @@ def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: i
         rows: IntArray = columns.rows[over_limit]
         rejections += [Rejection(row, "totals", "category limit", "category") for row in rows.tolist()]
         rejections.sort(key=lambda rejection: rejection.row)
+    if not rejections:
+        return []
+    places = np.array([rejection.row for rejection in rejections], np.int64)
+    begins, ends = columns.starts[places].tolist(), columns.ends[places].tolist()
+    content, source, part, offset = columns.content, chunk.source, chunk.part, chunk.offset
     return [
         DeadLetter(
-            source=chunk.source,
-            part=chunk.part,
+            source=source,
+            part=part,
             line=line + rejection.row + 1,
-            offset=chunk.offset + int(columns.starts[rejection.row]),
+            offset=offset + begin,
             stage=rejection.stage,
             reason=rejection.reason,
             field=rejection.field,
-            record=(record := columns.record(rejection.row)),
-            record_bytes=len(record),
+            record=content[begin:end],
+            record_bytes=end - begin,
         )
-        for rejection in rejections
+        for rejection, begin, end in zip(rejections, begins, ends, strict=True)
     ]
 
 

@@ -66,6 +66,9 @@ class Absent(Enum):
     """Something else than an object stands on the way to it."""
 
 
+_MISSING, _NOT_INSIDE = Absent.MISSING, Absent.NOT_INSIDE
+
+
 def field_path(name: str) -> FieldPath:
     """The keys of a dotted name: "payload.size" is `("payload", "size")`."""
     return tuple(name.split("."))
@@ -76,11 +79,11 @@ def reach(document: dict[str, object], path: FieldPath) -> object:
     here: object = document
     for key in path:
         if here is None:
-            return Absent.MISSING
+            return _MISSING
         if not isinstance(here, dict):
-            return Absent.NOT_INSIDE
+            return _NOT_INSIDE
         if key not in here:
-            return Absent.MISSING
+            return _MISSING
         here = here[key]
     return here
 
@@ -197,7 +200,7 @@ def _struct_type(node: _Node) -> type[Struct]:
             kind = _struct_type(child)
             if child.lenient:
                 kind = Union[kind, None, bool, int, float, str, list[Any]]  # noqa: UP007 -- built at run time
-        fields.append((attribute, kind) if child.required else (attribute, kind, Absent.MISSING))
+        fields.append((attribute, kind) if child.required else (attribute, kind, _MISSING))
     # Decoded JSON has no cycles, so the garbage collector need not know of the structs.
     return msgspec.defstruct("Record", fields, rename=names, gc=False, kw_only=True)
 
@@ -231,7 +234,7 @@ def _step_inside(parents: list[object], step: _Step) -> list[object]:
 
 def _absence(parent: object) -> Absent:
     """Why nothing can be inside `parent`, which is no object."""
-    return Absent.MISSING if parent is None or parent is Absent.MISSING else Absent.NOT_INSIDE
+    return _MISSING if parent is None or parent is _MISSING else _NOT_INSIDE
 
 
 def _object_node(model: type[BaseModel], above: tuple[type[BaseModel], ...]) -> _Node:

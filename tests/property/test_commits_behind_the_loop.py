@@ -21,7 +21,7 @@ from support.commits import Committing, LateCommits, RandomCommits
 from support.committed import Committed, canonical_state, read_committed
 from support.engine import configuration, environment, run
 from support.engine_lives import several_logs
-from support.logs import adversarial_log, logs
+from support.logs import adversarial_log, logs, of_records
 from support.simulated_faults import SimulatedCrash
 from support.simulated_fs import SimulatedFileSystem
 
@@ -94,7 +94,7 @@ def live(
 def test_every_executor_ends_in_the_same_state_over_any_lives_and_chunks(
     log: bytes, lives: list[tuple[Committing, int, int, float]], last: Committing, buffer_events: int
 ) -> None:
-    log = log.lstrip(b"\x00")
+    log = of_records(log)
     whole, fs = SimulatedFileSystem(1), SimulatedFileSystem(2)
     whole.plant(f"{FOLDER}/log.jsonl", log)
     run(whole, configuration(FOLDER, batch_bytes=4_194_304, buffer_events=buffer_events), drain=True)
@@ -107,6 +107,25 @@ def test_every_executor_ends_in_the_same_state_over_any_lives_and_chunks(
     fs.plant(f"{FOLDER}/log.jsonl", log)
     run(fs, configuration(FOLDER, batch_bytes=1024, buffer_events=buffer_events), seed=99, drain=True, committing=last)
     assert comparable(outcome(fs)) == comparable(outcome(whole))
+
+
+class Told(Telemetry):
+    """How many records somebody was told of as committed, over several lives.
+
+    A checkpoint that is seen when a process was killed is not always one: where its rename was not durable yet, a power cut right
+    behind that brings back the one before. Nobody was told of it then.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._resumed = 0
+
+    def started(self, *, records: int, **_: object) -> None:
+        self._resumed = records
+
+    def batch_committed(self, *, records: int, **_: int) -> None:
+        self._resumed += records
+        self.records = self._resumed
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -123,17 +142,16 @@ def test_whoever_dies_under_any_commit_loses_only_what_was_not_committed(
     for disk in (whole, fs):
         disk.plant(f"{FOLDER}/log.jsonl", log)
     run(whole, configuration(FOLDER), drain=True)
-    records = 0
+    told = Told()
     for number, (committing, nth, after, power_cut) in enumerate(deaths):
         fs.crash_at(nth, after=after)
         with suppress(SimulatedCrash):
-            run(fs, configuration(FOLDER), seed=number, committing=committing)
+            run(fs, configuration(FOLDER), seed=number, committing=committing, telemetry=told)
         fs = fs.crash() if power_cut else fs.kill()
         committed = read_committed(fs.content, FOLDER)
         if committed is not None:
             committed.assert_sound()
-            assert committed.counts["records"] >= records
-            records = committed.counts["records"]
+        assert (committed.counts["records"] if committed else 0) >= told.records
     run(fs, configuration(FOLDER), seed=99, drain=True, committing=last)
     assert comparable(outcome(fs)) == comparable(outcome(whole))
 

@@ -20,7 +20,7 @@ from event_processor.telemetry import Telemetry
 from support.committed import Committed, canonical_state, read_committed
 from support.engine import configuration, environment, run
 from support.engine_lives import live_for, several_logs
-from support.logs import adversarial_log, logs
+from support.logs import adversarial_log, logs, of_records
 from support.reference import Fields, Options, Piece, evaluate_pieces
 from support.simulated_fs import SimulatedFileSystem
 
@@ -101,7 +101,7 @@ CASES: Final = {
 
 def hostile_log(lines: int, seed: int) -> bytes:
     """An adversarial log that does not begin with NULs: of those the source makes no record (see the last test)."""
-    return adversarial_log(lines, seed).lstrip(b"\x00")
+    return of_records(adversarial_log(lines, seed))
 
 
 def disk_with(content: bytes, *, seed: int = 0) -> SimulatedFileSystem:
@@ -130,7 +130,7 @@ def test_a_hostile_log_gives_what_the_model_gives(name: str) -> None:
 
 @settings(max_examples=settings().max_examples // 2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    log=logs().map(lambda log: log.lstrip(b"\x00")),
+    log=logs().map(of_records),
     name=st.sampled_from(sorted(CASES)),
     drain=st.booleans(),
     batch_bytes=st.sampled_from([1024, 4096]),

@@ -283,6 +283,15 @@ def log_lines(lines_max: int = 30) -> st.SearchStrategy[list[bytes]]:
     return st.lists(st.one_of(ordinary, ordinary, ordinary, odd), max_size=lines_max)
 
 
+COMPRESSED: Final = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")
+
+
+def of_records(log: bytes) -> bytes:
+    """A log that is nothing but records: NULs at its head tell of a log cut by its writer, some other bytes of a compressed file."""
+    log = log.lstrip(b"\x00")
+    return b"\n" + log if log.startswith(COMPRESSED) else log
+
+
 @st.composite
 def logs(draw: st.DrawFn, lines_max: int = 30) -> bytes:
     """A whole small log: lines with either end, and sometimes a torn one at the end."""

@@ -24,9 +24,9 @@ from event_processor.errors import ConfigurationError
 from event_processor.event import Chunk
 from event_processor.formats.columns import ColumnBuilder, EventReader
 from event_processor.formats.event_columns import EventColumns, joined
-from event_processor.formats.lines import Lines, Run, Shapes, cut_lines, gather, shapes_of
+from event_processor.formats.lines import Lines, Run, Shapes, blank_rows, cut_lines, gather, shapes_of
 from event_processor.formats.uniform import AlikeReader
-from event_processor.formats.verdict import EventFields, Judge
+from event_processor.formats.verdict import EventFields, Fault, Judge
 from event_processor.id_columns import PlainIds
 from event_processor.schema import UntranslatableModelError, compile_model
 from event_processor.timestamps import TimestampReader
@@ -35,6 +35,8 @@ __all__ = ["JsonLinesFormat"]
 
 _BLOCK_RECORDS: Final = 256
 _LEFT_SHARE: Final = 10
+"""Where others read all but one in so many, the rest is looked at before it is decoded together."""
+_SAMPLES: Final = 8
 _CAREFUL_RECORDS: Final = 32
 """How many are decoded at once after a refusal: what is decoded in vain before a fault has to be decoded again."""
 _INTEGER_DIGITS_MAX: Final = 4300
@@ -76,23 +78,32 @@ class JsonLinesFormat:
         left = np.ones(len(lines.starts), np.bool_)
         if alike is not None:
             left[alike.rows] = False
-        shapes = shapes_of(lines, left)
         builder = ColumnBuilder(self._reader)
-        suspects: list[int] = []
-        if alike is None or left.any():
-            suspects = self._read_left(lines, shapes, left, builder)
+        rows = np.flatnonzero(left)
+        if alike is not None and self._are_mostly_at_fault(lines, rows):
+            blank = blank_rows(lines, rows)
+            suspects = [row for row in rows.tolist() if not blank[row]] + builder.settle()
+        else:
+            shapes = shapes_of(lines, left)
+            blank = shapes.blank
+            suspects = self._read_left(lines, shapes, left, builder) if alike is None or len(rows) else []
         rejections = self._judge_alone(lines, suspects, builder)
         events = builder.finish()
-        return _columns(chunk, lines, shapes, events if alike is None else joined(alike, events), rejections)
+        return _columns(chunk, lines, blank, events if alike is None else joined(alike, events), rejections)
+
+    def _are_mostly_at_fault(self, lines: Lines, rows: IntArray) -> bool:
+        """Whether what others left over, `rows`, is better judged at once than decoded together, which a fault undoes."""
+        if len(rows) * _LEFT_SHARE > len(lines.starts):
+            return False
+        samples = [self._judge.judge(lines.record(row)) for row in rows[:_SAMPLES].tolist()]
+        return 2 * sum(isinstance(sample, Fault) for sample in samples) >= len(samples)
 
     def _read_left(self, lines: Lines, shapes: Shapes, left: BoolArray, builder: ColumnBuilder) -> list[int]:
         """Decodes what `left` marks block by block, into `builder`. Returns the rows of the suspects."""
         if self._model is not None:
             shapes.together[_with_huge_integers(lines)] = False
         suspects: list[int] = np.flatnonzero(left & ~(shapes.together | shapes.blank)).tolist()
-        # What others left over is mostly at fault: to decode it together would be to decode it again and again.
-        at_once = 1 if len(left) > _LEFT_SHARE * np.count_nonzero(left) else _BLOCK_RECORDS
-        for rows, decoded in self._blocks(gather(lines, shapes.together), suspects, at_once):
+        for rows, decoded in self._blocks(gather(lines, shapes.together), suspects):
             if self.slow_reason:
                 suspects += self._read_unrefused(lines, rows, decoded, builder)
             else:
@@ -117,8 +128,9 @@ class JsonLinesFormat:
         suspects: list[int] = rows[~kept].tolist()
         return suspects + self._reader.read(rows[kept], list(compress(decoded, accepted)), builder)
 
-    def _blocks(self, run: Run, suspects: list[int], at_once: int) -> Iterator[tuple[IntArray, list[Struct]]]:
-        """Decodes a run block by block, `at_once` lines together: their rows and structs. What the decoder refuses joins `suspects`."""
+    def _blocks(self, run: Run, suspects: list[int]) -> Iterator[tuple[IntArray, list[Struct]]]:
+        """Decodes a run block by block: their rows and structs. What the decoder refuses joins `suspects`."""
+        at_once = _BLOCK_RECORDS
         for begin in range(0, len(run.rows), _BLOCK_RECORDS):
             end = min(begin + _BLOCK_RECORDS, len(run.rows))
             decoded: list[Struct] = []
@@ -159,13 +171,13 @@ class JsonLinesFormat:
                 pending += [(first, behind) for first, behind in around if first < behind]
 
 
-def _columns(chunk: Chunk, lines: Lines, shapes: Shapes, events: EventColumns, rejections: list[Rejection]) -> Columns:
+def _columns(chunk: Chunk, lines: Lines, blank: BoolArray, events: EventColumns, rejections: list[Rejection]) -> Columns:
     """Everything that became of the chunk."""
     has_value = events.has_value
     return Columns(
         content=chunk.content,
         record_count=len(lines.starts),
-        blank_count=int(np.count_nonzero(shapes.blank)),
+        blank_count=int(np.count_nonzero(blank)),
         starts=lines.starts,
         ends=lines.ends,
         rows=events.rows,

@@ -28,6 +28,7 @@ __all__ = [
     "Run",
     "Shapes",
     "are_plain",
+    "blank_rows",
     "cut_lines",
     "gather",
     "nesting_depth",
@@ -140,6 +141,13 @@ def shapes_of(lines: Lines, wanted: BoolArray) -> Shapes:
     together[rows] = braced & lines.readable[rows]
     together[_too_deep(lines, rows, int(np.count_nonzero(together)))] = False
     return Shapes(blank, together)
+
+
+def blank_rows(lines: Lines, rows: IntArray) -> BoolArray:
+    """Marks those of `rows`, a few of all records, that hold spaces, tabs and returns only. (n,) for all n records."""
+    blank = np.zeros(len(lines.starts), np.bool_)
+    blank[rows] = [not lines.content[begin:end].strip(BLANK_BYTES) for begin, end in _spans(lines, rows)]
+    return blank
 
 
 def are_plain(lines: Lines, rows: IntArray, quotes: int) -> BoolArray:

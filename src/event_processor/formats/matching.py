@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from event_processor.byte_words import WORD_BYTES, Words
 from event_processor.contracts import BoolArray, IntArray
@@ -33,6 +34,8 @@ _BLOCK_LINES: Final = 4096
 """So many lines are compared at once: what is copied of them stays in the processor's cache."""
 _EVERY_BIT: Final = ~np.uint64(0)
 _WIDTHS_TRIED_MAX: Final = 40
+_FUTILE_MAX: Final = 6
+"""So many widths that fit no line, one after the other, tell that most of what is left is at fault."""
 _FEW_LINES: Final = 24
 """So few lines are looked at sooner one by one."""
 _NUMBER_CHARACTERS: Final = re.compile(rb"[-+.0-9eE]+")
@@ -50,58 +53,53 @@ class Match:
         self.lines: Final = lines
         self.words: Final = words
         self.rows = rows
+        self.columns: Final[dict[str, NDArray[Any]]] = {}
+        """What was read of the lines, one entry for each of `rows`."""
         self._template: Final = template
         self._kept: Final = kept
-        self._begins: Final[dict[int, IntArray]] = {}
-        self._ends: Final[dict[int, IntArray]] = {}
+        self._layouts: list[Layout] = []
+        self._numbers: IntArray = np.zeros(len(rows), np.int64)
+        """For each line the number of its layout; that behind the last stands for a line that has one of its own."""
+        self._single: dict[int, tuple[IntArray, IntArray]] = {}
+        """Where each slot begins and ends in the lines with layouts of their own, one entry for each of these."""
+        self._spans: Final[dict[int, tuple[IntArray, IntArray]]] = {}
 
     def run(self) -> None:
         """Leaves in `rows` only what follows the template."""
         rows = self.rows
         starts = self.lines.starts[rows]
         numbers = np.full(len(rows), -1)
-        layouts: list[Layout] = []
-        for layout, indices in self._layouts(starts, self.lines.ends[rows] - starts):
-            numbers[indices] = len(layouts)
-            layouts.append(layout)
-        for slot in self._kept if layouts else ():
-            self._begins[slot] = starts + _chosen([layout.begins[slot] for layout in layouts], numbers)
-            self._ends[slot] = self._begins[slot] + _chosen([layout.widths[slot] for layout in layouts], numbers)
+        for layout, indices in self._common_layouts(starts, self.lines.ends[rows] - starts):
+            numbers[indices] = len(self._layouts)
+            self._layouts.append(layout)
         found = numbers >= 0
         if not found.all():
-            self._step_through((~found).nonzero()[0], found)
-        self.keep(found)
+            left = (~found).nonzero()[0]
+            indices, self._single = self._step_through(left)
+            numbers[indices], found[indices] = len(self._layouts), True
+        self._numbers = numbers
+        self._leave_out(found)
 
-    def _step_through(self, left: IntArray, found: BoolArray) -> None:
-        """Looks at the lines that have no common layout: `left` are their places. Marks what follows the template as found."""
+    def _step_through(self, left: IntArray) -> tuple[IntArray, dict[int, tuple[IntArray, IntArray]]]:
+        """Looks at the lines that have no common layout, whose places are `left`: which of them follow the template, and where their slots stand."""
         if len(left) > _FEW_LINES:
             steps = _Steps(self.lines, self.words, self._template, self.rows[left])
             spans = steps.run(self._kept)
-            indices = left[steps.good]
-            found[indices] = True
-            for slot, (begins, ends) in spans.items():
-                self._put(slot, indices, begins, ends)
-            left = left[~found[left]]
-        if len(left) > _FEW_LINES:
-            return
+            return left[steps.good], spans
+        good, places = [], []
         for index in left.tolist():
-            begin = int(self.lines.starts[self.rows[index]])
-            layout = layout_of(self._template, self.lines.record(int(self.rows[index])))
-            if layout is None:
-                continue
-            found[index] = True
-            for slot in self._kept:
-                first = begin + layout.begins[slot]
-                self._put(slot, index, first, first + layout.widths[slot])
+            row = int(self.rows[index])
+            layout = layout_of(self._template, self.lines.record(row))
+            if layout is not None:
+                good.append(index)
+                begin = int(self.lines.starts[row])
+                places.append(
+                    [(begin + layout.begins[slot], begin + layout.begins[slot] + layout.widths[slot]) for slot in self._kept]
+                )
+        table = np.array(places, np.int64).reshape(len(good), len(self._kept), 2)
+        return np.array(good, np.int64), {slot: (table[:, n, 0], table[:, n, 1]) for n, slot in enumerate(self._kept)}
 
-    def _put(self, slot: int, index: IntArray | int, begin: IntArray | int, end: IntArray | int) -> None:
-        """Writes where a slot stands in some of the lines."""
-        for places, value in ((self._begins, begin), (self._ends, end)):
-            if slot not in places:
-                places[slot] = np.zeros(len(self.rows), np.int64)
-            places[slot][index] = value
-
-    def _layouts(self, starts: IntArray, lengths: IntArray) -> Iterator[tuple[Layout, IntArray]]:
+    def _common_layouts(self, starts: IntArray, lengths: IntArray) -> Iterator[tuple[Layout, IntArray]]:
         """The lines of each common layout: the layout, and their places among the rows."""
         counts = np.bincount(np.minimum(lengths, _LENGTH_MAX + 1))[: _LENGTH_MAX + 1]
         for length in (counts >= _ALIKE_MIN).nonzero()[0].tolist():
@@ -141,21 +139,45 @@ class Match:
 
     def keep(self, which: BoolArray) -> None:
         """Leaves out the lines that are not marked."""
-        if which.all():
-            return
-        self.rows = self.rows[which]
-        for spans in (self._begins, self._ends):
-            for number, places in spans.items():
-                spans[number] = places[which]
+        if not which.all():
+            self._leave_out(which)
+
+    def _leave_out(self, which: BoolArray) -> None:
+        is_single = self._numbers == len(self._layouts)
+        if self._single and is_single.any():
+            kept = which[is_single]
+            self._single = {slot: (begins[kept], ends[kept]) for slot, (begins, ends) in self._single.items()}
+        self.rows, self._numbers = self.rows[which], self._numbers[which]
+        for name, column in self.columns.items():
+            self.columns[name] = column[which]
+        self._spans.clear()
+
+    def read(self, name: str, column: NDArray[Any], good: BoolArray) -> None:
+        """Takes in a column of all lines, and leaves out those that are not `good`."""
+        self.columns[name] = column
+        self.keep(good)
 
     def span(self, slot: int) -> tuple[IntArray, IntArray]:
         """Where a kept slot begins and ends in each line."""
-        return self._begins[slot], self._ends[slot]
+        if slot not in self._spans:
+            self._spans[slot] = self._placed(slot)
+        return self._spans[slot]
+
+    def _placed(self, slot: int) -> tuple[IntArray, IntArray]:
+        begins = self.lines.starts[self.rows]
+        # A layout of no width, where there is none, so that there is always one to choose.
+        layouts = [(layout.begins[slot], layout.widths[slot]) for layout in self._layouts] or [(0, 0)]
+        begins = begins + _chosen([begin for begin, _ in layouts], self._numbers)
+        ends = begins + _chosen([width for _, width in layouts], self._numbers)
+        if self._single and len(self._single[slot][0]):
+            is_single = self._numbers == len(self._layouts)
+            begins[is_single], ends[is_single] = self._single[slot]
+        return begins, ends
 
 
 def _chosen(values: list[int], numbers: IntArray) -> IntArray | int:
-    """The value that each number chooses; one for all where there is only one."""
-    return values[0] if len(set(values)) == 1 else np.array(values, np.int64)[numbers]
+    """The value that each number chooses, any for that behind the last; one for all where there is only one."""
+    return values[0] if len(set(values)) == 1 else np.array([*values, 0], np.int64)[numbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,14 +282,16 @@ class _Steps:
         if good.all():
             return ends, good
         pending = (~good).nonzero()[0]
+        futile = 0
         for _ in range(_WIDTHS_TRIED_MAX):
-            if len(pending) <= _FEW_LINES:
+            if len(pending) <= _FEW_LINES or futile == _FUTILE_MAX:
                 break
             width = _width_at(self._lines.content, slot, int(places[pending[0]]))
             tried = places[pending] + width
             fits = self._stands(literal, tried)
             ends[pending[fits]] = tried[fits]
             good[pending[fits]] = True
+            futile = 0 if fits.any() else futile + 1
             fits[0] = True  # whatever it is, it was looked at
             pending = pending[~fits]
         return ends, good

@@ -17,7 +17,7 @@ import msgspec
 
 from event_processor.byte_words import Words
 from event_processor.config import EventOptions
-from event_processor.contracts import BoolArray, FloatArray, IntArray
+from event_processor.contracts import BoolArray, IntArray
 from event_processor.event import CATEGORY_CHARACTERS_MAX, ID_CHARACTERS_MAX, NESTING_DEPTH_MAX
 from event_processor.formats.decimals import doubles_at, integers_at
 from event_processor.formats.distinct_texts import DistinctTexts
@@ -40,6 +40,8 @@ _SAMPLES: Final = (0, 5, 13)
 """Those of them that a template is taken from, until one fits."""
 _SHARE_MIN: Final = 0.5
 """Where fewer of the first records follow the template, the chunk is left to the others."""
+_ID_NUMBERS, _VALUES, _INSTANTS = "id", "value", "timestamp"
+"""The columns that are read while lines are still left out."""
 _NUMBER_DECODER: Final = msgspec.json.Decoder(int | float)
 _ANY_DECODER: Final = msgspec.json.Decoder()
 
@@ -93,10 +95,13 @@ class AlikeReader:
             return None
         match = Match(lines, words, plan.template, plan.kept, candidates)
         match.run()
+        # Numbers first: what has a text in the place of one follows the template too, and its quotes are too many.
+        self._read_numbers(plan, match)
         if not len(match.rows):
             return None
         match.keep(are_plain(lines, match.rows, plan.template.quotes))
-        return self._events(plan, match)
+        self._read_texts(plan, match)
+        return self._gathered(plan, match) if len(match.rows) else None
 
     def _plan(self, lines: Lines, candidates: IntArray) -> _Plan | None:
         """A template that enough of the first lines follow, and that has all fields of an event."""
@@ -129,39 +134,30 @@ class AlikeReader:
             return None if is_unclear else plan
         return plan
 
-    def _events(self, plan: _Plan, match: Match) -> EventColumns | None:
-        """The columns of the lines that match, once those that are no ordinary events are left out."""
-        slots, content, words = plan.template.slots, match.lines.content, match.words
-        values = numbers = timestamps_ns = None
-        if plan.id_slot is not None and slots[plan.id_slot].kind == TEXT:
+    def _read_numbers(self, plan: _Plan, match: Match) -> None:
+        """Reads the slots with numbers, and leaves out the lines in which one is no number, or out of the ordinary."""
+        for number in plan.other_numbers:
+            match.keep(doubles_at(match.words, *match.span(number))[1])
+        if plan.id_slot is not None and plan.template.slots[plan.id_slot].kind == NUMBER:
+            match.read(_ID_NUMBERS, *integers_at(match.words, *match.span(plan.id_slot)))
+        if plan.value_slot is not None:
+            match.read(_VALUES, *doubles_at(match.words, *match.span(plan.value_slot)))
+
+    def _read_texts(self, plan: _Plan, match: Match) -> None:
+        """Leaves out the lines in which a text has not the length of an id or a category, or is no timestamp where one is needed."""
+        if plan.id_slot is not None and plan.template.slots[plan.id_slot].kind == TEXT:
             match.keep(_has_width(*match.span(plan.id_slot), ID_CHARACTERS_MAX))
         if plan.category_slot is not None:
             match.keep(_has_width(*match.span(plan.category_slot), CATEGORY_CHARACTERS_MAX))
-        for number in plan.other_numbers:
-            match.keep(doubles_at(words, *match.span(number))[1])
         if self._timestamps is not None and plan.timestamp_slot is not None:
-            raw = _raw(content, *match.span(plan.timestamp_slot), slots[plan.timestamp_slot])
-            timestamps_ns, bad = self._timestamps.read_all(raw)
-            timestamps_ns = timestamps_ns[~bad]
-            match.keep(~bad)
-        if plan.id_slot is not None and slots[plan.id_slot].kind == NUMBER:
-            numbers, good = integers_at(words, *match.span(plan.id_slot))
-            numbers, timestamps_ns = numbers[good], None if timestamps_ns is None else timestamps_ns[good]
-            match.keep(good)
-        if plan.value_slot is not None:
-            values, good = doubles_at(words, *match.span(plan.value_slot))
-            values, timestamps_ns = values[good], None if timestamps_ns is None else timestamps_ns[good]
-            numbers = None if numbers is None else numbers[good]
-            match.keep(good)
-        return self._gathered(plan, match, values, numbers, timestamps_ns)
+            slot = plan.template.slots[plan.timestamp_slot]
+            instants, bad = self._timestamps.read_all(_raw(match.lines.content, *match.span(plan.timestamp_slot), slot))
+            match.read(_INSTANTS, instants, ~bad)
 
-    def _gathered(
-        self, plan: _Plan, match: Match, values: FloatArray | None, numbers: IntArray | None, timestamps_ns: IntArray | None
-    ) -> EventColumns | None:
-        """The columns of what is left; None where nothing is."""
-        if not len(match.rows):
-            return None
+    def _gathered(self, plan: _Plan, match: Match) -> EventColumns:
+        """The columns of what is left."""
         content, category = match.lines.content, plan.category_slot
+        numbers = match.columns.get(_ID_NUMBERS)
         ids: TextIds | IntegerIds | None = None
         if numbers is not None:
             ids = IntegerIds(numbers)
@@ -171,10 +167,10 @@ class AlikeReader:
             rows=match.rows,
             ids=ids,
             categories=None if category is None else self._category_texts.of(content, match.words, *match.span(category)),
-            values=values,
+            values=match.columns.get(_VALUES),
             has_value=None,
             timestamps=None if self._timestamp is None else _Timestamps.of(plan, match),
-            timestamps_ns=timestamps_ns,
+            timestamps_ns=match.columns.get(_INSTANTS),
         )
 
 

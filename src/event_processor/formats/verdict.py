@@ -59,6 +59,8 @@ _IntegerId = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
 _Category = Annotated[str, Field(min_length=1, max_length=CATEGORY_CHARACTERS_MAX)]
 _Value = Annotated[float, Field(gt=-VALUE_MAGNITUDE_END, lt=VALUE_MAGNITUDE_END, allow_inf_nan=False)]
 
+_MISSING, _NOT_INSIDE = Absent.MISSING, Absent.NOT_INSIDE
+"""To look up a member of an enumeration costs more than all that is done with it here."""
 _WANTED: Final = {"id": "a string or an integer", "category": "a string", "value": "a number"}
 
 
@@ -134,14 +136,14 @@ class Judge:
         found: dict[str, object] = {}
         for role, path in self._paths.items():
             value = reach(document, path)
-            if value is Absent.NOT_INSIDE:
+            if value is _NOT_INSIDE:
                 name = self._names[role]
                 return Fault(f'"{name}" is missing: what should hold it is not an object', name)
-            if value is not Absent.MISSING:
+            if value is not _MISSING:
                 found[role] = value
         for role, kinds in self._kinds.items():
             # The commonest faults are seen without asking the model, which takes longer to say no than all the rest here.
-            if type(found.get(role, Absent.MISSING)) not in kinds:
+            if type(found.get(role, _MISSING)) not in kinds:
                 return self._describe(role, found, text)
         try:
             fields = self._model.model_validate(found)
@@ -179,7 +181,7 @@ class Judge:
         if reason:
             return Fault(reason, stage="decode")
         try:
-            document = _READER.decode(text)
+            document = _read(text)
         except json.JSONDecodeError as error:
             reason = f"not JSON: {error.msg[0].lower()}{error.msg[1:]} (character {error.pos + 1})"
         except _NotANumberError as error:
@@ -197,7 +199,7 @@ class Judge:
         raw = reach(document, self._timestamp_path) if self._timestamp_path else None
         ns = None
         if self._timestamps is not None:
-            if raw is Absent.MISSING or raw is Absent.NOT_INSIDE:
+            if raw is _MISSING or raw is _NOT_INSIDE:
                 return Fault(f'"{self._timestamp}" is missing', self._timestamp)
             ns = self._timestamps.read(raw)
             if ns is None:
@@ -311,6 +313,15 @@ def _refuse_constant(name: str) -> NoReturn:
 def _integer(digits: str) -> int | float:
     """The integer; an infinity in its place where it has more digits than any limit here allows."""
     return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float(digits)
+
+
+def _read(text: str) -> Any:
+    """The JSON value that the text is. Raises `json.JSONDecodeError`, `_NotANumberError`."""
+    if text.startswith("{"):
+        document, end = _READER.raw_decode(text)
+        if end == len(text):  # as good as always: without the two searches for spaces around it
+            return document
+    return _READER.decode(text)
 
 
 _WRITER: Final = json.JSONEncoder(ensure_ascii=False, default=repr)
