@@ -30,6 +30,7 @@ __all__ = [
     "Ids",
     "IdsCommit",
     "IntArray",
+    "Notices",
     "PreparedIds",
     "Rejection",
     "Released",
@@ -323,6 +324,18 @@ class Wakeup(Protocol):
 
     def set(self) -> None:
         """Wakes who waits."""
+        ...
+
+
+class Notices(Protocol):
+    """What sets the wakeup when there may be something to read."""
+
+    def rest(self) -> None:
+        """None are wanted for now: who waits looks by himself."""
+        ...
+
+    def attend(self) -> None:
+        """They are wanted again. Of what happened meanwhile there is none."""
         ...
 
 

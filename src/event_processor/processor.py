@@ -18,8 +18,9 @@ from typing import Final
 
 import numpy as np
 
+from event_processor.attention import Attention
 from event_processor.commit import Batch, CommitExecutor, CommitWriter
-from event_processor.contracts import BoolArray, Clock, Decoding, Ids, PreparedIds, Source, Wakeup
+from event_processor.contracts import BoolArray, Clock, Decoding, Ids, Notices, PreparedIds, Source, Wakeup
 from event_processor.durable import storage_boundary
 from event_processor.errors import StorageError
 from event_processor.event import Chunk
@@ -103,6 +104,7 @@ class Processor:
         self._clock: Final = clock
         self._wakeup: Final = wakeup
         self._telemetry: Final = telemetry
+        self._attention: Final = Attention(clock, wakeup)
         self._in_flight: _InFlight | None = None
         self._checkpoint_bytes = 0
         self._handed_in: Final[deque[str]] = deque()
@@ -118,6 +120,10 @@ class Processor:
     def state(self) -> State:
         """The last committed state."""
         return self._state
+
+    def rely_on(self, notices: Notices) -> None:
+        """From here on `notices` set the wakeup; they rest while the log is busy."""
+        self._attention.rely_on(notices)
 
     def stop(self) -> None:
         """Ends the loop after the batch at hand is committed, behind the commit that is under way."""
@@ -154,6 +160,7 @@ class Processor:
             batch = self._gather()
             if batch.steps:
                 self._commit(batch, behind=self._is_full(batch))
+                self._attention.found()
             elif self._stop_reason is not None:
                 break
             elif self._options.once and self._is_at_end():
@@ -162,7 +169,7 @@ class Processor:
             elif self._is_silent():
                 self._release_held()
             else:
-                self._clock.wait(self._wakeup, self._wait_s())
+                self._attention.wait(self._wait_s())
         self._settle()
         return self._stop_reason
 

@@ -109,6 +109,11 @@ def test_a_glob_reads_as_in_a_shell(folder: LogFolder) -> None:
     assert not PathPattern(folder.path("*.log")).matches(folder.path("d/e.log"))
 
 
+def watching() -> set[str]:
+    """The kinds of threads that there are."""
+    return {type(thread).__name__ for thread in threading.enumerate()}
+
+
 def test_a_change_of_a_watched_file_wakes_and_that_of_another_does_not(folder: LogFolder) -> None:
     wakeup = threading.Event()
     telemetry = Recorder()
@@ -124,7 +129,32 @@ def test_a_change_of_a_watched_file_wakes_and_that_of_another_does_not(folder: L
     assert not other_woke
     watcher.stop()
     watcher.stop()
-    assert not any(thread.name.startswith("Inotify") for thread in threading.enumerate())
+    assert not watching() & {"InotifyObserver", "InotifyEmitter"}
+
+
+def test_a_resting_watch_says_nothing_and_says_it_again_when_it_is_wanted(folder: LogFolder) -> None:
+    wakeup = threading.Event()
+    telemetry = Recorder()
+    watcher = LogWatcher([folder.path(LOG), folder.path("none/*.log")], wakeup, fs=OperatingSystem(), telemetry=telemetry)
+    watcher.start()
+    if any(facts["path"] == folder.path("") for facts in telemetry.facts("watcher_unavailable")):
+        watcher.stop()
+        pytest.skip(f"no inotify here: {telemetry.reports}")
+    for _ in range(3):
+        watcher.rest()
+        wakeup.clear()
+        folder.append(LOG, b"x\n")
+        assert "InotifyEmitter" not in watching()
+        assert not wakeup.is_set()
+        watcher.attend()
+        assert "InotifyEmitter" in watching()
+        folder.append(LOG, b"x\n")
+        assert wakeup.wait(NOTICE_TIMEOUT_S)
+    watcher.stop()
+    watcher.rest()
+    watcher.attend()
+    assert not watching() & {"InotifyObserver", "InotifyEmitter"}
+    assert len(telemetry.facts("watcher_unavailable")) <= 1
 
 
 def test_a_folder_that_cannot_be_watched_is_reported(folder: LogFolder) -> None:

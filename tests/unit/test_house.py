@@ -15,6 +15,7 @@ FLOORS = {
     "event": 1,
     "contracts": 1.5,
     "arrivals": 2.5,
+    "attention": 6,
     "byte_words": 2,
     "clock": 2,
     "config": 2,

@@ -91,7 +91,9 @@ class Daemon:
         with ExitStack() as cleanup:
             cleanup.callback(processor.close)
             if not self._mode.once:
-                cleanup.callback(watch_sources(configuration, environment).stop)
+                watcher = watch_sources(configuration, environment)
+                cleanup.callback(watcher.stop)
+                processor.rely_on(watcher)
             self._processor = processor
             if self._stopping:
                 processor.stop()

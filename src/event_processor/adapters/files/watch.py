@@ -43,27 +43,38 @@ class LogWatcher:
     def __init__(self, patterns: Sequence[str], wakeup: Wakeup, *, fs: FileSystem, telemetry: Telemetry) -> None:
         """`patterns`: paths and globs, as `FileSourceOptions.patterns` gives them. Nothing is watched before `start`."""
         self._patterns: Final = [PathPattern(os.path.abspath(pattern)) for pattern in patterns]
-        self._wakeup: Final = wakeup
+        self._notice: Final = _Notice(self._patterns, wakeup.set)
         self._fs: Final = fs
         self._telemetry: Final = telemetry
         self._observer: Final = Observer()
+        self._reported: Final[set[tuple[str, str]]] = set()
 
     def start(self) -> None:
         """Watches what can be watched, and reports the rest. Never raises for a folder."""
         try:
             self._observer.start()
         except OSError as error:
-            self._report("", error)
+            self._report("", error.strerror or str(error))
             return
-        notice = _Notice(self._patterns, self._wakeup.set)
+        self.attend()
+
+    def rest(self) -> None:
+        """See `Notices.rest`."""
+        if self._observer.is_alive():
+            self._observer.unschedule_all()
+
+    def attend(self) -> None:
+        """See `Notices.attend`. Never raises for a folder."""
+        if not self._observer.is_alive():
+            return
         for number, folder in enumerate(self._folders()):
             if number >= FOLDERS_MAX:
-                self._telemetry.watcher_unavailable(path=folder, reason=f"more than {FOLDERS_MAX} folders")
+                self._report(folder, f"more than {FOLDERS_MAX} folders")
                 break
             try:
-                self._observer.schedule(notice, folder, event_filter=list(CHANGES))
+                self._observer.schedule(self._notice, folder, event_filter=list(CHANGES))
             except OSError as error:
-                self._report(folder, error)
+                self._report(folder, error.strerror or str(error))
 
     def stop(self) -> None:
         """Ends the thread. May be repeated."""
@@ -78,11 +89,14 @@ class LogWatcher:
             try:
                 folders.update(pattern.folders(self._fs))
             except StorageError as error:
-                self._telemetry.watcher_unavailable(path=pattern.pattern, reason=error.message)
+                self._report(pattern.pattern, error.message)
         return sorted(folders)
 
-    def _report(self, folder: str, error: OSError) -> None:
-        self._telemetry.watcher_unavailable(path=folder, reason=error.strerror or str(error))
+    def _report(self, path: str, reason: str) -> None:
+        """Says it once, however often it is tried again."""
+        if (path, reason) not in self._reported:
+            self._reported.add((path, reason))
+            self._telemetry.watcher_unavailable(path=path, reason=reason)
 
 
 class _Notice(FileSystemEventHandler):
