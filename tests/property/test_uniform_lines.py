@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from event_processor.config import EventOptions
 from event_processor.event import Chunk
+from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.jsonl import JsonLinesFormat
+from event_processor.formats.lines import Lines
+from event_processor.formats.uniform import AlikeReader
 from support.columns import categories_of, ids_of, timestamps_of
 from support.json_lines_cases import ALPHABET, NUMBERS, SHAPES, STRINGS, build, chunk, pieces, seen, typed
 from support.json_lines_model import outcomes
@@ -129,6 +132,34 @@ def test_what_is_spelt_alike_is_read_by_columns(name: str, form: str, monkeypatc
     monkeypatch.setattr(JsonLinesFormat, "_read_left", lambda *_: pytest.fail("a line was left to the others"))
     columns = reader.decode(chunk((form.encode() + b"\n") * LINES, 7))
     assert len(columns.rows) == LINES
+
+
+@pytest.mark.parametrize("lines_count", [400, 5000])
+def test_lines_of_many_widths_are_read_by_columns_and_faults_among_them_do_not_matter(
+    lines_count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(lines_count)
+    wide: Callable[[str, int], str] = lambda text, most: (text * most)[: chance.randrange(1, most)]  # noqa: E731
+    lines = [
+        f'{{"id":"{wide("i", 9)}","category":"{wide("c", 7)}","value":{chance.choice(["1", "-2.5", "30.25", "400"])}}}'
+        for _ in range(lines_count)
+    ]
+    faults = set(chance.sample(range(20, lines_count), lines_count // 50))
+    for place in faults:
+        lines[place] = lines[place][:-3] + chance.choice(["", "x}", '"}'])
+    found: list[int] = []
+    read = AlikeReader.read
+
+    def overheard(reader: AlikeReader, lines: Lines) -> EventColumns | None:
+        columns = read(reader, lines)
+        found.extend([] if columns is None else columns.rows.tolist())
+        return columns
+
+    monkeypatch.setattr(AlikeReader, "read", overheard)
+    columns = FORMATS["plain"].decode(chunk("\n".join(lines).encode() + b"\n", 7))
+    assert {one.row for one in columns.rejections} == faults
+    # Of those left over, it may be that a fault stands before them too often.
+    assert len(found) >= lines_count - len(faults) - (24 if lines_count < 5000 else 0)
 
 
 def test_timestamps_in_use_are_read_by_columns_too() -> None:

@@ -10,7 +10,7 @@ Threads. `observe`, `take` and `close` belong to one thread, here the main threa
 and merges run in a third. They share only what no longer changes (runs, frozen generations, open segments); what a write or a merge
 brings forth waits in a queue or a future until the main thread adopts it, so `observe` always sees one whole state.
 
-Memory: 1.81 bytes an id in segments, and a fixed part: two generations of `seal_ids` (16 bytes an id) and a merge's buffers.
+Memory: 1.88 bytes an id in segments, and a fixed part: two generations of `seal_ids` (16 bytes an id) and a merge's buffers.
 """
 
 from __future__ import annotations

@@ -37,10 +37,10 @@ FOOTER_BYTES: Final = _FOOTER.size
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How many rows are a block, the least that is read and checked (4 KiB: a page), and how many blocks are a section (1 MiB)."""
+    """How many rows are a block, the least that is read and checked (2 KiB), and how many blocks are a section (1 MiB)."""
 
-    block_rows: int = 256
-    section_blocks: int = 256
+    block_rows: int = 128
+    section_blocks: int = 512
 
     @property
     def section_rows(self) -> int:

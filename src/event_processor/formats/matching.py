@@ -81,11 +81,29 @@ class Match:
         self._leave_out(found)
 
     def _step_through(self, left: IntArray) -> tuple[IntArray, dict[int, tuple[IntArray, IntArray]]]:
-        """Looks at the lines that have no common layout, whose places are `left`: which of them follow the template, and where their slots stand."""
+        """Looks at the lines that have no common layout; `left` are their places.
+
+        Returns the places of those that follow the template, and where their slots stand.
+        """
+        good, spans = left[:0], dict.fromkeys(self._kept, (left[:0], left[:0]))
         if len(left) > _FEW_LINES:
             steps = _Steps(self.lines, self.words, self._template, self.rows[left])
             spans = steps.run(self._kept)
-            return left[steps.good], spans
+            good = left[steps.good]
+            left = np.setdiff1d(left, good, assume_unique=True)
+        if len(left) > _FEW_LINES:
+            return good, spans
+        others, singles = self._look_at(left)
+        order = np.argsort(np.concatenate([good, others]))
+        for slot, (begins, ends) in spans.items():
+            spans[slot] = (
+                np.concatenate([begins, singles[slot][0]])[order],
+                np.concatenate([ends, singles[slot][1]])[order],
+            )
+        return np.concatenate([good, others])[order], spans
+
+    def _look_at(self, left: IntArray) -> tuple[IntArray, dict[int, tuple[IntArray, IntArray]]]:
+        """`_step_through` for a few lines, one by one."""
         good, places = [], []
         for index in left.tolist():
             row = int(self.rows[index])
@@ -93,11 +111,10 @@ class Match:
             if layout is not None:
                 good.append(index)
                 begin = int(self.lines.starts[row])
-                places.append(
-                    [(begin + layout.begins[slot], begin + layout.begins[slot] + layout.widths[slot]) for slot in self._kept]
-                )
+                places.append([(begin + layout.begins[slot], layout.widths[slot]) for slot in self._kept])
         table = np.array(places, np.int64).reshape(len(good), len(self._kept), 2)
-        return np.array(good, np.int64), {slot: (table[:, n, 0], table[:, n, 1]) for n, slot in enumerate(self._kept)}
+        spans = {slot: (table[:, n, 0], table[:, n, 0] + table[:, n, 1]) for n, slot in enumerate(self._kept)}
+        return np.array(good, np.int64), spans
 
     def _common_layouts(self, starts: IntArray, lengths: IntArray) -> Iterator[tuple[Layout, IntArray]]:
         """The lines of each common layout: the layout, and their places among the rows."""
