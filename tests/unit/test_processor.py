@@ -210,3 +210,43 @@ def test_a_duplicate_opens_no_category() -> None:
     state = checkpoint(fs)
     assert sorted(state["categories"]) == ["a", "c"]
     assert (state["counts"]["accepted"], state["counts"]["duplicate"], state["counts"]["rejected"]) == (2, 1, 1)
+
+
+class BusyLog(Commits):
+    """A log that grew by one event whenever a commit is done, which takes 2 ms; and notices that only remember what they are told."""
+
+    def __init__(self, fs: SimulatedFileSystem, script: Script, events: int) -> None:
+        super().__init__()
+        self._fs, self._script, self._left = fs, script, events
+        self.told: list[tuple[str, int]] = []
+
+    def batch_committed(self, *, records: int, released: int, **facts: int) -> None:
+        super().batch_committed(records=records, released=released, **facts)
+        self._script.now_s += 0.002
+        if self._left:
+            self._left -= 1
+            append(self._fs, event(1000 + self._left))()
+
+    def rest(self) -> None:
+        self.told.append(("rest", len(self.batches)))
+
+    def attend(self) -> None:
+        self.told.append(("attend", len(self.batches)))
+
+
+def test_notices_rest_while_the_log_is_busy_and_come_back_before_a_long_wait() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    script = Script([append(fs, event(2)), lambda: None, lambda: None, lambda: None, lambda: None, lambda: None])
+    log = BusyLog(fs, script, 100)
+    with opened(fs, configuration(FOLDER), script, log) as processor:
+        processor.rely_on(log)
+        processor.run()
+    assert checkpoint(fs)["counts"]["records"] == 102
+    (first, busy_commits), (second, all_commits) = log.told
+    assert (first, second) == ("rest", "attend")
+    assert 40 < busy_commits < 60
+    assert all_commits == 102
+    # What came while they rested was found without them, by looking again; then the loop waits as long as ever.
+    assert script.waits[0] <= 0.001
+    assert script.waits[-1] > 0.1

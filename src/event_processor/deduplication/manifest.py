@@ -1,6 +1,6 @@
 """What the checkpoint keeps of the index: which files hold the committed ids, and under which hash.
 
-Always: small. An entry a segment, and segments are few, since they are merged by eights: about 7 for each power of eight.
+Always: small. An entry a segment, and segments are few, since they are merged: seven at the most that are new, and three for each power of four of the others, but for those that wait.
 Never: no id stands in it.
 """
 
