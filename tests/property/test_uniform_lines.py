@@ -134,6 +134,34 @@ def test_what_is_spelt_alike_is_read_by_columns(name: str, form: str, monkeypatc
     assert len(columns.rows) == LINES
 
 
+def read_by_columns(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The records that are read so from here on."""
+    found: list[int] = []
+    read = AlikeReader.read
+
+    def overheard(reader: AlikeReader, lines: Lines) -> EventColumns | None:
+        columns = read(reader, lines)
+        found.extend([] if columns is None else columns.rows.tolist())
+        return columns
+
+    monkeypatch.setattr(AlikeReader, "read", overheard)
+    return found
+
+
+@pytest.mark.parametrize("odd_count", [1, 3, 10])
+def test_a_few_lines_of_other_widths_are_read_by_columns_too(odd_count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what reads the others would take part for each chunk, and the two be joined."""
+    lines = ['{"id":"evt-1","category":"c","value":1.5}'] * 2000
+    for number in range(odd_count):
+        text = "x" * (number % 17 + 2)
+        lines[50 * number + 30] = f'{{"id":"{text}","category":"{text[:9]}","value":{10**number}}}'
+        lines[50 * number + 31] = f'{{"id":"{text}","category":"c","value":-1.25}}'
+    found = read_by_columns(monkeypatch)
+    columns = FORMATS["plain"].decode(chunk("\n".join(lines).encode() + b"\n", 7))
+    assert found == list(range(2000))
+    assert columns.rows.tolist() == found
+
+
 @pytest.mark.parametrize("lines_count", [400, 5000])
 def test_lines_of_many_widths_are_read_by_columns_and_faults_among_them_do_not_matter(
     lines_count: int, monkeypatch: pytest.MonkeyPatch
@@ -147,15 +175,7 @@ def test_lines_of_many_widths_are_read_by_columns_and_faults_among_them_do_not_m
     faults = set(chance.sample(range(20, lines_count), lines_count // 50))
     for place in faults:
         lines[place] = lines[place][:-3] + chance.choice(["", "x}", '"}'])
-    found: list[int] = []
-    read = AlikeReader.read
-
-    def overheard(reader: AlikeReader, lines: Lines) -> EventColumns | None:
-        columns = read(reader, lines)
-        found.extend([] if columns is None else columns.rows.tolist())
-        return columns
-
-    monkeypatch.setattr(AlikeReader, "read", overheard)
+    found = read_by_columns(monkeypatch)
     columns = FORMATS["plain"].decode(chunk("\n".join(lines).encode() + b"\n", 7))
     assert {one.row for one in columns.rejections} == faults
     # Of those left over, it may be that a fault stands before them too often.
