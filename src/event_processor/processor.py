@@ -36,7 +36,7 @@ WAIT_S_MAX: Final = 1.0
 CHECKPOINT_BYTES_SMALL: Final = 65_536
 """Up to this size a checkpoint costs its fsync, not its bytes; a larger one should be worth what it writes."""
 CHECKPOINT_WORTH: Final = 16
-"""In a backlog a commit covers at least so many times the bytes of a large checkpoint: rewriting it costs an eighth more at most."""
+"""In a backlog a commit covers at least so many times the bytes of a large checkpoint: rewriting it costs a sixteenth more at most."""
 COVERED_BATCHES_MAX: Final = 16
 """But never more than so many times `batch.bytes_max`, which so bounds memory still."""
 

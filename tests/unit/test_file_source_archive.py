@@ -135,9 +135,9 @@ def test_a_change_of_a_watched_file_wakes_and_that_of_another_does_not(folder: L
 def test_a_resting_watch_says_nothing_and_says_it_again_when_it_is_wanted(folder: LogFolder) -> None:
     wakeup = threading.Event()
     telemetry = Recorder()
-    watcher = LogWatcher([folder.path(LOG), folder.path("none/*.log")], wakeup, fs=OperatingSystem(), telemetry=telemetry)
+    watcher = LogWatcher([folder.path(LOG)], wakeup, fs=OperatingSystem(), telemetry=telemetry)
     watcher.start()
-    if any(facts["path"] == folder.path("") for facts in telemetry.facts("watcher_unavailable")):
+    if telemetry.reports:
         watcher.stop()
         pytest.skip(f"no inotify here: {telemetry.reports}")
     for _ in range(3):
@@ -154,12 +154,14 @@ def test_a_resting_watch_says_nothing_and_says_it_again_when_it_is_wanted(folder
     watcher.rest()
     watcher.attend()
     assert not watching() & {"InotifyObserver", "InotifyEmitter"}
-    assert len(telemetry.facts("watcher_unavailable")) <= 1
 
 
 def test_a_folder_that_cannot_be_watched_is_reported(folder: LogFolder) -> None:
     telemetry = Recorder()
     watcher = LogWatcher([folder.path("none/events.jsonl")], threading.Event(), fs=OperatingSystem(), telemetry=telemetry)
     watcher.start()
+    watcher.rest()
+    watcher.attend()
     watcher.stop()
+    # Once, however often it is tried.
     assert [facts["path"] for facts in telemetry.facts("watcher_unavailable")] == [folder.path("none")]

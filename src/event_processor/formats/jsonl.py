@@ -46,7 +46,7 @@ _PLACE: Final = re.compile(r"\(byte (?P<byte>\d+)\)$|`\$\[(?P<index>\d+)\]")
 
 
 class JsonLinesFormat:
-    """The `Format` of JSON Lines. Pure, and without state between chunks.
+    """The `Format` of JSON Lines. What it remembers of one chunk is a first guess at the next, and changes nothing that it gives.
 
     `slow_reason` says why each record has to be judged by the user's own model (about 5 microseconds a record); it is
     empty where the model is compiled, or where there is none.

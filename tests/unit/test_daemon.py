@@ -1,0 +1,50 @@
+"""The process around the loop, in this one: what it hands to whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from event_processor.assembly import Mode
+from event_processor.contracts import Notices
+from event_processor.processor import Processor, StopReason
+from event_processor.service import daemon
+from event_processor.service.daemon import Daemon
+from event_processor.service.systemd import ServiceNotifier
+from support.engine import FakeClock, configuration, environment
+from support.simulated_fs import SimulatedFileSystem
+
+FOLDER = "/pipeline"
+
+
+@dataclass
+class Watcher:
+    said: list[str] = field(default_factory=list)
+
+    def rest(self) -> None:
+        self.said.append("rest")
+
+    def attend(self) -> None:
+        self.said.append("attend")
+
+    def stop(self) -> None:
+        self.said.append("stop")
+
+
+def test_the_loop_may_tell_its_watcher_to_rest_and_the_watcher_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    fs, watcher, relied_on = SimulatedFileSystem(1), Watcher(), []
+    fs.plant(f"{FOLDER}/log.jsonl", b'{"id": 1, "category": "a", "value": 1}\n')
+
+    def rely_on(processor: Processor, notices: Notices) -> None:
+        relied_on.append(notices)
+        processor.stop()
+
+    monkeypatch.setattr(daemon, "watch_sources", lambda *_: watcher)
+    monkeypatch.setattr(Processor, "rely_on", rely_on)
+    notifier = ServiceNotifier.from_environment({}, process_id=1, clock=FakeClock())
+    process = Daemon(lambda: configuration(FOLDER), lambda _: environment(fs), Mode(), notifier)
+    monkeypatch.setattr(FakeClock, "wait", lambda *_: pytest.fail("the loop waits, and nobody handed it the watcher"))
+    assert process.run().reason is StopReason.SIGNAL
+    assert relied_on == [watcher]
+    assert watcher.said == ["stop"]
