@@ -22,6 +22,7 @@ from benchmarks.results import RESULTS, Json, machine, save_results
 from benchmarks.scale import ScalePlan, measure_scale
 from benchmarks.side_by_side import measure_side_by_side
 from benchmarks.stages import measure_stages
+from benchmarks.watch import Stolen
 from benchmarks.whole import measure_whole
 
 PARTS: Final = ("peers", "whole", "stages", "decode", "live", "scale")
@@ -99,8 +100,9 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         os.makedirs(options.dir, exist_ok=True)
     for part in options.parts or plan.parts:
         with tempfile.TemporaryDirectory(prefix="event-processor-benchmark-", dir=options.dir) as name:
+            stolen = Stolen()
             results = measurements[part](Path(name))
-            save_results(part, results, machine(Path(name)), options.results)
+            save_results(part, results, machine(Path(name)) | {"stolen_share": stolen.share()}, options.results)
         progress.keep(f"{part}: done")
 
 

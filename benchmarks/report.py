@@ -56,7 +56,12 @@ def table_of(document: Json) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in made_on["packages"].items())
     place = f"{made_on['cpu']}, {made_on['cores']} cores, {made_on['memory_gb']} GB, {made_on['file_system']}"
     versions = f"Linux {made_on['linux']}, Python {made_on['python']}, {packages}"
-    return f"{TABLES[document['part']](document['results'])}\n\n{document['day']}: {place}, {versions}."
+    stolen = (
+        f" Others on its host took {made_on['stolen_share'] * 100:.0f} % of its processors meanwhile."
+        if "stolen_share" in made_on
+        else ""
+    )
+    return f"{TABLES[document['part']](document['results'])}\n\n{document['day']}: {place}, {versions}.{stolen}"
 
 
 def bars(results: Json) -> list[Bar]:

@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.measure import MeasurementError
 
-__all__ = ["Commits", "anonymous_bytes", "cpu_s", "drop_caches", "wait_for", "written"]
+__all__ = ["Commits", "Stolen", "anonymous_bytes", "cpu_s", "drop_caches", "wait_for", "written"]
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -91,6 +91,24 @@ def cpu_s(process_id: int) -> float:
             continue
         total += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
     return total
+
+
+class Stolen:
+    """How much of this machine's processors others took, where it is a virtual one: that time is in every wall time, and in no CPU time."""
+
+    def __init__(self) -> None:
+        self._begin: Final = _processor_times()
+
+    def share(self) -> float:
+        """Of the processors' time since this was made."""
+        stolen, total = (now - then for now, then in zip(_processor_times(), self._begin, strict=True))
+        return stolen / total if total else 0.0
+
+
+def _processor_times() -> tuple[int, int]:
+    """Ticks of all processors since the start: stolen, and in all."""
+    ticks = list(map(int, Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]))
+    return ticks[7], sum(ticks)
 
 
 def anonymous_bytes(process_id: int) -> int:

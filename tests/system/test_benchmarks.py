@@ -29,6 +29,7 @@ from benchmarks.scale import ScalePlan, Trace, measure_scale
 from benchmarks.side_by_side import check_answer
 from benchmarks.stages import measure_stages
 from benchmarks.subjects import Pipeline
+from benchmarks.watch import Stolen
 from benchmarks.whole import measure_whole
 
 from event_processor import build, load
@@ -353,6 +354,14 @@ def tabled(part: str, results: dict[str, Any], folder: Path) -> bool:
     table = table_of(load_results(folder / "results")[part])
     page = between_markers(PAGE.read_text(encoding="utf-8"), part, table)
     return table in page and table.startswith("| ") and '"failed"' not in json.dumps(results)
+
+
+def test_the_page_says_what_others_took_of_a_virtual_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([(100, 1_000), (112, 1_050)])
+    monkeypatch.setattr("benchmarks.watch._processor_times", lambda: next(ticks))
+    made_on = machine(tmp_path) | {"stolen_share": Stolen().share()}
+    save_results("live", {"rates": {}, "idle": {}, "restart": {"records": 0, "warm_s": 0.0, "cold_s": 0.0}}, made_on, tmp_path)
+    assert "Others on its host took 24 % of its processors meanwhile." in table_of(load_results(tmp_path)["live"])
 
 
 def test_the_page_has_a_place_for_every_part() -> None:
