@@ -65,9 +65,11 @@ def _limits(info: FieldInfo) -> str:
 
 def _state_keys() -> dict[str, frozenset[str]]:
     """By section, the keys that are in the hash of what the state depends on."""
-    source = SOURCE_OPTIONS["file"].model_validate({"path": "events.jsonl"})
+    options = SOURCE_OPTIONS["file"]
+    formats = get_args(options.model_fields["format"].annotation)
+    sources = {name: options.model_validate({"path": "events", "format": name}) for name in formats}
     found: dict[str, set[str]] = {}
-    for part in config_parts(Configuration(sources={"NAME": source})):
+    for part in config_parts(Configuration(sources=sources)):
         section, *_, key = part.split(".")
         found.setdefault(section, set()).add(key)
     return {section: frozenset(keys) for section, keys in found.items()}

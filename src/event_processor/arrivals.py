@@ -34,9 +34,10 @@ class Arrivals:
         `by_timestamp`: they are ordered by `columns.timestamps_ns`, not by id.
         """
         rows: IntArray = columns.rows[accepted]
-        self._content: Final = columns.content
-        self._starts: Final = columns.starts[rows]
-        self._ends: Final = columns.ends[rows]
+        events = columns.events
+        self._content: Final = columns.content if events is None else events.content
+        self._starts: Final = columns.starts[rows] if events is None else events.starts[accepted]
+        self._ends: Final = columns.ends[rows] if events is None else events.ends[accepted]
         self._sequences: Final = rows + first_sequence
         self._ids: Final = ids
         self._timestamps_ns: IntArray | None = None

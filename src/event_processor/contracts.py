@@ -24,6 +24,7 @@ __all__ = [
     "Clock",
     "Columns",
     "Decoding",
+    "EventLines",
     "FloatArray",
     "Format",
     "IdColumn",
@@ -117,6 +118,15 @@ class TimestampColumn(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EventLines:
+    """The JSON objects of m events, where the records are not that: event i is `content[starts[i]:ends[i]]`, a line feed behind it."""
+
+    content: bytes
+    starts: IntArray
+    ends: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     r"""One chunk, decoded: its valid events by column, and what became of the other records.
 
@@ -131,6 +141,7 @@ class Columns:
     timestamps: None where the configuration names no field.
     timestamps_ns: nanoseconds since 1970-01-01 UTC; None unless the configuration orders or windows by them.
     prepared_ids: the same ids in a form that the index prepared ahead; None where it did not.
+    events: the events' JSON objects; None where each is its record.
     """
 
     content: bytes
@@ -147,6 +158,7 @@ class Columns:
     timestamps_ns: IntArray | None
     rejections: Sequence[Rejection]
     prepared_ids: PreparedIds | None = None
+    events: EventLines | None = None
 
     def record(self, row: int) -> bytes:
         """The bytes of record `row`, without its line end."""

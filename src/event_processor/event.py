@@ -5,7 +5,7 @@ Always: every value here is frozen, and offsets count bytes from the start of a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -94,7 +94,8 @@ class Chunk:
     input: its end ends the record). `resume` is where the part resumes once this chunk is committed, as the source wants it
     back. A record over the size limit comes as a chunk of its own, with empty `content` and its length, line feed
     included, in `oversized_bytes`. A chunk may carry no record at all: then it only says that `resume` or `retired` changed.
-    `retired`: the part is finished and will never give another chunk.
+    `retired`: the part is finished and will never give another chunk. `head`: the part's first bytes, 4,096 at the most and none behind
+    this chunk, for a format that has to know them.
     """
 
     source: str
@@ -105,6 +106,7 @@ class Chunk:
     final: bool = False
     oversized_bytes: int = 0
     retired: bool = False
+    head: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def end_offset(self) -> int:

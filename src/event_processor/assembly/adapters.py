@@ -28,7 +28,9 @@ from event_processor.config import (
 from event_processor.configuration_files import AdapterOptions
 from event_processor.contracts import Format, Source
 from event_processor.event import Json
+from event_processor.formats.delimited import DelimitedReader
 from event_processor.formats.jsonl import JsonLinesFormat
+from event_processor.formats.objects import ObjectFormat
 from event_processor.state import SourceState
 from event_processor.telemetry import Telemetry
 
@@ -88,12 +90,12 @@ def record_format(configuration: Configuration, options: FileSourceOptions) -> F
 
 def format_factory(configuration: Configuration, options: FileSourceOptions) -> Callable[[], Format]:
     """What makes that format, here or in another process."""
-    return partial(
-        JsonLinesFormat,
-        configuration.event,
-        record_bytes_max=options.record_bytes_max,
-        timestamps_used=configuration.order.by == "timestamp",
-    )
+    event, record_bytes_max = configuration.event, options.record_bytes_max
+    timestamps_used = configuration.order.by == "timestamp"
+    if options.format == "csv":
+        make_reader = partial(DelimitedReader, options.dialect(event.value), record_bytes_max=record_bytes_max)
+        return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
+    return partial(JsonLinesFormat, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
 
 
 def locate_part(options: FileSourceOptions, resume: Mapping[str, Json], environment: Environment) -> PartReader | None:

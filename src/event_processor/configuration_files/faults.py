@@ -159,9 +159,9 @@ def shown_value(key: str, value: object) -> str:
 
 
 def toml_value(value: object) -> str:
-    """`value` as TOML writes it; a table only by name."""
+    """`value` as TOML writes it; a table that says something only by name."""
     if isinstance(value, Mapping):
-        return "a table"
+        return "a table" if value else "{}"
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(toml_value(entry) for entry in value)}]"
     if isinstance(value, str):

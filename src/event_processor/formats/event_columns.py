@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, IdColumn, IntArray, TimestampColumn
-from event_processor.event import EventId
+from event_processor.event import Chunk, EventId
 from event_processor.id_columns import IntegerIds, PlainIds, TextIds
 
-__all__ = ["EventColumns", "joined"]
+__all__ = ["EventColumns", "joined", "positions"]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -94,6 +95,11 @@ def _joined_timestamps(one: EventColumns, other: EventColumns, order: IntArray) 
     if one.timestamps is None or other.timestamps is None:
         return None
     return _JoinedTimestamps(one.timestamps, other.timestamps, len(one.rows), order)
+
+
+def positions(chunk: Chunk, starts: IntArray) -> PlainIds:
+    """The places of the records that start there as their ids."""
+    return PlainIds(list(zip(repeat(chunk.source), repeat(chunk.part), (chunk.offset + starts).tolist())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import compress, repeat
+from itertools import compress
 from typing import Final
 
 import msgspec
@@ -23,11 +23,10 @@ from event_processor.contracts import BoolArray, Columns, IntArray, Rejection
 from event_processor.errors import ConfigurationError
 from event_processor.event import Chunk
 from event_processor.formats.columns import ColumnBuilder, EventReader
-from event_processor.formats.event_columns import EventColumns, joined
+from event_processor.formats.event_columns import EventColumns, joined, positions
 from event_processor.formats.lines import Lines, Run, Shapes, blank_rows, cut_lines, gather, shapes_of
 from event_processor.formats.uniform import AlikeReader
 from event_processor.formats.verdict import EventFields, Fault, Judge
-from event_processor.id_columns import PlainIds
 from event_processor.schema import UntranslatableModelError, compile_model
 from event_processor.timestamps import TimestampReader
 
@@ -181,7 +180,7 @@ def _columns(chunk: Chunk, lines: Lines, blank: BoolArray, events: EventColumns,
         starts=lines.starts,
         ends=lines.ends,
         rows=events.rows,
-        ids=_positions(chunk, lines.starts[events.rows]) if events.ids is None else events.ids,
+        ids=positions(chunk, lines.starts[events.rows]) if events.ids is None else events.ids,
         categories=events.categories,
         values=events.values,
         has_value=None if has_value is None or has_value.all() else has_value,
@@ -189,11 +188,6 @@ def _columns(chunk: Chunk, lines: Lines, blank: BoolArray, events: EventColumns,
         timestamps_ns=events.timestamps_ns,
         rejections=rejections,
     )
-
-
-def _positions(chunk: Chunk, starts: IntArray) -> PlainIds:
-    """The place of each record as its id."""
-    return PlainIds(list(zip(repeat(chunk.source), repeat(chunk.part), (chunk.offset + starts).tolist())))
 
 
 def _with_huge_integers(lines: Lines) -> list[int]:

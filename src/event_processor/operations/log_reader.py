@@ -158,9 +158,8 @@ class LogReader:
                 assert is_last, "a block is longer than a record within the limit"
                 chunk = _Piece(run, offset, content, is_final=True)
             offset = chunk.end_offset
-            yield chunk.as_chunk(
-                resume if offset == self._survey.ends[run.source, run.generation] else {**resume, "offset": offset}
-            )
+            is_end = offset == self._survey.ends[run.source, run.generation]
+            yield chunk.as_chunk(resume if is_end else {**resume, "offset": offset}, part.head[:offset])
 
     def _oversized(self, part: PartReader, run: JournalRun, start: int) -> _Piece:
         """The length of the record at `start`, whose end is searched block by block."""
@@ -206,7 +205,7 @@ class _Piece:
     def end_offset(self) -> int:
         return self.offset + len(self.content) + self.oversized_bytes
 
-    def as_chunk(self, resume: Mapping[str, Json]) -> Chunk:
+    def as_chunk(self, resume: Mapping[str, Json], head: bytes) -> Chunk:
         return Chunk(
             source=self.run.source,
             part=self.run.generation,
@@ -215,6 +214,7 @@ class _Piece:
             resume=resume,
             final=self.is_final,
             oversized_bytes=self.oversized_bytes,
+            head=head,
         )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from event_processor.adapters.files.compressed import content_opener
 from event_processor.adapters.files.content import Content
-from event_processor.adapters.files.identity import FileIdentity
+from event_processor.adapters.files.identity import SAMPLE_BYTES, FileIdentity
 from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.adapters.files.rotation import Rotations
 from event_processor.adapters.files.succession import find_file
@@ -26,9 +27,12 @@ class PartReader:
     """The bytes of one generation, at any offset. Read a compressed one forward: going back decodes it from its start."""
 
     def __init__(self, path: str, content: Content) -> None:
-        """Owns `content` from here on; `path` is where it stands now."""
+        """Owns `content` from here on; `path` is where it stands now. Raises `StorageError`."""
         self.path: Final = path
         self._content: Final = content
+        with storage_call("read", path):
+            # Now, since going back in a compressed file decodes it again.
+            self.head: Final = content.read(SAMPLE_BYTES, 0)
         self._decoded_bytes: int | None = None
 
     def read(self, size_bytes: int, offset: int) -> bytes:
@@ -61,5 +65,7 @@ def locate(part_identity: Mapping[str, Json], options: FileSourceOptions, fs: Fi
     """
     identity = FileIdentity.from_resume(part_identity)
     path = options.path_of(identity.path)
-    match = find_file(fs, identity, Rotations(fs, path, options.rotated_pattern(path)).candidates())
+    match = find_file(
+        content_opener(fs, options.items), identity, Rotations(fs, path, options.rotated_pattern(path)).candidates()
+    )
     return PartReader(match.candidate.path, match.content) if match else None

@@ -1,4 +1,4 @@
-"""Compressed files: gzip and Zstandard, decoded forward in bounded memory.
+"""Files that are decoded forward in bounded memory: gzip, Zstandard, and JSON documents, which become lines.
 
 Owns: telling by its first bytes how a file is compressed (names lie), and decoding it.
 Always: what decodes before a damage is delivered; `damage` then says why it ends there.
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
-from event_processor.adapters.files.content import Content, PlainContent, open_regular
+from event_processor.adapters.files.content import Content, Opener, PlainContent, open_regular
 from event_processor.durable import FileStatus, FileSystem
 from event_processor.errors import ConfigurationError
+from event_processor.formats.json_items import DocumentError, ItemCutter
 
-__all__ = ["COMPRESSED_SUFFIXES", "CompressedContent", "open_content"]
+__all__ = ["COMPRESSED_SUFFIXES", "CompressedContent", "content_opener", "open_content"]
 
 COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
 GZIP_MAGIC: Final = b"\x1f\x8b\x08"
@@ -33,15 +35,28 @@ class DamagedError(Exception):
     """The compressed stream ends before its time, or is not what it says."""
 
 
-def open_content(fs: FileSystem, path: str) -> Content:
-    """The content of the regular file at `path`. Raises `OSError`; `ConfigurationError` where an extra is missing."""
+def content_opener(fs: FileSystem, items: tuple[str, ...]) -> Opener:
+    """`open_content` for the files of one source."""
+    return partial(open_content, fs, items=items)
+
+
+def open_content(fs: FileSystem, path: str, items: tuple[str, ...] = ()) -> Content:
+    """The content of the regular file at `path`. Raises `OSError`; `ConfigurationError` where an extra is missing.
+
+    `items`: where its items stand, if it holds a JSON document; they are then the lines of its content.
+    """
     descriptor = open_regular(fs, path)
     try:
         magic = fs.read(descriptor, len(ZSTD_MAGIC), 0)
+        decode: Decode | None = None
         if magic.startswith(GZIP_MAGIC):
-            return CompressedContent(fs, descriptor, _gzip_blocks)
-        if magic == ZSTD_MAGIC:
-            return CompressedContent(fs, descriptor, _zstd_decode(path))
+            decode = _gzip_blocks
+        elif magic == ZSTD_MAGIC:
+            decode = _zstd_decode(path)
+        if items:
+            return CompressedContent(fs, descriptor, partial(_item_lines, items, decode))
+        if decode is not None:
+            return CompressedContent(fs, descriptor, decode)
     except BaseException:
         fs.close(descriptor)
         raise
@@ -49,10 +64,10 @@ def open_content(fs: FileSystem, path: str) -> Content:
 
 
 class CompressedContent:
-    """A compressed file. It is decoded forward; to go back, it is decoded again from its start.
+    """A file that is decoded forward; to go back, it is decoded again from its start.
 
-    Neither gzip nor Zstandard can be entered in the middle without an index, so a restart decodes once what was read
-    before. That is time, not memory: only what lies between the last offset asked for and the place reached is kept.
+    Neither gzip nor Zstandard can be entered in the middle without an index, nor a document, so a restart decodes once what was
+    read before. That is time, not memory: only what lies between the last offset asked for and the place reached is kept.
     """
 
     is_compressed = True
@@ -108,6 +123,25 @@ class CompressedContent:
         while raw := self._fs.read(self._descriptor, RAW_BLOCK_BYTES, offset):
             yield raw
             offset += len(raw)
+
+
+def _item_lines(items: tuple[str, ...], decode: Decode | None, raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The items of a JSON document, each a line."""
+    cutter = ItemCutter(items)
+    for block in raw_blocks if decode is None else decode(raw_blocks):
+        yield from _pieces(cutter.feed(block))
+    yield from _pieces(cutter.finish())
+
+
+def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """What comes before a fault, at once, and then the fault."""
+    found: list[bytes] = []
+    try:
+        found.extend(lines)
+    except DocumentError as error:
+        yield b"".join(found)
+        raise DamagedError(str(error)) from error
+    yield b"".join(found)
 
 
 def _gzip_blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -7,18 +7,19 @@ Never: nothing here knows lines.
 from __future__ import annotations
 
 import os
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
 
 from event_processor.durable import FileStatus, FileSystem, read_range
 
-__all__ = ["Content", "PlainContent", "open_regular"]
+__all__ = ["Content", "Opener", "PlainContent", "open_regular"]
 
 
 class Content(Protocol):
     """The bytes of one open file. Every method raises `OSError` as the kernel does."""
 
     is_compressed: bool
-    """Compressed content never grows: its end is the end."""
+    """Compressed content, and the items of a document, never grow: their end is the end."""
     damage: str
     """Why the content ends before its time, as far as it was read; empty for sound content."""
 
@@ -37,6 +38,10 @@ class Content(Protocol):
     def close(self) -> None:
         """Gives the descriptor back."""
         ...
+
+
+Opener: TypeAlias = Callable[[str], Content]
+"""Opens the regular file at a path, by what it holds. Raises `OSError`; `ConfigurationError` where an extra is missing."""
 
 
 def open_regular(fs: FileSystem, path: str) -> int:

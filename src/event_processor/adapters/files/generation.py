@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from event_processor.adapters.files.compressed import content_opener
+from event_processor.adapters.files.content import Opener
 from event_processor.adapters.files.identity import FileIdentity, hash_of
 from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.adapters.files.rotation import Candidate
@@ -32,6 +34,11 @@ class SourceContext:
     telemetry: Telemetry
     finished: bool
     last_commit_ns: int | None
+
+    @property
+    def open_content(self) -> Opener:
+        """Opens a file of the source."""
+        return content_opener(self.fs, self.options.items)
 
     @property
     def retire_s(self) -> float:

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from event_processor.adapters.files.compressed import open_content
 from event_processor.adapters.files.generation import FinishedGeneration, Generation, SourceContext, follow, retired_chunk
 from event_processor.adapters.files.identity import FileIdentity
 from event_processor.adapters.files.paths import Found, look_at, storage_failure
@@ -77,12 +76,12 @@ class Lineage:
         finished = FinishedGeneration(last, parts[last])
         live = self._rotations.live()
         match = (
-            find_file(self._context.fs, finished.identity, live)
+            find_file(self._context.open_content, finished.identity, live)
             if live and finished.identity.has_inode_of(live[0].status)
             else None
         )
         candidates = live if match else self._rotations.candidates()
-        match = match or find_file(self._context.fs, finished.identity, candidates)
+        match = match or find_file(self._context.open_content, finished.identity, candidates)
         if match:
             self._continue_in(match, finished)
             self._newer_bytes = sum(each.status.size_bytes for each in candidates[candidates.index(match.candidate) + 1 :])
@@ -206,6 +205,7 @@ class Lineage:
             current.identity(self._label).resume(),
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
+            head=current.tail.samples.head,
         )
 
     def _left_its_path(self, current: Generation, found: Found) -> None:
@@ -222,7 +222,7 @@ class Lineage:
         if current.part is not None:
             identity = current.identity(self._label)
             candidates = self._rotations.candidates()
-            match = find_file(self._context.fs, identity, candidates) if identity.offset else None
+            match = find_file(self._context.open_content, identity, candidates) if identity.offset else None
             # The same file: only what was not delivered of it changed, as when a writer takes an unfinished line back.
             if match is None or not current.has_inode_of(match.candidate.status):
                 self._reports.changed(current.part, identity.offset, self._status(current).size_bytes)
@@ -241,7 +241,7 @@ class Lineage:
             return False
         candidates = self._rotations.candidates()
         read = ReadFile(self._finished_identity, None, current.intact_ns, passed=self._passed)
-        succession = find_successor(self._context.fs, read, candidates)
+        succession = find_successor(self._context.open_content, read, candidates)
         if isinstance(succession.step, Match):
             succession.step.content.close()
         if not isinstance(succession.step, Candidate) or not current.is_behind(succession.step):
@@ -355,7 +355,7 @@ class Lineage:
         else:
             seen_bytes = current.tail.scanned_offset
             read = ReadFile(current.identity(self._label), current.status, current.intact_ns, seen_bytes)
-        return find_successor(self._context.fs, read, candidates)
+        return find_successor(self._context.open_content, read, candidates)
 
     @property
     def _finished_identity(self) -> FileIdentity | None:
@@ -364,7 +364,7 @@ class Lineage:
     def _enter(self, step: Candidate, newer_bytes: int) -> bool:
         """Opens a file that was not read before; False where that cannot be done now, and is tried again."""
         try:
-            content = open_content(self._context.fs, step.path)
+            content = self._context.open_content(step.path)
         except OSError as error:
             if failure := storage_failure("open", step.path, error):
                 raise failure from error

@@ -11,10 +11,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from event_processor.config import ConfiguredPath, SourceOptions
 from event_processor.event import Json
+from event_processor.formats.delimited import CellType, Dialect, is_line_based
+from event_processor.formats.json_items import ITEM, item_path
 
 __all__ = ["FileSourceOptions"]
 
@@ -27,8 +30,9 @@ class FileSourceOptions(SourceOptions):
     type: Literal["file"] = "file"
     path: ConfiguredPath
     """The file, or a glob (`*`, `?`, `[…]`; no `**`). A relative path starts from the configuration's folder."""
-    format: Literal["jsonl"] = "jsonl"
-    """How a record is written; never guessed from the name."""
+    format: Literal["jsonl", "csv", "json"] = "jsonl"
+    """How a record is written; never guessed from the name. "csv": each line is a record, and becomes a JSON object by its column
+    names. "json": each file is one document, and each item of an array in it a record."""
     start: Literal["beginning", "end"] = "beginning"
     """Where reading begins in the files that are there at the very first start. With "end", what they hold already is never
     counted. Files that appear later are always read whole."""
@@ -41,6 +45,26 @@ class FileSourceOptions(SourceOptions):
     of the file that was rotated."""
     retire_ms: int = Field(default=5000, ge=0, le=86_400_000)
     """A rotated file is finished once it did not grow for this long. What is written to it later is not seen."""
+    csv_delimiter: str = ","
+    """What stands between two cells: one character."""
+    csv_quote: str = '"'
+    """What stands around a cell that holds the delimiter, doubled where it stands inside; "" where nothing is quoted. A cell ends on its
+    line."""
+    csv_decimal: Literal[".", ","] = "."
+    """What stands before the decimals of a number."""
+    csv_encoding: str = "utf-8"
+    """The encoding, as Python names it, of those in which a line feed is one byte: "latin-1", "cp1252"."""
+    csv_header: bool = True
+    """Whether the first line of each file holds the names of its columns; it is then counted as blank."""
+    csv_columns: tuple[str, ...] = Field(default=(), examples=[["id", "category", "value"]])
+    """The names of the columns, in order, in place of those of a header line (of 4,096 bytes at the most)."""
+    csv_types: Mapping[str, CellType] = Field(default={}, examples=[{"id": "integer"}])
+    """What cells hold, by column: "string", "integer", "number" or "boolean". The column of event.value holds numbers, all others
+    strings, where nothing is said. An empty cell is null, but for a string's."""
+
+    json_item_path: str = "item"
+    """Where the items of a document stand: "item", the elements of the array that the document is; "value.item", those of the array at
+    "value"."""
 
     @model_validator(mode="after")
     def _globs_are_sound(self) -> Self:
@@ -50,19 +74,76 @@ class FileSourceOptions(SourceOptions):
             raise ValueError('rotated must contain "{name}" where path is a glob, or files could not be told apart')
         return self
 
+    @field_validator("csv_delimiter", "csv_quote")
+    @classmethod
+    def _is_one_character(cls, mark: str, info: ValidationInfo) -> str:
+        if (len(mark) == 1 and mark not in "\n\r\0") or (not mark and info.field_name == "csv_quote"):
+            return mark
+        raise PydanticCustomError("character", "one character, and no line end")
+
+    @field_validator("csv_encoding")
+    @classmethod
+    def _cuts_into_lines(cls, name: str) -> str:
+        if not is_line_based(name):
+            raise PydanticCustomError("encoding", 'an encoding in which ASCII is one byte a character, such as "latin-1"')
+        return name
+
+    @field_validator("json_item_path")
+    @classmethod
+    def _leads_to_items(cls, path: str) -> str:
+        *names, last = item_path(path)
+        if last != ITEM or not all(names):
+            raise PydanticCustomError("item_path", 'names between dots, and "item" at the end: "value.item"')
+        return path
+
+    @model_validator(mode="after")
+    def _format_is_sound(self) -> Self:
+        for prefix in ("csv", "json"):
+            own = {key: info.default for key, info in type(self).model_fields.items() if key.startswith(f"{prefix}_")}
+            named = sorted(key for key, default in own.items() if getattr(self, key) != default)
+            if named and self.format != prefix:
+                raise ValueError(f'{named[0]} says something of format = "{prefix}" alone')
+        if not (self.csv_header or self.csv_columns):
+            raise ValueError("csv_columns must name the columns where csv_header is false")
+        if len(set(self.csv_columns)) < len(self.csv_columns) or not all(self.csv_columns):
+            raise ValueError("csv_columns must name each column, and no two alike")
+        if self.csv_delimiter == self.csv_quote:
+            raise ValueError("csv_delimiter and csv_quote must differ")
+        return self
+
     @property
     def is_glob(self) -> bool:
         """Whether `path` stands for any number of files."""
         return glob.has_magic(self.path)
 
     def identity(self) -> Mapping[str, Json]:
+        own_keys = {key for key in type(self).model_fields if key.startswith(f"{self.format}_")}
         return {
             "type": self.type,
             "path": self.path.written,
             "format": self.format,
             "start": self.start,
             "record_bytes_max": self.record_bytes_max,
+            **self.model_dump(mode="json", include=own_keys),
         }
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Where the items of its documents stand; empty where its files hold lines."""
+        return item_path(self.json_item_path) if self.format == "json" else ()
+
+    def dialect(self, value: str) -> Dialect:
+        """How the lines of a "csv" are written; `value` names the column whose cells are numbers where nothing else is said."""
+        types: dict[str, CellType] = {value: "number"} if value else {}
+        return Dialect(
+            delimiter=self.csv_delimiter,
+            quote=self.csv_quote,
+            decimal=self.csv_decimal,
+            encoding=self.csv_encoding,
+            has_header=self.csv_header,
+            columns=self.csv_columns,
+            types={**types, **self.csv_types},
+        )
 
     def patterns(self) -> Sequence[str]:
         if self.rotated is not None:

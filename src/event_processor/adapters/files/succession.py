@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from event_processor.adapters.files.compressed import open_content
-from event_processor.adapters.files.content import Content
+from event_processor.adapters.files.content import Content, Opener
 from event_processor.adapters.files.identity import FileIdentity, Samples
 from event_processor.adapters.files.paths import storage_failure
 from event_processor.adapters.files.rotation import Candidate, missing_links
-from event_processor.durable import FileStatus, FileSystem, storage_call
+from event_processor.durable import FileStatus, storage_call
 
 __all__ = ["Match", "ReadFile", "Succession", "find_file", "find_successor"]
 
@@ -56,7 +55,7 @@ class Succession:
     newer_bytes: int = 0
 
 
-def find_file(fs: FileSystem, identity: FileIdentity, candidates: Sequence[Candidate]) -> Match | None:
+def find_file(open_content: Opener, identity: FileIdentity, candidates: Sequence[Candidate]) -> Match | None:
     """The candidate that is the file of `identity`: by inode and content, or else the latest by content alone.
 
     Where nothing was read yet (offset 0), the inode alone decides. Raises `StorageError`.
@@ -64,18 +63,18 @@ def find_file(fs: FileSystem, identity: FileIdentity, candidates: Sequence[Candi
     same_inode = [each for each in candidates if identity.has_inode_of(each.status)]
     others = [each for each in reversed(candidates) if each not in same_inode] if identity.offset else []
     for candidate in (*same_inode, *others):
-        if match := _match(fs, identity, candidate):
+        if match := _match(open_content, identity, candidate):
             return match
     return None
 
 
-def find_successor(fs: FileSystem, read: ReadFile, candidates: Sequence[Candidate]) -> Succession:
+def find_successor(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate]) -> Succession:
     """What to read after `read`. Raises `StorageError`.
 
     It is sought behind the file's own place in the order. A file that is nowhere has no place: then what was modified since
     it was last seen whole is newer, and the live file always is.
     """
-    own, longer = _own_place(fs, read, candidates)
+    own, longer = _own_place(open_content, read, candidates)
     if longer:
         return Succession(longer)
     if own is None:
@@ -88,7 +87,7 @@ def find_successor(fs: FileSystem, read: ReadFile, candidates: Sequence[Candidat
     return Succession(step, missing, sum(each.status.size_bytes for each in newer[1:]))
 
 
-def _own_place(fs: FileSystem, read: ReadFile, candidates: Sequence[Candidate]) -> tuple[int | None, Match | None]:
+def _own_place(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate]) -> tuple[int | None, Match | None]:
     """The index of the file that was read, None where it is nowhere; or a longer copy of it, which is to be read on.
 
     An inode that is open, or was passed over, tells for sure. Content does not: logs may begin alike, with a header or only
@@ -101,7 +100,7 @@ def _own_place(fs: FileSystem, read: ReadFile, candidates: Sequence[Candidate]) 
     if identity is None or not identity.offset:
         return None, None
     for index in sorted(places, key=lambda index: (identity.has_inode_of(candidates[index].status), index), reverse=True):
-        if match := _match(fs, identity, candidates[index]):
+        if match := _match(open_content, identity, candidates[index]):
             # Only what is longer is moved to: two copies that hold the same would send us to and fro for ever.
             if candidates[index].is_live or _goes_on(match, max(read.seen_bytes, identity.offset)):
                 return None, match
@@ -114,10 +113,10 @@ def _is_surely(read: ReadFile, status: FileStatus) -> bool:
     return status in read.passed or (read.open_status is not None and _is_same_inode(read.open_status, status))
 
 
-def _match(fs: FileSystem, identity: FileIdentity, candidate: Candidate) -> Match | None:
+def _match(open_content: Opener, identity: FileIdentity, candidate: Candidate) -> Match | None:
     """`candidate`, open, if it holds what was read of the file of `identity`. One that cannot be read does not."""
     try:
-        content = open_content(fs, candidate.path)
+        content = open_content(candidate.path)
     except OSError as error:
         if failure := storage_failure("open", candidate.path, error):
             raise failure from error

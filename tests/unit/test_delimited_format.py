@@ -1,0 +1,310 @@
+"""CSV lines into events: cells, types, names, and what is said of each line that is none; by hand, and against a line alone."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from event_processor.adapters.files.options import FileSourceOptions
+from event_processor.config import ConfiguredPath, EventOptions
+from event_processor.contracts import Columns
+from event_processor.event import Chunk
+from event_processor.formats.delimited import HEADER_BYTES_MAX, DelimitedReader, Dialect, is_line_based
+from event_processor.formats.objects import ObjectFormat
+from support.columns import categories_of, ids_of, timestamps_of
+
+HEADER = b"id,category,value\n"
+BANK = Dialect(delimiter=";", decimal=",", types={"id": "integer", "amount": "number"})
+BANK_EVENT = EventOptions(category="merchant", value="amount")
+PLAIN = Dialect(types={"value": "number"})
+
+
+def decode(
+    content: bytes,
+    dialect: Dialect = PLAIN,
+    event: EventOptions | None = None,
+    *,
+    offset: int = 0,
+    head: bytes | None = None,
+    record_bytes_max: int = 1 << 20,
+) -> Columns:
+    made = ObjectFormat(
+        partial(DelimitedReader, dialect, record_bytes_max=record_bytes_max),
+        event or EventOptions(timestamp=""),
+        record_bytes_max=record_bytes_max,
+        timestamps_used=False,
+    )
+    final = not content.endswith(b"\n")
+    return made.decode(Chunk("events", 1, offset, content, {}, final=final, head=content if head is None else head))
+
+
+def lines_of(columns: Columns) -> list[Any]:
+    """What sinks get of the events."""
+    assert columns.events is not None
+    spans = zip(columns.events.starts.tolist(), columns.events.ends.tolist(), strict=True)
+    assert all(columns.events.content[end : end + 1] == b"\n" for end in columns.events.ends.tolist())
+    return [msgspec.json.decode(columns.events.content[start:end]) for start, end in spans]
+
+
+def reasons(columns: Columns) -> list[tuple[int, str, str]]:
+    return [(each.row, each.field, each.reason) for each in columns.rejections]
+
+
+def test_a_bank_statement_is_read_with_its_decimal_commas_and_its_quotes() -> None:
+    content = (
+        b"id;description;amount;timestamp;merchant;operation_type;side\n"
+        b'1;"Card expense at EDF";-952,40;"2023-11-28 06:35:12";"EDF";"refund";"debit"\n'
+        b'2;"He said ""no""; twice";+7;"2023-11-27 01:02:03";"A;B";"";"credit"\n'
+    )
+    columns = decode(content, BANK, BANK_EVENT)
+    assert (columns.record_count, columns.blank_count, columns.rows.tolist()) == (3, 1, [1, 2])
+    assert ids_of(columns) == [1, 2]
+    assert categories_of(columns) == ["EDF", "A;B"]
+    assert columns.values is not None
+    assert columns.values.tolist() == [-952.4, 7.0]
+    assert timestamps_of(columns) == ["2023-11-28 06:35:12", "2023-11-27 01:02:03"]
+    assert lines_of(columns)[1] == {
+        "id": 2, "description": 'He said "no"; twice', "amount": 7.0, "timestamp": "2023-11-27 01:02:03",
+        "merchant": "A;B", "operation_type": "", "side": "credit",
+    }  # fmt: skip
+    assert columns.record(1).startswith(b'1;"Card')
+
+
+def test_every_line_has_one_outcome_and_the_header_and_empty_lines_are_blank() -> None:
+    columns = decode(HEADER + b"a,x,1\r\n\r\n \t\nb,y\nc,z,1,2\nd,x,\ne,x,2")
+    assert (columns.record_count, columns.blank_count) == (8, 3)
+    assert ids_of(columns) == ["a", "e"]
+    assert reasons(columns) == [
+        (4, "", "has 2 cells, and there are 3 columns"),
+        (5, "", "has 4 cells, and there are 3 columns"),
+        (6, "value", '"value" is not a number: null'),
+    ]
+
+
+def test_rejections_of_lines_and_of_objects_stand_in_the_order_of_the_log() -> None:
+    columns = decode(HEADER + b"a,x,\nb,x\nc,x,1\nd,,2\ne,x,3\n")
+    assert [(each.row, each.stage) for each in columns.rejections] == [(1, "validate"), (2, "decode"), (4, "validate")]
+    assert columns.rows.tolist() == [3, 5]
+    assert [each["id"] for each in lines_of(columns)] == ["c", "e"]
+
+
+def test_a_name_may_hold_what_means_something_elsewhere() -> None:
+    content = b'id,category,value,"100 % ""sure"", {}"\na,x,1,%s\n'
+    assert lines_of(decode(content)) == [{"id": "a", "category": "x", "value": 1.0, '100 % "sure", {}': "%s"}]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("abc", "is not a number: 'abc'"),
+        ("1_0", "is not a number: '1_0'"),
+        ("nan", "is not a number: 'nan'"),
+        ("1e999", "is not a number: '1e999'"),
+        ("0x10", "is not a number: '0x10'"),
+        ("\u0661", "is not a number: '\u0661'"),
+        ("1 2", "is not a number: '1 2'"),
+        ("9" * 80 + "x", f"is not a number: '{'9' * 60}…'"),
+    ],
+)
+def test_what_is_no_number_is_said(cell: str, reason: str) -> None:
+    columns = decode(HEADER + f"a,x,{cell}\n".encode())
+    assert reasons(columns) == [(1, "value", reason)]
+    assert columns.rejections[0].stage == "decode"
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"), [("1", 1.0), ("-0", 0.0), (".5", 0.5), ("7.", 7.0), (" 3 ", 3.0), ("007", 7.0), ("1E3", 1000.0)]
+)
+def test_what_is_a_number_is_read(cell: str, value: float) -> None:
+    columns = decode(HEADER + f"a,x,{cell}\n".encode())
+    assert columns.values is not None
+    assert columns.values.tolist() == [value]
+
+
+def test_with_a_decimal_comma_a_point_is_no_part_of_a_number() -> None:
+    columns = decode(
+        b"id;category;value\na;x;1.000,5\nb;x;1.5\nc;x;1,5\nd;x;1,2,3\n", Dialect(";", decimal=",", types={"value": "number"})
+    )
+    assert columns.values is not None
+    assert columns.values.tolist() == [1.5]
+    assert [row for row, _, _ in reasons(columns)] == [1, 2, 4]
+
+
+def test_cells_have_the_types_that_are_named_and_an_empty_one_is_null() -> None:
+    dialect = Dialect(types={"id": "integer", "value": "number", "on": "boolean", "text": "string", "n": "integer"})
+    content = b"id,category,value,on,text,n\n9223372036854775807,c,1,TRUE,,\n-5,c,2,0,5,7\n"
+    columns = decode(content, dialect)
+    assert ids_of(columns) == [2**63 - 1, -5]
+    assert [(each["on"], each["text"], each["n"]) for each in lines_of(columns)] == [(True, "", None), (False, "5", 7)]
+    refused = decode(b"id,category,value,on,text,n\n9223372036854775808,c,1,,,\n1,c,1,maybe,,\n1,c,1,,,1.5\n", dialect)
+    assert reasons(refused) == [
+        (1, "id", "is not an integer of 64 bits: '9223372036854775808'"),
+        (2, "on", "is not true or false: 'maybe'"),
+        (3, "n", "is not an integer of 64 bits: '1.5'"),
+    ]
+
+
+def test_a_quote_that_is_not_closed_spoils_its_own_line_alone() -> None:
+    columns = decode(HEADER + b'a,"x,1\nb,"y",2\nc,z",3\nd,"z"z,4\ne,"w",5\nf,"w,6')
+    assert ids_of(columns) == ["b", "c", "e"]
+    assert reasons(columns) == [
+        (1, "", "a quoted cell does not end on its line"),
+        (4, "", "is not CSV: ',' expected after '\"'"),
+        (6, "", "a quoted cell does not end on its line"),
+    ]
+
+
+def test_a_carriage_return_within_a_line_is_said() -> None:
+    assert reasons(decode(HEADER + b"a,x\ry,1\n")) == [(1, "", "has a carriage return outside quotes")]
+
+
+def test_without_a_quote_a_quote_is_a_character_like_any_other() -> None:
+    columns = decode(HEADER + b'a,"x,1\n', Dialect(quote="", types={"value": "number"}))
+    assert categories_of(columns) == ['"x']
+
+
+def test_another_encoding_is_read_and_a_wrong_one_is_said_line_by_line() -> None:
+    content = HEADER + "a,Café,1\n".encode("latin-1") + b"b,x,2\n"
+    assert categories_of(decode(content, Dialect(encoding="latin-1", types={"value": "number"}))) == ["Café", "x"]
+    columns = decode(content)
+    assert ids_of(columns) == ["b"]
+    assert reasons(columns) == [(1, "", "is not utf-8 (byte 5)")]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+    assert ids_of(decode(b"\xef\xbb\xbf" + HEADER + b"a,x,1\n")) == ["a"]
+
+
+def test_behind_the_first_chunk_the_names_come_from_the_files_head() -> None:
+    columns = decode(b"a,x,1\n", offset=len(HEADER), head=HEADER + b"a,x,1\n")
+    assert (columns.blank_count, ids_of(columns)) == (0, ["a"])
+
+
+def test_behind_the_nuls_of_a_truncation_the_header_line_is_still_one() -> None:
+    columns = decode(HEADER + b"a,x,1\n", offset=9, head=b"\0" * 9 + HEADER + b"a,x,1\n")
+    assert (columns.blank_count, ids_of(columns)) == (1, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"id,category,id\n", "the header line has a name twice, or an empty one: name the columns (csv_columns)"),
+        (b"id,,value\n", "the header line has a name twice, or an empty one: name the columns (csv_columns)"),
+        (b'id,"category,value\n', "the header line: a quoted cell does not end on its line"),
+        (b"id,\xff,value\n", "the header line is not utf-8 (byte 3)"),
+        (
+            b"x" * HEADER_BYTES_MAX + b"\n",
+            f"the header line is longer than {HEADER_BYTES_MAX} bytes: name the columns (csv_columns)",
+        ),
+    ],
+)
+def test_under_a_header_that_names_nothing_each_line_says_so(header: bytes, reason: str) -> None:
+    content = header + b"a,x,1\n\nb,y,2\n"
+    columns = decode(content, head=content[:HEADER_BYTES_MAX])
+    assert columns.blank_count == 2
+    assert reasons(columns) == [(1, "", reason), (3, "", reason)]
+
+
+def test_without_a_header_the_columns_are_named_and_the_first_line_is_a_record() -> None:
+    dialect = Dialect(has_header=False, columns=("id", "category", "value"), types={"value": "number"})
+    columns = decode(b"a,x,1\n", dialect)
+    assert (columns.blank_count, ids_of(columns)) == (0, ["a"])
+
+
+def test_named_columns_stand_in_the_place_of_the_headers() -> None:
+    dialect = Dialect(columns=("id", "category", "value"), types={"value": "number"})
+    columns = decode(b"Nummer,Art,Wert\na,x,1\n", dialect)
+    assert (columns.blank_count, ids_of(columns)) == (1, ["a"])
+
+
+def test_the_position_as_id_is_that_of_the_line() -> None:
+    columns = decode(HEADER + b"bad\na,x,1\n", event=EventOptions(id="@position", timestamp=""))
+    assert ids_of(columns) == [("events", 1, len(HEADER) + 4)]
+
+
+def test_a_line_over_the_limit_is_rejected_with_the_words_of_every_format() -> None:
+    columns = decode(HEADER + b"a,x,1\nlonger-than-that,x,1\n", record_bytes_max=18)
+    assert [(each.row, each.stage, each.reason) for each in columns.rejections] == [
+        (2, "read", "record over the size limit (record_bytes_max)")
+    ]
+
+
+def test_a_cell_may_be_as_long_as_a_record() -> None:
+    long = "x" * 200_000
+    assert lines_of(decode(b"id,category,value,text\n" + f"a,c,1,{long}\n".encode()))[0]["text"] == long
+
+
+def test_the_reader_can_be_sent_to_another_process() -> None:
+    make = pickle.loads(pickle.dumps(partial(DelimitedReader, BANK, record_bytes_max=100)))
+    assert isinstance(make(), DelimitedReader)
+
+
+CELLS = st.text(st.sampled_from('ab ,;"1é\t'), max_size=4)
+LINES = st.lists(st.lists(CELLS, min_size=1, max_size=4).map(",".join), max_size=12)
+
+
+def alone(line: str) -> list[str] | None:
+    """The cells of a line by the definition: it is parsed alone."""
+    try:
+        (cells,) = csv.reader([line], strict=True)
+    except csv.Error:
+        return None
+    return cells
+
+
+@given(LINES)
+@example(['"', "a", '"', "b"])
+@example(['a,"b', 'c"d', 'e,"f"'])
+def test_any_lines_give_what_each_gives_alone(lines: list[str]) -> None:
+    dialect = Dialect(has_header=False, columns=("p", "q"))
+    columns = decode(
+        "".join(f"{line}\n" for line in lines).encode(),
+        dialect,
+        EventOptions(id="@position", category="", value="", timestamp=""),
+    )
+    filled = [(row, alone(line)) for row, line in enumerate(lines) if line.strip(" \t\r")]
+    assert columns.rows.tolist() == [row for row, cells in filled if cells is not None and len(cells) == 2]
+    assert [[each["p"], each["q"]] for each in lines_of(columns)] == [
+        cells for _, cells in filled if cells is not None and len(cells) == 2
+    ]
+    assert columns.blank_count + len(columns.rejections) + len(columns.rows) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ({"csv_delimiter": ";;"}, "one character"),
+        ({"csv_delimiter": "\n"}, "one character"),
+        ({"csv_encoding": "utf-16"}, "ASCII is one byte"),
+        ({"csv_encoding": "nonsense"}, "ASCII is one byte"),
+        ({"csv_header": False}, "csv_columns must name the columns"),
+        ({"csv_columns": ("a", "a")}, "no two alike"),
+        ({"csv_delimiter": '"'}, "must differ"),
+        ({"format": "jsonl", "csv_decimal": ","}, 'csv_decimal says something of format = "csv" alone'),
+        ({"csv_types": {"a": "date"}}, "'string', 'integer', 'number' or 'boolean'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_meant_is_refused(said: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        FileSourceOptions(**{"path": ConfiguredPath("events.csv"), "format": "csv", **said})
+
+
+def test_the_identity_holds_the_keys_of_csv_only_for_csv() -> None:
+    plain = FileSourceOptions(path=ConfiguredPath("events.jsonl"))
+    assert set(plain.identity()) == {"type", "path", "format", "start", "record_bytes_max"}
+    dialect = FileSourceOptions(path=ConfiguredPath("events.csv"), format="csv", csv_types={"id": "integer"})
+    assert dialect.identity()["csv_types"] == {"id": "integer"}
+    assert dialect.dialect("value").types == {"id": "integer", "value": "number"}
+    assert dialect.dialect("").types == {"id": "integer"}
+
+
+def test_an_encoding_must_keep_line_feeds_apart() -> None:
+    assert all(map(is_line_based, ["utf-8", "latin-1", "cp1252", "ascii", "shift_jis", "gbk"]))
+    assert not any(map(is_line_based, ["utf-16", "utf-32", "utf-7", "cp037", "base64", "nonsense"]))
