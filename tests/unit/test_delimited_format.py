@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import pickle
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -70,6 +71,9 @@ def test_a_bank_statement_is_read_with_its_decimal_commas_and_its_quotes() -> No
     assert columns.values is not None
     assert columns.values.tolist() == [-952.4, 7.0]
     assert timestamps_of(columns) == ["2023-11-28 06:35:12", "2023-11-27 01:02:03"]
+    assert columns.events is not None
+    shown = columns.events.content.split(b"\n")[0].decode()
+    assert f"`{shown}`" in (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     assert lines_of(columns)[1] == {
         "id": 2, "description": 'He said "no"; twice', "amount": 7.0, "timestamp": "2023-11-27 01:02:03",
         "merchant": "A;B", "operation_type": "", "side": "credit",
@@ -275,6 +279,51 @@ def test_any_lines_give_what_each_gives_alone(lines: list[str]) -> None:
         cells for _, cells in filled if cells is not None and len(cells) == 2
     ]
     assert columns.blank_count + len(columns.rejections) + len(columns.rows) == len(lines)
+
+
+NUMBERS = st.sampled_from(
+    ["1", "-1.50", "0", "-0", "1,5", "+3", ".5", "007", " 2 ", "1e3", "", "x", "1.5", "123456789012345678901"]
+)
+ROWS = st.lists(st.tuples(st.sampled_from(["a", "b b", "é", "%b", '"q;"', "\\", "", "\x01"]), NUMBERS, NUMBERS), max_size=6)
+
+
+@given(ROWS, st.sampled_from([".", ","]), st.sampled_from(["\n", "\r\n"]), st.booleans())
+@example([("a", "1", "1.5"), ("b b", "0", "")], ".", "\n", True)
+@example([("a", "1", "1,5"), ("é", "-0", "7")], ",", "\r\n", False)
+def test_a_line_becomes_the_same_bytes_whatever_stands_beside_it(
+    rows: list[tuple[str, str, str]], decimal: Literal[".", ","], line_end: str, ended: bool
+) -> None:
+    dialect = Dialect(";", decimal=decimal, types={"value": "number", "n": "integer"})
+    event = EventOptions(id="@position", category="", value_missing="count_only", timestamp="")
+    header = "name;n;value" + line_end
+    lines = [(";".join(row) + line_end).encode() for row in rows]
+    content = header.encode() + b"".join(lines)
+    content = content if ended else content.removesuffix(line_end.encode())
+    together = decode(content, dialect, event)
+    found, places, offset = [], [], len(header)
+    for number, line in enumerate(lines):
+        alone = decode(line, dialect, event, offset=offset, head=header.encode())
+        found += [alone.events.content] if alone.events and len(alone.rows) else []
+        places += [number + 1] if len(alone.rows) else []
+        offset += len(line)
+    assert together.events is not None
+    spans = zip(together.events.starts.tolist(), together.events.ends.tolist(), strict=True)
+    assert [together.events.content[start:end] + b"\n" for start, end in spans] == found
+    assert together.rows.tolist() == places
+
+
+def test_cells_too_many_on_one_line_do_not_make_up_for_too_few_on_the_next() -> None:
+    columns = decode(HEADER + b"a,x,1,b\nx,2\nc,x,3\n")
+    assert ids_of(columns) == ["c"]
+    assert [row for row, _, _ in reasons(columns)] == [1, 2]
+
+
+def test_a_line_of_tabs_is_blank_where_tabs_are_the_delimiter_and_an_empty_line_where_there_is_one_column() -> None:
+    dialect = Dialect("\t", types={"value": "number"})
+    columns = decode(b"id\tcategory\tvalue\na\tx\t1\n\t\t\n", dialect)
+    assert (columns.blank_count, ids_of(columns), columns.rejections) == (2, ["a"], [])
+    single = decode(b"id\na\n\nb\n", Dialect(), EventOptions(category="", value="", timestamp=""))
+    assert (single.blank_count, ids_of(single), single.rejections) == (2, ["a", "b"], [])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Owns: how a line becomes cells, how cells become typed values, and what is said of a line that does not.
 Always: a line is judged alone: a quote that is not closed spoils its own line and no other. The header line is no event and no fault, so it
-is counted as blank.
+is counted as blank. Three ways lead to the same bytes: all lines of a chunk at once where nothing is quoted, by column where every line is
+sound, or line by line.
 Never: a type is guessed from what a cell holds.
 """
 
@@ -13,9 +14,10 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import msgspec
+import numpy as np
 
 from event_processor.contracts import Rejection
 from event_processor.event import Chunk
@@ -33,13 +35,19 @@ _ENCODER: Final = msgspec.json.Encoder()
 _STAGE: Final = "decode"
 _SHOWN_CHARACTERS_MAX: Final = 60
 _BLANK: Final = " \t\r"
+_BLANK_BYTES: Final = b" \t\r"
+_LINE_FEED, _SPACE = b"\n "
+_WIDTH_MIN: Final = 2
+"""A line of one column may be blank."""
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_INTEGERS: Final = re.compile(r"(?:[+-]?[0-9]{1,18}(?:\n|$))++")
-_NUMBERS: Final = re.compile(rf"(?:{_NUMBER.pattern}(?:\n|$))++")
-"""Columns of cells, a line each, of which a double or 64 bits certainly hold what they say."""
+_NUMBER: Final = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_PLAIN_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
+"""What JSON writes alike stays as it is written; other numbers are written anew."""
+_PLAIN_NUMBERS: Final = re.compile(rb"(?:(?:%b)?(?:\n|$))*+" % _PLAIN_NUMBER.pattern)
+_PLAIN_INTEGERS: Final = re.compile(rb"(?:(?:0|-?[1-9][0-9]{0,17})?(?:\n|$))*+")
+"""Columns of cells, a line each, as JSON writes them, or empty."""
 _BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
-_POINTS_FOR_COMMAS: Final = str.maketrans(",.", ".!")
+_POINTS_FOR_COMMAS: Final = bytes.maketrans(b",.", b".!")
 """A point is then no part of a number."""
 _UNCLOSED: Final = "a quoted cell does not end on its line"
 
@@ -72,11 +80,14 @@ class DelimitedReader:
         csv.field_size_limit(max(csv.field_size_limit(), record_bytes_max))
 
     def read(self, chunk: Chunk, lines: Lines) -> Objects:
+        names = self._names(chunk)
+        header_rows = 1 if self._dialect.has_header and len(lines.starts) and chunk.offset == _header_offset(chunk) else 0
+        at_once = None if isinstance(names, _Unfit) else self._at_once(names, lines, header_rows)
+        if at_once is not None:
+            return Objects(range(header_rows, len(lines.starts)), at_once, header_rows, [])
         texts, unfit = self._texts(lines)
-        header_rows = 1 if self._dialect.has_header and texts and chunk.offset == _header_offset(chunk) else 0
         blank = {row for row, text in enumerate(texts) if (not text or text.isspace()) and not text.strip(_BLANK)}
         blank = (blank - unfit.keys()) | set(range(header_rows))
-        names = self._names(chunk)
         if isinstance(names, _Unfit):
             return Objects([], b"", len(blank), [names.at(row) for row in range(len(texts)) if row not in blank])
         faults = {row: each.at(row) for row, each in unfit.items() if row not in blank}
@@ -91,6 +102,46 @@ class DelimitedReader:
             rows, values = self._by_row(names, rows, cells, faults)
             content = _ENCODER.encode_lines(values)
         return Objects(rows, content, len(blank), [faults[row] for row in sorted(faults)])
+
+    def _at_once(self, names: Sequence[str], lines: Lines, header_rows: int) -> bytes | None:
+        """The objects of all lines, made by one call; None where a cell is quoted, or a line or a cell needs a look of its own."""
+        delimiter = self._dialect.delimiter.encode()
+        width, count = len(names), len(lines.starts) - header_rows
+        too_long = count > 0 and int((lines.ends - lines.starts).max()) > self._record_bytes_max
+        if width < _WIDTH_MIN or count <= 0 or too_long or len(delimiter) > 1 or delimiter in _BLANK_BYTES:
+            return None
+        content = self._unquoted(lines.content[int(lines.starts[header_rows]) :])
+        if content is None:
+            return None
+        buffer = np.frombuffer(content, np.uint8)
+        marks = ((buffer == ord(delimiter)) | (buffer == _LINE_FEED)).nonzero()[0]
+        if len(marks) != width * count or not (buffer[marks[width - 1 :: width]] == _LINE_FEED).all():
+            return None
+        cells = content[:-1].replace(b"\n", delimiter).split(delimiter)
+        for place, name in enumerate(names):
+            if name in self._convert:
+                fragments = self._fragments(self._dialect.types[name], b"\n".join(cells[place::width]))
+                if fragments is None:
+                    return None
+                cells[place::width] = fragments
+        form = _form(names, {name: b"%b" if name in self._convert else b'"%b"' for name in names})
+        return (form * count) % tuple(cells)
+
+    def _unquoted(self, content: bytes) -> bytes | None:
+        """Lines in UTF-8, each ended by a line feed, in which every cell stands as JSON writes it; None where that cannot be seen."""
+        if not content.isascii():
+            try:
+                content = content.decode(self._dialect.encoding).encode()
+            except UnicodeDecodeError:
+                return None
+        if b"\r" in content:
+            content = content.replace(b"\r\n", b"\n")
+        if not content.endswith(b"\n"):
+            content += b"\n"
+        if any(mark in content for mark in (b'"', b"\\", self._dialect.quote.encode()) if mark):
+            return None
+        controls = int(np.count_nonzero(np.frombuffer(content, np.uint8) < _SPACE))
+        return content if controls == content.count(b"\n") else None
 
     def _texts(self, lines: Lines) -> tuple[list[str], dict[int, _Unfit]]:
         """Each line as text, empty where something keeps it from being one, and what."""
@@ -141,26 +192,22 @@ class DelimitedReader:
             return None
         parts: list[Sequence[bytes]] = []
         for name, column in zip(names, zip(*cells, strict=True), strict=True):
-            found: Sequence[object] | None = column
+            fragments: Sequence[bytes] | None = _ENCODER.encode_lines(column).split(b"\n")[:-1]
             if name in self._convert:
-                found = self._column(self._dialect.types[name], cast("Sequence[str]", column))
-            if found is None:
+                fragments = self._fragments(self._dialect.types[name], "\n".join(column).encode())
+            if fragments is None:
                 return None
-            parts.append(_ENCODER.encode_lines(found).split(b"\n"))
-        form = b",".join(_ENCODER.encode(name).replace(b"%", b"%%") + b":%b" for name in names)
-        return b"".join(map((b"{" + form + b"}\n").__mod__, zip(*(part[:-1] for part in parts), strict=True)))
+            parts.append(fragments)
+        return b"".join(map(_form(names, dict.fromkeys(names, b"%b")).__mod__, zip(*parts, strict=True)))
 
-    def _column(self, kind: CellType, cells: Sequence[str]) -> Sequence[object] | None:
-        """The values of cells that are all spelt plainly; None where one is not."""
-        joined = "\n".join(cells)
-        if kind == "number":
-            if self._dialect.decimal == ",":
-                joined = joined.translate(_POINTS_FOR_COMMAS)
-            numbers = list(map(float, joined.split("\n"))) if _NUMBERS.fullmatch(joined) else [math.inf]
-            return numbers if all(map(math.isfinite, numbers)) else None
-        if kind == "integer":
-            return list(map(int, cells)) if _INTEGERS.fullmatch(joined) else None
-        return None
+    def _fragments(self, kind: CellType, cells: bytes) -> Sequence[bytes] | None:
+        """Typed cells, each on a line, as JSON, if all of them are written as JSON writes them, or empty; else None."""
+        if kind == "number" and self._dialect.decimal == ",":
+            cells = cells.translate(_POINTS_FOR_COMMAS)
+        if kind == "boolean" or not (_PLAIN_NUMBERS if kind == "number" else _PLAIN_INTEGERS).fullmatch(cells):
+            return None
+        fragments = cells.split(b"\n")
+        return [each or b"null" for each in fragments] if b"" in fragments else fragments
 
     def _by_row(
         self, names: Sequence[str], rows: Sequence[int], cells: Sequence[list[str] | _Unfit], faults: dict[int, Rejection]
@@ -236,11 +283,15 @@ class DelimitedReader:
             return _integer
         return _boolean if kind == "boolean" else self._number
 
-    def _number(self, cell: str) -> float | None:
+    def _number(self, cell: str) -> object:
         text = cell.strip()
         if not text:
             return None
-        plain = text.translate(_POINTS_FOR_COMMAS) if self._dialect.decimal == "," else text
+        plain = text.encode(errors="replace")
+        if self._dialect.decimal == ",":
+            plain = plain.translate(_POINTS_FOR_COMMAS)
+        if _PLAIN_NUMBER.fullmatch(plain):
+            return msgspec.Raw(plain)
         number = float(plain) if _NUMBER.fullmatch(plain) else math.inf
         if not math.isfinite(number):
             raise _UnfitCellError(f"is not a number: {_shown(cell)}")
@@ -273,6 +324,12 @@ def is_line_based(encoding: str) -> bool:
         return ascii_bytes.decode(encoding) == ascii_bytes.decode("ascii") and "\n".encode(encoding) == b"\n"
     except (LookupError, UnicodeError):
         return False
+
+
+def _form(names: Sequence[str], values: Mapping[str, bytes]) -> bytes:
+    """An object's line, to be filled with its values."""
+    pairs = b",".join(_ENCODER.encode(name).replace(b"%", b"%%") + b":" + values[name] for name in names)
+    return b"{" + pairs + b"}\n"
 
 
 def _refused(error: str) -> _Unfit:
