@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from event_processor.adapters.files.options import FORMATS
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.config import Configuration, Section, config_parts
 from event_processor.configuration_files import toml_value
@@ -66,8 +67,8 @@ def _limits(info: FieldInfo) -> str:
 def _state_keys() -> dict[str, frozenset[str]]:
     """By section, the keys that are in the hash of what the state depends on."""
     options = SOURCE_OPTIONS["file"]
-    formats = get_args(options.model_fields["format"].annotation)
-    sources = {name: options.model_validate({"path": "events", "format": name}) for name in formats}
+    formats = {**{name: name for name in FORMATS}, "own": "package.module:Class"}
+    sources = {name: options.model_validate({"path": "events", "format": format_}) for name, format_ in formats.items()}
     found: dict[str, set[str]] = {}
     for part in config_parts(Configuration(sources=sources)):
         section, *_, key = part.split(".")

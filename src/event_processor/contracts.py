@@ -33,6 +33,7 @@ __all__ = [
     "IntArray",
     "Notices",
     "PreparedIds",
+    "RecordReader",
     "Rejection",
     "Released",
     "SeenIds",
@@ -170,6 +171,18 @@ class Format(Protocol):
 
     def decode(self, chunk: Chunk) -> Columns:
         """Every record of `chunk` has exactly one outcome in the result (accepted here means valid). Never raises for bad input."""
+        ...
+
+
+class RecordReader(Protocol):
+    """What a format of your own is: it reads the records of a source, lines without their ends, as JSON objects.
+
+    Made with one argument, the table `format_options` of the source, in each process that decodes. It can be asked for the same records again, in other
+    batches, and must answer the same: nothing that it remembers may change an answer.
+    """
+
+    def read(self, records: Sequence[bytes]) -> Sequence[Mapping[str, object] | str | None]:
+        """For each record, in order: the object that it is, with values that JSON knows; None where it is blank; a text that says why it is no object."""
         ...
 
 

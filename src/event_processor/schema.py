@@ -33,6 +33,7 @@ __all__ = [
     "UntranslatableModelError",
     "compile_model",
     "field_path",
+    "load_class",
     "load_model",
     "reach",
 ]
@@ -88,20 +89,26 @@ def reach(document: dict[str, object], path: FieldPath) -> object:
     return here
 
 
-def load_model(import_string: str) -> type[BaseModel]:
-    """The class that "package.module:Model" names. Raises `ConfigurationError` where there is none, or no pydantic model."""
+def load_class(key: str, import_string: str) -> object:
+    """What "package.module:Class" names, None where the module has no such thing. Raises `ConfigurationError`, which names `key`."""
     module_name, colon, class_name = import_string.partition(":")
     if not (module_name and colon and class_name):
-        raise ConfigurationError(f'event.model: "{import_string}" names no class', hint='write it as "package.module:Model"')
+        raise ConfigurationError(f'{key}: "{import_string}" names no class', hint='write it as "package.module:Class"')
     try:
         found: object = importlib.import_module(module_name)
     except Exception as error:  # whatever a module raises while it is imported is a fault of the configuration
         raise ConfigurationError(
-            f'event.model: cannot import "{module_name}": {type(error).__name__}: {error}',
+            f'{key}: cannot import "{module_name}": {type(error).__name__}: {error}',
             hint="install the package into this environment, or correct the name",
         ) from error
     for part in class_name.split("."):
         found = getattr(found, part, None)
+    return found
+
+
+def load_model(import_string: str) -> type[BaseModel]:
+    """The class that "package.module:Model" names. Raises `ConfigurationError` where there is none, or no pydantic model."""
+    found = load_class("event.model", import_string)
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
         raise ConfigurationError(
             f'event.model: "{import_string}" is not a pydantic model', hint="name a class derived from pydantic.BaseModel"

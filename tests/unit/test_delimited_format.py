@@ -322,6 +322,8 @@ def test_a_line_of_tabs_is_blank_where_tabs_are_the_delimiter_and_an_empty_line_
     dialect = Dialect("\t", types={"value": "number"})
     columns = decode(b"id\tcategory\tvalue\na\tx\t1\n\t\t\n", dialect)
     assert (columns.blank_count, ids_of(columns), columns.rejections) == (2, ["a"], [])
+    spaced = decode(b"id category value\na x 1\n  \n", Dialect(" ", types={"value": "number"}))
+    assert (spaced.blank_count, ids_of(spaced), spaced.rejections) == (2, ["a"], [])
     single = decode(b"id\na\n\nb\n", Dialect(), EventOptions(category="", value="", timestamp=""))
     assert (single.blank_count, ids_of(single), single.rejections) == (2, ["a", "b"], [])
 

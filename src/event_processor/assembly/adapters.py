@@ -30,7 +30,8 @@ from event_processor.contracts import Format, Source
 from event_processor.event import Json
 from event_processor.formats.delimited import DelimitedReader
 from event_processor.formats.jsonl import JsonLinesFormat
-from event_processor.formats.objects import ObjectFormat
+from event_processor.formats.objects import ObjectFormat, ObjectReader
+from event_processor.formats.own import OwnReader
 from event_processor.state import SourceState
 from event_processor.telemetry import Telemetry
 
@@ -93,7 +94,12 @@ def format_factory(configuration: Configuration, options: FileSourceOptions) -> 
     event, record_bytes_max = configuration.event, options.record_bytes_max
     timestamps_used = configuration.order.by == "timestamp"
     if options.format == "csv":
-        make_reader = partial(DelimitedReader, options.dialect(event.value), record_bytes_max=record_bytes_max)
+        make_reader: Callable[[], ObjectReader] = partial(
+            DelimitedReader, options.dialect(event.value), record_bytes_max=record_bytes_max
+        )
+        return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
+    if options.is_own_format:
+        make_reader = partial(OwnReader, options.format, dict(options.format_options), record_bytes_max=record_bytes_max)
         return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
     return partial(JsonLinesFormat, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Self
 
@@ -19,9 +20,11 @@ from event_processor.event import Json
 from event_processor.formats.delimited import CellType, Dialect, is_line_based
 from event_processor.formats.json_items import ITEM, item_path
 
-__all__ = ["FileSourceOptions"]
+__all__ = ["FORMATS", "FileSourceOptions"]
 
 NAME_PLACEHOLDER: Final = "{name}"
+FORMATS: Final = ("jsonl", "csv", "json")
+"""Those that are built in."""
 
 
 class FileSourceOptions(SourceOptions):
@@ -30,9 +33,11 @@ class FileSourceOptions(SourceOptions):
     type: Literal["file"] = "file"
     path: ConfiguredPath
     """The file, or a glob (`*`, `?`, `[…]`; no `**`). A relative path starts from the configuration's folder."""
-    format: Literal["jsonl", "csv", "json"] = "jsonl"
-    """How a record is written; never guessed from the name. "csv": each line is a record, and becomes a JSON object by its column
-    names. "json": each file is one document, and each item of an array in it a record."""
+    format: str = "jsonl"
+    """How a record is written; never guessed from the name. "jsonl": each line is a JSON object. "csv": each line becomes one by its column
+    names. "json": each file is one document, and each item of an array in it a record. "package.module:Class": a reader of your own."""
+    format_options: Mapping[str, bool | int | float | str] = Field(default={}, examples=[{"separator": "|"}])
+    """What a reader of your own is made with."""
     start: Literal["beginning", "end"] = "beginning"
     """Where reading begins in the files that are there at the very first start. With "end", what they hold already is never
     counted. Files that appear later are always read whole."""
@@ -74,6 +79,13 @@ class FileSourceOptions(SourceOptions):
             raise ValueError('rotated must contain "{name}" where path is a glob, or files could not be told apart')
         return self
 
+    @field_validator("format")
+    @classmethod
+    def _format_is_known(cls, name: str) -> str:
+        if name in FORMATS or re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", name):
+            return name
+        raise PydanticCustomError("format", '"jsonl", "csv", "json", or "package.module:Class"')
+
     @field_validator("csv_delimiter", "csv_quote")
     @classmethod
     def _is_one_character(cls, mark: str, info: ValidationInfo) -> str:
@@ -103,6 +115,8 @@ class FileSourceOptions(SourceOptions):
             named = sorted(key for key, default in own.items() if getattr(self, key) != default)
             if named and self.format != prefix:
                 raise ValueError(f'{named[0]} says something of format = "{prefix}" alone')
+        if self.format_options and not self.is_own_format:
+            raise ValueError("format_options says something of a reader of your own alone")
         if not (self.csv_header or self.csv_columns):
             raise ValueError("csv_columns must name the columns where csv_header is false")
         if len(set(self.csv_columns)) < len(self.csv_columns) or not all(self.csv_columns):
@@ -117,7 +131,8 @@ class FileSourceOptions(SourceOptions):
         return glob.has_magic(self.path)
 
     def identity(self) -> Mapping[str, Json]:
-        own_keys = {key for key in type(self).model_fields if key.startswith(f"{self.format}_")}
+        prefix = "format_options" if self.is_own_format else f"{self.format}_"
+        own_keys = {key for key in type(self).model_fields if key.startswith(prefix)}
         return {
             "type": self.type,
             "path": self.path.written,
@@ -126,6 +141,11 @@ class FileSourceOptions(SourceOptions):
             "record_bytes_max": self.record_bytes_max,
             **self.model_dump(mode="json", include=own_keys),
         }
+
+    @property
+    def is_own_format(self) -> bool:
+        """Whether `format` names a class."""
+        return self.format not in FORMATS
 
     @property
     def items(self) -> tuple[str, ...]:
