@@ -19,7 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-__all__ = ["BUFFER_EVENTS", "DEADLINE_S", "MAIN_JOB", "Committed", "Daemon", "Finished", "Json", "Pipeline", "wait_until"]
+__all__ = [
+    "BUFFER_EVENTS",
+    "DEADLINE_S",
+    "MAIN_JOB",
+    "Committed",
+    "Daemon",
+    "Finished",
+    "Json",
+    "Pipeline",
+    "kill_on_the_way",
+    "wait_until",
+]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -212,6 +223,15 @@ class Pipeline:
             return sum(_number(file["offset"]) for file in _files(json.loads(self.checkpoint.read_bytes())["state"]))
         except FileNotFoundError:
             return 0
+
+
+def kill_on_the_way(pipeline: Pipeline, log_bytes: int, *, kills: int) -> None:
+    """Runs to the end `kills` times, and kills each run when a further part of the `log_bytes` is committed; the last one past the middle."""
+    for part in range(1, kills + 1):
+        daemon = pipeline.start("--once", "--drain")
+        offset = part * log_bytes // (2 * kills)
+        wait_until(lambda daemon=daemon, offset=offset: pipeline.progress() > offset or not daemon.alive, "a part is committed")  # type: ignore[misc]
+        daemon.kill()
 
 
 def _committed_bytes(path: Path, appended: Mapping[str, int]) -> bytes:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from support.processes import Daemon, Pipeline, wait_until
+from support.processes import Pipeline, kill_on_the_way
 
 HEADER = b"id;category;value;note\n"
 ROWS = 24_000
@@ -82,11 +79,7 @@ def test_a_csv_file_gives_what_the_same_events_give_as_json_lines(workers: int, 
 
 def test_killed_in_the_middle_it_goes_on_with_the_names_of_the_header(as_json_lines: object, tmp_path: Path) -> None:
     made = pipeline(tmp_path, as_csv=True)
-    for part in (1, 2, 3):
-        daemon = made.start("--once", "--drain")
-        wait_until(partial(_is_past, made, daemon, part * made.log.stat().st_size // 5), "a part is committed")
-        os.kill(daemon._process.pid, signal.SIGKILL)
-        daemon.wait()
+    kill_on_the_way(made, made.log.stat().st_size, kills=3)
     assert made.run().exit_code == 0
     assert totals(made) == as_json_lines
 
@@ -102,7 +95,3 @@ def test_a_ragged_row_is_a_dead_letter_with_its_own_bytes_and_place(tmp_path: Pa
     for letter in letters:
         assert letter["reason"] == "has 2 cells, and there are 4 columns"
         assert content[letter["offset"] :].startswith(letter["record"].encode() + b"\n")
-
-
-def _is_past(made: Pipeline, daemon: Daemon, offset: int) -> bool:
-    return made.progress() > offset or not daemon.alive

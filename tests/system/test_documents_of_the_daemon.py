@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import signal
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from support.processes import Daemon, Pipeline, wait_until
+from support.processes import Pipeline, kill_on_the_way
 
 ITEMS = 4_000
 BATCH_BYTES = 16_384
@@ -70,11 +67,7 @@ def test_a_documents_items_are_counted_as_lines_would_be(compressed: bool, as_js
 
 def test_killed_in_the_middle_of_a_document_it_goes_on_behind_the_last_item(as_json_lines: object, tmp_path: Path) -> None:
     made = pipeline(tmp_path, document(list(map(item, range(ITEMS)))), as_document=True)
-    for part in (1, 2, 3):
-        daemon = made.start("--once", "--drain")
-        wait_until(partial(_is_past, made, daemon, part * made.log.stat().st_size // 6), "a part is committed")
-        os.kill(daemon._process.pid, signal.SIGKILL)
-        daemon.wait()
+    kill_on_the_way(made, made.log.stat().st_size, kills=3)
     assert made.run().exit_code == 0
     assert totals(made) == as_json_lines
 
@@ -107,7 +100,3 @@ def test_a_fault_between_items_ends_the_document_behind_what_came_before(tmp_pat
     counts = committed.state["counts"]
     assert isinstance(counts, dict)
     assert counts["records"] == 60
-
-
-def _is_past(made: Pipeline, daemon: Daemon, offset: int) -> bool:
-    return made.progress() > offset or not daemon.alive
