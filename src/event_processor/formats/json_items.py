@@ -249,9 +249,8 @@ class ItemCutter:
 def _whole_items(block: bytes, place: int) -> tuple[bytes, int]:
     """The lines of the items from `place` on that end in this block with a comma behind them, and the place behind that."""
     found = []
-    for item in _ITEM.finditer(block, place):
-        if item.start() != place:
-            break
+    # Only at this very place: a search would go on to the end of the block, behind each item that nests deeper.
+    while item := _ITEM.match(block, place):
         found.append(item[1])
         place = item.end()
     if not found:
