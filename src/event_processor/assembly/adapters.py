@@ -93,15 +93,15 @@ def format_factory(configuration: Configuration, options: FileSourceOptions) -> 
     """What makes that format, here or in another process."""
     event, record_bytes_max = configuration.event, options.record_bytes_max
     timestamps_used = configuration.order.by == "timestamp"
+    make_reader: Callable[[], ObjectReader]
     if options.format == "csv":
-        make_reader: Callable[[], ObjectReader] = partial(
-            DelimitedReader, options.dialect(event.value), record_bytes_max=record_bytes_max
-        )
-        return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
-    if options.is_own_format:
+        make_reader = partial(DelimitedReader, options.dialect(event.value), record_bytes_max=record_bytes_max)
+    elif options.is_own_format:
         make_reader = partial(OwnReader, options.format, dict(options.format_options), record_bytes_max=record_bytes_max)
-        return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
-    return partial(JsonLinesFormat, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
+    else:
+        # The items of a document are lines already.
+        return partial(JsonLinesFormat, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
+    return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
 
 
 def locate_part(options: FileSourceOptions, resume: Mapping[str, Json], environment: Environment) -> PartReader | None:

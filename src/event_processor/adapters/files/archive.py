@@ -30,9 +30,13 @@ class PartReader:
         """Owns `content` from here on; `path` is where it stands now. Raises `StorageError`."""
         self.path: Final = path
         self._content: Final = content
-        with storage_call("read", path):
-            # Now, since going back in a compressed file decodes it again.
-            self.head: Final = content.read(SAMPLE_BYTES, 0)
+        try:
+            with storage_call("read", path):
+                # Now, since going back in a compressed file decodes it again.
+                self.head: Final = content.read(SAMPLE_BYTES, 0)
+        except BaseException:
+            content.close()
+            raise
         self._decoded_bytes: int | None = None
 
     def read(self, size_bytes: int, offset: int) -> bytes:
