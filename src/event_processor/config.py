@@ -19,22 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import combinations
-from typing import Annotated, Final, Literal, Self, cast
+from typing import Annotated, Final, Literal
 
 import orjson
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    SerializeAsAny,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import Field, SerializeAsAny, StringConstraints, field_validator
+from pydantic_core import PydanticCustomError
 
 from event_processor.event import Json
+from event_processor.section import ConfiguredPath, LocatedText, Section
 
 __all__ = [
     "NAME_PATTERN",
@@ -69,61 +61,6 @@ RESERVED_SOURCE_NAME: Final = "intake"
 CONFIG_HASH_BYTES: Final = 16
 
 FieldName = Annotated[str, StringConstraints(min_length=1)]
-
-
-class LocatedText(str):
-    """A string of a configuration, and the folder that a relative path in it starts from."""
-
-    __slots__ = ("folder",)
-    folder: str
-
-    def __new__(cls, text: str, folder: str) -> Self:
-        located = super().__new__(cls, text)
-        located.folder = folder
-        return located
-
-
-class ConfiguredPath(str):
-    """A path or a glob as the configuration names it. It is a `str` like any other; `written` is how it was written.
-
-    Relative paths start from the folder of the file that set them (`LocatedText`), or else from the folder in the validation
-    context (`{"folder": …}`); without either they stay as they are.
-    """
-
-    __slots__ = ("written",)
-    written: str
-
-    def __new__(cls, path: str, written: str | None = None) -> Self:
-        configured = super().__new__(cls, path)
-        configured.written = path if written is None else written
-        return configured
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(cls._validate, serialization=core_schema.to_string_ser_schema())
-
-    @classmethod
-    def _validate(cls, value: object, info: ValidationInfo) -> ConfiguredPath:
-        """`value` as a path, or a `PydanticCustomError` that says what is wanted."""
-        if isinstance(value, ConfiguredPath) and os.path.isabs(value):
-            return value
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise PydanticCustomError("path", "a path")
-        context = cast("Mapping[str, str]", info.context or {})
-        folder = value.folder if isinstance(value, LocatedText) else context.get("folder", "")
-        return cls(_joined(folder, str(value)), str(value))
-
-
-def _joined(folder: str, path: str) -> str:
-    """`path` from `folder`; tidied only where no ".." could lead through a symbolic link."""
-    joined = os.path.join(folder, path)
-    return joined if ".." in joined.split("/") else os.path.normpath(joined)
-
-
-class Section(BaseModel):
-    """A table of the configuration: frozen, closed against unknown keys, and strict: "5" is not a number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 
 class SourceOptions(Section):

@@ -21,6 +21,7 @@ FLOORS = {
     "config": 2,
     "durable": 2,
     "file_system": 1.5,
+    "section": 1.5,
     "id_columns": 2.5,
     "id_order": 2,
     "memory": 2,

@@ -1,0 +1,72 @@
+"""What every table of the configuration is: closed, frozen and strict; and the paths in it, which know how they were written.
+
+Always: a key that is not known is a fault; so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
+`ConfiguredPath`.
+Never: which tables there are is not said here (`config.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Self, cast
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+__all__ = ["ConfiguredPath", "LocatedText", "Section"]
+
+
+class LocatedText(str):
+    """A string of a configuration, and the folder that a relative path in it starts from."""
+
+    __slots__ = ("folder",)
+    folder: str
+
+    def __new__(cls, text: str, folder: str) -> Self:
+        located = super().__new__(cls, text)
+        located.folder = folder
+        return located
+
+
+class ConfiguredPath(str):
+    """A path or a glob as the configuration names it. It is a `str` like any other; `written` is how it was written.
+
+    Relative paths start from the folder of the file that set them (`LocatedText`), or else from the folder in the validation
+    context (`{"folder": …}`); without either they stay as they are.
+    """
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, path: str, written: str | None = None) -> Self:
+        configured = super().__new__(cls, path)
+        configured.written = path if written is None else written
+        return configured
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(cls._validate, serialization=core_schema.to_string_ser_schema())
+
+    @classmethod
+    def _validate(cls, value: object, info: ValidationInfo) -> ConfiguredPath:
+        """`value` as a path, or a `PydanticCustomError` that says what is wanted."""
+        if isinstance(value, ConfiguredPath) and os.path.isabs(value):
+            return value
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise PydanticCustomError("path", "a path")
+        context = cast("Mapping[str, str]", info.context or {})
+        folder = value.folder if isinstance(value, LocatedText) else context.get("folder", "")
+        return cls(_joined(folder, str(value)), str(value))
+
+
+def _joined(folder: str, path: str) -> str:
+    """`path` from `folder`; tidied only where no ".." could lead through a symbolic link."""
+    joined = os.path.join(folder, path)
+    return joined if ".." in joined.split("/") else os.path.normpath(joined)
+
+
+class Section(BaseModel):
+    """A table of the configuration: frozen, closed against unknown keys, and strict: "5" is not a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
