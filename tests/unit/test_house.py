@@ -28,6 +28,7 @@ FLOORS = {
     "schema": 2,
     "telemetry": 2,
     "timestamps": 2,
+    "wording": 2,
     "aggregation": 3,
     "configuration_files": 3,
     "dead_letters": 3,

@@ -29,6 +29,7 @@ from event_processor.event import (
 from event_processor.formats.lines import BYTE_ORDER_MARK, nesting_depth
 from event_processor.schema import Absent, FieldPath, field_path, load_model, reach
 from event_processor.timestamps import TimestampReader
+from event_processor.wording import cut, printable, shown
 
 __all__ = [
     "INT64_MAX",
@@ -47,7 +48,6 @@ INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 TIMESTAMP_CHARACTERS_MAX: Final = 64
 """A timestamp that nothing reads is kept as it stands, for people; past this length it is none, so that no state grows by it."""
-_SHOWN_CHARACTERS_MAX: Final = 60
 _INTEGER_DIGITS_MAX: Final = 300
 """Past this an integer is beyond every limit here; to read it exactly would cost the square of its length."""
 _LONE_SURROGATE: Final = re.compile(
@@ -162,9 +162,9 @@ class Judge:
             first = error.errors(include_url=False, include_context=False)[0]
             name = ".".join(map(str, first["loc"]))
             of = f'"{name}"' if name else "the record"
-            return Fault(f"{of} is refused by the model: {first['msg']}: {_shown(first['input'])}", name)
+            return Fault(f"{of} is refused by the model: {first['msg']}: {shown(first['input'])}", name)
         except Exception as error:  # noqa: BLE001 -- a user's validator may raise anything, and that too is its verdict
-            return Fault(f"the model failed: {type(error).__name__}: {_printable(str(error))}")
+            return Fault(f"the model failed: {type(error).__name__}: {printable(str(error))}")
         return None
 
     def _parse(self, record: bytes) -> tuple[str, dict[str, object]] | Fault:
@@ -190,7 +190,7 @@ class Judge:
             if "\\u" in text and _LONE_SURROGATE.search(text.replace("\\\\", "--")):
                 reason = "contains half a surrogate pair, which is no character"
             elif not isinstance(document, dict):
-                reason = f"not a JSON object: {_shown(document)}"
+                reason = f"not a JSON object: {shown(document)}"
         return Fault(reason, stage="decode") if reason else (text, document)
 
     def _with_timestamp(self, fields: dict[str, Any], document: dict[str, object]) -> EventFields | Fault:
@@ -203,7 +203,7 @@ class Judge:
                 return Fault(f'"{self._timestamp}" is missing', self._timestamp)
             ns = self._timestamps.read(raw)
             if ns is None:
-                return Fault(f'"{self._timestamp}" {self._timestamps.explain(raw)}: {_shown(raw)}', self._timestamp)
+                return Fault(f'"{self._timestamp}" {self._timestamps.explain(raw)}: {shown(raw)}', self._timestamp)
         return EventFields(
             ids=tuple(fields[role] for role in self._names if role.startswith("id")),
             category=fields.get("category", ""),
@@ -219,13 +219,13 @@ class Judge:
             return Fault(f'"{name}" is missing', name)
         if isinstance(given, str):
             return Fault(f'"{name}" {_string_fault(role, given)}', name)
-        shown = _shown(given)
+        seen = shown(given)
         if isinstance(given, (int, float)) and not isinstance(given, bool):
             written = str(reach(_NUMBER_TEXT_READER.decode(text), self._paths[role]))
-            shown = _cut(written)
+            seen = cut(written)
             if role == "value" or (role.startswith("id") and written.lstrip("-").isdigit()):
-                return Fault(f'"{name}" is out of range: {shown}', name)
-        return Fault(f'"{name}" is not {_WANTED[role.partition("_")[0]]}: {shown}', name)
+                return Fault(f'"{name}" is out of range: {seen}', name)
+        return Fault(f'"{name}" is not {_WANTED[role.partition("_")[0]]}: {seen}', name)
 
 
 def _field_names(event: EventOptions) -> dict[str, str]:
@@ -274,32 +274,11 @@ def _bytes_fault(record: bytes) -> str:
 def _string_fault(role: str, given: str) -> str:
     """What is wrong with a string in the place of `role`."""
     if role == "value":
-        return f"is not a number: {_shown(given)}"
+        return f"is not a number: {shown(given)}"
     if not given:
         return "is empty"
     limit = CATEGORY_CHARACTERS_MAX if role == "category" else ID_CHARACTERS_MAX
-    return f"is longer than {limit} characters: {_shown(given)}"
-
-
-def _shown(value: object) -> str:
-    """A JSON value for a message: cut short, and safe on a terminal."""
-    if isinstance(value, (dict, list)):
-        return "an object" if isinstance(value, dict) else "an array"
-    if isinstance(value, str):
-        value = value[: _SHOWN_CHARACTERS_MAX + 1]
-    return _cut(_WRITER.encode(value))
-
-
-def _cut(text: str) -> str:
-    """At most so many characters of `text` as a message shows."""
-    return _printable(text if len(text) <= _SHOWN_CHARACTERS_MAX else text[: _SHOWN_CHARACTERS_MAX - 1] + "…")
-
-
-def _printable(text: str) -> str:
-    """`text` with every character escaped that could move a terminal's cursor."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
+    return f"is longer than {limit} characters: {shown(given)}"
 
 
 class _NotANumberError(Exception):
@@ -324,6 +303,5 @@ def _read(text: str) -> Any:
     return _READER.decode(text)
 
 
-_WRITER: Final = json.JSONEncoder(ensure_ascii=False, default=repr)
 _READER: Final = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
 _NUMBER_TEXT_READER: Final = json.JSONDecoder(parse_int=_NumberText, parse_float=_NumberText)
