@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from event_processor.event import Json
 from event_processor.section import ConfiguredPath, LocatedText, Section
+from event_processor.transform_options import TransformOptions
 
 __all__ = [
     "NAME_PATTERN",
@@ -47,6 +48,7 @@ __all__ = [
     "SourceOptions",
     "StateOptions",
     "TotalsOptions",
+    "TransformOptions",
     "changed_parts",
     "config_hash",
     "config_parts",
@@ -209,6 +211,7 @@ class Configuration(Section):
     """Everything that one process is told. Sources and sinks stand by name."""
 
     sources: Mapping[str, SerializeAsAny[SourceOptions]]
+    transforms: tuple[TransformOptions, ...] = ()
     event: EventOptions = EventOptions()
     dedup: DedupOptions = DedupOptions()
     order: OrderOptions = OrderOptions()
@@ -274,6 +277,8 @@ def config_parts(configuration: Configuration) -> dict[str, Json]:
     parts: dict[str, Json] = {}
     for name, source in configuration.sources.items():
         parts |= {f"sources.{name}.{key}": value for key, value in source.identity().items()}
+    for number, transform in enumerate(configuration.transforms):
+        parts |= {f"transforms[{number}].{key}": value for key, value in transform.parts().items()}
     for section in ("event", "dedup", "order", "totals"):
         options: dict[str, Json] = getattr(configuration, section).model_dump(mode="json")
         parts |= {f"{section}.{key}": value for key, value in options.items()}

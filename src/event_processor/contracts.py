@@ -32,14 +32,17 @@ __all__ = [
     "IdsCommit",
     "IntArray",
     "Notices",
+    "ObjectTransform",
     "PreparedIds",
     "RecordReader",
+    "Refusal",
     "Rejection",
     "Released",
     "SeenIds",
     "Sink",
     "Source",
     "TimestampColumn",
+    "Transform",
     "Wakeup",
 ]
 
@@ -183,6 +186,40 @@ class RecordReader(Protocol):
 
     def read(self, records: Sequence[bytes]) -> Sequence[Mapping[str, object] | str | None]:
         """For each record, in order: the object that it is, with values that JSON knows; None where it is blank; a text that says why it is no object."""
+        ...
+
+
+class Transform(Protocol):
+    """What a transform of your own is: it changes events before their fields are looked at.
+
+    Made with one argument, the table `options`, in each process that decodes. It can be asked about the same records again, in other batches, and must
+    answer the same: nothing that it remembers, and no clock, may change an answer.
+    """
+
+    def transform(self, events: Sequence[dict[str, object]]) -> Sequence[Mapping[str, object] | str]:
+        """For each event, in order: what becomes of it, with values that JSON knows, or a text that says why it is rejected.
+
+        The objects are the transform's own, to be changed and given back.
+        """
+        ...
+
+
+class Refusal(Struct, frozen=True):
+    """Why an object is not transformed, so that its record is rejected: `field` is the dotted name of the field at fault, or empty."""
+
+    reason: str
+    field: str
+
+
+class ObjectTransform(Protocol):
+    """A transform of the configuration, over JSON objects as they are written. Pure: an answer depends on its record alone."""
+
+    def apply(self, records: Sequence[bytes]) -> Sequence[bytes | Refusal]:
+        """For each record its object, on one line, or a refusal. Never raises for bad input.
+
+        Each is UTF-8, begins and ends with a brace, and nests no deeper than allowed. One that is no JSON object all the same is given back as it
+        is, so that the judge rejects it.
+        """
         ...
 
 

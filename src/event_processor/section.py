@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Self, cast
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-__all__ = ["ConfiguredPath", "LocatedText", "Section"]
+__all__ = ["ConfiguredPath", "LocatedText", "Section", "keys_of"]
 
 
 class LocatedText(str):
@@ -70,3 +71,8 @@ class Section(BaseModel):
     """A table of the configuration: frozen, closed against unknown keys, and strict: "5" is not a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+def keys_of(model: type[Section]) -> dict[str, FieldInfo]:
+    """The keys of a table, by the names that they bear in a file."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}

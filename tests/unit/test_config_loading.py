@@ -191,7 +191,7 @@ def test_an_id_that_is_neither_says_both_that_it_may_be(tmp_path: Path) -> None:
         ("\n[[sinks]]\npath = 'x'", "event-processor.toml:2: sinks = [a table]: wanted: a table"),
         ("sources.a = 5", "event-processor.toml:1: sources.a = 5: wanted: a table: [sources.NAME]"),
         ("sources.a.type = 5", 'event-processor.toml:1: sources.a.type = 5: wanted: "disk" or "tape"'),
-        ("[transforms]", "event-processor.toml:1: transforms: not a known key"),
+        ("[transformations]", "event-processor.toml:1: transformations: not a known key; did you mean transforms?"),
     ],
 )
 def test_a_table_of_the_wrong_kind_is_a_fault(tmp_path: Path, text: str, fault: str) -> None:
@@ -261,7 +261,8 @@ def test_the_line_of_a_key_is_found_past_strings_over_several_lines() -> None:
         ("t", "u v", "c"): 6,
         ("t", "u v", "c", "d"): 6,
         ("w",): 7,
-        ("w", "e"): 8,
+        ("w[0]",): 7,
+        ("w[0]", "e"): 8,
     }
 
 

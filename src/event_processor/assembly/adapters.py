@@ -32,8 +32,10 @@ from event_processor.formats.delimited import DelimitedReader
 from event_processor.formats.jsonl import JsonLinesFormat
 from event_processor.formats.objects import ObjectFormat, ObjectReader
 from event_processor.formats.own import OwnReader
+from event_processor.formats.transformed import LineReader, TransformedReader
 from event_processor.state import SourceState
 from event_processor.telemetry import Telemetry
+from event_processor.transforms.factories import transform_factories
 
 __all__ = [
     "ADAPTERS",
@@ -93,14 +95,19 @@ def format_factory(configuration: Configuration, options: FileSourceOptions) -> 
     """What makes that format, here or in another process."""
     event, record_bytes_max = configuration.event, options.record_bytes_max
     timestamps_used = configuration.order.by == "timestamp"
+    transforms = transform_factories(configuration.transforms, event.timestamp_zone)
     make_reader: Callable[[], ObjectReader]
     if options.format == "csv":
         make_reader = partial(DelimitedReader, options.dialect(event.value), record_bytes_max=record_bytes_max)
     elif options.is_own_format:
         make_reader = partial(OwnReader, options.format, dict(options.format_options), record_bytes_max=record_bytes_max)
+    elif transforms:
+        make_reader = partial(LineReader, record_bytes_max=record_bytes_max)
     else:
         # The items of a document are lines already.
         return partial(JsonLinesFormat, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
+    for make_transform in transforms:
+        make_reader = partial(TransformedReader, make_reader, make_transform)
     return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
 
 

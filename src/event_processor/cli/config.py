@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from event_processor.cli.invocation import invocation
 from event_processor.cli.loading import load
 from event_processor.cli.output import write_json, write_lines
 from event_processor.config import config_hash, config_parts
-from event_processor.configuration_files import LoadedConfiguration, flattened, toml_value
+from event_processor.configuration_files import Key, LoadedConfiguration, Origin, flattened, toml_key, toml_value
 from event_processor.event import Json
 
 __all__ = ["command"]
@@ -25,14 +26,31 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
     if as_json:
         write_json(_document(loaded))
         return
-    settings = {".".join(key): _setting(".".join(key), value) for key, value in flattened(loaded.configuration).items()}
-    width = max(len(setting) for setting in settings.values())
-    write_lines(f"{setting:<{width}}  # {loaded.origins[key]}" for key, setting in settings.items())
+    settings = list(_settings(loaded))
+    width = max(len(setting) for setting, _ in settings)
+    write_lines(f"{setting:<{width}}  # {origin}" if origin else setting for setting, origin in settings)
 
 
-def _setting(key: str, value: Json) -> str:
+def _settings(loaded: LoadedConfiguration) -> Iterator[tuple[str, Origin | None]]:
+    """The lines, and the origin of each. The tables of arrays stand last: no key behind them could belong to anything else."""
+    keys = flattened(loaded.configuration)
+    origins = loaded.origins
+    tables: dict[str, list[Key]] = {}
+    for key, value in keys.items():
+        if key[0].endswith("]"):
+            tables.setdefault(key[0], []).append(key)
+        else:
+            yield _setting(key, value), origins[".".join(key)]
+    for name, inside in tables.items():
+        yield f"[[{name.rpartition('[')[0]}]]", None
+        for key in inside:
+            yield _setting(key[1:], keys[key]), origins[".".join(key)]
+
+
+def _setting(key: Key, value: Json) -> str:
     """One line of TOML, which cannot say that a key is not set but by a comment."""
-    return f"# {key} is not set" if value is None else f"{key} = {toml_value(value)}"
+    written = toml_key(key)
+    return f"# {written} is not set" if value is None else f"{written} = {toml_value(value)}"
 
 
 def _document(loaded: LoadedConfiguration) -> dict[str, object]:
@@ -44,6 +62,6 @@ def _document(loaded: LoadedConfiguration) -> dict[str, object]:
     return {
         "files": list(loaded.files),
         "config_hash": config_hash(config_parts(loaded.configuration)),
-        "configuration": loaded.configuration.model_dump(mode="json"),
+        "configuration": loaded.configuration.model_dump(mode="json", by_alias=True),
         "origins": origins,
     }

@@ -1,19 +1,20 @@
 """From files, environment and command line to one `Configuration`, or to every fault at once.
 
 Owns: where configuration files are looked for, how they are merged, and what is said of what is wrong in them.
-Always: later files win, tables are merged and arrays replaced; every effective value knows its origin; a fault names file,
+Always: later files win, tables are merged and arrays replaced, those of tables too; every effective value knows its origin; a fault names file,
 line, key, value and what is wanted.
 Never: no adapter is known here; their option models come as `AdapterOptions`.
 """
 
 from __future__ import annotations
 
-from event_processor.configuration_files.faults import ConfigurationFaultsError, Fault, toml_value
+from event_processor.configuration_files.faults import ConfigurationFaultsError, Fault, toml_key, toml_value
 from event_processor.configuration_files.loader import AdapterOptions, LoadedConfiguration, flattened, load_configuration
 from event_processor.configuration_files.toml_files import (
     CONFIGURATION_FILE_NAME,
     SYSTEM_CONFIGURATION_PATH,
     ConfigurationRequest,
+    Key,
     Origin,
 )
 
@@ -24,9 +25,11 @@ __all__ = [
     "ConfigurationFaultsError",
     "ConfigurationRequest",
     "Fault",
+    "Key",
     "LoadedConfiguration",
     "Origin",
     "flattened",
     "load_configuration",
+    "toml_key",
     "toml_value",
 ]

@@ -19,7 +19,17 @@ from pydantic_core import ErrorDetails
 from event_processor.configuration_files.toml_files import Key, Origin
 from event_processor.errors import ConfigurationError
 
-__all__ = ["UNKNOWN_KEY", "ConfigurationFaultsError", "Fault", "Findings", "findings", "nearest", "shown_value", "toml_value"]
+__all__ = [
+    "UNKNOWN_KEY",
+    "ConfigurationFaultsError",
+    "Fault",
+    "Findings",
+    "findings",
+    "nearest",
+    "shown_value",
+    "toml_key",
+    "toml_value",
+]
 
 UNKNOWN_KEY: Final = "a known key"
 """What is wanted where a key is not known."""
@@ -27,6 +37,7 @@ GROUPED_FROM: Final = 10_000
 """From here on the digits of a number are grouped."""
 SHOWN_CHARACTERS_MAX: Final = 80
 _SECRET_NAME: Final = re.compile(r"(?i)(token|password|passwd|secret|credential|api_?key|private_?key)")
+_BARE_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _WANTED: Final[Mapping[str, str]] = {
     "bool_type": "true or false",
     "dict_type": "a table",
@@ -37,6 +48,7 @@ _WANTED: Final[Mapping[str, str]] = {
     "int_type": "a whole number",
     "less_than": "less than {lt}",
     "less_than_equal": "{le} or less",
+    "mapping_type": "a table",
     "missing": "a value: this key has no default",
     "model_type": "a table",
     "string_too_long": "at most {max_length} characters",
@@ -156,6 +168,11 @@ def shown_value(key: str, value: object) -> str:
         return "(not shown)"
     text = toml_value(value)
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
+
+
+def toml_key(key: Key) -> str:
+    """The names as one dotted key of TOML, quoted where they must be."""
+    return ".".join(name if _BARE_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False) for name in key)
 
 
 def toml_value(value: object) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -32,10 +32,11 @@ from event_processor.configuration_files.faults import (
     nearest,
     shown_value,
 )
-from event_processor.configuration_files.toml_files import ConfigurationRequest, Key, Origin, read_files
+from event_processor.configuration_files.toml_files import ConfigurationRequest, Key, Origin, element, element_of, read_files
 from event_processor.event import Json
+from event_processor.section import keys_of
 
-__all__ = ["AdapterOptions", "LoadedConfiguration", "core_sections", "flattened", "load_configuration"]
+__all__ = ["AdapterOptions", "LoadedConfiguration", "array_sections", "core_sections", "flattened", "load_configuration"]
 
 STATE_VARIABLE: Final = "STATE_DIRECTORY"
 """Set by systemd for `StateDirectory=`; of several folders, separated by colons, the first is ours."""
@@ -99,16 +100,20 @@ def _add_state_directory(merged: _Merged, request: ConfigurationRequest) -> None
 
 
 def flattened(configuration: Configuration) -> dict[Key, Json]:
-    """Every effective value by the names that lead to it, in the order of the models; arrays stay whole."""
+    """Every effective value by the names that lead to it, in the order of the models; arrays stay whole, but for those of tables."""
 
     def leaves(value: Json, key: Key) -> Iterator[tuple[Key, Json]]:
         if isinstance(value, dict):
             for name, entry in value.items():
                 yield from leaves(entry, (*key, name))
+        elif value and isinstance(value, list) and key[0] in arrays and len(key) == 1:
+            for number, entry in enumerate(value):
+                yield from leaves(entry, (element(key[0], number),))
         else:
             yield key, value
 
-    return dict(leaves(configuration.model_dump(mode="json"), ()))
+    arrays = array_sections()
+    return dict(leaves(configuration.model_dump(mode="json", by_alias=True), ()))
 
 
 @dataclass(slots=True)
@@ -132,16 +137,29 @@ class _Merged:
 
     def origin(self, key: Key) -> Origin:
         """Where `key` was set, or else the nearest table around it."""
-        return next((self.origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.origins), Origin())
+        outward = [key[:n] for n in range(len(key), 0, -1)]
+        if key and (found := element_of(key[0])):
+            outward.append((found[0],))  # an array that is written in one line has no place for each table
+        return next((self.origins[each] for each in outward if each in self.origins), Origin())
 
     def exact_origin(self, key: Key) -> Origin:
-        """Where `key` was set, or the default where nobody set it."""
+        """Where `key` was set, or the default where nobody set it. The last name may be a dotted one, for tables inside tables."""
+        spelt = (key, (*key[:-1], *key[-1].split(".")))
+        return next((self.origin(each) for each in spelt if self._is_set(each)), Origin())
+
+    def _is_set(self, key: Key) -> bool:
         value: object = self.tables
         for name in key:
-            if not isinstance(value, Mapping) or name not in value:
-                return Origin()
-            value = value[name]
-        return self.origin(key)
+            if not isinstance(value, Mapping):
+                return False
+            array, number = element_of(name) or (name, -1)
+            if name in value:
+                value = value[name]
+            elif number >= 0 and isinstance(entries := value.get(array), tuple) and number < len(entries):
+                value = entries[number]
+            else:
+                return False
+        return True
 
 
 def _overlaid(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[str, object]:
@@ -171,7 +189,8 @@ class _Check:
         parts = {name: self._section(name, annotation) for name, annotation in core_sections().items()}
         # A section at fault stands in with its defaults, so that what the others contradict is still found.
         right = {name: part for name, part in parts.items() if part is not None}
-        configuration = Configuration.model_validate({"sources": sources, "sinks": sinks, **right})
+        arrays = {name: self._array(name, model) for name, model in array_sections().items()}
+        configuration = Configuration.model_validate({"sources": sources, "sinks": sinks, **right, **arrays})
         for dotted, wanted in contradictions(configuration):
             self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)
         return configuration
@@ -180,6 +199,15 @@ class _Check:
         """One core section, or None where it is at fault."""
         table = self._table((name,))
         return None if table is None else self._validated((name,), model, table)
+
+    def _array(self, name: str, model: type[Section]) -> tuple[Section, ...]:
+        """The tables of one array, without those at fault."""
+        tables = self._merged.tables.get(name, ())
+        if not isinstance(tables, tuple) or not all(isinstance(table, Mapping) for table in tables):
+            self._fault((name,), tables if tables != {} else None, f"tables in double brackets: [[{name}]]")
+            return ()
+        found = [self._validated((element(name, number),), model, table) for number, table in enumerate(tables)]
+        return tuple(section for section in found if section is not None)
 
     def _adapter_tables(
         self, kind: str, models: Mapping[str, type[Options]], defaults: Mapping[str, Mapping[str, str]]
@@ -218,7 +246,7 @@ class _Check:
 
     def _validated(self, key: Key, model: type[SectionOptions], table: Mapping[str, object]) -> SectionOptions | None:
         """`table` as its model, or None; what is wrong becomes faults, and a key that is not known does not hide the others."""
-        known = model.model_fields
+        known = keys_of(model)
         for name in table.keys() - known.keys():
             self._unknown((*key, name), table[name], siblings=known)
         try:
@@ -246,6 +274,16 @@ def core_sections() -> dict[str, type[Section]]:
     """The sections that are not named tables of adapters."""
     annotations = {name: info.annotation for name, info in Configuration.model_fields.items()}
     return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, Section)}
+
+
+def array_sections() -> dict[str, type[Section]]:
+    """The sections of which there may be any number, in order: `[[name]]`."""
+    found = {}
+    for name, info in Configuration.model_fields.items():
+        if get_origin(info.annotation) is tuple:
+            model, _ = get_args(info.annotation)
+            found[name] = model
+    return found
 
 
 def _core_keys() -> Sequence[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -16,7 +16,8 @@ from pydantic.fields import FieldInfo
 
 from event_processor.config import Configuration, Section
 from event_processor.configuration_files.faults import toml_value
-from event_processor.configuration_files.loader import AdapterOptions, core_sections
+from event_processor.configuration_files.loader import AdapterOptions, array_sections, core_sections
+from event_processor.section import keys_of
 
 __all__ = ["configuration_template", "key_documentation"]
 
@@ -24,7 +25,7 @@ COMMENT_CHARACTERS_MAX: Final = 100
 _INTRODUCTION: Final = """\
 The configuration of event-processor. Every key is here with its default: delete what you do not change.
 Relative paths start from this file's folder. Sizes are in bytes, times in the unit that ends the name.
-What [sources], [event], [dedup], [order] and [totals] say is part of the state: after a change of it, make the state anew
+What [sources], [[transforms]], [event], [dedup], [order] and [totals] say is part of the state: after a change of it, make the state anew
 from the log with 'event-processor replay'. The rest may change at any time."""
 
 
@@ -39,6 +40,7 @@ def key_documentation(model: type[Section]) -> dict[str, str]:
     Read only where it is shown: pydantic's own reading would parse every model's source at each start of a command.
     """
     said: dict[str, str] = {}
+    names = {field: info.alias or field for field, info in model.model_fields.items()}
     for each in reversed(model.__mro__):
         if not issubclass(each, Section):
             continue
@@ -46,23 +48,30 @@ def key_documentation(model: type[Section]) -> dict[str, str]:
         assert isinstance(definition, ast.ClassDef)
         for key, below in pairwise(definition.body):
             if isinstance(key, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                said[ast.unparse(key.target)] = inspect.cleandoc(str(below.value.value))
+                field = ast.unparse(key.target)
+                said[names.get(field, field)] = inspect.cleandoc(str(below.value.value))
     return said
 
 
 def _lines(adapters: AdapterOptions) -> Iterator[str]:
     yield from _comment(_INTRODUCTION)
-    core = core_sections()
+    core, arrays = core_sections(), array_sections()
     for name in Configuration.model_fields:
         if name in core:
             yield from _table(name, core[name], {})
         elif name == "sources":
             for source, values in adapters.default_sources.items():
                 yield from _table(f"sources.{source}", adapters.sources[adapters.default_type], values)
+        elif name in arrays:
+            yield from _commented(_table(f"[{name}]", arrays[name], {}))
         else:
-            example = _table("sinks.NAME", adapters.sinks[adapters.default_type], {})
-            yield from (f"# {line}" if line and not line.startswith("#") else line for line in example)
+            yield from _commented(_table("sinks.NAME", adapters.sinks[adapters.default_type], {}))
     yield ""
+
+
+def _commented(table: Iterable[str]) -> Iterator[str]:
+    """What may be had, and is not there by itself."""
+    return (f"# {line}" if line and not line.startswith("#") else line for line in table)
 
 
 def _table(name: str, model: type[Section], values: Mapping[str, str]) -> Iterator[str]:
@@ -71,7 +80,7 @@ def _table(name: str, model: type[Section], values: Mapping[str, str]) -> Iterat
     yield from _comment(model.__doc__ or "")
     yield f"[{name}]"
     documentation = key_documentation(model)
-    for key, info in model.model_fields.items():
+    for key, info in keys_of(model).items():
         yield from _comment(documentation.get(key, ""))
         yield _setting(key, info, values)
 

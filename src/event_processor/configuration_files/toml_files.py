@@ -24,6 +24,8 @@ __all__ = [
     "Key",
     "Layer",
     "Origin",
+    "element",
+    "element_of",
     "read_files",
 ]
 
@@ -38,7 +40,9 @@ Key: TypeAlias = tuple[str, ...]
 _NAME: Final = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _DOTTED: Final = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
 _HEADER: Final = re.compile(rf"\s*\[\[?\s*({_DOTTED})\s*\]")
+_ARRAY_MARK: Final = "[["
 _ASSIGNMENT: Final = re.compile(rf"\s*({_DOTTED})\s*=")
+_ELEMENT: Final = re.compile(r"(.+)\[(\d+)\]", re.DOTALL)
 _TRIPLE_QUOTES: Final = re.compile(r'"""' + r"|'''")
 _SYNTAX_PLACE: Final = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -175,23 +179,47 @@ def _located(value: object, folder: str) -> object:
 
 
 def key_lines(text: str) -> dict[Key, int]:
-    """The line, from 1, of each table header and each key in a TOML text that parses.
+    """The line, from 1, of each table header and each key in a TOML text that parses. The tables of an array are `name[0]`, `name[1]`, ….
 
     It reads line by line and so is a good guess only: a line inside an array that looks like an assignment is taken for
     one. Nothing but messages depends on it, and only keys that were parsed are ever asked for.
     """
     lines: dict[Key, int] = {}
+    counts: dict[Key, int] = {}
     table: Key = ()
     inside_text = False
     for number, line in enumerate(text.split("\n"), 1):
         if not inside_text:
             if header := _HEADER.match(line):
-                table = _names(header[1])
+                table = _table(_names(header[1]), counts, is_array=line.lstrip().startswith(_ARRAY_MARK))
+                _note(lines, _names(header[1])[:1], number)
                 _note(lines, table, number)
             elif assignment := _ASSIGNMENT.match(line):
                 _note(lines, table + _names(assignment[1]), number)
         inside_text ^= len(_TRIPLE_QUOTES.findall(line)) % 2 == 1
     return lines
+
+
+def _table(names: Key, counts: dict[Key, int], *, is_array: bool) -> Key:
+    """The key of the table that a header begins; `counts` has the tables of each array so far, and is kept."""
+    table: Key = ()
+    for depth, name in enumerate(names, start=1):
+        place = (*table, name)
+        if is_array and depth == len(names):
+            counts[place] = counts.get(place, 0) + 1
+        table = (*table, element(name, counts[place] - 1)) if place in counts else place
+    return table
+
+
+def element(name: str, number: int) -> str:
+    """How a table of an array is named, in a key and in a message."""
+    return f"{name}[{number}]"
+
+
+def element_of(name: str) -> tuple[str, int] | None:
+    """The array and the number that `element` made the name of; None where it is another name."""
+    found = _ELEMENT.fullmatch(name)
+    return (found[1], int(found[2])) if found else None
 
 
 def _note(lines: dict[Key, int], key: Key, number: int) -> None:

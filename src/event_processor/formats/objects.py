@@ -67,7 +67,8 @@ class ObjectFormat:
         lines = cut_lines(chunk.content, at_file_start=chunk.offset == 0, record_bytes_max=self._record_bytes_max)
         objects = self._reader.read(chunk, lines)
         content = objects.content
-        found = self._json_lines.decode(Chunk(chunk.source, chunk.part, 0, content, {}))
+        # Behind the start of a file: a byte order mark in front of an object is a fault, wherever the chunk was cut.
+        found = self._json_lines.decode(Chunk(chunk.source, chunk.part, 1, content, {}))
         places = np.array(objects.rows, np.int64)
         rows: IntArray = places[found.rows]
         refused = [Rejection(int(places[each.row]), each.stage, each.reason, each.field) for each in found.rejections]
