@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from event_processor.configuration_files import (
     load_configuration,
 )
 from event_processor.configuration_files.template import configuration_template, key_documentation
+from event_processor.section import keys_of
+from event_processor.transform_options import TransformOptions
 
 ADAPTERS = AdapterOptions(
     sources={"file": FileSourceOptions},
@@ -79,14 +82,24 @@ def test_a_sink_does_not_write_where_a_source_would_take_it_for_a_rotated_file(
     assert refused == is_refused
 
 
+def test_the_transform_that_is_commented_out_is_one_that_may_be_had(tmp_path: Path) -> None:
+    head, _, rest = configuration_template(ADAPTERS).partition("# [[transforms]]")
+    table, gap, tail = rest.partition("\n\n")
+    lines = [re.sub(r"^# (?=(?!class)[a-z0-9_]+ = )", "", line) for line in table.split("\n")]
+    assert "keep = []" in lines
+    (tmp_path / "event-processor.toml").write_text("\n".join([f"{head}[[transforms]]", *lines, gap, tail]), encoding="utf-8")
+    assert load(tmp_path).transforms == (TransformOptions.model_validate({}),)
+    assert '# class = "package.module:Class"' in table
+
+
 def sections() -> list[type[Section]]:
     core = [info.annotation for info in Configuration.model_fields.values()]
     kinds = [kind for kind in core if isinstance(kind, type) and issubclass(kind, Section)]
-    return [*kinds, FileSourceOptions, FileSinkOptions]
+    return [*kinds, TransformOptions, FileSourceOptions, FileSinkOptions]
 
 
 @pytest.mark.parametrize("section", sections())
 def test_every_key_has_its_documentation(section: type[Section]) -> None:
     assert section.__doc__
     said = key_documentation(section)
-    assert [key for key in section.model_fields if not said.get(key) and key not in {"type", "path"}] == []
+    assert [key for key in keys_of(section) if not said.get(key) and key not in {"type", "path"}] == []
