@@ -21,6 +21,14 @@ __all__ = ["PLAIN", "measure_whole"]
 PLAIN: Final = LogShape()
 WORKERS: Final = "[engine]\nworkers = {}\n"
 ORDERED_SINK: Final = '[sinks.ordered]\npath = "out/ordered.jsonl"\n'
+TRANSFORM: Final = """\
+[[transforms]]
+rename = { kind = "category" }
+set = { origin = "import" }
+keep = ["id", "kind", "value", "timestamp", "origin"]
+[event]
+category = "kind"
+"""
 OWN_MODEL: Final = '[event]\nmodel = "benchmarks.models:PricedEvent"\n'
 
 
@@ -47,6 +55,7 @@ ROWS: Final = (
     Row("10,000 categories", LogShape(categories=10_000), against="rising strings"),
     Row("1 % bad lines", LogShape(bad_share=0.01), against="rising strings"),
     Row("an ordered file sink", PLAIN, ORDERED_SINK, "rising strings"),
+    Row("a transform", PLAIN, TRANSFORM, "rising strings", part=0.3),
     Row("a model with a validator", PLAIN, OWN_MODEL, "rising strings", part=0.1),
 )
 """Rows whose keys the configuration does not know are left out. The yardstick decodes clean lines only, so the bad ones take the plain log's."""

@@ -16,7 +16,9 @@ from event_processor.adapters.files.options import FORMATS
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.config import Configuration, Section, config_parts
 from event_processor.configuration_files import toml_value
+from event_processor.configuration_files.loader import array_sections
 from event_processor.configuration_files.template import key_documentation
+from event_processor.section import keys_of
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN: Final = "<!-- tables: written by tools/make_configuration_tables.py -->"
@@ -33,12 +35,14 @@ def with_tables(page: str) -> str:
 
 def _tables() -> Iterator[str]:
     """A heading, a sentence and a table for each section, in the order in which `init` writes them."""
-    state_keys = _state_keys()
+    state_keys, arrays = _state_keys(), array_sections()
     for name, info in Configuration.model_fields.items():
         plural: dict[str, dict[str, type[Section]]] = {"sources": dict(SOURCE_OPTIONS), "sinks": dict(SINK_OPTIONS)}
         if name in plural:
             for kind, model in plural[name].items():
                 yield from _table(f'[{name}.NAME] of type "{kind}"', model, state_keys.get(name, frozenset()))
+        elif name in arrays:
+            yield from _table(f"[[{name}]]", arrays[name], frozenset(keys_of(arrays[name])))
         else:
             section = info.annotation
             assert isinstance(section, type)
@@ -50,7 +54,7 @@ def _table(heading: str, model: type[Section], state_keys: frozenset[str]) -> It
     yield from ("", f"### {heading}", "", _in_one_line(model.__doc__ or ""), "")
     yield from ("| key | default | may be | in the hash | meaning |", "| --- | --- | --- | --- | --- |")
     documentation = key_documentation(model)
-    for key, info in model.model_fields.items():
+    for key, info in keys_of(model).items():
         default = "required" if info.is_required() else "not set" if info.default is None else f"`{toml_value(info.default)}`"
         in_hash = "yes" if key in state_keys else ""
         yield f"| `{key}` | {default} | {_limits(info)} | {in_hash} | {_in_one_line(documentation.get(key, ''))} |"

@@ -190,7 +190,11 @@ class Pipeline:
 
     def verify(self) -> Finished:
         """Has the program itself recompute everything from the log and compare."""
-        return self._start(self._called("verify"), {}).wait()
+        return self.command_of("verify")
+
+    def command_of(self, *arguments: str) -> Finished:
+        """Runs a command of the program on this pipeline, and waits."""
+        return self._start(self._called(*arguments), {}).wait()
 
     def _called(self, *arguments: str) -> list[str]:
         return [*self.command, "--config", str(self.folder / "pipeline.toml"), *arguments]

@@ -58,7 +58,9 @@ def test_records_of_every_source_are_transformed_the_intake_too(name: str) -> No
 
 
 def test_what_is_refused_keeps_its_place_beside_blank_and_bad_lines() -> None:
-    content = b'\n{"n":1,"kind":"a","amount":"x"}\nno\n \t\n{"n":2,"kind":"b"}\n{"n":3,"kind":"c","amount":"1.0"}\n\xff\n'
+    content = (
+        b'\n{"n":1,"kind":"a","amount":"x"}\nno\n \t\n{"n":2,"kind":"b"}\n{"n":3,"kind":"c","amount":"1.0"}\n\xff\n' + b" " * 40
+    )
     columns = decoded(content, RENAME, {"convert": {"value": "number"}}, source={"record_bytes_max": 32})
     assert [(each.row, each.stage, each.field, each.reason) for each in columns.rejections] == [
         (1, "transform", "value", '"value" is not a number: "x"'),
@@ -67,7 +69,7 @@ def test_what_is_refused_keeps_its_place_beside_blank_and_bad_lines() -> None:
         (5, "decode", "", "longer than 32 bytes"),
         (6, "decode", "", "not UTF-8: byte 0xff at offset 0 of the record"),
     ]
-    assert columns.blank_count == 2
+    assert columns.blank_count == 3
     assert columns.record(1) == b'{"n":1,"kind":"a","amount":"x"}'
 
 
