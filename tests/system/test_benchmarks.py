@@ -325,8 +325,8 @@ FIT = {name for name in KINDS if not name.startswith(("1 %", "all "))}
 
 
 def test_the_backlog_is_measured_beside_its_yardstick(tmp_path: Path) -> None:
-    found = measure_whole(tmp_path, (500, 2_000), 1, QUIET, only=("rising strings", "1 % bad lines"))
-    assert list(found) == ["rising strings", "1 % bad lines", "decode only: string, short"]
+    found = measure_whole(tmp_path, (500, 2_000), 1, QUIET, only=("rising strings", "1 % bad lines", "a transform"))
+    assert list(found) == ["rising strings", "1 % bad lines", "a transform", "decode only: string, short"]
     assert {"times_decode_only", "cpu_ns"} < found["rising strings"].keys()
     assert found["1 % bad lines"]["plain"] == "rising strings"
     assert tabled("whole", found, tmp_path)

@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -19,10 +19,19 @@ from event_processor.timestamps import TimestampReader, canonical
 from event_processor.transform_options import Conversion
 from event_processor.transforms.documents import UnfitError, Value, shown_value
 
-__all__ = ["Convert", "conversion"]
+__all__ = ["RIGHT_ALREADY", "Convert", "conversion"]
 
 Convert: TypeAlias = Callable[[str, Value], msgspec.Raw]
 """Takes a field's name and its value, not null; raises `UnfitError`."""
+
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+RIGHT_ALREADY: Final[Mapping[str, msgspec.json.Decoder[object]]] = {
+    "string": msgspec.json.Decoder(list[str | None]),
+    "integer": msgspec.json.Decoder(list[_Int64 | None]),
+    "number": msgspec.json.Decoder(list[int | float | None]),
+    "boolean": msgspec.json.Decoder(list[bool | None]),
+}
+"""By kind, what reads an array of values that need no conversion, in C; it may refuse some of these."""
 
 _Spelling: TypeAlias = Callable[[bytes], bytes | None]
 """From a scalar as it is written to what it becomes; None where it cannot."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from event_processor.timestamps import TimestampReader
 from event_processor.transform_options import TransformOptions
-from event_processor.transforms.conversions import conversion
+from event_processor.transforms.conversions import RIGHT_ALREADY, Convert, conversion
 from event_processor.transforms.documents import NULL, Document, Field, UnfitError, Value, opened, shown_value, written
 from event_processor.transforms.uuid5 import uuid5_strings
 
@@ -26,7 +26,7 @@ Step: TypeAlias = Callable[[list[Document]], None]
 _Shape: TypeAlias = "dict[str, _Shape | None]"
 """The names to keep, in order: None, or those to keep inside."""
 
-_TEXTS_READER: Final = msgspec.json.Decoder(list[str | int])
+_TEXTS_READER: Final[msgspec.json.Decoder[list[str | int]]] = msgspec.json.Decoder(list[str | int])
 
 
 def compiled_steps(options: TransformOptions, timestamps: TimestampReader) -> Iterator[Step]:
@@ -34,7 +34,7 @@ def compiled_steps(options: TransformOptions, timestamps: TimestampReader) -> It
     if options.rename:
         yield _renaming(options.rename)
     for name, kind in options.convert.items():
-        yield _replacing(Field(name), conversion(kind, timestamps))
+        yield _converting(Field(name), conversion(kind, timestamps), RIGHT_ALREADY.get(kind))
     for name, source in options.uuid5.items():
         yield _naming(Field(name), Field(source), uuid.UUID(options.uuid5_namespace).bytes)
     for name, constant in options.set.items():
@@ -54,7 +54,7 @@ def _renaming(table: Mapping[str, str]) -> Step:
     def step(documents: list[Document]) -> None:
         taken = _taken(documents, olds)
         if is_copied:  # an object that is open must not be changed in two places
-            taken = {name: [value and msgspec.Raw(written(value)) for value in values] for name, values in taken.items()}
+            taken = {name: _copies(values) for name, values in taken.items()}
         holders: dict[str, list[Document | None]] = {}
         for new, old in news:
             made = holders.setdefault(new.parent, [None] * len(documents))
@@ -73,6 +73,10 @@ def _taken(documents: list[Document], fields: Mapping[str, Field]) -> dict[str, 
         key = field.key
         taken[name] = [None if holder is None else holder.pop(key, None) for holder in holders[field.parent]]
     return taken
+
+
+def _copies(values: Sequence[Value | None]) -> list[Value | None]:
+    return [None if value is None else msgspec.Raw(written(value)) for value in values]
 
 
 def _put(
@@ -94,15 +98,27 @@ def _put(
             holder[key] = value
 
 
-def _replacing(field: Field, change: Callable[[str, Value], msgspec.Raw]) -> Step:
+def _converting(field: Field, convert: Convert, right: msgspec.json.Decoder[object] | None) -> Step:
     name, key = field.name, field.key
 
     def step(documents: list[Document]) -> None:
-        for holder in field.holders(documents):
-            if holder is not None and (value := holder.get(key)) is not None and value != NULL:
-                holder[key] = change(name, value)
+        holders = [holder for holder in field.holders(documents) if holder is not None and key in holder]
+        if right is not None and _all_are(right, [holder[key] for holder in holders]):
+            return
+        for holder in holders:
+            if (value := holder[key]) != NULL:
+                holder[key] = convert(name, value)
 
     return step
+
+
+def _all_are(right: msgspec.json.Decoder[Any], values: Sequence[Value]) -> bool:
+    """Whether all values are what the decoder reads in an array."""
+    try:
+        right.decode(b"[%b]" % b",".join(values))  # type: ignore[arg-type]  # one that is no bytes raises
+    except (msgspec.MsgspecError, TypeError):
+        return False
+    return True
 
 
 def _naming(field: Field, source: Field, namespace: bytes) -> Step:
@@ -125,17 +141,9 @@ def _texts(name: str, values: Sequence[Value | None]) -> list[bytes]:
     try:
         said = _TEXTS_READER.decode(b"[%b]" % b",".join(values))  # type: ignore[arg-type]  # one that is no bytes raises
     except (msgspec.MsgspecError, TypeError) as error:
-        culprit = next((value for value in values if not _is_text(value)), None)
+        culprit = next((value for value in values if value is not None and not _all_are(_TEXTS_READER, [value])), None)
         raise UnfitError(f'"{name}" is not a string or an integer: {shown_value(culprit)}', name) from error
     return [each.encode() if isinstance(each, str) else b"%d" % each for each in said]
-
-
-def _is_text(value: Value | None) -> bool:
-    try:
-        _TEXTS_READER.decode(b"[%b]" % bytes(value))  # type: ignore[arg-type]  # the same
-    except (msgspec.MsgspecError, TypeError):
-        return False
-    return True
 
 
 def _setting(field: Field, constant: msgspec.Raw) -> Step:

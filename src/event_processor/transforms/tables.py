@@ -1,6 +1,6 @@
 """Transforms that the configuration spells out: blocks of records through compiled steps.
 
-Always: a record's outcome does not depend on those around it: where a block fails, each of its records goes alone.
+Always: a record's outcome does not depend on those around it: where a block fails, it is halved until the record at fault stands alone.
 Never: a record that cannot be read is not judged here; it stays as it is, and whoever judges it finds the words.
 """
 
@@ -34,22 +34,21 @@ class TableTransform:
 
     def apply(self, records: Sequence[bytes]) -> list[bytes | Refusal]:
         """See `ObjectTransform.apply`."""
-        answers: list[bytes | Refusal] = []
-        for begin in range(0, len(records), _BLOCK_RECORDS):
-            block = records[begin : begin + _BLOCK_RECORDS]
-            try:
-                answers += self._transformed(block)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnfitError):
-                answers += map(self._alone, block)
-        return answers
+        blocks = range(0, len(records), _BLOCK_RECORDS)
+        return [answer for begin in blocks for answer in self._answers(records[begin : begin + _BLOCK_RECORDS])]
 
-    def _alone(self, record: bytes) -> bytes | Refusal:
+    def _answers(self, records: Sequence[bytes]) -> list[bytes | Refusal]:
+        """The answers for a block; where one of it fails, those for its halves."""
         try:
-            return self._transformed([record])[0]
+            return [*self._transformed(records)]
         except UnfitError as error:
-            return Refusal(error.reason, error.field)
+            if len(records) == 1:
+                return [Refusal(error.reason, error.field)]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return unreadable(record, error)
+            if len(records) == 1:
+                return [unreadable(records[0], error)]
+        half = len(records) // 2
+        return self._answers(records[:half]) + self._answers(records[half:])
 
     def _transformed(self, records: Sequence[bytes]) -> list[bytes]:
         """Raises what a decoder raises, and `UnfitError`."""
