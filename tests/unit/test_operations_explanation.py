@@ -147,3 +147,12 @@ def test_what_cannot_be_answered_says_why(tmp_path: Path) -> None:
     place.path("log.jsonl").unlink()
     with pytest.raises(InputGoneError, match="are gone"):
         history(place, "A", "A")
+
+
+def test_an_id_that_a_transform_made_is_found_though_it_stands_nowhere_in_the_log(tmp_path: Path) -> None:
+    place = Place.real(tmp_path, transforms=({"convert": {"id": "uuid"}},))
+    place.append(lines([7, 8, 7]))
+    place.run()
+    found = history(place, "00000000-0000-0000-0000-000000000007", "00000000-0000-0000-0000-000000000007")
+    assert [each.line for each in found.accepted] == [1]
+    assert [each.line for each in found.duplicates] == [3]

@@ -135,6 +135,8 @@ class _Search:
         self.found: Final[dict[EventId, _Found]] = {event_id: _Found() for event_id in ids}
         self.records = 0
         self._formats: Final[Mapping[str, Format]] = {name: record_format(configuration, each) for name, each in sources.items()}
+        is_changed = bool(configuration.transforms)
+        self._as_written: Final = {name for name, each in sources.items() if each.holds_objects and not is_changed}
         self._id_paths: Final = [field_path(name) for name in id_names(configuration.event)]
         self._needles: Final = [_texts_of(event_id) for event_id in ids]
         self._lines: Final[dict[tuple[str, int], int]] = {}
@@ -143,7 +145,7 @@ class _Search:
         """Notes every place in `chunk`, and counts its lines."""
         key = chunk.source, chunk.part
         line = self._lines.get(key, 0)
-        if chunk.content and self._may_hold(chunk.content):
+        if chunk.content and self._may_hold(chunk):
             columns = self._formats[chunk.source].decode(chunk)
             records = columns.record_count
             self._look_at_events(chunk, columns, line)
@@ -153,11 +155,11 @@ class _Search:
         self._lines[key] = line + records
         self.records += records
 
-    def _may_hold(self, content: bytes) -> bool:
-        """Whether any of the ids can stand in `content`: where nothing is escaped, its own text must."""
-        if not self._id_paths or b"\\" in content:
+    def _may_hold(self, chunk: Chunk) -> bool:
+        """Whether any of the ids can be that of a record: where records are objects as they stand and nothing is escaped, its text must be there."""
+        if not self._id_paths or chunk.source not in self._as_written or b"\\" in chunk.content:
             return True
-        return any(all(text in content for text in texts) for texts in self._needles)
+        return any(all(text in chunk.content for text in texts) for texts in self._needles)
 
     def _look_at_events(self, chunk: Chunk, columns: Columns, line: int) -> None:
         for event_id, found in self.found.items():

@@ -143,6 +143,11 @@ class FileSourceOptions(SourceOptions):
         }
 
     @property
+    def holds_objects(self) -> bool:
+        """Whether its records are JSON objects as they stand."""
+        return self.format in ("jsonl", "json")
+
+    @property
     def is_own_format(self) -> bool:
         """Whether `format` names a class."""
         return self.format not in FORMATS
