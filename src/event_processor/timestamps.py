@@ -34,6 +34,7 @@ _SPELLING: Final = re.compile(
 _SECONDS_LENGTH: Final = len("2026-01-31T23:59:59")
 _DIGIT_PLACES: Final = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
 _FRACTION_DIGITS_MAX: Final = 9
+_TEXT_LENGTH_MAX: Final = _SECONDS_LENGTH + 1 + _FRACTION_DIGITS_MAX + len("+01:00")
 _FIRST_YEAR: Final = 1678
 _MONTH_STARTS: Final = np.arange(f"{_FIRST_YEAR}-01", "2262-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
 """The day from the epoch on which each month begins, over all whole years that a signed 64-bit number of nanoseconds holds."""
@@ -90,6 +91,23 @@ class TimestampReader:
             ns[row] = instant or 0
         return ns, bad
 
+    def read_spans(self, content: bytes, begins: IntArray, ends: IntArray) -> tuple[IntArray, BoolArray]:
+        """`read_all` of the texts `content[begins[i]:ends[i]]`, which are UTF-8 and hold no escapes. None of them becomes a Python object where it is spelt like others."""
+        ns = np.zeros(len(begins), np.int64)
+        rest = np.ones(len(begins), np.bool_)
+        widths = ends - begins
+        for width in np.unique(widths).tolist():
+            if _SECONDS_LENGTH <= width <= _TEXT_LENGTH_MAX:
+                alike = np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))
+                rows = np.flatnonzero(widths == width)
+                self._read_alike(alike[begins[rows]].view(np.uint8).reshape(-1, width), rows, ns, rest)
+        bad = np.zeros(len(begins), np.bool_)
+        for row in np.flatnonzero(rest).tolist():
+            instant = self.read(content[begins[row] : ends[row]].decode())
+            bad[row] = instant is None
+            ns[row] = instant or 0
+        return ns, bad
+
     def _read_text(self, text: str) -> int | None:
         """The instant of one spelling, perhaps out of range; None where it is none."""
         match = _SPELLING.fullmatch(text)
@@ -129,7 +147,7 @@ class TimestampReader:
 
     def _read_alike(self, table: NDArray[np.uint8], rows: IntArray | slice, ns: IntArray, rest: BoolArray) -> None:
         """Reads texts of one length, a row of `table` each, as far as they are spelt like the first; they stand at `rows`."""
-        match = _SPELLING.fullmatch(table[0].tobytes().decode())
+        match = _SPELLING.fullmatch(table[0].tobytes().decode("latin-1"))
         if match is None or (match[8] is None and self._zone is not UTC):
             return
         digits = len(match[7] or "")

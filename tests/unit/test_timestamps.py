@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,6 +152,18 @@ def spellings(draw: st.DrawFn) -> str:
 def test_texts_read_together_are_read_as_each_alone(raw: list[str]) -> None:
     ns, bad = READER.read_all(raw)
     assert [None if no else one for one, no in zip(ns.tolist(), bad.tolist(), strict=True)] == [READER.read(text) for text in raw]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(spellings(), max_size=12), st.sampled_from(["UTC", "Europe/Berlin"]))
+def test_texts_read_where_they_stand_are_read_as_each_alone(raw: list[str], zone: str) -> None:
+    reader = TimestampReader(zone)
+    encoded = [text.encode() for text in raw]
+    ends = np.cumsum([len(text) + 1 for text in encoded], dtype=np.int64)
+    begins = ends - np.array([len(text) for text in encoded], np.int64)
+    ns, bad = reader.read_spans(b"".join(b"," + text for text in encoded), begins, ends)
+    expected = [reader.read(text) for text in raw]
+    assert [None if is_bad else instant for instant, is_bad in zip(ns.tolist(), bad.tolist(), strict=True)] == expected
 
 
 @settings(max_examples=100, deadline=None)

@@ -151,7 +151,11 @@ class AlikeReader:
             match.keep(_has_width(*match.span(plan.category_slot), CATEGORY_CHARACTERS_MAX))
         if self._timestamps is not None and plan.timestamp_slot is not None:
             slot = plan.template.slots[plan.timestamp_slot]
-            instants, bad = self._timestamps.read_all(_raw(match.lines.content, *match.span(plan.timestamp_slot), slot))
+            content, span = match.lines.content, match.span(plan.timestamp_slot)
+            if slot.kind == TEXT:
+                instants, bad = self._timestamps.read_spans(content, *span)
+            else:
+                instants, bad = self._timestamps.read_all(_raw(content, *span, slot))
             match.read(_INSTANTS, instants, ~bad)
 
     def _gathered(self, plan: _Plan, match: Match) -> EventColumns:
