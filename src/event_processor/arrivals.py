@@ -7,15 +7,17 @@ Never: nothing is ordered here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from event_processor.contracts import BoolArray, Columns, IdColumn, IntArray
+from event_processor.contracts import BoolArray, CategoryColumn, Columns, FloatArray, IdColumn, IntArray
 from event_processor.id_order import SortableId, id_key
 
-__all__ = ["Arrivals", "HeldEvent", "SortKey", "lines_of"]
+__all__ = ["Arrivals", "EventSlice", "HeldEvent", "KnownColumns", "SortKey", "lines_of"]
 
 SortKey: TypeAlias = tuple[int, SortableId, int]
 """(kind, value, sequence): kind and value as `id_key` gives them; a timestamp is of kind 0. The sequence settles ties."""
@@ -23,6 +25,51 @@ HeldEvent: TypeAlias = tuple[int, SortableId, int, bytes]
 """A sort key and the event's record. The sequence is unique, so that records are never compared."""
 
 _TIMESTAMP_KIND: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownColumns:
+    """What the format has read of n events already, as in `contracts.Columns`."""
+
+    timestamps_ns: IntArray | None
+    values: FloatArray | None
+    has_value: BoolArray | None
+    categories: CategoryColumn | None
+
+
+class EventSlice:
+    """`count` events one behind the other, at least one: their JSON objects, and what else is known of them.
+
+    `columns` is None where some of the events waited. `sort_values` are the middle of their sort keys then, else None.
+    """
+
+    __slots__ = ("_lines", "_make_lines", "columns", "count", "sort_values")
+
+    def __init__(
+        self,
+        count: int,
+        make_lines: Callable[[], bytes],
+        columns: KnownColumns | None,
+        sort_values: Sequence[SortableId] | None = None,
+    ) -> None:
+        """`make_lines` may be called in any thread, and later: what it reads must not change."""
+        self.count: Final = count
+        self.columns: Final = columns
+        self.sort_values: Final = sort_values
+        self._make_lines: Final = make_lines
+        self._lines: bytes | None = None
+
+    @property
+    def lines(self) -> bytes:
+        """The objects, each with a line feed behind it. Made when somebody first looks: where only columns are read, nobody does."""
+        if self._lines is None:
+            self._lines = self._make_lines()
+        return self._lines
+
+    @classmethod
+    def of_held(cls, events: Sequence[HeldEvent]) -> EventSlice:
+        """Events that were held, or that came out of order."""
+        return cls(len(events), lambda: lines_of([event[3] for event in events]), None, [event[1] for event in events])
 
 
 class Arrivals:
@@ -34,6 +81,8 @@ class Arrivals:
         `by_timestamp`: they are ordered by `columns.timestamps_ns`, not by id.
         """
         rows: IntArray = columns.rows[accepted]
+        self._columns: Final = columns
+        self._accepted: Final = accepted
         events = columns.events
         self._content: Final = columns.content if events is None else events.content
         self._starts: Final = columns.starts[rows] if events is None else events.starts[accepted]
@@ -56,12 +105,16 @@ class Arrivals:
 
     def events(self, begin: int, end: int) -> list[HeldEvent]:
         """The events from `begin` up to `end`, each with its sort key."""
-        spans = zip(self._starts[begin:end].tolist(), self._ends[begin:end].tolist(), strict=True)
+        return self.events_at(np.arange(begin, end))
+
+    def events_at(self, places: IntArray) -> list[HeldEvent]:
+        """The events at these places, each with its sort key."""
+        spans = zip(self._starts[places].tolist(), self._ends[places].tolist(), strict=True)
         records = [self._content[start:stop] for start, stop in spans]
-        sequences: list[int] = self._sequences[begin:end].tolist()
+        sequences: list[int] = self._sequences[places].tolist()
         if self._timestamps_ns is not None:
-            return list(zip(repeat(_TIMESTAMP_KIND), self._timestamps_ns[begin:end].tolist(), sequences, records, strict=False))
-        ids = self._ids.picked(np.arange(begin, end)).to_list()
+            return list(zip(repeat(_TIMESTAMP_KIND), self._timestamps_ns[places].tolist(), sequences, records, strict=False))
+        ids = self._ids.picked(places).to_list()
         kinds = set(map(type, ids))
         if len(kinds) == 1 and kinds <= {int, str}:
             # Ids of one simple kind, which is the rule, need no call an event.
@@ -70,15 +123,41 @@ class Arrivals:
         keys = map(id_key, ids)
         return [(kind, value, sequence, record) for (kind, value), sequence, record in zip(keys, sequences, records, strict=True)]
 
-    def lines(self, begin: int, end: int) -> bytes:
-        """The records from `begin` up to `end`, each with a line feed behind it. What stands together is copied together."""
-        starts, ends = self._starts[begin:end], self._ends[begin:end]
-        if not len(starts):
-            return b""
-        # One byte between two records is the line feed; more is a carriage return, or a record that is not ours.
-        breaks = (starts[1:] != ends[:-1] + 1).nonzero()[0]
-        firsts, lasts = starts[np.append(0, breaks + 1)].tolist(), ends[np.append(breaks, -1)].tolist()
-        return lines_of([self._content[first:last] for first, last in zip(firsts, lasts, strict=True)])
+    @property
+    def timestamps_ns(self) -> IntArray | None:
+        """The sort values, where these are timestamps."""
+        return self._timestamps_ns
+
+    def between(self, begin: int, end: int) -> EventSlice:
+        """The events from `begin` up to `end`, with all that is known of them."""
+        content, starts, ends = self._content, self._starts[begin:end], self._ends[begin:end]
+        places: slice | IntArray = slice(begin, end) if self._accepted.all() else np.flatnonzero(self._accepted)[begin:end]
+        return EventSlice(end - begin, lambda: _lines_between(content, starts, ends), self._known(places))
+
+    def picked(self, order: IntArray) -> EventSlice:
+        """The events at these places, in this order."""
+        content, starts, ends = self._content, self._starts[order], self._ends[order]
+        places = order if self._accepted.all() else np.flatnonzero(self._accepted)[order]
+        return EventSlice(len(order), lambda: _lines_between(content, starts, ends), self._known(places))
+
+    def _known(self, places: slice | IntArray) -> KnownColumns:
+        columns, categories = self._columns, self._columns.categories
+        return KnownColumns(
+            timestamps_ns=None if columns.timestamps_ns is None else columns.timestamps_ns[places],
+            values=None if columns.values is None else columns.values[places],
+            has_value=None if columns.has_value is None else columns.has_value[places],
+            categories=None if categories is None else CategoryColumn(categories.codes[places], categories.names),
+        )
+
+
+def _lines_between(content: bytes, starts: IntArray, ends: IntArray) -> bytes:
+    """The records at these places, each with a line feed behind it. What stands together is copied together."""
+    if not len(starts):
+        return b""
+    # One byte between two records is the line feed; more is a carriage return, or a record that is not ours.
+    breaks = (starts[1:] != ends[:-1] + 1).nonzero()[0]
+    firsts, lasts = starts[np.append(0, breaks + 1)].tolist(), ends[np.append(breaks, -1)].tolist()
+    return lines_of([content[first:last] for first, last in zip(firsts, lasts, strict=True)])
 
 
 def lines_of(records: list[bytes]) -> bytes:

@@ -7,8 +7,9 @@ Never: no implementation lives here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol, TypeAlias
 
 import numpy as np
@@ -328,17 +329,30 @@ class SeenIds(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class _Joined:
+    """Pieces of several, one behind the other."""
+
+    parts: tuple[Iterable[bytes], ...]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chain.from_iterable(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """What the order stage let go, in the order in which sinks see it: `count` events' JSON objects, each with a line feed behind it.
 
-    `pieces` are whole lines, one piece behind the other.
+    `pieces` are whole lines, one piece behind the other; they can be read more than once, and may be made only as they are.
+    Rows of an aggregate's windows travel in the same form.
     """
 
-    pieces: Sequence[bytes]
+    pieces: Iterable[bytes]
     count: int
 
     def __add__(self, other: Released) -> Released:
-        return Released([*self.pieces, *other.pieces], self.count + other.count)
+        """Both, one behind the other; nothing is made of them yet."""
+        parts = [each.parts if isinstance(each, _Joined) else (each,) for each in (self.pieces, other.pieces)]
+        return Released(_Joined((*parts[0], *parts[1])), self.count + other.count)
 
     def records(self) -> list[bytes]:
         """The events' JSON objects, without line ends."""
@@ -354,6 +368,11 @@ class Sink(Protocol):
     @property
     def name(self) -> str:
         """As the configuration names it."""
+        ...
+
+    @property
+    def input(self) -> str:
+        """What it writes, as the configuration says."""
         ...
 
     def write(self, released: Released) -> None:

@@ -8,23 +8,42 @@ Never: nothing here waits or knows the time; silence is somebody else's to notic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 
-from event_processor.arrivals import Arrivals, HeldEvent, SortKey, lines_of
-from event_processor.contracts import NOTHING_RELEASED, Released
+import numpy as np
+
+from event_processor.arrivals import Arrivals, EventSlice, HeldEvent, SortKey
+from event_processor.contracts import NOTHING_RELEASED, IntArray, Released
 
 __all__ = ["OrderStage", "Ordered"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """The stage after some events, what it released, and how many of those were late."""
+    """The stage after some events, what it released, in that order, and how many of those were late."""
 
     stage: OrderStage
-    released: Released
-    late: int
+    slices: tuple[EventSlice, ...] = ()
+    late: int = 0
+
+    @property
+    def released(self) -> Released:
+        """The released events as sinks see them."""
+        if not self.slices:
+            return NOTHING_RELEASED
+        return Released(SlicePieces(self.slices), sum(each.count for each in self.slices))
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePieces:
+    """The lines of slices, made as they are read: where no sink reads events, none are."""
+
+    slices: tuple[EventSlice, ...]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (each.lines for each in self.slices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +58,14 @@ class OrderStage:
     def push(self, arrivals: Arrivals) -> Ordered:
         """Takes the events; their sequences are above every one held."""
         count = len(arrivals)
-        if self.buffer_events == 0:
-            return self._ordered(self.held, self.last_released, Released([arrivals.lines(0, count)], count))
         if not count:
-            return Ordered(self, NOTHING_RELEASED, 0)
+            return Ordered(self)
+        if self.buffer_events == 0:
+            return self._ordered(self.held, self.last_released, (arrivals.between(0, count),))
         if arrivals.is_rising() and self._is_behind(arrivals.events(0, 1)[0][:3]):
             return self._push_behind(arrivals)
+        if arrivals.timestamps_ns is not None and (ordered := self._push_sorted(arrivals, arrivals.timestamps_ns)):
+            return ordered
         events = arrivals.events(0, count)
         if self._nothing_can_be_late(events):
             return self._push_ascending(events)
@@ -53,11 +74,14 @@ class OrderStage:
     def release_all(self) -> Ordered:
         """Lets everything go, in order."""
         if not self.held:
-            return Ordered(self, NOTHING_RELEASED, 0)
-        return self._ordered((), self.held[-1][:3], _released(self.held))
+            return Ordered(self)
+        return self._ordered((), self.held[-1][:3], _sliced(self.held))
 
-    def _ordered(self, held: tuple[HeldEvent, ...], last: SortKey | None, released: Released, late: int = 0) -> Ordered:
-        return Ordered(OrderStage(self.buffer_events, held, last, self.released_count + released.count), released, late)
+    def _ordered(
+        self, held: tuple[HeldEvent, ...], last: SortKey | None, slices: tuple[EventSlice, ...], late: int = 0
+    ) -> Ordered:
+        count = self.released_count + sum(each.count for each in slices)
+        return Ordered(OrderStage(self.buffer_events, held, last, count), slices, late)
 
     def _is_behind(self, key: SortKey) -> bool:
         """Whether everything that was ever held or released in order is below this key: all of a log in order, in its turn."""
@@ -71,8 +95,41 @@ class OrderStage:
             return self._released_from((*self.held, *arrivals.events(0, len(arrivals))), count)
         end = count - len(self.held)
         last, *held = arrivals.events(end - 1, len(arrivals))
-        pieces = [lines_of([event[3] for event in self.held]), arrivals.lines(0, end)]
-        return self._ordered(tuple(held), last[:3], Released(pieces, count))
+        return self._ordered(tuple(held), last[:3], (*_sliced(self.held), arrivals.between(0, end)))
+
+    def _push_sorted(self, arrivals: Arrivals, values: IntArray) -> Ordered | None:
+        """The same as `_push_each` where no event is late, by sorting them all at once; None where one may be.
+
+        Release j takes place when k + j events came, those that were held before counted, with k = `buffer_events`. If the j-th of
+        all in order is among these, for each j, then it is the least of the heap at that time: what is below it went before it.
+        So nothing is late, and what is released is released in order.
+        """
+        if self.last_released is not None and int(values.min()) < self.last_released[1]:  # type: ignore[operator]  # timestamps
+            return None
+        held_count = len(self.held)
+        everything = np.concatenate([np.array([event[1] for event in self.held], np.int64), values])
+        order = np.argsort(everything, kind="stable")
+        count = max(0, len(everything) - self.buffer_events)
+        if (order[:count] > np.arange(count) + self.buffer_events).any():
+            return None
+        # What waited goes first, mixed with some that came; behind the last of it the columns still know everything.
+        waited = (order[:count] < held_count).nonzero()[0]
+        mixed_count = int(waited[-1]) + 1 if len(waited) else 0
+        mixed = [*order[:mixed_count].tolist(), *order[count:].tolist()]
+        events = self._events_at(arrivals, mixed)
+        slices = _sliced(events[:mixed_count])
+        if mixed_count < count:
+            slices = (*slices, arrivals.picked(order[mixed_count:count] - held_count))
+        last = self.last_released
+        if count:
+            last = self._events_at(arrivals, [int(order[count - 1])])[0][:3]
+        return self._ordered(tuple(events[mixed_count:]), last, slices)
+
+    def _events_at(self, arrivals: Arrivals, places: list[int]) -> list[HeldEvent]:
+        """The events at places that count those which are held first."""
+        held_count = len(self.held)
+        came = iter(arrivals.events_at(np.array([place - held_count for place in places if place >= held_count], np.int64)))
+        return [self.held[place] if place < held_count else next(came) for place in places]
 
     def _nothing_can_be_late(self, events: list[HeldEvent]) -> bool:
         """Whether the events rise and begin ahead of the last released.
@@ -92,7 +149,7 @@ class OrderStage:
     def _released_from(self, everything: Sequence[HeldEvent], count: int) -> Ordered:
         """Lets the first `count` of these, ascending, go, and holds the others."""
         released, held = everything[:count], tuple(everything[count:])
-        return self._ordered(held, released[-1][:3] if released else self.last_released, _released(released))
+        return self._ordered(held, released[-1][:3] if released else self.last_released, _sliced(released))
 
     def _push_each(self, events: list[HeldEvent]) -> Ordered:
         """The definition, event by event."""
@@ -112,8 +169,8 @@ class OrderStage:
                 least = heappushpop(heap, event)
                 last = least[:3]
                 released.append(least)
-        return self._ordered(tuple(sorted(heap)), last, _released(released), late)
+        return self._ordered(tuple(sorted(heap)), last, _sliced(released), late)
 
 
-def _released(events: Sequence[HeldEvent]) -> Released:
-    return Released([lines_of([event[3] for event in events])], len(events)) if events else NOTHING_RELEASED
+def _sliced(events: Sequence[HeldEvent]) -> tuple[EventSlice, ...]:
+    return (EventSlice.of_held(events),) if events else ()

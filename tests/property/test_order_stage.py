@@ -22,8 +22,15 @@ def numbered(event_ids: list[object]) -> list[HeldEvent]:
     return [(*id_key(event_id), sequence, f"{event_id!r}".encode()) for sequence, event_id in enumerate(event_ids)]  # type: ignore[arg-type]
 
 
-def arrivals(events: list[HeldEvent], event_ids: list[object], *, gap: bytes = b"\n", plain: bool = True) -> Arrivals:
-    """Consecutive events of `numbered` as they come out of a chunk, `gap` between the records."""
+def arrivals(
+    events: list[HeldEvent],
+    event_ids: list[object],
+    *,
+    gap: bytes = b"\n",
+    plain: bool = True,
+    by_timestamp: bool = False,
+) -> Arrivals:
+    """Consecutive events of `numbered` as they come out of a chunk, `gap` between the records. `by_timestamp`: the ids are instants."""
     records = [event[3] for event in events]
     ends = np.array(list(accumulate((len(record) for record in records), lambda end, size: end + len(gap) + size)), np.int64)
     everything = np.arange(len(records))
@@ -40,10 +47,10 @@ def arrivals(events: list[HeldEvent], event_ids: list[object], *, gap: bytes = b
         values=None,
         has_value=None,
         timestamps=None,
-        timestamps_ns=None,
+        timestamps_ns=np.array(event_ids, np.int64) if by_timestamp else None,
         rejections=[],
     )
-    return Arrivals(columns, np.ones(len(records), np.bool_), ids, events[0][2] if events else 0, by_timestamp=False)
+    return Arrivals(columns, np.ones(len(records), np.bool_), ids, events[0][2] if events else 0, by_timestamp=by_timestamp)
 
 
 def by_definition(events: list[HeldEvent], size: int) -> tuple[list[bytes], int, list[HeldEvent]]:
@@ -100,6 +107,35 @@ def test_release_is_a_function_of_the_events_and_not_of_the_batches(
         start += cut
     assert (released, late, list(stage.held)) == by_definition(events, size)
     assert stage.released_count == len(released)
+
+
+nearly_rising = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)), max_size=60).map(
+    lambda pairs: [place + shift for (place, shift) in sorted(pairs)]
+)
+"""Instants that come a little early or late, some of them equal."""
+
+
+@given(
+    st.lists(st.integers(-50, 50), max_size=60) | nearly_rising,
+    st.integers(0, 16),
+    st.lists(st.integers(0, 12), max_size=20),
+)
+def test_instants_are_released_as_the_definition_says_and_the_columns_with_them(
+    instants: list[int], size: int, cuts: list[int]
+) -> None:
+    events = numbered(list(instants))
+    stage, late, start = OrderStage(size), 0, 0
+    released: list[bytes] = []
+    for cut in [*cuts, len(events)]:
+        part = slice(start, start + cut)
+        ordered = stage.push(arrivals(events[part], list(instants[part]), by_timestamp=True))
+        for each in ordered.slices:
+            known = each.sort_values if each.columns is None or each.columns.timestamps_ns is None else each.columns.timestamps_ns
+            assert known is not None
+            assert [str(int(instant)).encode() for instant in known] == each.lines.split(b"\n")[:-1]  # type: ignore[arg-type]
+        stage, released, late = ordered.stage, [*released, *ordered.released.records()], late + ordered.late
+        start += cut
+    assert (released, late, list(stage.held)) == by_definition(events, size)
 
 
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=60).map(sorted), st.integers(1, 8))
