@@ -20,6 +20,7 @@ import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
+from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.aggregation.totals import CategoryTotal, ShownTotals, Totals
 from event_processor.durable import FileSystem, create_file, read_file, remove_files, storage_call
 from event_processor.errors import StateError
@@ -42,7 +43,7 @@ __all__ = [
 VERSION: Final = 1
 CHECKPOINT_NAME: Final = "checkpoint.json"
 PREDECESSOR_NAME: Final = "checkpoint.previous.json"
-OWNED_FOLDERS: Final = ("ids", "held", "outbox")
+OWNED_FOLDERS: Final = ("ids", "held", "windows", "outbox")
 """Folders of the state directory in which every file is named by a checkpoint or is nobody's."""
 REPLAY_HINT: Final = (
     "make the state anew from the log with 'event-processor replay', or move it aside with 'event-processor reset'"
@@ -62,7 +63,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     sources: dict[str, SourceState]
     counts: Counts
     categories: Mapping[str, CategoryTotal]
-    aggregates: dict[str, Any]
+    aggregates: Mapping[str, AggregateDocument]
     order: OrderSummary
     journal: JournalRun | None
     appended: dict[str, int]
@@ -71,7 +72,14 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(
-        cls, state: State, *, state_id: str, config_hash: str, appended: Mapping[str, int], ids: Mapping[str, Json]
+        cls,
+        state: State,
+        *,
+        state_id: str,
+        config_hash: str,
+        appended: Mapping[str, int],
+        ids: Mapping[str, Json],
+        aggregates: Mapping[str, AggregateDocument],
     ) -> StateDocument:
         """The form of `state`, with the names and lengths of our own files."""
         return cls(
@@ -80,7 +88,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
             sources=dict(state.sources),
             counts=state.counts,
             categories=state.categories,
-            aggregates={},
+            aggregates=dict(aggregates),
             order=summarise_order(state.order),
             journal=state.journal,
             appended=dict(appended),

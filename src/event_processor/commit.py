@@ -16,13 +16,17 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Final, Protocol
 
+from event_processor.aggregation.aggregates import AggregateDocument, Aggregates, AggregatesCommit
+from event_processor.aggregation.window_rows import WindowRun
 from event_processor.checkpoint import Checkpoint, CheckpointStore, StateDocument
+from event_processor.config import AGGREGATES, EVENTS
 from event_processor.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
 from event_processor.dead_letters import DEAD_LETTERS_NAME, encode_dead_letters
 from event_processor.deduplication.background import Inline
 from event_processor.durable import AppendFile, storage_boundary
 from event_processor.event import DeadLetter, Json
 from event_processor.held_events import HeldEvents
+from event_processor.held_windows import HeldWindows
 from event_processor.journal import JOURNAL_NAME, JournalEntry, encode_entries
 from event_processor.pipeline import Step
 from event_processor.state import Counts, State
@@ -49,6 +53,7 @@ class Outputs:
 
     ids: SeenIds | None
     held: HeldEvents
+    windows: HeldWindows
     journal: AppendFile
     dead_letters: AppendFile
     sinks: Sequence[Sink]
@@ -67,6 +72,7 @@ class Batch:
     released: Released = NOTHING_RELEASED
     dead_letters: list[DeadLetter] = field(default_factory=list)
     journal: list[JournalEntry] = field(default_factory=list)
+    rows: dict[str, list[WindowRun]] = field(default_factory=dict)
 
     @classmethod
     def behind(cls, state: State) -> Batch:
@@ -82,6 +88,8 @@ class Batch:
         self.released = self.released + step.released
         self.dead_letters += step.dead_letters
         self.journal += step.journal_closed
+        for name, runs in step.rows.items():
+            self.rows.setdefault(name, []).extend(runs)
 
 
 class CommitExecutor(Protocol):
@@ -144,11 +152,19 @@ class CommitWriter:
     """The files of a pipeline, and the commits to them. `prepare` belongs to the loop's thread; what it gives may run in another."""
 
     def __init__(
-        self, outputs: Outputs, identity: Identity, *, ids_manifest: Mapping[str, Json], ids_appended: Mapping[str, int]
+        self,
+        outputs: Outputs,
+        identity: Identity,
+        aggregates: Aggregates,
+        *,
+        ids_manifest: Mapping[str, Json],
+        ids_appended: Mapping[str, int],
     ) -> None:
         """`ids_manifest` and `ids_appended`: as the checkpoint has them that is resumed, or empty."""
         self._outputs: Final = outputs
         self._identity: Final = identity
+        self._aggregates: Final = aggregates
+        self._documents: Mapping[str, AggregateDocument] = aggregates.take().documents
         self._ids_manifest = ids_manifest
         self._ids_appended = ids_appended
 
@@ -160,7 +176,7 @@ class CommitWriter:
         background raised.
         """
         taken = self._outputs.ids.take() if self._outputs.ids else None
-        return partial(self._commit, batch, taken)
+        return partial(self._commit, batch, taken, self._aggregates.take())
 
     def commit_unchanged(self, state: State) -> None:
         """Commits the state as it is: the first checkpoint of a new one. Raises `StorageError`."""
@@ -170,6 +186,7 @@ class CommitWriter:
         """Gives every file back. No commit may be under way. Raises what the index's work in the background raised."""
         outputs = self._outputs
         outputs.held.close()
+        outputs.windows.close()
         outputs.journal.close()
         outputs.dead_letters.close()
         for sink in outputs.sinks:
@@ -177,15 +194,15 @@ class CommitWriter:
         if outputs.ids:
             outputs.ids.close()
 
-    def _commit(self, batch: Batch, taken: IdsCommit | None) -> int:
+    def _commit(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> int:
         with storage_boundary(self._identity.directory):
-            self._append(batch, taken)
+            self._append(batch, taken, aggregates)
             # If we die here, the old checkpoint stands; what was appended lies beyond the lengths it names and is cut off. What
             # the loop has read and stepped meanwhile stands nowhere yet, and is read again.
             return self._outputs.store.save(self._checkpoint(batch.state))
             # If we die here, the new one stands; sources and telemetry learn of it at the next start.
 
-    def _append(self, batch: Batch, taken: IdsCommit | None) -> None:
+    def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
         """Everything the checkpoint will count, appended and durable. If we die within, none of it was committed."""
         outputs = self._outputs
         if taken is not None:
@@ -195,11 +212,20 @@ class CommitWriter:
         outputs.journal.append(encode_entries(batch.journal))
         outputs.journal.sync()
         outputs.held.write(batch.state.order.held, batch.first_sequence)
+        outputs.windows.write(aggregates)
+        self._documents = aggregates.documents
         outputs.dead_letters.append(encode_dead_letters(batch.dead_letters))
         outputs.dead_letters.sync()
         for sink in outputs.sinks:
-            sink.write(batch.released)
+            sink.write(self._input_of(sink, batch))
             sink.sync()
+
+    def _input_of(self, sink: Sink, batch: Batch) -> Released:
+        """What of the batch a sink writes."""
+        if sink.input == EVENTS:
+            return batch.released
+        name = sink.input.removeprefix(f"{AGGREGATES}.")
+        return self._aggregates.released(name, batch.rows.get(name, ()))
 
     def _checkpoint(self, state: State) -> Checkpoint:
         outputs = self._outputs
@@ -207,6 +233,7 @@ class CommitWriter:
             JOURNAL_NAME: outputs.journal.length_bytes,
             DEAD_LETTERS_NAME: outputs.dead_letters.length_bytes,
             **outputs.held.appended(),
+            **outputs.windows.appended(),
             **self._ids_appended,
         }
         for sink in outputs.sinks:
@@ -217,5 +244,6 @@ class CommitWriter:
             config_hash=self._identity.config_hash,
             appended=appended,
             ids=self._ids_manifest,
+            aggregates=self._documents,
         )
         return Checkpoint(document, self._identity.meta())

@@ -25,11 +25,14 @@ import orjson
 from pydantic import Field, SerializeAsAny, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
+from event_processor.aggregate_options import AggregateOptions, aggregate_contradictions
 from event_processor.event import Json
 from event_processor.section import ConfiguredPath, LocatedText, Section
 from event_processor.transform_options import TransformOptions
 
 __all__ = [
+    "AGGREGATES",
+    "EVENTS",
     "NAME_PATTERN",
     "RESERVED_SOURCE_NAME",
     "BatchOptions",
@@ -60,6 +63,9 @@ NAME_PATTERN: Final = r"[A-Za-z0-9_-]{1,64}"
 """What a source and a sink may be called: a bare key of TOML, so that a dotted key names one thing."""
 RESERVED_SOURCE_NAME: Final = "intake"
 """The source of retried dead letters and posted events, which is always there."""
+EVENTS: Final = "events"
+AGGREGATES: Final = "aggregates"
+"""What a sink may write: the events, or the rows of an aggregate, as "aggregates.NAME"."""
 CONFIG_HASH_BYTES: Final = 16
 
 FieldName = Annotated[str, StringConstraints(min_length=1)]
@@ -208,7 +214,7 @@ class LogOptions(Section):
 
 
 class Configuration(Section):
-    """Everything that one process is told. Sources and sinks stand by name."""
+    """Everything that one process is told. Sources, aggregates and sinks stand by name."""
 
     sources: Mapping[str, SerializeAsAny[SourceOptions]]
     transforms: tuple[TransformOptions, ...] = ()
@@ -216,6 +222,7 @@ class Configuration(Section):
     dedup: DedupOptions = DedupOptions()
     order: OrderOptions = OrderOptions()
     totals: TotalsOptions = TotalsOptions()
+    aggregates: Mapping[str, AggregateOptions] = Field(default_factory=dict)
     sinks: Mapping[str, SerializeAsAny[SinkOptions]] = Field(default_factory=dict)
     batch: BatchOptions = BatchOptions()
     outbox: OutboxOptions = OutboxOptions()
@@ -226,7 +233,17 @@ class Configuration(Section):
     @property
     def order_is_active(self) -> bool:
         """Whether anything reads events, so that they must be put in order."""
-        return any(sink.input == "events" for sink in self.sinks.values())
+        return any(sink.input == EVENTS for sink in self.sinks.values()) or self.has_windows
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether any aggregate is over windows."""
+        return any(aggregate.window for aggregate in self.aggregates.values())
+
+    @property
+    def timestamps_are_used(self) -> bool:
+        """Whether anything depends on when events happened, so that a record without a timestamp is none."""
+        return self.order.by == "timestamp" or self.has_windows
 
 
 def name_fault(kind: str, name: str) -> str:
@@ -242,7 +259,21 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     """What is wrong between sections that are each right: pairs of a dotted key and what is wanted there."""
     if configuration.order.by == "timestamp" and not configuration.event.timestamp:
         yield "event.timestamp", 'the field of the timestamp, since order.by = "timestamp" reads it'
+    elif configuration.has_windows and not configuration.event.timestamp:
+        yield "event.timestamp", "the field of the timestamp, since an aggregate has a window"
+    for name, aggregate in configuration.aggregates.items():
+        yield from aggregate_contradictions(name, aggregate)
+    yield from _sink_input_contradictions(configuration)
     yield from _sink_path_contradictions(configuration)
+
+
+def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Sinks of rows that nobody makes."""
+    with_rows = [f"{AGGREGATES}.{name}" for name, options in configuration.aggregates.items() if options.window]
+    for name, sink in configuration.sinks.items():
+        if sink.input != EVENTS and sink.input not in with_rows:
+            known = "".join(f', "{each}"' for each in with_rows)
+            yield f"sinks.{name}.input", f'"events"{known}: an aggregate with a window, by its name'
 
 
 def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
@@ -284,6 +315,11 @@ def config_parts(configuration: Configuration) -> dict[str, Json]:
         parts |= {f"{section}.{key}": value for key, value in options.items()}
     del parts["order.idle_release_ms"]  # the journal records each release, so the state does not depend on when they come
     parts["order.active"] = configuration.order_is_active
+    for name, aggregate in configuration.aggregates.items():
+        said: dict[str, Json] = aggregate.model_dump(mode="json")
+        # As pairs: the order of a row's columns is part of what it says.
+        said["measures"] = [[column, text] for column, text in aggregate.measures.items()]
+        parts |= {f"{AGGREGATES}.{name}.{key}": value for key, value in said.items()}
     return parts
 
 

@@ -15,7 +15,16 @@ from msgspec import Struct, field
 
 from event_processor.errors import StateError
 
-__all__ = ["JOURNAL_NAME", "IdleRelease", "JournalEntry", "JournalRun", "RetiredFile", "decode_entries", "encode_entries"]
+__all__ = [
+    "JOURNAL_NAME",
+    "IdleRelease",
+    "InputFinished",
+    "JournalEntry",
+    "JournalRun",
+    "RetiredFile",
+    "decode_entries",
+    "encode_entries",
+]
 
 JOURNAL_NAME = "journal.jsonl"
 
@@ -37,6 +46,12 @@ class IdleRelease(Struct, frozen=True, tag_field="what", tag="idle_release"):
     records: int
 
 
+class InputFinished(Struct, frozen=True, tag_field="what", tag="finished"):
+    """The input was taken for finished after `records` records in all: the windows that were open were closed."""
+
+    records: int
+
+
 class RetiredFile(Struct, frozen=True, tag_field="what", tag="retired"):
     """A generation that was read to its end, and by what its file can be known again."""
 
@@ -45,10 +60,10 @@ class RetiredFile(Struct, frozen=True, tag_field="what", tag="retired"):
     resume: dict[str, Any]
 
 
-JournalEntry: TypeAlias = JournalRun | IdleRelease | RetiredFile
+JournalEntry: TypeAlias = JournalRun | IdleRelease | InputFinished | RetiredFile
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER: msgspec.json.Decoder[JournalEntry] = msgspec.json.Decoder(JournalRun | IdleRelease | RetiredFile)
+_DECODER: msgspec.json.Decoder[JournalEntry] = msgspec.json.Decoder(JournalRun | IdleRelease | InputFinished | RetiredFile)
 
 
 def encode_entries(entries: Iterable[JournalEntry]) -> bytes:

@@ -8,12 +8,13 @@ the order of the log, and its answers are an input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from msgspec.structs import replace
 
+from event_processor.aggregation.aggregates import Aggregates, WindowRows
 from event_processor.aggregation.timestamp_texts import timestamp_texts
 from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, add_batch
 from event_processor.arrivals import Arrivals
@@ -30,12 +31,12 @@ from event_processor.contracts import (
     TimestampColumn,
 )
 from event_processor.event import Chunk, DeadLetter
-from event_processor.journal import IdleRelease, JournalEntry, JournalRun, RetiredFile
-from event_processor.ordering import OrderStage
+from event_processor.journal import IdleRelease, InputFinished, JournalEntry, JournalRun, RetiredFile
+from event_processor.ordering import Ordered
 from event_processor.state import Counts, FileState, State
 from event_processor.timestamps import TimestampReader
 
-__all__ = ["KnownIds", "Step", "StepOptions", "advance", "release_held"]
+__all__ = ["KnownIds", "Memory", "Step", "StepOptions", "advance", "finish", "release_held"]
 
 
 class KnownIds(Protocol):
@@ -48,6 +49,17 @@ class KnownIds(Protocol):
     def contains(self, ids: Ids) -> BoolArray:
         """For each id, whether it was seen; remembers nothing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What remembers the events beside the state, and answers in the order in which it is asked: an input of the step, like the state.
+
+    The aggregates know nothing of a step that was not taken: whoever gives one up gives up the process.
+    """
+
+    ids: KnownIds
+    aggregates: Aggregates
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class StepOptions:
 class Step:
     """The state after a chunk, and what came of it.
 
-    `released` is for the sinks; `journal_closed` are entries of the reading journal that nothing will be
+    `released` is for the sinks, and so are `rows`, of the windows that closed; `journal_closed` are entries of the reading journal that nothing will be
     merged into any more.
     """
 
@@ -77,6 +89,7 @@ class Step:
     released: Released
     dead_letters: Sequence[DeadLetter]
     journal_closed: Sequence[JournalEntry]
+    rows: WindowRows = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +100,17 @@ class _Judged:
     over_limit: BoolArray
 
 
-def advance(state: State, chunk: Chunk, columns: Columns | None, ids: KnownIds, options: StepOptions) -> Step:
+def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory, options: StepOptions) -> Step:
     """The state after `chunk`; `columns` is None where it holds no record to decode (an oversized one, or none at all)."""
     before = state.source(chunk.source)
     file = before.file(chunk.part)
     line = file.line if file else 0
     if columns is None:
         return _advance_without_columns(state, chunk, line)
-    judged = _judge(state.categories, columns, ids, options.categories_max)
+    judged = _judge(state.categories, columns, memory.ids, options.categories_max)
     accepted = _take(columns, judged.accepted)
-    order, released, late = _order(state, columns, judged.accepted, accepted, options)
+    ordered = _order(state, columns, judged.accepted, accepted, memory=memory, options=options)
+    rows = memory.aggregates.release(ordered.slices)
     dead_letters = _dead_letters(chunk, columns, judged.over_limit, line)
     counts = Counts(
         records=columns.record_count,
@@ -104,15 +118,15 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, ids: KnownIds, 
         duplicate=len(columns.ids) - len(accepted.ids) - int(np.count_nonzero(judged.over_limit)),
         rejected=len(dead_letters),
         blank=columns.blank_count,
-        late=late,
+        late=ordered.late,
     )
     categories = add_batch(state.categories, accepted, options.timestamp_texts) if len(accepted.ids) else state.categories
     moved, closed = _move(state, chunk, line, counts)
-    after = replace(moved, categories=categories, order=order)
-    return Step(after, counts, released, dead_letters, closed)
+    after = replace(moved, categories=categories, order=ordered.stage)
+    return Step(after, counts, ordered.released, dead_letters, closed, rows)
 
 
-def release_held(state: State) -> Step:
+def release_held(state: State, aggregates: Aggregates) -> Step:
     """Lets go what the order stage holds: the log is silent, or its end was asked for.
 
     The reading journal is closed before it, so that a recomputation releases at the same place.
@@ -120,7 +134,15 @@ def release_held(state: State) -> Step:
     ordered = state.order.release_all()
     run: list[JournalEntry] = [state.journal] if state.journal else []
     closed = [*run, IdleRelease(state.counts.records)]
-    return Step(replace(state, order=ordered.stage, journal=None), Counts(), ordered.released, [], closed)
+    after = replace(state, order=ordered.stage, journal=None)
+    return Step(after, Counts(), ordered.released, [], closed, aggregates.release(ordered.slices))
+
+
+def finish(state: State, aggregates: Aggregates) -> Step:
+    """Closes the windows: the input is finished. The reading journal says where, as for `release_held`."""
+    run: list[JournalEntry] = [state.journal] if state.journal else []
+    closed = [*run, InputFinished(state.counts.records)]
+    return Step(replace(state, journal=None), Counts(), NOTHING_RELEASED, [], closed, aggregates.finish())
 
 
 def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
@@ -229,14 +251,17 @@ class _Chosen:
 
 
 def _order(
-    state: State, columns: Columns, accepted: BoolArray, events: AcceptedEvents, options: StepOptions
-) -> tuple[OrderStage, Released, int]:
-    """The accepted events through the order stage: the stage after them, what it released, and how many were late."""
-    if not options.ordered or not len(events.ids):
-        return state.order, NOTHING_RELEASED, 0
+    state: State, columns: Columns, accepted: BoolArray, events: AcceptedEvents, *, memory: Memory, options: StepOptions
+) -> Ordered:
+    """The accepted events to the aggregates that wait for no order, and through the order stage."""
+    count = len(events.ids)
+    if not count or not (options.ordered or memory.aggregates.accepts):
+        return Ordered(state.order)
     by_timestamp = options.order_by_timestamp
-    ordered = state.order.push(Arrivals(columns, accepted, events.ids, state.counts.records, by_timestamp=by_timestamp))
-    return ordered.stage, ordered.released, ordered.late
+    arrivals = Arrivals(columns, accepted, events.ids, state.counts.records, by_timestamp=by_timestamp)
+    if memory.aggregates.accepts:
+        memory.aggregates.accept(arrivals.between(0, count))
+    return state.order.push(arrivals) if options.ordered else Ordered(state.order)
 
 
 def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: int) -> list[DeadLetter]:

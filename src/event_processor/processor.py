@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-import numpy as np
-
 from event_processor.attention import Attention
 from event_processor.commit import Batch, CommitExecutor, CommitWriter
-from event_processor.contracts import BoolArray, Clock, Decoding, Ids, Notices, PreparedIds, Source, Wakeup
+from event_processor.contracts import Clock, Decoding, Notices, Source, Wakeup
 from event_processor.durable import storage_boundary
 from event_processor.errors import StorageError
 from event_processor.event import Chunk
-from event_processor.journal import IdleRelease
-from event_processor.pipeline import KnownIds, StepOptions, advance, release_held
+from event_processor.journal import IdleRelease, InputFinished
+from event_processor.pipeline import Memory, StepOptions, advance, finish, release_held
 from event_processor.state import State
 from event_processor.telemetry import Telemetry
 
@@ -83,7 +81,7 @@ class Processor:
         directory: str,
         writer: CommitWriter,
         executor: CommitExecutor,
-        known_ids: KnownIds | None,
+        memory: Memory,
         state: State,
         step_options: StepOptions,
         options: LoopOptions,
@@ -91,13 +89,13 @@ class Processor:
         wakeup: Wakeup,
         telemetry: Telemetry,
     ) -> None:
-        """`directory` is named where a call fails that names no file; `known_ids` is None where duplicates are not looked for."""
+        """`directory` is named where a call fails that names no file; `memory` is what the last committed state goes with."""
         self._sources: Final = list(sources)
         self._decoding: Final = decoding
         self._directory: Final = directory
         self._writer: Final = writer
         self._executor: Final = executor
-        self._known_ids: Final[KnownIds] = known_ids or _NothingIsKnown()
+        self._memory: Final = memory
         self._state = state
         self._step_options: Final = step_options
         self._options: Final = options
@@ -173,7 +171,7 @@ class Processor:
         self._settle()
         return self._stop_reason
 
-    def feed(self, script: Iterable[Chunk | IdleRelease]) -> None:
+    def feed(self, script: Iterable[Chunk | IdleRelease | InputFinished]) -> None:
         """Steps over what a reading journal says was read, as if it came now, and commits it. Raises `StorageError`."""
         with self._one_go():
             batch = self._new_batch()
@@ -188,6 +186,9 @@ class Processor:
                     self._commit(batch, behind=isinstance(each, Chunk))
                 if isinstance(each, IdleRelease):
                     self._release_held()
+                elif isinstance(each, InputFinished):
+                    self._settle()
+                    self._finish()
                 batch = self._new_batch()
             if batch.steps:
                 self._commit(batch, behind=False)
@@ -323,20 +324,28 @@ class Processor:
         """Steps the batch's state over the oldest chunk that was handed in."""
         chunk, columns = self._decoding.take()
         self._handed_in.popleft()
-        step = advance(batch.state, chunk, columns, self._known_ids, self._step_options)
+        step = advance(batch.state, chunk, columns, self._memory, self._step_options)
         batch.add(step, len(chunk.content) or min(chunk.oversized_bytes, self._options.batch_bytes_max))
 
     def _drain(self) -> None:
-        """At the end of the input: what is held goes to the sinks, if that was asked for."""
+        """At the end of the input, if it is finished: what is held goes to the sinks, and the windows close."""
         if self._options.drain and self._state.order.held:
             self._release_held()
+        if self._options.drain and not self._memory.aggregates.is_finished:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Closes the windows, and commits that."""
+        batch = self._new_batch()
+        batch.add(finish(self._state, self._memory.aggregates), 0)
+        self._commit(batch, behind=False)
 
     def _release_held(self) -> None:
         """Lets go of what the order stage holds, and commits that."""
         self._settle()
         held_count = len(self._state.order.held)
         batch = self._new_batch()
-        batch.add(release_held(self._state), 0)
+        batch.add(release_held(self._state, self._memory.aggregates), 0)
         self._commit(batch, behind=False)
         self._telemetry.order_idle_released(events=held_count)
 
@@ -357,13 +366,3 @@ class Processor:
         if self._options.idle_release_s and self._state.order.held:
             waits.append(self._last_read_s + self._options.idle_release_s - self._clock.monotonic_s())
         return max(0.0, min(waits))
-
-
-class _NothingIsKnown:
-    """The ids where duplicates are not looked for."""
-
-    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
-        return np.ones(len(ids), dtype=np.bool_)
-
-    def contains(self, ids: Ids) -> BoolArray:
-        return np.zeros(len(ids), dtype=np.bool_)

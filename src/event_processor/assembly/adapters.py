@@ -94,7 +94,7 @@ def record_format(configuration: Configuration, options: FileSourceOptions) -> F
 def format_factory(configuration: Configuration, options: FileSourceOptions) -> Callable[[], Format]:
     """What makes that format, here or in another process."""
     event, record_bytes_max = configuration.event, options.record_bytes_max
-    timestamps_used = configuration.order.by == "timestamp"
+    timestamps_used = configuration.timestamps_are_used
     transforms = transform_factories(configuration.transforms, event.timestamp_zone)
     make_reader: Callable[[], ObjectReader]
     if options.format == "csv":

@@ -13,11 +13,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from event_processor import __version__
 from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.adapters.files.sink import JsonLinesSink
 from event_processor.adapters.files.sink_options import FileSinkOptions
 from event_processor.adapters.files.source import FileSource
+from event_processor.aggregation.aggregates import Aggregates
 from event_processor.assembly.adapters import (
     INTAKE_NAME,
     all_sources,
@@ -43,6 +46,7 @@ from event_processor.contracts import Decoding, SeenIds, Sink, Source
 from event_processor.dead_letters import DEAD_LETTERS_NAME
 from event_processor.deduplication.fingerprint import Fingerprinter, mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex
+from event_processor.deduplication.nothing import NothingIsKnown
 from event_processor.durable import (
     AppendFile,
     DirectoryLock,
@@ -51,12 +55,13 @@ from event_processor.durable import (
     prepare_directory,
     storage_boundary,
 )
-from event_processor.errors import ConfigurationError, LockedError
+from event_processor.errors import ConfigurationError, LockedError, StateError
 from event_processor.event import Json
 from event_processor.formats.verdict import POSITION_ID
 from event_processor.held_events import HeldEvents, read_held_events
+from event_processor.held_windows import WINDOWS_FOLDER, HeldWindows, read_held_windows
 from event_processor.journal import JOURNAL_NAME
-from event_processor.pipeline import StepOptions
+from event_processor.pipeline import Memory, StepOptions
 from event_processor.processor import LoopOptions, Processor
 from event_processor.state import State, fresh_state
 from event_processor.timestamps import TimestampReader
@@ -208,14 +213,17 @@ class _Opening:
         outputs = Outputs(
             ids=self._index(manifest, appended, fingerprinter),
             held=self._held(appended),
+            windows=self._windows(appended),
             journal=self._append_file(JOURNAL_NAME, appended),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
             sinks=[self._sink(name, options, appended) for name, options in configuration.sinks.items()],
             store=store,
         )
+        aggregates = self._aggregates(checkpoint)
         writer = CommitWriter(
             outputs,
             Identity(self._directory, state_id, config_hash(config_parts(configuration)), self._meta),
+            aggregates,
             ids_manifest=manifest,
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
         )
@@ -225,7 +233,7 @@ class _Opening:
             directory=self._directory,
             writer=writer,
             executor=environment.committing(),
-            known_ids=outputs.ids,
+            memory=Memory(outputs.ids or NothingIsKnown(), aggregates),
             state=state,
             step_options=self._step_options(),
             options=self._loop_options(),
@@ -295,6 +303,30 @@ class _Opening:
         self._opened.callback(held.close)
         return held
 
+    def _windows(self, appended: Mapping[str, int]) -> HeldWindows:
+        windows = HeldWindows(self._fs, self._directory, appended, self._new_name)
+        self._opened.callback(windows.close)
+        return windows
+
+    def _aggregates(self, checkpoint: Checkpoint | None) -> Aggregates:
+        """The aggregates as the checkpoint says they were. Raises `StateError` where their file does not give them back."""
+        configuration = self._configuration
+        documents = checkpoint.state.aggregates if checkpoint else {}
+        held = read_held_windows(self._fs, self._directory, checkpoint.state.appended) if checkpoint else []
+        reason = ""
+        try:
+            aggregates = Aggregates(configuration.aggregates, configuration.event, configuration.order, documents, held)
+            if torn := aggregates.torn(documents):
+                reason = f"does not hold what the checkpoint says is in the windows of aggregate {torn!r}"
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            reason = f"cannot be read: {error}"
+        if reason:
+            raise StateError(
+                f"{self._directory}/{WINDOWS_FOLDER}: {reason}",
+                hint="put the folder back from a backup, or make the state anew from the log: event-processor replay",
+            )
+        return aggregates
+
     def _append_file(self, name: str, appended: Mapping[str, int]) -> AppendFile:
         file = AppendFile(self._fs, os.path.join(self._directory, name), appended.get(name, 0))
         self._opened.callback(file.close)
@@ -302,7 +334,9 @@ class _Opening:
 
     def _sink(self, name: str, options: SinkOptions, appended: Mapping[str, int]) -> Sink:
         assert isinstance(options, FileSinkOptions), f"sinks.{name}: the loader knows the types"
-        sink = JsonLinesSink(name, sink_key(name, options), options.path, fs=self._fs, committed=appended)
+        sink = JsonLinesSink(
+            name, sink_key(name, options), options.path, fs=self._fs, committed=appended, input_name=options.input
+        )
         self._opened.callback(sink.close)
         return sink
 

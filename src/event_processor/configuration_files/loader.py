@@ -14,6 +14,7 @@ from typing import Final, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from event_processor.aggregate_options import AggregateOptions
 from event_processor.config import (
     Configuration,
     ConfiguredPath,
@@ -186,11 +187,12 @@ class _Check:
             self._unknown((name,), self._merged.tables[name], siblings=known)
         sources = self._adapter_tables("sources", self._adapters.sources, self._adapters.default_sources)
         sinks = self._adapter_tables("sinks", self._adapters.sinks, {})
+        aggregates = self._named_tables("aggregates", AggregateOptions)
         parts = {name: self._section(name, annotation) for name, annotation in core_sections().items()}
         # A section at fault stands in with its defaults, so that what the others contradict is still found.
         right = {name: part for name, part in parts.items() if part is not None}
         arrays = {name: self._array(name, model) for name, model in array_sections().items()}
-        configuration = Configuration.model_validate({"sources": sources, "sinks": sinks, **right, **arrays})
+        configuration = Configuration.model_validate({"sources": sources, "sinks": sinks, "aggregates": aggregates, **right, **arrays})
         for dotted, wanted in contradictions(configuration):
             self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)
         return configuration
@@ -208,6 +210,18 @@ class _Check:
             return ()
         found = [self._validated((element(name, number),), model, table) for number, table in enumerate(tables)]
         return tuple(section for section in found if section is not None)
+
+    def _named_tables(self, kind: str, model: type[SectionOptions]) -> dict[str, SectionOptions]:
+        """Each named table under `kind` as its model; those at fault are left out."""
+        options = {}
+        for name, table in (self._table((kind,)) or {}).items():
+            if wanted := name_fault(kind, name):
+                self._fault((kind, name), None, wanted)
+            elif not isinstance(table, Mapping):
+                self._fault((kind, name), table, f"a table: [{kind}.NAME]")
+            elif found := self._validated((kind, name), model, table):
+                options[name] = found
+        return options
 
     def _adapter_tables(
         self, kind: str, models: Mapping[str, type[Options]], defaults: Mapping[str, Mapping[str, str]]

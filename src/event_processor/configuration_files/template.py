@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic.fields import FieldInfo
 
+from event_processor.aggregate_options import AggregateOptions, WindowOptions
 from event_processor.config import Configuration, Section
 from event_processor.configuration_files.faults import toml_value
 from event_processor.configuration_files.loader import AdapterOptions, array_sections, core_sections
@@ -64,6 +65,9 @@ def _lines(adapters: AdapterOptions) -> Iterator[str]:
                 yield from _table(f"sources.{source}", adapters.sources[adapters.default_type], values)
         elif name in arrays:
             yield from _commented(_table(f"[{name}]", arrays[name], {}))
+        elif name == "aggregates":
+            yield from _commented(_table("aggregates.NAME", AggregateOptions, {}))
+            yield from _commented(_table("aggregates.NAME.window", WindowOptions, {}))
         else:
             yield from _commented(_table("sinks.NAME", adapters.sinks[adapters.default_type], {}))
     yield ""
@@ -81,16 +85,25 @@ def _table(name: str, model: type[Section], values: Mapping[str, str]) -> Iterat
     yield f"[{name}]"
     documentation = key_documentation(model)
     for key, info in keys_of(model).items():
+        if info.annotation == WindowOptions | None:
+            continue  # a table of its own
         yield from _comment(documentation.get(key, ""))
         yield _setting(key, info, values)
 
 
 def _setting(key: str, info: FieldInfo, values: Mapping[str, str]) -> str:
     """The key with its default, or commented out with an example where it has none."""
-    value: object = values.get(key, info.default)
-    if value is None or (info.is_required() and key not in values):
-        return f"# {key} = {toml_value(next(iter(info.examples or []), ''))}"
-    return f"{key} = {toml_value(value)}"
+    value: object = values.get(key, None if info.is_required() else info.get_default(call_default_factory=True))
+    if value is None:
+        return f"# {key} = {_written(next(iter(info.examples or []), ''))}"
+    return f"{key} = {_written(value)}"
+
+
+def _written(value: object) -> str:
+    """As TOML; a table in braces."""
+    if isinstance(value, Mapping) and value:
+        return f"{{ {', '.join(f'{name} = {_written(inner)}' for name, inner in value.items())} }}"
+    return toml_value(value)
 
 
 def _comment(text: str) -> Iterator[str]:

@@ -20,7 +20,15 @@ from event_processor.config import Configuration
 from event_processor.durable import FileSystem, storage_call
 from event_processor.errors import InputGoneError
 from event_processor.event import Chunk, Json
-from event_processor.journal import JOURNAL_NAME, IdleRelease, JournalEntry, JournalRun, RetiredFile, decode_entries
+from event_processor.journal import (
+    JOURNAL_NAME,
+    IdleRelease,
+    InputFinished,
+    JournalEntry,
+    JournalRun,
+    RetiredFile,
+    decode_entries,
+)
 from event_processor.operations.committed import committed_length, committed_lines
 from event_processor.state import SourceState
 
@@ -99,10 +107,10 @@ class LogReader:
         """How much there is to be read, all sources together."""
         return self._survey.size_bytes
 
-    def script(self) -> Iterator[Chunk | IdleRelease]:
+    def script(self) -> Iterator[Chunk | IdleRelease | InputFinished]:
         """Everything that was read, in its order. Raises `InputGoneError` naming what is gone, `StateError`, `StorageError`."""
         for entry in self._journal:
-            if isinstance(entry, IdleRelease):
+            if isinstance(entry, IdleRelease | InputFinished):
                 yield entry
             elif entry.source in self._wanted:
                 yield from self._chunks_of(entry)

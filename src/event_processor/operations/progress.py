@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from event_processor.event import Chunk
-from event_processor.journal import IdleRelease
+from event_processor.journal import IdleRelease, InputFinished
 from event_processor.operations.log_reader import LogReader
 
 __all__ = ["Progress", "nobody_watches", "watched_script"]
@@ -19,7 +19,7 @@ def nobody_watches(_done_bytes: int, _size_bytes: int) -> None:
     """The progress that nobody is shown."""
 
 
-def watched_script(reader: LogReader, progress: Progress) -> Iterator[Chunk | IdleRelease]:
+def watched_script(reader: LogReader, progress: Progress) -> Iterator[Chunk | IdleRelease | InputFinished]:
     """The reader's script, with word of how much of it was taken."""
     done_bytes = 0
     for each in reader.script():

@@ -20,12 +20,15 @@ __all__ = ["JsonLinesSink"]
 class JsonLinesSink:
     """Appends to one file."""
 
-    def __init__(self, name: str, key: str, path: str, *, fs: FileSystem, committed: Mapping[str, int]) -> None:
+    def __init__(
+        self, name: str, key: str, path: str, *, fs: FileSystem, committed: Mapping[str, int], input_name: str = "events"
+    ) -> None:
         """Opens the file at its committed length. `key` is the sink's name in `committed` (the checkpoint's `appended`).
 
         Raises `ConfigurationError` where no checkpoint knows the file and it holds something already.
         """
         self.name: Final = name
+        self.input: Final = input_name
         self._key: Final = key
         status = fs.status(path)
         if key not in committed and status is not None and status.size_bytes:

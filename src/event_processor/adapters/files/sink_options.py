@@ -20,8 +20,8 @@ class FileSinkOptions(SinkOptions):
 
     type: Literal["file"] = "file"
     """Where it writes: a local file."""
-    input: Literal["events"] = "events"
-    """What it writes: the events, in the order of [order]."""
+    input: str = "events"
+    """What it writes: "events", in the order of [order], or "aggregates.NAME", the rows of that aggregate's windows."""
     path: ConfiguredPath = Field(examples=["out/ordered.jsonl"])
     """The file, appended to by us alone; what stands behind the committed length is cut off at a start."""
     format: Literal["jsonl"] = "jsonl"

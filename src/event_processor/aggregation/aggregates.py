@@ -1,0 +1,157 @@
+"""All aggregates of a pipeline: accepted events go to those without a window, released ones to those with one.
+
+Owns: which aggregate sees which events, what a commit has to write of all of them, and when that is worth writing anew.
+Always: what they hold after a step is a function of the events alone. What `take` gives does not change any more.
+Never: nothing is written here. Used by the loop's thread, but for `released`, which a commit may call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import numpy as np
+
+from event_processor.aggregate_options import AggregateOptions
+from event_processor.aggregation.group_totals import GroupTotals, GroupTotalsDocument
+from event_processor.aggregation.measured import EventMeasurer
+from event_processor.aggregation.sliding import SlidingWindows, WindowSummary
+from event_processor.aggregation.window_rows import RowForm, RowPieces, WindowRun
+from event_processor.arrivals import EventSlice
+from event_processor.config import EventOptions, OrderOptions
+from event_processor.contracts import IntArray, Released
+from event_processor.schema import BlockDecoder, field_path
+from event_processor.timestamps import TimestampReader
+
+__all__ = ["AggregateDocument", "Aggregates", "AggregatesCommit", "WindowRows"]
+
+REWRITE_BYTES_MIN: Final = 1_048_576
+"""Below this a file is not worth replacing; above it, it is replaced when less than a quarter of it is still held."""
+
+AggregateDocument: TypeAlias = WindowSummary | GroupTotalsDocument
+"""An aggregate in the checkpoint: what its windows hold, by content, or its groups."""
+WindowRows: TypeAlias = Mapping[str, Sequence[WindowRun]]
+"""The rows of the windows that closed, by aggregate."""
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatesCommit:
+    """What a commit writes. `documents` are for the checkpoint, by aggregate.
+
+    `lines` are to be appended to what is held on disk, or, `anew`, all there is to be held; without `holds` nothing is.
+    """
+
+    documents: Mapping[str, AggregateDocument]
+    lines: Sequence[bytes]
+    anew: bool
+    holds: bool
+
+
+class Aggregates:
+    """The aggregates by name. None of them need be there."""
+
+    def __init__(
+        self,
+        options: Mapping[str, AggregateOptions],
+        event: EventOptions,
+        order: OrderOptions,
+        documents: Mapping[str, AggregateDocument],
+        held: Sequence[bytes] = (),
+    ) -> None:
+        """As `documents` say, which are a checkpoint's; one that is not there is empty. `held` are the lines of its file, in the order in which they were appended.
+
+        Raises `ConfigurationError` where fields cannot be read, `msgspec.DecodeError` where a line is none of ours.
+        """
+        self._totals: Final[dict[str, GroupTotals]] = {}
+        self._windows: Final[dict[str, SlidingWindows]] = {}
+        self._forms: Final[dict[str, RowForm]] = {}
+        for name, each in options.items():
+            measurer, said = EventMeasurer(each, event), documents.get(name)
+            if each.window is None:
+                groups = said if isinstance(said, GroupTotalsDocument) else GroupTotalsDocument()
+                self._totals[name] = GroupTotals(each, measurer, groups)
+                continue
+            self._forms[name] = RowForm(each, event.timestamp_zone)
+            summary = said if isinstance(said, WindowSummary) else WindowSummary()
+            self._windows[name] = SlidingWindows(name, each, measurer, self._forms[name], summary)
+        self._restore(held)
+        self._held_by_timestamp: Final = order.by == "timestamp"
+        self._timestamps: Final = TimestampReader(event.timestamp_zone)
+        self._timestamp_decoder: Final = BlockDecoder([(field_path(event.timestamp), Any)]) if self._windows else None
+
+    def _restore(self, held: Sequence[bytes]) -> None:
+        by_name: dict[str, list[bytes]] = {name: [] for name in self._windows}
+        for line in held:
+            name = msgspec.json.decode(line)[0]
+            if name in by_name:
+                by_name[name].append(line)
+        for name, lines in by_name.items():
+            self._windows[name].restore(lines)
+        self._file_bytes = sum(len(line) + 1 for line in held)
+
+    def torn(self, documents: Mapping[str, AggregateDocument]) -> str:
+        """The aggregate that does not hold what its document says, or ""."""
+        summaries = {name: windows.summary() for name, windows in self._windows.items()}
+        return next((name for name, summary in summaries.items() if summary != documents.get(name, WindowSummary())), "")
+
+    def accept(self, events: EventSlice) -> None:
+        """Takes accepted events, in the order of the log."""
+        for totals in self._totals.values():
+            totals.add(events)
+
+    @property
+    def accepts(self) -> bool:
+        """Whether `accept` does anything."""
+        return bool(self._totals)
+
+    def release(self, slices: Iterable[EventSlice]) -> WindowRows:
+        """Takes released events, in the order of their release."""
+        rows: dict[str, list[WindowRun]] = {name: [] for name in self._windows}
+        if rows:
+            for events in slices:
+                timestamps_ns = self._timestamps_of(events)
+                for name, windows in self._windows.items():
+                    rows[name] += windows.add(events, timestamps_ns)
+        return {name: runs for name, runs in rows.items() if runs}
+
+    def finish(self) -> WindowRows:
+        """The rows that are left at the end of finished input."""
+        rows = {name: windows.finish() for name, windows in self._windows.items()}
+        return {name: runs for name, runs in rows.items() if runs}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether `finish` would change nothing."""
+        return all(windows.is_finished for windows in self._windows.values())
+
+    def released(self, name: str, runs: Sequence[WindowRun]) -> Released:
+        """Rows as a sink sees them; they are written out only as it reads them."""
+        return Released(RowPieces(self._forms[name], runs), sum(run.row_count for run in runs))
+
+    def take(self) -> AggregatesCommit:
+        """What changed since the last call."""
+        documents: dict[str, AggregateDocument] = {name: totals.document() for name, totals in self._totals.items()}
+        summaries = {name: windows.summary() for name, windows in self._windows.items()}
+        lines = [line for windows in self._windows.values() for line in windows.take_changes()]
+        new_bytes = sum(len(line) + 1 for line in lines)
+        live_bytes = sum(windows.size_bytes() for windows in self._windows.values()) + new_bytes
+        anew = self._file_bytes + new_bytes > max(REWRITE_BYTES_MIN, 4 * live_bytes)
+        if anew:
+            lines = [line for windows in self._windows.values() for line in windows.lines()]
+        self._file_bytes = sum(len(line) + 1 for line in lines) + (0 if anew else self._file_bytes)
+        holds = any(summary.held for summary in summaries.values())
+        if not holds:
+            self._file_bytes = 0
+        return AggregatesCommit({**documents, **summaries}, lines, anew=anew, holds=holds)
+
+    def _timestamps_of(self, events: EventSlice) -> IntArray:
+        """When each event was. Each has a timestamp: one without is none where there are windows."""
+        if events.columns is not None and events.columns.timestamps_ns is not None:
+            return events.columns.timestamps_ns
+        if self._held_by_timestamp and events.sort_values is not None:
+            return np.array(events.sort_values, np.int64)
+        assert self._timestamp_decoder is not None, "there are windows"
+        (raw,) = self._timestamp_decoder.columns(self._timestamp_decoder.decode(events.lines))
+        return self._timestamps.read_all(raw)[0]

@@ -1,0 +1,251 @@
+"""From events to what an aggregate measures of them: their groups, their numbers, and which of them count at all.
+
+Owns: how the fields that an aggregate names are read, from columns where those are known already, else from the events' lines;
+what a group's key is; and what `where` lets through.
+Always: a key is the JSON array of the group's values; a number that is whole is written as an integer there, so that 1 and 1.0
+are one group, and "1" is another.
+Never: no event is refused here. What cannot be measured is counted as unfit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import numpy as np
+
+from event_processor.aggregate_options import AggregateOptions, Scalar
+from event_processor.aggregation.entries import FieldPlan, FieldValues, field_plans
+from event_processor.arrivals import EventSlice
+from event_processor.config import EventOptions
+from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, IntArray
+from event_processor.event import VALUE_MAGNITUDE_END
+from event_processor.schema import Absent, BlockDecoder, field_path
+
+__all__ = ["ALL", "EventMeasurer", "GroupKey", "Measured", "group_values", "number_text"]
+
+GroupKey: TypeAlias = str
+"""A group's values as a JSON array."""
+ALL: Final = "[]"
+"""The key of the one group where nothing is grouped."""
+GROUP_CHARACTERS_MAX: Final = 1024
+"""Of a text that groups: as long as an id may be."""
+INTEGER_END: Final = 2**63
+"""Integers from here on name no group."""
+_ENCODER: Final = msgspec.json.Encoder()
+_NUMBERS: Final = {int, float}
+
+
+def number_text(number: float) -> str:
+    """A number as JSON, in full precision; whole ones without a point."""
+    return repr(number).removesuffix(".0")
+
+
+def group_values(key: GroupKey) -> list[Any]:
+    """The values of a group's fields."""
+    values: list[Any] = msgspec.json.decode(key)
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """n events, as far as an aggregate cares. `kept` (n,) marks, of all that came, those that are here: None where all are.
+
+    `codes` (n,) number the groups in `names`, which may hold some that no event is in. `unfit`: how many events there were of
+    which something could not be measured, or that are in no group that can be named.
+    """
+
+    count: int
+    kept: BoolArray | None
+    codes: IntArray
+    names: Sequence[GroupKey]
+    values: Sequence[FieldValues]
+    unfit: int
+
+
+class EventMeasurer:
+    """Reads the fields of one aggregate. Pure."""
+
+    def __init__(self, options: AggregateOptions, event: EventOptions) -> None:
+        """Raises `ConfigurationError` where a field would be inside another."""
+        self.plans: Final = field_plans(options.columns())
+        self._group_by: Final = options.group_by
+        self._where: Final = {name: _wanted(values) for name, values in options.where.items()}
+        self._value: Final = event.value
+        self._category: Final = event.category
+        self._names: Final = list(dict.fromkeys([*options.group_by, *options.where, *(plan.name for plan in self.plans)]))
+        self._decoder: Final = BlockDecoder([(field_path(name), Any) for name in self._names])
+        self._by_category: Final = options.group_by == (event.category,) and bool(event.category)
+
+    def measure(self, events: EventSlice) -> Measured:
+        """What the aggregate sees of the events, in their order."""
+        raw: Mapping[str, Sequence[object]] | None = None
+        if not self._is_known(events):
+            raw = dict(zip(self._names, self._decoded(events), strict=True))
+        kept = self._kept(events, raw)
+        codes, names, nameless = self._groups(events, raw)
+        values, unfit = self._values(events, raw)
+        if nameless is not None:
+            unfit = nameless if unfit is None else unfit | nameless
+        if unfit is not None and kept is not None:
+            unfit = unfit & kept
+        if nameless is not None:
+            kept = ~nameless if kept is None else kept & ~nameless
+        unfit_count = 0 if unfit is None else int(np.count_nonzero(unfit))
+        measured = Measured(events.count, None, codes, names, values, unfit_count)
+        return measured if kept is None or kept.all() else _picked(measured, kept)
+
+    def _is_known(self, events: EventSlice) -> bool:
+        """Whether the columns say all that is needed."""
+        if events.columns is None:
+            return False
+        numbers_known = all(plan.name == self._value and not plan.ends for plan in self.plans)
+        groups_known = self._by_category or not self._group_by
+        return numbers_known and groups_known and all(name == self._category for name in self._where)
+
+    def _decoded(self, events: EventSlice) -> list[list[object]]:
+        """The values of every named field; an event whose line cannot be read again has none, which no format lets happen."""
+        try:
+            decoded = self._decoder.decode(events.lines)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            decoded = []
+        if len(decoded) != events.count:
+            return [[Absent.MISSING] * events.count for _ in self._names]
+        return self._decoder.columns(decoded)
+
+    def _kept(self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None) -> BoolArray | None:
+        kept: BoolArray | None = None
+        for name, wanted in self._where.items():
+            if raw is None:
+                column = _categories(events)
+                mark = np.array([(False, each) in wanted for each in column.names], np.bool_)[column.codes]
+            else:
+                mark = np.array([_is_wanted(value, wanted) for value in raw[name]], np.bool_)
+            kept = mark if kept is None else kept & mark
+        return kept
+
+    def _groups(
+        self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None
+    ) -> tuple[IntArray, Sequence[GroupKey], BoolArray | None]:
+        """The group of each event, and which events are in none that can be named."""
+        if not self._group_by:
+            return np.zeros(events.count, np.int64), [ALL], None
+        if raw is None:
+            column = _categories(events)
+            return column.codes, [_key((name,)) for name in column.names], None
+        columns = [raw[name] for name in self._group_by]
+        if len(columns) == 1 and set(map(type, columns[0])) == {str} and max(map(len, columns[0])) <= GROUP_CHARACTERS_MAX:  # type: ignore[arg-type]
+            texts: dict[object, int] = {}
+            coded = np.fromiter((texts.setdefault(text, len(texts)) for text in columns[0]), np.int64, events.count)
+            return coded, [_key((text,)) for text in texts], None
+        numbers: dict[GroupKey, int] = {}
+        codes = np.zeros(events.count, np.int64)
+        nameless = np.zeros(events.count, np.bool_)
+        seen: dict[tuple[object, ...], int] = {}
+        for place, values in enumerate(zip(*columns, strict=True)):
+            known = (*values, *map(type, values)) if all(map(_is_plain, values)) else None
+            if known is None:
+                nameless[place] = True
+            elif (code := seen.get(known)) is not None:
+                codes[place] = code
+            else:
+                codes[place] = seen[known] = numbers.setdefault(_key(values), len(numbers))
+        return codes, list(numbers), nameless if nameless.any() else None
+
+    def _values(
+        self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None
+    ) -> tuple[list[FieldValues], BoolArray | None]:
+        """Each planned field, and the events of which one is not what it should be."""
+        found: list[FieldValues] = []
+        unfit: BoolArray | None = None
+        for plan in self.plans:
+            if raw is None:
+                assert events.columns is not None, "what is known is known by columns"
+                numbers = events.columns.values
+                found.append(FieldValues(numbers, events.columns.has_value, None))
+                continue
+            values, odd = _field_values(plan, raw[plan.name])
+            found.append(values)
+            if odd is not None:
+                unfit = odd if unfit is None else unfit | odd
+        return found, unfit
+
+
+def _categories(events: EventSlice) -> CategoryColumn:
+    assert events.columns is not None, "what is known is known by columns"
+    assert events.columns.categories is not None, "a category is named"
+    return events.columns.categories
+
+
+def _picked(measured: Measured, kept: BoolArray) -> Measured:
+    """Those that are kept."""
+    values = [
+        FieldValues(
+            None if each.numbers is None else each.numbers[kept],
+            None if each.present is None else each.present[kept],
+            None if each.raw is None else list(compress(each.raw, kept)),
+        )
+        for each in measured.values
+    ]
+    return replace(measured, count=int(np.count_nonzero(kept)), kept=kept, codes=measured.codes[kept], values=values)
+
+
+def _wanted(values: Scalar | tuple[Scalar, ...]) -> frozenset[tuple[bool, object]]:
+    """The values, each with whether it is true or false: 1 is not true."""
+    return frozenset((isinstance(value, bool), value) for value in (values if isinstance(values, tuple) else (values,)))
+
+
+def _is_wanted(value: object, wanted: frozenset[tuple[bool, object]]) -> bool:
+    return _is_plain(value) and (isinstance(value, bool), value) in wanted
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value can name a group, or be kept as the first or the last: it is a scalar of a bounded size."""
+    if isinstance(value, str):
+        return len(value) <= GROUP_CHARACTERS_MAX
+    if isinstance(value, int):
+        return abs(value) < INTEGER_END
+    return not isinstance(value, (dict, list))
+
+
+def _key(values: Sequence[object]) -> GroupKey:
+    return _ENCODER.encode([_canonical(value) for value in values]).decode()
+
+
+def _canonical(value: object) -> object:
+    """What is missing is null, and a whole number an integer."""
+    if isinstance(value, Absent):
+        return None
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < INTEGER_END else value
+
+
+def _field_values(plan: FieldPlan, raw: Sequence[object]) -> tuple[FieldValues, BoolArray | None]:
+    """One field by what is planned for it; and where it is there, but no number that can be summed, if any is so."""
+    is_there = np.fromiter((value is not None and not isinstance(value, Absent) for value in raw), np.bool_, len(raw))
+    if plan.is_number and set(map(type, raw)) <= _NUMBERS and (numbers := _doubles(raw)) is not None:
+        fit, numbers_of = is_there, numbers
+    else:
+        numbers_of = np.zeros(len(raw))
+        fit = np.zeros(len(raw), np.bool_)
+        for place in np.flatnonzero(is_there).tolist():
+            number = _doubles([raw[place]]) if plan.is_number and type(raw[place]) in _NUMBERS else None
+            fit[place] = number is not None or not plan.is_number
+            numbers_of[place] = 0.0 if number is None else number[0]
+    if plan.ends:
+        fit = fit & np.fromiter(map(_is_plain, raw), np.bool_, len(raw))
+        numbers_of = np.where(fit, numbers_of, 0.0)
+    odd = is_there & ~fit
+    values = FieldValues(numbers_of if plan.is_number else None, None if fit.all() else fit, raw)
+    return values, odd if odd.any() else None
+
+
+def _doubles(raw: Sequence[object]) -> FloatArray | None:
+    """Numbers as the nearest doubles, -0.0 as 0.0; None where one is too great to be summed."""
+    try:
+        numbers = np.array(raw, np.float64) + 0.0
+    except (OverflowError, ValueError, TypeError):
+        return None
+    return numbers if bool((np.abs(numbers) < VALUE_MAGNITUDE_END).all()) else None

@@ -1,0 +1,386 @@
+"""The windows of one aggregate: released events come in, and a row goes out for each window that they have passed.
+
+Owns: what the open windows hold, when a window closes, and which event comes too late for one.
+Always: a function of the sequence of released events, not of how it was cut into batches. An event counts in every window that is
+still open and holds it; it is `late_window` where another that holds it is closed. A window closes when the highest timestamp that
+was released is past its end. What is kept is one entry for each cell and group in which events lie: a gap costs nothing.
+Never: nothing is written here. Like the index of ids this object remembers, and what it remembers is an input of the step.
+
+Entries lie in a queue by cell, each as the line that stands for it on disk: they leave in that order. Those of the latest cell, and
+of events behind it, still change, and stand apart.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Final
+
+import msgspec
+import numpy as np
+import xxhash
+from msgspec import Struct
+
+from event_processor.aggregate_options import AggregateOptions
+from event_processor.aggregation.entries import Entry, merge_entries, summarise
+from event_processor.aggregation.measured import ALL, EventMeasurer, GroupKey, Measured
+from event_processor.aggregation.running import Running
+from event_processor.aggregation.segments import segments_of
+from event_processor.aggregation.window_grid import WindowGrid
+from event_processor.aggregation.window_rows import RowForm, WindowRun
+from event_processor.arrivals import EventSlice
+from event_processor.contracts import IntArray
+
+__all__ = ["SlidingWindows", "WindowCounts", "WindowSummary"]
+
+_Place = tuple[bool, int, GroupKey]
+"""Whether an entry came behind the latest cell, its cell and its group."""
+_HASH_END: Final = 1 << 128
+_BEFORE_ALL: Final = -(2**63)
+
+
+class _Row(Struct, frozen=True, array_like=True):
+    """An entry on disk. `is_behind`: it came behind the latest cell."""
+
+    aggregate: str
+    is_behind: bool
+    cell: int
+    group: GroupKey
+    entry: Entry
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(_Row)
+
+
+class WindowCounts(Struct, frozen=True):
+    """`events` came to the aggregate. Of these `late_window` came too late for one window at least, and `over_limit` were of a group too many.
+
+    `unfit` had a field that could not be measured, or group that cannot be named; those are not among the `events`.
+    """
+
+    events: int = 0
+    late_window: int = 0
+    unfit: int = 0
+    over_limit: int = 0
+
+
+class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
+    """What the windows hold, by content. None stands for what is not known before the first event.
+
+    `highest_ns`: the highest timestamp released. `next_row`: the first row that is not out yet. `latest_cell`: of any event that counted.
+    `held`: how many entries, and `held_hash` a hash of them that does not depend on their order.
+    """
+
+    counts: WindowCounts = WindowCounts()
+    highest_ns: int | None = None
+    next_row: int | None = None
+    latest_cell: int | None = None
+    held: int = 0
+    held_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Contribution:
+    """Some events of one group and cell that came in while `row` was the first open one."""
+
+    row: int
+    cell: int
+    group: GroupKey
+    entry: Entry
+
+
+class SlidingWindows:
+    """One aggregate's windows. Used by one thread."""
+
+    def __init__(
+        self, name: str, options: AggregateOptions, measurer: EventMeasurer, form: RowForm, summary: WindowSummary
+    ) -> None:
+        """As `summary` says; `restore` gives it the entries."""
+        assert options.window is not None, "there are windows"
+        self._name: Final = name
+        self._measurer: Final = measurer
+        self._form: Final = form
+        self._grid: Final = WindowGrid.of(options.window)
+        self._groups_max: Final = options.groups_max
+        self._shows_empty: Final = options.window.empty is not None
+        self._measures: Final = [
+            (measure, next((place for place, plan in enumerate(measurer.plans) if plan.name == measure.field), None))
+            for measure in options.columns()
+        ]
+        self._wants_keys: Final = any(plan.ends for plan in measurer.plans)
+        self._counts = summary.counts
+        self._highest_ns = summary.highest_ns
+        self._next_row = summary.next_row
+        self._latest_cell = summary.latest_cell
+        self._running: Final[dict[GroupKey, Running]] = {}
+        self._queue: Final[deque[bytes]] = deque()
+        self._queue_bytes = 0
+        self._queue_hash = 0
+        self._head: _Row | None = None
+        self._latest: dict[GroupKey, Entry] = {}
+        self._behind: Final[dict[_Place, Entry]] = {}
+        self._behind_order: Final[list[_Place]] = []
+        self._unsettled: Final[dict[_Place, bytes]] = {}
+        """The lines of the entries that may still change, as they were when somebody last asked."""
+        self._unsettled_hash = 0
+        self._changed: Final[set[_Place]] = set()
+        self._settled: list[tuple[int, bytes]] = []
+        """What left the latest cell since somebody last took it, and was not taken before."""
+
+    # Events in, rows out.
+
+    def add(self, events: EventSlice, timestamps_ns: IntArray) -> list[WindowRun]:
+        """Takes released events in their order; the rows of the windows that closed by them."""
+        measured = self._measurer.measure(events)
+        before = _BEFORE_ALL if self._highest_ns is None else self._highest_ns
+        highest = np.maximum(np.maximum.accumulate(timestamps_ns), before)
+        runs: list[WindowRun] = []
+        if measured.count:
+            kept = timestamps_ns if measured.kept is None else timestamps_ns[measured.kept]
+            rows = self._grid.first_rows(highest if measured.kept is None else highest[measured.kept])
+            if self._next_row is None:
+                self._next_row = self._grid.row_of(int(kept[0]))
+            rows = np.maximum(rows, self._next_row)
+            runs = self._add_measured(measured, kept, rows)
+        unfit = self._counts.unfit + measured.unfit
+        self._counts = msgspec.structs.replace(self._counts, events=self._counts.events + measured.count, unfit=unfit)
+        self._highest_ns = int(highest[-1])
+        if self._next_row is not None:
+            runs += self._emit(self._grid.first_row(self._highest_ns))
+        return runs
+
+    def finish(self) -> list[WindowRun]:
+        """The rows up to the one behind the last event: nothing more comes."""
+        if self._next_row is None or self._highest_ns is None:
+            return []
+        return self._emit(self._end_row(self._highest_ns))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether `finish` would give no row."""
+        return self._next_row is None or self._highest_ns is None or self._next_row >= self._end_row(self._highest_ns)
+
+    def _end_row(self, highest_ns: int) -> int:
+        """Behind the last row of finished input."""
+        return self._grid.row_of(highest_ns) + 2
+
+    def _add_measured(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> list[WindowRun]:
+        late_count = int(np.count_nonzero(self._grid.first_rows(timestamps_ns) < rows))
+        if late_count:
+            self._counts = msgspec.structs.replace(self._counts, late_window=self._counts.late_window + late_count)
+        runs: list[WindowRun] = []
+        for each in self._contributions(measured, timestamps_ns, rows):
+            runs += self._emit(each.row)
+            if each.cell >= self._grid.first_cell(each.row):
+                self._admit(each)
+        return runs
+
+    def _contributions(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> Iterator[_Contribution]:
+        """The events by row, cell and group, in the order of rows, and within one in that of each's first event.
+
+        The rows rise with the events, since each is that of the highest timestamp so far. So nothing depends on the batch.
+        """
+        cells = self._grid.cells(timestamps_ns)
+        keys = timestamps_ns if self._wants_keys else None
+        segments, firsts = segments_of([rows, cells, measured.codes], keys)
+        entries = summarise(self._measurer.plans, measured.values, keys, segments)
+        places = np.argsort(firsts, kind="stable").tolist() if segments.order is not None else range(len(entries))
+        at_rows, at_cells, codes = rows[firsts].tolist(), cells[firsts].tolist(), measured.codes[firsts].tolist()
+        for place in places:
+            yield _Contribution(at_rows[place], at_cells[place], measured.names[codes[place]], entries[place])
+
+    def _admit(self, new: _Contribution) -> None:
+        """Adds to the open windows, if there is room for its group."""
+        running = self._running.get(new.group)
+        if running is None:
+            if len(self._running) >= self._groups_max:
+                over_limit = self._counts.over_limit + new.entry.count
+                self._counts = msgspec.structs.replace(self._counts, over_limit=over_limit)
+                return
+            running = self._running[new.group] = Running(self._measurer.plans)
+        running.add(new.cell, new.entry)
+        if self._latest_cell is None or new.cell > self._latest_cell:
+            self._settle_latest()
+            self._latest_cell = new.cell
+        if new.cell == self._latest_cell:
+            present = self._latest.get(new.group)
+            self._latest[new.group] = new.entry if present is None else merge_entries(present, new.entry)
+            self._changed.add((False, new.cell, new.group))
+            return
+        place = True, new.cell, new.group
+        present = self._behind.get(place)
+        if present is None:
+            heappush(self._behind_order, place)
+        self._behind[place] = new.entry if present is None else merge_entries(present, new.entry)
+        self._changed.add(place)
+
+    def _settle_latest(self) -> None:
+        """The latest cell is not the latest any more: its entries change no more."""
+        for group in self._latest:
+            assert self._latest_cell is not None, "its entries are of a cell"
+            place = False, self._latest_cell, group
+            is_new = place in self._changed
+            line = self._line(place)
+            self._forget(place)
+            self._append(line)
+            if is_new:
+                self._settled.append((self._latest_cell, line))
+        self._latest = {}
+
+    def _append(self, line: bytes) -> None:
+        self._queue.append(line)
+        self._queue_bytes += len(line)
+        self._queue_hash = (self._queue_hash + _hash(line)) % _HASH_END
+
+    # Rows.
+
+    def _emit(self, end: int) -> list[WindowRun]:
+        """The rows before `end` that are not out yet."""
+        runs: list[WindowRun] = []
+        assert self._next_row is not None, "the first event sets it"
+        while self._next_row < end:
+            row, oldest = self._next_row, self._oldest_cell()
+            until = end if oldest is None else min(end, self._grid.last_row(oldest) + 1)
+            tails = self._tails()
+            if tails:
+                runs.append(WindowRun(row, until - row, tails))
+            self._next_row = until
+            self._evict(self._grid.first_cell(until))
+        return runs
+
+    def _tails(self) -> tuple[bytes, ...]:
+        """What the rows of the open window say at the moment."""
+        if not self._running and self._shows_empty:
+            nothing = Running(self._measurer.plans)
+            return (self._tail(ALL, nothing, is_empty=True),)
+        return tuple(self._tail(group, self._running[group]) for group in sorted(self._running))
+
+    def _tail(self, group: GroupKey, running: Running, *, is_empty: bool = False) -> bytes:
+        values = [running.value(measure, place) for measure, place in self._measures]
+        if is_empty:
+            values = [
+                value if measure.function == "count" else None for (measure, _), value in zip(self._measures, values, strict=True)
+            ]
+        return self._form.tail(group, values)
+
+    def _evict(self, first_cell: int) -> None:
+        """Takes out what lies before `first_cell`."""
+        while (head := self._oldest_settled()) is not None and head.cell < first_cell:
+            line = self._queue.popleft()
+            self._queue_bytes -= len(line)
+            self._queue_hash = (self._queue_hash - _hash(line)) % _HASH_END
+            self._head = None
+            self._take_out(head.group, head.entry, first_cell)
+        while self._behind_order and self._behind_order[0][1] < first_cell:
+            place = heappop(self._behind_order)
+            self._forget(place)
+            self._take_out(place[2], self._behind.pop(place), first_cell)
+        if self._latest and self._latest_cell is not None and self._latest_cell < first_cell:
+            for group, entry in self._latest.items():
+                self._forget((False, self._latest_cell, group))
+                self._take_out(group, entry, first_cell)
+            self._latest = {}
+
+    def _oldest_cell(self) -> int | None:
+        """The oldest cell of which something is held."""
+        head = self._oldest_settled()
+        oldest = [head.cell] if head is not None else []
+        oldest += [self._behind_order[0][1]] if self._behind_order else []
+        oldest += [self._latest_cell] if self._latest and self._latest_cell is not None else []
+        return min(oldest, default=None)
+
+    def _oldest_settled(self) -> _Row | None:
+        if self._head is None and self._queue:
+            self._head = _DECODER.decode(self._queue[0])
+        return self._head
+
+    def _take_out(self, group: GroupKey, entry: Entry, first_cell: int) -> None:
+        running = self._running[group]
+        running.remove(entry, first_cell)
+        if not running.count:
+            del self._running[group]
+
+    # What is kept on disk.
+
+    def summary(self) -> WindowSummary:
+        """What the checkpoint says."""
+        self._refresh()
+        held = len(self._queue) + len(self._unsettled)
+        digest = (self._queue_hash + self._unsettled_hash) % _HASH_END
+        return WindowSummary(
+            self._counts, self._highest_ns, self._next_row, self._latest_cell, held, f"{digest:032x}" if held else ""
+        )
+
+    def take_changes(self) -> list[bytes]:
+        """The lines of the entries that came or changed since the last call, and still count."""
+        self._refresh()
+        first_cell = _BEFORE_ALL if self._next_row is None else self._grid.first_cell(self._next_row)
+        lines = [line for cell, line in self._settled if cell >= first_cell]
+        lines += [self._unsettled[place] for place in sorted(self._changed)]
+        self._settled = []
+        self._changed.clear()
+        return lines
+
+    def lines(self) -> list[bytes]:
+        """Those of all entries."""
+        self._refresh()
+        return [*self._queue, *self._unsettled.values()]
+
+    def size_bytes(self) -> int:
+        """What those of the settled entries measure."""
+        return self._queue_bytes
+
+    def restore(self, lines: Iterable[bytes]) -> None:
+        """Gives back what was held when the summary was made: of lines of one entry the last counts.
+
+        Raises `msgspec.DecodeError` for a line that is none of ours.
+        """
+        first_cell = _BEFORE_ALL if self._next_row is None else self._grid.first_cell(self._next_row)
+        found: dict[_Place, tuple[bytes, Entry]] = {}
+        for line in lines:
+            row = _DECODER.decode(line)
+            if row.cell >= first_cell:
+                found[row.is_behind, row.cell, row.group] = line, row.entry
+        for place, (line, entry) in sorted(found.items(), key=lambda item: item[0][:2]):
+            is_behind, cell, group = place
+            self._running.setdefault(group, Running(self._measurer.plans)).add(cell, entry)
+            if is_behind:
+                self._behind[place] = entry
+                heappush(self._behind_order, place)
+            elif cell == self._latest_cell:
+                self._latest[group] = entry
+            else:
+                self._append(line)
+                continue
+            self._remember(place, line)
+
+    def _refresh(self) -> None:
+        """Writes the lines of what changed anew."""
+        for place in self._changed:
+            self._remember(place, self._line(place))
+
+    def _remember(self, place: _Place, line: bytes) -> None:
+        before = self._unsettled.get(place)
+        gone = 0 if before is None else _hash(before)
+        self._unsettled[place] = line
+        self._unsettled_hash = (self._unsettled_hash + _hash(line) - gone) % _HASH_END
+
+    def _forget(self, place: _Place) -> None:
+        """An entry is no more among those that may change."""
+        self._changed.discard(place)
+        line = self._unsettled.pop(place, None)
+        if line is not None:
+            self._unsettled_hash = (self._unsettled_hash - _hash(line)) % _HASH_END
+
+    def _line(self, place: _Place) -> bytes:
+        """An entry as it stands now, on disk."""
+        is_behind, cell, group = place
+        entry = self._behind[place] if is_behind else self._latest[group]
+        return _ENCODER.encode(_Row(self._name, is_behind, cell, group, entry))
+
+
+def _hash(line: bytes) -> int:
+    return xxhash.xxh3_128_intdigest(line)

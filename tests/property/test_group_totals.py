@@ -1,0 +1,170 @@
+"""Aggregates without a window against a model of fractions; and what of an event can be measured, whichever way it is read."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from event_processor.aggregate_options import AggregateOptions
+from event_processor.aggregation.group_totals import GroupTotals, GroupTotalsDocument
+from event_processor.aggregation.measured import EventMeasurer
+from event_processor.arrivals import EventSlice, KnownColumns
+from event_processor.config import EventOptions
+from event_processor.contracts import CategoryColumn
+
+EVENT = EventOptions(value="v", category="c")
+MEASURES = {
+    "events": "count",
+    "values": "count(v)",
+    "sum": "sum(v)",
+    "mean": "mean(v)",
+    "least": "min(v)",
+    "greatest": "max(v)",
+    "first": "first(w)",
+    "last": "last(w)",
+}
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([1.0, 1.5, -0.0]), st.sampled_from(["1", "x", "é"])
+)
+numbers = st.one_of(
+    st.none(), st.integers(-5, 5), st.sampled_from([0.1, 1e250, -1e250, -0.0]), st.just("7"), st.just(True), st.just(1e300)
+)
+events = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"v": numbers, "w": scalars, "g": scalars, "h": st.sampled_from([{"x": 1}, {"x": "a"}, 5])}
+    ),
+    max_size=30,
+)
+
+
+def slice_of(part: list[dict[str, Any]]) -> EventSlice:
+    content = b"".join(json.dumps(each).encode() + b"\n" for each in part)
+    return EventSlice(len(part), lambda: content, None)
+
+
+def group_of(event: dict[str, Any]) -> tuple[Any, Any]:
+    """The group's values: what is missing is null, whole numbers are integers."""
+    inside = event.get("h")
+    values = [event.get("g"), inside.get("x") if isinstance(inside, dict) else None]
+    return tuple(int(each) if isinstance(each, float) and each.is_integer() else each for each in values)  # type: ignore[return-value]
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**960
+
+
+def by_hand(everything: list[dict[str, Any]], groups_max: int) -> tuple[list[Any], int, int]:
+    """The rows by group, how many events were unfit and how many of a group too many."""
+    groups: dict[str, tuple[tuple[Any, Any], list[dict[str, Any]]]] = {}
+    unfit = over_limit = 0
+    for event in everything:
+        unfit += event.get("v") is not None and not is_number(event["v"])
+        key = json.dumps(group_of(event), separators=(",", ":"), ensure_ascii=False)
+        if key not in groups and len(groups) >= groups_max:
+            over_limit += 1
+            continue
+        groups.setdefault(key, (group_of(event), []))[1].append(event)
+    rows = []
+    for _, (group, inside) in sorted(groups.items()):
+        values = [float(event["v"]) + 0.0 for event in inside if is_number(event.get("v"))]
+        total = float(sum(map(Fraction, values), Fraction(0)))
+        kept = [event["w"] for event in inside if event.get("w") is not None]
+        rows.append(
+            {
+                "g": group[0],
+                "h.x": group[1],
+                "events": len(inside),
+                "values": len(values),
+                "sum": total,
+                "mean": total / len(values) if values else None,
+                "least": min(values, default=None),
+                "greatest": max(values, default=None),
+                "first": kept[0] if kept else None,
+                "last": kept[-1] if kept else None,
+            }
+        )
+    return rows, unfit, over_limit
+
+
+@settings(max_examples=300, deadline=None)
+@given(events, st.integers(1, 6), st.lists(st.integers(1, 30)), st.booleans())
+def test_groups_are_those_of_the_model_however_events_are_cut_and_restored(
+    everything: list[dict[str, Any]], groups_max: int, cuts: list[int], restarts: bool
+) -> None:
+    options = AggregateOptions.model_validate({"group_by": ("g", "h.x"), "measures": MEASURES, "groups_max": groups_max})
+    measurer = EventMeasurer(options, EVENT)
+    totals = GroupTotals(options, measurer, GroupTotalsDocument())
+    bounds = sorted({0, len(everything), *(cut for cut in cuts if cut < len(everything))})
+    for begin, end in pairwise(bounds):
+        totals.add(slice_of(everything[begin:end]))
+        if restarts:
+            written = json.loads(json.dumps(msgspec.to_builtins(totals.document())))
+            totals = GroupTotals(options, measurer, msgspec.convert(written, GroupTotalsDocument))
+    document = totals.document()
+    rows, unfit, over_limit = by_hand(everything, groups_max)
+    assert [{**each.group, **each.measures} for each in document.groups] == rows
+    assert msgspec.structs.astuple(document.counts) == (len(everything), unfit, over_limit)
+
+
+columns = st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.one_of(st.none(), st.integers(-4, 4))), min_size=1, max_size=20)
+
+
+@settings(max_examples=200, deadline=None)
+@given(columns, st.sampled_from([(), ("c",)]), st.sampled_from([{}, {"c": "a"}, {"c": ("b", "")}]))
+def test_what_the_columns_know_is_what_the_lines_say(
+    pairs: list[tuple[str, int | None]], group_by: tuple[str, ...], where: dict[str, Any]
+) -> None:
+    """An aggregate over the event's own value and category needs no line; it measures the same."""
+    options = AggregateOptions.model_validate({"group_by": group_by, "measures": {"s": "sum(v)"}, "where": where})
+    measurer = EventMeasurer(options, EVENT)
+    names = ["", "a", "b", "unused"]
+    known = KnownColumns(
+        timestamps_ns=None,
+        values=np.array([value or 0 for _, value in pairs], np.float64),
+        has_value=np.array([value is not None for _, value in pairs], np.bool_),
+        categories=CategoryColumn(np.array([names.index(name) for name, _ in pairs], np.int64), names),
+    )
+    read, content = [], slice_of([{"c": name, "v": value} for name, value in pairs]).lines
+
+    def make_lines() -> bytes:
+        read.append(True)
+        return content
+
+    found = []
+    for events_of in (EventSlice(len(pairs), make_lines, known), EventSlice(len(pairs), lambda: content, None)):
+        totals = GroupTotals(options, measurer, GroupTotalsDocument())
+        totals.add(events_of)
+        found.append(totals.document())
+    assert found[0] == found[1]
+    assert not read
+
+
+@pytest.mark.parametrize("odd", [{"g": []}, {"g": {"a": 1}}, {"g": "x" * 1025}, {"g": 2**63}])
+def test_an_event_whose_group_cannot_be_named_is_unfit_and_in_no_group(odd: dict[str, Any]) -> None:
+    options = AggregateOptions.model_validate({"group_by": ("g",), "measures": {"n": "count"}})
+    totals = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    totals.add(slice_of([odd, {"g": "x" * 1024}]))
+    document = totals.document()
+    assert (document.counts.events, document.counts.unfit) == (1, 1)
+    assert [each.group for each in document.groups] == [{"g": "x" * 1024}]
+
+
+def test_true_is_no_one_and_a_filtered_event_is_not_unfit() -> None:
+    options = AggregateOptions.model_validate({"measures": {"s": "sum(v)"}, "where": {"k": (1, "y")}})
+    totals = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    totals.add(
+        slice_of(
+            [{"k": 1, "v": 2}, {"k": True, "v": 4}, {"k": "y", "v": 8}, {"v": "bad"}, {"k": [], "v": 16}, {"k": 1, "v": "bad"}]
+        )
+    )
+    document = totals.document()
+    assert (document.counts.events, document.counts.unfit) == (3, 1)
+    assert document.groups[0].measures == {"s": 10.0}

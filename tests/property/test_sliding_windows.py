@@ -1,0 +1,133 @@
+"""Windows against a model that computes every row from every event; cut into batches anywhere, written and read back anywhere."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from event_processor.aggregate_options import AggregateOptions
+from event_processor.aggregation.measured import EventMeasurer
+from event_processor.aggregation.sliding import SlidingWindows, WindowSummary
+from event_processor.aggregation.window_rows import RowForm, RowPieces, WindowRun
+from event_processor.arrivals import EventSlice
+from event_processor.config import EventOptions
+from support.window_model import NS, Occurrence, WindowModel
+
+MEASURES = {
+    "events": "count",
+    "values": "count(v)",
+    "sum": "sum(v)",
+    "least": "min(v)",
+    "greatest": "max(v)",
+    "first": "first(v)",
+    "last": "last(v)",
+}
+halves = st.integers(-6, 400).map(lambda each: each * NS // 2)
+numbers = st.one_of(st.none(), st.integers(-5, 5).map(float), st.sampled_from([1e250, -1e250, 0.1, 1e-300]))
+events = st.lists(st.builds(Occurrence, halves, st.sampled_from(["a", "b", "c"]), numbers), max_size=40)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> dict[str, Any]:
+    window: dict[str, Any] = {"size_s": draw(st.integers(1, 40)), "every_s": draw(st.integers(1, 12))}
+    window["closed"] = draw(st.sampled_from(["left", "right", "both", "none"]))
+    return window
+
+
+def windows(options: AggregateOptions, summary: WindowSummary) -> SlidingWindows:
+    measurer = EventMeasurer(options, EventOptions(value="", category=""))
+    return SlidingWindows("a", options, measurer, RowForm(options, "UTC"), summary)
+
+
+def part(occurrences: list[Occurrence]) -> tuple[EventSlice, np.ndarray[Any, np.dtype[np.int64]]]:
+    lines = [json.dumps({"v": each.value, "g": each.group}).encode() + b"\n" for each in occurrences]
+    return EventSlice(len(lines), lambda: b"".join(lines), None), np.array([each.ns for each in occurrences], np.int64)
+
+
+def cut(items: list[Occurrence], places: list[int]) -> list[list[Occurrence]]:
+    bounds = sorted({0, len(items), *(place for place in places if place < len(items))})
+    return [items[begin:end] for begin, end in pairwise(bounds)]
+
+
+def told(form: RowForm, runs: list[WindowRun]) -> list[dict[str, Any]]:
+    return [json.loads(line) for piece in RowPieces(form, runs) for line in piece.splitlines()]
+
+
+def as_row(options: AggregateOptions, row: tuple[Any, ...]) -> dict[str, Any]:
+    assert options.window is not None
+    end_s = row[0] * options.window.step_s
+    ends = {"window_start": end_s - options.window.size_s, "window_end": end_s}
+    if row[1] is None:
+        return {**ends, **{name: 0 if name in ("events", "values") else options.window.empty for name in MEASURES}}
+    group = {"g": row[1]} if options.group_by else {}
+    return {**ends, **group, **dict(zip(MEASURES, row[2:], strict=True))}
+
+
+def with_empties(options: AggregateOptions, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A measure of which there is nothing says what an empty window would."""
+    assert options.window is not None
+    empty = options.window.empty
+    return [{name: empty if value is None and name in MEASURES else value for name, value in row.items()} for row in rows]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    events, grids(), st.booleans(), st.booleans(), st.integers(1, 3), st.lists(st.integers(1, 40)), st.lists(st.integers(1, 40))
+)
+def test_rows_are_those_of_the_definition_however_events_are_cut_and_restored(
+    occurrences: list[Occurrence],
+    window: dict[str, Any],
+    grouped: bool,
+    rising: bool,
+    groups_max: int,
+    cuts: list[int],
+    restarts: list[int],
+) -> None:
+    if rising:
+        occurrences = sorted(occurrences, key=lambda each: each.ns)
+    shows_empty = not grouped and groups_max > 1
+    window = {**window, "timestamp_format": "epoch_s", "empty": 0 if shows_empty else None}
+    options = AggregateOptions.model_validate(
+        {"group_by": ("g",) if grouped else (), "measures": MEASURES, "window": window, "groups_max": groups_max}
+    )
+    model = WindowModel(window["size_s"], window["every_s"], window["closed"], groups_max, shows_empty)
+    engine = windows(options, WindowSummary())
+    form = RowForm(options, "UTC")
+    disk: list[bytes] = []
+    rows: list[dict[str, Any]] = []
+    for number, occurrences_of in enumerate(cut(occurrences, cuts)):
+        for each in occurrences_of:
+            model.add(each if grouped else Occurrence(each.ns, "", each.value))
+        rows += told(form, engine.add(*part(occurrences_of)))
+        disk += engine.take_changes()
+        if number in restarts:
+            summary = msgspec.convert(msgspec.to_builtins(engine.summary()), WindowSummary)
+            engine = windows(options, summary)
+            engine.restore(disk)
+            assert engine.summary() == summary
+            disk = engine.lines() if number % 2 else disk
+    expected_counts = (len(occurrences), model.late_window, 0, model.over_limit)
+    assert msgspec.structs.astuple(engine.summary().counts) == expected_counts
+    rows += told(form, engine.finish())
+    model.finish()
+    assert rows == with_empties(options, [as_row(options, row) for row in model.rows])
+
+
+@settings(max_examples=150, deadline=None)
+@given(events, grids(), st.lists(st.integers(1, 40)))
+def test_what_is_held_does_not_depend_on_how_events_were_cut(
+    occurrences: list[Occurrence], window: dict[str, Any], cuts: list[int]
+) -> None:
+    options = AggregateOptions.model_validate({"group_by": ("g",), "measures": MEASURES, "window": window})
+    whole, pieces = windows(options, WindowSummary()), windows(options, WindowSummary())
+    if occurrences:
+        whole.add(*part(occurrences))
+    for piece in cut(occurrences, cuts):
+        pieces.add(*part(piece))
+    assert whole.summary() == pieces.summary()

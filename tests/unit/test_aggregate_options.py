@@ -1,0 +1,93 @@
+"""What `[aggregates.NAME]` may say, and what is said where it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from event_processor.aggregate_options import Measure
+from event_processor.assembly import ADAPTERS
+from event_processor.config import Configuration, config_hash, config_parts
+from event_processor.configuration_files import ConfigurationFaultsError, ConfigurationRequest, load_configuration
+
+AGGREGATE = """
+[aggregates.delivery]
+measures = { events = "count", average = "mean( duration )" }
+[aggregates.delivery.window]
+size_s = 600
+"""
+
+
+def load(folder: Path, text: str) -> Configuration:
+    (folder / "event-processor.toml").write_text(text)
+    return load_configuration(ConfigurationRequest(working_directory=str(folder)), ADAPTERS).configuration
+
+
+def fault(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigurationFaultsError) as raised:
+        load(folder, text)
+    (found,) = raised.value.faults
+    return str(found).partition(": ")[2]
+
+
+def test_measures_are_functions_of_fields_and_windows_follow_one_another_by_default(tmp_path: Path) -> None:
+    options = load(tmp_path, AGGREGATE).aggregates["delivery"]
+    assert options.columns() == (Measure("events", "count", ""), Measure("average", "mean", "duration"))
+    assert options.window is not None
+    assert options.window.step_s == 600
+    assert options.row_names() == ["window_start", "window_end", "events", "average"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "into", "said"),
+    [
+        (
+            '"count"',
+            '"median(x)"',
+            'aggregates.delivery.measures = a table: wanted: "count", or a function of a field, such as "mean(duration)"',
+        ),
+        ('"count"', '"sum"', '"count", or a function of a field, such as "mean(duration)"'),
+        ("size_s = 600", "size_s = 0", "aggregates.delivery.window.size_s = 0: wanted: 1 or more"),
+        ("size_s = 600", "size_s = 600\nclose = 1", "aggregates.delivery.window.close = 1: not a known key"),
+        ("[aggregates.delivery]", "[aggregates.delivery]\ngroup = []", "aggregates.delivery.group = []: not a known key"),
+        (
+            "[aggregates.delivery]",
+            '[aggregates.delivery]\ngroup_by = ["events"]',
+            "aggregates.delivery: wanted: measures and groups with names that no other column of the row has",
+        ),
+        (
+            "size_s = 600",
+            'size_s = 600\nempty = 0\n[aggregates.other]\nmeasures = {n = "count"}\ngroup_by = ["a"]\nwindow = {size_s = 1, empty = 1}',
+            "aggregates.other.window.empty = 1: wanted: no value together with group_by",
+        ),
+        ("[aggregates.delivery]", '[event]\ntimestamp = ""\n[aggregates.delivery]', "wanted: the field of the timestamp"),
+        (
+            "size_s = 600",
+            'size_s = 600\n[sinks.rows]\ninput = "aggregates.deliveries"\npath = "out"',
+            'sinks.rows.input = "aggregates.deliveries": wanted: "events", "aggregates.delivery"',
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(changed: str, into: str, said: str, tmp_path: Path) -> None:
+    assert said in fault(tmp_path, AGGREGATE.replace(changed, into, 1))
+
+
+def test_an_aggregate_without_a_window_has_no_rows_for_a_sink(tmp_path: Path) -> None:
+    text = '[aggregates.all]\nmeasures = {n = "count"}\n[sinks.rows]\ninput = "aggregates.all"\npath = "out"'
+    assert "an aggregate with a window" in fault(tmp_path, text)
+
+
+def test_the_state_depends_on_aggregates_and_on_the_order_of_their_columns(tmp_path: Path) -> None:
+    texts = ["", AGGREGATE, AGGREGATE.replace("600", "60"), AGGREGATE.replace('events = "count", ', "") + '[event]\nid = "id"']
+    swapped = AGGREGATE.replace(
+        'events = "count", average = "mean( duration )"', 'average = "mean( duration )", events = "count"'
+    )
+    hashes = [config_hash(config_parts(load(tmp_path, text))) for text in [*texts, swapped]]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_a_window_alone_makes_events_wait_for_their_order(tmp_path: Path) -> None:
+    without, with_window = load(tmp_path, ""), load(tmp_path, AGGREGATE)
+    assert (without.order_is_active, without.timestamps_are_used) == (False, False)
+    assert (with_window.order_is_active, with_window.timestamps_are_used) == (True, True)
