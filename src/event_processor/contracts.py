@@ -7,16 +7,16 @@ Never: no implementation lives here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from event_processor.event import Chunk, EventId, Json
+from event_processor.released import NOTHING_RELEASED, Released
 
 __all__ = [
     "NOTHING_RELEASED",
@@ -326,40 +326,6 @@ class SeenIds(Protocol):
         Raises what the background work raised and no `take` told of.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    """Pieces of several, one behind the other."""
-
-    parts: tuple[Iterable[bytes], ...]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return chain.from_iterable(self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """What the order stage let go, in the order in which sinks see it: `count` events' JSON objects, each with a line feed behind it.
-
-    `pieces` are whole lines, one piece behind the other; they can be read more than once, and may be made only as they are.
-    Rows of an aggregate's windows travel in the same form.
-    """
-
-    pieces: Iterable[bytes]
-    count: int
-
-    def __add__(self, other: Released) -> Released:
-        """Both, one behind the other; nothing is made of them yet."""
-        parts = [each.parts if isinstance(each, _Joined) else (each,) for each in (self.pieces, other.pieces)]
-        return Released(_Joined((*parts[0], *parts[1])), self.count + other.count)
-
-    def records(self) -> list[bytes]:
-        """The events' JSON objects, without line ends."""
-        return [record for piece in self.pieces for record in piece.split(b"\n")[:-1]]
-
-
-NOTHING_RELEASED: Final = Released((), 0)
 
 
 class Sink(Protocol):

@@ -192,7 +192,9 @@ class _Check:
         # A section at fault stands in with its defaults, so that what the others contradict is still found.
         right = {name: part for name, part in parts.items() if part is not None}
         arrays = {name: self._array(name, model) for name, model in array_sections().items()}
-        configuration = Configuration.model_validate({"sources": sources, "sinks": sinks, "aggregates": aggregates, **right, **arrays})
+        configuration = Configuration.model_validate(
+            {"sources": sources, "sinks": sinks, "aggregates": aggregates, **right, **arrays}
+        )
         for dotted, wanted in contradictions(configuration):
             self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)
         return configuration
