@@ -13,8 +13,9 @@ from typing import Final, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from event_processor.adapters.files.options import FORMATS
+from event_processor.aggregate_options import AggregateOptions, WindowOptions
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
-from event_processor.config import Configuration, Section, config_parts
+from event_processor.config import AGGREGATES, Configuration, Section, config_parts
 from event_processor.configuration_files import toml_value
 from event_processor.configuration_files.loader import array_sections
 from event_processor.configuration_files.template import key_documentation
@@ -43,6 +44,9 @@ def _tables() -> Iterator[str]:
                 yield from _table(f'[{name}.NAME] of type "{kind}"', model, state_keys.get(name, frozenset()))
         elif name in arrays:
             yield from _table(f"[[{name}]]", arrays[name], frozenset(keys_of(arrays[name])))
+        elif name == AGGREGATES:
+            yield from _table(f"[{name}.NAME]", AggregateOptions, frozenset(AggregateOptions.model_fields))
+            yield from _table(f"[{name}.NAME.window]", WindowOptions, frozenset(WindowOptions.model_fields))
         else:
             section = info.annotation
             assert isinstance(section, type)
@@ -55,7 +59,13 @@ def _table(heading: str, model: type[Section], state_keys: frozenset[str]) -> It
     yield from ("| key | default | may be | in the hash | meaning |", "| --- | --- | --- | --- | --- |")
     documentation = key_documentation(model)
     for key, info in keys_of(model).items():
-        default = "required" if info.is_required() else "not set" if info.default is None else f"`{toml_value(info.default)}`"
+        default = (
+            "required"
+            if info.is_required()
+            else "not set"
+            if info.default is None
+            else f"`{toml_value(info.get_default(call_default_factory=True))}`"
+        )
         in_hash = "yes" if key in state_keys else ""
         yield f"| `{key}` | {default} | {_limits(info)} | {in_hash} | {_in_one_line(documentation.get(key, ''))} |"
 

@@ -29,6 +29,7 @@ def test_inspect_as_json_keeps_its_contract(shell: Shell) -> None:
         "written_at",
         "counts",
         "categories",
+        "aggregates",
         "sources",
         "held_events",
         "released",

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from event_processor.aggregation.group_totals import GroupTotalsDocument
 from event_processor.cli.environment import real_environment
 from event_processor.cli.invocation import invocation
 from event_processor.cli.loading import load
@@ -31,6 +32,7 @@ def command(
         return
     if category is None:
         _write_summary(inspection)
+        _write_aggregates(inspection)
     if inspection.categories:
         _write_categories(inspection)
     else:
@@ -60,6 +62,17 @@ def _write_summary(inspection: Inspection) -> None:
     ]
     if rows:
         write_table(("source", "generation", "file", "bytes", "records"), rows)
+        write_lines([""])
+
+
+def _write_aggregates(inspection: Inspection) -> None:
+    for name, aggregate in inspection.aggregates.items():
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in msgspec.structs.asdict(aggregate.counts).items())
+        write_lines([f"aggregate {name}: {counts}"])
+        if isinstance(aggregate, GroupTotalsDocument) and aggregate.groups:
+            first = aggregate.groups[0]
+            rows = [(*each.group.values(), *each.measures.values()) for each in aggregate.groups]
+            write_table((*first.group, *first.measures), rows)
         write_lines([""])
 
 

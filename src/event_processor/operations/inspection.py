@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.aggregation.totals import CategoryTotal
 from event_processor.assembly import Environment
 from event_processor.config import Configuration
@@ -16,7 +17,7 @@ __all__ = ["Inspection", "inspect_state"]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One checkpoint. `categories` and `sources` are sorted by name; `held_events` wait in the order stage, `released` left it."""
+    """One checkpoint. `categories`, `aggregates` and `sources` are sorted by name; `held_events` wait in the order stage, `released` left it."""
 
     state_directory: str
     state_id: str
@@ -24,6 +25,7 @@ class Inspection:
     written_at: str | None
     counts: Counts
     categories: Mapping[str, CategoryTotal]
+    aggregates: Mapping[str, AggregateDocument]
     sources: Mapping[str, SourceState]
     held_events: int
     released: int
@@ -44,6 +46,7 @@ def inspect_state(configuration: Configuration, environment: Environment, *, cat
         written_at=written_at if isinstance(written_at, str) else None,
         counts=state.counts,
         categories={name: total for name, total in sorted(state.categories.items()) if category in (None, name)},
+        aggregates=dict(sorted(state.aggregates.items())),
         sources=dict(sorted(state.sources.items())),
         held_events=state.order.held,
         released=state.order.released,

@@ -1,7 +1,7 @@
 """Moves a state aside, so that the next start begins from the log's beginning. Nothing is deleted.
 
 What is moved, to `aside-<utc time>/` in the state directory: both checkpoints, what was kept of broken ones, the journal, the
-dead letters, `ids`, `held`, `outbox`. A sink's file that holds something is renamed beside itself to `<path>.aside-<utc time>`:
+dead letters, `ids`, `held`, `windows`, `outbox`. A sink's file that holds something is renamed beside itself to `<path>.aside-<utc time>`:
 it may lie on another disk, and left where it is, the next start would refuse to append to it. What stays: the lock, and
 `intake.jsonl`, which is a log like any other and is read again by the fresh state; so do former asides.
 
