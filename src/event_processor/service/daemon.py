@@ -13,7 +13,6 @@ import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Final
 
 from event_processor import __version__
@@ -21,6 +20,7 @@ from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state
 from event_processor.config import Configuration, changed_parts, config_parts
 from event_processor.errors import EventProcessorError
 from event_processor.processor import Processor, StopReason
+from event_processor.service.signals import SignalHandlers
 from event_processor.service.systemd import ServiceNotifier
 from event_processor.state import Counts
 from event_processor.telemetry import Telemetry
@@ -70,7 +70,9 @@ class Daemon:
             lock = lock_state(configuration, environment)
             cleanup.callback(lock.release)
             cleanup.callback(self._notifier.close)
-            cleanup.enter_context(_SignalHandlers(self._on_stop, self._on_reload))
+            cleanup.enter_context(
+                SignalHandlers({signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload})
+            )
             while True:
                 finished = self._run_once(configuration, environment)
                 if finished.reason is not StopReason.RELOAD:
@@ -142,31 +144,9 @@ class Daemon:
         if self._processor is not None:
             self._processor.stop()
 
-    def _on_reload(self) -> None:
+    def _on_reload(self, _number: int) -> None:
         if self._processor is not None:
             self._processor.reload()
-
-
-class _SignalHandlers:
-    """TERM, INT and HUP go to the daemon while this is entered."""
-
-    def __init__(self, on_stop: Callable[[int], None], on_reload: Callable[[], None]) -> None:
-        def stop(number: int, _frame: FrameType | None) -> None:
-            on_stop(number)
-
-        def reload(_number: int, _frame: FrameType | None) -> None:
-            on_reload()
-
-        self._handlers: Final = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-        self._earlier: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number, handler in self._handlers.items():
-            self._earlier[number] = signal.signal(number, handler)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._earlier.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave
 
 
 class _NotifierTelemetry(Telemetry):
