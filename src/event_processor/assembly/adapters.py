@@ -120,8 +120,16 @@ def lag_bytes(configuration: Configuration, environment: Environment, sources: M
     """What the sources' files hold beyond the committed offsets, by a look that changes nothing."""
     lag = 0
     for name, options in all_sources(configuration, str(configuration.state.dir)).items():
+        # With a limit, a file that waits for its turn is not even looked at.
+        unlimited = options.model_copy(update={"files_concurrent_max": 0})
         source = FileSource(
-            name, options, fs=environment.fs, clock=environment.clock, telemetry=Telemetry(), finished=False, last_commit_ns=None
+            name,
+            unlimited,
+            fs=environment.fs,
+            clock=environment.clock,
+            telemetry=Telemetry(),
+            finished=False,
+            last_commit_ns=None,
         )
         resume_source(source, sources.get(name) or SourceState())
         # Only a read finds files that were not there before; what it gives was not read as far as the state knows.

@@ -157,6 +157,19 @@ class Lineage:
         return max(0.0, current.quiet_since_s + self._context.retire_s - self._context.clock.monotonic_s())
 
     @property
+    def is_open(self) -> bool:
+        """Whether a file of it is open."""
+        return self._current is not None
+
+    def close_at_end(self) -> bool:
+        """Closes the file at the path where it is finished input, read to its end; whether it did. Nothing may be read of it then."""
+        current = self._current
+        if current is None or not self._context.finished or not current.is_live or current.may_have_more or self._outbox:
+            return False
+        self.close()
+        return True
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing of it is left: no file, and nothing to say."""
         return self._current is None and self._finished is None and not self._outbox

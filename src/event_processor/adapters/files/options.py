@@ -50,6 +50,9 @@ class FileSourceOptions(SourceOptions):
     of the file that was rotated."""
     retire_ms: int = Field(default=5000, ge=0, le=86_400_000)
     """A rotated file is finished once it did not grow for this long. What is written to it later is not seen."""
+    files_concurrent_max: int = Field(default=0, ge=0, le=1_000_000, examples=[16])
+    """How many files with something to read take turns; the others wait until one of them is read to its end, or gives nothing for
+    now. 0 = all of them. For many compressed files or JSON documents: each that is being read holds a batch and its decoder in memory."""
     csv_delimiter: str = ","
     """What stands between two cells: one character."""
     csv_quote: str = '"'

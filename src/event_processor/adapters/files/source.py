@@ -2,7 +2,7 @@
 
 Owns: which paths are followed, in what order they are served, and the numbers of their generations.
 Always: at most one chunk a read, from the next path that has one; a path that always has more cannot keep the others
-waiting. A look at all paths costs one stat for each that did not change.
+waiting, unless `files_concurrent_max` says that only so many take turns. A look at all paths costs one stat for each that did not change.
 Never: it does not wait, and writes nothing.
 """
 
@@ -58,10 +58,18 @@ class FileSource:
         self.name = name
         self._options: Final = options
         self._context: Final = SourceContext(name, options, fs, clock, telemetry, finished, last_commit_ns)
+        self._limit: Final = options.files_concurrent_max
         self._pattern: Final = PathPattern(options.path)
         self._lineages: Final[dict[str, Lineage]] = {}
         self._rotated: set[str] = set()
         self._ready: Final[deque[Lineage]] = deque()
+        """Those that may have something to read, and wait for a place among those that take turns."""
+        self._in_turn: Final[deque[Lineage]] = deque()
+        """Those that are read now, the next one first; at most `files_concurrent_max`."""
+        self._ended: Final[set[Lineage]] = set()
+        """Those of finished input that were read to their end and closed."""
+        self._unresumed: Final[dict[Lineage, Mapping[int, FileIdentity]]] = {}
+        """Those of the state that had no place yet, and by what their files are found again."""
         self._next_part = FIRST_PART
         self._next_sweep_s = 0.0
         self._next_due_sweep_s = 0.0
@@ -75,7 +83,12 @@ class FileSource:
             identity = FileIdentity.from_resume(resume)
             by_path.setdefault(self._options.path_of(identity.path), {})[part] = identity
         for path, identities in by_path.items():
-            self._follow(path).resume(identities)
+            lineage = self._follow(path)
+            if self._limit:
+                # To find a file again is to open it, and to decode a compressed one: that waits for a place too.
+                self._unresumed[lineage] = identities
+            else:
+                lineage.resume(identities)
         is_fresh = not parts and next_part <= FIRST_PART
         if not self._options.is_glob and self._options.path not in by_path:
             self._follow(self._options.path).begin(None if is_fresh else self._context.last_commit_ns)
@@ -85,7 +98,7 @@ class FileSource:
                 lineage.start_at_end()
 
     def read(self, bytes_max: int) -> Chunk | None:
-        if self._ready and self._context.clock.monotonic_s() >= self._next_due_sweep_s:
+        if (self._ready or self._in_turn) and self._context.clock.monotonic_s() >= self._next_due_sweep_s:
             self._sweep()
         chunk = self._read_ready(bytes_max)
         if chunk is None:
@@ -115,25 +128,48 @@ class FileSource:
     # Which paths, and which of them has something.
 
     def _read_ready(self, bytes_max: int) -> Chunk | None:
-        """A chunk of the next path that may have one; that path then waits for its next turn."""
-        while self._ready:
-            lineage = self._ready.popleft()
+        """A chunk of the next path that may have one; that path then waits for its next turn.
+
+        One that has nothing gives its place to the next that waits for one.
+        """
+        while self._fill_turns():
+            lineage = self._in_turn.popleft()
             chunk = lineage.read(bytes_max)
             if chunk is not None:
-                self._ready.append(lineage)
+                self._in_turn.append(lineage)
                 return chunk
+            if self._limit and lineage.close_at_end():
+                self._ended.add(lineage)
         return None
+
+    def _fill_turns(self) -> bool:
+        """Gives free places to those that wait; whether any has one. What was not opened before is opened here."""
+        while self._ready and not (self._limit and len(self._in_turn) >= self._limit):
+            lineage = self._ready.popleft()
+            if identities := self._unresumed.pop(lineage, None):
+                lineage.resume(identities)
+            if not self._is_put_off(lineage) or lineage.poll():
+                self._in_turn.append(lineage)
+        return bool(self._in_turn)
+
+    def _is_put_off(self, lineage: Lineage) -> bool:
+        """Whether even the look at it waits for a place: with a limit, only so many files are opened."""
+        return bool(self._limit) and not lineage.is_open
 
     def _sweep(self) -> None:
         """Looks at every path, and queues those that may have something to read."""
         clock = self._context.clock
         start_s = clock.monotonic_s()
         paths = self._find_paths()
-        waiting = set(self._ready)
+        waiting = self._ended.union(self._ready, self._in_turn)
         for path, lineage in list(self._lineages.items()):
-            if lineage not in waiting and lineage.poll():
+            if lineage in waiting:
+                continue
+            is_gone = path not in paths and lineage not in self._unresumed
+            may_have_more = not (is_gone and lineage.is_over) if self._is_put_off(lineage) else lineage.poll()
+            if may_have_more:
                 self._ready.append(lineage)
-            if lineage.is_over and path not in paths:
+            elif is_gone and lineage.is_over:
                 del self._lineages[path]
         end_s = clock.monotonic_s()
         cost_s = end_s - start_s
