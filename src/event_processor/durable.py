@@ -32,6 +32,7 @@ __all__ = [
     "read_range",
     "remove_files",
     "remove_tree",
+    "replace_file",
     "storage_boundary",
     "storage_call",
 ]
@@ -113,6 +114,28 @@ def create_file(fs: FileSystem, path: str, parts: Iterable[bytes | memoryview]) 
             fs.sync(descriptor)
     finally:
         fs.close(descriptor)
+
+
+def replace_file(fs: FileSystem, path: str, parts: Iterable[bytes], token: str) -> None:
+    """Makes `path` a file of these bytes, durably: until it is whole, what stood there stands, or nothing.
+
+    `token` makes the name of its own under which it is written first, in the same folder. Raises `StorageError`, or what `parts` raises;
+    nothing is left behind then.
+    """
+    folder = os.path.dirname(path) or "."
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{token}.partial")
+    try:
+        # If we die before the rename, the old file stands, and the beginning of a new one under the other name.
+        create_file(fs, temporary, parts)
+        with storage_call("rename", path):
+            fs.rename(temporary, path)
+    except BaseException:
+        with suppress(StorageError):
+            remove_files(fs, [temporary])
+        raise
+    with storage_call("fsync", folder):
+        # If we die before this, either file may stand after a power cut; both are whole.
+        fs.sync_directory(folder)
 
 
 def remove_files(fs: FileSystem, paths: Sequence[str]) -> None:

@@ -119,6 +119,10 @@ class Processor:
         """The last committed state."""
         return self._state
 
+    def lag_bytes(self) -> int:
+        """How many bytes the sources are known to hold that were not read yet."""
+        return sum(source.lag_bytes() for source in self._sources)
+
     def rely_on(self, notices: Notices) -> None:
         """From here on `notices` set the wakeup; they rest while the log is busy."""
         self._attention.rely_on(notices)

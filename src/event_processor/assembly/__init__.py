@@ -20,6 +20,14 @@ from event_processor.assembly.adapters import (
     whole_records_end,
 )
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.inputs import (
+    INPUT_SOURCE_NAME,
+    STDIN_ARGUMENT,
+    InputFormat,
+    input_name,
+    input_size_bytes,
+    with_inputs,
+)
 from event_processor.assembly.opening import (
     LOCK_NAME,
     Mode,
@@ -33,18 +41,23 @@ from event_processor.assembly.opening import (
 
 __all__ = [
     "ADAPTERS",
+    "INPUT_SOURCE_NAME",
     "INTAKE_NAME",
     "LINE_END_BYTES_MAX",
     "LOCK_NAME",
     "SINK_OPTIONS",
     "SOURCE_OPTIONS",
+    "STDIN_ARGUMENT",
     "Environment",
+    "InputFormat",
     "Mode",
     "OpenPipeline",
     "PartReader",
     "Replica",
     "all_sources",
     "check_config",
+    "input_name",
+    "input_size_bytes",
     "lag_bytes",
     "locate_part",
     "lock_state",
@@ -55,4 +68,5 @@ __all__ = [
     "sink_paths",
     "watch_sources",
     "whole_records_end",
+    "with_inputs",
 ]

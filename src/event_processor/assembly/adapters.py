@@ -12,10 +12,13 @@ from functools import partial
 from typing import Final
 
 from event_processor.adapters.files.archive import PartReader, locate
+from event_processor.adapters.files.input_files import InputFiles
+from event_processor.adapters.files.input_options import InputFilesOptions, StandardInputOptions
 from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.adapters.files.records import LINE_END_BYTES_MAX, whole_records_end
 from event_processor.adapters.files.sink_options import FileSinkOptions
 from event_processor.adapters.files.source import FileSource
+from event_processor.adapters.files.stream import StreamSource
 from event_processor.adapters.files.watch import LogWatcher
 from event_processor.assembly.environment import Environment
 from event_processor.config import (
@@ -48,6 +51,7 @@ __all__ = [
     "format_factory",
     "lag_bytes",
     "locate_part",
+    "make_source",
     "record_format",
     "resume_source",
     "sink_key",
@@ -73,6 +77,25 @@ def all_sources(configuration: Configuration, intake_directory: str) -> dict[str
     intake = FileSourceOptions(path=ConfiguredPath(os.path.join(intake_directory, INTAKE_NAME), INTAKE_NAME))
     configured = {name: options for name, options in configuration.sources.items() if isinstance(options, FileSourceOptions)}
     return {**configured, RESERVED_SOURCE_NAME: intake}
+
+
+def make_source(
+    name: str, options: FileSourceOptions, environment: Environment, *, finished: bool, last_commit_ns: int | None
+) -> Source:
+    """A source, not opened yet. `finished` and `last_commit_ns` are those of `FileSource`; an input of a one-shot run always is finished."""
+    if isinstance(options, InputFilesOptions):
+        return InputFiles(name, options, fs=environment.fs, telemetry=environment.telemetry)
+    if isinstance(options, StandardInputOptions):
+        return StreamSource(name, options, clock=environment.clock, telemetry=environment.telemetry)
+    return FileSource(
+        name,
+        options,
+        fs=environment.fs,
+        clock=environment.clock,
+        telemetry=environment.telemetry,
+        finished=finished,
+        last_commit_ns=last_commit_ns,
+    )
 
 
 def watch_sources(configuration: Configuration, environment: Environment) -> LogWatcher:

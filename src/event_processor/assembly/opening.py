@@ -19,12 +19,12 @@ from event_processor import __version__
 from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.adapters.files.sink import JsonLinesSink
 from event_processor.adapters.files.sink_options import FileSinkOptions
-from event_processor.adapters.files.source import FileSource
 from event_processor.aggregation.aggregates import Aggregates
 from event_processor.assembly.adapters import (
     INTAKE_NAME,
     all_sources,
     format_factory,
+    make_source,
     resume_source,
     sink_key,
     sink_paths,
@@ -341,15 +341,7 @@ class _Opening:
         return sink
 
     def _source(self, name: str, options: FileSourceOptions, state: State) -> Source:
-        source = FileSource(
-            name,
-            options,
-            fs=self._fs,
-            clock=self._environment.clock,
-            telemetry=self._environment.telemetry,
-            finished=self._mode.drain,
-            last_commit_ns=self._last_commit_ns,
-        )
+        source = make_source(name, options, self._environment, finished=self._mode.drain, last_commit_ns=self._last_commit_ns)
         self._opened.callback(source.close)
         resume_source(source, state.source(name))
         return source

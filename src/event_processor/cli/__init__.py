@@ -29,6 +29,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = (
     CommandEntry("run", "event_processor.cli.run", "Read the log and keep the checkpoint, until stopped."),
+    CommandEntry("process", "event_processor.cli.process", "Read finished files, or standard input, once, and write the result."),
     CommandEntry("status", "event_processor.cli.status", "Say whether a daemon is alive and keeps up."),
     CommandEntry("top", "event_processor.cli.top", "Show the status, live."),
     CommandEntry("inspect", "event_processor.cli.inspect_state", "Show what is committed."),

@@ -1,4 +1,4 @@
-"""Results on standard output: the one place that writes there.
+"""Results on standard output, the one place that writes there, and notes beside them on standard error.
 
 Always: what was written has left the process, or the failure was raised; a reader that left (`| head`) is no failure of ours.
 """
@@ -14,7 +14,7 @@ from typing import Final
 
 from event_processor.errors import StorageError
 
-__all__ = ["ReaderGoneError", "drop_unwritten", "write_json", "write_lines"]
+__all__ = ["ReaderGoneError", "drop_unwritten", "write_json", "write_lines", "write_notes"]
 
 STANDARD_OUTPUT: Final = "standard output"
 
@@ -44,6 +44,16 @@ def write_lines(lines: Iterable[str]) -> None:
         raise ReaderGoneError from error
     except OSError as error:
         raise _unwritable(error.errno or 0, error.strerror or str(error)) from error
+
+
+def write_notes(lines: Iterable[str]) -> None:
+    """Lines beside the result, on standard error. What it does not take is lost: the result and the exit code say the same."""
+    try:
+        for line in lines:
+            sys.stderr.write(f"{line}\n".encode(errors="backslashreplace").decode())
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):  # no stderr, a closed one, a full disk
+        return
 
 
 def drop_unwritten() -> None:

@@ -14,7 +14,7 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(words: str) -> Iterator[Told]:
-    """Something to tell the bytes to that are done, of how many; the bar is gone at the end."""
+    """Something to tell the bytes to that are done, of how many (0: nobody knows); the bar is gone at the end."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield nobody_watches
         return
@@ -32,4 +32,4 @@ def progress_bar(words: str) -> Iterator[Told]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(words, total=None)
-        yield lambda done_bytes, size_bytes: bar.update(task, completed=done_bytes, total=size_bytes)
+        yield lambda done_bytes, size_bytes: bar.update(task, completed=done_bytes, total=size_bytes or None)

@@ -17,7 +17,7 @@ from event_processor.durable import FileStatus, FileSystem
 from event_processor.errors import ConfigurationError
 from event_processor.formats.json_items import DocumentError, ItemCutter
 
-__all__ = ["COMPRESSED_SUFFIXES", "CompressedContent", "content_opener", "open_content"]
+__all__ = ["COMPRESSED_SUFFIXES", "GZIP_MAGIC", "ZSTD_MAGIC", "CompressedContent", "content_opener", "open_content"]
 
 COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
 GZIP_MAGIC: Final = b"\x1f\x8b\x08"
@@ -85,6 +85,7 @@ class CompressedContent:
         self._blocks: Iterator[bytes] = self._decode(self._raw_blocks())
         self._kept = bytearray()
         self._kept_offset = 0
+        self._raw_offset = 0
 
     def read(self, size_bytes: int, offset: int) -> bytes:
         if offset < self._kept_offset:
@@ -98,6 +99,9 @@ class CompressedContent:
             self._drop_before(offset)
         start = offset - self._kept_offset
         return bytes(self._kept[start : start + size_bytes])
+
+    def disk_bytes(self, offset: int) -> int:  # noqa: ARG002 - decoded forward: what was read is what was needed
+        return self._raw_offset
 
     def status(self) -> FileStatus:
         return self._fs.status_of(self._descriptor)
@@ -121,8 +125,9 @@ class CompressedContent:
     def _raw_blocks(self) -> Iterator[bytes]:
         offset = 0
         while raw := self._fs.read(self._descriptor, RAW_BLOCK_BYTES, offset):
-            yield raw
             offset += len(raw)
+            self._raw_offset = offset
+            yield raw
 
 
 def _item_lines(items: tuple[str, ...], decode: Decode | None, raw_blocks: Iterator[bytes]) -> Iterator[bytes]:

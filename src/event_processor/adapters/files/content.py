@@ -27,6 +27,10 @@ class Content(Protocol):
         """`size_bytes` from `offset`; less only where the content ends. Offsets count decompressed bytes."""
         ...
 
+    def disk_bytes(self, offset: int) -> int:
+        """How much of the file on disk was read to get to `offset`, for whoever watches."""
+        ...
+
     def status(self) -> FileStatus:
         """Of the open file, whatever became of its name; its size is the one on disk."""
         ...
@@ -65,6 +69,9 @@ class PlainContent:
 
     def read(self, size_bytes: int, offset: int) -> bytes:
         return read_range(self._fs, self._descriptor, size_bytes, offset) if size_bytes > 0 else b""
+
+    def disk_bytes(self, offset: int) -> int:
+        return offset
 
     def status(self) -> FileStatus:
         return self._fs.status_of(self._descriptor)

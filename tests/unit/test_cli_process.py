@@ -1,0 +1,106 @@
+"""`process`: what it is called with, and what it says; tests/system/test_process.py has what it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import typer
+
+from event_processor.cli.process import size_bytes
+from event_processor.durable import OperatingSystem
+from support.command_line import Shell, shell_in
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    made = shell_in(tmp_path, monkeypatch, capsys)
+    os.unlink("event-processor.toml")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-", "log.jsonl"), "- is standard input, which is read alone"),
+        (("-", "--state", "st"), "standard input cannot be read again"),
+        (("log.jsonl", "--output", "log.jsonl"), "log.jsonl: is read or written by this run already"),
+        (("log.jsonl", "--output", "folder"), "folder: not a file that can be replaced"),
+        (("log.jsonl", "--output", "/dev/null"), "/dev/null: not a file that can be replaced"),
+        (("log.jsonl", "--output", "none/result"), "none/result: there is no such folder"),
+        (("log.jsonl", "--output", "new", "--dead-letters", "./new"), "./new: is read or written by this run already"),
+        (("log.jsonl", "--source", "other"), "--source other: no such source of files is configured"),
+        (("log.jsonl", "--format", "yaml"), '"jsonl", "csv", "json", or "package.module:Class"'),
+        (("log.jsonl", "--item-path", "value.item"), 'json_item_path says something of format = "json" alone'),
+        (("log.jsonl", "--chunk-size", "many"), "'many' is no size"),
+        (("log.jsonl", "--chunk-size", "10"), "'10' is no size from 1024 bytes"),
+        ((), "Missing argument"),
+    ],
+)
+def test_a_wrong_call_is_answered_with_what_is_wrong(shell: Shell, arguments: Sequence[str], words: str) -> None:
+    shell.path("folder").mkdir()
+    assert shell.call("process", *arguments) == 64
+    assert shell.out == ""
+    assert words in shell.err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4194304", 4_194_304),
+        ("4MiB", 4_194_304),
+        ("4MB", 4_000_000),
+        ("4m", 4_000_000),
+        ("64 KiB", 65_536),
+        ("2k", 2_000),
+        ("1024B", 1_024),
+        ("1GiB", 1 << 30),
+    ],
+)
+def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
+    assert size_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "4.5MB", "4TB", "1023", "2GiB", "4 M B"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="is no size from 1024 bytes"):
+        size_bytes(text)
+
+
+def test_the_result_is_a_line_of_json_for_each_category(shell: Shell) -> None:
+    assert shell.call("process", "log.jsonl") == 0
+    one = {"sum": 2.0, "min": 2.0, "max": 2.0, "mean": 2.0, "first_id": "1", "last_id": "1", "last_timestamp": None}
+    two = {"sum": 1.5, "min": 0.5, "max": 1.0, "mean": 0.75, "first_id": 1, "last_id": 2, "last_timestamp": None}
+    assert [json.loads(line) for line in shell.out.splitlines()] == [
+        {"category": "a", "count": 2, **two},
+        {"category": "b", "count": 1, **one},
+    ]
+    assert shell.err.splitlines()[0] == "5 records: 3 accepted, 1 duplicate, 1 rejected, 0 blank"
+
+
+def test_on_a_terminal_the_result_is_a_table_unless_lines_are_asked_for(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _stream: True)
+    assert shell.call("process", "log.jsonl") == 0
+    assert "│ a " in shell.out
+    assert "{" not in shell.out
+    assert shell.call("process", "log.jsonl", "--json") == 0
+    assert shell.out.startswith('{"category":"a"')
+
+
+def test_a_failed_write_of_the_output_leaves_what_was_there(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.path("result").write_text("before")
+    write = OperatingSystem.write
+
+    def full(fs: OperatingSystem, descriptor: int, content: bytes | memoryview) -> int:
+        if bytes(content).startswith(b'{"category"'):
+            raise OSError(28, "No space left on device")
+        return write(fs, descriptor, content)
+
+    monkeypatch.setattr(OperatingSystem, "write", full)
+    assert shell.call("process", "log.jsonl", "--output", "result") == 74
+    assert shell.path("result").read_text() == "before"
+    assert sorted(path.name for path in shell.folder.iterdir()) == ["log.jsonl", "result"]
