@@ -146,6 +146,15 @@ def test_standard_input_a_compressed_file_and_any_chunk_size_give_the_same_bytes
     assert [(result.returncode, result.stdout) for result in results] == [(0, results[0].stdout)] * 4
 
 
+def test_a_file_whose_name_is_not_utf_8_is_read(folder: Folder) -> None:
+    name = os.fsdecode(b"log-\xff.jsonl")
+    folder.write(name, OTHER)
+    finished = folder.process(name, "--state", "st")
+    assert finished.returncode == 0, finished.stderr
+    assert rows_of(finished.stdout) == expected_rows(expected(OTHER))
+    assert folder.process(name, "--state", "st").stdout == finished.stdout
+
+
 def test_an_empty_file_gives_an_empty_result(folder: Folder) -> None:
     folder.write("log.jsonl", b"")
     for finished in (folder.process("log.jsonl"), folder.process("-"), folder.process("log.jsonl", "--output", "result")):

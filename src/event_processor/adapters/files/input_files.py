@@ -32,9 +32,10 @@ FIRST_PART: Final = 1
 class _OpenFile:
     """The file that is read now."""
 
-    def __init__(self, part: int, path: str, tail: Tail, status: FileStatus) -> None:
+    def __init__(self, part: int, path: str, label: str, tail: Tail, status: FileStatus) -> None:
         self.part: Final = part
         self.path: Final = path
+        self._label: Final = label
         self.tail: Final = tail
         self.status: Final = status
         self.is_known = False
@@ -44,7 +45,7 @@ class _OpenFile:
         """What the state keeps of it."""
         samples = self.tail.samples
         identity = FileIdentity(
-            self.path, self.status.device, self.status.inode, self.tail.offset, hash_of(samples.head), hash_of(samples.tail)
+            self._label, self.status.device, self.status.inode, self.tail.offset, hash_of(samples.head), hash_of(samples.tail)
         )
         return identity.resume()
 
@@ -150,7 +151,7 @@ class InputFiles:
         with storage_call("stat", path):
             status = tail.content.status()
         self._telemetry.file_opened(source=self.name, path=path, generation=part, offset=tail.offset)
-        return _OpenFile(part, path, tail, status)
+        return _OpenFile(part, path, self._options.label(path), tail, status)
 
     def _chunk(self, current: _OpenFile, piece: Piece) -> Chunk:
         tail = current.tail

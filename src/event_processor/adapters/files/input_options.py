@@ -39,8 +39,12 @@ class InputFilesOptions(FileSourceOptions):
         return {
             **_identity_of_format(super().identity()),
             "type": "input files",
-            **{f"file_{number}": f"{path} ({size_bytes} bytes)" for number, (path, size_bytes) in named},
+            **{f"file_{number}": f"{self.label(path)} ({size_bytes} bytes)" for number, (path, size_bytes) in named},
         }
+
+    def label(self, path: str) -> str:
+        """The path as it was named, which stands in the state; there, a byte that is no UTF-8 is escaped."""
+        return path.encode(errors="backslashreplace").decode()
 
     def patterns(self) -> Sequence[str]:
         return [os.path.abspath(path) for path in self.files]
