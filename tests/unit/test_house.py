@@ -24,8 +24,6 @@ FLOORS = {
     "section": 1.5,
     "durable": 2,
     "file_system": 1.5,
-    "released": 1.25,
-    "section": 1.5,
     "transform_options": 1.75,
     "id_columns": 2.5,
     "id_order": 2,
