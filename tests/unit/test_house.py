@@ -69,7 +69,7 @@ CORE_DEPENDENCIES = {
     "watchdog",
     "xxhash",
 }
-EXTRAS = {"zstandard": "adapters.files"}
+EXTRAS = {"pyarrow": "formats", "zstandard": "adapters.files"}
 BANNED_CALLS = {
     "open": ("durable.FileSystem", {"configuration_files", "cli"}),
     "print": ("cli.output", set()),
