@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 import orjson
@@ -36,10 +36,13 @@ __all__ = [
     "VERSION",
     "Checkpoint",
     "CheckpointStore",
+    "SinkPath",
     "StateDocument",
     "decode_checkpoint",
 ]
 
+SinkPath: TypeAlias = Callable[[str], str | None]
+"""Where the file of a `sinks.…` entry of `appended` lies; None where no sink is configured that wrote it."""
 VERSION: Final = 1
 CHECKPOINT_NAME: Final = "checkpoint.json"
 PREDECESSOR_NAME: Final = "checkpoint.previous.json"
@@ -214,12 +217,12 @@ class CheckpointStore:
             return None
         raise self._unusable(found, predecessor)
 
-    def load(self, sink_paths: Mapping[str, str]) -> Checkpoint | None:
+    def load(self, sink_path: SinkPath) -> Checkpoint | None:
         """The checkpoint to resume from; None for a directory in which no state ever was.
 
         Falls back to the predecessor where the file is missing or its checksum does not hold, and every file that the
-        predecessor needs is still there; the broken one is renamed aside. `sink_paths`: where each `sinks.…` entry of
-        `appended` lies. Raises `StateError` where neither can be used, and resets nothing.
+        predecessor needs is still there; the broken one is renamed aside. `sink_path`: where a `sinks.…` entry of
+        `appended` lies, None for that of no sink. Raises `StateError` where neither can be used, and resets nothing.
         """
         found = self._read(CHECKPOINT_NAME)
         predecessor = self._read(PREDECESSOR_NAME)
@@ -227,15 +230,15 @@ class CheckpointStore:
             self._predecessor_names = predecessor.state.named_files()
         if isinstance(found, Checkpoint):
             self._current_names = found.state.named_files()
-            self._finish_swap(found, sink_paths)
+            self._finish_swap(found, sink_path)
             return found
         if found is None and predecessor is None:
             self._require_no_traces()
             return None
         if not isinstance(predecessor, Checkpoint):
             raise self._unusable(found, predecessor)
-        self._roll_forward(predecessor.state, sink_paths)
-        self._require_files(predecessor.state, sink_paths)
+        self._roll_forward(predecessor.state, sink_path)
+        self._require_files(predecessor.state, sink_path)
         self._fall_back(found)
         return predecessor
 
@@ -267,7 +270,12 @@ class CheckpointStore:
         self._forget(checkpoint.state.named_files())
         return len(content)
 
-    def swap_in(self, checkpoint: Checkpoint, staged: Mapping[str, str], sink_paths: Mapping[str, str]) -> None:
+    def sync_names(self) -> None:
+        """Makes the present checkpoint durable under its name: a process that died may have renamed it and done no more. Raises `StorageError`."""
+        with storage_call("fsync", self._directory):
+            self._fs.sync_directory(self._directory)
+
+    def swap_in(self, checkpoint: Checkpoint, staged: Mapping[str, str], sink_path: SinkPath) -> None:
         """Makes another state the present one, with one rename: a replayed one, or one with an emptied file.
 
         Its own files in the owned folders are there under their names. Files with a fixed name wait elsewhere: `staged`
@@ -278,19 +286,19 @@ class CheckpointStore:
         swapping = Checkpoint(replace(checkpoint.state, staged=dict(staged)), checkpoint.meta)
         # If we die before the rename in `save`, the old state stands; after it, the new one, and the next start goes on here.
         self.save(swapping)
-        self._finish_swap(swapping, sink_paths)
+        self._finish_swap(swapping, sink_path)
 
-    def _finish_swap(self, checkpoint: Checkpoint, sink_paths: Mapping[str, str]) -> None:
+    def _finish_swap(self, checkpoint: Checkpoint, sink_path: SinkPath) -> None:
         """Puts what is staged into its place. A second save comes first: the predecessor must not name what is replaced."""
         if checkpoint.state.staged:
             self.save(checkpoint)
-            self._roll_forward(checkpoint.state, sink_paths)
+            self._roll_forward(checkpoint.state, sink_path)
 
-    def _roll_forward(self, state: StateDocument, sink_paths: Mapping[str, str]) -> None:
+    def _roll_forward(self, state: StateDocument, sink_path: SinkPath) -> None:
         """Renames what is staged into its place. If we die between two of them, the next start does the rest."""
         for name, staged in state.staged.items():
-            path = sink_paths.get(name) or self._path(name)
-            if self._fs.status(staged) is None or (name.startswith("sinks.") and name not in sink_paths):
+            path = self._path_of(name, sink_path)
+            if path is None or self._fs.status(staged) is None:
                 continue
             with storage_call("rename", path):
                 self._fs.rename(staged, path)
@@ -340,12 +348,12 @@ class CheckpointStore:
             self._fs.sync_directory(self._directory)
         return kept_as
 
-    def _require_files(self, state: StateDocument, sink_paths: Mapping[str, str]) -> None:
+    def _require_files(self, state: StateDocument, sink_path: SinkPath) -> None:
         """Every file the predecessor needs is there and long enough, or `StateError`."""
         for name, size_bytes in {**state.appended, **state.segment_sizes()}.items():
-            if name.startswith("sinks.") and name not in sink_paths:
+            path = self._path_of(name, sink_path)
+            if path is None:
                 continue
-            path = sink_paths.get(name) or self._path(name)
             status = self._fs.status(path)
             if size_bytes and (status is None or status.size_bytes < size_bytes):
                 raise StateError(
@@ -379,6 +387,10 @@ class CheckpointStore:
             f"{self._path(CHECKPOINT_NAME)}: {words(found)}; {PREDECESSOR_NAME}: {words(predecessor)}; the state cannot be resumed",
             hint=f"put one of the two files back from a backup, or {REPLAY_HINT}",
         )
+
+    def _path_of(self, name: str, sink_path: SinkPath) -> str | None:
+        """Where the file of an entry of `appended` or `staged` lies; None where it was that of a sink that is not configured any more."""
+        return sink_path(name) if name.startswith("sinks.") else self._path(name)
 
     def _path(self, *names: str) -> str:
         return os.path.join(self._directory, *names)

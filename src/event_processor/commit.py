@@ -73,6 +73,8 @@ class Batch:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     journal: list[JournalEntry] = field(default_factory=list)
     rows: dict[str, list[WindowRun]] = field(default_factory=dict)
+    finishes: bool = False
+    """The input is at its end with this: sinks close what they hold open."""
 
     @classmethod
     def behind(cls, state: State) -> Batch:
@@ -172,15 +174,36 @@ class CommitWriter:
         """The commit of `batch`, to be run once, in any thread, when every earlier one is done.
 
         It makes the batch durable, then the checkpoint that covers it, whose size in bytes it returns. It raises
-        `StorageError`: nothing of the batch counts then, and no other commit may follow. Raises what the index's work in the
-        background raised.
+        `StorageError`: nothing of the batch counts then, unless the checkpoint was durable and the names of parts could not be given,
+        which the next start does; and no other commit may follow. Raises what the index's work in the background raised.
         """
         taken = self._outputs.ids.take() if self._outputs.ids else None
         return partial(self._commit, batch, taken, self._aggregates.take())
 
-    def commit_unchanged(self, state: State) -> None:
-        """Commits the state as it is: the first checkpoint of a new one. Raises `StorageError`."""
-        self._outputs.store.save(self._checkpoint(state))
+    @property
+    def has_open_parts(self) -> bool:
+        """Whether a batch that finishes would close something. No commit may be under way."""
+        return any(sink.has_open_part for sink in self._outputs.sinks)
+
+    def begin(self, state: State, committed: Mapping[str, int]) -> None:
+        """What a start owes, before anything else: a first checkpoint, and the names of parts that are committed. Raises `StorageError`.
+
+        `committed`: the `appended` of the checkpoint that was loaded. A sink that it does not know is made known to a checkpoint before
+        it writes anything, so that its file is never one that no state wrote.
+        """
+        outputs = self._outputs
+        for sink in outputs.sinks:
+            # What is pending may be enough for a part already: a replay leaves it so, or parts were made smaller.
+            sink.write(NOTHING_RELEASED)
+        if outputs.store.has_current and all(sink.appended().items() <= committed.items() for sink in outputs.sinks):
+            # If we die before this, nothing has got a name yet that a power cut might leave without its checkpoint.
+            outputs.store.sync_names()
+        else:
+            for sink in outputs.sinks:
+                sink.sync()
+            # If we die before this, no state ever was, or the next start falls back, or begins with the sinks, as this one did.
+            outputs.store.save(self._checkpoint(state))
+        self._publish()
 
     def close(self) -> None:
         """Gives every file back. No commit may be under way. Raises what the index's work in the background raised."""
@@ -199,8 +222,15 @@ class CommitWriter:
             self._append(batch, taken, aggregates)
             # If we die here, the old checkpoint stands; what was appended lies beyond the lengths it names and is cut off. What
             # the loop has read and stepped meanwhile stands nowhere yet, and is read again.
-            return self._outputs.store.save(self._checkpoint(batch.state))
-            # If we die here, the new one stands; sources and telemetry learn of it at the next start.
+            checkpoint_bytes = self._outputs.store.save(self._checkpoint(batch.state))
+            # If we die here, the new one stands; the next start gives the parts that it covers their names, and sources and telemetry
+            # learn of it then.
+            self._publish()
+            return checkpoint_bytes
+
+    def _publish(self) -> None:
+        for sink in self._outputs.sinks:
+            sink.publish()
 
     def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
         """Everything the checkpoint will count, appended and durable. If we die within, none of it was committed."""
@@ -218,6 +248,8 @@ class CommitWriter:
         outputs.dead_letters.sync()
         for sink in outputs.sinks:
             sink.write(self._input_of(sink, batch))
+            if batch.finishes:
+                sink.finish()
             sink.sync()
 
     def _input_of(self, sink: Sink, batch: Batch) -> Released:

@@ -329,7 +329,10 @@ class SeenIds(Protocol):
 
 
 class Sink(Protocol):
-    """Where released events go within a commit: append, sync, and the committed length makes it exactly once."""
+    """Where released events go within a commit: `write`, `sync`, the checkpoint, `publish`. The committed lengths make it exactly once.
+
+    Used by one thread at a time: the one that runs the commit.
+    """
 
     @property
     def name(self) -> str:
@@ -338,19 +341,35 @@ class Sink(Protocol):
 
     @property
     def input(self) -> str:
-        """What it writes, as the configuration says."""
+        """What it writes, as the configuration says: "events" or "aggregates.NAME"."""
+        ...
+
+    @property
+    def has_open_part(self) -> bool:
+        """Whether `finish` would close something."""
         ...
 
     def write(self, released: Released) -> None:
         """Adds the events in their order. Not durable before `sync`. Raises `StorageError`."""
         ...
 
+    def finish(self) -> None:
+        """The input is at its end: a part that is open is closed, shorter than the others. Before `sync`. Raises `StorageError`."""
+        ...
+
     def sync(self) -> None:
-        """Everything written is durable when this returns. Raises `StorageError`."""
+        """Everything written is durable when this returns, though not all of it may bear its name. Raises `StorageError`."""
         ...
 
     def appended(self) -> Mapping[str, int]:
-        """The length in bytes of each file that it appends to, by the path that `open` gets back after a restart."""
+        """The length in bytes of each file that it appends to, by the name under which it gets it back after a restart."""
+        ...
+
+    def publish(self) -> None:
+        """A durable checkpoint covers all that was synced: what waited for that gets its name. May be repeated. Raises `StorageError`.
+
+        Once behind each checkpoint, in their order, and once at the start.
+        """
         ...
 
     def close(self) -> None:

@@ -192,7 +192,7 @@ class Processor:
                     self._release_held()
                 elif isinstance(each, InputFinished):
                     self._settle()
-                    self._finish()
+                    self._finish(closes_parts=False)
                 batch = self._new_batch()
             if batch.steps:
                 self._commit(batch, behind=False)
@@ -332,16 +332,22 @@ class Processor:
         batch.add(step, len(chunk.content) or min(chunk.oversized_bytes, self._options.batch_bytes_max))
 
     def _drain(self) -> None:
-        """At the end of the input, if it is finished: what is held goes to the sinks, and the windows close."""
-        if self._options.drain and self._state.order.held:
+        """At the end of the input, if it is finished: what is held goes to the sinks, windows close, and sinks close what they hold open."""
+        if not self._options.drain:
+            return
+        self._settle()
+        if self._state.order.held:
             self._release_held()
-        if self._options.drain and not self._memory.aggregates.is_finished:
-            self._finish()
+        # If we die before this, or within, the next drain finds the same open, and closes it.
+        if self._writer.has_open_parts or not self._memory.aggregates.is_finished:
+            self._finish(closes_parts=True)
 
-    def _finish(self) -> None:
-        """Closes the windows, and commits that."""
+    def _finish(self, *, closes_parts: bool) -> None:
+        """Closes the windows, and the parts that sinks hold open, and commits that."""
         batch = self._new_batch()
-        batch.add(finish(self._state, self._memory.aggregates), 0)
+        batch.finishes = closes_parts
+        if not self._memory.aggregates.is_finished:
+            batch.add(finish(self._state, self._memory.aggregates), 0)
         self._commit(batch, behind=False)
 
     def _release_held(self) -> None:

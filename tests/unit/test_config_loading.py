@@ -146,7 +146,7 @@ id = ["a", 5]
 path = "out.jsonl"
 [sinks.b]
 path = "./out.jsonl"
-colour = "red"
+hue = "red"
 [sinks.c]
 type = "kafka"
 [sinks.d]
@@ -168,7 +168,7 @@ level = 1979-05-27
         'event-processor.toml:6: order.buffer_events = "many": wanted: a whole number',
         "event-processor.toml:8: event.id[1] = 5: wanted: a string",
         'event-processor.toml:12: sinks.b.path = "./out.jsonl": wanted: a path of its own: sinks.a.path writes this file too',
-        'event-processor.toml:13: sinks.b.colour = "red": not a known key',
+        'event-processor.toml:13: sinks.b.hue = "red": not a known key',
         'event-processor.toml:15: sinks.c.type = "kafka": wanted: "file" or "tape"',
         "event-processor.toml:16: sinks.d.path: wanted: a value: this key has no default",
         "event-processor.toml:17: sources.intake: wanted: another name: this one is the source of retried dead letters",

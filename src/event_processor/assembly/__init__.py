@@ -14,8 +14,6 @@ from event_processor.assembly.adapters import (
     lag_bytes,
     locate_part,
     record_format,
-    sink_key,
-    sink_paths,
     watch_sources,
     whole_records_end,
 )
@@ -38,6 +36,14 @@ from event_processor.assembly.opening import (
     open_pipeline,
     open_replica,
 )
+from event_processor.assembly.sinks import (
+    CommittedParts,
+    committed_parts,
+    fresh_sink_paths,
+    sink_files,
+    sink_header_bytes,
+    sink_path_of,
+)
 
 __all__ = [
     "ADAPTERS",
@@ -48,6 +54,7 @@ __all__ = [
     "SINK_OPTIONS",
     "SOURCE_OPTIONS",
     "STDIN_ARGUMENT",
+    "CommittedParts",
     "Environment",
     "InputFormat",
     "Mode",
@@ -56,6 +63,8 @@ __all__ = [
     "Replica",
     "all_sources",
     "check_config",
+    "committed_parts",
+    "fresh_sink_paths",
     "input_name",
     "input_size_bytes",
     "lag_bytes",
@@ -64,8 +73,9 @@ __all__ = [
     "open_pipeline",
     "open_replica",
     "record_format",
-    "sink_key",
-    "sink_paths",
+    "sink_files",
+    "sink_header_bytes",
+    "sink_path_of",
     "watch_sources",
     "whole_records_end",
     "with_inputs",

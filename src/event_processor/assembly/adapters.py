@@ -1,6 +1,6 @@
 """Which adapters there are, and what the rest of the house may ask of them.
 
-Owns: the types of sources and sinks, the intake as a source, the names of sinks' files in a checkpoint.
+Owns: the types of sources and sinks, the intake as a source. The sinks themselves are in `sinks.py`.
 Never: nothing here keeps a state or sequences anything.
 """
 
@@ -54,8 +54,6 @@ __all__ = [
     "make_source",
     "record_format",
     "resume_source",
-    "sink_key",
-    "sink_paths",
     "watch_sources",
     "whole_records_end",
 ]
@@ -165,14 +163,3 @@ def lag_bytes(configuration: Configuration, environment: Environment, sources: M
 def resume_source(source: Source, progress: SourceState) -> None:
     """Opens a source where its state says."""
     source.open({file.generation: file.resume() for file in progress.files}, progress.next_generation())
-
-
-def sink_paths(configuration: Configuration) -> dict[str, str]:
-    """Where each sink's entry of `appended` lies."""
-    sinks = configuration.sinks.items()
-    return {sink_key(name, options): options.path for name, options in sinks if isinstance(options, FileSinkOptions)}
-
-
-def sink_key(name: str, options: FileSinkOptions) -> str:
-    """A sink's file in `appended`: its path as it was written, so that the folder of a configuration may be moved."""
-    return f"sinks.{name}:{options.path.written}"

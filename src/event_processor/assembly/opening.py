@@ -17,8 +17,6 @@ import msgspec
 
 from event_processor import __version__
 from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.adapters.files.sink import JsonLinesSink
-from event_processor.adapters.files.sink_options import FileSinkOptions
 from event_processor.aggregation.aggregates import Aggregates
 from event_processor.assembly.adapters import (
     INTAKE_NAME,
@@ -26,17 +24,15 @@ from event_processor.assembly.adapters import (
     format_factory,
     make_source,
     resume_source,
-    sink_key,
-    sink_paths,
 )
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.sinks import open_sink, replica_sinks, sink_path_of
 from event_processor.checkpoint import Checkpoint, CheckpointStore
 from event_processor.clock import SystemWakeup, utc_text, wall_ns_of
 from event_processor.commit import CommitWriter, Identity, Outputs
 from event_processor.config import (
     Configuration,
     ConfiguredPath,
-    SinkOptions,
     StateOptions,
     changed_parts,
     config_hash,
@@ -90,7 +86,7 @@ class Mode:
 class Replica:
     """The same pipeline over another state directory, to recompute in: its sinks write where `sink_path` says.
 
-    `sink_path` gives the path for a sink's name and configured path. The intake is still the configured state's.
+    `sink_path` gives the path for a sink's name and the path of `fresh_sink_paths`. The intake is still the configured state's.
     """
 
     directory: str
@@ -142,13 +138,8 @@ def open_replica(
 
     Raises as `open_pipeline` does.
     """
-    sinks = {
-        name: options.model_copy(update={"path": ConfiguredPath(replica.sink_path(name, options.path), options.path.written)})
-        for name, options in configuration.sinks.items()
-        if isinstance(options, FileSinkOptions)
-    }
     state = StateOptions(dir=ConfiguredPath(replica.directory))
-    copied = configuration.model_copy(update={"state": state, "sinks": sinks})
+    copied = configuration.model_copy(update={"state": state, "sinks": replica_sinks(configuration, replica.sink_path)})
     return _open(copied, environment, mode or Mode(once=True), str(configuration.state.dir), reading=reading)
 
 
@@ -199,7 +190,7 @@ class _Opening:
     def open(self, *, reading: bool) -> OpenPipeline:
         configuration, environment = self._configuration, self._environment
         store = CheckpointStore(self._fs, self._directory, environment.telemetry)
-        checkpoint = store.load(sink_paths(configuration))
+        checkpoint = store.load(sink_path_of(configuration))
         if checkpoint is not None:
             check_config(configuration, checkpoint)
             self._last_commit_ns = wall_ns_of(str(checkpoint.meta.get("written_at", "")))
@@ -216,7 +207,7 @@ class _Opening:
             windows=self._windows(appended),
             journal=self._append_file(JOURNAL_NAME, appended),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
-            sinks=[self._sink(name, options, appended) for name, options in configuration.sinks.items()],
+            sinks=[self._sink(name, appended) for name in configuration.sinks],
             store=store,
         )
         aggregates = self._aggregates(checkpoint)
@@ -241,9 +232,7 @@ class _Opening:
             wakeup=environment.wakeup,
             telemetry=environment.telemetry,
         )
-        if not store.has_current:
-            # If we die before this, no state ever was, or the next start falls back as this one did.
-            writer.commit_unchanged(state)
+        writer.begin(state, appended)
         return OpenPipeline(processor, resumed=checkpoint is not None)
 
     def _state(self, checkpoint: Checkpoint | None) -> State:
@@ -332,11 +321,8 @@ class _Opening:
         self._opened.callback(file.close)
         return file
 
-    def _sink(self, name: str, options: SinkOptions, appended: Mapping[str, int]) -> Sink:
-        assert isinstance(options, FileSinkOptions), f"sinks.{name}: the loader knows the types"
-        sink = JsonLinesSink(
-            name, sink_key(name, options), options.path, fs=self._fs, committed=appended, input_name=options.input
-        )
+    def _sink(self, name: str, appended: Mapping[str, int]) -> Sink:
+        sink = open_sink(self._configuration, name, fs=self._fs, committed=appended)
         self._opened.callback(sink.close)
         return sink
 

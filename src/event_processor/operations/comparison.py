@@ -23,6 +23,7 @@ from event_processor.operations.committed import committed_lines, count_lines
 from event_processor.state import Counts
 
 __all__ = [
+    "EXCERPT_BYTES",
     "CommittedFile",
     "Difference",
     "compare_dead_letters",
@@ -122,31 +123,32 @@ def conservation_faults(state: StateDocument) -> Iterator[Difference]:
         yield Difference("counts.accepted (the sum of the categories)", state.counts.accepted, in_categories)
 
 
-def compare_sinks(name: str, committed: CommittedFile, recomputed: CommittedFile) -> Difference | None:
+def compare_sinks(name: str, committed: CommittedFile, recomputed: CommittedFile, *, header_bytes: int = 0) -> Difference | None:
     """The first place where a sink's file is not what was released; None where all of it is right.
 
     A sink that was added to a state later holds the end of what was released, so that the committed bytes are compared with as
-    many at the end. Raises `StateError` where the committed file is shorter than committed, `StorageError`.
+    many at the end; but for its header, which stands at the head of both. Raises `StateError` where the committed file is shorter than committed, `StorageError`.
     """
     skipped_bytes = recomputed.length_bytes - committed.length_bytes
     if skipped_bytes < 0:
         return Difference(f"sinks.{name} (bytes)", committed.length_bytes, recomputed.length_bytes)
-    offset = _first_difference(committed, recomputed, skipped_bytes)
+    # The header of a sink that was added later is what it is by the start of the sink, which refuses another.
+    offset = _first_difference(committed, recomputed, start=header_bytes if skipped_bytes else 0, shift=skipped_bytes)
     if offset is None:
         return None
     place = f"sinks.{name} (byte {offset})"
     return Difference(place, _excerpt(committed, offset), _excerpt(recomputed, offset + skipped_bytes))
 
 
-def _first_difference(one: CommittedFile, other: CommittedFile, other_start: int) -> int | None:
-    """The offset of the first block, and in it the byte, on which the two differ."""
+def _first_difference(one: CommittedFile, other: CommittedFile, *, start: int, shift: int) -> int | None:
+    """The offset, from `start` on, on which the two differ; what stands in the one stands `shift` bytes later in the other."""
     with _opened(one) as first, _opened(other) as second:
-        for offset in range(0, one.length_bytes, BLOCK_BYTES):
+        for offset in range(start, one.length_bytes, BLOCK_BYTES):
             size_bytes = min(BLOCK_BYTES, one.length_bytes - offset)
             with storage_call("read", one.path):
                 left = read_range(one.fs, first, size_bytes, offset)
             with storage_call("read", other.path):
-                right = read_range(other.fs, second, size_bytes, offset + other_start)
+                right = read_range(other.fs, second, size_bytes, offset + shift)
             if left != right:
                 differing = (index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
                 return offset + next(differing, min(len(left), len(right)))

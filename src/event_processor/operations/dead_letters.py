@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 from msgspec.structs import replace
 
-from event_processor.assembly import INTAKE_NAME, Environment, sink_paths
+from event_processor.assembly import INTAKE_NAME, Environment, sink_path_of
 from event_processor.checkpoint import Checkpoint, CheckpointStore
 from event_processor.config import Configuration
 from event_processor.dead_letters import DEAD_LETTERS_NAME, record_of
@@ -132,7 +132,7 @@ def purge_dead_letters(configuration: Configuration, environment: Environment) -
 
     Raises `InputGoneError` where no state is, `StateError`, `StorageError`; the letters then all stand.
     """
-    fs, directory, paths = environment.fs, str(configuration.state.dir), sink_paths(configuration)
+    fs, directory, paths = environment.fs, str(configuration.state.dir), sink_path_of(configuration)
     require_checkpoint(configuration, environment)
     store = CheckpointStore(fs, directory, environment.telemetry)
     with storage_boundary(directory):

@@ -23,7 +23,6 @@ from event_processor.assembly import (
     input_name,
     input_size_bytes,
     open_pipeline,
-    sink_paths,
 )
 from event_processor.config import Configuration, ConfiguredPath, StateOptions
 from event_processor.dead_letters import DEAD_LETTERS_NAME
@@ -168,7 +167,7 @@ def require_outputs(configuration: Configuration, environment: Environment, path
     """Raises `UsageError` where a result could not be written at one of the paths, or would take the place of what is read or written."""
     fs = environment.fs
     taken = {os.path.realpath(path) for source in configuration.sources.values() for path in source.patterns()}
-    taken |= {os.path.realpath(path) for path in sink_paths(configuration).values()}
+    taken |= {os.path.realpath(path) for sink in configuration.sinks.values() for path in sink.paths()}
     for path in paths:
         with storage_boundary(path):
             status, folder = fs.status(path), fs.status(os.path.dirname(path) or ".")

@@ -9,13 +9,23 @@ Never: the present state is not needed: it may be broken, of another version, or
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from event_processor.aggregation.totals import CategoryTotal
-from event_processor.assembly import Environment, Mode, Replica, all_sources, open_replica, sink_paths
+from event_processor.assembly import (
+    Environment,
+    Mode,
+    Replica,
+    all_sources,
+    fresh_sink_paths,
+    open_replica,
+    sink_files,
+    sink_path_of,
+)
 from event_processor.checkpoint import Checkpoint, CheckpointStore
 from event_processor.config import Configuration
 from event_processor.dead_letters import DEAD_LETTERS_NAME
@@ -101,16 +111,18 @@ class Replay:
     def _swap_in(self, fresh: Checkpoint) -> None:
         self._move_named_files(fresh)
         store = CheckpointStore(self._fs, self._directory, self._environment.telemetry)
-        paths = sink_paths(self._configuration)
+        paths, path_of = fresh_sink_paths(self._configuration), sink_path_of(self._configuration)
         try:
-            store.load(paths)
+            store.load(path_of)
         except StateError:
             # That is what a replay is for. Of the old state its checkpoint is kept, renamed aside.
             store = CheckpointStore(self._fs, self._directory, self._environment.telemetry)
-        self._move_foreign_sinks(paths)
+        self._move_aside(self._foreign_sinks(paths))
+        # If we die behind this, the present state stands: parts belong to whoever takes them, and it does not look for them.
+        self._move_aside(self._parts(paths))
         staged = {name: os.path.join(self._replica.directory, name) for name in (JOURNAL_NAME, DEAD_LETTERS_NAME)}
         staged |= {key: self._staged_sink(path) for key, path in paths.items()}
-        store.swap_in(fresh, staged, paths)
+        store.swap_in(fresh, staged, path_of)
 
     def discard(self) -> None:
         """Removes what was made beside the present state. If we die within, the next replay removes the rest."""
@@ -164,25 +176,33 @@ class Replay:
             with storage_call("fsync", path):
                 self._fs.sync_directory(path)
 
-    def _move_foreign_sinks(self, paths: Mapping[str, str]) -> None:
-        """Files at sinks' paths of which the present state does not say that it wrote them: they are kept, under another name.
-
-        If we die behind it, whoever looks finds them beside their old names.
-        """
+    def _foreign_sinks(self, paths: Mapping[str, str]) -> Iterator[str]:
+        """Files at sinks' paths of which the present state does not say that it wrote them."""
         for key, path in paths.items():
             status = self._fs.status(path)
             if key not in self._own_sinks and status is not None and status.size_bytes:
-                with storage_call("rename", path):
-                    self._fs.rename(path, f"{path}.aside-{self._token}")
-                with storage_call("fsync", os.path.dirname(path) or "."):
-                    self._fs.sync_directory(os.path.dirname(path) or ".")
+                yield path
+
+    def _parts(self, paths: Mapping[str, str]) -> Iterator[str]:
+        """The parts that stand under their names. The fresh state writes them anew, from the first on."""
+        for path in chain.from_iterable(sink_files(self._configuration, self._fs).values()):
+            if path not in paths.values() and not os.path.basename(path).startswith("."):
+                yield path
+
+    def _move_aside(self, paths: Iterable[str]) -> None:
+        """These are kept, under another name. If we die behind it, whoever looks finds them beside their old names."""
+        for path in paths:
+            with storage_call("rename", path):
+                self._fs.rename(path, f"{path}.aside-{self._token}")
+            with storage_call("fsync", os.path.dirname(path) or "."):
+                self._fs.sync_directory(os.path.dirname(path) or ".")
 
     def _remove_leftovers(self) -> None:
         """What this replay and earlier ones made and did not swap in."""
         for name in self._fs.names(self._directory):
             if name.startswith(REPLAY_INFIX):
                 remove_tree(self._fs, os.path.join(self._directory, name))
-        for path in sink_paths(self._configuration).values():
+        for path in fresh_sink_paths(self._configuration).values():
             folder = os.path.dirname(path) or "."
             prefix = f"{os.path.basename(path)}.{REPLAY_INFIX}"
             remove_files(self._fs, [os.path.join(folder, name) for name in self._fs.names(folder) if name.startswith(prefix)])

@@ -1,8 +1,8 @@
 """Moves a state aside, so that the next start begins from the log's beginning. Nothing is deleted.
 
 What is moved, to `aside-<utc time>/` in the state directory: both checkpoints, what was kept of broken ones, the journal, the
-dead letters, `ids`, `held`, `windows`, `outbox`. A sink's file that holds something is renamed beside itself to `<path>.aside-<utc time>`:
-it may lie on another disk, and left where it is, the next start would refuse to append to it. What stays: the lock, and
+dead letters, `ids`, `held`, `windows`, `outbox`. A sink's file that holds something is renamed beside itself to `<path>.aside-<utc time>`, and so is
+each of its parts: it may lie on another disk, and left where it is, the next start would refuse to append to it. What stays: the lock, and
 `intake.jsonl`, which is a log like any other and is read again by the fresh state; so do former asides.
 
 Always: the caller holds the lock. The predecessor goes before the checkpoint and what they name after them, so that a crash
@@ -15,9 +15,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 
-from event_processor.assembly import Environment, sink_paths
+from event_processor.assembly import Environment, sink_files
 from event_processor.checkpoint import CHECKPOINT_NAME, OWNED_FOLDERS, PREDECESSOR_NAME
 from event_processor.config import Configuration
 from event_processor.dead_letters import DEAD_LETTERS_NAME
@@ -43,7 +44,7 @@ class Reset:
     def __init__(self, configuration: Configuration, environment: Environment) -> None:
         self._fs: Final = environment.fs
         self._directory: Final = str(configuration.state.dir)
-        self._sink_paths: Final = sink_paths(configuration)
+        self._configuration: Final = configuration
         self._suffix: Final = self._free_suffix(environment.clock.wall_ns())
         self._aside: Final = os.path.join(self._directory, self._suffix)
 
@@ -72,7 +73,7 @@ class Reset:
         yield from self._own(CHECKPOINT_NAME)
 
     def _sinks(self) -> Iterator[Move]:
-        for path in self._sink_paths.values():
+        for path in chain.from_iterable(sink_files(self._configuration, self._fs).values()):
             status = self._fs.status(path)
             if status is not None and status.size_bytes:
                 yield Move(path, f"{path}.{self._suffix}")

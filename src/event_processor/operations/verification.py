@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
-from event_processor.assembly import Environment, Replica, check_config, open_replica, sink_paths
+from event_processor.assembly import (
+    CommittedParts,
+    Environment,
+    Replica,
+    check_config,
+    committed_parts,
+    fresh_sink_paths,
+    open_replica,
+    sink_header_bytes,
+)
 from event_processor.checkpoint import Checkpoint, CheckpointStore
 from event_processor.config import Configuration
 from event_processor.dead_letters import DEAD_LETTERS_NAME
@@ -29,6 +38,7 @@ from event_processor.operations.comparison import (
     conservation_faults,
 )
 from event_processor.operations.log_reader import LogReader
+from event_processor.operations.part_comparison import ComparedParts, compare_parts
 from event_processor.operations.progress import Progress, watched_script
 from event_processor.operations.scratch import UnsyncedFileSystem, scratch_directory
 from event_processor.state import Counts
@@ -38,19 +48,24 @@ __all__ = ["DIFFERENCES_MAX", "SinkVerification", "Verification", "verify"]
 
 DIFFERENCES_MAX: Final = 100
 """More than these are not listed: whoever sees a hundred needs no more to know that the state is wrong."""
+LOOKS_MAX: Final = 100
+"""How often a checkpoint and the files it names are looked for, while a daemon goes from one to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class SinkVerification:
     """One sink's file: its committed bytes, and how many bytes were released before those that it holds.
 
-    `skipped_bytes` is above 0 only for a sink that was added when the state was there already.
+    `skipped_bytes` is above 0 only for a sink that was added when the state was there already. Of a sink that writes parts it is
+    the file of the open one; `parts` were compared too, and `parts_gone` were not: they, or parts behind them, were taken away.
     """
 
     name: str
     path: str
     size_bytes: int
-    skipped_bytes: int
+    skipped_bytes: int = 0
+    parts: int = 0
+    parts_gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +91,33 @@ def verify(configuration: Configuration, environment: Environment, *, progress: 
     Raises `InputGoneError` where bytes of the log are gone so that it cannot tell, `ConfigurationError` where the state was
     made by another configuration, `StateError` where state or journal cannot be read, `StorageError`.
     """
-    checkpoint = require_checkpoint(configuration, environment)
-    check_config(configuration, checkpoint)
-    with scratch_directory() as folder:
+    with ExitStack() as opened:
+        checkpoint, parts = _committed(configuration, environment, opened)
+        check_config(configuration, checkpoint)
+        folder = opened.enter_context(scratch_directory())
         recomputation = _Recomputation(configuration, environment, folder)
         size_bytes = recomputation.run(checkpoint, progress)
-        return _Comparison(configuration, environment.fs, checkpoint, recomputation).verification(size_bytes)
+        return _Comparison(configuration, environment.fs, checkpoint, parts, recomputation).verification(size_bytes)
+
+
+def _committed(
+    configuration: Configuration, environment: Environment, opened: ExitStack
+) -> tuple[Checkpoint, dict[str, CommittedParts]]:
+    """The checkpoint, and the parts of which it says which is open: their pending files are held open from here on.
+
+    A daemon may have gone on, and removed them, between the look at the one and at the others: then there is another checkpoint.
+    """
+    for _ in range(LOOKS_MAX):
+        checkpoint = require_checkpoint(configuration, environment)
+        with ExitStack() as found:
+            parts = committed_parts(configuration, environment.fs, checkpoint.state.appended)
+            for each in parts.values():
+                found.callback(each.close)
+            is_whole = all(each.pending_bytes_there == each.pending_bytes for each in parts.values())
+            if is_whole or require_checkpoint(configuration, environment) == checkpoint:
+                opened.push(found.pop_all())
+                break
+    return checkpoint, parts
 
 
 class _Recomputation:
@@ -125,9 +161,18 @@ class _Recomputation:
 class _Comparison:
     """Of one checkpoint with what was recomputed."""
 
-    def __init__(self, configuration: Configuration, fs: FileSystem, checkpoint: Checkpoint, other: _Recomputation) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        fs: FileSystem,
+        checkpoint: Checkpoint,
+        parts: dict[str, CommittedParts],
+        other: _Recomputation,
+    ) -> None:
         self._fs: Final = fs
-        self._sink_paths: Final = sink_paths(configuration)
+        self._sink_paths: Final = fresh_sink_paths(configuration)
+        self._parts: Final = parts
+        self._header_bytes: Final = sink_header_bytes(configuration)
         self._committed: Final = checkpoint
         self._recomputed: Final = other.checkpoint()
         self._other: Final = other
@@ -137,14 +182,19 @@ class _Comparison:
 
     def verification(self, size_bytes: int) -> Verification:
         """All of it. The files that are too short to be compared are differences like any other."""
-        differences = list(islice(self._differences(), DIFFERENCES_MAX))
+        parts = self._compared_parts()
+        of_parts = [each.difference for each in parts.values() if each.difference]
+        differences = list(islice(chain(self._differences(), of_parts), DIFFERENCES_MAX))
         letters = self._letters_there()
         return Verification(
             counts=self._committed.state.counts,
             size_bytes=size_bytes,
             dead_letters=letters,
             dead_letters_purged=max(0, self._recomputed_letters.line_count() - letters),
-            sinks=tuple(self._sink(key) for key in self._sink_keys()),
+            sinks=(
+                *(self._sink(key) for key in self._sink_keys()),
+                *(self._part_sink(name, each) for name, each in parts.items()),
+            ),
             differences=tuple(differences),
         )
 
@@ -161,21 +211,41 @@ class _Comparison:
             recomputed = self._other.sink_file(sink.name, self._recomputed.state.appended[key])
             if missing := _missing(key, committed):
                 yield missing
-            elif found := compare_sinks(sink.name, committed, recomputed):
+            elif found := compare_sinks(sink.name, committed, recomputed, header_bytes=self._header_bytes[sink.name]):
                 yield found
 
     def _sink_keys(self) -> list[str]:
-        """The sinks that wrote under this checkpoint and are still configured."""
-        return sorted(self._sink_paths.keys() & self._committed.state.appended.keys())
+        """The growing files that were written under this checkpoint and are still configured."""
+        keys = self._sink_paths.keys() & self._committed.state.appended.keys()
+        return sorted(key for key in keys if _sink_name(key) not in self._parts)
 
     def _sink(self, key: str) -> SinkVerification:
         size_bytes = self._committed.state.appended[key]
         released_bytes = self._recomputed.state.appended[key]
-        name = key.removeprefix("sinks.").partition(":")[0]
-        return SinkVerification(name, str(self._sink_paths[key]), size_bytes, max(0, released_bytes - size_bytes))
+        return SinkVerification(_sink_name(key), str(self._sink_paths[key]), size_bytes, max(0, released_bytes - size_bytes))
+
+    def _compared_parts(self) -> dict[str, ComparedParts]:
+        """Of each sink that writes parts."""
+        released = {
+            _sink_name(key): length for key, length in self._recomputed.state.appended.items() if key.startswith("sinks.")
+        }
+        return {
+            name: compare_parts(name, parts, self._other.sink_file(name, released[name])) for name, parts in self._parts.items()
+        }
+
+    def _part_sink(self, name: str, compared: ComparedParts) -> SinkVerification:
+        parts = self._parts[name]
+        return SinkVerification(
+            name, parts.pending_path, parts.pending_bytes, parts=compared.compared, parts_gone=compared.not_compared
+        )
 
     def _letters_there(self) -> int:
         return 0 if _missing(DEAD_LETTERS_NAME, self._letters) else self._letters.line_count()
+
+
+def _sink_name(key: str) -> str:
+    """The sink whose entry of `appended` this is."""
+    return key.removeprefix("sinks.").partition(":")[0]
 
 
 def _missing(name: str, file: CommittedFile) -> Difference | None:

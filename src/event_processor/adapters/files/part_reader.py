@@ -1,0 +1,86 @@
+"""What a part sink has committed, read back as a checkpoint says, beside a daemon that goes on.
+
+Always: the pending file is held open from the beginning, so that what was committed can be read though the daemon is at a later part by
+now, and has removed it. Parts belong to whoever takes them: one that is gone is no fault.
+Never: nothing is changed here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from event_processor.adapters.files.part_names import PartNames
+from event_processor.durable import FileSystem, read_file, read_range, storage_call
+from event_processor.errors import StorageError
+from event_processor.formats.outputs import PartOutput
+
+__all__ = ["CommittedParts"]
+
+READ_BYTES: Final = 1_048_576
+
+
+class CommittedParts:
+    """The parts of one sink, up to the open one."""
+
+    def __init__(self, names: PartNames, output: PartOutput, open_part: tuple[int, int], *, fs: FileSystem) -> None:
+        """`open_part`: its number, and the committed length of its pending file. Raises `StorageError`."""
+        self.open_number, self.pending_bytes = open_part
+        self.pending_path: Final = names.pending(self.open_number)
+        self._names: Final = names
+        self._output: Final = output
+        self._fs: Final = fs
+        with storage_call("open", self.pending_path):
+            try:
+                self._descriptor: int | None = fs.open(self.pending_path, os.O_RDONLY)
+            except FileNotFoundError:
+                self._descriptor = None
+
+    @property
+    def pending_bytes_there(self) -> int:
+        """How much of what is committed of the pending file is there."""
+        if self._descriptor is None:
+            return 0
+        with storage_call("stat", self.pending_path):
+            return min(self.pending_bytes, self._fs.status_of(self._descriptor).size_bytes)
+
+    def pending(self) -> Iterator[bytes]:
+        """The committed bytes of the pending file, in blocks, as far as they are there. Raises `StorageError`."""
+        end = self.pending_bytes_there
+        for offset in range(0, end, READ_BYTES):
+            assert self._descriptor is not None
+            with storage_call("read", self.pending_path):
+                yield read_range(self._fs, self._descriptor, min(READ_BYTES, end - offset), offset)
+
+    def path(self, number: int) -> str:
+        """Where a part is found by its readers."""
+        return self._names.published(number)
+
+    def content(self, number: int) -> bytes | None:
+        """A committed part, though it may not bear its name yet; None where it was taken away. Raises `StorageError`."""
+        for path in (self._names.published(number), self._names.complete(number), self._names.published(number)):
+            try:
+                content = read_file(self._fs, path)
+            except StorageError as error:
+                # Taken away between the look and the opening.
+                if error.errno != errno.ENOENT:
+                    raise
+                content = None
+            if content is not None:
+                return content
+        return None
+
+    def count(self, content: bytes) -> int | None:
+        """How many lines became a part; None where it is none of ours."""
+        return self._output.count(content)
+
+    def holds(self, content: bytes, lines: bytes) -> bool:
+        """Whether a part holds what it would if `lines` became it."""
+        return self._output.holds(content, lines)
+
+    def close(self) -> None:
+        """Gives the pending file back."""
+        if self._descriptor is not None:
+            self._fs.close(self._descriptor)
