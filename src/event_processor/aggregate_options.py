@@ -16,14 +16,22 @@ from pydantic_core import PydanticCustomError
 
 from event_processor.section import Section
 
-__all__ = ["AggregateOptions", "Measure", "MeasureFunction", "Scalar", "WindowOptions", "aggregate_contradictions"]
+__all__ = [
+    "WINDOW_S_MAX",
+    "AggregateOptions",
+    "Measure",
+    "MeasureFunction",
+    "Scalar",
+    "WindowOptions",
+    "aggregate_contradictions",
+]
 
 MeasureFunction: TypeAlias = Literal["count", "sum", "mean", "min", "max", "first", "last"]
 Scalar: TypeAlias = bool | int | float | str
 
 _MEASURE: Final = re.compile(r"(count|sum|mean|min|max|first|last)(?:\(([^()]+)\))?")
-_WINDOW_S_MAX: Final = 10_000_000_000
-"""Over 300 years, which is more than timestamps reach."""
+WINDOW_S_MAX: Final = 640 * 366 * 86_400
+"""Longer than from the first timestamp that can be read to the last: what is longer still says the same."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -44,9 +52,9 @@ class WindowOptions(Section):
     the last, at the end of finished input, that of the step behind the last event.
     """
 
-    size_s: int = Field(ge=1, le=_WINDOW_S_MAX, examples=[600])
+    size_s: int = Field(ge=1, le=WINDOW_S_MAX, examples=[600])
     """How long a window is, in seconds."""
-    every_s: int | None = Field(default=None, ge=1, le=_WINDOW_S_MAX, examples=[60])
+    every_s: int | None = Field(default=None, ge=1, le=WINDOW_S_MAX, examples=[60])
     """How far the next window's end is from this one's, in seconds; by default `size_s`, so that windows do not overlap."""
     closed: Literal["left", "right", "both", "none"] = "left"
     """Which of its two ends belongs to a window: an event at that very instant counts in it."""

@@ -119,8 +119,8 @@ def test_every_session_that_is_shown_says_what_it_says(page: Path, tmp_path: Pat
     if shutil.which("jq") is None and os.environ.get("CI") != "true":
         pytest.skip("needs jq")
     folder = tmp_path / "session"
-    if page.parent == EXAMPLE:
-        shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("state", "out"))
+    if page.parent.parent == EXAMPLE.parent:
+        shutil.copytree(page.parent, folder, ignore=shutil.ignore_patterns("state", "out"))
     elif page.parent == ROOT:
         folder.mkdir()
     else:

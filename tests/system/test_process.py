@@ -203,6 +203,45 @@ def test_rejected_records_are_told_and_kept_where_it_is_asked_for(folder: Folder
     ]
 
 
+AGGREGATES = """
+[event]
+timestamp = "value"
+[order]
+buffer_events = 4
+[aggregates.by_category]
+group_by = ["category"]
+measures = { total = "sum(value)", events = "count" }
+[aggregates.windows]
+measures = { events = "count", greatest = "max(value)" }
+window = { size_s = 10, every_s = 2, empty = 0, timestamp_format = "epoch_s" }
+"""
+
+
+def test_rows_of_aggregates_take_the_place_of_the_totals_also_when_killed_on_the_way(folder: Folder) -> None:
+    folder.write("event-processor.toml", AGGREGATES.encode())
+    folder.write("a.jsonl", LOG + OTHER)
+    whole = folder.process("a.jsonl", "--output", "whole")
+    assert whole.returncode == 0, whole.stderr
+    arguments = ("a.jsonl", "--state", "st", "--chunk-size", "1024", "--output", "result")
+    for part in (1, 4, 7):
+        running = folder.start(*arguments)
+        folder.wait_for(running, part * len(LOG + OTHER) // 9)
+        finish(running, signal.SIGKILL)
+    assert folder.process(*arguments).returncode == 0
+    result = (folder.root / "result").read_bytes()
+    assert result == (folder.root / "whole").read_bytes() == folder.process(*arguments[:3]).stdout
+    rows = rows_of(result)
+    totals = {row["category"]: (row["total"], row["events"]) for row in rows if row["aggregate"] == "by_category"}
+    categories = json.loads((folder.root / "st" / "checkpoint.json").read_bytes())["state"]["categories"]
+    assert totals == {name: (total["sum"], total["count"]) for name, total in categories.items()}
+    windows = [row for row in rows if row["aggregate"] == "windows"]
+    assert rows == [*rows[: len(totals)], *windows]
+    assert [row["window_end"] for row in windows] == [
+        windows[0]["window_end"] + 2 * number  # type: ignore[operator]  # a number
+        for number in range(len(windows))
+    ]
+
+
 def test_killed_again_and_again_it_goes_on_and_gives_the_same_bytes(folder: Folder) -> None:
     folder.write("a.jsonl", LOG)
     folder.write("b.gz", gzip.compress(OTHER))

@@ -10,13 +10,12 @@ from __future__ import annotations
 from bisect import insort
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
 from event_processor.aggregate_options import AggregateOptions
 from event_processor.aggregation.entries import Entry, merge_entries, summarise
-from event_processor.aggregation.measured import EventMeasurer, GroupKey, group_values
+from event_processor.aggregation.measured import EventMeasurer, GroupKey, group_key, group_values
 from event_processor.aggregation.segments import segments_of
 from event_processor.arrivals import EventSlice
 
@@ -57,7 +56,7 @@ class GroupTotals:
         self._wants_keys: Final = any(plan.ends for plan in measurer.plans)
         self._counts = document.counts
         self._totals: Final[dict[GroupKey, GroupTotal]] = {
-            msgspec.json.encode(list(each.group.values())).decode(): each for each in document.groups
+            group_key([each.group[name] for name in options.group_by]): each for each in document.groups
         }
         self._sorted: Final = sorted(self._totals)
         self._changed: Final[dict[GroupKey, Entry]] = {}

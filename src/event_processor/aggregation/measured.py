@@ -25,7 +25,7 @@ from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, Int
 from event_processor.event import VALUE_MAGNITUDE_END
 from event_processor.schema import Absent, BlockDecoder, field_path
 
-__all__ = ["ALL", "EventMeasurer", "GroupKey", "Measured", "group_values", "number_text"]
+__all__ = ["ALL", "EventMeasurer", "GroupKey", "Measured", "group_key", "group_values", "number_text"]
 
 GroupKey: TypeAlias = str
 """A group's values as a JSON array."""
@@ -135,12 +135,12 @@ class EventMeasurer:
             return np.zeros(events.count, np.int64), [ALL], None
         if raw is None:
             column = _categories(events)
-            return column.codes, [_key((name,)) for name in column.names], None
+            return column.codes, [group_key((name,)) for name in column.names], None
         columns = [raw[name] for name in self._group_by]
         if len(columns) == 1 and set(map(type, columns[0])) == {str} and max(map(len, columns[0])) <= GROUP_CHARACTERS_MAX:  # type: ignore[arg-type]
             texts: dict[object, int] = {}
             coded = np.fromiter((texts.setdefault(text, len(texts)) for text in columns[0]), np.int64, events.count)
-            return coded, [_key((text,)) for text in texts], None
+            return coded, [group_key((text,)) for text in texts], None
         numbers: dict[GroupKey, int] = {}
         codes = np.zeros(events.count, np.int64)
         nameless = np.zeros(events.count, np.bool_)
@@ -152,7 +152,7 @@ class EventMeasurer:
             elif (code := seen.get(known)) is not None:
                 codes[place] = code
             else:
-                codes[place] = seen[known] = numbers.setdefault(_key(values), len(numbers))
+                codes[place] = seen[known] = numbers.setdefault(group_key(values), len(numbers))
         return codes, list(numbers), nameless if nameless.any() else None
 
     def _values(
@@ -211,7 +211,8 @@ def _is_plain(value: object) -> bool:
     return not isinstance(value, (dict, list))
 
 
-def _key(values: Sequence[object]) -> GroupKey:
+def group_key(values: Sequence[object]) -> GroupKey:
+    """The key of the group with these values, of which each can name one."""
     return _ENCODER.encode([_canonical(value) for value in values]).decode()
 
 

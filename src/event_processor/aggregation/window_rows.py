@@ -18,7 +18,7 @@ import msgspec
 from event_processor.aggregate_options import AggregateOptions, WindowOptions
 from event_processor.aggregation.measured import GroupKey, group_values, number_text
 
-__all__ = ["RowForm", "RowPieces", "WindowRun"]
+__all__ = ["RowForm", "RowPieces", "WindowRun", "group_line"]
 
 PIECE_ROWS: Final = 1024
 DAY_S: Final = 86_400
@@ -43,6 +43,11 @@ def _text(value: Any) -> str:
     if type(value) is float:
         return number_text(value)
     return str(value) if type(value) is int else _ENCODER.encode(value).decode()
+
+
+def group_line(group: Sequence[tuple[str, Any]], measures: Sequence[tuple[str, Any]]) -> bytes:
+    """A group of an aggregate without a window, in the form of a window's row; null is what there is none of."""
+    return f"{{{', '.join(f'{_text(name)}: {_text(value)}' for name, value in (*group, *measures))}}}\n".encode()
 
 
 class RowForm:

@@ -36,6 +36,7 @@ from event_processor.assembly.opening import (
     open_pipeline,
     open_replica,
 )
+from event_processor.assembly.result_sinks import result_file, with_result_sinks
 from event_processor.assembly.sinks import (
     CommittedParts,
     committed_parts,
@@ -73,10 +74,12 @@ __all__ = [
     "open_pipeline",
     "open_replica",
     "record_format",
+    "result_file",
     "sink_files",
     "sink_header_bytes",
     "sink_path_of",
     "watch_sources",
     "whole_records_end",
     "with_inputs",
+    "with_result_sinks",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import typer
@@ -19,7 +19,7 @@ from event_processor.cli.command_line import PROGRAM, CommandEntry, application,
 from event_processor.cli.output import ReaderGoneError
 from event_processor.errors import EventProcessorError, ExitCode, StorageError, UsageError
 
-__all__ = ["INTERRUPTED_EXIT_CODE", "run"]
+__all__ = ["INTERRUPTED_EXIT_CODE", "run", "run_application"]
 
 INTERRUPTED_EXIT_CODE: Final = 130
 """128 and SIGINT, as shells say it: a command that does not drain was cut short. `run`, which does, ends with 0."""
@@ -28,30 +28,37 @@ BUG_HINT: Final = "this is a bug, please report it: repeat the command with --lo
 
 def run(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
     """Runs the command that `arguments` call and returns the exit code of the process. Raises nothing."""
+    line = arranged(arguments)
+    asked = f"{PROGRAM} {line.command}" if line.command in {entry.name for entry in entries} else PROGRAM
+    return run_application(arguments, lambda: (application(entries, line.command), line.arguments), PROGRAM, asked=asked)
+
+
+def run_application(
+    arguments: Sequence[str], make: Callable[[], tuple[typer.Typer, Sequence[str]]], program: str, *, asked: str
+) -> int:
+    """Runs the application that `make` gives, with its arguments, as `program`; `asked` is what has a --help. Raises nothing."""
     try:
-        return _called(arguments, entries)
+        return _called(make, program, asked)
     except EventProcessorError as error:
-        return _failed(arguments, error)
+        return _failed(program, arguments, error)
     except ReaderGoneError:
         return ExitCode.OK
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
     except OSError as error:
-        return _failed(arguments, StorageError.from_os("a system call", str(error.filename or "a file"), error))
+        return _failed(program, arguments, StorageError.from_os("a system call", str(error.filename or "a file"), error))
     except Exception as error:  # noqa: BLE001 (the boundary: whatever it is, it becomes one line)
-        return _failed(arguments, EventProcessorError(f"internal error: {_in_one_line(error)}", hint=BUG_HINT), bug=error)
+        return _failed(program, arguments, EventProcessorError(f"internal error: {_in_one_line(error)}", hint=BUG_HINT), bug=error)
 
 
-def _called(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
+def _called(make: Callable[[], tuple[typer.Typer, Sequence[str]]], program: str, asked: str) -> int:
     """The exit code of the command. Raises what it raises, with typer's own complaints as `UsageError`."""
-    line = arranged(arguments)
-    command = get_command(application(entries, line.command))
+    app, arguments = make()
     try:
-        outcome: object = command.main(args=list(line.arguments), prog_name=PROGRAM, standalone_mode=False)
+        outcome: object = get_command(app).main(args=list(arguments), prog_name=program, standalone_mode=False)
     except typer.Abort as error:
         raise UsageError("aborted", hint="answer the question, or say --yes where the command knows it") from error
     except typer.TyperException as error:
-        asked = f"{PROGRAM} {line.command}" if line.command in {entry.name for entry in entries} else PROGRAM
         raise UsageError(error.format_message(), hint=f"see {asked} --help") from error
     except SystemExit as error:
         # Typer ends so, and by this alone, where its own output (--help) met a closed pipe.
@@ -59,14 +66,14 @@ def _called(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
-def _failed(arguments: Sequence[str], error: EventProcessorError, *, bug: Exception | None = None) -> int:
+def _failed(program: str, arguments: Sequence[str], error: EventProcessorError, *, bug: Exception | None = None) -> int:
     """Says what is wrong on stderr, and gives the exit code."""
     code = ExitCode(error.exit_code)
     if _value_of("--log-format", arguments) == "json":
         fields = {"level": "error", "event": "failed", "message": error.message, "hint": error.hint, "exit_code": code}
         text = json.dumps(fields, ensure_ascii=False)
     else:
-        text = f"{PROGRAM}: {error}"
+        text = f"{program}: {error}"
     if bug is not None and _value_of("--log-level", arguments) == "debug":
         text = "".join([*traceback.format_exception(bug), text])
     try:

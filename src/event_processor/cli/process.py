@@ -27,10 +27,10 @@ from event_processor.dead_letters import DEAD_LETTERS_NAME
 from event_processor.durable import OperatingSystem
 from event_processor.errors import ExitCode, UsageError
 from event_processor.operations.processing import Processed, Processing, require_outputs, write_whole
-from event_processor.operations.results import ResultRow, encoded_rows
+from event_processor.operations.results import has_table, result_rows
 from event_processor.service.signals import SignalHandlers
 
-__all__ = ["command", "size_bytes"]
+__all__ = ["ProcessCall", "command", "size_bytes"]
 
 SIGNAL_EXIT_BASE: Final = 128
 """What shells add to the number of a signal that ended a command."""
@@ -93,7 +93,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Read finished input to its end, once, and write the result: a line of JSON for each category.
+    """Read finished input to its end, once, and write the result: a line of JSON for each category, or the rows of the configured aggregates.
 
     Files are read one after the other, compressed or not, and nothing is kept beside the result. With --state DIR the state is kept there: a run that was
     ended by whatever goes on when the same command is given again, and gives the same bytes.
@@ -112,11 +112,11 @@ def command(
         _require_stream(is_kept=is_kept)
     environment = real_environment(configuration)
     require_outputs(configuration, environment, [path for path in (output, dead_letters) if path is not None])
-    _Call(called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json).run()
+    ProcessCall(called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json).run()
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class ProcessCall:
     """One call, with all that was asked for."""
 
     called: Invocation
@@ -153,11 +153,11 @@ class _Call:
     def _write_result(self, processed: Processed) -> None:
         """The rows, where they were asked for: a table for a person, lines of JSON for a program."""
         if self.output is not None:
-            write_whole(self.environment, self.output, encoded_rows(processed.rows()))
-        elif self.as_json or sys.stdout is None or not sys.stdout.isatty():
-            write_lines(line.decode().rstrip("\n") for line in encoded_rows(processed.rows()))
+            write_whole(self.environment, self.output, processed.lines())
+        elif self.as_json or sys.stdout is None or not (sys.stdout.isatty() and has_table(self.configuration)):
+            write_lines(line.decode() for block in processed.lines() for line in block.splitlines())
         else:
-            rows: list[ResultRow] = list(processed.rows())
+            rows = list(result_rows(processed.lines()))
             if rows:
                 write_table([name.replace("_", " ") for name in rows[0]], [tuple(row.values()) for row in rows])
 

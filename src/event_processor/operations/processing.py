@@ -23,6 +23,7 @@ from event_processor.assembly import (
     input_name,
     input_size_bytes,
     open_pipeline,
+    with_result_sinks,
 )
 from event_processor.config import Configuration, ConfiguredPath, StateOptions
 from event_processor.dead_letters import DEAD_LETTERS_NAME
@@ -31,7 +32,7 @@ from event_processor.errors import ConfigurationError, UsageError
 from event_processor.operations.committed import committed_length, committed_lines, peek
 from event_processor.operations.ownership import owned_state
 from event_processor.operations.progress import Progress
-from event_processor.operations.results import ResultRow, result_rows
+from event_processor.operations.results import result_lines
 from event_processor.operations.scratch import UnsyncedFileSystem, scratch_directory
 from event_processor.processor import Processor, StopReason
 from event_processor.state import Counts, State
@@ -56,7 +57,7 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """How a one-shot run ended. Its result, and the dead letters, can be read for as long as the run is not left.
+    """How a one-shot run ended. Its result (`lines`, in blocks), and the dead letters, can be read for as long as the run is not left.
 
     `is_complete`: the inputs were read to their end; else it was stopped. `resumed`: it went on from an earlier run. `damaged`: which
     inputs ended before their time. `first_rejected`: of all rejected records the first that was read.
@@ -67,7 +68,7 @@ class Processed:
     counts: Counts
     damaged: Sequence[str]
     first_rejected: RejectedRecord | None
-    rows: Callable[[], Iterator[ResultRow]]
+    lines: Callable[[], Iterator[bytes]]
     dead_letters: Callable[[], Iterator[bytes]]
 
 
@@ -101,6 +102,7 @@ class Processing:
             _require_same_inputs(configuration, environment)
             damage = _Damage()
             told = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage]))
+            configuration = with_result_sinks(configuration)
             reason, resumed, state = self._run(configuration, told, progress)
             with storage_boundary(str(configuration.state.dir)):
                 yield Processed(
@@ -109,7 +111,7 @@ class Processing:
                     counts=state.counts,
                     damaged=damage.words,
                     first_rejected=_first_rejected(configuration, environment),
-                    rows=lambda: result_rows(state),
+                    lines=lambda: _lines(configuration, environment),
                     dead_letters=lambda: _dead_letters(configuration, environment),
                 )
 
@@ -197,6 +199,11 @@ def _require_same_inputs(configuration: Configuration, environment: Environment)
             error.message,
             hint="name the same files in the same order, under the same configuration, or another folder with --state",
         ) from error
+
+
+def _lines(configuration: Configuration, environment: Environment) -> Iterator[bytes]:
+    checkpoint = peek(configuration, environment)
+    return iter(()) if checkpoint is None else result_lines(configuration, checkpoint.state, environment.fs)
 
 
 def _dead_letters(configuration: Configuration, environment: Environment) -> Iterator[bytes]:
