@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from event_processor.aggregation.aggregates import AggregateDocument, Aggregates, AggregatesCommit
 from event_processor.aggregation.window_rows import WindowRun
 from event_processor.checkpoint import Checkpoint, CheckpointStore, StateDocument
-from event_processor.config import AGGREGATES, EVENTS
+from event_processor.config import AGGREGATES, DEAD_LETTERS, EVENTS
 from event_processor.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
 from event_processor.dead_letters import DEAD_LETTERS_NAME, encode_dead_letters
 from event_processor.deduplication.background import Inline
@@ -244,10 +244,12 @@ class CommitWriter:
         outputs.held.write(batch.state.order.held, batch.first_sequence)
         outputs.windows.write(aggregates)
         self._documents = aggregates.documents
-        outputs.dead_letters.append(encode_dead_letters(batch.dead_letters))
+        letters = Released([encode_dead_letters(batch.dead_letters)], len(batch.dead_letters))
+        for piece in letters.pieces:
+            outputs.dead_letters.append(piece)
         outputs.dead_letters.sync()
         for sink in outputs.sinks:
-            sink.write(self._input_of(sink, batch))
+            sink.write(letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))
             if batch.finishes:
                 sink.finish()
             sink.sync()

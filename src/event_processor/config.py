@@ -32,6 +32,7 @@ from event_processor.transform_options import TransformOptions
 
 __all__ = [
     "AGGREGATES",
+    "DEAD_LETTERS",
     "EVENTS",
     "NAME_PATTERN",
     "RESERVED_SOURCE_NAME",
@@ -64,8 +65,9 @@ NAME_PATTERN: Final = r"[A-Za-z0-9_-]{1,64}"
 RESERVED_SOURCE_NAME: Final = "intake"
 """The source of retried dead letters and posted events, which is always there."""
 EVENTS: Final = "events"
+DEAD_LETTERS: Final = "dead_letters"
 AGGREGATES: Final = "aggregates"
-"""What a sink may write: the events, or the rows of an aggregate, as "aggregates.NAME"."""
+"""What a sink may write: the events, the rejected records, or the rows of an aggregate, as "aggregates.NAME"."""
 CONFIG_HASH_BYTES: Final = 16
 
 FieldName = Annotated[str, StringConstraints(min_length=1)]
@@ -271,9 +273,9 @@ def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[s
     """Sinks of rows that nobody makes."""
     with_rows = [f"{AGGREGATES}.{name}" for name, options in configuration.aggregates.items() if options.window]
     for name, sink in configuration.sinks.items():
-        if sink.input != EVENTS and sink.input not in with_rows:
+        if sink.input not in (EVENTS, DEAD_LETTERS, *with_rows):
             known = "".join(f', "{each}"' for each in with_rows)
-            yield f"sinks.{name}.input", f'"events"{known}: an aggregate with a window, by its name'
+            yield f"sinks.{name}.input", f'"events", "dead_letters"{known}: an aggregate with a window, by its name'
 
 
 def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

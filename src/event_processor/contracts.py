@@ -341,7 +341,7 @@ class Sink(Protocol):
 
     @property
     def input(self) -> str:
-        """What it writes, as the configuration says: "events" or "aggregates.NAME"."""
+        """What it writes, as the configuration says: "events", "dead_letters" or "aggregates.NAME"."""
         ...
 
     @property

@@ -65,7 +65,7 @@ def test_measures_are_functions_of_fields_and_windows_follow_one_another_by_defa
         (
             "size_s = 600",
             'size_s = 600\n[sinks.rows]\ninput = "aggregates.deliveries"\npath = "out"',
-            'sinks.rows.input = "aggregates.deliveries": wanted: "events", "aggregates.delivery"',
+            'sinks.rows.input = "aggregates.deliveries": wanted: "events", "dead_letters", "aggregates.delivery"',
         ),
     ],
 )

@@ -30,7 +30,7 @@ class FileSinkOptions(SinkOptions):
     type: Literal["file"] = "file"
     """Where it writes: local files."""
     input: str = "events"
-    """What it writes: "events", in the order of [order], or "aggregates.NAME", the rows of that aggregate's windows."""
+    """What it writes: "events", in the order of [order], or "dead_letters", as they are rejected, or "aggregates.NAME", the rows of that aggregate's windows."""
     path: ConfiguredPath = Field(examples=["out/ordered.jsonl"])
     """The file, appended to by us alone; what stands behind the committed length is cut off at a start. Where parts are written, their
     names, with {n} for the number of a part from 1 on: "out/results_{n}.json"."""
