@@ -29,8 +29,10 @@ MEASURES = {
     "last": "last(v)",
 }
 halves = st.integers(-6, 400).map(lambda each: each * NS // 2)
+seconds = st.integers(0, 40).map(lambda each: each * NS)
 numbers = st.one_of(st.none(), st.integers(-5, 5).map(float), st.sampled_from([1e250, -1e250, 0.1, 1e-300]))
-events = st.lists(st.builds(Occurrence, halves, st.sampled_from(["a", "b", "c"]), numbers), max_size=40)
+events = st.lists(st.builds(Occurrence, halves | seconds, st.sampled_from(["a", "b", "c"]), numbers), max_size=40)
+crowded = st.lists(st.builds(Occurrence, seconds, st.sampled_from(["a", "b", "c"]), numbers), max_size=40)
 
 
 @st.composite
@@ -119,15 +121,29 @@ def test_rows_are_those_of_the_definition_however_events_are_cut_and_restored(
     assert rows == with_empties(options, [as_row(options, row) for row in model.rows])
 
 
-@settings(max_examples=150, deadline=None)
-@given(events, grids(), st.lists(st.integers(1, 40)))
+@settings(max_examples=300, deadline=None)
+@given(events | crowded, grids(), st.lists(st.integers(1, 40)), st.integers(1, 3))
 def test_what_is_held_does_not_depend_on_how_events_were_cut(
-    occurrences: list[Occurrence], window: dict[str, Any], cuts: list[int]
+    occurrences: list[Occurrence], window: dict[str, Any], cuts: list[int], groups_max: int
 ) -> None:
-    options = AggregateOptions.model_validate({"group_by": ("g",), "measures": MEASURES, "window": window})
+    options = AggregateOptions.model_validate(
+        {"group_by": ("g",), "measures": MEASURES, "window": window, "groups_max": groups_max}
+    )
     whole, pieces = windows(options, WindowSummary()), windows(options, WindowSummary())
     if occurrences:
         whole.add(*part(occurrences))
     for piece in cut(occurrences, cuts):
         pieces.add(*part(piece))
     assert whole.summary() == pieces.summary()
+    assert sorted(whole.lines()) == sorted(pieces.lines())
+
+
+def test_events_behind_a_later_cell_of_the_same_step_are_held_apart_however_they_were_cut() -> None:
+    options = AggregateOptions.model_validate({"measures": {"n": "count"}, "window": {"size_s": 25, "every_s": 10}})
+    occurrences = [Occurrence(3 * NS, "a", 1.0), Occurrence(7 * NS, "a", 1.0), Occurrence(3 * NS, "a", 1.0)]
+    whole, pieces = windows(options, WindowSummary()), windows(options, WindowSummary())
+    whole.add(*part(occurrences))
+    for each in occurrences:
+        pieces.add(*part([each]))
+    assert whole.summary() == pieces.summary()
+    assert whole.summary().held == 3

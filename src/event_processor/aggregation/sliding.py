@@ -70,7 +70,7 @@ class WindowCounts(Struct, frozen=True):
 class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
     """What the windows hold, by content. None stands for what is not known before the first event.
 
-    `highest_ns`: the highest timestamp released. `next_row`: the first row that is not out yet. `latest_cell`: of any event that counted.
+    `highest_ns`: the highest timestamp released. `next_row`: the first row that is not out yet. `latest_cell`: of any event that came.
     `held`: how many entries, and `held_hash` a hash of them that does not depend on their order.
     """
 
@@ -84,10 +84,11 @@ class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
 
 @dataclass(frozen=True, slots=True)
 class _Contribution:
-    """Some events of one group and cell that came in while `row` was the first open one."""
+    """Some events of one group and cell that came in while `row` was the first open one. `is_behind`: each came behind a later cell."""
 
     row: int
     cell: int
+    is_behind: bool
     group: GroupKey
     entry: Entry
 
@@ -174,6 +175,9 @@ class SlidingWindows:
         runs: list[WindowRun] = []
         for each in self._contributions(measured, timestamps_ns, rows):
             runs += self._emit(each.row)
+            if not each.is_behind and each.cell != self._latest_cell:
+                self._settle_latest()
+                self._latest_cell = each.cell
             if each.cell >= self._grid.first_cell(each.row):
                 self._admit(each)
         return runs
@@ -181,16 +185,22 @@ class SlidingWindows:
     def _contributions(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> Iterator[_Contribution]:
         """The events by row, cell and group, in the order of rows, and within one in that of each's first event.
 
-        The rows rise with the events, since each is that of the highest timestamp so far. So nothing depends on the batch.
+        The rows rise with the events, since each is that of the highest timestamp so far. Those that came behind a later cell stand apart
+        from those of their cell that did not. So nothing depends on the batch.
         """
         cells = self._grid.cells(timestamps_ns)
+        latest = np.maximum.accumulate(cells)
+        if self._latest_cell is not None:
+            latest = np.maximum(latest, self._latest_cell)
+        is_behind = cells < latest
         keys = timestamps_ns if self._wants_keys else None
-        segments, firsts = segments_of([rows, cells, measured.codes], keys)
+        segments, firsts = segments_of([rows, 2 * cells + is_behind, measured.codes], keys)
         entries = summarise(self._measurer.plans, measured.values, keys, segments)
         places = np.argsort(firsts, kind="stable").tolist() if segments.order is not None else range(len(entries))
-        at_rows, at_cells, codes = rows[firsts].tolist(), cells[firsts].tolist(), measured.codes[firsts].tolist()
+        at_rows, at_cells, behind = rows[firsts].tolist(), cells[firsts].tolist(), is_behind[firsts].tolist()
+        codes = measured.codes[firsts].tolist()
         for place in places:
-            yield _Contribution(at_rows[place], at_cells[place], measured.names[codes[place]], entries[place])
+            yield _Contribution(at_rows[place], at_cells[place], behind[place], measured.names[codes[place]], entries[place])
 
     def _admit(self, new: _Contribution) -> None:
         """Adds to the open windows, if there is room for its group."""
@@ -202,10 +212,7 @@ class SlidingWindows:
                 return
             running = self._running[new.group] = Running(self._measurer.plans)
         running.add(new.cell, new.entry)
-        if self._latest_cell is None or new.cell > self._latest_cell:
-            self._settle_latest()
-            self._latest_cell = new.cell
-        if new.cell == self._latest_cell:
+        if not new.is_behind:
             present = self._latest.get(new.group)
             self._latest[new.group] = new.entry if present is None else merge_entries(present, new.entry)
             self._changed.add((False, new.cell, new.group))
