@@ -168,3 +168,30 @@ def test_true_is_no_one_and_a_filtered_event_is_not_unfit() -> None:
     document = totals.document()
     assert (document.counts.events, document.counts.unfit) == (3, 1)
     assert document.groups[0].measures == {"s": 10.0}
+
+
+WIDE = b'{"g": "a", "v": 1, "w": %s}'
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e400", b"1" * 5000, b"[1e999]"])
+def test_a_number_that_no_double_holds_is_unfit_and_takes_no_other_event_with_it(number: bytes) -> None:
+    measures = {"n": "count", "sum": "sum(v)", "wide": "sum(w)", "last": "last(w)"}
+    options = AggregateOptions.model_validate({"group_by": ("g",), "measures": measures})
+    lines = b"".join(WIDE % each + b"\n" for each in [b"2", number, b"4", number, b"8"])
+    totals = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    totals.add(EventSlice(5, lambda: lines, None))
+    document = totals.document()
+    assert (document.counts.events, document.counts.unfit) == (5, 2)
+    assert [(each.group, each.measures) for each in document.groups] == [
+        ({"g": "a"}, {"n": 5, "sum": 5.0, "wide": 14.0, "last": 8})
+    ]
+
+
+def test_a_number_that_no_double_holds_names_no_group() -> None:
+    options = AggregateOptions.model_validate({"group_by": ("w",), "measures": {"n": "count"}})
+    lines = b"".join(WIDE % each + b"\n" for each in [b"1e999", b"1e300"])
+    totals = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    totals.add(EventSlice(2, lambda: lines, None))
+    document = totals.document()
+    assert (document.counts.events, document.counts.unfit) == (1, 1)
+    assert [each.group for each in document.groups] == [{"w": 1e300}]

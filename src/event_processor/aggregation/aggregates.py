@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
 
 from event_processor.aggregate_options import AggregateOptions
 from event_processor.aggregation.group_totals import GroupTotals, GroupTotalsDocument
+from event_processor.aggregation.line_fields import LineFields
 from event_processor.aggregation.measured import EventMeasurer
 from event_processor.aggregation.sliding import SlidingWindows, WindowSummary
 from event_processor.aggregation.window_rows import RowForm, RowPieces, WindowRun
 from event_processor.arrivals import EventSlice
 from event_processor.config import EventOptions, OrderOptions
 from event_processor.contracts import IntArray, Released
-from event_processor.schema import BlockDecoder, field_path
 from event_processor.timestamps import TimestampReader
 
 __all__ = ["AggregateDocument", "Aggregates", "AggregatesCommit", "WindowRows"]
@@ -79,7 +79,7 @@ class Aggregates:
         self._restore(held)
         self._held_by_timestamp: Final = order.by == "timestamp"
         self._timestamps: Final = TimestampReader(event.timestamp_zone)
-        self._timestamp_decoder: Final = BlockDecoder([(field_path(event.timestamp), Any)]) if self._windows else None
+        self._timestamp_fields: Final = LineFields([event.timestamp]) if self._windows else None
 
     def _restore(self, held: Sequence[bytes]) -> None:
         by_name: dict[str, list[bytes]] = {name: [] for name in self._windows}
@@ -152,6 +152,6 @@ class Aggregates:
             return events.columns.timestamps_ns
         if self._held_by_timestamp and events.sort_values is not None:
             return np.array(events.sort_values, np.int64)
-        assert self._timestamp_decoder is not None, "there are windows"
-        (raw,) = self._timestamp_decoder.columns(self._timestamp_decoder.decode(events.lines))
+        assert self._timestamp_fields is not None, "there are windows"
+        (raw,) = self._timestamp_fields.read(events)
         return self._timestamps.read_all(raw)[0]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
+from math import isfinite
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -19,11 +20,12 @@ import numpy as np
 
 from event_processor.aggregate_options import AggregateOptions, Scalar
 from event_processor.aggregation.entries import FieldPlan, FieldValues, field_plans
+from event_processor.aggregation.line_fields import LineFields
 from event_processor.arrivals import EventSlice
 from event_processor.config import EventOptions
 from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, IntArray
 from event_processor.event import VALUE_MAGNITUDE_END
-from event_processor.schema import Absent, BlockDecoder, field_path
+from event_processor.schema import Absent
 
 __all__ = ["ALL", "EventMeasurer", "GroupKey", "Measured", "group_key", "group_values", "number_text"]
 
@@ -77,14 +79,14 @@ class EventMeasurer:
         self._value: Final = event.value
         self._category: Final = event.category
         self._names: Final = list(dict.fromkeys([*options.group_by, *options.where, *(plan.name for plan in self.plans)]))
-        self._decoder: Final = BlockDecoder([(field_path(name), Any) for name in self._names])
+        self._fields: Final = LineFields(self._names)
         self._by_category: Final = options.group_by == (event.category,) and bool(event.category)
 
     def measure(self, events: EventSlice) -> Measured:
         """What the aggregate sees of the events, in their order."""
         raw: Mapping[str, Sequence[object]] | None = None
         if not self._is_known(events):
-            raw = dict(zip(self._names, self._decoded(events), strict=True))
+            raw = dict(zip(self._names, self._fields.read(events), strict=True))
         kept = self._kept(events, raw)
         codes, names, nameless = self._groups(events, raw)
         values, unfit = self._values(events, raw)
@@ -105,16 +107,6 @@ class EventMeasurer:
         numbers_known = all(plan.name == self._value and not plan.ends for plan in self.plans)
         groups_known = self._by_category or not self._group_by
         return numbers_known and groups_known and all(name == self._category for name in self._where)
-
-    def _decoded(self, events: EventSlice) -> list[list[object]]:
-        """The values of every named field; an event whose line cannot be read again has none, which no format lets happen."""
-        try:
-            decoded = self._decoder.decode(events.lines)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            decoded = []
-        if len(decoded) != events.count:
-            return [[Absent.MISSING] * events.count for _ in self._names]
-        return self._decoder.columns(decoded)
 
     def _kept(self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None) -> BoolArray | None:
         kept: BoolArray | None = None
@@ -208,6 +200,8 @@ def _is_plain(value: object) -> bool:
         return len(value) <= GROUP_CHARACTERS_MAX
     if isinstance(value, int):
         return abs(value) < INTEGER_END
+    if isinstance(value, float):
+        return isfinite(value)
     return not isinstance(value, (dict, list))
 
 
