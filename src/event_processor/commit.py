@@ -166,7 +166,7 @@ class CommitWriter:
         self._outputs: Final = outputs
         self._identity: Final = identity
         self._aggregates: Final = aggregates
-        self._documents: Mapping[str, AggregateDocument] = aggregates.take().documents
+        self._documents: Mapping[str, AggregateDocument] = aggregates.documents()
         self._ids_manifest = ids_manifest
         self._ids_appended = ids_appended
 

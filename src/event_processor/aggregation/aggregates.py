@@ -130,21 +130,25 @@ class Aggregates:
         """Rows as a sink sees them; they are written out only as it reads them."""
         return Released(RowPieces(self._forms[name], runs), sum(run.row_count for run in runs))
 
+    def documents(self) -> dict[str, AggregateDocument]:
+        """What the checkpoint says of each."""
+        totals: dict[str, AggregateDocument] = {name: each.document() for name, each in self._totals.items()}
+        return {**totals, **{name: windows.summary() for name, windows in self._windows.items()}}
+
     def take(self) -> AggregatesCommit:
-        """What changed since the last call."""
-        documents: dict[str, AggregateDocument] = {name: totals.document() for name, totals in self._totals.items()}
-        summaries = {name: windows.summary() for name, windows in self._windows.items()}
+        """What changed since the last call. Whoever asks writes it."""
+        documents = self.documents()
         lines = [line for windows in self._windows.values() for line in windows.take_changes()]
         new_bytes = sum(len(line) + 1 for line in lines)
-        live_bytes = sum(windows.size_bytes() for windows in self._windows.values()) + new_bytes
+        live_bytes = sum(windows.size_bytes() for windows in self._windows.values())
         anew = self._file_bytes + new_bytes > max(REWRITE_BYTES_MIN, 4 * live_bytes)
         if anew:
             lines = [line for windows in self._windows.values() for line in windows.lines()]
         self._file_bytes = sum(len(line) + 1 for line in lines) + (0 if anew else self._file_bytes)
-        holds = any(summary.held for summary in summaries.values())
+        holds = any(isinstance(each, WindowSummary) and each.held for each in documents.values())
         if not holds:
             self._file_bytes = 0
-        return AggregatesCommit({**documents, **summaries}, lines, anew=anew, holds=holds)
+        return AggregatesCommit(documents, lines, anew=anew, holds=holds)
 
     def _timestamps_of(self, events: EventSlice) -> IntArray:
         """When each event was. Each has a timestamp: one without is none where there are windows."""

@@ -126,6 +126,7 @@ class SlidingWindows:
         self._behind_order: Final[list[_Place]] = []
         self._unsettled: Final[dict[_Place, bytes]] = {}
         """The lines of the entries that may still change, as they were when somebody last asked."""
+        self._unsettled_bytes = 0
         self._unsettled_hash = 0
         self._changed: Final[set[_Place]] = set()
         self._settled: list[tuple[int, bytes]] = []
@@ -337,8 +338,9 @@ class SlidingWindows:
         return [*self._queue, *self._unsettled.values()]
 
     def size_bytes(self) -> int:
-        """What those of the settled entries measure."""
-        return self._queue_bytes
+        """What they measure."""
+        self._refresh()
+        return self._queue_bytes + self._unsettled_bytes
 
     def restore(self, lines: Iterable[bytes]) -> None:
         """Gives back what was held when the summary was made: of lines of one entry the last counts.
@@ -370,16 +372,20 @@ class SlidingWindows:
             self._remember(place, self._line(place))
 
     def _remember(self, place: _Place, line: bytes) -> None:
-        before = self._unsettled.get(place)
-        gone = 0 if before is None else _hash(before)
+        self._drop_line(place)
         self._unsettled[place] = line
-        self._unsettled_hash = (self._unsettled_hash + _hash(line) - gone) % _HASH_END
+        self._unsettled_bytes += len(line)
+        self._unsettled_hash = (self._unsettled_hash + _hash(line)) % _HASH_END
 
     def _forget(self, place: _Place) -> None:
         """An entry is no more among those that may change."""
         self._changed.discard(place)
+        self._drop_line(place)
+
+    def _drop_line(self, place: _Place) -> None:
         line = self._unsettled.pop(place, None)
         if line is not None:
+            self._unsettled_bytes -= len(line)
             self._unsettled_hash = (self._unsettled_hash - _hash(line)) % _HASH_END
 
     def _line(self, place: _Place) -> bytes:
