@@ -91,3 +91,14 @@ def test_where_nothing_is_held_any_more_there_is_no_file() -> None:
     assert gone.take().holds
     gone.release([EventSlice(1, lambda: line.replace(b"6000", b"6030"), None)])
     assert not gone.take().holds
+
+
+def test_rows_that_say_the_same_of_a_group_share_their_text() -> None:
+    """A backlog closes many windows in one commit: what they hold in memory until then is one text for each change of a group."""
+    wide = {"measures": {"n": "count"}, "window": {"size_s": 6_000, "every_s": 60}, "group_by": ("g",)}
+    into = Aggregates({"a": AggregateOptions.model_validate(wide)}, EVENT, OrderOptions(), {})
+    timestamps = [*[(0, group) for group in range(50)], *[(60 * minute, 0) for minute in range(1, 101)]]
+    lines = b"".join(json.dumps({"timestamp": second, "g": group}).encode() + b"\n" for second, group in timestamps)
+    runs = into.release([EventSlice(len(timestamps), lambda: lines, None)])["a"]
+    assert sum(run.row_count for run in runs) == 100 * 50
+    assert len({id(tail) for run in runs for tail in run.tails}) == 49 + 100

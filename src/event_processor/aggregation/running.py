@@ -116,12 +116,13 @@ class RunningField:
 
 
 class Running:
-    """One group within the window."""
+    """One group within the window. `tail` is a place for what its row says; whoever changes what is in it clears that."""
 
-    __slots__ = ("_fields", "count")
+    __slots__ = ("_fields", "count", "tail")
 
     def __init__(self, plans: Sequence[FieldPlan]) -> None:
         self.count = 0
+        self.tail: bytes | None = None
         self._fields: Final = [RunningField(plan) for plan in plans]
 
     def add(self, cell: int, entry: Entry) -> None:

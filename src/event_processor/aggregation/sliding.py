@@ -12,19 +12,18 @@ of events behind it, still change, and stand apart.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
 
 import msgspec
 import numpy as np
-import xxhash
 from msgspec import Struct
 
 from event_processor.aggregate_options import AggregateOptions
 from event_processor.aggregation.entries import Entry, merge_entries, summarise
+from event_processor.aggregation.entry_lines import EntryLines, EntryRow, Place, decode_line, encode_line
 from event_processor.aggregation.measured import ALL, EventMeasurer, GroupKey, Measured
 from event_processor.aggregation.running import Running
 from event_processor.aggregation.segments import segments_of
@@ -35,24 +34,8 @@ from event_processor.contracts import IntArray
 
 __all__ = ["SlidingWindows", "WindowCounts", "WindowSummary"]
 
-_Place = tuple[bool, int, GroupKey]
-"""Whether an entry came behind the latest cell, its cell and its group."""
-_HASH_END: Final = 1 << 128
+_Restored = tuple[bytes, Entry]
 _BEFORE_ALL: Final = -(2**63)
-
-
-class _Row(Struct, frozen=True, array_like=True):
-    """An entry on disk. `is_behind`: it came behind the latest cell."""
-
-    aggregate: str
-    is_behind: bool
-    cell: int
-    group: GroupKey
-    entry: Entry
-
-
-_ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(_Row)
 
 
 class WindowCounts(Struct, frozen=True):
@@ -117,18 +100,16 @@ class SlidingWindows:
         self._next_row = summary.next_row
         self._latest_cell = summary.latest_cell
         self._running: Final[dict[GroupKey, Running]] = {}
-        self._queue: Final[deque[bytes]] = deque()
-        self._queue_bytes = 0
-        self._queue_hash = 0
-        self._head: _Row | None = None
+        self._groups: list[GroupKey] | None = None
+        """Those of `_running`, sorted; None where one came or went since somebody asked."""
+        self._lines: Final = EntryLines()
+        self._head: EntryRow | None = None
         self._latest: dict[GroupKey, Entry] = {}
-        self._behind: Final[dict[_Place, Entry]] = {}
-        self._behind_order: Final[list[_Place]] = []
-        self._unsettled: Final[dict[_Place, bytes]] = {}
-        """The lines of the entries that may still change, as they were when somebody last asked."""
-        self._unsettled_bytes = 0
-        self._unsettled_hash = 0
-        self._changed: Final[set[_Place]] = set()
+        self._behind: Final[dict[Place, Entry]] = {}
+        self._behind_order: Final[list[Place]] = []
+        self._changed: Final[set[Place]] = set()
+        self._stale: Final[set[Place]] = set()
+        """Of which entries the lines are to be made anew before somebody looks."""
         self._settled: list[tuple[int, bytes]] = []
         """What left the latest cell since somebody last took it, and was not taken before."""
 
@@ -205,25 +186,28 @@ class SlidingWindows:
 
     def _admit(self, new: _Contribution) -> None:
         """Adds to the open windows, if there is room for its group."""
-        running = self._running.get(new.group)
-        if running is None:
-            if len(self._running) >= self._groups_max:
-                over_limit = self._counts.over_limit + new.entry.count
-                self._counts = msgspec.structs.replace(self._counts, over_limit=over_limit)
-                return
-            running = self._running[new.group] = Running(self._measurer.plans)
+        if new.group not in self._running and len(self._running) >= self._groups_max:
+            over_limit = self._counts.over_limit + new.entry.count
+            self._counts = msgspec.structs.replace(self._counts, over_limit=over_limit)
+            return
+        running = self._running_of(new.group)
         running.add(new.cell, new.entry)
+        running.tail = None
         if not new.is_behind:
             present = self._latest.get(new.group)
             self._latest[new.group] = new.entry if present is None else merge_entries(present, new.entry)
-            self._changed.add((False, new.cell, new.group))
+            self._touch((False, new.cell, new.group))
             return
         place = True, new.cell, new.group
         present = self._behind.get(place)
         if present is None:
             heappush(self._behind_order, place)
         self._behind[place] = new.entry if present is None else merge_entries(present, new.entry)
+        self._touch(place)
+
+    def _touch(self, place: Place) -> None:
         self._changed.add(place)
+        self._stale.add(place)
 
     def _settle_latest(self) -> None:
         """The latest cell is not the latest any more: its entries change no more."""
@@ -233,15 +217,10 @@ class SlidingWindows:
             is_new = place in self._changed
             line = self._line(place)
             self._forget(place)
-            self._append(line)
+            self._lines.settle(line)
             if is_new:
                 self._settled.append((self._latest_cell, line))
         self._latest = {}
-
-    def _append(self, line: bytes) -> None:
-        self._queue.append(line)
-        self._queue_bytes += len(line)
-        self._queue_hash = (self._queue_hash + _hash(line)) % _HASH_END
 
     # Rows.
 
@@ -264,7 +243,16 @@ class SlidingWindows:
         if not self._running and self._shows_empty:
             nothing = Running(self._measurer.plans)
             return (self._tail(ALL, nothing, is_empty=True),)
-        return tuple(self._tail(group, self._running[group]) for group in sorted(self._running))
+        if self._groups is None:
+            self._groups = sorted(self._running)
+        tails: list[bytes] = []
+        for group in self._groups:
+            # Most groups say in one row what they said in the row before: then the two share the text.
+            running = self._running[group]
+            if running.tail is None:
+                running.tail = self._tail(group, running)
+            tails.append(running.tail)
+        return tuple(tails)
 
     def _tail(self, group: GroupKey, running: Running, *, is_empty: bool = False) -> bytes:
         values = [running.value(measure, place) for measure, place in self._measures]
@@ -277,9 +265,7 @@ class SlidingWindows:
     def _evict(self, first_cell: int) -> None:
         """Takes out what lies before `first_cell`."""
         while (head := self._oldest_settled()) is not None and head.cell < first_cell:
-            line = self._queue.popleft()
-            self._queue_bytes -= len(line)
-            self._queue_hash = (self._queue_hash - _hash(line)) % _HASH_END
+            self._lines.drop_oldest()
             self._head = None
             self._take_out(head.group, head.entry, first_cell)
         while self._behind_order and self._behind_order[0][1] < first_cell:
@@ -300,34 +286,33 @@ class SlidingWindows:
         oldest += [self._latest_cell] if self._latest and self._latest_cell is not None else []
         return min(oldest, default=None)
 
-    def _oldest_settled(self) -> _Row | None:
-        if self._head is None and self._queue:
-            self._head = _DECODER.decode(self._queue[0])
+    def _oldest_settled(self) -> EntryRow | None:
+        if self._head is None and (line := self._lines.oldest) is not None:
+            self._head = decode_line(line)
         return self._head
 
     def _take_out(self, group: GroupKey, entry: Entry, first_cell: int) -> None:
         running = self._running[group]
         running.remove(entry, first_cell)
+        running.tail = None
         if not running.count:
             del self._running[group]
+            self._groups = None
 
     # What is kept on disk.
 
     def summary(self) -> WindowSummary:
         """What the checkpoint says."""
         self._refresh()
-        held = len(self._queue) + len(self._unsettled)
-        digest = (self._queue_hash + self._unsettled_hash) % _HASH_END
-        return WindowSummary(
-            self._counts, self._highest_ns, self._next_row, self._latest_cell, held, f"{digest:032x}" if held else ""
-        )
+        lines = self._lines
+        return WindowSummary(self._counts, self._highest_ns, self._next_row, self._latest_cell, len(lines), lines.digest)
 
     def take_changes(self) -> list[bytes]:
         """The lines of the entries that came or changed since the last call, and still count."""
         self._refresh()
         first_cell = _BEFORE_ALL if self._next_row is None else self._grid.first_cell(self._next_row)
         lines = [line for cell, line in self._settled if cell >= first_cell]
-        lines += [self._unsettled[place] for place in sorted(self._changed)]
+        lines += self._lines.unsettled(sorted(self._changed))
         self._settled = []
         self._changed.clear()
         return lines
@@ -335,12 +320,12 @@ class SlidingWindows:
     def lines(self) -> list[bytes]:
         """Those of all entries."""
         self._refresh()
-        return [*self._queue, *self._unsettled.values()]
+        return self._lines.all()
 
     def size_bytes(self) -> int:
         """What they measure."""
         self._refresh()
-        return self._queue_bytes + self._unsettled_bytes
+        return self._lines.size_bytes
 
     def restore(self, lines: Iterable[bytes]) -> None:
         """Gives back what was held when the summary was made: of lines of one entry the last counts.
@@ -348,52 +333,55 @@ class SlidingWindows:
         Raises `msgspec.DecodeError` for a line that is none of ours.
         """
         first_cell = _BEFORE_ALL if self._next_row is None else self._grid.first_cell(self._next_row)
-        found: dict[_Place, tuple[bytes, Entry]] = {}
+        cell, of_cell, behind = first_cell, dict[GroupKey, _Restored](), dict[Place, _Restored]()
         for line in lines:
-            row = _DECODER.decode(line)
-            if row.cell >= first_cell:
-                found[row.is_behind, row.cell, row.group] = line, row.entry
-        for place, (line, entry) in sorted(found.items(), key=lambda item: item[0][:2]):
-            is_behind, cell, group = place
-            self._running.setdefault(group, Running(self._measurer.plans)).add(cell, entry)
-            if is_behind:
-                self._behind[place] = entry
-                heappush(self._behind_order, place)
-            elif cell == self._latest_cell:
-                self._latest[group] = entry
-            else:
-                self._append(line)
+            row = decode_line(line)
+            if row.cell < first_cell:
                 continue
-            self._remember(place, line)
+            if row.is_behind:
+                behind[row.is_behind, row.cell, row.group] = line, row.entry
+                continue
+            if row.cell != cell:
+                # They were appended as their cells came to be the latest, so that no more than one cell is ever at hand.
+                self._restore_cell(cell, of_cell)
+                cell, of_cell = row.cell, {}
+            of_cell[row.group] = line, row.entry
+        self._restore_cell(cell, of_cell)
+        for place, (line, entry) in sorted(behind.items()):
+            self._running_of(place[2]).add(place[1], entry)
+            self._behind[place] = entry
+            heappush(self._behind_order, place)
+            self._lines.put(place, line)
+
+    def _restore_cell(self, cell: int, entries: Mapping[GroupKey, _Restored]) -> None:
+        for group, (line, entry) in entries.items():
+            self._running_of(group).add(cell, entry)
+            if cell == self._latest_cell:
+                self._latest[group] = entry
+                self._lines.put((False, cell, group), line)
+            else:
+                self._lines.settle(line)
+
+    def _running_of(self, group: GroupKey) -> Running:
+        if group not in self._running:
+            self._running[group] = Running(self._measurer.plans)
+            self._groups = None
+        return self._running[group]
 
     def _refresh(self) -> None:
         """Writes the lines of what changed anew."""
-        for place in self._changed:
-            self._remember(place, self._line(place))
+        for place in self._stale:
+            self._lines.put(place, self._line(place))
+        self._stale.clear()
 
-    def _remember(self, place: _Place, line: bytes) -> None:
-        self._drop_line(place)
-        self._unsettled[place] = line
-        self._unsettled_bytes += len(line)
-        self._unsettled_hash = (self._unsettled_hash + _hash(line)) % _HASH_END
-
-    def _forget(self, place: _Place) -> None:
+    def _forget(self, place: Place) -> None:
         """An entry is no more among those that may change."""
         self._changed.discard(place)
-        self._drop_line(place)
+        self._stale.discard(place)
+        self._lines.drop(place)
 
-    def _drop_line(self, place: _Place) -> None:
-        line = self._unsettled.pop(place, None)
-        if line is not None:
-            self._unsettled_bytes -= len(line)
-            self._unsettled_hash = (self._unsettled_hash - _hash(line)) % _HASH_END
-
-    def _line(self, place: _Place) -> bytes:
+    def _line(self, place: Place) -> bytes:
         """An entry as it stands now, on disk."""
-        is_behind, cell, group = place
+        is_behind, _, group = place
         entry = self._behind[place] if is_behind else self._latest[group]
-        return _ENCODER.encode(_Row(self._name, is_behind, cell, group, entry))
-
-
-def _hash(line: bytes) -> int:
-    return xxhash.xxh3_128_intdigest(line)
+        return encode_line(self._name, place, entry)
