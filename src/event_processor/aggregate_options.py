@@ -29,9 +29,11 @@ __all__ = [
 MeasureFunction: TypeAlias = Literal["count", "sum", "mean", "min", "max", "first", "last"]
 Scalar: TypeAlias = bool | int | float | str
 
-_MEASURE: Final = re.compile(r"(count|sum|mean|min|max|first|last)(?:\(([^()]+)\))?")
+_MEASURE: Final = re.compile(r"(count|sum|mean|min|max|first|last)(?:\(\s*([^()\s]|[^()\s][^()]*[^()\s])\s*\))?")
 WINDOW_S_MAX: Final = 640 * 366 * 86_400
 """Longer than from the first timestamp that can be read to the last: what is longer still says the same."""
+STEP_S_MAX: Final = 9_000_000_000
+"""Some 285 years: in nanoseconds a signed 64-bit number, as timestamps are."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -54,11 +56,11 @@ class WindowOptions(Section):
 
     size_s: int = Field(ge=1, le=WINDOW_S_MAX, examples=[600])
     """How long a window is, in seconds."""
-    every_s: int | None = Field(default=None, ge=1, le=WINDOW_S_MAX, examples=[60])
+    every_s: int | None = Field(default=None, ge=1, le=STEP_S_MAX, examples=[60])
     """How far the next window's end is from this one's, in seconds; by default `size_s`, so that windows do not overlap."""
     closed: Literal["left", "right", "both", "none"] = "left"
     """Which of its two ends belongs to a window: an event at that very instant counts in it."""
-    empty: int | float | None = Field(default=None, examples=[0])
+    empty: int | Annotated[float, Field(allow_inf_nan=False)] | None = Field(default=None, examples=[0])
     """What the measures of a window without events say; without it such a window has no row. Only without `group_by`."""
     start_as: str = "window_start"
     """The name of the column with the window's start; "" for none."""
@@ -103,7 +105,7 @@ class AggregateOptions(Section):
     def columns(self) -> tuple[Measure, ...]:
         """The measures, in order."""
         found = ((name, _MEASURE.fullmatch(text)) for name, text in self.measures.items())
-        return tuple(Measure(name, cast("MeasureFunction", each[1]), (each[2] or "").strip()) for name, each in found if each)
+        return tuple(Measure(name, cast("MeasureFunction", each[1]), each[2] or "") for name, each in found if each)
 
     def row_names(self) -> list[str]:
         """The columns of a row, in order."""
@@ -116,5 +118,11 @@ def aggregate_contradictions(name: str, options: AggregateOptions) -> Iterator[t
     names = options.row_names()
     if len(set(names)) < len(names):
         yield f"aggregates.{name}", "measures and groups with names that no other column of the row has"
+    fields = sorted({*options.group_by, *options.where, *(measure.field for measure in options.columns() if measure.field)})
+    for outer in fields:
+        if inner := next((field for field in fields if field.startswith(f"{outer}.")), ""):
+            yield f"aggregates.{name}", f'fields that are not inside one another, as "{inner}" is inside "{outer}"'
     if options.window and options.window.empty is not None and options.group_by:
         yield f"aggregates.{name}.window.empty", "no value together with group_by: of a group without events nothing is known"
+    if options.window and options.window.step_s > STEP_S_MAX:
+        yield f"aggregates.{name}.window.every_s", f"a number up to {STEP_S_MAX:,}, since size_s is more"

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -136,6 +137,28 @@ def test_what_is_held_does_not_depend_on_how_events_were_cut(
         pieces.add(*part(piece))
     assert whole.summary() == pieces.summary()
     assert sorted(whole.lines()) == sorted(pieces.lines())
+
+
+@pytest.mark.parametrize("first_ns", [-(2**63) + 1, -NS, 0, 2**63 - 1])
+@pytest.mark.parametrize("form", ["rfc3339", "datetime", "epoch_s"])
+@pytest.mark.parametrize(
+    ("size_s", "every_s"), [(9_000_000_000, 9_000_000_000), (9_000_000_000, 1_000_000_000), (1, 9_000_000_000)]
+)
+def test_the_longest_windows_hold_the_first_and_the_last_of_all_instants(
+    first_ns: int, form: str, size_s: int, every_s: int
+) -> None:
+    window = {"size_s": size_s, "every_s": every_s, "timestamp_format": form}
+    options = AggregateOptions.model_validate({"measures": {"n": "count"}, "window": window})
+    occurrences = [Occurrence(first_ns, "", 1.0), Occurrence(2**63 - 1, "", 1.0)]
+    model = WindowModel(size_s, every_s, "left")
+    for each in occurrences:
+        model.add(each)
+    model.finish()
+    engine = windows(options, WindowSummary())
+    rows = told(RowForm(options, "Europe/Lisbon"), [*engine.add(*part(occurrences)), *engine.finish()])
+    assert [row["n"] for row in rows] == [row[2] for row in model.rows]
+    if form == "epoch_s":
+        assert [row["window_end"] for row in rows] == [row[0] * every_s for row in model.rows]
 
 
 def test_events_behind_a_later_cell_of_the_same_step_are_held_apart_however_they_were_cut() -> None:

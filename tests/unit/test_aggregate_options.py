@@ -48,6 +48,28 @@ def test_measures_are_functions_of_fields_and_windows_follow_one_another_by_defa
             'aggregates.delivery.measures = a table: wanted: "count", or a function of a field, such as "mean(duration)"',
         ),
         ('"count"', '"sum"', '"count", or a function of a field, such as "mean(duration)"'),
+        (
+            "[aggregates.delivery]",
+            '[aggregates.delivery]\ngroup_by = ["duration.unit"]',
+            'wanted: fields that are not inside one another, as "duration.unit" is inside "duration"',
+        ),
+        (
+            '"count"',
+            '"mean( )"',
+            '"count", or a function of a field, such as "mean(duration)"',
+        ),
+        (
+            "size_s = 600",
+            "size_s = 9_000_000_001",
+            "aggregates.delivery.window.size_s = 9_000_000_001: wanted: 9000000000 or less",
+        ),
+        ("size_s = 600", "size_s = 600\nempty = nan", "aggregates.delivery.window.empty = nan: wanted:"),
+        ("size_s = 600", "size_s = 600\nempty = -inf", "aggregates.delivery.window.empty = -inf: wanted:"),
+        (
+            "size_s = 600",
+            "size_s = 20_000_000_000",
+            "aggregates.delivery.window.every_s: wanted: a number up to 9,000,000,000, since size_s is more",
+        ),
         ("size_s = 600", "size_s = 0", "aggregates.delivery.window.size_s = 0: wanted: 1 or more"),
         ("size_s = 600", "size_s = 600\nclose = 1", "aggregates.delivery.window.close = 1: not a known key"),
         ("[aggregates.delivery]", "[aggregates.delivery]\ngroup = []", "aggregates.delivery.group = []: not a known key"),
