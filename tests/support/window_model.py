@@ -64,10 +64,7 @@ class WindowModel:
         if first < self.next_row:
             self.late_window += 1
         open_now = {other.group for entered, other in self.kept if self.is_seen(other, self.next_row)}
-        last = max(
-            (row for row in range(first, first + self.size_s // self.every_s + 3) if self.holds(row, event.ns)), default=first - 1
-        )
-        if last < self.next_row:
+        if not self.is_seen(event, self.next_row):
             return
         if event.group not in open_now and len(open_now) >= self.groups_max:
             self.over_limit += 1
@@ -76,7 +73,9 @@ class WindowModel:
 
     def is_seen(self, event: Occurrence, row: int) -> bool:
         """Whether a row from `row` on may still hold the event."""
-        return any(self.holds(each, event.ns) for each in range(row, row + self.size_s // self.every_s + 3))
+        # They are one behind the other, and the start of the last lies within a step of the event.
+        near = (event.ns + self.size_s * NS) // (self.every_s * NS)
+        return any(self.holds(each, event.ns) for each in range(max(row, near - 2), near + 3))
 
     def emit(self) -> None:
         assert self.next_row is not None

@@ -21,6 +21,7 @@ __all__ = ["EntryLines", "EntryRow", "Place", "decode_line", "encode_line"]
 
 Place: TypeAlias = tuple[bool, int, GroupKey]
 """Whether an entry came behind the latest cell, its cell and its group."""
+BLOCK_LINES: Final = 256
 _HASH_END: Final = 1 << 128
 
 
@@ -52,17 +53,22 @@ class EntryLines:
     """The lines of all entries of an aggregate."""
 
     def __init__(self) -> None:
-        self._settled: Final[deque[bytes]] = deque()
+        self._head: Final[deque[bytes]] = deque()
+        self._blocks: Final[deque[bytes]] = deque()
+        """Lines between head and tail, joined: as objects of their own, millions would take twice the memory, and time at each garbage collection."""
+        self._tail: list[bytes] = []
+        self._settled_count = 0
         self._unsettled: Final[dict[Place, bytes]] = {}
         self._hash = 0
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._settled) + len(self._unsettled)
+        return self._settled_count + len(self._unsettled)
 
     def all(self) -> list[bytes]:
         """Those that change no more, in their order, then the others."""
-        return [*self._settled, *self._unsettled.values()]
+        between = [line for block in self._blocks for line in block.split(b"\n")]
+        return [*self._head, *between, *self._tail, *self._unsettled.values()]
 
     @property
     def digest(self) -> str:
@@ -72,15 +78,31 @@ class EntryLines:
     @property
     def oldest(self) -> bytes | None:
         """The head of the queue."""
-        return self._settled[0] if self._settled else None
+        if not self._head:
+            self._refill()
+        return self._head[0] if self._head else None
 
     def drop_oldest(self) -> None:
         """Takes the head off the queue."""
-        self._count(self._settled.popleft(), -1)
+        if not self._head:
+            self._refill()
+        self._settled_count -= 1
+        self._count(self._head.popleft(), -1)
+
+    def _refill(self) -> None:
+        if self._blocks:
+            self._head.extend(self._blocks.popleft().split(b"\n"))
+        else:
+            self._head.extend(self._tail)
+            self._tail = []
 
     def settle(self, line: bytes) -> None:
         """A line that changes no more."""
-        self._settled.append(line)
+        self._tail.append(line)
+        if len(self._tail) == BLOCK_LINES:
+            self._blocks.append(b"\n".join(self._tail))
+            self._tail = []
+        self._settled_count += 1
         self._count(line, 1)
 
     def unsettled(self, places: Iterable[Place]) -> list[bytes]:
