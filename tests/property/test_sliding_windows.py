@@ -81,7 +81,14 @@ def with_empties(options: AggregateOptions, rows: list[dict[str, Any]]) -> list[
 
 @settings(max_examples=400, deadline=None)
 @given(
-    events, grids(), st.booleans(), st.booleans(), st.integers(1, 3), st.lists(st.integers(1, 40)), st.lists(st.integers(1, 40))
+    events,
+    grids(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 3),
+    st.lists(st.integers(1, 40)),
+    st.lists(st.integers(1, 40)),
+    st.sampled_from([-1, -1, 0, 1]),
 )
 def test_rows_are_those_of_the_definition_however_events_are_cut_and_restored(
     occurrences: list[Occurrence],
@@ -91,7 +98,9 @@ def test_rows_are_those_of_the_definition_however_events_are_cut_and_restored(
     groups_max: int,
     cuts: list[int],
     restarts: list[int],
+    finished: int,
 ) -> None:
+    """`finished`: behind the part of this number the input is taken for finished, and goes on all the same."""
     if rising:
         occurrences = sorted(occurrences, key=lambda each: each.ns)
     shows_empty = not grouped and groups_max > 1
@@ -108,6 +117,10 @@ def test_rows_are_those_of_the_definition_however_events_are_cut_and_restored(
         for each in occurrences_of:
             model.add(each if grouped else Occurrence(each.ns, "", each.value))
         rows += told(form, engine.add(*part(occurrences_of)))
+        if number == finished:
+            model.finish()
+            rows += told(form, engine.finish())
+            assert engine.is_finished
         disk += engine.take_changes()
         if number in restarts:
             summary = msgspec.convert(msgspec.to_builtins(engine.summary()), WindowSummary)
