@@ -183,3 +183,14 @@ def test_events_behind_a_later_cell_of_the_same_step_are_held_apart_however_they
         pieces.add(*part([each]))
     assert whole.summary() == pieces.summary()
     assert whole.summary().held == 3
+
+
+def test_of_two_groups_the_one_that_came_first_has_the_room_whatever_its_times() -> None:
+    options = AggregateOptions.model_validate(
+        {"group_by": ("g",), "measures": {"n": "count", "first": "first(v)"}, "window": {"size_s": 60}, "groups_max": 1}
+    )
+    engine = windows(options, WindowSummary())
+    occurrences = [Occurrence(20 * NS, "a", 1.0), Occurrence(15 * NS, "b", 2.0), Occurrence(10 * NS, "a", 3.0)]
+    rows = told(RowForm(options, "UTC"), [*engine.add(*part(occurrences)), *engine.finish()])
+    assert [(row["g"], row["n"], row["first"]) for row in rows] == [("a", 2, 3.0)]
+    assert engine.summary().counts.over_limit == 1
