@@ -48,7 +48,9 @@ def run_application(
     except OSError as error:
         return _failed(program, arguments, StorageError.from_os("a system call", str(error.filename or "a file"), error))
     except Exception as error:  # noqa: BLE001 (the boundary: whatever it is, it becomes one line)
-        return _failed(program, arguments, EventProcessorError(f"internal error: {_in_one_line(error)}", hint=BUG_HINT), bug=error)
+        return _failed(
+            program, arguments, EventProcessorError(f"internal error: {_in_one_line(error)}", hint=BUG_HINT), bug=error
+        )
 
 
 def _called(make: Callable[[], tuple[typer.Typer, Sequence[str]]], program: str, asked: str) -> int:
