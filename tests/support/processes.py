@@ -192,9 +192,9 @@ class Pipeline:
         """Has the program itself recompute everything from the log and compare."""
         return self.command_of("verify")
 
-    def command_of(self, *arguments: str) -> Finished:
+    def command_of(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Finished:
         """Runs a command of the program on this pipeline, and waits."""
-        return self._start(self._called(*arguments), {}).wait()
+        return self._start(self._called(*arguments), environment or {}).wait()
 
     def _called(self, *arguments: str) -> list[str]:
         return [*self.command, "--config", str(self.folder / "pipeline.toml"), *arguments]
