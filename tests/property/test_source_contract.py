@@ -46,7 +46,7 @@ EVERY_CASE = pytest.mark.parametrize(("source", "kind"), CASES)
 def lists_of_records(kind: Kind) -> st.SearchStrategy[list[Record]]:
     """Rows, records at fault, and blank ones where there may be any; never a blank one at the end, which may be nothing."""
     blank = st.nothing() if kind.is_document else st.just(Blank())
-    anything = st.lists(ROWS | ROWS | st.just(Bad()) | blank, max_size=8)
+    anything = st.lists(ROWS | ROWS | st.builds(Bad, st.booleans()) | blank, max_size=8)
     return anything.map(lambda records: records[:-1] if records and isinstance(records[-1], Blank) else records)
 
 
@@ -108,6 +108,7 @@ class Reading:
             self.next_part += 1
         assert chunk.offset == (known["offset"] if known else 0), "chunks follow each other without a gap"
         assert chunk.resume["offset"] == chunk.end_offset
+        assert chunk.final or not chunk.content or chunk.content.endswith(b"\n"), "only the end of finished input ends a record"
         parts = {**self.parts, chunk.part: chunk.resume}
         if chunk.retired:
             del parts[chunk.part]
@@ -211,11 +212,12 @@ def committed(source: str, kind: Kind, file: bytes, folder: Path) -> Committed:
 
 
 @EVERY_CASE
+@pytest.mark.parametrize("bad", [Bad(is_read=False), Bad(is_read=True)], ids=["unreadable", "unfit"])
 def test_a_bad_record_in_the_middle_is_one_dead_letter_with_its_place_and_its_own_bytes(
-    source: str, kind: str, tmp_path: Path
+    source: str, kind: str, bad: Bad, tmp_path: Path
 ) -> None:
     of_kind = KINDS[kind]  # type: ignore[index]
-    written = of_kind.write([Row(1, "c", 0.5), Row(2, "é", 1.5), Bad(), Row(3, "c", 2.5)])
+    written = of_kind.write([Row(1, "c", 0.5), Row(2, "é", 1.5), bad, Row(3, "c", 2.5)])
     found = committed(source, of_kind, written.file, tmp_path)
     ((line, offset, record),) = written.letters
     header = int(bool(of_kind.header))

@@ -19,7 +19,9 @@ __all__ = ["KINDS", "Bad", "Blank", "Kind", "PipeSeparated", "Row", "Written"]
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A record that is no event."""
+    """A record that is no event: whoever reads it refuses it, or, where `is_read`, whoever judges what was read: its category is empty."""
+
+    is_read: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,9 @@ class Kind:
     def _record(self, row: Record) -> bytes:
         if isinstance(row, Row):
             return self.row(row)
-        return self.bad if isinstance(row, Bad) else b"  "
+        if isinstance(row, Blank):
+            return b"  "
+        return self.row(Row(7, "", 1.0)) if row.is_read else self.bad
 
 
 class PipeSeparated:
