@@ -10,6 +10,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import typer
@@ -19,26 +20,37 @@ from event_processor.cli.command_line import PROGRAM, CommandEntry, application,
 from event_processor.cli.output import ReaderGoneError
 from event_processor.errors import EventProcessorError, ExitCode, StorageError, UsageError
 
-__all__ = ["INTERRUPTED_EXIT_CODE", "run", "run_application"]
+__all__ = ["INTERRUPTED_EXIT_CODE", "Call", "run", "run_application"]
 
 INTERRUPTED_EXIT_CODE: Final = 130
 """128 and SIGINT, as shells say it: a command that does not drain was cut short. `run`, which does, ends with 0."""
 BUG_HINT: Final = "this is a bug, please report it: repeat the command with --log-level debug, and add 'event-processor version'"
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An application, what it is called with, and what to type for its --help."""
+
+    app: typer.Typer
+    arguments: Sequence[str]
+    asked: str
+
+
 def run(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
     """Runs the command that `arguments` call and returns the exit code of the process. Raises nothing."""
-    line = arranged(arguments)
-    asked = f"{PROGRAM} {line.command}" if line.command in {entry.name for entry in entries} else PROGRAM
-    return run_application(arguments, lambda: (application(entries, line.command), line.arguments), PROGRAM, asked=asked)
+
+    def make() -> Call:
+        line = arranged(arguments)
+        asked = f"{PROGRAM} {line.command}" if line.command in {entry.name for entry in entries} else PROGRAM
+        return Call(application(entries, line.command), line.arguments, asked)
+
+    return run_application(arguments, make, PROGRAM)
 
 
-def run_application(
-    arguments: Sequence[str], make: Callable[[], tuple[typer.Typer, Sequence[str]]], program: str, *, asked: str
-) -> int:
-    """Runs the application that `make` gives, with its arguments, as `program`; `asked` is what has a --help. Raises nothing."""
+def run_application(arguments: Sequence[str], make: Callable[[], Call], program: str) -> int:
+    """Runs the application that `make` gives, as `program`, and returns the exit code of the process. Raises nothing, whatever `make` raises."""
     try:
-        return _called(make, program, asked)
+        return _called(make(), program)
     except EventProcessorError as error:
         return _failed(program, arguments, error)
     except ReaderGoneError:
@@ -53,15 +65,14 @@ def run_application(
         )
 
 
-def _called(make: Callable[[], tuple[typer.Typer, Sequence[str]]], program: str, asked: str) -> int:
+def _called(call: Call, program: str) -> int:
     """The exit code of the command. Raises what it raises, with typer's own complaints as `UsageError`."""
-    app, arguments = make()
     try:
-        outcome: object = get_command(app).main(args=list(arguments), prog_name=program, standalone_mode=False)
+        outcome: object = get_command(call.app).main(args=list(call.arguments), prog_name=program, standalone_mode=False)
     except typer.Abort as error:
         raise UsageError("aborted", hint="answer the question, or say --yes where the command knows it") from error
     except typer.TyperException as error:
-        raise UsageError(error.format_message(), hint=f"see {asked} --help") from error
+        raise UsageError(error.format_message(), hint=f"see {call.asked} --help") from error
     except SystemExit as error:
         # Typer ends so, and by this alone, where its own output (--help) met a closed pipe.
         raise ReaderGoneError from error

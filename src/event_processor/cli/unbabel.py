@@ -39,7 +39,7 @@ def main() -> None:
         add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["--help", "-h"]}
     )
     app.command()(_command)
-    exit_code = boundary.run_application(arguments, lambda: (app, arguments), PROGRAM, asked=PROGRAM)
+    exit_code = boundary.run_application(arguments, lambda: boundary.Call(app, arguments, PROGRAM), PROGRAM)
     drop_unwritten()
     sys.exit(exit_code)
 
