@@ -160,6 +160,6 @@ def _lines_between(content: bytes, starts: IntArray, ends: IntArray) -> bytes:
     return lines_of([content[first:last] for first, last in zip(firsts, lasts, strict=True)])
 
 
-def lines_of(records: list[bytes]) -> bytes:
+def lines_of(records: Sequence[bytes]) -> bytes:
     """Records, each with a line feed behind it."""
     return b"\n".join([*records, b""])

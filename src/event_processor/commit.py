@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from event_processor.aggregation.aggregates import AggregateDocument, Aggregates, AggregatesCommit
 from event_processor.aggregation.window_rows import WindowRun
+from event_processor.arrivals import lines_of
 from event_processor.checkpoint import Checkpoint, CheckpointStore, StateDocument
 from event_processor.config import AGGREGATES, DEAD_LETTERS, EVENTS
 from event_processor.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
@@ -26,7 +27,7 @@ from event_processor.deduplication.background import Inline
 from event_processor.durable import AppendFile, storage_boundary
 from event_processor.event import DeadLetter, Json
 from event_processor.held_events import HeldEvents
-from event_processor.held_windows import HeldWindows
+from event_processor.held_file import HeldFile
 from event_processor.journal import JOURNAL_NAME, JournalEntry, encode_entries
 from event_processor.pipeline import Step
 from event_processor.state import Counts, State
@@ -53,7 +54,7 @@ class Outputs:
 
     ids: SeenIds | None
     held: HeldEvents
-    windows: HeldWindows
+    windows: HeldFile
     journal: AppendFile
     dead_letters: AppendFile
     sinks: Sequence[Sink]
@@ -242,7 +243,10 @@ class CommitWriter:
         outputs.journal.append(encode_entries(batch.journal))
         outputs.journal.sync()
         outputs.held.write(batch.state.order.held, batch.first_sequence)
-        outputs.windows.write(aggregates)
+        if not aggregates.holds:
+            outputs.windows.close()
+        elif aggregates.lines:
+            outputs.windows.add(lines_of(aggregates.lines), anew=aggregates.anew)
         self._documents = aggregates.documents
         letters = Released([encode_dead_letters(batch.dead_letters)], len(batch.dead_letters))
         for piece in letters.pieces:

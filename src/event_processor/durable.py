@@ -26,6 +26,7 @@ __all__ = [
     "FileSystem",
     "OperatingSystem",
     "append_lines",
+    "committed_lines",
     "create_file",
     "prepare_directory",
     "read_file",
@@ -36,6 +37,8 @@ __all__ = [
     "storage_boundary",
     "storage_call",
 ]
+
+READ_BYTES: Final = 1_048_576
 
 
 @contextmanager
@@ -217,6 +220,41 @@ def _whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
             return start + feed + 1
         end = start
     return 0
+
+
+def committed_lines(fs: FileSystem, path: str, length_bytes: int) -> Iterator[list[bytes]]:
+    """The lines of a file's first `length_bytes`, without their ends, in order; in lists, so that a file of any size may be read.
+
+    Raises `StateError` where the file is shorter, `StorageError`.
+    """
+    if not length_bytes:
+        return
+    with storage_call("read", path):
+        descriptor = fs.open(path, os.O_RDONLY) if fs.status(path) is not None else None
+    if descriptor is None:
+        raise _too_short(path, length_bytes)
+    try:
+        rest = b""
+        offset = 0
+        while offset < length_bytes:
+            with storage_call("read", path):
+                block = read_range(fs, descriptor, min(READ_BYTES, length_bytes - offset), offset)
+            if not block:
+                raise _too_short(path, length_bytes)
+            offset += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            yield lines
+        if rest:
+            yield [rest]
+    finally:
+        fs.close(descriptor)
+
+
+def _too_short(path: str, length_bytes: int) -> StateError:
+    return StateError(
+        f"{path}: gone or shorter than the {length_bytes} bytes of it that were committed",
+        hint="put the file back, or make the state anew from the log: event-processor replay",
+    )
 
 
 class AppendFile:

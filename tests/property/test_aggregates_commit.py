@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
+from event_processor import held_file
 from event_processor.aggregate_options import AggregateOptions
-from event_processor.aggregation import aggregates as module
 from event_processor.aggregation.aggregates import Aggregates, AggregatesCommit
 from event_processor.arrivals import EventSlice
 from event_processor.config import EventOptions, OrderOptions
@@ -19,7 +19,7 @@ EVENT = EventOptions(value="", category="")
 
 
 def aggregates(before: AggregatesCommit | None = None, held: list[bytes] | None = None) -> Aggregates:
-    return Aggregates(OPTIONS, EVENT, OrderOptions(), before.documents if before else {}, held or [])
+    return Aggregates(OPTIONS, EVENT, OrderOptions(), before.documents if before else {}, lambda: held or [])
 
 
 def commits(into: Aggregates, minutes: range) -> Iterator[AggregatesCommit]:
@@ -32,7 +32,7 @@ def commits(into: Aggregates, minutes: range) -> Iterator[AggregatesCommit]:
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REWRITE_BYTES_MIN", 2_000)
+    monkeypatch.setattr(held_file, "REPLACED_BYTES_MIN", 2_000)
 
 
 def test_a_file_of_which_most_was_left_behind_is_written_anew() -> None:

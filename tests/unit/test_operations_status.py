@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from event_processor.assembly import lock_state
+from event_processor.durable import committed_lines
 from event_processor.errors import InputGoneError, StateError
-from event_processor.operations.committed import committed_lines, lock_owner
+from event_processor.operations.committed import lock_owner
 from event_processor.operations.inspection import inspect_state
 from event_processor.operations.status import CommittedStatus, Status, StatusLimits, read_status, watch_status
 from event_processor.state import Counts

@@ -7,14 +7,14 @@ Never: nothing is written here. Used by the loop's thread, but for `released`, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-import msgspec
 import numpy as np
 
 from event_processor.aggregate_options import AggregateOptions
+from event_processor.aggregation.entry_lines import line_beginning
 from event_processor.aggregation.group_totals import GroupTotals, GroupTotalsDocument
 from event_processor.aggregation.line_fields import LineFields
 from event_processor.aggregation.measured import EventMeasurer
@@ -23,12 +23,10 @@ from event_processor.aggregation.window_rows import RowForm, RowPieces, WindowRu
 from event_processor.arrivals import EventSlice
 from event_processor.config import EventOptions, OrderOptions
 from event_processor.contracts import IntArray, Released
+from event_processor.held_file import is_worth_replacing
 from event_processor.timestamps import TimestampReader
 
 __all__ = ["AggregateDocument", "Aggregates", "AggregatesCommit", "WindowRows"]
-
-REWRITE_BYTES_MIN: Final = 1_048_576
-"""Below this a file is not worth replacing; above it, it is replaced when less than a quarter of it is still held."""
 
 AggregateDocument: TypeAlias = WindowSummary | GroupTotalsDocument
 """An aggregate in the checkpoint: what its windows hold, by content, or its groups."""
@@ -58,9 +56,9 @@ class Aggregates:
         event: EventOptions,
         order: OrderOptions,
         documents: Mapping[str, AggregateDocument],
-        held: Sequence[bytes] = (),
+        held: Callable[[], Iterable[bytes]] = tuple,
     ) -> None:
-        """As `documents` say, which are a checkpoint's; one that is not there is empty. `held` are the lines of its file, in the order in which they were appended.
+        """As `documents` say, which are a checkpoint's; one that is not there is empty. `held` gives the lines of its file, in the order in which they were added.
 
         Raises `ConfigurationError` where fields cannot be read, `msgspec.DecodeError` where a line is none of ours.
         """
@@ -76,20 +74,17 @@ class Aggregates:
             self._forms[name] = RowForm(each, event.timestamp_zone)
             summary = said if isinstance(said, WindowSummary) else WindowSummary()
             self._windows[name] = SlidingWindows(name, each, measurer, self._forms[name], summary)
-        self._restore(held)
+        self._file_bytes = self._restore(held)
         self._held_by_timestamp: Final = order.by == "timestamp"
         self._timestamps: Final = TimestampReader(event.timestamp_zone)
         self._timestamp_fields: Final = LineFields([event.timestamp]) if self._windows else None
 
-    def _restore(self, held: Sequence[bytes]) -> None:
-        by_name: dict[str, list[bytes]] = {name: [] for name in self._windows}
-        for line in held:
-            name = msgspec.json.decode(line)[0]
-            if name in by_name:
-                by_name[name].append(line)
-        for name, lines in by_name.items():
-            self._windows[name].restore(lines)
-        self._file_bytes = sum(len(line) + 1 for line in held)
+    def _restore(self, held: Callable[[], Iterable[bytes]]) -> int:
+        """Gives each aggregate its lines; how many bytes all of them are. They are read once for each, and never all at hand."""
+        for name, windows in self._windows.items():
+            beginning = line_beginning(name)
+            windows.restore(line for line in held() if line.startswith(beginning))
+        return sum(len(line) + 1 for line in held())
 
     def torn(self, documents: Mapping[str, AggregateDocument]) -> str:
         """The aggregate that does not hold what its document says, or ""."""
@@ -141,7 +136,7 @@ class Aggregates:
         lines = [line for windows in self._windows.values() for line in windows.take_changes()]
         new_bytes = sum(len(line) + 1 for line in lines)
         live_bytes = sum(windows.size_bytes() for windows in self._windows.values())
-        anew = self._file_bytes + new_bytes > max(REWRITE_BYTES_MIN, 4 * live_bytes)
+        anew = is_worth_replacing(self._file_bytes + new_bytes, live_bytes)
         if anew:
             lines = [line for windows in self._windows.values() for line in windows.lines()]
         self._file_bytes = sum(len(line) + 1 for line in lines) + (0 if anew else self._file_bytes)

@@ -32,6 +32,12 @@ FEW_GROUPS: Final = 32
 
 def add_exactly(parts: Sequence[float], values: list[float]) -> tuple[float, ...]:
     """The canonical parts of the total of `parts` and `values`, whatever their order."""
+    if len(parts) == 1 and len(values) == 1:
+        one, other = parts[0], values[0]
+        total = one + other
+        if total - one == other and total - other == one:
+            # Nothing was rounded off, as TwoSum would find: whole numbers, most often.
+            return (total,) if total else ()
     terms = [*parts, *values]
     canonical: list[float] = []
     while remainder := fsum(terms):

@@ -6,14 +6,13 @@ still open and holds it; it is `late_window` where another that holds it is clos
 was released is past its end. What is kept is one entry for each cell and group in which events lie: a gap costs nothing.
 Never: nothing is written here. Like the index of ids this object remembers, and what it remembers is an input of the step.
 
-Entries lie in a queue by cell, each as the line that stands for it on disk: they leave in that order. Those of the latest cell, and
-of events behind it, still change, and stand apart.
+Entries lie in a queue by cell, and leave in that order. Those of the latest cell, and of events behind it, still change, and stand
+apart. Each has the line that stands for it on disk once somebody wants to see it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
 
@@ -65,8 +64,7 @@ class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
     held_hash: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Contribution:
+class _Contribution(Struct, frozen=True, gc=False):
     """Some events of one group and cell that came in while `row` was the first open one. `is_behind`: each came behind a later cell."""
 
     row: int
@@ -103,15 +101,14 @@ class SlidingWindows:
         self._groups: list[GroupKey] | None = None
         """Those of `_running`, sorted; None where one came or went since somebody asked."""
         self._lines: Final = EntryLines()
-        self._head: EntryRow | None = None
         self._latest: dict[GroupKey, Entry] = {}
         self._behind: Final[dict[Place, Entry]] = {}
         self._behind_order: Final[list[Place]] = []
         self._changed: Final[set[Place]] = set()
         self._stale: Final[set[Place]] = set()
         """Of which entries the lines are to be made anew before somebody looks."""
-        self._settled: list[tuple[int, bytes]] = []
-        """What left the latest cell since somebody last took it, and was not taken before."""
+        self._settled: list[bytes] = []
+        """The lines of what left the latest cell since somebody last took them, as far as they are written."""
 
     # Events in, rows out.
 
@@ -211,15 +208,15 @@ class SlidingWindows:
 
     def _settle_latest(self) -> None:
         """The latest cell is not the latest any more: its entries change no more."""
-        for group in self._latest:
+        for group, entry in self._latest.items():
             assert self._latest_cell is not None, "its entries are of a cell"
             place = False, self._latest_cell, group
-            is_new = place in self._changed
-            line = self._line(place)
-            self._forget(place)
-            self._lines.settle(line)
-            if is_new:
-                self._settled.append((self._latest_cell, line))
+            if place in self._changed:
+                self._forget(place)
+                self._lines.settle(EntryRow(self._name, *place, entry))
+            else:
+                # It stands on disk as it is, and so does all of earlier cells.
+                self._lines.settle_put(place)
         self._latest = {}
 
     # Rows.
@@ -264,9 +261,8 @@ class SlidingWindows:
 
     def _evict(self, first_cell: int) -> None:
         """Takes out what lies before `first_cell`."""
-        while (head := self._oldest_settled()) is not None and head.cell < first_cell:
+        while (head := self._lines.oldest) is not None and head.cell < first_cell:
             self._lines.drop_oldest()
-            self._head = None
             self._take_out(head.group, head.entry, first_cell)
         while self._behind_order and self._behind_order[0][1] < first_cell:
             place = heappop(self._behind_order)
@@ -280,16 +276,12 @@ class SlidingWindows:
 
     def _oldest_cell(self) -> int | None:
         """The oldest cell of which something is held."""
-        head = self._oldest_settled()
-        oldest = [head.cell] if head is not None else []
-        oldest += [self._behind_order[0][1]] if self._behind_order else []
-        oldest += [self._latest_cell] if self._latest and self._latest_cell is not None else []
-        return min(oldest, default=None)
-
-    def _oldest_settled(self) -> EntryRow | None:
-        if self._head is None and (line := self._lines.oldest) is not None:
-            self._head = decode_line(line)
-        return self._head
+        head = self._lines.oldest
+        # Nothing in the queue is of a later cell than what was taken out of the latest.
+        oldest = head.cell if head is not None else self._latest_cell if self._latest else None
+        if self._behind_order and (oldest is None or self._behind_order[0][1] < oldest):
+            return self._behind_order[0][1]
+        return oldest
 
     def _take_out(self, group: GroupKey, entry: Entry, first_cell: int) -> None:
         running = self._running[group]
@@ -308,11 +300,9 @@ class SlidingWindows:
         return WindowSummary(self._counts, self._highest_ns, self._next_row, self._latest_cell, len(lines), lines.digest)
 
     def take_changes(self) -> list[bytes]:
-        """The lines of the entries that came or changed since the last call, and still count."""
+        """The lines of the entries that came or changed since the last call. One may have left again; `restore` then leaves it out."""
         self._refresh()
-        first_cell = _BEFORE_ALL if self._next_row is None else self._grid.first_cell(self._next_row)
-        lines = [line for cell, line in self._settled if cell >= first_cell]
-        lines += self._lines.unsettled(sorted(self._changed))
+        lines = [*self._settled, *self._lines.unsettled(sorted(self._changed))]
         self._settled = []
         self._changed.clear()
         return lines
@@ -360,7 +350,7 @@ class SlidingWindows:
                 self._latest[group] = entry
                 self._lines.put((False, cell, group), line)
             else:
-                self._lines.settle(line)
+                self._lines.settle_line(line)
 
     def _running_of(self, group: GroupKey) -> Running:
         if group not in self._running:
@@ -370,6 +360,7 @@ class SlidingWindows:
 
     def _refresh(self) -> None:
         """Writes the lines of what changed anew."""
+        self._settled += self._lines.write()
         for place in self._stale:
             self._lines.put(place, self._line(place))
         self._stale.clear()

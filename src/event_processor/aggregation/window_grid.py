@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from event_processor.aggregate_options import WindowOptions
-from event_processor.contracts import IntArray
+from event_processor.contracts import BoolArray, IntArray
 
 __all__ = ["WindowGrid"]
 
@@ -50,14 +50,15 @@ class WindowGrid:
 
     def cells(self, timestamps_ns: IntArray) -> IntArray:
         """The cell of each instant."""
-        numbers, rest = np.divmod(timestamps_ns, self.cell_ns)
-        return np.asarray(2 * numbers + (rest > 0), np.int64)
+        numbers, is_behind = _divided(timestamps_ns, self.cell_ns)
+        return np.asarray(2 * numbers + is_behind, np.int64)
 
     def first_rows(self, timestamps_ns: IntArray) -> IntArray:
         """The first row that holds each instant; it is also the first that is still open once events have come that far."""
-        numbers, rest = np.divmod(timestamps_ns, self.step_ns)
-        behind = rest > 0 if self.holds_end else 1
-        return np.asarray(numbers + behind, np.int64)
+        if not self.holds_end:
+            return np.asarray(timestamps_ns // self.step_ns + 1, np.int64)
+        numbers, is_behind = _divided(timestamps_ns, self.step_ns)
+        return np.asarray(numbers + is_behind, np.int64)
 
     def first_row(self, timestamp_ns: int) -> int:
         """`first_rows` of one."""
@@ -77,3 +78,9 @@ class WindowGrid:
         """The last row that holds a cell."""
         start = (cell // 2 if self.holds_start else (cell - 1) // 2) * self.cell_ns
         return (start + self.size_ns) // self.step_ns
+
+
+def _divided(timestamps_ns: IntArray, distance_ns: int) -> tuple[IntArray, BoolArray]:
+    """The last multiple of a distance that each instant is not before, and whether it is behind it. Half the time of `divmod`."""
+    numbers: IntArray = timestamps_ns // distance_ns
+    return numbers, timestamps_ns != numbers * distance_ns

@@ -7,13 +7,13 @@ precision, whole ones without a point.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import add
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import Struct
 
 from event_processor.aggregate_options import AggregateOptions, WindowOptions
 from event_processor.aggregation.measured import GroupKey, group_values, number_text
@@ -26,8 +26,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class WindowRun:
+class WindowRun(Struct, frozen=True):
     """`count` windows from row `first` on, and the groups of each: what stands in a row behind its start and end, its line feed included."""
 
     first: int

@@ -55,7 +55,7 @@ from event_processor.errors import ConfigurationError, LockedError, StateError
 from event_processor.event import Json
 from event_processor.formats.verdict import POSITION_ID
 from event_processor.held_events import HeldEvents, read_held_events
-from event_processor.held_windows import WINDOWS_FOLDER, HeldWindows, read_held_windows
+from event_processor.held_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
 from event_processor.journal import JOURNAL_NAME
 from event_processor.pipeline import Memory, StepOptions
 from event_processor.processor import LoopOptions, Processor
@@ -203,8 +203,8 @@ class _Opening:
         fingerprinter = self._fingerprinter(manifest)
         outputs = Outputs(
             ids=self._index(manifest, appended, fingerprinter),
-            held=self._held(appended),
-            windows=self._windows(appended),
+            held=HeldEvents(self._held_file(EVENTS_FOLDER, appended)),
+            windows=self._held_file(WINDOWS_FOLDER, appended),
             journal=self._append_file(JOURNAL_NAME, appended),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
             sinks=[self._sink(name, appended) for name in configuration.sinks],
@@ -287,24 +287,25 @@ class _Opening:
         self._opened.callback(pool.close)
         return pool
 
-    def _held(self, appended: Mapping[str, int]) -> HeldEvents:
-        held = HeldEvents(self._fs, self._directory, appended, self._new_name)
-        self._opened.callback(held.close)
-        return held
-
-    def _windows(self, appended: Mapping[str, int]) -> HeldWindows:
-        windows = HeldWindows(self._fs, self._directory, appended, self._new_name)
-        self._opened.callback(windows.close)
-        return windows
+    def _held_file(self, folder: str, appended: Mapping[str, int]) -> HeldFile:
+        file = HeldFile(self._fs, self._directory, folder, appended, self._new_name)
+        self._opened.callback(file.close)
+        return file
 
     def _aggregates(self, checkpoint: Checkpoint | None) -> Aggregates:
         """The aggregates as the checkpoint says they were. Raises `StateError` where their file does not give them back."""
         configuration = self._configuration
         documents = checkpoint.state.aggregates if checkpoint else {}
-        held = read_held_windows(self._fs, self._directory, checkpoint.state.appended) if checkpoint else []
+        appended = checkpoint.state.appended if checkpoint else {}
         reason = ""
         try:
-            aggregates = Aggregates(configuration.aggregates, configuration.event, configuration.order, documents, held)
+            aggregates = Aggregates(
+                configuration.aggregates,
+                configuration.event,
+                configuration.order,
+                documents,
+                held=lambda: held_lines(self._fs, self._directory, WINDOWS_FOLDER, appended),
+            )
             if torn := aggregates.torn(documents):
                 reason = f"does not hold what the checkpoint says is in the windows of aggregate {torn!r}"
         except (msgspec.DecodeError, msgspec.ValidationError) as error:

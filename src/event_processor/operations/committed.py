@@ -7,18 +7,16 @@ Never: a file is not read beyond its committed length, since what lies there was
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Final
 
 from event_processor.assembly import LOCK_NAME, Environment
 from event_processor.checkpoint import Checkpoint, CheckpointStore
 from event_processor.config import Configuration
-from event_processor.durable import FileSystem, read_range, storage_call
-from event_processor.errors import InputGoneError, StateError
+from event_processor.durable import FileSystem, committed_lines, storage_call
+from event_processor.errors import InputGoneError
 
-__all__ = ["committed_length", "committed_lines", "count_lines", "lock_owner", "peek", "require_checkpoint"]
+__all__ = ["committed_length", "count_lines", "lock_owner", "peek", "require_checkpoint"]
 
-READ_BYTES: Final = 1_048_576
 OWNER_BYTES_MAX: Final = 200
 
 
@@ -43,44 +41,9 @@ def committed_length(checkpoint: Checkpoint, name: str) -> int:
     return checkpoint.state.appended.get(name, 0)
 
 
-def committed_lines(fs: FileSystem, path: str, length_bytes: int) -> Iterator[list[bytes]]:
-    """The lines of a file's first `length_bytes`, without their ends, in order; in lists, so that a file of any size may be read.
-
-    Raises `StateError` where the file is shorter, `StorageError`.
-    """
-    if not length_bytes:
-        return
-    with storage_call("read", path):
-        descriptor = fs.open(path, os.O_RDONLY) if fs.status(path) is not None else None
-    if descriptor is None:
-        raise _too_short(path, length_bytes)
-    try:
-        rest = b""
-        offset = 0
-        while offset < length_bytes:
-            with storage_call("read", path):
-                block = read_range(fs, descriptor, min(READ_BYTES, length_bytes - offset), offset)
-            if not block:
-                raise _too_short(path, length_bytes)
-            offset += len(block)
-            *lines, rest = (rest + block).split(b"\n")
-            yield lines
-        if rest:
-            yield [rest]
-    finally:
-        fs.close(descriptor)
-
-
 def count_lines(fs: FileSystem, path: str, length_bytes: int) -> int:
     """How many lines a file's first `length_bytes` hold. Raises as `committed_lines` does."""
     return sum(map(len, committed_lines(fs, path, length_bytes)))
-
-
-def _too_short(path: str, length_bytes: int) -> StateError:
-    return StateError(
-        f"{path}: gone or shorter than the {length_bytes} bytes of it that were committed",
-        hint="put the file back, or make the state anew from the log: event-processor replay",
-    )
 
 
 def lock_owner(configuration: Configuration, environment: Environment) -> str | None:

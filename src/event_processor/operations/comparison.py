@@ -17,9 +17,9 @@ import msgspec
 import orjson
 
 from event_processor.checkpoint import StateDocument
-from event_processor.durable import FileSystem, read_range, storage_call
+from event_processor.durable import FileSystem, committed_lines, read_range, storage_call
 from event_processor.event import Json
-from event_processor.operations.committed import committed_lines, count_lines
+from event_processor.operations.committed import count_lines
 from event_processor.state import Counts
 
 __all__ = [

@@ -20,10 +20,10 @@ from event_processor.assembly import INTAKE_NAME, Environment, sink_path_of
 from event_processor.checkpoint import Checkpoint, CheckpointStore
 from event_processor.config import Configuration
 from event_processor.dead_letters import DEAD_LETTERS_NAME, record_of
-from event_processor.durable import append_lines, create_file, prepare_directory, remove_files, storage_boundary
+from event_processor.durable import append_lines, committed_lines, create_file, prepare_directory, remove_files, storage_boundary
 from event_processor.errors import StateError, UsageError
 from event_processor.event import Json
-from event_processor.operations.committed import committed_length, committed_lines, count_lines, peek, require_checkpoint
+from event_processor.operations.committed import committed_length, count_lines, peek, require_checkpoint
 
 __all__ = [
     "count_dead_letters",

@@ -21,9 +21,10 @@ from event_processor.checkpoint import Checkpoint
 from event_processor.config import Configuration
 from event_processor.contracts import Columns, Format
 from event_processor.dead_letters import DEAD_LETTERS_NAME
+from event_processor.durable import committed_lines
 from event_processor.event import Chunk, EventId, Json, SimpleId
 from event_processor.formats.verdict import INT64_MAX, INT64_MIN, id_names
-from event_processor.operations.committed import committed_length, committed_lines, require_checkpoint
+from event_processor.operations.committed import committed_length, require_checkpoint
 from event_processor.operations.log_reader import LogReader
 from event_processor.operations.progress import Progress, watched_script
 from event_processor.schema import field_path, reach

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 from event_processor.assembly import LINE_END_BYTES_MAX, Environment, PartReader, all_sources, locate_part, whole_records_end
 from event_processor.checkpoint import Checkpoint
 from event_processor.config import Configuration
-from event_processor.durable import FileSystem, storage_call
+from event_processor.durable import FileSystem, committed_lines, storage_call
 from event_processor.errors import InputGoneError
 from event_processor.event import Chunk, Json
 from event_processor.journal import (
@@ -29,7 +29,7 @@ from event_processor.journal import (
     RetiredFile,
     decode_entries,
 )
-from event_processor.operations.committed import committed_length, committed_lines
+from event_processor.operations.committed import committed_length
 from event_processor.state import SourceState
 
 __all__ = ["LogReader", "ReadingJournal"]

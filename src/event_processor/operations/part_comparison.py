@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from event_processor.assembly import CommittedParts
-from event_processor.operations.committed import committed_lines
+from event_processor.durable import committed_lines
 from event_processor.operations.comparison import EXCERPT_BYTES, CommittedFile, Difference
 
 __all__ = ["ComparedParts", "compare_parts"]

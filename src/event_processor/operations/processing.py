@@ -27,9 +27,9 @@ from event_processor.assembly import (
 )
 from event_processor.config import Configuration, ConfiguredPath, StateOptions
 from event_processor.dead_letters import DEAD_LETTERS_NAME
-from event_processor.durable import replace_file, storage_boundary
+from event_processor.durable import committed_lines, replace_file, storage_boundary
 from event_processor.errors import ConfigurationError, UsageError
-from event_processor.operations.committed import committed_length, committed_lines, peek
+from event_processor.operations.committed import committed_length, peek
 from event_processor.operations.ownership import owned_state
 from event_processor.operations.progress import Progress
 from event_processor.operations.results import result_lines

@@ -16,8 +16,7 @@ from event_processor.aggregation.window_rows import group_line
 from event_processor.assembly import result_file
 from event_processor.checkpoint import StateDocument
 from event_processor.config import Configuration
-from event_processor.durable import FileSystem
-from event_processor.operations.committed import committed_lines
+from event_processor.durable import FileSystem, committed_lines
 
 __all__ = ["ResultRow", "has_table", "result_lines", "result_rows"]
 
