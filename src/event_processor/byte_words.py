@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, IntArray
 
-__all__ = ["WORD_BYTES", "WordArray", "Words", "digits_of"]
+__all__ = ["HIGH_BITS", "WORD_BYTES", "WordArray", "Words", "digits_of"]
 
 WordArray: TypeAlias = NDArray[np.uint64]
 
@@ -23,7 +23,7 @@ WORD_BYTES: Final = 8
 _BIT: Final = np.uint64(1)
 _ZEROS: Final = np.uint64(0x3030_3030_3030_3030)
 _ABOVE_NINE: Final = np.uint64(0x4646_4646_4646_4646)
-_HIGH_BITS: Final = np.uint64(0x8080_8080_8080_8080)
+HIGH_BITS: Final = np.uint64(0x8080_8080_8080_8080)
 _LOW_NIBBLES: Final = np.uint64(0x0F0F_0F0F_0F0F_0F0F)
 
 
@@ -83,7 +83,7 @@ def digits_of(word: WordArray, count: int) -> tuple[IntArray, BoolArray]:
     word = word << shift
     # What was shifted in stands for leading zeros.
     word |= _ZEROS & ~(~np.uint64(0) << shift)
-    good: BoolArray = ((word + _ABOVE_NINE) | (word - _ZEROS)) & _HIGH_BITS == 0
+    good: BoolArray = ((word + _ABOVE_NINE) | (word - _ZEROS)) & HIGH_BITS == 0
     word &= _LOW_NIBBLES
     for factor, width, mask in _STEPS if count > 1 else ():
         word = (word * factor + (word >> width)) & mask

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from event_processor.byte_words import HIGH_BITS, WORD_BYTES, WordArray, digits_of
 from event_processor.contracts import BoolArray, IntArray
 from event_processor.errors import ConfigurationError
 
@@ -32,7 +33,17 @@ _SPELLING: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
 _SECONDS_LENGTH: Final = len("2026-01-31T23:59:59")
-_DIGIT_PLACES: Final = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
+_DATE_DIGITS: Final = [0, 1, 2, 3, 5, 6, 8, 9]
+_DATE_ENDS: Final = np.frombuffer(b"Tt ", np.uint8)
+_DATE_TAIL: Final = np.uint64(0xFF_FFFF)
+"""Of the second word of a text: the day, and what divides it from the time."""
+_TIME_PLACE: Final = len("2026-01-31T")
+_MIDNIGHT: Final = np.uint64(int.from_bytes(b"00:00:00", "little"))
+_ABOVE_TIME: Final = np.uint64(int.from_bytes(b"\x76\x76\x7f\x76\x76\x7f\x76\x76", "little"))
+"""Added to digits and zeros for colons, it reaches the high bit of a byte that is none."""
+_ABOVE_LATEST: Final = np.uint64(sum((0x7F - most) << shift for most, shift in ((23, 0), (59, 24), (59, 48))))
+"""Added to hours, minutes and seconds in their bytes, it reaches the high bit of one that no day has."""
+_PAIR_HIGH_BITS: Final = np.uint64(0x80 | 0x80 << 24 | 0x80 << 48)
 _FRACTION_DIGITS_MAX: Final = 9
 _TEXT_LENGTH_MAX: Final = _SECONDS_LENGTH + 1 + _FRACTION_DIGITS_MAX + len("+01:00")
 _FIRST_YEAR: Final = 1678
@@ -96,10 +107,11 @@ class TimestampReader:
         ns = np.zeros(len(begins), np.int64)
         rest = np.ones(len(begins), np.bool_)
         widths = ends - begins
-        for width in np.unique(widths).tolist():
-            if _SECONDS_LENGTH <= width <= _TEXT_LENGTH_MAX:
+        least, most = int(widths.min(initial=_TEXT_LENGTH_MAX)), int(widths.max(initial=0))
+        for width in range(max(least, _SECONDS_LENGTH), min(most, _TEXT_LENGTH_MAX) + 1):
+            rows = slice(None) if least == most else np.flatnonzero(widths == width)
+            if len(begins[rows]):
                 alike = np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))
-                rows = np.flatnonzero(widths == width)
                 self._read_alike(alike[begins[rows]].view(np.uint8).reshape(-1, width), rows, ns, rest)
         bad = np.zeros(len(begins), np.bool_)
         for row in np.flatnonzero(rest).tolist():
@@ -154,17 +166,16 @@ class TimestampReader:
         zone = _offset_zone(match[8] or "Z")
         if digits > _FRACTION_DIGITS_MAX or zone is None:
             return
-        places = np.ascontiguousarray(table.T)
-        seconds, good = _read_seconds(places)
+        seconds, good = _read_seconds(table)
         found = (seconds - int(zone.utcoffset(None).total_seconds())) * _NS_PER_S
         tail = _SECONDS_LENGTH
         if digits:
-            fraction = places[tail + 1 : tail + 1 + digits] - np.uint8(ord("0"))
-            good &= (fraction <= 9).all(axis=0) & (places[tail] == np.uint8(ord(".")))
-            for power, digit in zip(range(8, -1, -1), fraction, strict=False):
-                found += digit * np.int64(10**power)
+            fraction, fine = _read_fraction(table, digits)
+            found += fraction
+            good &= fine
             tail += 1 + digits
-        good &= (places[tail:] == places[tail:, :1]).all(axis=0)
+        if table.shape[1] > tail:
+            good &= (table[:, tail:] == table[0, tail:]).all(axis=1)
         ns[rows] = np.where(good, found, 0)
         rest[rows] = ~good
 
@@ -206,22 +217,62 @@ def _read_floats(raw: Sequence[object], ns: IntArray, rest: BoolArray) -> None:
     rest[exact] = False
 
 
-def _read_seconds(places: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
+def _read_seconds(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
     """Seconds from the epoch to the local date and time that each text begins with, and where they are one (and in range).
 
-    `places` (19 or more, n): a row for each place of a character, a column for each text.
+    `table` (n, 19 or more) holds the bytes of a text in each row. Neighbours are most often of one day: a date is read where it changes.
     """
-    digits = places[_DIGIT_PLACES, :] - np.uint8(ord("0"))
-    good = np.asarray((digits <= 9).all(axis=0), np.bool_)
-    for place, mark in ((4, b"-"), (7, b"-"), (13, b":"), (16, b":")):
-        good &= places[place] == np.uint8(ord(mark))
-    good &= (places[10] == np.uint8(ord("T"))) | (places[10] == np.uint8(ord(" "))) | (places[10] == np.uint8(ord("t")))
-    pairs = (digits[0::2] * np.uint8(10) + digits[1::2]).astype(np.int64)
-    century, year, month, day, hour, minute, second = pairs
+    is_new = np.ones(len(table), np.bool_)
+    first, second = _words(table, 0), _words(table, WORD_BYTES) & _DATE_TAIL
+    is_new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    begins = np.flatnonzero(is_new)
+    days, good = _read_days(table[begins])
+    if len(begins) == 1:
+        days, good = days[0], good[0]
+    else:
+        lengths = np.diff(np.append(begins, len(table)))
+        days, good = np.repeat(days, lengths), np.repeat(good, lengths)
+    # "12:34:56" as eight digits, a colon for a zero: what is left of a digit without the upper half of its byte is its number.
+    time = _words(table, _TIME_PLACE) ^ _MIDNIGHT
+    pairs = time * np.uint64(10) + (time >> np.uint64(8))
+    beyond = ((time | (time + _ABOVE_TIME)) & HIGH_BITS) | ((pairs + _ABOVE_LATEST) & _PAIR_HIGH_BITS)
+    hours, minutes, seconds = (((pairs >> np.uint64(shift)) & np.uint64(0xFF)).view(np.int64) for shift in (0, 24, 48))
+    return days * 86_400 + (hours * 60 + minutes) * 60 + seconds, good & (beyond == 0)
+
+
+def _read_days(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
+    """The day from the epoch that each text begins with, and where there is one, in range and with what divides it from a time."""
+    digits = table[:, _DATE_DIGITS].astype(np.int64) - ord("0")
+    good = np.asarray(((digits >= 0) & (digits <= 9)).all(axis=1), np.bool_)
+    good &= (table[:, 4] == ord("-")) & (table[:, 7] == ord("-")) & np.isin(table[:, 10], _DATE_ENDS)
+    century, year, month, day = (digits[:, place] * 10 + digits[:, place + 1] for place in range(0, 8, 2))
     months = (century * 100 + year - _FIRST_YEAR) * 12 + month - 1
     good &= (months >= 0) & (months < len(_MONTH_STARTS) - 1) & (month >= 1) & (month <= 12)
     months = np.where(good, months, 0)
     first = _MONTH_STARTS[months]
     good &= (day >= 1) & (day <= _MONTH_STARTS[months + 1] - first)
-    good &= (hour <= 23) & (minute <= 59) & (second <= 59)
-    return ((first + day - 1) * 24 + hour) * 3600 + minute * 60 + second, good
+    return first + day - 1, good
+
+
+def _read_fraction(table: NDArray[np.uint8], digits: int) -> tuple[IntArray, BoolArray]:
+    """The nanoseconds that a point and so many digits (1 to 9) behind the seconds say, and where they do."""
+    good = np.asarray(table[:, _SECONDS_LENGTH] == ord("."), np.bool_)
+    end = _SECONDS_LENGTH + 1 + digits
+    found: IntArray = np.zeros(len(table), np.int64)
+    if digits > WORD_BYTES:
+        last = table[:, end - 1].astype(np.int64) - ord("0")
+        good &= (last >= 0) & (last <= 9)
+        found = last
+        end, digits = end - 1, digits - 1
+        scale = 10
+    else:
+        scale = 10 ** (_FRACTION_DIGITS_MAX - digits)
+    # The word that ends with the last digit: what stands in it before the first is pushed out.
+    word = _words(table, end - WORD_BYTES) >> np.uint64(8 * (WORD_BYTES - digits))
+    number, fine = digits_of(word, digits)
+    return found + number * scale, good & fine
+
+
+def _words(table: NDArray[np.uint8], place: int) -> WordArray:
+    """The word at a place of each row."""
+    return np.ndarray((len(table),), "<u8", table, offset=place, strides=table.strides[:1])
