@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import NoneType, UnionType
@@ -35,6 +35,7 @@ __all__ = [
     "field_path",
     "load_class",
     "load_model",
+    "make_own",
     "reach",
 ]
 
@@ -104,6 +105,24 @@ def load_class(key: str, import_string: str) -> object:
     for part in class_name.split("."):
         found = getattr(found, part, None)
     return found
+
+
+def make_own(key: str, reference: str, options: Mapping[str, object], *, method: str, page: str) -> Any:
+    """An object of the user's: the class that `reference` names, made with `options`. It has the method.
+
+    Raises `ConfigurationError`, which names `key` and the page with an example, where there is no such class, or it cannot be made.
+    """
+    made = load_class(key, reference)
+    try:
+        own = made(dict(options))  # type: ignore[operator]  # what it is, a call tells
+    except Exception as error:
+        raise ConfigurationError(
+            f'{key}: "{reference}" cannot be made: {type(error).__name__}: {error}',
+            hint=f"it is called with the table of its options; {page} has an example",
+        ) from error
+    if not callable(getattr(own, method, None)):
+        raise ConfigurationError(f'{key}: "{reference}" has no method {method}', hint=f"{page} has an example")
+    return own
 
 
 def load_model(import_string: str) -> type[BaseModel]:

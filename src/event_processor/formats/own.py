@@ -11,11 +11,10 @@ from typing import Final
 import msgspec
 
 from event_processor.contracts import RecordReader, Rejection
-from event_processor.errors import ConfigurationError
 from event_processor.event import Chunk, Json
 from event_processor.formats.lines import Lines
 from event_processor.formats.objects import Objects
-from event_processor.schema import load_class
+from event_processor.schema import make_own
 
 __all__ = ["OwnReader"]
 
@@ -29,19 +28,7 @@ class OwnReader:
         """Raises `ConfigurationError` where `reference` names no class, or it cannot be made with `options`."""
         self._record_bytes_max: Final = record_bytes_max
         self._encoder: Final = msgspec.json.Encoder()
-        made = load_class("format", reference)
-        try:
-            reader = made(options)  # type: ignore[operator]  # what it is, a call tells
-        except Exception as error:
-            raise ConfigurationError(
-                f'format: "{reference}" cannot be made: {type(error).__name__}: {error}',
-                hint="it is called with the table format_options; docs/formats.md has an example",
-            ) from error
-        if not callable(getattr(reader, "read", None)):
-            raise ConfigurationError(
-                f'format: "{reference}" has no method read', hint="it reads a list of records; docs/formats.md has an example"
-            )
-        self._reader: Final[RecordReader] = reader
+        self._reader: Final[RecordReader] = make_own("format", reference, options, method="read", page="docs/formats.md")
 
     def read(self, _chunk: Chunk, lines: Lines) -> Objects:
         spans = list(zip(lines.starts.tolist(), lines.ends.tolist(), strict=True))

@@ -12,8 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from event_processor.contracts import Refusal, Transform
-from event_processor.errors import ConfigurationError
-from event_processor.schema import load_class
+from event_processor.schema import make_own
 from event_processor.transforms.unreadable import unreadable
 
 __all__ = ["OwnTransform"]
@@ -26,20 +25,9 @@ class OwnTransform:
 
     def __init__(self, key: str, reference: str, options: Mapping[str, object]) -> None:
         """`key` is where the configuration names it. Raises `ConfigurationError` where there is no such class, or it cannot be made."""
-        made = load_class(f"{key}.class", reference)
-        try:
-            transform = made(dict(options))  # type: ignore[operator]  # what it is, a call tells
-        except Exception as error:
-            raise ConfigurationError(
-                f'{key}.class: "{reference}" cannot be made: {type(error).__name__}: {error}',
-                hint="it is called with the table options; docs/transforms.md has an example",
-            ) from error
-        if not callable(getattr(transform, "transform", None)):
-            raise ConfigurationError(
-                f'{key}.class: "{reference}" has no method transform',
-                hint="it transforms a list of events; docs/transforms.md has an example",
-            )
-        self._transform: Final[Transform] = transform
+        self._transform: Final[Transform] = make_own(
+            f"{key}.class", reference, options, method="transform", page="docs/transforms.md"
+        )
         self._decoder: Final = msgspec.json.Decoder(dict[str, Any])
         self._encoder: Final = msgspec.json.Encoder()
 
