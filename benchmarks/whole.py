@@ -29,6 +29,20 @@ keep = ["id", "kind", "value", "timestamp", "origin"]
 [event]
 category = "kind"
 """
+WINDOWS: Final = """\
+[order]
+by = "timestamp"
+[aggregates.mean]
+measures = { mean = "mean(value)" }
+[aggregates.mean.window]
+size_s = 60
+every_s = 1
+empty = 0
+[sinks.means]
+input = "aggregates.mean"
+path = "out/means.jsonl"
+"""
+"""A thousand events come between one row and the next."""
 OWN_MODEL: Final = '[event]\nmodel = "benchmarks.models:PricedEvent"\n'
 
 
@@ -55,6 +69,7 @@ ROWS: Final = (
     Row("10,000 categories", LogShape(categories=10_000), against="rising strings"),
     Row("1 % bad lines", LogShape(bad_share=0.01), against="rising strings"),
     Row("an ordered file sink", PLAIN, ORDERED_SINK, "rising strings"),
+    Row("a mean over the last minute, every second", PLAIN, WINDOWS, "rising strings"),
     Row("a transform", PLAIN, TRANSFORM, "rising strings", part=0.3),
     Row("a model with a validator", PLAIN, OWN_MODEL, "rising strings", part=0.1),
 )
