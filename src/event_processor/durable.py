@@ -1,6 +1,6 @@
 """The only module that writes state: the file system as we need it, and the few shapes in which bytes become durable.
 
-Owns: append files, immutable files, the lock on a directory; `file_system.py` has the calls they make.
+Owns: append files and the reading of what is committed of them, immutable files, the lock on a directory; `file_system.py` has the calls they make.
 Always: a failed call becomes a `StorageError` that names the call and the file. A failed fsync is never tried again on the
 same descriptor: the kernel may have dropped the pages and would then call it a success. A new or renamed file counts as
 there only once its folder was synced.
