@@ -274,7 +274,8 @@ class AppendFile:
         self.path: Final = path
         self._fs: Final = fs
         self._broken = False
-        found = fs.status(path)
+        with storage_call("stat", path):
+            found = fs.status(path)
         if committed_bytes and (found is None or found.size_bytes < committed_bytes):
             held = "is missing" if found is None else f"holds {found.size_bytes} bytes"
             raise StateError(
