@@ -49,6 +49,10 @@ class FileSystem(Protocol):
         """At most `size_bytes` from `offset`; empty at the end of the file."""
         ...
 
+    def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
+        """The same into `view`, at most what it holds, for who reads a thousand pieces at once; how many bytes were read."""
+        ...
+
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         """Writes at the descriptor's place (the end, with O_APPEND); returns how many bytes were taken."""
         ...
@@ -113,6 +117,9 @@ class OperatingSystem:
 
     def read(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
         return os.pread(descriptor, size_bytes, offset)
+
+    def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
+        return os.preadv(descriptor, (view,), offset)
 
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         return os.write(descriptor, content)

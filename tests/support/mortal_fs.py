@@ -54,6 +54,10 @@ class MortalFileSystem(OperatingSystem):
         self._live()
         return super().read(descriptor, size_bytes, offset)
 
+    def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
+        self._live()
+        return super().read_into(descriptor, view, offset)
+
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         self._live(mutates=True)
         return super().write(descriptor, content)

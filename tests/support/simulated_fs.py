@@ -142,6 +142,11 @@ class SimulatedFileSystem:
             there = min(size_bytes, max(0, len(file.live) - offset))
             return bytes(file.live[offset : offset + self._taken(there)])
 
+    def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
+        content = self.read(descriptor, len(view), offset)
+        view[: len(content)] = content
+        return len(content)
+
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         with self._call("write", f"{descriptor} {len(content)} bytes") as short:
             file = self._file(descriptor, os.O_WRONLY, otherwise=errno.EBADF)

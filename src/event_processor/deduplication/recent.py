@@ -52,7 +52,8 @@ class Generation:
 
     def hits(self, sought: Run) -> IntArray:
         """The places in `sought`, ascending, of what may be here; all others certainly are not."""
-        places: IntArray = self._marks[self._mark_of(sought)].nonzero()[0]
+        # As in a filter: no place lies outside, and to say so is faster.
+        places: IntArray = self._marks.take(self._mark_of(sought), mode="clip").nonzero()[0]
         return places
 
     def contains(self, sought: Run) -> BoolArray:

@@ -9,7 +9,7 @@ Never: nothing here unlinks, and a segment is never written to again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Final, NoReturn
 
@@ -28,6 +28,7 @@ __all__ = ["Segment", "create_segment"]
 
 _ROUND_PROBES: Final = 1024
 """Fingerprints searched at once; each needs a block, so a round holds about 4 MiB at the most."""
+_FIRST: Final = np.zeros(1, dtype=np.int64)
 _REPLAY_HINT: Final = "put back the file as it was, or make the state anew from the log: event-processor replay"
 
 
@@ -89,12 +90,12 @@ class Segment:
     def _blocks_of(self, sought: Run) -> IntArray:
         """The blocks, ascending, that hold whatever of `sought` is in here."""
         fences = self._index.fences
+        last = np.maximum(np.searchsorted(fences, sought.hi, side="right") - 1, 0)
+        if not (fences[last] == sought.hi).any():
+            changes: IntArray = np.diff(last, prepend=-1).nonzero()[0]
+            return last[changes]
         # A fence equal to `hi` may have rows of the same `hi` before it, in the block that ends there.
         first = np.maximum(np.searchsorted(fences, sought.hi, side="left") - 1, 0)
-        last = np.maximum(np.searchsorted(fences, sought.hi, side="right") - 1, 0)
-        if bool((first == last).all()):
-            changes: IntArray = (np.diff(first, prepend=-1)).nonzero()[0]
-            return first[changes]
         wider = (last - first > 1).nonzero()[0].tolist()
         between = [np.arange(first[place] + 1, last[place]) for place in wider]
         blocks: IntArray = np.unique(np.concatenate([first, last, *between]))
@@ -107,33 +108,29 @@ class Segment:
         geometry = self._header.geometry
         block_bytes = geometry.block_rows * ROW_BYTES
         offsets = Header.SIZE_BYTES + blocks * block_bytes + self._piece_offsets[blocks // geometry.section_blocks]
+        # Only the last block of all may be a short one.
+        short_bytes = max(0, (int(blocks[-1]) + 1) * block_bytes - self._header.ids * ROW_BYTES)
+        content = np.empty(len(blocks) * block_bytes - short_bytes, np.uint8)
+        pieces = _cut(content.data, range(0, len(content), block_bytes))
         breaks = (np.diff(offsets) != block_bytes).nonzero()[0] + 1
-        starts = [0, *breaks.tolist()]
-        ends = [*breaks.tolist(), len(blocks)]
-        rows_end = self._header.ids * ROW_BYTES
-        checksums = self._index.block_checksums[blocks].tolist()
-        sizes = np.minimum(np.diff([*starts, len(blocks)]) * block_bytes, rows_end - blocks[starts] * block_bytes).tolist()
-        places = offsets[starts].tolist()
+        views, places = pieces, offsets
+        if len(breaks) + 1 < len(blocks):
+            starts = np.concatenate([_FIRST, breaks])
+            views, places = _cut(content.data, (starts * block_bytes).tolist()), offsets[starts]
         # One guard around all reads, and no call of our own for each: they would cost as much as the read.
         with storage_call("read", self._path):
-            parts = list(map(self._fs.read, repeat(self._descriptor), sizes, places))
-            if list(map(len, parts)) != sizes:
-                parts = [self._read_exactly(size, place) for size, place in zip(sizes, places, strict=True)]
-        found = list(map(xxhash.xxh3_64_intdigest, parts))
-        for part, digest, start, end, place in zip(parts, found, starts, ends, places, strict=True):
-            if digest != checksums[start] or end - start > 1:
-                self._check(part, checksums[start:end], place)
-        rows = np.frombuffer(b"".join(parts), dtype="<u8").reshape(-1, 2)
+            sizes = map(self._fs.read_into, repeat(self._descriptor), views, places.tolist())
+            if sum(sizes) != len(content):
+                for view, place in zip(views, places.tolist(), strict=True):
+                    view[:] = self._read_exactly(len(view), place)
+        wanted = self._index.block_checksums[blocks].tolist()
+        found = list(map(xxhash.xxh3_64_intdigest, pieces))
+        if found != wanted:
+            wrong = [one != other for one, other in zip(found, wanted, strict=True)].index(True)
+            self._fail(f"the block at byte {offsets[wrong]} does not match its checksum")
+        rows = content.view("<u8").reshape(-1, 2)
         # Only `hi` is searched; of `lo` a few are looked at, which is not worth a copy of all.
         return Run(np.ascontiguousarray(rows[:, 0]), rows[:, 1])
-
-    def _check(self, content: bytes, checksums: list[int], offset: int) -> None:
-        """Holds the blocks of `content`, which stand at `offset`, against their checksums."""
-        block_bytes = self._header.geometry.block_rows * ROW_BYTES
-        view = memoryview(content)
-        for index, checksum in enumerate(checksums):
-            if xxhash.xxh3_64_intdigest(view[index * block_bytes : (index + 1) * block_bytes]) != checksum:
-                self._fail(f"the block at byte {offset + index * block_bytes} does not match its checksum")
 
     def _read_exactly(self, size_bytes: int, offset: int) -> bytes:
         """Raises `OSError`."""
@@ -185,3 +182,8 @@ class Segment:
 
     def _fail(self, reason: str) -> NoReturn:
         raise StateError(f"{self._path}: {reason}", hint=_REPLAY_HINT)
+
+
+def _cut(content: memoryview, begins: Sequence[int]) -> list[memoryview]:
+    """Views of `content`, from each begin to the next one, the last to the end."""
+    return [content[begin:end] for begin, end in zip(begins, [*begins[1:], len(content)], strict=True)]
