@@ -308,8 +308,11 @@ class IdsCommit(Protocol):
 class SeenIds(Protocol):
     """Every id that was ever accepted, held as fingerprints in bounded memory."""
 
-    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
-        """For each id, whether it is seen for the first time, by position in `ids` and by every earlier call; and remembers it."""
+    def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:
+        """For each id, whether it is seen for the first time, by position in `ids` and by every earlier call; and remembers it.
+
+        `prepared`: the same ids, as this index prepares them.
+        """
         ...
 
     def contains(self, ids: Ids) -> BoolArray:

@@ -7,17 +7,18 @@ Never: a text or an integer becomes a Python object before somebody asks for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.contracts import IntArray
+from event_processor.contracts import IdColumn, Ids, IntArray
 from event_processor.event import EventId
 from event_processor.id_order import is_ascending
 
-__all__ = ["IntegerIds", "PlainIds", "TextIds", "WordArray"]
+__all__ = ["WORD_BYTES", "IntegerIds", "PlainIds", "TextIds", "WordArray", "text_ids", "typed_ids"]
 
 WordArray: TypeAlias = NDArray[np.uint64]
 WORD_BYTES: Final = 8
@@ -97,7 +98,7 @@ class TextIds:
         return [self.content[begin:end] for begin, end in zip(self.begins.tolist(), self.ends.tolist(), strict=True)]
 
     def to_list(self) -> list[EventId]:
-        least, most = self._widths
+        least, most = self.widths
         if least == most > 0:
             joined = _windows(self.content, most)[self.begins].tobytes().decode()
             if joined.isascii():  # to cut text costs half of what it costs to decode each
@@ -105,7 +106,11 @@ class TextIds:
         return [text.decode() for text in self.encoded]
 
     def picked(self, places: IntArray) -> TextIds:
-        return TextIds(self.content, self.begins[places], self.ends[places])
+        found = TextIds(self.content, self.begins[places], self.ends[places])
+        if "_first_words" in self.__dict__ and found.widths[1] == self.widths[1]:
+            # They lie together here; in the content they are far from one another.
+            found.__dict__["_first_words"] = self._first_words[places]
+        return found
 
     def is_ascending(self) -> bool:
         # The order of UTF-8 is the order of code points. Only pairs that tie in all words so far need the next one.
@@ -126,7 +131,7 @@ class TextIds:
     @cached_property
     def word_count(self) -> int:
         """So many words tell any two of these ids apart, compared one after the other as numbers."""
-        least, most = self._widths
+        least, most = self.widths
         return -(-most // WORD_BYTES) + (least < most)
 
     def words(self, number: int, places: IntArray | None = None) -> WordArray:
@@ -135,7 +140,7 @@ class TextIds:
         As numbers they are in the order of the texts. Where one text is another and NULs, the lengths tell: they are the last.
         """
         begins, ends = (self.begins, self.ends) if places is None else (self.begins[places], self.ends[places])
-        least, most = self._widths
+        least, most = self.widths
         if WORD_BYTES * number >= most:
             return (ends - begins).astype(np.uint64)
         if number < FIRST_WORDS:
@@ -144,19 +149,47 @@ class TextIds:
         else:
             words = _words_at(self.content, begins + WORD_BYTES * number, 1)[:, 0].astype(np.uint64)
         if WORD_BYTES * (number + 1) > least:
-            words &= _WORD_MASKS[np.clip(ends - begins - WORD_BYTES * number, 0, WORD_BYTES)]
+            # Where all are of one width, one mask will do.
+            widths = np.int64(most) if least == most else ends - begins
+            words &= _WORD_MASKS[np.clip(widths - WORD_BYTES * number, 0, WORD_BYTES)]
         return words
 
     @cached_property
     def _first_words(self) -> NDArray[Any]:
         """The first words of all, (m, w), big-endian: gathered together they cost little more than one alone."""
-        return _words_at(self.content, self.begins, min(-(-self._widths[1] // WORD_BYTES), FIRST_WORDS))
+        return _words_at(self.content, self.begins, min(-(-self.widths[1] // WORD_BYTES), FIRST_WORDS))
 
     @cached_property
-    def _widths(self) -> tuple[int, int]:
-        """The least and the greatest length in bytes."""
+    def widths(self) -> tuple[int, int]:
+        """The least and the greatest length in bytes; zeros where there are no ids."""
         widths = self.ends - self.begins
         return (int(widths.min()), int(widths.max())) if len(widths) else (0, 0)
+
+
+def typed_ids(ids: Ids) -> IdColumn:
+    """Ids that are all strings with UTF-8, or all integers, in a form that numpy can read; others as they are, or as `PlainIds`."""
+    if isinstance(ids, (TextIds, IntegerIds)):
+        return ids
+    values = ids.values if isinstance(ids, PlainIds) else cast("Sequence[EventId]", ids)
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return IntegerIds(np.array(values, np.int64))
+    if kinds == {str}:
+        with suppress(UnicodeEncodeError):
+            return text_ids(cast("Sequence[str]", values))
+    return PlainIds(values)
+
+
+def text_ids(texts: Sequence[str]) -> TextIds:
+    """The texts, in a content of their own. Raises `UnicodeEncodeError` where one has no UTF-8."""
+    joined = "".join(texts)
+    if joined.isascii():
+        content, lengths = joined.encode(), np.fromiter(map(len, texts), np.int64, len(texts))
+    else:
+        encoded = list(map(str.encode, texts))
+        content, lengths = b"".join(encoded), np.fromiter(map(len, encoded), np.int64, len(encoded))
+    ends = np.cumsum(lengths)
+    return TextIds(content, ends - lengths, ends)
 
 
 def _words_at(content: bytes, begins: IntArray, count: int) -> NDArray[Any]:

@@ -42,7 +42,7 @@ __all__ = ["KnownIds", "Memory", "Step", "StepOptions", "advance", "finish", "re
 class KnownIds(Protocol):
     """What the step asks of the index of seen ids; `contracts.SeenIds` says what each answer means."""
 
-    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
+    def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:
         """For each id, whether it is seen for the first time; and remembers it."""
         ...
 
@@ -173,12 +173,11 @@ def _judge(categories: Mapping[str, CategoryTotal], columns: Columns, ids: Known
     are judged in runs that cannot cross it.
     """
     count = len(columns.ids)
-    sought = columns.ids if columns.prepared_ids is None else columns.prepared_ids
     if columns.categories is None:
-        return _Judged(ids.observe(sought), np.zeros(count, dtype=np.bool_))
+        return _Judged(ids.observe(columns.ids, columns.prepared_ids), np.zeros(count, dtype=np.bool_))
     room = categories_max - len(categories)
     if len(columns.categories.names) <= room or sum(name not in categories for name in columns.categories.names) <= room:
-        return _Judged(ids.observe(sought), np.zeros(count, dtype=np.bool_))
+        return _Judged(ids.observe(columns.ids, columns.prepared_ids), np.zeros(count, dtype=np.bool_))
     return _judge_near_limit(set(categories), columns, columns.categories, ids, categories_max)
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from threading import Event as Flag
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ from support.simulated_faults import Fault
 from support.simulated_fs import SimulatedFileSystem
 
 Result = TypeVar("Result")
+
+UNMERGED = replace(TINY, merge_segments=1000)
 
 
 def segments(committed: Committed) -> tuple[SegmentEntry, ...]:
@@ -70,6 +73,7 @@ def test_a_commit_appends_to_one_file_and_the_manifest_names_it(fs: SimulatedFil
         "active": "active-1",
         "active_ids": 2,
         "segments": [],
+        "greatest_ids": ["b"],
     }
     # A frame: a checksum and a count of 8 bytes each, and two rows of 16.
     assert taken.appended() == {"ids/active-1": 48}
@@ -272,6 +276,10 @@ def test_an_active_file_that_is_not_what_was_committed_is_refused(fs: SimulatedF
         {"active": "a", "active_ids": 0},
         {"active_ids": -1},
         {"unknown": 1},
+        {"greatest_ids": ["a", "b"]},
+        {"greatest_ids": [1, 2]},
+        {"greatest_ids": ["a" * 65]},
+        {"greatest_ids": [""]},
         {"seed": "0000000000000001"},
         {"fingerprint": "blake2b"},
     ],
@@ -301,6 +309,7 @@ def test_the_manifest_of_a_million_ids_is_under_a_kilobyte() -> None:
         "active": mint_name("active"),
         "active_ids": 40_000,
         "segments": entries,
+        "greatest_ids": [2**63 - 1, "b", "evt-0"],
     }
     assert Manifest.of(manifest).to_json() == manifest
     assert len(json.dumps(manifest)) < 1000
@@ -316,6 +325,38 @@ def test_reopening_reads_filters_and_not_rows() -> None:
     open_index(fs, committed)
     # Header, index, and a filter piece for the one section.
     assert fs.calls["read"] - before == 3
+
+
+@pytest.mark.parametrize("kind", [int, "id {:04}".format, "id {}".format])
+def test_ids_that_rise_are_not_looked_for(kind: Callable[[int], EventId]) -> None:
+    """Every hash begins alike, so that no filter could rule a segment out."""
+    fs = SimulatedFileSystem(1, short_io_odds=0)
+    index, seen, committed = open_index(fs, fingerprinter=Colliding(1), limits=UNMERGED), set[EventId](), Committed()
+    for start in range(0, 240, 24):
+        ids: list[EventId] = [kind(number) for number in range(start, start + 24)]
+        before = fs.calls["read"]
+        assert index.observe(ids).all()
+        assert fs.calls["read"] == before
+        seen.update(ids)
+        committed = commit(index, seen)
+    assert len(segments(committed)) == 10
+    index.close()
+    index = open_index(fs, committed, fingerprinter=Colliding(1), limits=UNMERGED)
+    before = fs.calls["read"]
+    assert index.observe([kind(240)]).all()
+    assert fs.calls["read"] == before, "after a restart neither"
+    assert not index.observe([kind(3)]).any()
+    assert fs.calls["read"] > before
+
+
+def test_a_state_from_before_the_greatest_ids_were_kept_is_searched_as_ever(fs: SimulatedFileSystem) -> None:
+    index, seen, committed = grown(fs, 8, executor=Delayed())
+    index.close()
+    older = {key: value for key, value in committed.manifest.items() if key != "greatest_ids"}
+    index = open_index(fs, Committed(older, committed.appended, committed.ids))
+    ids: list[EventId] = ["id 79", "id 80", "id 0", "id 9999"]
+    assert index.observe(ids).tolist() == first_times(ids, seen) == [False, True, False, True]
+    assert commit(index, seen).manifest["greatest_ids"] is None
 
 
 def test_names_are_never_given_twice() -> None:

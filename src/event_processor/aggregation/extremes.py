@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, IdColumn, IntArray
 from event_processor.event import EventId
-from event_processor.id_columns import IntegerIds, PlainIds, TextIds, WordArray
+from event_processor.id_columns import IntegerIds, TextIds, WordArray, typed_ids
 from event_processor.id_order import OrderKey, id_key
 
 __all__ = ["Extremes", "Groups", "find_extremes", "one_group", "order_words"]
@@ -70,7 +70,7 @@ def one_group(places: IntArray) -> Groups:
 
 def order_words(ids: IdColumn) -> WordArray:
     """A number an id, (m,): where one is below another, so is the id. Where they are equal, nothing is said."""
-    ids = _typed(ids)
+    ids = typed_ids(ids)
     if isinstance(ids, TextIds):
         return (ids.words(0) >> _KIND_BITS) + np.uint64(_STRINGS_FROM)
     if isinstance(ids, IntegerIds):
@@ -87,31 +87,9 @@ def _order_word(event_id: EventId) -> int:
     return _SEVERAL
 
 
-def _typed(ids: IdColumn) -> IdColumn:
-    """Plain ids that are all strings, or all integers, in a form that numpy can read; others as they are."""
-    if not isinstance(ids, PlainIds) or not ids.values:
-        return ids
-    kinds = set(map(type, ids.values))
-    if kinds == {int}:
-        return IntegerIds(np.array(ids.values, np.int64))
-    if kinds != {str}:
-        return ids
-    texts = cast("Sequence[str]", ids.values)
-    joined = "".join(texts)
-    if not joined.isascii():
-        encoded = [text.encode(errors="surrogatepass") for text in texts]
-        return _text_ids(b"".join(encoded), np.fromiter(map(len, encoded), np.int64, len(encoded)))
-    return _text_ids(joined.encode(), np.fromiter(map(len, texts), np.int64, len(texts)))
-
-
-def _text_ids(content: bytes, lengths: IntArray) -> TextIds:
-    ends = np.cumsum(lengths)
-    return TextIds(content, ends - lengths, ends)
-
-
 def _comparable(ids: IdColumn) -> TextIds | IntegerIds:
     """The ids in a form that numpy can compare; of several kinds, or of several fields, their ranks."""
-    typed = _typed(ids)
+    typed = typed_ids(ids)
     if isinstance(typed, (TextIds, IntegerIds)):
         return typed
     keys = _sort_keys(typed.to_list())

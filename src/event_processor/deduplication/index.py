@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from threading import Event as Flag
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from event_processor.deduplication.active import read_active
 from event_processor.deduplication.background import Executor
 from event_processor.deduplication.filter import Probe
 from event_processor.deduplication.fingerprint import Fingerprinter
+from event_processor.deduplication.high_water import HighWaterMarks
 from event_processor.deduplication.layout import Geometry, Header
 from event_processor.deduplication.manifest import Manifest, SegmentEntry
 from event_processor.deduplication.merge import merged_runs
@@ -109,15 +110,19 @@ class DedupIndex:
         self._merge: _Merge | None = None
         self._stopping: Final = Flag()
         prepare_directory(fs, directory)
-        self._writer: Final = self._open(self._committed(manifest), committed_bytes)
+        committed = self._committed(manifest)
+        self._marks: Final = HighWaterMarks(committed.greatest_ids)
+        self._writer: Final = self._open(committed, committed_bytes)
 
-    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
+    def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:
         """As `SeenIds.observe`. Raises `StateError` or `StorageError`, and then nothing was remembered."""
         if not len(ids):
             return np.zeros(0, dtype=np.bool_)
-        batch, places = self._sorted(ids)
+        batch, places = self._sorted(ids, prepared)
         new = _firsts(batch)
-        self._search_everywhere(batch, new)
+        doubtful = (new & ~self._marks.pass_over(ids)[places]).nonzero()[0]
+        if len(doubtful):
+            new[doubtful] = self._search_everywhere(batch.picked(doubtful))
         self._remember(batch.picked(new))
         result = np.empty(len(ids), dtype=np.bool_)
         result[places] = new
@@ -128,19 +133,18 @@ class DedupIndex:
         if not len(ids):
             return np.zeros(0, dtype=np.bool_)
         batch, places = sort_rows(self._fingerprinter.rows(ids))
-        new = np.ones(len(batch), dtype=np.bool_)
-        self._search_everywhere(batch, new)
         result = np.empty(len(ids), dtype=np.bool_)
-        result[places] = ~new
+        result[places] = ~self._search_everywhere(batch)
         return result
 
-    def _sorted(self, ids: Ids | PreparedIds) -> tuple[Run, IntArray]:
+    def _sorted(self, ids: Ids, prepared: PreparedIds | None) -> tuple[Run, IntArray]:
         """The fingerprints, ascending, and each one's place."""
-        if not isinstance(ids, SortedFingerprints):
-            return sort_rows(self._fingerprinter.rows(cast("Ids", ids)))
+        if prepared is None:
+            return sort_rows(self._fingerprinter.rows(ids))
+        assert isinstance(prepared, SortedFingerprints), "prepared by this package"
         own = self._fingerprinter
-        assert (ids.algorithm, ids.seed) == (own.algorithm, own.seed), "prepared under this index's hash"
-        return ids.run, ids.places
+        assert (prepared.algorithm, prepared.seed) == (own.algorithm, own.seed), "prepared under this index's hash"
+        return prepared.run, prepared.places
 
     def take(self) -> Commit:
         """As `SeenIds.take`. Does not block, but where a merge is done it loads its filter: some milliseconds for ten million ids.
@@ -159,6 +163,7 @@ class DedupIndex:
             replacement=replacement,
             frozen=frozen,
             unwritten=unwritten,
+            greatest_ids=self._marks.to_list(),
             sealed=lambda generation, segment: self._sealed.append((generation, segment)),
         )
 
@@ -182,7 +187,7 @@ class DedupIndex:
                 merge.result.result()
 
     def _committed(self, content: Mapping[str, Json] | None) -> Manifest:
-        own = Manifest(fingerprint=self._fingerprinter.algorithm, seed=self._fingerprinter.seed)
+        own = Manifest(fingerprint=self._fingerprinter.algorithm, seed=self._fingerprinter.seed, greatest_ids=())
         if content is None:
             return own
         manifest = Manifest.of(content)
@@ -214,8 +219,9 @@ class DedupIndex:
                 segment.close()
             raise
 
-    def _search_everywhere(self, batch: Run, new: BoolArray) -> None:
-        """Takes out of `new` what is held."""
+    def _search_everywhere(self, batch: Run) -> BoolArray:
+        """For each fingerprint of the batch, whether it is held nowhere."""
+        new = np.ones(len(batch), dtype=np.bool_)
         self._adopt_sealed()
         for generation in self._generations:
             _search(generation, batch, generation.hits(batch), new)
@@ -223,6 +229,7 @@ class DedupIndex:
             probe = Probe.of(batch)
             for segment in self._segments:
                 _search(segment, batch, segment.hits(probe), new)
+        return new
 
     def _remember(self, fresh: Run) -> None:
         """Adds new ids to the youngest generation, or to another one where they would make it outgrow its size."""

@@ -1,7 +1,7 @@
 """What the checkpoint keeps of the index: which files hold the committed ids, and under which hash.
 
 Always: small. An entry a segment, and segments are few, since they are merged: seven at the most that are new, and three for each power of four of the others, but for those that wait.
-Never: no id stands in it.
+Never: no id stands in it but the greatest of each kind (`high_water.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, cast
 
 import msgspec
 
+from event_processor.deduplication.high_water import kind_of
 from event_processor.errors import StateError
 from event_processor.event import Json
 
@@ -31,13 +32,17 @@ class SegmentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The committed index. `active` is "" where nothing was appended since the last segment was sealed; else `active_ids` > 0."""
+    """The committed index. `active` is "" where nothing was appended since the last segment was sealed; else `active_ids` > 0.
+
+    `greatest_ids`: of the ids that are held, the greatest of each kind; None where an earlier version, which did not know, wrote it.
+    """
 
     fingerprint: str
     seed: str
     active: str = ""
     active_ids: _Count = 0
     segments: tuple[SegmentEntry, ...] = ()
+    greatest_ids: tuple[int | str, ...] | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Json]) -> Manifest:
@@ -50,6 +55,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise _unreadable("a file outside of the index's folder")
         if bool(manifest.active) != bool(manifest.active_ids):
             raise _unreadable(f'{manifest.active_ids} ids in the active file "{manifest.active}"')
+        kinds = list(map(kind_of, manifest.greatest_ids or ()))
+        if None in kinds or len(set(kinds)) < len(kinds):
+            raise _unreadable("the greatest ids are not one of each kind")
         return manifest
 
     @property
@@ -65,7 +73,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def to_json(self) -> dict[str, Json]:
         """For the checkpoint: what a JSON decoder would give back, lists for tuples."""
         content = cast("dict[str, Json]", msgspec.to_builtins(self))
-        return {**content, "segments": [cast("dict[str, Json]", msgspec.to_builtins(entry)) for entry in self.segments]}
+        greatest_ids: Json = None if self.greatest_ids is None else list(self.greatest_ids)
+        segments: Json = [cast("dict[str, Json]", msgspec.to_builtins(entry)) for entry in self.segments]
+        return {**content, "segments": segments, "greatest_ids": greatest_ids}
 
 
 def _unreadable(reason: str) -> StateError:

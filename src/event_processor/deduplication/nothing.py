@@ -12,7 +12,7 @@ __all__ = ["NothingIsKnown"]
 class NothingIsKnown:
     """Answers as an index that never saw an id, and remembers none."""
 
-    def observe(self, ids: Ids | PreparedIds) -> BoolArray:
+    def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:  # noqa: ARG002 -- as any index is asked
         """All are new."""
         return np.ones(len(ids), dtype=np.bool_)
 

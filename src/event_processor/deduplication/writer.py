@@ -91,6 +91,10 @@ class IndexWriter:
         self._active.sync()
         self._change(active_ids=self._manifest.active_ids + sum(map(len, runs)))
 
+    def raise_marks(self, greatest_ids: Sequence[int | str] | None) -> None:
+        """The manifest names the greatest ids of all that were appended."""
+        self._change(greatest_ids=None if greatest_ids is None else tuple(greatest_ids))
+
     def manifest(self) -> Mapping[str, Json]:
         """As of the last write."""
         return self._manifest.to_json()
@@ -127,6 +131,7 @@ class Commit:
         replacement: Replacement | None,
         frozen: Sequence[Generation],
         unwritten: Sequence[Run],
+        greatest_ids: Sequence[int | str] | None,
         sealed: Callable[[Generation, Segment], None],
     ) -> None:
         """`sealed` is called, in the writing thread, for each of the `frozen` generations that became a segment."""
@@ -134,6 +139,7 @@ class Commit:
         self._replacement: Final = replacement
         self._frozen: Final = frozen
         self._unwritten: Final = unwritten
+        self._greatest_ids: Final = greatest_ids
         self._sealed: Final = sealed
 
     def write(self) -> Mapping[str, Json]:
@@ -143,6 +149,7 @@ class Commit:
             self._sealed(generation, self._writer.seal(generation))
         if self._unwritten:
             self._writer.append(self._unwritten)
+        self._writer.raise_marks(self._greatest_ids)
         return self._writer.manifest()
 
     def appended(self) -> Mapping[str, int]:

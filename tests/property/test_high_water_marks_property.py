@@ -1,0 +1,97 @@
+"""What is called above every id so far, against the greatest of each kind as Python finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from event_processor.contracts import Ids
+from event_processor.deduplication.high_water import WIDTH_MAX, HighWaterMarks
+from event_processor.event import EventId
+from event_processor.id_columns import IntegerIds, PlainIds, TextIds
+
+letters = st.text(alphabet="09Zaé𝄞\0\ud800", min_size=1, max_size=4)
+long_texts = st.builds(lambda text, count: text * count, st.sampled_from(["ab", "b", "é", "evt-0"]), st.integers(1, 70))
+numbers = st.one_of(st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1))
+texts = st.one_of(letters, long_texts)
+any_ids: st.SearchStrategy[EventId] = st.one_of(numbers, texts, st.tuples(st.integers(0, 2), letters))
+batches: st.SearchStrategy[Sequence[EventId]] = st.one_of(
+    st.lists(numbers, max_size=20), st.lists(texts, max_size=20), st.lists(any_ids, max_size=20)
+)
+
+
+def kind_of(event_id: EventId) -> object:
+    """Ids of one kind can be compared; None where an id is of none."""
+    if isinstance(event_id, int):
+        return int
+    if isinstance(event_id, tuple):
+        return None
+    try:
+        width = len(event_id.encode())
+    except UnicodeEncodeError:
+        return None
+    return width if width <= WIDTH_MAX else None
+
+
+def expected(batch: Sequence[EventId], greatest: dict[object, EventId]) -> list[bool]:
+    """For each id, whether its kind has none as great; then `greatest` is that of the batch too."""
+    before = dict(greatest)
+    for event_id in batch:
+        kind = kind_of(event_id)
+        if kind is not None and (kind not in greatest or event_id > greatest[kind]):  # type: ignore[operator]
+            greatest[kind] = event_id
+    return [
+        (kind := kind_of(each)) is not None and (kind not in before or each > before[kind])  # type: ignore[operator]
+        for each in batch
+    ]
+
+
+def as_column(batch: Sequence[EventId]) -> Ids:
+    """In the form in which a fast reader gives them, where it could: texts lie within a chunk, with other things around them."""
+    if batch and all(isinstance(each, int) for each in batch):
+        return IntegerIds(np.array(batch, np.int64))
+    try:
+        encoded = [each.encode() for each in batch if isinstance(each, str)]
+    except UnicodeEncodeError:
+        return PlainIds(batch)
+    if not batch or len(encoded) < len(batch):
+        return PlainIds(batch)
+    ends = np.cumsum([len(text) + 3 for text in encoded])
+    return TextIds(b"".join(b"ab" + text + b"c" for text in encoded), ends - [len(text) + 1 for text in encoded], ends - 1)
+
+
+@settings(max_examples=400, deadline=None)
+@given(stream=st.lists(batches, max_size=6), by_column=st.booleans(), restarts=st.lists(st.booleans(), min_size=6, max_size=6))
+def test_an_id_is_above_where_none_of_its_kind_was_as_great(
+    stream: list[Sequence[EventId]], by_column: bool, restarts: list[bool]
+) -> None:
+    marks, greatest = HighWaterMarks([]), dict[object, EventId]()
+    for batch, restarts_here in zip(stream, restarts, strict=False):
+        answer = marks.pass_over(as_column(batch) if by_column else batch).tolist()
+        assert answer == expected(batch, greatest)
+        assert sorted(map(repr, marks.to_list() or [])) == sorted(map(repr, greatest.values()))
+        if restarts_here:
+            marks = HighWaterMarks(marks.to_list())
+
+
+@given(stream=st.lists(batches, max_size=4))
+def test_where_the_greatest_ids_are_not_known_nothing_is_above(stream: list[Sequence[EventId]]) -> None:
+    marks = HighWaterMarks(None)
+    for batch in stream:
+        assert not marks.pass_over(as_column(batch)).any()
+        assert marks.to_list() is None
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_many_rising_texts_are_above_but_for_those_that_came_before(rising: bool) -> None:
+    """Long enough for every word to tie in most texts, and for the last to tell."""
+    texts = [f"a-prefix-of-more-than-a-word-{number:011}" for number in range(1000)]
+    marks = HighWaterMarks([texts[499]])
+    batch = texts if rising else texts[::-1]
+    answer = marks.pass_over(as_column(batch)).tolist()
+    assert answer == [text > texts[499] for text in batch]
+    assert marks.to_list() == [texts[999]]
