@@ -277,6 +277,10 @@ class Source(Protocol):
         """How many bytes are there to be read, as far as is known without reading."""
         ...
 
+    def has_more(self) -> bool:
+        """Whether a read is worth it before anything new came: something is known to be there. Does not look, and may be wrong."""
+        ...
+
     def wait_s(self) -> float | None:
         """How long `read` is still worth repeating though nothing is there, in seconds; None where the input's end is reached.
 

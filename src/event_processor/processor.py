@@ -219,6 +219,8 @@ class Processor:
         while not self._is_full(batch) and self._stop_reason is None:
             if self._settle_if_done():
                 continue
+            if self._holds_what_was_there(batch, deadline_s):
+                break
             self._read_on(batch)
             if self._decoding.pending:
                 self._step(batch)
@@ -234,6 +236,15 @@ class Processor:
             self._wakeup.clear()
             self._clock.wait(self._wakeup, min(missing_s, self._options.poll_interval_s, WAIT_S_MAX))
         return batch
+
+    def _holds_what_was_there(self, batch: Batch, deadline_s: float) -> bool:
+        """Whether only another look could find more for the batch, and no commit is under way for which it would wait anyway.
+
+        In a live log something came meanwhile as often as not, and a look after each step would put off the commit without end.
+        """
+        if self._options.once or not batch.steps or self._in_flight is not None or self._decoding.pending:
+            return False
+        return self._clock.monotonic_s() >= deadline_s and not any(source.has_more() for source in self._sources)
 
     def _new_batch(self) -> Batch:
         """An empty one behind everything that was handed to a commit, whether that is durable yet or not."""

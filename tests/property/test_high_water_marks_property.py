@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_processor.contracts import Ids
+from event_processor.deduplication import high_water
 from event_processor.deduplication.high_water import WIDTH_MAX, HighWaterMarks
 from event_processor.event import EventId
 from event_processor.id_columns import IntegerIds, PlainIds, TextIds
@@ -62,6 +64,13 @@ def as_column(batch: Sequence[EventId]) -> Ids:
         return PlainIds(batch)
     ends = np.cumsum([len(text) + 3 for text in encoded])
     return TextIds(b"".join(b"ab" + text + b"c" for text in encoded), ends - [len(text) + 1 for text in encoded], ends - 1)
+
+
+@pytest.fixture(params=[0, 1000], ids=["by the column", "one by one"], autouse=True, scope="module")
+def column_min(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways, whatever the number of ids."""
+    with patch.object(high_water, "COLUMN_MIN", request.param):
+        yield
 
 
 @settings(max_examples=400, deadline=None)

@@ -12,9 +12,10 @@ from functools import partial
 
 import pytest
 
+from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.assembly import Mode, lock_state, open_pipeline
 from event_processor.commit import CommitExecutor, CommitThread, InlineCommits
-from event_processor.config import Configuration
+from event_processor.config import Configuration, ConfiguredPath
 from event_processor.contracts import Source
 from event_processor.errors import StorageError
 from event_processor.event import Chunk, Json
@@ -102,6 +103,9 @@ class WatchedSource:
     def lag_bytes(self) -> int:
         return self.source.lag_bytes()
 
+    def has_more(self) -> bool:
+        return self.source.has_more()
+
     def wait_s(self) -> float | None:
         return self.source.wait_s()
 
@@ -110,7 +114,7 @@ class WatchedSource:
         committed = read_committed(self.fs.content, FOLDER)
         assert committed is not None
         files = committed.state["sources"][self.name]["files"] if self.given_end else []
-        assert [file["offset"] for file in files] == ([self.given_end] if self.given_end else [])
+        assert {file["offset"] for file in files} == ({self.given_end} if self.given_end else set())
         self.acknowledged.append(self.given_end)
 
     def close(self) -> None:
@@ -202,6 +206,38 @@ def test_a_log_without_a_backlog_is_committed_without_another_thread() -> None:
         pipeline.told.on_round = append
         assert pipeline.processor.run() is StopReason.SIGNAL
     assert committed_counts(fs)["records"] == 10
+
+
+def test_a_commit_waits_for_nothing_that_comes_while_it_is_gathered() -> None:
+    fs = disk_with(b"")
+    with opened(fs, NoCommits(), once=False) as pipeline:
+
+        def append(reads: int) -> None:
+            # Each look finds one record more, as in a log that grows faster than a step takes.
+            fs.plant(LOG, events(reads))
+            if reads == 20:
+                pipeline.processor.stop()
+
+        pipeline.source.on_read = append
+        assert pipeline.processor.run() is StopReason.SIGNAL
+    assert pipeline.told.batches == [1] * 20
+
+
+def test_what_many_files_hold_already_is_one_commit() -> None:
+    fs = SimulatedFileSystem(1)
+    for number in range(5):
+        fs.plant(f"{FOLDER}/logs/{number}.jsonl", b'{"id": %d, "category": "c", "value": 1}\n' % number)
+    logs = FileSourceOptions(path=ConfiguredPath(f"{FOLDER}/logs/*.jsonl", "logs/*.jsonl"))
+    settings = configuration(FOLDER).model_copy(update={"sources": {"log": logs}})
+    with opened(fs, NoCommits(), once=False, settings=settings) as pipeline:
+
+        def stop(round_number: int) -> None:
+            if round_number > 1:
+                pipeline.processor.stop()
+
+        pipeline.told.on_round = stop
+        assert pipeline.processor.run() is StopReason.SIGNAL
+    assert pipeline.told.batches == [5]
 
 
 @pytest.mark.parametrize("ask", [Processor.stop, Processor.reload])

@@ -24,6 +24,10 @@ __all__ = ["WIDTH_MAX", "HighWaterMarks", "kind_of"]
 
 WIDTH_MAX: Final = 64
 """In bytes. It bounds the marks, which stand in the checkpoint: 64 of them, 2 KiB in all."""
+INTEGER: Final = 0
+"""The kind of integers."""
+COLUMN_MIN: Final = 64
+"""Fewer ids are passed over sooner one by one."""
 
 
 class HighWaterMarks:
@@ -55,6 +59,9 @@ class HighWaterMarks:
         above = np.zeros(len(ids), dtype=np.bool_)
         if not self._is_known:
             return above
+        if len(ids) < COLUMN_MIN:
+            self._pass_over_few(ids if isinstance(ids, Sequence) else ids.to_list(), above)
+            return above
         column = typed_ids(ids)
         if isinstance(column, IntegerIds):
             above[:] = self._pass_over_integers(column.numbers)
@@ -63,6 +70,20 @@ class HighWaterMarks:
         elif isinstance(column, PlainIds):
             self._pass_over_mixed(column.values, above)
         return above
+
+    def _pass_over_few(self, ids: Sequence[EventId], above: BoolArray) -> None:
+        """One by one."""
+        integer, texts = self._integer, dict(self._texts)
+        for place, event_id in enumerate(ids):
+            kind = kind_of(event_id)
+            if kind == INTEGER:
+                number = cast("int", event_id)
+                above[place] = integer is None or number > integer
+                self._integer = number if self._integer is None else max(self._integer, number)
+            elif kind is not None:
+                encoded = cast("str", event_id).encode()
+                above[place] = kind not in texts or encoded > texts[kind]
+                self._texts[kind] = max(self._texts.get(kind, b""), encoded)
 
     def _pass_over_mixed(self, ids: Sequence[EventId], above: BoolArray) -> None:
         """Ids of several types: those of each type by themselves."""
@@ -103,9 +124,9 @@ class HighWaterMarks:
 
 
 def kind_of(event_id: EventId) -> int | None:
-    """The kind of one id: 0 for an integer, else the width of the text; None where it has no mark."""
+    """The kind of one id: `INTEGER`, else the width of the text; None where it has no mark."""
     if isinstance(event_id, int):
-        return 0
+        return INTEGER
     if not isinstance(event_id, str) or not _has_utf8(event_id):
         return None
     width = len(event_id.encode())

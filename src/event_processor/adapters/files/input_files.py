@@ -92,6 +92,9 @@ class InputFiles:
         ahead = sum(self._options.sizes_bytes[self._next_part - FIRST_PART :])
         return ahead + (self._current.unread_bytes() if self._current else 0)
 
+    def has_more(self) -> bool:
+        return self._current is not None or self._next_part - FIRST_PART < len(self._options.files)
+
     def wait_s(self) -> float | None:
         """Nothing is waited for: what is there is all there is."""
         return None

@@ -148,6 +148,10 @@ class Lineage:
         """How many bytes are known to be there and were not read."""
         return self._newer_bytes + (self._current.unread_bytes() if self._current else 0)
 
+    def has_more(self) -> bool:
+        """Whether something is known to be there that was not read."""
+        return bool(self._outbox) or self.lag_bytes() > 0
+
     def wait_s(self) -> float | None:
         """The seconds until a file that may yet grow counts as finished; None where no such file is waited for."""
         current = self._current

@@ -112,6 +112,9 @@ class FileSource:
     def lag_bytes(self) -> int:
         return sum(lineage.lag_bytes() for lineage in self._lineages.values())
 
+    def has_more(self) -> bool:
+        return bool(self._ready) or any(lineage.has_more() for lineage in self._in_turn)
+
     def wait_s(self) -> float | None:
         waits_s = [wait_s for lineage in self._lineages.values() if (wait_s := lineage.wait_s()) is not None]
         if self._sweep_was_skipped:

@@ -65,6 +65,9 @@ class StreamSource:
         """What is still to come, nobody knows."""
         return 0
 
+    def has_more(self) -> bool:
+        return not self._cutter.is_exhausted
+
     def wait_s(self) -> float | None:
         return None if self._cutter.is_exhausted else 0.0
 
