@@ -185,6 +185,7 @@ class _Opening:
         self._opened: Final = opened
         self._fs: Final = environment.fs
         self._directory: Final = str(configuration.state.dir)
+        self._config_parts: Final = config_parts(configuration)
         self._last_commit_ns: int | None = None
 
     def open(self, *, reading: bool) -> OpenPipeline:
@@ -213,7 +214,7 @@ class _Opening:
         aggregates = self._aggregates(checkpoint)
         writer = CommitWriter(
             outputs,
-            Identity(self._directory, state_id, config_hash(config_parts(configuration)), self._meta),
+            Identity(self._directory, state_id, config_hash(self._config_parts), self._meta),
             aggregates,
             ids_manifest=manifest,
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
@@ -363,5 +364,5 @@ class _Opening:
             "host": os.uname().nodename,
             "process": os.getpid(),
             "software": f"event-processor {__version__}",
-            "config": config_parts(self._configuration),
+            "config": self._config_parts,
         }
