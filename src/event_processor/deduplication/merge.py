@@ -17,7 +17,7 @@ from event_processor.deduplication.segments import Segment
 __all__ = ["merged_runs"]
 
 _BUFFER_BLOCKS: Final = 64
-"""256 KiB an input: reads long enough to be sequential, and 16 MiB for 64 inputs."""
+"""128 KiB an input: reads long enough to be sequential, and 8 MiB for 64 inputs."""
 
 
 def merged_runs(segments: Sequence[Segment]) -> Iterator[Run]:
