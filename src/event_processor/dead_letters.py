@@ -43,8 +43,10 @@ def _form(letter: DeadLetter) -> dict[str, Json]:
         "field": letter.field,
     }
     if letter.record is None:
-        return {**form, "length": letter.record_bytes}
+        form["length"] = letter.record_bytes
+        return form
     try:
-        return {**form, "record": letter.record.decode("utf-8")}
+        form["record"] = letter.record.decode("utf-8")
     except UnicodeDecodeError:
-        return {**form, "record_base64": base64.b64encode(letter.record).decode("ascii")}
+        form["record_base64"] = base64.b64encode(letter.record).decode("ascii")
+    return form

@@ -35,6 +35,9 @@ CHECKPOINT_BYTES_SMALL: Final = 65_536
 """Up to this size a checkpoint costs its fsync, not its bytes; a larger one should be worth what it writes."""
 CHECKPOINT_WORTH: Final = 16
 """In a backlog a commit covers at least so many times the bytes of a large checkpoint: rewriting it costs a sixteenth more at most."""
+STEPS_WORTH: Final = 64
+"""What is missing to a multiple of `batch.bytes_max`, because a chunk ends with a record, is worth a step of its own from so small a part of
+it on: a step over a single record takes as long as one over a thousand."""
 COVERED_BATCHES_MAX: Final = 16
 """But never more than so many times `batch.bytes_max`, which so bounds memory still."""
 
@@ -254,7 +257,8 @@ class Processor:
         """Whether a commit should cover no more than this: then there is a backlog."""
         bytes_max = self._options.batch_bytes_max
         worth_bytes = CHECKPOINT_WORTH * self._checkpoint_bytes if self._checkpoint_bytes > CHECKPOINT_BYTES_SMALL else 0
-        return batch.content_bytes >= max(bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * bytes_max))
+        missing_bytes = max(bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * bytes_max)) - batch.content_bytes
+        return missing_bytes <= (0 if self._decoding.pending else bytes_max // STEPS_WORTH)
 
     def _commit(self, batch: Batch, *, behind: bool) -> None:
         """Commits the batch behind the one under way; here, or `behind` the loop, which then goes on at once.
@@ -328,7 +332,8 @@ class Processor:
         """How much one step may take: what is missing to the next multiple of the batch size, however much a commit covers."""
         if self._decoding.pending:
             return self._options.batch_bytes_max
-        return self._options.batch_bytes_max - batch.content_bytes % self._options.batch_bytes_max
+        missing_bytes = self._options.batch_bytes_max - batch.content_bytes % self._options.batch_bytes_max
+        return missing_bytes if missing_bytes > self._options.batch_bytes_max // STEPS_WORTH else self._options.batch_bytes_max
 
     def _hand_in(self, chunk: Chunk) -> None:
         self._read_ahead.add(chunk.source)

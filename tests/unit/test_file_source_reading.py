@@ -271,6 +271,19 @@ def test_lag_is_what_was_not_read(folder: LogFolder) -> None:
     assert reader.source.lag_bytes() == 3
 
 
+def test_more_is_known_of_until_what_was_there_is_read_and_not_what_came_since(folder: LogFolder) -> None:
+    folder.append(LOG, b"one\ntwo\n")
+    reader = Reader(folder, bytes_max=4)
+    reader.read(1)
+    assert reader.source is not None
+    assert reader.source.has_more()
+    reader.read(1)
+    folder.append(LOG, b"three\n")
+    assert not reader.source.has_more()
+    reader.read()
+    assert reader.chunks[-1].content.endswith(b"three\n")
+
+
 def test_a_moved_folder_keeps_its_place(tmp_path: Path) -> None:
     """The state names a file as it was written, so that the folder above may be another."""
     for name in ("old", "new"):

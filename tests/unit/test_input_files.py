@@ -138,10 +138,12 @@ def test_what_is_ahead_is_known_by_its_size_on_the_disk(tmp_path: Path) -> None:
     run = Run(tmp_path, [b"a\nb\n", b"cc\n", b""])
     source = run.open()
     sizes = [source.lag_bytes()]
+    assert source.has_more()
     while (chunk := source.read(2)) is not None:
         run.take(chunk)
         sizes.append(source.lag_bytes())
     assert sizes == [7, 5, 3, 3, 0, 0, 0]
+    assert not source.has_more()
     source.close()
 
 

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from event_processor import processor
 from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.assembly import Mode, lock_state, open_pipeline
 from event_processor.commit import CommitExecutor, CommitThread, InlineCommits
@@ -193,6 +194,25 @@ def test_a_batch_grows_no_further_than_its_limit_while_a_commit_is_under_way() -
     assert max(pipeline.source.asked) <= 1024
 
 
+@pytest.mark.parametrize("covered", [1, 4])
+def test_no_step_is_taken_for_the_few_bytes_that_are_missing_to_a_full_batch(
+    covered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = b'{"id": %3d, "category": "c", "value": 1}'
+    fs = disk_with(b"".join((line % number).ljust(44) + b"\n" for number in range(91 * 8)))
+    with opened(fs, InlineCommits(), settings=configuration(FOLDER, batch_bytes=4096)) as pipeline:
+        if covered > 1:
+            # As where the checkpoint is large: a commit covers several multiples, and each is read as one.
+            monkeypatch.setattr(processor, "CHECKPOINT_BYTES_SMALL", 1)
+            monkeypatch.setattr(processor, "CHECKPOINT_WORTH", 1000)
+            monkeypatch.setattr(processor, "COVERED_BATCHES_MAX", covered)
+            pipeline.processor._checkpoint_bytes = 2000
+        assert pipeline.processor.run() is StopReason.END
+    # 91 lines are 4,095 bytes.
+    assert set(pipeline.told.batches) == {91 * covered}
+    assert set(pipeline.source.asked) <= {4096}
+
+
 def test_a_log_without_a_backlog_is_committed_without_another_thread() -> None:
     fs = disk_with(events(3))
     with opened(fs, NoCommits(), once=False) as pipeline:
@@ -324,7 +344,7 @@ def test_a_commit_that_failed_is_seen_at_the_next_look_and_not_only_when_the_bat
 
         def read_a_line(bytes_max: int) -> Chunk | None:
             """Behind the first batch the source gives little at a time, so that the second is long in gathering."""
-            if pipeline.source.given_end < 1024:
+            if pipeline.source.given_end < 1024 - 1024 // processor.STEPS_WORTH:
                 return source.read(bytes_max)
             reads_behind.append(bytes_max)
             assert executor.done.wait(DEADLINE_S)

@@ -73,12 +73,14 @@ def test_a_record_waits_for_its_end_and_the_stream_ends_the_last(pipe: Pipe) -> 
     pipe.write(b"one\ntw")
     assert pipe.source.read(1000) is None
     assert pipe.source.wait_s() == 0.0
+    assert pipe.source.has_more()
     pipe.write(b"o\nthree")
     pipe.end()
     chunks = pipe.read_all()
     assert contents(chunks) == [b"one\ntwo\n", b"three"]
     assert [chunk.final for chunk in chunks] == [False, True]
     assert pipe.source.wait_s() is None
+    assert not pipe.source.has_more()
 
 
 def test_an_empty_stream_gives_nothing(pipe: Pipe) -> None:

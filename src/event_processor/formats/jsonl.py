@@ -112,8 +112,9 @@ class JsonLinesFormat:
     def _judge_alone(self, lines: Lines, suspects: list[int], builder: ColumnBuilder) -> list[Rejection]:
         """The verdict on each suspect: the rejections, by row; what is accepted goes to `builder`."""
         rejections = []
-        for row in sorted(suspects):
-            verdict = self._judge.judge(lines.record(row))
+        suspects.sort()
+        for row, record in zip(suspects, lines.records(suspects), strict=True):
+            verdict = self._judge.judge(record)
             if isinstance(verdict, EventFields):
                 builder.add_event(row, verdict)
             else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from codecs import utf_8_decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +63,12 @@ class Lines:
     def record(self, row: int) -> bytes:
         """The bytes of one record."""
         return self.content[int(self.starts[row]) : int(self.ends[row])]
+
+    def records(self, rows: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of these records."""
+        places = np.array(rows, np.int64)
+        for start, end in zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True):
+            yield self.content[start:end]
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,9 @@ def _bytes_fault(record: bytes) -> str:
         return "begins with a byte order mark, which only a file may"
     if b"\0" in record:
         return "contains a NUL byte"
-    if record.count(b"{") + record.count(b"[") > NESTING_DEPTH_MAX and nesting_depth(record) > NESTING_DEPTH_MAX:
+    # A short record is not counted through: it has no room for so many.
+    is_deep = len(record) > NESTING_DEPTH_MAX and record.count(b"{") + record.count(b"[") > NESTING_DEPTH_MAX
+    if is_deep and nesting_depth(record) > NESTING_DEPTH_MAX:
         return f"nested deeper than {NESTING_DEPTH_MAX}"
     return ""
 
