@@ -36,8 +36,8 @@ CHECKPOINT_BYTES_SMALL: Final = 65_536
 CHECKPOINT_WORTH: Final = 16
 """In a backlog a commit covers at least so many times the bytes of a large checkpoint: rewriting it costs a sixteenth more at most."""
 STEPS_WORTH: Final = 64
-"""What is missing to a multiple of `batch.bytes_max`, because a chunk ends with a record, is worth a step of its own from so small a part of
-it on: a step over a single record takes as long as one over a thousand."""
+"""A chunk ends with a record, so that some bytes are missing to `batch.bytes_max`. Up to this fraction of it, one in so many, they are not worth a
+step of their own: a step over a single record takes as long as one over a thousand."""
 COVERED_BATCHES_MAX: Final = 16
 """But never more than so many times `batch.bytes_max`, which so bounds memory still."""
 
@@ -258,6 +258,7 @@ class Processor:
         bytes_max = self._options.batch_bytes_max
         worth_bytes = CHECKPOINT_WORTH * self._checkpoint_bytes if self._checkpoint_bytes > CHECKPOINT_BYTES_SMALL else 0
         missing_bytes = max(bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * bytes_max)) - batch.content_bytes
+        # What is decoded ahead comes in whole chunks, not in the few bytes that are missing.
         return missing_bytes <= (0 if self._decoding.pending else bytes_max // STEPS_WORTH)
 
     def _commit(self, batch: Batch, *, behind: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from unittest.mock import patch
 
@@ -18,11 +19,13 @@ from event_processor.id_columns import IntegerIds, PlainIds, TextIds
 
 letters = st.text(alphabet="09Zaé𝄞\0\ud800", min_size=1, max_size=4)
 long_texts = st.builds(lambda text, count: text * count, st.sampled_from(["ab", "b", "é", "evt-0"]), st.integers(1, 70))
+words = st.lists(st.sampled_from(["aaaaaaaa", "bbbbbbbb"]), min_size=1, max_size=3).map("".join)
+"""Some tie in their first eight bytes and some do not, and likewise in the next."""
 numbers = st.one_of(st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1))
-texts = st.one_of(letters, long_texts)
+texts = st.one_of(letters, long_texts, words)
 any_ids: st.SearchStrategy[EventId] = st.one_of(numbers, texts, st.tuples(st.integers(0, 2), letters))
 batches: st.SearchStrategy[Sequence[EventId]] = st.one_of(
-    st.lists(numbers, max_size=20), st.lists(texts, max_size=20), st.lists(any_ids, max_size=20)
+    st.lists(numbers, max_size=20), st.lists(texts, max_size=20), st.lists(words, max_size=20), st.lists(any_ids, max_size=20)
 )
 
 
@@ -104,3 +107,11 @@ def test_many_rising_texts_are_above_but_for_those_that_came_before(rising: bool
     answer = marks.pass_over(as_column(batch)).tolist()
     assert answer == [text > texts[499] for text in batch]
     assert marks.to_list() == [texts[999]]
+
+
+def test_the_marks_are_bounded_whatever_the_ids_are() -> None:
+    """A NUL is the dearest character there is: six bytes in JSON."""
+    marks = HighWaterMarks([])
+    marks.pass_over(["\0" * width for width in range(1, 200)])
+    assert len(marks.to_list() or []) == WIDTH_MAX
+    assert len(json.dumps(marks.to_list())) < 13_000
