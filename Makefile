@@ -34,7 +34,8 @@ lock:
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --all-extras pyproject.toml requirements/dev.in -c requirements/run.lock -o requirements/dev.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/bench.in -c requirements/dev.lock -o requirements/bench.lock
 
-.venv/run-ready: requirements/run.lock pyproject.toml
+# Where there is no C compiler, the kernels are left out, and numpy does their work.
+.venv/run-ready: requirements/run.lock pyproject.toml setup.py $(wildcard src/event_processor/native/*.[ch])
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -53,4 +54,4 @@ lock:
 	@touch $@
 
 clean:
-	@rm -rf .venv .venv-bench build src/*.egg-info .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-bench build src/*.egg-info src/event_processor/native/*.so .mypy_cache .ruff_cache

@@ -29,6 +29,7 @@ FLOORS = {
     "id_columns": 2.5,
     "id_order": 2,
     "memory": 2,
+    "native": 1.75,
     "schema": 2,
     "telemetry": 2,
     "timestamps": 2,

@@ -1,0 +1,56 @@
+"""The compiled library: where it is, and whether it may be used.
+
+Owns: the one place that loads machine code of ours, and how arrays are handed to it.
+Always: where the library is missing, of another form than these sources, or switched off, everything works as it does with it, and only
+slower. A call lets go of the interpreter, so that other threads run meanwhile.
+Never: a kernel is given an array that is not contiguous, or of another type than it expects.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LIBRARY", "SWITCH", "address", "load_library"]
+
+SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
+"""The environment variable that rules the library out where it is `off`: to compare, or to exclude a suspect."""
+_FORM: Final = 1
+"""What `ep_form` of these sources gives; it changes whenever an argument of any kernel does."""
+
+
+def load_library(path: str | None = None) -> ctypes.CDLL | None:
+    """The library at `path`, by default where it was installed; None where there is none that fits."""
+    if path is None:
+        specification = importlib.util.find_spec("event_processor.native._kernels")
+        path = None if specification is None else specification.origin
+    if path is None or os.environ.get(SWITCH) == "off":
+        return None
+    try:
+        library = ctypes.CDLL(path)
+        form = library.ep_form
+    except (OSError, AttributeError):  # of another machine, or no library of ours
+        return None
+    form.restype = ctypes.c_int64
+    return library if form() == _FORM else None
+
+
+def address(column: NDArray[Any]) -> int:
+    """Where the column stands in memory. It has to be contiguous, and to be kept until the call returns."""
+    assert column.flags.c_contiguous, "a kernel reads a column from front to back"
+    place: int = column.__array_interface__["data"][0]
+    return place
+
+
+def content_address(content: bytes) -> int:
+    """Where the bytes stand in memory."""
+    return address(np.frombuffer(content, np.uint8))
+
+
+LIBRARY: Final = load_library()
+"""The library, or None."""
