@@ -16,7 +16,7 @@ from event_processor.formats.jsonl import JsonLinesFormat
 from event_processor.formats.lines import Lines
 from event_processor.formats.uniform import AlikeReader
 from support.columns import categories_of, ids_of, timestamps_of
-from support.json_lines_cases import ALPHABET, NUMBERS, SHAPES, STRINGS, build, chunk, pieces, seen, typed
+from support.json_lines_cases import ALPHABET, NUMBERS, SHAPES, STRINGS, WAYS, build, chunk, pieces, seen, typed
 from support.json_lines_model import outcomes
 
 LINES = 70
@@ -84,30 +84,56 @@ def alike(draw: st.DrawFn) -> bytes:
     return content
 
 
-FORMATS = {name: build(shape) for name, shape in SHAPES.items()}
+BOTH = {(way, name): build(shape, kernels) for way, kernels in WAYS.items() for name, shape in SHAPES.items()}
+FORMATS = {name: BOTH["numpy", name] for name in SHAPES}
 
 
 @settings(max_examples=300, deadline=None)
-@given(name=st.sampled_from(list(SHAPES)), content=alike(), offset=st.sampled_from([0, 7]))
-@example(name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1', offset=0)
-@example(name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1}', offset=0)
+@given(way=st.sampled_from(list(WAYS)), name=st.sampled_from(list(SHAPES)), content=alike(), offset=st.sampled_from([0, 7]))
 @example(
-    name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1} {}\n', offset=0
+    way=list(WAYS)[-1],
+    name="plain",
+    content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1',
+    offset=0,
 )
 @example(
+    way=list(WAYS)[-1],
+    name="plain",
+    content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1}',
+    offset=0,
+)
+@example(
+    way=list(WAYS)[-1],
+    name="plain",
+    content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":1} {}\n',
+    offset=0,
+)
+@example(
+    way=list(WAYS)[-1],
     name="plain",
     content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","category":"d","value":1}\n',
     offset=0,
 )
 @example(
-    name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c\\","value":1}\n', offset=0
+    way=list(WAYS)[-1],
+    name="plain",
+    content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c\\","value":1}\n',
+    offset=0,
 )
-@example(name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":}\n', offset=0)
 @example(
-    name="plain", content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"\tb","category":"c","value":1}\n', offset=0
+    way=list(WAYS)[-1],
+    name="plain",
+    content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"a","category":"c","value":}\n',
+    offset=0,
 )
-def test_lines_spelt_alike_give_what_the_model_gives(name: str, content: bytes, offset: int) -> None:
-    columns = FORMATS[name].decode(chunk(content, offset))
+@example(
+    way=list(WAYS)[-1],
+    name="plain",
+    content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"\tb","category":"c","value":1}\n',
+    offset=0,
+)
+def test_lines_spelt_alike_give_what_the_model_gives(way: str, name: str, content: bytes, offset: int) -> None:
+    columns = BOTH[way, name].decode(chunk(content, offset))
     assert typed(seen(columns)) == typed(outcomes(content, SHAPES[name], offset=offset))
 
 
@@ -182,9 +208,10 @@ def test_lines_of_many_widths_are_read_by_columns_and_faults_among_them_do_not_m
     assert len(found) >= lines_count - len(faults) - (24 if lines_count < 5000 else 0)
 
 
-def test_timestamps_in_use_are_read_by_columns_too() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_timestamps_in_use_are_read_by_columns_too(way: str) -> None:
     event = EventOptions()
-    reader = JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=True)
+    reader = JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=True, kernels=WAYS[way])
     lines = [b'{"id":%d,"category":"c","value":1,"timestamp":"2026-01-01T00:00:%02dZ"}' % (n, n % 60) for n in range(LINES)]
     lines[7] = lines[7].replace(b"2026", b"20x6")
     columns = reader.decode(Chunk("events", 1, 0, b"\n".join(lines) + b"\n", {}))
@@ -194,11 +221,12 @@ def test_timestamps_in_use_are_read_by_columns_too() -> None:
     assert [one.row for one in columns.rejections] == [7]
 
 
-def test_ids_of_both_ways_stand_in_the_order_of_their_records() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_ids_of_both_ways_stand_in_the_order_of_their_records(way: str) -> None:
     lines = [b'{"id":"e%d","category":"c%d","value":%d,"timestamp":%d}' % (n, n % 3, n, n) for n in range(LINES)]
     lines[5] = b'{"category":"\\u0063","id":"\\u00e9","value":-1}'
     lines[40] = b'{"category":"other","id":17,"value":-2,"timestamp":"x"}'
-    columns = FORMATS["plain"].decode(chunk(b"\n".join(lines)))
+    columns = BOTH[way, "plain"].decode(chunk(b"\n".join(lines)))
     ids: list[object] = [f"e{n}" for n in range(LINES)]
     categories = [f"c{n % 3}" for n in range(LINES)]
     ids[5], ids[40], categories[5], categories[40] = "é", 17, "c", "other"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import strategies as st
 
 from event_processor.config import EventOptions
 from event_processor.contracts import Columns
 from event_processor.event import Chunk
 from event_processor.formats.jsonl import JsonLinesFormat
+from event_processor.native.library import SWITCH
+from event_processor.native.lines import KERNELS, LineKernels
 from support.columns import categories_of, timestamps_of
 from support.json_lines_model import Expected, Shape
 
@@ -118,8 +122,13 @@ def chunk(content: bytes, offset: int = 0) -> Chunk:
     return Chunk(source="events", part=0, offset=offset, content=content, resume={}, final=not content.endswith(b"\n"))
 
 
-def build(shape: Shape) -> JsonLinesFormat:
-    return JsonLinesFormat(options(shape), record_bytes_max=shape.record_bytes_max, timestamps_used=False)
+def build(shape: Shape, kernels: LineKernels | None = KERNELS) -> JsonLinesFormat:
+    return JsonLinesFormat(options(shape), record_bytes_max=shape.record_bytes_max, timestamps_used=False, kernels=kernels)
+
+
+WAYS: dict[str, LineKernels | None] = {"numpy": None} | ({} if KERNELS is None else {"kernels": KERNELS})
+"""Who reads the many: numpy, and where they were compiled, the kernels."""
+assert KERNELS or not os.environ.get("CI") or os.environ.get(SWITCH) == "off", "where nothing may be skipped, they are compiled"
 
 
 def seen(columns: Columns) -> list[Expected]:

@@ -1,7 +1,7 @@
 """JSON Lines: one JSON object a line, decoded a block of lines at a time.
 
-Owns: which way each line goes: that of lines spelt alike (`uniform.py`, read from the bytes by columns), that of the many
-(`columns.py`, decoded together and checked by columns), or that of the few (`verdict.py`, judged alone).
+Owns: which way each line goes: that of the kernels (`walked.py`) or, where there are none, of lines spelt alike (`uniform.py`), both read from
+the bytes by columns; that of the many (`columns.py`, decoded together and checked by columns); or that of the few (`verdict.py`, judged alone).
 Always: a line's outcome and its fields are those that the judge alone would give; how a chunk is cut changes nothing. The
 cost is linear in the bytes, whatever they are.
 Never: a record's verdict depends on its neighbours.
@@ -27,6 +27,8 @@ from event_processor.formats.event_columns import EventColumns, joined, position
 from event_processor.formats.lines import Lines, Run, Shapes, blank_rows, cut_lines, gather, shapes_of
 from event_processor.formats.uniform import AlikeReader
 from event_processor.formats.verdict import EventFields, Fault, Judge
+from event_processor.formats.walked import WalkedReader
+from event_processor.native.lines import KERNELS, LineKernels
 from event_processor.schema import UntranslatableModelError, compile_model
 from event_processor.timestamps import TimestampReader
 
@@ -51,8 +53,10 @@ class JsonLinesFormat:
     empty where the model is compiled, or where there is none.
     """
 
-    def __init__(self, event: EventOptions, *, record_bytes_max: int, timestamps_used: bool) -> None:
-        """`timestamps_used`: the configuration orders or windows by them. Raises `ConfigurationError`."""
+    def __init__(
+        self, event: EventOptions, *, record_bytes_max: int, timestamps_used: bool, kernels: LineKernels | None = KERNELS
+    ) -> None:
+        """`timestamps_used`: the configuration orders or windows by them. Without `kernels` numpy reads. Raises `ConfigurationError`."""
         if timestamps_used and not event.timestamp:
             raise ConfigurationError(
                 "event.timestamp: names no field, but timestamps are used", hint="name the field that holds it"
@@ -61,7 +65,7 @@ class JsonLinesFormat:
         self._record_bytes_max: Final = record_bytes_max
         self._judge: Final = Judge(event, record_bytes_max=record_bytes_max, timestamps=timestamps)
         self._reader: Final = EventReader(event, timestamps)
-        self._alike: Final = AlikeReader(event, timestamps)
+        self._columns: Final = AlikeReader(event, timestamps) if kernels is None else WalkedReader(kernels, event, timestamps)
         self._model: msgspec.json.Decoder[object] | None = None
         self.slow_reason = ""
         if self._judge.own_model is not None:
@@ -73,7 +77,7 @@ class JsonLinesFormat:
     def decode(self, chunk: Chunk) -> Columns:
         """See `Format.decode`."""
         lines = cut_lines(chunk.content, at_file_start=chunk.offset == 0, record_bytes_max=self._record_bytes_max)
-        alike = self._alike.read(lines)
+        alike = self._columns.read(lines)
         left = np.ones(len(lines.starts), np.bool_)
         if alike is not None:
             left[alike.rows] = False

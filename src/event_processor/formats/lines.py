@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, IntArray
 from event_processor.event import NESTING_DEPTH_MAX
+from event_processor.native.lines import KERNELS
 
 __all__ = [
     "BLANK_BYTES",
@@ -112,20 +113,27 @@ def gather(lines: Lines, together: BoolArray) -> Run:
 
 def cut_lines(content: bytes, *, at_file_start: bool, record_bytes_max: int) -> Lines:
     """Cuts `content` on line feeds. A byte order mark at the start of a file is no part of its first record."""
+    begin = len(BYTE_ORDER_MARK) if at_file_start and content.startswith(BYTE_ORDER_MARK) else 0
+    starts, ends = _cut(content, begin) if KERNELS is None else KERNELS.cut_lines(content, begin)
+    readable: BoolArray = ends - starts <= record_bytes_max
+    lines = Lines(content, starts, ends, readable)
+    readable[_not_utf8(lines)] = False
+    return lines
+
+
+def _cut(content: bytes, begin: int) -> tuple[IntArray, IntArray]:
+    """Where the records from `begin` on start and end, without their line feeds and returns before these."""
     buffer = np.frombuffer(content, np.uint8)
     feeds = _places_of(buffer, _LINE_FEED)
     ends = feeds if not content or content.endswith(b"\n") else np.append(feeds, len(content))
     starts = np.empty_like(ends)
-    starts[:1] = len(BYTE_ORDER_MARK) if at_file_start and content.startswith(BYTE_ORDER_MARK) else 0
+    starts[:1] = begin
     starts[1:] = ends[:-1] + 1
     if b"\r" in content:
         filled = (ends > starts).nonzero()[0]
         ends = ends.copy()
         ends[filled] -= buffer[ends[filled] - 1] == _RETURN
-    readable: BoolArray = ends - starts <= record_bytes_max
-    lines = Lines(content, starts, ends, readable)
-    readable[_not_utf8(lines)] = False
-    return lines
+    return starts, ends
 
 
 def shapes_of(lines: Lines, wanted: BoolArray) -> Shapes:

@@ -24,8 +24,9 @@ from event_processor.formats.distinct_texts import DistinctTexts
 from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.lines import Lines, are_plain
 from event_processor.formats.matching import Match, layout_of
-from event_processor.formats.template import NUMBER, TEXT, Slot, Template, template_of
-from event_processor.formats.verdict import POSITION_ID, kept_timestamp
+from event_processor.formats.raw_timestamps import RawTimestamps, raw_values
+from event_processor.formats.template import NUMBER, TEXT, Template, template_of
+from event_processor.formats.verdict import POSITION_ID
 from event_processor.id_columns import IntegerIds, TextIds
 from event_processor.schema import FieldPath, field_path
 from event_processor.timestamps import TimestampReader
@@ -42,7 +43,6 @@ _SHARE_MIN: Final = 0.5
 """Where fewer of the first records follow the template, the chunk is left to the others."""
 _ID_NUMBERS, _VALUES, _INSTANTS = "id", "value", "timestamp"
 """The columns that are read while lines are still left out."""
-_NUMBER_DECODER: Final = msgspec.json.Decoder(int | float)
 _ANY_DECODER: Final = msgspec.json.Decoder()
 
 
@@ -155,7 +155,7 @@ class AlikeReader:
             if slot.kind == TEXT:
                 instants, bad = self._timestamps.read_spans(content, *span)
             else:
-                instants, bad = self._timestamps.read_all(_raw(content, *span, slot))
+                instants, bad = self._timestamps.read_all(raw_values(content, *span, is_text=False))
             match.read(_INSTANTS, instants, ~bad)
 
     def _gathered(self, plan: _Plan, match: Match) -> EventColumns:
@@ -173,36 +173,17 @@ class AlikeReader:
             categories=None if category is None else self._category_texts.of(content, match.words, *match.span(category)),
             values=match.columns.get(_VALUES),
             has_value=None,
-            timestamps=None if self._timestamp is None else _Timestamps.of(plan, match),
+            timestamps=None if self._timestamp is None else self._shown_timestamps(plan, match),
             timestamps_ns=match.columns.get(_INSTANTS),
         )
 
-
-@dataclass(frozen=True, slots=True)
-class _Timestamps:
-    """The timestamps as they stand; None where there is none (`slot` is None), or none to show."""
-
-    content: bytes
-    slot: Slot | None
-    begins: IntArray
-    ends: IntArray
-
-    @classmethod
-    def of(cls, plan: _Plan, match: Match) -> _Timestamps:
+    @staticmethod
+    def _shown_timestamps(plan: _Plan, match: Match) -> RawTimestamps:
         number = plan.timestamp_slot
         if number is None:
-            return cls(b"", None, match.rows, match.rows)
-        return cls(match.lines.content, plan.template.slots[number], *match.span(number))
-
-    def picked(self, places: IntArray) -> _Timestamps:
-        if self.slot is None:
-            return _Timestamps(b"", None, places, places)
-        return _Timestamps(self.content, self.slot, self.begins[places], self.ends[places])
-
-    def to_list(self) -> list[object]:
-        if self.slot is None:
-            return [None] * len(self.begins)
-        return list(map(kept_timestamp, _raw(self.content, self.begins, self.ends, self.slot)))
+            return RawTimestamps.none(len(match.rows))
+        is_text = plan.template.slots[number].kind == TEXT
+        return RawTimestamps(match.lines.content, *match.span(number), is_text=is_text)
 
 
 def _is_json_object(line: bytes) -> bool:
@@ -232,11 +213,3 @@ def _has_width(begins: IntArray, ends: IntArray, characters_max: int) -> BoolArr
     widths = ends - begins
     width: BoolArray = (widths > 0) & (widths <= characters_max)
     return width
-
-
-def _raw(content: bytes, begins: IntArray, ends: IntArray, slot: Slot) -> list[object]:
-    """The values of a slot as Python values."""
-    spans = zip(begins.tolist(), ends.tolist(), strict=True)
-    if slot.kind == TEXT:
-        return [content[begin:end].decode() for begin, end in spans]
-    return [_NUMBER_DECODER.decode(content[begin:end]) for begin, end in spans]

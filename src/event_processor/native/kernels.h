@@ -23,4 +23,18 @@ static inline uint64_t word_at(const uint8_t *place) {
     return word;
 }
 
+/* Whether `length` bytes are the same: short ones mostly, for which a call of memcmp costs more than the look. */
+static inline int same_bytes(const uint8_t *one, const uint8_t *other, int64_t length) {
+    if (length < 8) {
+        for (; length > 0; length--)
+            if (one[length - 1] != other[length - 1])
+                return 0;
+        return 1;
+    }
+    for (int64_t place = 0; place < length - 8; place += 8)
+        if (word_at(one + place) != word_at(other + place))
+            return 0;
+    return word_at(one + length - 8) == word_at(other + length - 8);
+}
+
 #endif

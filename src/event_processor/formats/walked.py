@@ -1,0 +1,127 @@
+"""The way of the kernels: the events of a chunk are read in one walk through its bytes, however their lines are spelt.
+
+Owns: what the kernel is told of the configuration, and the columns of what it read.
+Always: a line that is read here is accepted by the judge with the same fields. Whatever needs a closer look is left to the others,
+and nothing is said about it.
+Never: no record is rejected here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from event_processor.config import EventOptions
+from event_processor.contracts import BoolArray, CategoryColumn, IntArray
+from event_processor.formats.event_columns import EventColumns
+from event_processor.formats.lines import Lines
+from event_processor.formats.raw_timestamps import RawTimestamps, raw_values
+from event_processor.formats.verdict import POSITION_ID
+from event_processor.id_columns import IntegerIds, TextIds
+from event_processor.native.lines import NODES_MAX, TEXT, Field, KnownCategories, LineKernels, ReadEvents, Role, Wanted
+from event_processor.schema import field_path
+from event_processor.timestamps import TimestampReader
+
+__all__ = ["WalkedReader"]
+
+
+class WalkedReader:
+    """Reads what is of the ordinary kind. What it remembers of one chunk, the categories, only spares the next one time."""
+
+    def __init__(self, kernels: LineKernels, event: EventOptions, timestamps: TimestampReader | None) -> None:
+        """`timestamps` reads them where they are used."""
+        self._kernels: Final = kernels
+        self._timestamps: Final = timestamps
+        self._shows_timestamps: Final = bool(event.timestamp)
+        self._has_category: Final = bool(event.category)
+        fields = _fields(event)
+        self.is_able: Final = len(fields) <= NODES_MAX and not isinstance(event.id, tuple) and not event.model
+        """Whether events of this configuration can be read here: not those of several id fields, nor of a user's model."""
+        required = sum({role for field in fields for role in (Role.ID, Role.CATEGORY, Role.VALUE) if field.roles & role})
+        if timestamps is not None:
+            required |= Role.TIMESTAMP
+        self._wanted: Final = Wanted(fields if self.is_able else [], required)
+        self._categories: Final = KnownCategories()
+
+    def read(self, lines: Lines) -> EventColumns | None:
+        """The events of the ordinary kind; None where none can be read."""
+        count = len(lines.starts)
+        if not self.is_able or not count or not self._categories.make_room(count, len(lines.content)):
+            return None
+        found = self._kernels.read_events(
+            lines.content, lines.starts, lines.ends, lines.readable, wanted=self._wanted, categories=self._categories
+        )
+        if not len(found.rows):
+            return None
+        return self._with_instants(lines.content, found)
+
+    def _with_instants(self, content: bytes, found: ReadEvents) -> EventColumns | None:
+        """The columns, without the events whose timestamps are needed and cannot be read here."""
+        if self._timestamps is None:
+            return self._columns(content, found, None)
+        spans = found.timestamp_spans
+        if found.timestamp_kind == TEXT:
+            instants, bad = self._timestamps.read_spans(content, *spans)
+        else:
+            instants, bad = self._timestamps.read_all(raw_values(content, *spans, is_text=False))
+        if not bad.any():
+            return self._columns(content, found, instants)
+        good = np.flatnonzero(~bad)
+        return _picked(self._columns(content, found, instants), good) if len(good) else None
+
+    def _columns(self, content: bytes, found: ReadEvents, instants: IntArray | None) -> EventColumns:
+        ids: TextIds | IntegerIds | None = None
+        if found.id_numbers is not None:
+            ids = IntegerIds(found.id_numbers)
+        elif found.id_spans is not None:
+            ids = TextIds(content, *found.id_spans)
+        timestamps = None
+        if self._shows_timestamps and found.timestamp_kind:
+            timestamps = RawTimestamps(content, *found.timestamp_spans, is_text=found.timestamp_kind == TEXT)
+        elif self._shows_timestamps:
+            timestamps = RawTimestamps.none(len(found.rows))
+        return EventColumns(
+            rows=found.rows,
+            ids=ids,
+            categories=None if found.codes is None else CategoryColumn(found.codes, found.names),
+            values=found.values,
+            has_value=None,
+            timestamps=timestamps,
+            timestamps_ns=instants,
+        )
+
+
+def _fields(event: EventOptions) -> list[Field]:
+    """The keys that lead to the fields of an event, outer ones before inner ones."""
+    own_id = event.id if isinstance(event.id, str) and event.id != POSITION_ID else ""
+    roles = {Role.ID: own_id, Role.CATEGORY: event.category, Role.VALUE: event.value, Role.TIMESTAMP: event.timestamp}
+    numbers: dict[tuple[str, ...], int] = {}
+    fields: list[Field] = []
+    for role, name in roles.items():
+        path = tuple(field_path(name)) if name else ()
+        for depth in range(1, len(path) + 1):
+            number = numbers.setdefault(path[:depth], len(fields))
+            if number == len(fields):
+                fields.append(Field(path[depth - 1].encode(), numbers.get(path[: depth - 1], -1), 0))
+        if path:
+            last = fields[numbers[path]]
+            fields[numbers[path]] = Field(last.name, last.parent, last.roles | role)
+    return fields
+
+
+def _picked(events: EventColumns, places: IntArray) -> EventColumns:
+    """Those at these places."""
+    return EventColumns(
+        rows=events.rows[places],
+        ids=None if events.ids is None else events.ids.picked(places),
+        categories=None if events.categories is None else events.categories.picked(places),
+        values=None if events.values is None else events.values[places],
+        has_value=_picked_marks(events.has_value, places),
+        timestamps=None if events.timestamps is None else events.timestamps.picked(places),
+        timestamps_ns=None if events.timestamps_ns is None else events.timestamps_ns[places],
+    )
+
+
+def _picked_marks(marks: BoolArray | None, places: IntArray) -> BoolArray | None:
+    return None if marks is None else marks[places]

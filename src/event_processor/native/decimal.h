@@ -1,0 +1,123 @@
+/* Decimal numbers -> the nearest double, and 64-bit integers.
+ *
+ * Sources: a number below 2^53 and a power of ten up to 10^22 are doubles, so that their product or quotient is rounded once (W. Clinger,
+ * "How to read floating point numbers accurately", 1990); else 128 bits of a power of five decide (D. Lemire, "Number parsing at a
+ * gigabyte per second", 2021), and where they might not, the number is left to others. */
+#ifndef EVENT_PROCESSOR_DECIMAL_H
+#define EVENT_PROCESSOR_DECIMAL_H
+
+#include <float.h>
+
+#include "json.h"
+
+/* The exponents of ten that the table of powers covers. */
+#define POWER_MIN (-60)
+#define POWER_MAX 60
+
+#define DIGITS_MAX 19
+#define EXACT_POWER_MAX 22
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+
+static const double EXACT_POWERS[EXACT_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                                         1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+/* The double nearest to digits * 10^power, digits not 0; -1 where it cannot tell. */
+static inline double scaled(uint64_t digits, int power, const uint64_t *powers) {
+    const int leading = __builtin_clzll(digits);
+    const uint64_t *five = powers + 2 * (power - POWER_MIN);
+    const unsigned __int128 upper = (unsigned __int128)(digits << leading) * five[0];
+    uint64_t high = (uint64_t)(upper >> 64), low = (uint64_t)upper;
+    if ((high & 0x1ff) == 0x1ff) {
+        /* The bits that are cut off are all ones, so that a carry from the lower half of the power might reach the rounding. */
+        const uint64_t carried = (uint64_t)(((unsigned __int128)(digits << leading) * five[1]) >> 64);
+        low += carried;
+        high += low < carried;
+    }
+    if (low == UINT64_MAX || (low <= 1 && power >= -4 && power <= 23))
+        return -1.0; /* it may lie halfway between two doubles: rare, and others can tell */
+    const int upper_bit = (int)(high >> 63);
+    uint64_t mantissa = high >> (upper_bit + 64 - MANTISSA_BITS - 3);
+    /* 217706 / 2^16 is log2(10): the exponent of two of 10^power. */
+    int64_t exponent = ((217706 * (int64_t)power) >> 16) + 63 + upper_bit - leading + EXPONENT_BIAS;
+    mantissa = (mantissa + (mantissa & 1)) >> 1;
+    if (mantissa >> (MANTISSA_BITS + 1)) {
+        mantissa >>= 1;
+        exponent++;
+    }
+    const uint64_t bits = (mantissa & ~(1ull << MANTISSA_BITS)) | ((uint64_t)exponent << MANTISSA_BITS);
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline double nearest(uint64_t digits, int power, const uint64_t *powers) {
+    if (digits == 0)
+        return 0.0;
+#if FLT_EVAL_METHOD == 0
+    if (power == 0)
+        return (double)digits;
+    if (digits <= 1ull << 53 && power >= -EXACT_POWER_MAX && power <= EXACT_POWER_MAX)
+        return power < 0 ? (double)digits / EXACT_POWERS[-power] : (double)digits * EXACT_POWERS[power];
+#endif
+    return scaled(digits, power, powers);
+}
+
+/* The number at `place`, up to `end` at the most: its double goes to `value`, never -0.0; `*integer` is 1 where it is written
+ * as an integer of 64 bits, which goes to `whole` (not "-0"), else 0.
+ * `powers`: 128 bits of 5^q a row, high half first, the highest bit set, for q from POWER_MIN to POWER_MAX.
+ * Returns what follows, or NULL where it is no JSON number, or one that is left to others: of more than 19 digits or out of the table. */
+static inline const uint8_t *read_decimal(
+    const uint8_t *place, const uint8_t *end, const uint64_t *powers, double *value, int64_t *whole, int *integer) {
+    const int negative = place < end && *place == '-';
+    const uint8_t *first = place += negative;
+    uint64_t digits = 0;
+    while (place < end && is_digit(*place))
+        digits = 10 * digits + (uint64_t)(*place++ - '0');
+    if (place == first || (*first == '0' && place - first > 1))
+        return NULL;
+    ptrdiff_t count = place - first - (*first == '0'); /* of the digits that count: zeros in front do not */
+    int power = 0;
+    *integer = 1;
+    if (place < end && *place == '.') {
+        const uint8_t *point = ++place;
+        while (place < end && *place == '0' && digits == 0)
+            place++;
+        count -= place - point;
+        while (place < end && is_digit(*place))
+            digits = 10 * digits + (uint64_t)(*place++ - '0');
+        if (place == point || place - point > DIGITS_MAX - POWER_MIN)
+            return NULL;
+        count += place - point;
+        power = -(int)(place - point);
+        *integer = 0;
+    }
+    if (count > DIGITS_MAX) /* `digits` may have overflowed */
+        return NULL;
+    if (place < end && (*place == 'e' || *place == 'E')) {
+        const uint8_t *sign = ++place;
+        place += place < end && (*place == '+' || *place == '-');
+        const uint8_t *written = place;
+        int exponent = 0;
+        while (place < end && is_digit(*place) && place - written < 3)
+            exponent = 10 * exponent + (*place++ - '0');
+        if (place == written || place - written > 2)
+            return NULL;
+        power += *sign == '-' ? -exponent : exponent;
+        *integer = 0;
+    }
+    if (power < POWER_MIN || power > POWER_MAX)
+        return NULL;
+    *value = nearest(digits, power, powers);
+    if (*value < 0.0)
+        return NULL;
+    if (*integer) {
+        *integer = digits <= (uint64_t)INT64_MAX && !(negative && digits == 0);
+        *whole = *integer ? (negative ? -(int64_t)digits : (int64_t)digits) : 0;
+    }
+    if (negative && *value != 0.0)
+        *value = -*value;
+    return place;
+}
+
+#endif

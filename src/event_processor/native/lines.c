@@ -1,0 +1,296 @@
+/* Lines of JSON -> columns of the fields of events, in one walk through the bytes.
+ *
+ * Always: a line that is read here is an event, with the fields that the judge alone would give it. A line that is not read is left to
+ * others, and nothing is said about it. Where fields stand, and in which order, does not matter; a field given twice is left to others.
+ */
+#include "decimal.h"
+#include "json.h"
+
+#define NODES_MAX 32
+#define ID_BYTES_MAX 1024
+#define CATEGORY_BYTES_MAX 256
+
+enum role { ROLE_ID = 1, ROLE_CATEGORY = 2, ROLE_VALUE = 4, ROLE_TIMESTAMP = 8 };
+enum kind { KIND_NONE = 0, KIND_TEXT = 1, KIND_NUMBER = 2 };
+
+/* A key that leads to a field: `name` is `length` bytes, its closing quote the last of them; `head` and `mask` are the
+ * first eight and which of them count. `parent` is the key around it, or -1; `roles` what is read there, 0 where an object leads on. */
+struct node {
+    uint64_t head, mask;
+    const uint8_t *name;
+    int64_t length;
+    int32_t parent, roles;
+};
+
+/* The texts that were seen as categories, in this chunk and before: text i is `bytes[begins[i] .. begins[i + 1])`.
+ * `slots` (a power of two, `slot_mask` + 1 of them) hold numbers of texts plus one, 0 for none. `codes[i]` is the code of text i in
+ * this chunk, -1 where no event bears it yet; `borne[code]` the number of the text. */
+struct categories {
+    uint8_t *bytes;
+    int64_t *begins;
+    int32_t *slots;
+    int64_t slot_mask;
+    int32_t *codes;
+    int32_t *borne;
+    int64_t known, borne_count;
+};
+
+/* The columns, as long as there are lines; `count` of each are written. Which are NULL is what nobody reads. */
+struct events {
+    int64_t *rows, *id_begins, *id_ends, *id_numbers, *codes;
+    double *values;
+    int64_t *timestamp_begins, *timestamp_ends;
+    int64_t id_kind, timestamp_kind, count;
+};
+
+struct line {
+    uint32_t seen; /* a bit a node */
+    int id_kind, timestamp_kind;
+    int64_t id_number;
+    double value;
+    const uint8_t *id_begin, *id_end, *category_begin, *category_end, *timestamp_begin, *timestamp_end;
+};
+
+struct walk {
+    const struct node *nodes;
+    int32_t node_count, wanted; /* `wanted`: the roles that an event must have */
+    const uint64_t *powers;
+    const uint8_t *content_end;
+};
+
+/* Where the records of `content`, from `begin` on, start and end, without their line feed and a return before it. Returns how many there are, or -1
+ * where there are more than `room`. */
+EXPORT int64_t ep_cut_lines(
+    const uint8_t *content, int64_t size, int64_t begin, int64_t *starts, int64_t *ends, int64_t room) {
+    int64_t count = 0;
+    while (begin < size) {
+        const uint8_t *feed = memchr(content + begin, '\n', (size_t)(size - begin));
+        int64_t end = feed ? feed - content : size;
+        if (count == room)
+            return -1;
+        starts[count] = begin;
+        begin = end + 1;
+        ends[count] = end - (end > starts[count] && content[end - 1] == '\r');
+        count++;
+    }
+    return count;
+}
+
+/* The node below `parent` whose name begins at `place`, or -1. `guess` is looked at first. */
+static int node_at(const struct walk *walk, int parent, int guess, const uint8_t *place, const uint8_t *end) {
+    const int whole = walk->content_end - place >= 8;
+    uint64_t head = 0;
+    if (whole)
+        head = word_at(place);
+    else
+        memcpy(&head, place, (size_t)(walk->content_end - place));
+    for (int tried = 0; tried < walk->node_count; tried++) {
+        const int number = guess + tried < walk->node_count ? guess + tried : guess + tried - walk->node_count;
+        const struct node *node = &walk->nodes[number];
+        if (((head ^ node->head) & node->mask) || node->parent != parent || end - place < node->length)
+            continue;
+        if (node->length <= 8 || same_bytes(place, node->name, node->length))
+            return number;
+    }
+    return -1;
+}
+
+static const uint8_t *read_text(struct line *line, int roles, const uint8_t *place, const uint8_t *end) {
+    const uint8_t *begin = place + 1, *quote = text_end(begin, end);
+    if (quote >= end || *quote != '"' || (roles & ROLE_VALUE))
+        return NULL;
+    if (roles & ROLE_ID) {
+        line->id_kind = KIND_TEXT;
+        line->id_begin = begin;
+        line->id_end = quote;
+        if (quote == begin || quote - begin > ID_BYTES_MAX)
+            return NULL;
+    }
+    if (roles & ROLE_CATEGORY) {
+        line->category_begin = begin;
+        line->category_end = quote;
+        if (quote == begin || quote - begin > CATEGORY_BYTES_MAX)
+            return NULL;
+    }
+    if (roles & ROLE_TIMESTAMP) {
+        line->timestamp_kind = KIND_TEXT;
+        line->timestamp_begin = begin;
+        line->timestamp_end = quote;
+    }
+    return quote + 1;
+}
+
+static const uint8_t *read_number(
+    const struct walk *walk, struct line *line, int roles, const uint8_t *place, const uint8_t *end) {
+    int64_t whole = 0;
+    int integer = 0;
+    const uint8_t *behind = read_decimal(place, end, walk->powers, &line->value, &whole, &integer);
+    if (!behind || (roles & ROLE_CATEGORY) || ((roles & ROLE_ID) && !integer))
+        return NULL;
+    if (roles & ROLE_ID) {
+        line->id_kind = KIND_NUMBER;
+        line->id_number = whole;
+    }
+    if (roles & ROLE_TIMESTAMP) {
+        line->timestamp_kind = KIND_NUMBER;
+        line->timestamp_begin = place;
+        line->timestamp_end = behind;
+    }
+    return behind;
+}
+
+/* The value of the field at a node. A timestamp that nobody reads may be anything: what is no text and no number is none. */
+static const uint8_t *read_field(
+    const struct walk *walk, struct line *line, int roles, int depth, const uint8_t *place, const uint8_t *end) {
+    if (place >= end)
+        return NULL;
+    if (*place == '"')
+        return read_text(line, roles, place, end);
+    if (*place == '-' || is_digit(*place)) {
+        const double value = line->value;
+        place = read_number(walk, line, roles, place, end);
+        if (!(roles & ROLE_VALUE))
+            line->value = value;
+        return place;
+    }
+    return roles == ROLE_TIMESTAMP && !(walk->wanted & ROLE_TIMESTAMP) ? ep_skip_value(place, end, depth) : NULL;
+}
+
+/* The members of an object, from behind its brace to behind the closing one; `node` is what leads to it, -1 for the line's own. The depth of
+ * the recursion is that of the fields' names. */
+static const uint8_t *walk_object(
+    const struct walk *walk, struct line *line, int node, int depth, const uint8_t *place, const uint8_t *end) {
+    place = skip_spaces(place, end);
+    if (place < end && *place == '}')
+        return place + 1;
+    for (int guess = 0;;) {
+        if (place >= end || *place++ != '"')
+            return NULL;
+        const int found = node_at(walk, node, guess, place, end);
+        if (found >= 0) {
+            if (line->seen >> found & 1)
+                return NULL;
+            line->seen |= 1u << found;
+            place += walk->nodes[found].length;
+            guess = found + 1 < walk->node_count ? found + 1 : 0;
+        } else {
+            place = text_end(place, end);
+            if (place >= end || *place++ != '"') /* an escape: it might spell the name of a field */
+                return NULL;
+        }
+        place = skip_spaces(place, end);
+        if (place >= end || *place++ != ':')
+            return NULL;
+        place = skip_spaces(place, end);
+        if (found < 0)
+            place = ep_skip_value(place, end, depth);
+        else if (walk->nodes[found].roles)
+            place = read_field(walk, line, walk->nodes[found].roles, depth, place, end);
+        else
+            place = place < end && *place == '{' ? walk_object(walk, line, found, depth + 1, place + 1, end) : NULL;
+        if (!place)
+            return NULL;
+        place = skip_spaces(place, end);
+        if (place >= end)
+            return NULL;
+        if (*place == '}')
+            return place + 1;
+        if (*place++ != ',')
+            return NULL;
+        place = skip_spaces(place, end);
+    }
+}
+
+/* Whether the line is an event; what it holds goes to `line`. */
+static int read_line(const struct walk *walk, struct line *line, const uint8_t *place, const uint8_t *end) {
+    memset(line, 0, sizeof *line);
+    place = skip_spaces(place, end);
+    if (place >= end || *place != '{' || !(place = walk_object(walk, line, -1, 1, place + 1, end)))
+        return 0;
+    if (skip_spaces(place, end) != end)
+        return 0;
+    int32_t found = 0;
+    for (int node = 0; node < walk->node_count; node++)
+        if (line->seen >> node & 1)
+            found |= walk->nodes[node].roles;
+    return (found & walk->wanted) == walk->wanted;
+}
+
+static uint64_t text_hash(const uint8_t *place, int64_t length) {
+    uint64_t hash = (uint64_t)length * 0x9e3779b97f4a7c15u;
+    for (; length >= 8; place += 8, length -= 8)
+        hash = ((hash ^ word_at(place)) * 0x9fb21c651e98df25u) ^ (hash >> 29);
+    uint64_t rest = 0;
+    memcpy(&rest, place, (size_t)length);
+    hash = (hash ^ rest) * 0xc2b2ae3d27d4eb4fu;
+    return hash ^ (hash >> 31);
+}
+
+/* The code of a category in this chunk. There is room for it: the caller has seen to that. */
+static int64_t category_code(struct categories *categories, const uint8_t *begin, const uint8_t *end) {
+    const int64_t length = end - begin;
+    int64_t slot = (int64_t)text_hash(begin, length) & categories->slot_mask;
+    int32_t number;
+    for (;; slot = (slot + 1) & categories->slot_mask) {
+        number = categories->slots[slot] - 1;
+        if (number < 0) {
+            number = (int32_t)categories->known++;
+            categories->slots[slot] = number + 1;
+            memcpy(categories->bytes + categories->begins[number], begin, (size_t)length);
+            categories->begins[number + 1] = categories->begins[number] + length;
+            categories->codes[number] = -1;
+            break;
+        }
+        const int64_t known = categories->begins[number];
+        if (categories->begins[number + 1] - known == length && same_bytes(categories->bytes + known, begin, length))
+            break;
+    }
+    if (categories->codes[number] < 0) {
+        categories->codes[number] = (int32_t)categories->borne_count;
+        categories->borne[categories->borne_count++] = number;
+    }
+    return categories->codes[number];
+}
+
+/* Reads the lines of `content` that `starts`, `ends` and `readable` (not 0) name, `count` of them, as far as they are events of the ordinary kind.
+ * `nodes` are at most NODES_MAX; `wanted` are the roles without which a line is no event; `powers` as in decimal.h. Ids are of one kind, and timestamps too (or there are none): `events->id_kind` and
+ * `events->timestamp_kind` are those of the first event where they come in as -1. `categories->begins` has to
+ * have room for all lines and `bytes` for all of their bytes. Returns 0, or -1 where the nodes are too many. */
+EXPORT int64_t ep_read_events(
+    const uint8_t *content, int64_t size, const int64_t *starts, const int64_t *ends, const uint8_t *readable, int64_t count,
+    const struct node *nodes, int64_t node_count, int64_t wanted, const uint64_t *powers, struct categories *categories,
+    struct events *events) {
+    if (node_count > NODES_MAX)
+        return -1;
+    const struct walk walk = {nodes, (int32_t)node_count, (int32_t)wanted, powers, content + size};
+    int64_t read = 0;
+    for (int64_t row = 0; row < count; row++) {
+        struct line line;
+        if (!readable[row] || !read_line(&walk, &line, content + starts[row], content + ends[row]))
+            continue;
+        if (events->id_kind < 0)
+            events->id_kind = line.id_kind;
+        if (events->timestamp_kind < 0)
+            events->timestamp_kind = line.timestamp_kind;
+        if (line.id_kind != events->id_kind || line.timestamp_kind != events->timestamp_kind)
+            continue;
+        events->rows[read] = row;
+        if (line.id_kind == KIND_TEXT) {
+            events->id_begins[read] = line.id_begin - content;
+            events->id_ends[read] = line.id_end - content;
+        } else if (line.id_kind == KIND_NUMBER) {
+            events->id_numbers[read] = line.id_number;
+        }
+        if (walk.wanted & ROLE_CATEGORY)
+            events->codes[read] = category_code(categories, line.category_begin, line.category_end);
+        if (walk.wanted & ROLE_VALUE)
+            events->values[read] = line.value;
+        if (line.timestamp_kind != KIND_NONE) {
+            events->timestamp_begins[read] = line.timestamp_begin - content;
+            events->timestamp_ends[read] = line.timestamp_end - content;
+        }
+        read++;
+    }
+    events->count = read;
+    return 0;
+}

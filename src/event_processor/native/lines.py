@@ -1,0 +1,238 @@
+"""The kernels that read lines of JSON: the cut into lines, and the fields of events by column.
+
+Owns: how the arguments of `lines.c` are laid out. What it reads, and what it leaves to others, is said there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from event_processor.contracts import BoolArray, FloatArray, IntArray
+from event_processor.native.library import LIBRARY, address, content_address
+
+__all__ = ["KERNELS", "NODES_MAX", "Field", "LineKernels", "ReadEvents", "Role", "Wanted"]
+
+NODES_MAX: Final = 32
+"""So many keys lead to the fields at the most."""
+_POWER_MIN, _POWER_MAX = -60, 60
+_HALF_BITS: Final = 64
+_ROUNDED_UP_MIN: Final = -27
+_LINE_BYTES_GUESSED: Final = 64
+_KNOWN_MAX: Final = 1 << 18
+_SLOTS: Final = 1 << 19
+_TEXT_BYTES_MAX: Final = 16 << 20
+_NODE: Final = np.dtype(
+    {
+        "names": ["head", "mask", "name", "length", "parent", "roles"],
+        "formats": ["<u8", "<u8", "<u8", "<i8", "<i4", "<i4"],
+    }
+)
+
+
+class Role:
+    """What a field is to an event, as bits; a field may be several things."""
+
+    ID, CATEGORY, VALUE, TIMESTAMP = 1, 2, 4, 8
+
+
+TEXT, NUMBER = 1, 2
+"""The kinds of ids and of timestamps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A key that leads to a field: its name, the number of the key around it (-1: none), and the roles of what is read there (0: an object)."""
+
+    name: bytes
+    parent: int
+    roles: int
+
+
+class Wanted:
+    """The fields that an event has, as the kernel wants to be told. `required`: the roles without which a line is no event."""
+
+    def __init__(self, fields: Sequence[Field], required: int) -> None:
+        """At most `NODES_MAX` fields."""
+        assert len(fields) <= NODES_MAX, "the kernel has a bit for each"
+        self.required: Final = required
+        self.roles: Final = sum({role for field in fields for role in (1, 2, 4, 8) if field.roles & role})
+        names = [field.name + b'"' for field in fields]
+        self._names: Final = np.frombuffer(b"".join(names) or b"\0", np.uint8)
+        self.nodes: Final = np.zeros(max(len(fields), 1), _NODE)
+        self.count: Final = len(fields)
+        place = address(self._names)
+        for node, field, name in zip(self.nodes, fields, names, strict=False):
+            node["head"] = int.from_bytes(name[:8], "little")
+            node["mask"] = (1 << 8 * min(len(name), 8)) - 1
+            node["name"], node["length"] = place, len(name)
+            node["parent"], node["roles"] = field.parent, field.roles
+            place += len(name)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEvents:
+    """m events, by column: `rows` are their lines, ascending. None where nobody asked for the field; of the ids, one form is given.
+
+    Texts stand from begins[i] to ends[i] in the content. `timestamp_kind` is TEXT, NUMBER or 0 for none.
+    """
+
+    rows: IntArray
+    id_spans: tuple[IntArray, IntArray] | None
+    id_numbers: IntArray | None
+    codes: IntArray | None
+    names: Sequence[str]
+    values: FloatArray | None
+    timestamp_kind: int
+    timestamp_spans: tuple[IntArray, IntArray]
+
+
+class _Columns(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("rows", "id_begins", "id_ends", "id_numbers", "codes", "values")),
+        *((name, ctypes.c_void_p) for name in ("timestamp_begins", "timestamp_ends")),
+        *((name, ctypes.c_int64) for name in ("id_kind", "timestamp_kind", "count")),
+    )
+
+
+class _Categories(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("bytes", "begins", "slots")),
+        ("slot_mask", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("codes", "borne")),
+        *((name, ctypes.c_int64) for name in ("known", "borne_count")),
+    )
+
+
+class KnownCategories:
+    """The categories that were seen, so that the next chunk's need not be found anew: what they are changes nothing but time."""
+
+    def __init__(self) -> None:
+        self._bytes: Final = np.zeros(_TEXT_BYTES_MAX, np.uint8)
+        self._begins: Final = np.zeros(_KNOWN_MAX + 1, np.int64)
+        self._slots: Final = np.zeros(_SLOTS, np.int32)
+        self._codes: Final = np.zeros(_KNOWN_MAX, np.int32)
+        self._borne: Final = np.zeros(_KNOWN_MAX, np.int32)
+        self._names: list[str] = []
+        self.table: Final = _Categories(
+            address(self._bytes),
+            address(self._begins),
+            address(self._slots),
+            _SLOTS - 1,
+            address(self._codes),
+            address(self._borne),
+            0,
+            0,
+        )
+
+    def make_room(self, lines: int, content_bytes: int) -> bool:
+        """Before a chunk of so many lines and bytes is read: forgets what is known where it might not fit beside. Whether it fits at all."""
+        known = self.table.known
+        if known + lines > _KNOWN_MAX or int(self._begins[known]) + content_bytes > _TEXT_BYTES_MAX:
+            self._slots[:] = 0
+            self._names, self.table.known, known = [], 0, 0
+        self._codes[:known] = -1
+        self.table.borne_count = 0
+        return lines <= _KNOWN_MAX and content_bytes <= _TEXT_BYTES_MAX
+
+    def names(self) -> list[str]:
+        """The categories of the chunk just read, by code."""
+        known, begins = self.table.known, self._begins
+        fresh = begins[len(self._names) : known + 1].tolist()
+        self._names += [self._bytes[begin:end].tobytes().decode() for begin, end in pairwise(fresh)]
+        names = self._names
+        return [names[number] for number in self._borne[: self.table.borne_count].tolist()]
+
+
+class LineKernels:
+    """The functions of `lines.c`. Used by any thread; `KnownCategories` by one at a time."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        self._cut_lines: Final = library.ep_cut_lines
+        self._cut_lines.argtypes = [pointer, number, number, pointer, pointer, number]
+        self._cut_lines.restype = number
+        self._read_events: Final = library.ep_read_events
+        self._read_events.argtypes = [
+            *(pointer, number, pointer, pointer, pointer, number),
+            *(pointer, number, number, pointer, ctypes.POINTER(_Categories), ctypes.POINTER(_Columns)),
+        ]
+        self._read_events.restype = number
+        self._powers: Final = _powers_of_five()
+
+    def cut_lines(self, content: bytes, begin: int) -> tuple[IntArray, IntArray]:
+        """Where the records from `begin` on start and end, without their line feeds and returns before these."""
+        room = len(content) // _LINE_BYTES_GUESSED + 16
+        while True:
+            starts, ends = np.empty(room, np.int64), np.empty(room, np.int64)
+            count = self._cut_lines(content_address(content), len(content), begin, address(starts), address(ends), room)
+            if count >= 0:
+                return starts[:count], ends[:count]
+            room *= 8
+
+    def read_events(
+        self,
+        content: bytes,
+        starts: IntArray,
+        ends: IntArray,
+        readable: BoolArray,
+        *,
+        wanted: Wanted,
+        categories: KnownCategories,
+    ) -> ReadEvents:
+        """The events among the lines, as far as they are of the ordinary kind. `categories` has room for them."""
+        count = len(starts)
+        rows, id_begins, id_ends, id_numbers, codes, timestamp_begins, timestamp_ends = np.empty((7, count), np.int64)
+        values = np.empty(count)
+        columns = _Columns(
+            *map(address, (rows, id_begins, id_ends, id_numbers, codes, values, timestamp_begins, timestamp_ends)), -1, -1, 0
+        )
+        self._read_events(
+            content_address(content),
+            len(content),
+            *map(address, (starts, ends, readable)),
+            count,
+            address(wanted.nodes),
+            wanted.count,
+            wanted.required,
+            address(self._powers),
+            ctypes.byref(categories.table),
+            ctypes.byref(columns),
+        )
+        read = columns.count
+        has_category = bool(wanted.roles & Role.CATEGORY)
+        return ReadEvents(
+            rows=rows[:read],
+            id_spans=(id_begins[:read], id_ends[:read]) if columns.id_kind == TEXT else None,
+            id_numbers=id_numbers[:read] if columns.id_kind == NUMBER else None,
+            codes=codes[:read] if has_category else None,
+            names=categories.names() if has_category else (),
+            values=values[:read] if wanted.roles & Role.VALUE else None,
+            timestamp_kind=max(columns.timestamp_kind, 0),
+            timestamp_spans=(timestamp_begins[:read], timestamp_ends[:read]),
+        )
+
+
+def _powers_of_five() -> NDArray[np.uint64]:
+    """5^q to 128 bits, the highest of them set: for negative q rounded up, else cut off. (n, 2), the high half first."""
+    rows = []
+    for power in range(_POWER_MIN, _POWER_MAX + 1):
+        five = 5 ** abs(power)
+        number = five << (2 * _HALF_BITS)
+        if power < 0:
+            # Down to 5^-27 the quotient is rounded up in its last bit; below that it is cut off, of a longer one that was.
+            bits = 2 * _HALF_BITS - 1 if power >= _ROUNDED_UP_MIN else five.bit_length() + 2 * _HALF_BITS
+            number = (1 << (five.bit_length() + bits)) // five + 1
+        number >>= number.bit_length() - 2 * _HALF_BITS
+        rows.append((number >> _HALF_BITS, number & ((1 << _HALF_BITS) - 1)))
+    return np.array(rows, np.uint64)
+
+
+KERNELS: Final = None if LIBRARY is None else LineKernels(LIBRARY)
+"""None where there is no library."""

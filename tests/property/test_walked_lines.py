@@ -1,0 +1,176 @@
+"""The kernels that read lines: what they take on, numbers to the last bit, what they remember, and nothing behind the end."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import random
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from event_processor.config import EventOptions
+from event_processor.event import VALUE_MAGNITUDE_END
+from event_processor.formats import lines as lines_module
+from event_processor.formats.event_columns import EventColumns
+from event_processor.formats.lines import Lines, cut_lines
+from event_processor.formats.walked import WalkedReader
+from event_processor.native import lines as native_lines
+from event_processor.native.lines import KERNELS
+from support.json_lines_cases import ALPHABET
+
+if KERNELS is None:
+    pytest.skip("the kernels are not compiled", allow_module_level=True)
+
+FIELDS = {"id": "a", "category": "c", "value": 1.5}
+
+
+def read(content: bytes, event: EventOptions | None = None) -> EventColumns | None:
+    assert KERNELS is not None
+    reader = WalkedReader(KERNELS, event or EventOptions(), None)
+    return reader.read(cut_lines(content, at_file_start=False, record_bytes_max=1 << 20))
+
+
+def values_of(texts: list[str]) -> dict[int, float]:
+    """The value that was read of each line, by its row."""
+    found = read("\n".join(f'{{"id":1,"category":"c","value":{text}}}' for text in texts).encode())
+    if found is None:
+        return {}
+    assert found.values is not None
+    return dict(zip(found.rows.tolist(), found.values.tolist(), strict=True))
+
+
+EXTRAS = [
+    "1", "-0.5e-7", '"x"', '"\\"\\\\\\/\\b\\f\\n\\r\\t"', '"é😀\x7f"', "true", "false", "null", "[]", "{}", "[ ]", '{ "a" : [ 1 , 2 ] }',
+    '[[[{"id":[{"value":{}}]}]]]', '{"id":1,"id":2,"category":[],"timestamp":{}}', "[" * 98 + "]" * 98, '{"":""}', "12345678901234567890123456789",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("place", [0, 2, 4])
+@pytest.mark.parametrize("space", ["", " ", "\t \r"])
+def test_other_fields_may_hold_any_json_wherever_they_stand(extra: str, place: int, space: str) -> None:
+    members = ['"id":"a"', '"category":"c"', '"value":1.5', '"timestamp":"t"']
+    members.insert(place, f'"other"{space}:{space}{extra}')
+    found = read((f"{space}{{{space}" + f"{space},{space}".join(members) + f"{space}}}{space}").encode())
+    assert found is not None
+    assert found.rows.tolist() == [0]
+
+
+@pytest.mark.parametrize("line", [
+    b"", b"{", b"{}", b"[]", b"x", b"{}}", b'{"id":"a","category":"c","value":1.5} x', b'{"id":"a","category":"c","value":1.5,}', b'{"id":"a","category":"c","value":1.5',
+    b'{"id":"a","category":"c","value":1.5,"x":[1,]}', b'{"id":"a","category":"c","value":1.5,"x":{"a"}}', b'{"id":"a","category":"c","value":1.5,"x":{"a":}}',
+    b'{"id":"a","category":"c","value":1.5,"x":[1}}', b'{"id":"a","category":"c","value":1.5,"x":tru}', b'{"id":"a","category":"c","value":1.5,"x":01}', b'{"id":"a","category":"c","value":1.5,"x":1.}',
+    b'{"id":"a","category":"c","value":1.5,"x":"\\u0041"}', b'{"id":"a","category":"c","value":1.5,"x":"\\x"}', b'{"id":"a","category":"c","value":1.5,"x":"\x01"}', b'{"id":"a","category":"c","value":1.5,"x":"\\',
+    b'{"id":"a","category":"c","value":1.5,"x":' + b"[" * 100 + b"]" * 100 + b"}", b'{"id":"a","category":"c","value":1.5,"\\u0069d":"b"}', b'{"id":"a","id":"b","category":"c","value":1.5}',
+    b'{"id":"","category":"c","value":1.5}', b'{"id":"a","category":"","value":1.5}', b'{"id":"a","category":"c","value":"1.5"}', b'{"id":"a","category":7,"value":1.5}', b'{"id":1.5,"category":"c","value":1.5}',
+    b'{"id":"a","category":"c","value":NaN}', b'{"id":"a","category":"c","value":-}', b'{"id":"a","category":"c"}', b'{"id":null,"category":"c","value":1}', b'{id:"a","category":"c","value":1}', b'{"id" "a","category":"c","value":1}',
+    b'{"id":"a" "category":"c","value":1}', b'{"id":"\\n","category":"c","value":1}', b'{"id":"a","category":"c","value":1,"x":nul',
+])  # fmt: skip
+def test_what_is_no_event_or_needs_a_closer_look_is_left_to_others(line: bytes) -> None:
+    assert read(line) is None
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
+@example([5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, -0.0, 1e22, 1e23, 9007199254740993.0])
+def test_a_number_that_is_read_is_the_nearest_double(numbers: list[float]) -> None:
+    texts = [repr(number) for number in numbers] + [f"{number:.17e}" for number in numbers]
+    texts += [f"{number:.3f}" for number in numbers if abs(number) < 1e30]
+    for row, value in values_of(texts).items():
+        wanted = float(texts[row]) + 0.0
+        assert struct.pack("<d", value) == struct.pack("<d", wanted), texts[row]
+        assert abs(value) < VALUE_MAGNITUDE_END
+
+
+def test_hard_numbers_are_the_nearest_double_or_left_to_others_and_ordinary_ones_are_read() -> None:
+    chance = random.Random(3)
+    texts = []
+    for _ in range(20_000):
+        digits = chance.randrange(1, 20)
+        text = str(chance.randrange(10 ** (digits - 1), 10**digits))
+        cut = chance.randrange(0, digits)
+        texts.append(
+            (f"{text[:cut] or '0'}.{text[cut:]}" if chance.random() < 0.7 else text)
+            + chance.choice(["", "", "e7", "E-31", "e+44"])
+        )
+        double = struct.unpack("<d", struct.pack("<Q", chance.randrange(0x3800 << 48, 0x4700 << 48)))[0]
+        half = (int(double * 2**30) * 2 + 1) if 1 < double < 2**20 else 0
+        texts.append(str(half) if half else repr(double))
+    found = values_of(texts)
+    for row, value in found.items():
+        assert value.hex() == float(texts[row]).hex(), texts[row]
+    assert len(found) > 0.95 * len(texts)
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 7 * 10**17, 2**63 - 1, -(2**63) + 1, 2**63, -(2**63), 2**64, 10**19, 10**30])
+def test_an_id_that_is_read_is_the_integer(number: int) -> None:
+    found = read(json.dumps(FIELDS | {"id": number}).encode())
+    is_left = not -(2**63) < number < 2**63
+    assert (found is None) == is_left
+    if found is not None:
+        assert found.ids is not None
+        assert found.ids.to_list() == [number]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    content=st.binary(max_size=60) | st.lists(st.sampled_from(list(ALPHABET)), max_size=80).map(bytes), begin=st.integers(0, 3)
+)
+@example(content=b"\r\n\r\r\n\n", begin=0)
+def test_lines_are_cut_as_numpy_cuts_them(content: bytes, begin: int) -> None:
+    assert KERNELS is not None
+    begin = min(begin, len(content.split(b"\n")[0]))
+    if begin == len(content):
+        return
+    one, other = lines_module._cut(content, begin), KERNELS.cut_lines(content, begin)
+    assert [each.tolist() for each in one] == [each.tolist() for each in other]
+
+
+def test_categories_beyond_what_is_remembered_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert KERNELS is not None
+    monkeypatch.setattr(native_lines, "_KNOWN_MAX", 40)
+    monkeypatch.setattr(native_lines, "_SLOTS", 64)
+    monkeypatch.setattr(native_lines, "_TEXT_BYTES_MAX", 4000)
+    reader = WalkedReader(KERNELS, EventOptions(), None)
+    chance = random.Random(5)
+    for turn in range(60):
+        wanted = [f"{'x' * chance.randrange(20)}{chance.randrange(15 + turn)}" for _ in range(chance.randrange(1, 30))]
+        content = b"\n".join(json.dumps(FIELDS | {"category": name}).encode() for name in wanted)
+        found = reader.read(cut_lines(content, at_file_start=False, record_bytes_max=1000))
+        assert found is not None
+        assert found.categories is not None
+        names = found.categories.names
+        assert [names[code] for code in found.categories.codes.tolist()] == wanted
+        assert sorted(names) == sorted(set(wanted))
+    assert reader.read(cut_lines(content * 40, at_file_start=False, record_bytes_max=1000)) is None
+
+
+def test_nothing_is_read_behind_the_end_of_the_content() -> None:
+    """Behind the last byte stands what would make an event of it; and then a page that may not be read."""
+    assert KERNELS is not None
+    page = 4096
+    library = ctypes.CDLL(None, use_errno=True)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    library.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    place = library.mmap(None, 2 * page, 3, 0x22, -1, 0)
+    assert library.mprotect(place + page, page, 0) == 0
+    whole = b'{"other":[1,{"a":"b"}],"id":"abcdefghi","category":"cccccccccc","value":-12.5e3,"timestamp":"2026-01-01T00:00:00Z"}'
+    reader = WalkedReader(KERNELS, EventOptions(), None)
+    for length in range(1, len(whole) + 1):
+        target = (ctypes.c_char * length).from_address(place + page - length)
+        target.raw = whole[:length]
+        content = np.ctypeslib.as_array((ctypes.c_uint8 * length).from_address(place + page - length))
+        starts, ends = KERNELS.cut_lines(memoryview(content), 0)  # type: ignore[arg-type]
+        cut = Lines(memoryview(content), starts, ends, np.ones(1, np.bool_))  # type: ignore[arg-type]
+        assert (reader.read(cut) is None) == (length < len(whole))
+    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    library.munmap(place, 2 * page)
+
+
+def test_a_chunk_of_no_lines_gives_nothing() -> None:
+    assert read(b"") is None
