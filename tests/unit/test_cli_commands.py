@@ -11,6 +11,7 @@ from event_processor.cli.boundary import run
 from event_processor.cli.init import write_template
 from event_processor.durable import OperatingSystem
 from event_processor.errors import ExitCode, StorageError
+from event_processor.native.library import LIBRARY
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +144,8 @@ def test_a_configuration_that_is_not_there_is_78(capsys: pytest.CaptureFixture[s
 def test_version_as_json_keeps_its_contract(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["version", "--json"], COMMANDS) == ExitCode.OK
     document = json.loads(capsys.readouterr().out)
-    assert list(document) == ["event_processor", "python", "dependencies"]
+    assert list(document) == ["event_processor", "python", "kernels", "dependencies"]
+    assert document["kernels"] is (LIBRARY is not None)
     assert document["event_processor"] == __version__
     assert {"msgspec", "numpy", "orjson", "pydantic", "rich", "typer", "watchdog", "xxhash"} <= document["dependencies"].keys()
 

@@ -11,6 +11,7 @@ import typer
 
 from event_processor import __version__
 from event_processor.cli.output import write_json, write_lines
+from event_processor.native.library import LIBRARY
 
 __all__ = ["command"]
 
@@ -18,13 +19,15 @@ _DISTRIBUTION = "event-processor"
 
 
 def command(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Show the version, Python's and the dependencies'."""
+    """Show the version, Python's and the dependencies', and whether the kernels are compiled."""
     dependencies = installed_dependencies()
     if as_json:
-        write_json({"event_processor": __version__, "python": platform.python_version(), "dependencies": dependencies})
+        about = {"event_processor": __version__, "python": platform.python_version(), "kernels": LIBRARY is not None}
+        write_json({**about, "dependencies": dependencies})
         return
     shown = {name: version or "not installed" for name, version in dependencies.items()}
-    versions = {_DISTRIBUTION: __version__, "python": platform.python_version(), **shown}
+    kernels = "compiled" if LIBRARY is not None else "not compiled: numpy does their work"
+    versions = {_DISTRIBUTION: __version__, "python": platform.python_version(), "kernels": kernels, **shown}
     write_lines(f"{name} {version}" for name, version in versions.items())
 
 

@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 __all__ = ["LIBRARY", "SWITCH", "address", "load_library"]
 
 SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
-"""The environment variable that rules the library out where it is `off`: to compare, or to exclude a suspect."""
+"""The environment variable that rules the library out where it is `off`, to compare or to exclude a suspect; a path names another one."""
 _FORM: Final = 1
 """What `ep_form` of these sources gives; it changes whenever an argument of any kernel does."""
 
 
-def load_library(path: str | None = None) -> ctypes.CDLL | None:
-    """The library at `path`, by default where it was installed; None where there is none that fits."""
-    if path is None:
-        specification = importlib.util.find_spec("event_processor.native._kernels")
-        path = None if specification is None else specification.origin
-    if path is None or os.environ.get(SWITCH) == "off":
+def load_library(switch: str = "") -> ctypes.CDLL | None:
+    """The library that was installed, or that at the path `switch`; None where there is none that fits, or where `switch` is "off"."""
+    path = switch or _installed_path()
+    if path is None or switch == "off":
         return None
     try:
         library = ctypes.CDLL(path)
@@ -38,6 +36,11 @@ def load_library(path: str | None = None) -> ctypes.CDLL | None:
         return None
     form.restype = ctypes.c_int64
     return library if form() == _FORM else None
+
+
+def _installed_path() -> str | None:
+    specification = importlib.util.find_spec("event_processor.native._kernels")
+    return None if specification is None else specification.origin
 
 
 def address(column: NDArray[Any]) -> int:
@@ -52,5 +55,5 @@ def content_address(content: bytes) -> int:
     return address(np.frombuffer(content, np.uint8))
 
 
-LIBRARY: Final = load_library()
+LIBRARY: Final = load_library(os.environ.get(SWITCH, ""))
 """The library, or None."""
