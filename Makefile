@@ -4,6 +4,10 @@ BIN := .venv/bin
 ARGS ?=
 TESTS ?= tests
 BENCH ?= full
+# What has a kernel and a twin in numpy is tested with each.
+TESTS_OF_TWINS := $(addprefix tests/property/,test_aggregates_commit.py test_decoder_differential.py test_dedup_index_property.py test_distinct_texts.py \
+	test_engine_against_reference.py test_engine_machine.py test_exact_sums.py test_high_water_marks_property.py test_totals.py test_transformed_records.py \
+	test_uniform_lines.py) $(wildcard tests/unit/test_dedup_*.py) tests/unit/test_id_columns.py tests/unit/test_jsonl_format.py
 
 .PHONY: run test crash bench lint types format lock clean
 
@@ -12,6 +16,7 @@ run: .venv/run-ready  ## the main job on the sample log; ARGS=--once ends at the
 
 test: .venv/test-ready lint types  ## lint, types and every test
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	@EVENT_PROCESSOR_NATIVE=off $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS_OF_TWINS)
 
 crash: .venv/test-ready  ## the crash tests alone: what was killed and failed, and how often
 	@$(BIN)/python -m pytest -p no:xdist -s -m crash tests
