@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from event_processor.contracts import IdColumn, Ids, IntArray
 from event_processor.event import EventId
 from event_processor.id_order import is_ascending
+from event_processor.native.extremes import leading_words, texts_rise
+from event_processor.native.totals import WORTH_FROM
 
 __all__ = ["WORD_BYTES", "IntegerIds", "PlainIds", "TextIds", "WordArray", "text_ids", "typed_ids"]
 
@@ -113,7 +115,17 @@ class TextIds:
         return found
 
     def is_ascending(self) -> bool:
-        # The order of UTF-8 is the order of code points. Only pairs that tie in all words so far need the next one.
+        return self._is_rising
+
+    @cached_property
+    def _is_rising(self) -> bool:
+        """`is_ascending`, which more than one asks. The order of UTF-8 is the order of code points."""
+        found = texts_rise(self.content, self.begins, self.ends) if len(self) >= WORTH_FROM else None
+        return self.rises_in_words() if found is None else found
+
+    def rises_in_words(self) -> bool:
+        """`is_ascending` in numpy."""
+        # Only pairs that tie in all words so far need the next one.
         tied = np.arange(max(len(self) - 1, 0))
         for number in range(self.word_count):
             if 2 * len(tied) > len(self):
@@ -127,6 +139,11 @@ class TextIds:
             if not len(tied):
                 return True
         return True
+
+    def leading_words(self) -> WordArray:
+        """`words(0)`, for those who need no other."""
+        found = leading_words(self.content, self.begins, self.ends) if len(self) >= WORTH_FROM else None
+        return self.words(0) if found is None else found
 
     @cached_property
     def word_count(self) -> int:

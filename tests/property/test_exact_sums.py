@@ -57,16 +57,18 @@ kinds = st.sampled_from([adversarial, powers, ties, cents, st.one_of(adversarial
 groups_of_values = kinds.flatmap(lambda kind: st.lists(st.lists(kind, min_size=1, max_size=8), min_size=1, max_size=6))
 
 
-@pytest.fixture(params=[exact_sum.FEW_GROUPS, 0], ids=["few groups", "many groups"], scope="module")
-def few_groups(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Up to which number of groups each is settled alone."""
+@pytest.fixture(params=[None, exact_sum.FEW_GROUPS, 0], ids=["kernel", "few groups", "many groups"], scope="module")
+def few_groups(request: pytest.FixtureRequest) -> Iterator[int | None]:
+    """Up to which number of groups each is settled alone in numpy; None: a kernel settles them, where there is one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact_sum, "FEW_GROUPS", request.param)
+        if request.param is not None:
+            patch.setattr(exact_sum, "FEW_GROUPS", request.param)
+            patch.setattr(exact_sum, "settle", lambda terms: None)
         yield request.param
 
 
 @given(groups=groups_of_values, before=st.lists(values, max_size=4), seed=st.randoms())
-def test_the_parts_of_many_groups_are_those_of_each_alone(few_groups: int, groups, before, seed) -> None:  # type: ignore[no-untyped-def]
+def test_the_parts_of_many_groups_are_those_of_each_alone(few_groups: int | None, groups, before, seed) -> None:  # type: ignore[no-untyped-def]
     placed = [(group, number) for group, numbers in enumerate(groups) for number in numbers]
     seed.shuffle(placed)
     codes, numbers = np.array([group for group, _ in placed]), np.array([number for _, number in placed])

@@ -8,20 +8,22 @@ Sources of the methods. Alone: every double is a multiple of 2^-1074 and `math.f
 rounded part away and sum again leaves the exact remainder (Shewchuk, "Adaptive Precision Floating-Point Arithmetic", 1997).
 Many groups at once: heads are cut from all values at one power of two, so that plain addition of heads is exact in any
 order (Rump, Ogita, Oishi, "Accurate Floating-Point Summation, Part I", 2008); the few terms that this leaves of each
-group are settled by error-free additions (Knuth's TwoSum). What does not settle soon goes to `fsum`, group by group.
+group are settled by error-free additions (Knuth's TwoSum), in C or in numpy. What does not settle soon goes to `fsum`, group by group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, zip_longest
 from math import frexp, fsum, ldexp
 from typing import Final
 
 import numpy as np
 
 from event_processor.contracts import BoolArray, FloatArray, IntArray
+from event_processor.native.totals import add_sums, settle
 
-__all__ = ["add_exactly", "canonical_by_group", "sum_by_group"]
+__all__ = ["add_exactly", "added_by_group", "added_by_numpy", "canonical_by_group", "canonical_by_numpy", "sum_by_group"]
 
 HEAD_ROUNDS_MAX: Final = 6
 """Each takes at least 53 bits less those of the greatest group's size: all of them reach over some 200 bits."""
@@ -68,6 +70,28 @@ def sum_by_group(values: FloatArray, groups: IntArray, sizes: IntArray) -> list[
     return [*terms, *_sum_each(rest, groups, len(sizes))]
 
 
+def added_by_group(parts: FloatArray, rows: IntArray, terms: Sequence[FloatArray]) -> FloatArray:
+    """The canonical parts (p, k) of k sums with the sum of `term[i]` over the terms, each (g,), added to `rows[i]`, each there once."""
+    used = [term for term in terms if term.any()]
+    if not used:
+        return parts
+    added = add_sums(parts, rows, np.array(used))
+    if added is None:
+        return added_by_numpy(parts, rows, used)
+    result, unsettled = added
+    left = rows[unsettled]
+    if len(left):
+        result = _replaced(result, left, _add_each(result[:, left]))
+    return without_empty_rows(result)
+
+
+def added_by_numpy(parts: FloatArray, rows: IntArray, terms: Sequence[FloatArray]) -> FloatArray:
+    """`added_by_group` in numpy."""
+    # Great terms before small ones settle soonest.
+    changed = canonical_by_numpy(np.array([term for term in chain(*zip_longest(parts[:, rows], terms)) if term is not None]))
+    return without_empty_rows(_replaced(parts, rows, changed))
+
+
 def canonical_by_group(terms: Sequence[FloatArray]) -> FloatArray:
     """The canonical parts of each group's total, (p, g): those of group i are `[:, i]`, and zeros behind them.
 
@@ -76,9 +100,20 @@ def canonical_by_group(terms: Sequence[FloatArray]) -> FloatArray:
     used = [term for term in terms if term.any()]
     if not used:
         return np.zeros((0, len(terms[0])))
-    if len(used[0]) <= FEW_GROUPS:
-        return _add_each(np.array(used))
     settled = np.array(used)
+    unsettled = settle(settled)
+    if unsettled is None:
+        return canonical_by_numpy(settled)
+    left = np.flatnonzero(unsettled)
+    if len(left):
+        settled = _replaced(settled, left, _add_each(settled[:, left]))
+    return without_empty_rows(settled)
+
+
+def canonical_by_numpy(settled: FloatArray) -> FloatArray:
+    """`canonical_by_group` in numpy; the terms (m, g) are written to."""
+    if settled.shape[1] <= FEW_GROUPS:
+        return _add_each(settled)
     changing = np.ones(settled.shape[1], np.bool_)
     for _ in range(SETTLING_ROUNDS_MAX):
         before = settled.copy()

@@ -17,8 +17,9 @@ from event_processor.contracts import BoolArray, IdColumn, IntArray
 from event_processor.event import EventId
 from event_processor.id_columns import IntegerIds, TextIds, WordArray, typed_ids
 from event_processor.id_order import OrderKey, id_key
+from event_processor.native.extremes import integer_extremes, text_extremes
 
-__all__ = ["Extremes", "Groups", "find_extremes", "one_group", "order_words"]
+__all__ = ["Extremes", "Groups", "comparable", "extremes_of", "find_extremes", "one_group", "order_words"]
 
 _Numbers: TypeAlias = "NDArray[np.int64] | NDArray[np.uint64]"
 _NumbersAt: TypeAlias = Callable[[IntArray], _Numbers]
@@ -53,7 +54,7 @@ class Extremes:
 
 def find_extremes(ids: IdColumn, groups: Groups) -> Extremes:
     """The first and last events by id of each group of `ids`, at least one."""
-    ids = _comparable(ids)
+    ids = comparable(ids)
     ends = groups.starts + groups.sizes - 1
     if ids.is_ascending():
         return Extremes(groups.order[groups.starts], groups.order[ends], len(ids) - 1, rising=True)
@@ -61,6 +62,18 @@ def find_extremes(ids: IdColumn, groups: Groups) -> Extremes:
     first = _narrowed(columns, groups, np.minimum, 0)
     last = _narrowed(columns, groups, np.maximum, -1)
     return Extremes(first, last, int(_narrowed(columns, one_group(last), np.maximum, -1)[0]), rising=False)
+
+
+def extremes_of(ids: TextIds | IntegerIds, codes: IntArray | None, group_count: int) -> Extremes | None:
+    """The same of ids that do not all rise, by a kernel; None where there is none. -1 stands for the events of an empty group.
+
+    `codes` (n,) are the groups; None: all are in one.
+    """
+    if isinstance(ids, IntegerIds):
+        found = integer_extremes(ids.numbers, codes, group_count)
+    else:
+        found = text_extremes(ids.content, ids.begins, ids.ends, codes, group_count)
+    return None if found is None else Extremes(*found, rising=False)
 
 
 def one_group(places: IntArray) -> Groups:
@@ -72,7 +85,7 @@ def order_words(ids: IdColumn) -> WordArray:
     """A number an id, (m,): where one is below another, so is the id. Where they are equal, nothing is said."""
     ids = typed_ids(ids)
     if isinstance(ids, TextIds):
-        return (ids.words(0) >> _KIND_BITS) + np.uint64(_STRINGS_FROM)
+        return (ids.leading_words() >> _KIND_BITS) + np.uint64(_STRINGS_FROM)
     if isinstance(ids, IntegerIds):
         return (ids.numbers.astype(np.int64).view(np.uint64) ^ _SIGN) >> _KIND_BITS
     return np.fromiter(map(_order_word, ids.to_list()), np.uint64, len(ids))
@@ -87,7 +100,7 @@ def _order_word(event_id: EventId) -> int:
     return _SEVERAL
 
 
-def _comparable(ids: IdColumn) -> TextIds | IntegerIds:
+def comparable(ids: IdColumn) -> TextIds | IntegerIds:
     """The ids in a form that numpy can compare; of several kinds, or of several fields, their ranks."""
     typed = typed_ids(ids)
     if isinstance(typed, (TextIds, IntegerIds)):

@@ -8,43 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
-from typing import Final
 
 import numpy as np
 
-from event_processor.aggregation.exact_sum import add_exactly, canonical_by_group, sum_by_group, without_empty_rows
-from event_processor.aggregation.extremes import Extremes, Groups, find_extremes, one_group, order_words
+from event_processor.aggregation.batch_totals import AcceptedEvents, BatchTotals, batch_totals
+from event_processor.aggregation.exact_sum import add_exactly, added_by_group
+from event_processor.aggregation.extremes import Extremes, order_words
 from event_processor.aggregation.late_objects import LateObjects
 from event_processor.aggregation.total_columns import CategoryTotal, ShownTotals, TotalColumns, Totals
-from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, IdColumn, IntArray, TimestampColumn
+from event_processor.contracts import BoolArray, IdColumn, IntArray, TimestampColumn
 from event_processor.id_columns import WordArray
 from event_processor.id_order import id_key
 
 __all__ = ["AcceptedEvents", "CategoryTotal", "ShownTotals", "Totals", "add_batch", "merge"]
-
-ONE_TOTAL: Final = ""
-"""The name of the only category where the configuration names none."""
-BYTE_CODES, SHORT_CODES = 2**8, 2**16
-"""numpy sorts integers of up to 16 bits stably by radix, ten times faster than wider ones."""
-
-
-LONG_RUN: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedEvents:
-    """Accepted events by column, in log order, n of each; None where the configuration names no such field.
-
-    `categories` may name some that no event bears. `values` hold 0.0 where `has_value` is False, and never -0.0; `has_value`
-    is None where every event has a value. `timestamps` are as they stand in the records.
-    """
-
-    ids: IdColumn
-    categories: CategoryColumn | None
-    values: FloatArray | None
-    has_value: BoolArray | None
-    timestamps: TimestampColumn | None
 
 
 def add_batch(
@@ -59,12 +35,13 @@ def add_batch(
     before = Totals.of(totals)
     if not len(events.ids):
         return before
-    names, groups = _group(events.categories, len(events.ids))
-    index, rows = _rows(before.index, names)
+    batch = batch_totals(events)
+    index, rows = _rows(before.index, batch.names)
     columns = before.columns.widened(len(index) - len(before.index))
-    columns = _with_counts(columns, rows, groups.sizes)
-    columns = _with_values(columns, rows, events, groups)
-    changes = _with_ids(columns, rows, rows >= len(before.index), events.ids, find_extremes(events.ids, groups))
+    columns = _with_counts(columns, rows, batch.sizes)
+    if events.values is not None:
+        columns = _with_values(columns, rows, batch)
+    changes = _with_ids(columns, rows, rows >= len(before.index), events.ids, batch.extremes)
     columns, changed, places = changes
     if len(changed):
         make = _no_timestamps if events.timestamps is None else _texts_of(events.timestamps.picked(places), read_timestamps)
@@ -92,22 +69,7 @@ def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
     )
 
 
-def _group(categories: CategoryColumn | None, count: int) -> tuple[list[str], Groups]:
-    """The categories that some event bears, and the events of each."""
-    if categories is None:
-        return [ONE_TOTAL], one_group(np.arange(count))
-    names, codes = list(categories.names), categories.codes
-    sizes = np.bincount(codes, minlength=len(names))
-    narrow = np.uint8 if len(names) <= BYTE_CODES else np.uint16 if len(names) <= SHORT_CODES else np.int64
-    order = np.argsort(codes.astype(narrow), kind="stable")
-    borne = np.flatnonzero(sizes)
-    if len(borne) < len(names):
-        codes = (np.cumsum(sizes > 0) - 1)[codes]
-        names, sizes = [names[code] for code in borne.tolist()], sizes[borne]
-    return names, Groups(codes, order, np.cumsum(sizes) - sizes, sizes)
-
-
-def _rows(index: dict[str, int], names: list[str]) -> tuple[dict[str, int], IntArray]:
+def _rows(index: dict[str, int], names: Sequence[str]) -> tuple[dict[str, int], IntArray]:
     """The index with a row for each of the names, and their rows. The old index stays as it is."""
     try:
         return index, np.fromiter(map(index.__getitem__, names), np.int64, len(names))
@@ -123,34 +85,12 @@ def _with_counts(columns: TotalColumns, rows: IntArray, sizes: IntArray) -> Tota
     return replace(columns, counts=counts)
 
 
-def _with_values(columns: TotalColumns, rows: IntArray, events: AcceptedEvents, groups: Groups) -> TotalColumns:
+def _with_values(columns: TotalColumns, rows: IntArray, batch: BatchTotals) -> TotalColumns:
     """With sums, least and greatest values; an event without a value adds nothing to them."""
-    if events.values is None:
-        return columns
-    lower = upper = events.values
-    if events.has_value is not None:
-        lower, upper = np.where(events.has_value, lower, np.inf), np.where(events.has_value, upper, -np.inf)
     least, greatest = columns.least.copy(), columns.greatest.copy()
-    least[rows] = np.minimum(least[rows], _best_by_group(lower, groups, np.minimum, np.inf))
-    greatest[rows] = np.maximum(greatest[rows], _best_by_group(upper, groups, np.maximum, -np.inf))
-    added = sum_by_group(events.values, groups.numbers, groups.sizes)
-    # Great terms before small ones settle soonest.
-    terms = [term for term in chain(*zip_longest(columns.parts[:, rows], added)) if term is not None]
-    changed = canonical_by_group(terms)
-    parts = np.zeros((max(len(columns.parts), len(changed)), len(columns.counts)))
-    parts[: len(columns.parts)] = columns.parts
-    parts[:, rows] = 0.0
-    parts[: len(changed), rows] = changed
-    return replace(columns, parts=without_empty_rows(parts), least=least, greatest=greatest)
-
-
-def _best_by_group(values: FloatArray, groups: Groups, best_of: np.ufunc, worst: float) -> FloatArray:
-    """The least or the greatest value of each group. In a long run numpy is faster, but it is slow to begin one."""
-    if len(values) >= LONG_RUN * len(groups.sizes):
-        return np.asarray(best_of.reduceat(values[groups.order], groups.starts), np.float64)
-    best = np.full(len(groups.sizes), worst)
-    best_of.at(best, groups.numbers, values)
-    return best
+    least[rows] = np.minimum(least[rows], batch.least)
+    greatest[rows] = np.maximum(greatest[rows], batch.greatest)
+    return replace(columns, parts=added_by_group(columns.parts, rows, batch.terms), least=least, greatest=greatest)
 
 
 def _with_ids(
@@ -160,14 +100,16 @@ def _with_ids(
     batch_key, key = id_key(ids[extremes.greatest]), columns.greatest_key
     if extremes.rising and (key is None or id_key(ids[0]) >= key):
         # No id of this batch is below any before: no first changes, and every last does.
-        firsts, lasts = is_new, np.ones(len(rows), np.bool_)
+        firsts, lasts = np.flatnonzero(is_new), np.arange(len(rows))
+        first, last = _Ends.at(ids, extremes.first[firsts]), _Ends.at(ids, extremes.last)
     else:
-        firsts = is_new | _overtaking(
-            ids, extremes.first, columns.first_words, columns.first_ids, rows, is_new=is_new, last=False
-        )
-        lasts = is_new | _overtaking(ids, extremes.last, columns.last_words, columns.last_ids, rows, is_new=is_new, last=True)
-    first_ids, first_words = _replaced(columns.first_ids, columns.first_words, rows[firsts], ids, extremes.first[firsts])
-    last_ids, last_words = _replaced(columns.last_ids, columns.last_words, rows[lasts], ids, extremes.last[lasts])
+        first, last = _Ends.at(ids, extremes.first), _Ends.at(ids, extremes.last)
+        is_first = is_new | first.overtake(columns.first_words[rows], columns.first_ids, rows, is_new=is_new, last=False)
+        is_last = is_new | last.overtake(columns.last_words[rows], columns.last_ids, rows, is_new=is_new, last=True)
+        firsts, lasts = np.flatnonzero(is_first), np.flatnonzero(is_last)
+        first, last = first.picked(firsts), last.picked(lasts)
+    first_ids, first_words = first.written(columns.first_ids, columns.first_words, rows[firsts])
+    last_ids, last_words = last.written(columns.last_ids, columns.last_words, rows[lasts])
     changed = replace(
         columns,
         first_ids=first_ids,
@@ -179,35 +121,37 @@ def _with_ids(
     return changed, rows[lasts], extremes.last[lasts]
 
 
-def _overtaking(
-    ids: IdColumn,
-    places: IntArray,
-    words: WordArray,
-    present: LateObjects,
-    rows: IntArray,
-    *,
-    is_new: BoolArray,
-    last: bool,
-) -> BoolArray:
-    """Whether the id at each place is to be the first (the last) of its row: below (not below) the one that is it at present."""
-    new_words, old_words = order_words(ids.picked(places)), words[rows]
-    overtakes = np.asarray(new_words > old_words if last else new_words < old_words, np.bool_)
-    for tie in np.flatnonzero((new_words == old_words) & ~is_new).tolist():
-        new_key, old_key = id_key(ids[places[tie]]), id_key(present.resolved()[rows[tie]])
-        overtakes[tie] = new_key >= old_key if last else new_key < old_key
-    return overtakes
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Ids that are the first, or the last, of their category in a batch, and their `order_words`; both (m,)."""
 
+    ids: IdColumn
+    words: WordArray
 
-def _replaced(
-    present: LateObjects, words: WordArray, rows: IntArray, ids: IdColumn, places: IntArray
-) -> tuple[LateObjects, WordArray]:
-    """Ids and their words with those at `places` in `rows`; there are as many as words."""
-    if not len(rows):
-        return present, words
-    picked = ids.picked(places)
-    words = words.copy()
-    words[rows] = order_words(picked)
-    return present.written(rows, lambda wanted: picked.picked(wanted).to_list(), len(words)), words
+    @classmethod
+    def at(cls, ids: IdColumn, places: IntArray) -> _Ends:
+        found = ids.picked(places)
+        return cls(found, order_words(found))
+
+    def picked(self, places: IntArray) -> _Ends:
+        """Those at these places, ascending."""
+        return self if len(places) == len(self.words) else _Ends(self.ids.picked(places), self.words[places])
+
+    def overtake(self, old_words: WordArray, present: LateObjects, rows: IntArray, *, is_new: BoolArray, last: bool) -> BoolArray:
+        """Whether each is to be the first (the last) of its row: below (not below) the one that is it at present."""
+        overtakes = np.asarray(self.words > old_words if last else self.words < old_words, np.bool_)
+        for tie in np.flatnonzero((self.words == old_words) & ~is_new).tolist():
+            new_key, old_key = id_key(self.ids[tie]), id_key(present.resolved()[rows[tie]])
+            overtakes[tie] = new_key >= old_key if last else new_key < old_key
+        return overtakes
+
+    def written(self, present: LateObjects, words: WordArray, rows: IntArray) -> tuple[LateObjects, WordArray]:
+        """Ids and their words with these in `rows`; there are as many as words."""
+        if not len(rows):
+            return present, words
+        words = words.copy()
+        words[rows] = self.words
+        return present.written(rows, lambda wanted: self.ids.picked(wanted).to_list(), len(words)), words
 
 
 def _texts_of(
