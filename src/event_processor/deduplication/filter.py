@@ -14,14 +14,16 @@ four bits in each. Nearly every probe is settled by the first word alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from event_processor.contracts import IntArray
 from event_processor.deduplication.runs import Run, WordArray
+from event_processor.native.fingerprints import KERNELS
 
-__all__ = ["BITS_PER_ID", "BLOCK_BYTES", "BLOCK_WORDS", "Filter", "FilterStream", "Probe", "blocks_for"]
+__all__ = ["BITS_PER_ID", "BLOCK_BYTES", "BLOCK_WORDS", "Filter", "FilterStream", "Probe", "blocks_for", "set_bits_by_numpy"]
 
 BITS_PER_ID: Final = 14
 """Of the two bytes an id that the index may hold in memory, 1.75; fences and checksums take 0.13."""
@@ -55,20 +57,30 @@ def blocks_for(ids: int) -> int:
     return max(1, -(-ids * BITS_PER_ID // _BLOCK_BITS))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Probe:
     """What an ascending run of n fingerprints asks of any filter, computed once for all of them; arrays of n words each."""
 
-    key: WordArray
-    lo: WordArray
-    first_word: WordArray
-    first_bits: WordArray
+    def __init__(self, run: Run) -> None:
+        self.run: Final = run
 
     @classmethod
     def of(cls, run: Run) -> Probe:
-        return cls(
-            key=run.hi >> _HALF, lo=run.lo, first_word=run.lo & _WORD_MASK, first_bits=_four_bits(run.lo, _FIRST_BITS_SHIFT)
-        )
+        return cls(run)
+
+    @cached_property
+    def key(self) -> WordArray:
+        """What picks the block."""
+        return self.run.hi >> _HALF
+
+    @cached_property
+    def first_word(self) -> WordArray:
+        """Which word of the block holds the first four bits."""
+        return self.run.lo & _WORD_MASK
+
+    @cached_property
+    def first_bits(self) -> WordArray:
+        """The first four bits."""
+        return _four_bits(self.run.lo, _FIRST_BITS_SHIFT)
 
     def blocks(self, block_count: int) -> WordArray:
         """The index of the first word of each one's block, in a filter of `block_count` blocks (below 2^32); ascending."""
@@ -100,12 +112,18 @@ class Filter:
 
     def hits(self, probe: Probe) -> IntArray:
         """The places in the probe, ascending, of what may be in here; all others certainly are not."""
+        if KERNELS is None:
+            return self.hits_by_numpy(probe)
+        return KERNELS.filter_hits(self.words, _BIT_PATTERNS, (probe.run.hi, probe.run.lo))
+
+    def hits_by_numpy(self, probe: Probe) -> IntArray:
+        """The kernel's twin."""
         blocks = probe.blocks(len(self.words) // BLOCK_WORDS)
         # No place lies outside; to say that it would be clipped spares numpy a look at each, and waiting for memory behind it.
         found = self.words.take((blocks | probe.first_word).view(np.int64), mode="clip")
         found &= probe.first_bits
         places: IntArray = (found == probe.first_bits).nonzero()[0]
-        lo = probe.lo[places]
+        lo = probe.run.lo[places]
         bits = _four_bits(lo, _SECOND_BITS_SHIFT)
         found = self.words[(blocks[places] | _second_word(lo)).view(np.int64)]
         both: IntArray = places[(found & bits) == bits]
@@ -126,14 +144,13 @@ class FilterStream:
 
     def add(self, run: Run) -> WordArray:
         """Takes the next run, not empty and above all before it; returns the words of the blocks now finished."""
-        probe = Probe.of(run)
-        blocks = probe.blocks(self._block_count)
-        base = np.uint64(self._next_block * BLOCK_WORDS)
-        words = np.zeros(int(blocks[-1] - base) + BLOCK_WORDS, dtype="<u8")
+        last_block = int(run.hi[-1] >> _HALF) * self._block_count >> 32
+        words = np.zeros((last_block + 1 - self._next_block) * BLOCK_WORDS, dtype="<u8")
         words[:BLOCK_WORDS] = self._open_block
-        blocks -= base
-        np.bitwise_or.at(words, (blocks | probe.first_word).view(np.int64), probe.first_bits)
-        np.bitwise_or.at(words, (blocks | _second_word(run.lo)).view(np.int64), _four_bits(run.lo, _SECOND_BITS_SHIFT))
+        if KERNELS is None:
+            set_bits_by_numpy(words, self._next_block, self._block_count, run)
+        else:
+            KERNELS.filter_add(words, self._next_block, self._block_count, _BIT_PATTERNS, (run.hi, run.lo))
         self._open_block = words[-BLOCK_WORDS:].copy()
         self._next_block += len(words) // BLOCK_WORDS - 1
         return words[:-BLOCK_WORDS]
@@ -144,3 +161,11 @@ class FilterStream:
         words[:BLOCK_WORDS] = self._open_block
         self._next_block = self._block_count
         return words
+
+
+def set_bits_by_numpy(words: WordArray, first_block: int, block_count: int, run: Run) -> None:
+    """The kernel's twin: sets the bits of `run` in the words of the blocks from `first_block` on, of a filter of `block_count`."""
+    probe = Probe.of(run)
+    blocks = probe.blocks(block_count) - np.uint64(first_block * BLOCK_WORDS)
+    np.bitwise_or.at(words, (blocks | probe.first_word).view(np.int64), probe.first_bits)
+    np.bitwise_or.at(words, (blocks | _second_word(run.lo)).view(np.int64), _four_bits(run.lo, _SECOND_BITS_SHIFT))

@@ -31,6 +31,7 @@ from event_processor.deduplication.xxh3 import WIDTH_MAX, WIDTH_MIN, hash_texts,
 from event_processor.errors import StateError
 from event_processor.event import EventId
 from event_processor.id_columns import IntegerIds, PlainIds, TextIds
+from event_processor.native.fingerprints import KERNEL_MIN, KERNELS
 
 __all__ = [
     "Algorithm",
@@ -125,7 +126,21 @@ class Xxh3Fingerprinter(_TypedFingerprinter):
         super().__init__([partial(_xxh3, tag_seed) for tag_seed in self._seeds])
 
     def _text_rows(self, ids: TextIds) -> RowArray:
-        """By the column where the texts have few widths, else one by one."""
+        """By the column where the kernel or the twin knows their widths, else one by one."""
+        if KERNELS is None:
+            return self.text_rows_by_numpy(ids)
+        rows = None
+        if len(ids) >= KERNEL_MIN:
+            rows = KERNELS.hash_texts(ids.content, ids.begins, ids.ends, self._seeds[_STRING_TAG])
+        return super()._text_rows(ids) if rows is None else rows
+
+    def _number_rows(self, numbers: IntArray) -> RowArray:
+        if KERNELS is None or len(numbers) < KERNEL_MIN:
+            return self.number_rows_by_numpy(numbers)
+        return KERNELS.hash_numbers(numbers, self._seeds[_INTEGER_TAG])
+
+    def text_rows_by_numpy(self, ids: TextIds) -> RowArray:
+        """The kernel's twin: by the column where the texts have few widths, else one by one."""
         if len(ids) < _COLUMN_MIN or len(ids.content) < _CONTENT_BYTES_MIN:
             return super()._text_rows(ids)
         widths = ids.ends - ids.begins
@@ -144,7 +159,8 @@ class Xxh3Fingerprinter(_TypedFingerprinter):
             rows[places] = _from_halves(*hash_texts(words, ids.begins[places], width, seed))
         return rows
 
-    def _number_rows(self, numbers: IntArray) -> RowArray:
+    def number_rows_by_numpy(self, numbers: IntArray) -> RowArray:
+        """The kernel's twin."""
         if len(numbers) < _COLUMN_MIN:
             return super()._number_rows(numbers)
         return _from_halves(*hash_words(np.ascontiguousarray(numbers, "<i8").view("<u8"), self._seeds[_INTEGER_TAG]))

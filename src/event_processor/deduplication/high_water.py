@@ -19,6 +19,7 @@ import numpy as np
 from event_processor.contracts import BoolArray, Ids, IntArray
 from event_processor.event import EventId
 from event_processor.id_columns import WORD_BYTES, IntegerIds, PlainIds, TextIds, text_ids, typed_ids
+from event_processor.native.fingerprints import KERNELS
 
 __all__ = ["WIDTH_MAX", "HighWaterMarks", "kind_of"]
 
@@ -101,6 +102,15 @@ class HighWaterMarks:
         return np.ones(len(numbers), dtype=np.bool_) if mark is None else numbers > mark
 
     def _pass_over_texts(self, texts: TextIds) -> BoolArray:
+        if KERNELS is not None:
+            found = KERNELS.texts_above(texts.content, texts.begins, texts.ends, self._texts)
+            if found is not None:
+                self._texts |= found[1]
+                return found[0]
+        return self.pass_over_texts_by_numpy(texts)
+
+    def pass_over_texts_by_numpy(self, texts: TextIds) -> BoolArray:
+        """The kernel's twin: for each text whether it is above the mark of its width; raises the marks."""
         least, most = texts.widths
         if least == most:
             return self._pass_over_width(texts, most)

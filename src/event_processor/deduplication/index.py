@@ -45,9 +45,10 @@ from event_processor.deduplication.writer import Commit, IndexWriter, Mint, Repl
 from event_processor.durable import FileSystem, prepare_directory
 from event_processor.errors import StateError
 from event_processor.event import Json
+from event_processor.native.fingerprints import KERNELS
 from event_processor.telemetry import Telemetry
 
-__all__ = ["DedupIndex", "IndexLimits"]
+__all__ = ["DedupIndex", "IndexLimits", "firsts_by_numpy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +120,18 @@ class DedupIndex:
         if not len(ids):
             return np.zeros(0, dtype=np.bool_)
         batch, places = self._sorted(ids, prepared)
-        new = _firsts(batch)
-        doubtful = (new & ~self._marks.pass_over(ids)[places]).nonzero()[0]
+        new, doubtful = _firsts(batch, places, self._marks.pass_over(ids))
         if len(doubtful):
             new[doubtful] = self._search_everywhere(batch.picked(doubtful))
         self._remember(batch.picked(new))
-        result = np.empty(len(ids), dtype=np.bool_)
-        result[places] = new
-        return result
+        return _put_back(places, new)
 
     def contains(self, ids: Ids) -> BoolArray:
         """As `SeenIds.contains`. Raises `StateError` or `StorageError`."""
         if not len(ids):
             return np.zeros(0, dtype=np.bool_)
         batch, places = sort_rows(self._fingerprinter.rows(ids))
-        result = np.empty(len(ids), dtype=np.bool_)
-        result[places] = ~self._search_everywhere(batch)
-        return result
+        return _put_back(places, ~self._search_everywhere(batch))
 
     def _sorted(self, ids: Ids, prepared: PreparedIds | None) -> tuple[Run, IntArray]:
         """The fingerprints, ascending, and each one's place."""
@@ -302,8 +298,27 @@ def _search(place: Generation | Segment, batch: Run, hits: IntArray, new: BoolAr
         new[hits[place.contains(batch.picked(hits))]] = False
 
 
-def _firsts(batch: Run) -> BoolArray:
-    """Which fingerprints of a sorted batch are not the same as the one before; of equal ones that is the first by place."""
+def _firsts(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray]:
+    """Which fingerprints of a sorted batch are not the same as the one before; of equal ones that is the first by place.
+
+    And where those of them stand, ascending, that `known` (an answer an id, in the order of the ids) does not hold for new.
+    """
+    if KERNELS is None:
+        return firsts_by_numpy(batch, places, known)
+    return KERNELS.firsts((batch.hi, batch.lo), places, known)
+
+
+def firsts_by_numpy(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray]:
+    """The kernel's twin."""
     new = np.ones(len(batch), dtype=np.bool_)
     new[1:] = (batch.hi[1:] != batch.hi[:-1]) | (batch.lo[1:] != batch.lo[:-1])
-    return new
+    return new, (new & ~known[places]).nonzero()[0]
+
+
+def _put_back(places: IntArray, answers: BoolArray) -> BoolArray:
+    """The answers in the order of the ids, `places` being each one's place."""
+    if KERNELS is not None:
+        return KERNELS.put_back(places, answers)
+    result = np.empty(len(places), dtype=np.bool_)
+    result[places] = answers
+    return result

@@ -141,7 +141,7 @@ def encode_segment(header: Header, runs: Iterable[Run]) -> Iterator[bytes | memo
     piece_blocks: list[int] = []
     piece_checksums: list[int] = []
     for section in _sections(runs, header):
-        rows = memoryview(section.rows().tobytes())
+        rows = section.rows().reshape(-1).view(np.uint8).data
         fences.append(section.hi[:: header.geometry.block_rows].copy())
         block_checksums += [
             xxhash.xxh3_64_intdigest(rows[start : start + block_bytes]) for start in range(0, len(rows), block_bytes)

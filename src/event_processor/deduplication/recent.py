@@ -14,6 +14,7 @@ import numpy as np
 
 from event_processor.contracts import BoolArray, IntArray
 from event_processor.deduplication.runs import Run, join_runs
+from event_processor.native.fingerprints import KERNELS
 
 __all__ = ["Generation"]
 
@@ -21,20 +22,23 @@ _RUNS_JOINED: Final = 8
 """A search in one more run costs about as much as joining; eights balance them."""
 _MARKS_PER_ID: Final = 32
 """At most one probe in thirty-two then goes on to the runs by chance."""
+_MARK_BITS_MIN: Final = 3
+"""A whole byte of them."""
 _WORD_BITS: Final = 64
+_BYTE_BITS: Final = 8
 
 
 class Generation:
     """Distinct ids on their way into one segment. Used by the main thread; `runs` may be handed to another once frozen."""
 
     def __init__(self, ids_max: int) -> None:
-        """`ids_max` sizes the marks, a byte each; more ids are right, but slower."""
-        mark_bits = max(1, (ids_max * _MARKS_PER_ID - 1).bit_length())
+        """`ids_max` sizes the marks, a bit each, or a byte where numpy sets them; more ids are right, but slower."""
+        mark_bits = max(_MARK_BITS_MIN, (ids_max * _MARKS_PER_ID - 1).bit_length())
         self.ids = 0
         self.runs: list[Run] = []
         self._unwritten: list[Run] = []
-        self._marks: Final = np.zeros(1 << mark_bits, dtype=np.bool_)
-        self._mark_shift: Final = np.uint64(_WORD_BITS - mark_bits)
+        self._marks: Final = np.zeros((1 << mark_bits) // (1 if KERNELS is None else _BYTE_BITS), dtype=np.uint8)
+        self._mark_shift: Final = _WORD_BITS - mark_bits
 
     def restore(self, run: Run) -> None:
         """Takes what is on disk already."""
@@ -52,6 +56,8 @@ class Generation:
 
     def hits(self, sought: Run) -> IntArray:
         """The places in `sought`, ascending, of what may be here; all others certainly are not."""
+        if KERNELS is not None:
+            return KERNELS.marks_hits(self._marks, self._mark_shift, sought.hi)
         # As in a filter: no place lies outside, and to say so is faster.
         places: IntArray = self._marks.take(self._mark_of(sought), mode="clip").nonzero()[0]
         return places
@@ -65,14 +71,17 @@ class Generation:
 
     def _mark_of(self, run: Run) -> IntArray:
         """The mark of each fingerprint: the high bits of `hi`, so that a sorted run walks through the marks once."""
-        return (run.hi >> self._mark_shift).view(np.int64)
+        return (run.hi >> np.uint64(self._mark_shift)).view(np.int64)
 
     def _hold(self, run: Run) -> None:
         """Adds a run, and joins the last eight as soon as they are of one size class (a power of eight)."""
         if not len(run):
             return
         self.ids += len(run)
-        self._marks[self._mark_of(run)] = True
+        if KERNELS is not None:
+            KERNELS.marks_set(self._marks, self._mark_shift, run.hi)
+        else:
+            self._marks[self._mark_of(run)] = 1
         self.runs.append(run)
         while len(self.runs) >= _RUNS_JOINED and _size_class(self.runs[-_RUNS_JOINED]) <= _size_class(self.runs[-1]):
             self.runs[-_RUNS_JOINED:] = [join_runs(self.runs[-_RUNS_JOINED:])]

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, IntArray
 from event_processor.deduplication.fingerprint import RowArray
+from event_processor.native.fingerprints import KERNEL_MIN, KERNELS
 
-__all__ = ["EMPTY_RUN", "ROW_BYTES", "Run", "WordArray", "join_runs", "sort_rows"]
+__all__ = [
+    "EMPTY_RUN",
+    "ROW_BYTES",
+    "Run",
+    "WordArray",
+    "contains_by_numpy",
+    "count_by_numpy",
+    "join_by_numpy",
+    "join_runs",
+    "sort_by_numpy",
+    "sort_rows",
+]
 
 WordArray: TypeAlias = NDArray[np.uint64]
 
@@ -25,7 +37,7 @@ ROW_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """n fingerprints, ascending and distinct: `hi` and `lo` have n entries each, `hi` contiguous."""
+    """n fingerprints, ascending and distinct: `hi` and `lo` have n entries each, as columns of their own or as views of rows."""
 
     hi: WordArray
     lo: WordArray
@@ -35,6 +47,8 @@ class Run:
 
     def rows(self) -> RowArray:
         """(n, 2), as on disk."""
+        if KERNELS is not None:
+            return KERNELS.rows_of((self.hi, self.lo))
         rows = np.empty((len(self.hi), 2), dtype="<u8")
         rows[:, 0] = self.hi
         rows[:, 1] = self.lo
@@ -45,32 +59,22 @@ class Run:
         return Run(self.hi[start:end], self.lo[start:end])
 
     def picked(self, which: BoolArray | IntArray) -> Run:
-        """Those that `which` (a mask, or ascending places) names."""
+        """Those that `which` (a mask, or ascending places) names, as a copy."""
+        if KERNELS is not None and which.dtype == np.bool_:
+            return Run(*KERNELS.pick(cast("BoolArray", which), (self.hi, self.lo)))
         return Run(self.hi[which], self.lo[which])
 
     def contains(self, sought: Run) -> BoolArray:
         """For each fingerprint of `sought`, whether it is in this run. `sought` may repeat itself."""
-        if not len(self):
-            return np.zeros(len(sought), dtype=np.bool_)
-        places = np.searchsorted(self.hi, sought.hi)
-        np.minimum(places, len(self) - 1, out=places)
-        same_hi = self.hi[places] == sought.hi
-        found: BoolArray = same_hi & (self.lo[places] == sought.lo)
-        for tied in (same_hi & ~found).nonzero()[0]:
-            # Another fingerprint with the same 64 bits stands first. One in 2^64 among real ones; a test makes many.
-            found[tied] = self._ties_contain(sought.hi[tied], sought.lo[tied], int(places[tied]))
-        return found
-
-    def _ties_contain(self, hi: np.uint64, lo: np.uint64, start: int) -> bool:
-        """Whether (`hi`, `lo`) is among the rows from `start` that share `hi`."""
-        end = start + int(np.searchsorted(self.hi[start:], hi, side="right"))
-        place = start + int(np.searchsorted(self.lo[start:end], lo))
-        return place < end and bool(self.lo[place] == lo)
+        if KERNELS is None:
+            return contains_by_numpy(self, sought)
+        return KERNELS.contains((self.hi, self.lo), (sought.hi, sought.lo))
 
     def count_through(self, hi: np.uint64, lo: np.uint64) -> int:
         """How many fingerprints are not greater than (`hi`, `lo`)."""
-        start, end = (int(np.searchsorted(self.hi, hi, side=side)) for side in ("left", "right"))
-        return start + int(np.searchsorted(self.lo[start:end], lo, side="right"))
+        if KERNELS is None:
+            return count_by_numpy(self, hi, lo)
+        return KERNELS.count_through((self.hi, self.lo), int(hi), int(lo))
 
 
 EMPTY_RUN: Final = Run(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64))
@@ -81,6 +85,50 @@ def sort_rows(rows: RowArray) -> tuple[Run, IntArray]:
 
     The result is a `Run` but for repetitions, which the caller takes out.
     """
+    if KERNELS is None or len(rows) < KERNEL_MIN:
+        return sort_by_numpy(rows)
+    hi, lo, places = KERNELS.sort_rows(rows)
+    return Run(hi, lo), places
+
+
+def join_runs(runs: Sequence[Run]) -> Run:
+    """One run of all of them; no fingerprint may stand in two."""
+    if len(runs) == 1:
+        return runs[0]
+    if KERNELS is None or not runs:
+        return join_by_numpy(runs)
+    return Run(*KERNELS.join([(run.hi, run.lo) for run in runs]))
+
+
+def contains_by_numpy(held: Run, sought: Run) -> BoolArray:
+    """`Run.contains`: the kernel's twin."""
+    if not len(held):
+        return np.zeros(len(sought), dtype=np.bool_)
+    places = np.searchsorted(held.hi, sought.hi)
+    np.minimum(places, len(held) - 1, out=places)
+    same_hi = held.hi[places] == sought.hi
+    found: BoolArray = same_hi & (held.lo[places] == sought.lo)
+    for tied in (same_hi & ~found).nonzero()[0]:
+        # Another fingerprint with the same 64 bits stands first. One in 2^64 among real ones; a test makes many.
+        found[tied] = _ties_contain(held, sought.hi[tied], sought.lo[tied], int(places[tied]))
+    return found
+
+
+def _ties_contain(held: Run, hi: np.uint64, lo: np.uint64, start: int) -> bool:
+    """Whether (`hi`, `lo`) is among the rows from `start` that share `hi`."""
+    end = start + int(np.searchsorted(held.hi[start:], hi, side="right"))
+    place = start + int(np.searchsorted(held.lo[start:end], lo))
+    return place < end and bool(held.lo[place] == lo)
+
+
+def count_by_numpy(held: Run, hi: np.uint64, lo: np.uint64) -> int:
+    """`Run.count_through`: the kernel's twin."""
+    start, end = (int(np.searchsorted(held.hi, hi, side=side)) for side in ("left", "right"))
+    return start + int(np.searchsorted(held.lo[start:end], lo, side="right"))
+
+
+def sort_by_numpy(rows: RowArray) -> tuple[Run, IntArray]:
+    """`sort_rows`: the kernel's twin."""
     hi, lo = rows[:, 0], rows[:, 1]
     order = _order(hi, lo)
     return Run(hi[order], lo[order]), order
@@ -108,10 +156,8 @@ def _order(hi: WordArray, lo: WordArray) -> IntArray:
     return order
 
 
-def join_runs(runs: Sequence[Run]) -> Run:
-    """One run of all of them; no fingerprint may stand in two."""
-    if len(runs) == 1:
-        return runs[0]
+def join_by_numpy(runs: Sequence[Run]) -> Run:
+    """`join_runs`: the kernel's twin."""
     hi = np.concatenate([EMPTY_RUN.hi, *(run.hi for run in runs)])
     lo = np.concatenate([EMPTY_RUN.lo, *(run.lo for run in runs)])
     order = _order(hi, lo)

@@ -1,0 +1,124 @@
+/* What stands before the sorted runs: the blocked Bloom filter of a segment, the marks of a generation, and which of a batch are new.
+ *
+ * A batch is n fingerprints, ascending, as the columns hi and lo.
+ */
+#include "kernels.h"
+
+/* So many probes are under way at once: their words are asked for before the first of them is looked at. */
+#define AHEAD 32
+#define BLOCK_WORDS 8
+
+/* The first word of the block of `hi`, in a filter of `blocks` blocks (below 2^32). */
+static inline uint64_t block_of(uint64_t hi, uint64_t blocks) { return ((hi >> 32) * blocks >> 32) * BLOCK_WORDS; }
+
+static inline uint64_t first_bits(uint64_t lo, const uint64_t *patterns) { return patterns[lo >> 5 & 0xFFF]; }
+
+static inline uint64_t second_bits(uint64_t lo, const uint64_t *patterns) { return patterns[lo >> 17 & 0xFFF]; }
+
+/* Which word of the block holds the second four bits: never the first word. */
+static inline uint64_t second_word(uint64_t lo) { return (lo & 7) ^ ((lo >> 2 & 6) | 1); }
+
+/* The places, ascending, of what may be in the filter of 8 `blocks` words; gives how many. `places` has room for n.
+ * `patterns`: the 4096 words that a fingerprint's bits are chosen from. */
+EXPORT int64_t ep_filter_hits(const uint64_t *words, uint64_t blocks, const uint64_t *patterns, const uint64_t *hi, const uint64_t *lo,
+                              int64_t n, int64_t *places) {
+    int64_t count = 0;
+    uint64_t firsts[AHEAD];
+    for (int64_t start = 0; start < n; start += AHEAD) {
+        const int64_t end = n - start < AHEAD ? n : start + AHEAD;
+        for (int64_t i = start; i < end; i++) {
+            firsts[i - start] = block_of(hi[i], blocks) | (lo[i] & 7);
+            __builtin_prefetch(words + firsts[i - start]);
+        }
+        /* Those that the first word lets through, which is one in a hundred, are written down without a branch. */
+        const int64_t before = count;
+        for (int64_t i = start; i < end; i++) {
+            const uint64_t bits = first_bits(lo[i], patterns);
+            places[count] = i;
+            count += (words[firsts[i - start]] & bits) == bits;
+        }
+        int64_t kept = before;
+        for (int64_t at = before; at < count; at++) {
+            const int64_t i = places[at];
+            const uint64_t bits = second_bits(lo[i], patterns);
+            places[kept] = i;
+            kept += (words[block_of(hi[i], blocks) | second_word(lo[i])] & bits) == bits;
+        }
+        count = kept;
+    }
+    return count;
+}
+
+/* Sets the bits of the batch in `words`, which are those of the blocks from `block` on, of `blocks` in all. `count`: how many words there
+ * are. Gives 1; or 0 where a fingerprint's block is not among them, and then what is set means nothing. */
+EXPORT int64_t ep_filter_add(uint64_t *words, int64_t count, uint64_t block, uint64_t blocks, const uint64_t *patterns,
+                             const uint64_t *hi, const uint64_t *lo, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint64_t at = block_of(hi[i], blocks) - block * BLOCK_WORDS;
+        if (count < BLOCK_WORDS || at > (uint64_t)count - BLOCK_WORDS)
+            return 0;
+        words[at | (lo[i] & 7)] |= first_bits(lo[i], patterns);
+        words[at | second_word(lo[i])] |= second_bits(lo[i], patterns);
+    }
+    return 1;
+}
+
+/* Sets the mark of each of n fingerprints: that of the high bits of `hi`. There are 2^(64 - shift) marks, a bit each, in whole bytes:
+ * 1 <= shift <= 61. */
+EXPORT void ep_marks_set(uint8_t *marks, int64_t shift, const uint64_t *hi, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        marks[hi[i] >> shift >> 3] |= (uint8_t)(1 << (hi[i] >> shift & 7));
+}
+
+/* The places, ascending, of those of the n fingerprints whose mark is set; gives how many. `places` has room for n. */
+EXPORT int64_t ep_marks_hits(const uint8_t *marks, int64_t shift, const uint64_t *hi, int64_t n, int64_t *places) {
+    int64_t count = 0;
+    for (int64_t start = 0; start < n; start += AHEAD) {
+        const int64_t end = n - start < AHEAD ? n : start + AHEAD;
+        for (int64_t i = start; i < end; i++)
+            __builtin_prefetch(marks + (hi[i] >> shift >> 3));
+        for (int64_t i = start; i < end; i++) {
+            places[count] = i;
+            count += marks[hi[i] >> shift >> 3] >> (hi[i] >> shift & 7) & 1;
+        }
+    }
+    return count;
+}
+
+/* fresh[i]: whether fingerprint i is another than the one before it. doubtful: the places, ascending, of those of them that are not known
+ * to be new: `known` tells that by the place of each among its ids, which is places[i]. `doubtful` has room for n. Gives how many are
+ * doubtful; or -1 where a place is not below n. */
+EXPORT int64_t ep_firsts(const uint64_t *hi, const uint64_t *lo, const int64_t *places, const uint8_t *known, int64_t n, uint8_t *fresh,
+                         int64_t *doubtful) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int is_fresh = i == 0 || hi[i] != hi[i - 1] || lo[i] != lo[i - 1];
+        if ((uint64_t)places[i] >= (uint64_t)n)
+            return -1;
+        fresh[i] = (uint8_t)is_fresh;
+        doubtful[count] = i;
+        count += is_fresh & !known[places[i]];
+    }
+    return count;
+}
+
+/* Those fingerprints whose mask is 1 (else it is 0), in their order, into columns with room for n; gives how many. */
+EXPORT int64_t ep_pick(const uint8_t *mask, const uint64_t *hi, const uint64_t *lo, int64_t n, uint64_t *picked_hi, uint64_t *picked_lo) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        picked_hi[count] = hi[i];
+        picked_lo[count] = lo[i];
+        count += mask[i];
+    }
+    return count;
+}
+
+/* answers[places[i]] = values[i], for n of them. Gives 1; or 0 where a place is not below n. */
+EXPORT int64_t ep_put_back(const int64_t *places, const uint8_t *values, int64_t n, uint8_t *answers) {
+    for (int64_t i = 0; i < n; i++) {
+        if ((uint64_t)places[i] >= (uint64_t)n)
+            return 0;
+        answers[places[i]] = values[i];
+    }
+    return 1;
+}

@@ -1,0 +1,373 @@
+/* Fingerprints: XXH3-128 of short texts and of integers, and the order, the union and the search of sorted runs.
+ *
+ * A fingerprint is two words, hi and lo, and stands before another where (hi, lo) is less. In rows the two lie together, 16 bytes in any
+ * alignment; in a run each is a column of its own, aligned, and word i stands at `column[i * step]`: a run may be a view of rows.
+ * Source of the hash: the published description of XXH3 (Y. Collet, "xxHash fast digest algorithm", the 128-bit variants for 4 to 8,
+ * 9 to 16 and 17 to 128 bytes); the constants are its primes and the first bytes of its default secret.
+ */
+#include "kernels.h"
+
+__extension__ typedef unsigned __int128 wide;
+
+#define WIDTH_MIN 4
+#define WIDTH_MAX 128
+#define PRIME32_2 0x85EBCA77ULL
+#define PRIME64_1 0x9E3779B185EBCA87ULL
+#define PRIME64_2 0xC2B2AE3D27D4EB4FULL
+#define PRIME64_4 0x85EBCA77C2B2AE63ULL
+#define MULTIPLIER_1 0x165667919E3779F9ULL
+#define MULTIPLIER_2 0x9FB21C651E98DF25ULL
+
+/* The words of the secret, as they are read at every eighth byte. */
+static const uint64_t secret[16] = {
+    0xBE4BA423396CFEB8ULL, 0x1CAD21F72C81017CULL, 0xDB979083E96DD4DEULL, 0x1F67B3B7A4A44072ULL,
+    0x78E5C0CC4EE679CBULL, 0x2172FFCC7DD05A82ULL, 0x8E2443F7744608B8ULL, 0x4C263A81E69035E0ULL,
+    0xCB00C391BB52283CULL, 0xA32E531B8B65D088ULL, 0x4EF90DA297486471ULL, 0xD8ACDEA946EF1938ULL,
+    0x3F349CE33F76FAA8ULL, 0x1D4F0BC7C7BBDCF9ULL, 0x3159B4CD4BE0518AULL, 0x647378D9C97E9FC8ULL,
+};
+
+struct hash {
+    uint64_t low, high;
+};
+
+static inline uint32_t half_at(const uint8_t *place) {
+    uint32_t half;
+    memcpy(&half, place, sizeof half);
+    return half;
+}
+
+static inline uint64_t avalanche(uint64_t word) {
+    word ^= word >> 37;
+    word *= MULTIPLIER_1;
+    return word ^ (word >> 32);
+}
+
+/* Sixteen bytes with two words of the seeded secret: both halves of their product, folded. */
+static inline uint64_t mix(uint64_t one, uint64_t other, const uint64_t *seeded) {
+    const wide product = (wide)(one ^ seeded[0]) * (other ^ seeded[1]);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline struct hash hash_4_to_8(uint64_t text, uint64_t width, uint64_t seed) {
+    const uint64_t swapped = __builtin_bswap32((uint32_t)seed);
+    const uint64_t flip = (secret[2] ^ secret[3]) + (seed ^ (swapped << 32));
+    const wide product = (wide)(text ^ flip) * (PRIME64_1 + (width << 2));
+    uint64_t low = (uint64_t)product, high = (uint64_t)(product >> 64);
+    high += low << 1;
+    low ^= high >> 3;
+    low ^= low >> 35;
+    low *= MULTIPLIER_2;
+    low ^= low >> 28;
+    return (struct hash){low, avalanche(high)};
+}
+
+static inline struct hash hash_9_to_16(const uint8_t *text, uint64_t width, uint64_t seed) {
+    const uint64_t first = word_at(text);
+    uint64_t last = word_at(text + width - 8);
+    const wide product = (wide)(first ^ last ^ ((secret[4] ^ secret[5]) - seed)) * PRIME64_1;
+    uint64_t low = (uint64_t)product + ((width - 1) << 54), high = (uint64_t)(product >> 64);
+    last ^= (secret[6] ^ secret[7]) + seed;
+    high += last + (last & 0xFFFFFFFFULL) * (PRIME32_2 - 1);
+    low ^= __builtin_bswap64(high);
+    const wide mixed = (wide)low * PRIME64_2;
+    return (struct hash){avalanche((uint64_t)mixed), avalanche((uint64_t)(mixed >> 64) + high * PRIME64_2)};
+}
+
+/* Sixteen bytes from the front and sixteen from the back, `step` such pieces away from either end, into both halves. */
+static inline struct hash mixed_in(struct hash hash, const uint8_t *text, uint64_t width, unsigned step, const uint64_t *seeded) {
+    const uint8_t *front = text + 16 * step, *back = text + width - 16 * (step + 1);
+    const uint64_t front_one = word_at(front), front_other = word_at(front + 8);
+    const uint64_t back_one = word_at(back), back_other = word_at(back + 8);
+    hash.low += mix(front_one, front_other, seeded + 4 * step);
+    hash.low ^= back_one + back_other;
+    hash.high += mix(back_one, back_other, seeded + 4 * step + 2);
+    hash.high ^= front_one + front_other;
+    return hash;
+}
+
+/* `seeded`: the secret's words, plus the seed and less the seed by turns. */
+static inline struct hash hash_17_to_128(const uint8_t *text, uint64_t width, uint64_t seed, const uint64_t *seeded) {
+    struct hash hash = {width * PRIME64_1, 0};
+    /* From the middle outwards. */
+    if (width > 96)
+        hash = mixed_in(hash, text, width, 3, seeded);
+    if (width > 64)
+        hash = mixed_in(hash, text, width, 2, seeded);
+    if (width > 32)
+        hash = mixed_in(hash, text, width, 1, seeded);
+    hash = mixed_in(hash, text, width, 0, seeded);
+    const uint64_t mixed = hash.low * PRIME64_1 + hash.high * PRIME64_4 + (width - seed) * PRIME64_2;
+    return (struct hash){avalanche(hash.low + hash.high), 0 - avalanche(mixed)};
+}
+
+/* The digest is big-endian, its high half first; a row holds its bytes as they stand. */
+static inline void put_row(uint64_t *row, struct hash hash) {
+    row[0] = __builtin_bswap64(hash.high);
+    row[1] = __builtin_bswap64(hash.low);
+}
+
+/* rows[2 i], rows[2 i + 1]: the fingerprint of content[begins[i]:ends[i]], for n texts. Gives 1; or 0 where some text is shorter than
+ * WIDTH_MIN, longer than WIDTH_MAX or not within the `length` bytes of content: then the rows mean nothing. */
+EXPORT int64_t ep_hash_texts(const uint8_t *content, int64_t length, const int64_t *begins, const int64_t *ends, int64_t n,
+                             uint64_t seed, uint64_t *rows) {
+    uint64_t seeded[16];
+    for (unsigned at = 0; at < 16; at += 2) {
+        seeded[at] = secret[at] + seed;
+        seeded[at + 1] = secret[at + 1] - seed;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t begin = begins[i], end = ends[i];
+        if (begin < 0 || end > length || begin > end - WIDTH_MIN || end - begin > WIDTH_MAX)
+            return 0;
+        const uint8_t *text = content + begin;
+        const uint64_t width = (uint64_t)(end - begin);
+        struct hash hash;
+        if (width > 16)
+            hash = hash_17_to_128(text, width, seed, seeded);
+        else if (width > 8)
+            hash = hash_9_to_16(text, width, seed);
+        else
+            hash = hash_4_to_8(half_at(text) | (uint64_t)half_at(text + width - 4) << 32, width, seed);
+        put_row(rows + 2 * i, hash);
+    }
+    return 1;
+}
+
+/* The same of n integers, as the eight bytes of each. */
+EXPORT void ep_hash_numbers(const uint64_t *numbers, int64_t n, uint64_t seed, uint64_t *rows) {
+    for (int64_t i = 0; i < n; i++)
+        put_row(rows + 2 * i, hash_4_to_8(numbers[i], 8, seed));
+}
+
+static inline wide key_of(uint64_t hi, uint64_t lo) { return (wide)hi << 64 | lo; }
+
+static inline wide row_at(const uint8_t *rows, uint64_t place) {
+    return key_of(word_at(rows + 16 * place), word_at(rows + 16 * place + 8));
+}
+
+/* Whether one word stands before another: as numbers where `rows` is NULL; else they are places, in the order of what stands there. */
+static inline int stands_before(const uint8_t *rows, uint64_t one, uint64_t other) {
+    if (rows == NULL)
+        return one < other;
+    const wide row = row_at(rows, one), another = row_at(rows, other);
+    return row < another || (row == another && one < other);
+}
+
+static void sift_down(const uint8_t *rows, uint64_t *words, int64_t root, int64_t count) {
+    const uint64_t sifted = words[root];
+    for (int64_t child; (child = 2 * root + 1) < count; root = child) {
+        if (child + 1 < count && stands_before(rows, words[child], words[child + 1]))
+            child++;
+        if (!stands_before(rows, sifted, words[child]))
+            break;
+        words[root] = words[child];
+    }
+    words[root] = sifted;
+}
+
+/* `count` words, however they stand, no two equal: n log n at the worst. What is in order already, as repetitions of one fingerprint are,
+ * is only read. */
+static void sort_words(const uint8_t *rows, uint64_t *words, int64_t count) {
+    int64_t ordered = 1;
+    while (ordered < count && stands_before(rows, words[ordered - 1], words[ordered]))
+        ordered++;
+    if (ordered >= count)
+        return;
+    for (int64_t root = count / 2; root-- > 0;)
+        sift_down(rows, words, root, count);
+    for (int64_t last = count; --last > 0;) {
+        const uint64_t greatest = words[0];
+        words[0] = words[last];
+        words[last] = greatest;
+        sift_down(rows, words, 0, last);
+    }
+}
+
+/* A bucket that holds more is sorted by itself; the others cost the last walk at most so many steps an entry. */
+#define BUCKET_MAX 24
+
+/* The keys in ascending order: by buckets of their first `bits` bits, and then each to its place among its few neighbours. */
+static void fill_buckets(const uint8_t *rows, int64_t n, int bits, uint64_t place_mask, uint32_t *ends, uint64_t *keys) {
+    const int shift = 64 - bits;
+    const int64_t buckets = (int64_t)1 << bits;
+    memset(ends, 0, (size_t)buckets * sizeof *ends);
+    for (int64_t i = 0; i < n; i++)
+        ends[word_at(rows + 16 * i) >> shift]++;
+    uint32_t total = 0, most = 0;
+    for (int64_t bucket = 0; bucket < buckets; bucket++) {
+        const uint32_t count = ends[bucket];
+        ends[bucket] = total;
+        total += count;
+        most = count > most ? count : most;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const uint64_t word = word_at(rows + 16 * i);
+        keys[ends[word >> shift]++] = (word & ~place_mask) | (uint64_t)i;
+    }
+    /* Each counter is its bucket's end now. */
+    uint32_t start = 0;
+    for (int64_t bucket = 0; bucket < buckets && most > BUCKET_MAX; start = ends[bucket++])
+        if (ends[bucket] - start > BUCKET_MAX)
+            sort_words(NULL, keys + start, ends[bucket] - start);
+    for (int64_t i = 1; i < n; i++) {
+        const uint64_t key = keys[i];
+        int64_t at = i;
+        for (; at > 0 && keys[at - 1] > key; at--)
+            keys[at] = keys[at - 1];
+        keys[at] = key;
+    }
+}
+
+/* n rows in ascending order into the columns hi and lo, and each one's place among the rows; equal rows keep the order of their places.
+ * `ends`: 2^bits counters, 1 <= bits <= 31, n < 2^32. One word a row is sorted: hi, with its low bits replaced by the row's place; rows
+ * that tie in what is left of hi are then put right on their own. It is quickest where 2^bits is about n and the high bits of hi are as
+ * chance would have them: then nearly every key falls to its place at once. At the worst it takes n log n. */
+EXPORT void ep_sort_rows(const uint8_t *rows, int64_t n, int64_t bits, uint32_t *ends, uint64_t *hi, uint64_t *lo, uint64_t *places) {
+    int place_bits = 1;
+    while (n > (int64_t)1 << place_bits)
+        place_bits++;
+    const uint64_t place_mask = ((uint64_t)1 << place_bits) - 1;
+    fill_buckets(rows, n, (int)bits, place_mask, ends, places);
+    for (int64_t start = 0, end; start < n; start = end) {
+        const uint64_t first = places[start] >> place_bits;
+        places[start] &= place_mask;
+        for (end = start + 1; end < n && places[end] >> place_bits == first; end++)
+            places[end] &= place_mask;
+        if (end - start > 1)
+            sort_words(rows, places + start, end - start);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        hi[i] = word_at(rows + 16 * places[i]);
+        lo[i] = word_at(rows + 16 * places[i] + 8);
+    }
+}
+
+/* A part of a run: `left` fingerprints from these on. */
+struct part {
+    const uint64_t *hi, *lo;
+    int64_t hi_step, lo_step, left;
+};
+
+static inline wide key_at(const struct part *part, int64_t place) {
+    return key_of(part->hi[place * part->hi_step], part->lo[place * part->lo_step]);
+}
+
+static void copy_part(const struct part *part, uint64_t *hi, uint64_t *lo) {
+    for (int64_t i = 0; i < part->left; i++) {
+        hi[i] = part->hi[i * part->hi_step];
+        lo[i] = part->lo[i * part->lo_step];
+    }
+}
+
+/* Both parts, ascending, into hi and lo; of equals, those of `a` come first. It goes from both ends at once and branches on nothing that
+ * it compares: what stands where is chance, so a branch would be wrong each second time. */
+static void join_two(struct part a, struct part b, uint64_t *hi, uint64_t *lo) {
+    int64_t first = 0, last = a.left + b.left - 1;
+    for (int64_t rounds; (rounds = (a.left < b.left ? a.left : b.left) / 2) > 0;) {
+        int64_t a_front = 0, b_front = 0, a_back = a.left - 1, b_back = b.left - 1;
+        for (int64_t round = 0; round < rounds; round++) {
+            const wide a_least = key_at(&a, a_front), b_least = key_at(&b, b_front);
+            const wide a_most = key_at(&a, a_back), b_most = key_at(&b, b_back);
+            const int64_t takes_b = b_least < a_least, takes_a = b_most < a_most;
+            const wide least = a_least ^ ((a_least ^ b_least) & ((wide)0 - (wide)takes_b));
+            const wide most = b_most ^ ((a_most ^ b_most) & ((wide)0 - (wide)takes_a));
+            hi[first] = (uint64_t)(least >> 64), lo[first++] = (uint64_t)least;
+            hi[last] = (uint64_t)(most >> 64), lo[last--] = (uint64_t)most;
+            b_front += takes_b, a_front += 1 - takes_b;
+            a_back -= takes_a, b_back -= 1 - takes_a;
+        }
+        a.hi += a_front * a.hi_step, a.lo += a_front * a.lo_step, a.left = a_back + 1 - a_front;
+        b.hi += b_front * b.hi_step, b.lo += b_front * b.lo_step, b.left = b_back + 1 - b_front;
+    }
+    /* One has one entry at the most now, or none: it falls somewhere among the other's. */
+    while (a.left > 0 && b.left > 0) {
+        struct part *least = key_at(&b, 0) < key_at(&a, 0) ? &b : &a;
+        hi[first] = *least->hi, lo[first++] = *least->lo;
+        least->hi += least->hi_step, least->lo += least->lo_step, least->left--;
+    }
+    copy_part(a.left > 0 ? &a : &b, hi + first, lo + first);
+}
+
+/* One of the k sorted runs, as the caller names them: five words a run. */
+static struct part part_of(const int64_t *run) {
+    return (struct part){(const uint64_t *)(intptr_t)run[0], (const uint64_t *)(intptr_t)run[1], run[2], run[3], run[4]};
+}
+
+/* k >= 1 sorted runs, ascending, into one of all their fingerprints; of equals, those of an earlier run come first.
+ * `runs` holds five words for each: the addresses of hi and lo, their steps, the length. Two by two they become half as many, again and
+ * again, from one pair of columns to the other; both hold all of them. `ends`: k words to count in. Gives 1 where the result is in the
+ * other pair, and 0 where it is in the first. */
+EXPORT int64_t ep_join_runs(const int64_t *runs, int64_t k, int64_t *ends, uint64_t *hi, uint64_t *lo, uint64_t *other_hi,
+                            uint64_t *other_lo) {
+    const struct part nothing = {hi, lo, 1, 1, 0};
+    int64_t end = 0, count = 0;
+    for (int64_t i = 0; i < k; i += 2) {
+        const struct part a = part_of(runs + 5 * i), b = i + 1 < k ? part_of(runs + 5 * (i + 1)) : nothing;
+        join_two(a, b, hi + end, lo + end);
+        ends[count++] = end += a.left + b.left;
+    }
+    int64_t is_other = 0;
+    for (k = count; k > 1; k = count, is_other = !is_other) {
+        const uint64_t *from_hi = is_other ? other_hi : hi, *from_lo = is_other ? other_lo : lo;
+        uint64_t *to_hi = is_other ? hi : other_hi, *to_lo = is_other ? lo : other_lo;
+        int64_t start = 0;
+        count = 0;
+        for (int64_t i = 0; i < k; i += 2) {
+            const int64_t middle = ends[i], last = i + 1 < k ? ends[i + 1] : middle;
+            const struct part a = {from_hi + start, from_lo + start, 1, 1, middle - start};
+            const struct part b = {from_hi + middle, from_lo + middle, 1, 1, last - middle};
+            join_two(a, b, to_hi + start, to_lo + start);
+            ends[count++] = start = last;
+        }
+    }
+    return is_other;
+}
+
+/* The first place from `start` on whose fingerprint is not less than `key`: by strides that double, then by halves. What is sought in
+ * order is mostly near. */
+static int64_t bound_of(const struct part *held, int64_t start, wide key) {
+    int64_t low = start, stride = 1;
+    while (stride <= held->left - low && key_at(held, low + stride - 1) < key) {
+        low += stride;
+        stride *= 2;
+    }
+    int64_t count = stride - 1 < held->left - low ? stride - 1 : held->left - low;
+    while (count > 0) {
+        const int64_t half = count / 2;
+        const int is_less = key_at(held, low + half) < key;
+        low = is_less ? low + half + 1 : low;
+        count = is_less ? count - half - 1 : half;
+    }
+    return low;
+}
+
+/* found[i]: whether fingerprint i of the m that are sought, ascending, is among the n of the run. Those sought may repeat themselves. */
+EXPORT void ep_contains(const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n, const uint64_t *sought_hi,
+                        const uint64_t *sought_lo, int64_t m, uint8_t *found) {
+    const struct part held = {hi, lo, hi_step, lo_step, n};
+    int64_t place = 0;
+    for (int64_t i = 0; i < m; i++) {
+        const wide key = key_of(sought_hi[i], sought_lo[i]);
+        place = bound_of(&held, place, key);
+        found[i] = place < n && key_at(&held, place) == key;
+    }
+}
+
+/* How many of the n fingerprints of a run are not greater than (bound_hi, bound_lo). */
+EXPORT int64_t ep_count_through(const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n, uint64_t bound_hi,
+                                uint64_t bound_lo) {
+    const struct part held = {hi, lo, hi_step, lo_step, n};
+    const wide bound = key_of(bound_hi, bound_lo);
+    int64_t place = bound_of(&held, 0, bound);
+    while (place < n && key_at(&held, place) == bound)
+        place++;
+    return place;
+}
+
+/* n fingerprints of two columns as rows. */
+EXPORT void ep_rows_of(const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n, uint64_t *rows) {
+    for (int64_t i = 0; i < n; i++) {
+        rows[2 * i] = hi[i * hi_step];
+        rows[2 * i + 1] = lo[i * lo_step];
+    }
+}

@@ -1,0 +1,48 @@
+/* Which texts are above the greatest of their width so far, and which of them is the greatest now. */
+#include "kernels.h"
+
+#define WIDTH_MAX 64
+
+/* Whether one text of `width` bytes is above another as wide: their bytes compared, eight at a time. */
+static inline int is_above(const uint8_t *one, const uint8_t *other, int64_t width) {
+    if (width < 8) {
+        for (int64_t i = 0; i < width; i++)
+            if (one[i] != other[i])
+                return one[i] > other[i];
+        return 0;
+    }
+    for (int64_t i = 0; i < width; i += 8) {
+        /* The last word may take up bytes of the one before, which are equal then. */
+        const int64_t at = i < width - 8 ? i : width - 8;
+        const uint64_t word = word_at(one + at), another = word_at(other + at);
+        if (word != another)
+            return __builtin_bswap64(word) > __builtin_bswap64(another);
+    }
+    return 0;
+}
+
+/* above[i]: 1 where text i, content[begins[i]:ends[i]], is above the mark of its width, or there is none; 0 where it is not, and for
+ * widths that have no marks. `marks`: WIDTH_MAX + 1 of WIDTH_MAX bytes each, that of a width from its first byte on; `known`: whether
+ * there is one. greatest[width]: which text is the greatest of its width and above the mark, or -1 where none is.
+ * Gives 1; or 0 where a text is not within the `length` bytes of content, and then what was written means nothing. */
+EXPORT int64_t ep_texts_above(const uint8_t *content, int64_t length, const int64_t *begins, const int64_t *ends, int64_t n,
+                              const uint8_t *marks, const uint8_t *known, uint8_t *above, int64_t *greatest) {
+    for (int64_t width = 0; width <= WIDTH_MAX; width++)
+        greatest[width] = -1;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t begin = begins[i], end = ends[i];
+        if (begin < 0 || end < begin || end > length)
+            return 0;
+        const int64_t width = end - begin;
+        above[i] = 0;
+        if (width < 1 || width > WIDTH_MAX)
+            continue;
+        const uint8_t *text = content + begin;
+        if (known[width] && !is_above(text, marks + width * WIDTH_MAX, width))
+            continue;
+        above[i] = 1;
+        if (greatest[width] < 0 || is_above(text, content + begins[greatest[width]], width))
+            greatest[width] = i;
+    }
+    return 1;
+}
