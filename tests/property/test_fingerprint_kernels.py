@@ -191,6 +191,22 @@ def test_runs_of_any_distribution_become_one(shape: str) -> None:
     assert pairs_of(*kernels().join([columns_of(part, False) for part in parts])) == sorted(rows)
 
 
+@given(st.lists(st.tuples(many_pairs, st.integers(1, 50), st.booleans()), min_size=1, max_size=6))
+def test_sources_that_give_run_after_run_become_one(sources: list[tuple[list[Pair], int, bool]]) -> None:
+    buffers, given_so_far = kernels().buffers(len(sources)), [0] * len(sources)
+    joined: list[Pair] = []
+    while True:
+        for source in buffers.empty():
+            rows, size, is_view = sources[source]
+            buffers.fill(source, columns_of(sorted(rows)[given_so_far[source] : given_so_far[source] + size], is_view))
+            given_so_far[source] += size
+        taken = pairs_of(*buffers.take())
+        if not taken:
+            break
+        joined += taken
+    assert joined == sorted(row for rows, _, _ in sources for row in rows)
+
+
 @given(many_pairs, many_pairs, st.booleans())
 def test_a_search_finds_exactly_what_is_there(held: list[Pair], sought: list[Pair], is_view: bool) -> None:
     run, batch = columns_of(sorted(set(held)), is_view), columns_of(sorted([*sought, *held[::3]]), is_view)

@@ -13,8 +13,9 @@ import numpy as np
 
 from event_processor.deduplication.runs import EMPTY_RUN, Run, join_runs
 from event_processor.deduplication.segments import Segment
+from event_processor.native.fingerprints import KERNELS
 
-__all__ = ["merged_runs"]
+__all__ = ["merged_by_numpy", "merged_runs"]
 
 _BUFFER_BLOCKS: Final = 64
 """128 KiB an input: reads long enough to be sequential, and 8 MiB for 64 inputs."""
@@ -22,6 +23,24 @@ _BUFFER_BLOCKS: Final = 64
 
 def merged_runs(segments: Sequence[Segment]) -> Iterator[Run]:
     """All fingerprints of `segments`, ascending, in runs as they come. Raises `StateError`, `StorageError`."""
+    if KERNELS is None:
+        yield from merged_by_numpy(segments)
+        return
+    # As the twin does it; where each buffer stands is kept as the kernel takes it.
+    sources = [segment.runs(_BUFFER_BLOCKS) for segment in segments]
+    buffers = KERNELS.buffers(len(sources))
+    while True:
+        for number in buffers.empty():
+            run = next(sources[number], EMPTY_RUN)
+            buffers.fill(number, (run.hi, run.lo))
+        joined = Run(*buffers.take())
+        if not len(joined):
+            return
+        yield joined
+
+
+def merged_by_numpy(segments: Sequence[Segment]) -> Iterator[Run]:
+    """The twin of `merged_runs`."""
     cursors = [_Cursor(segment) for segment in segments]
     while cursors := [cursor for cursor in cursors if cursor.fill()]:
         # Whatever is not above the least of the buffers' ends is all there: what is still unread lies above. One buffer

@@ -8,7 +8,7 @@ Never: a kernel is asked what its twin would refuse: where it finds a place out 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from event_processor.contracts import BoolArray, IntArray
 from event_processor.native.library import LIBRARY, address, content_address
 
-__all__ = ["KERNELS", "KERNEL_MIN", "FingerprintKernels"]
+__all__ = ["KERNELS", "KERNEL_MIN", "FingerprintKernels", "RunBuffers"]
 
 ByteArray: TypeAlias = NDArray[np.uint8]
 WordArray: TypeAlias = NDArray[np.uint64]
@@ -43,6 +43,7 @@ _FORMS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "ep_hash_numbers": (None, (_POINTER, _INT, _WORD, _POINTER)),
     "ep_sort_rows": (None, (_POINTER, _INT, _INT, _POINTER, _POINTER, _POINTER, _POINTER)),
     "ep_join_runs": (_INT, (_POINTER, _INT, *[_POINTER] * 5)),
+    "ep_cut_runs": (_INT, (_POINTER, _INT, _POINTER)),
     "ep_contains": (None, (*_RUN, _POINTER, _POINTER, _INT, _POINTER)),
     "ep_count_through": (_INT, (*_RUN, _WORD, _WORD)),
     "ep_rows_of": (None, (*_RUN, _POINTER)),
@@ -94,11 +95,18 @@ class FingerprintKernels:
 
     def join(self, runs: Sequence[Columns]) -> Columns:
         """One ascending run of those, at least one, that are ascending; of equals, those of earlier runs come first."""
-        described = np.array([(_start(hi), _start(lo), _step(hi), _step(lo), len(hi)) for hi, lo in runs], np.int64)
-        count = int(described[:, 4].sum())
+        return self._joined(np.array([_description(run) for run in runs], np.int64))
+
+    def buffers(self, count: int) -> RunBuffers:
+        """Room for the runs of so many sources, to be joined as they come."""
+        return RunBuffers(self._library, self._joined, count)
+
+    def _joined(self, described: IntArray) -> Columns:
+        """The runs that are described so, (k, 5), as one."""
+        count = int(described[:, -1].sum())
         columns = [np.empty(count, np.uint64) for _ in range(4)]
-        ends = np.empty(len(runs), np.int64)
-        is_other = self._library.ep_join_runs(address(described), len(runs), address(ends), *map(address, columns))
+        ends = np.empty(len(described), np.int64)
+        is_other = self._library.ep_join_runs(address(described), len(described), address(ends), *map(address, columns))
         return (columns[2], columns[3]) if is_other else (columns[0], columns[1])
 
     def contains(self, held: Columns, sought: Columns) -> BoolArray:
@@ -210,6 +218,34 @@ class FingerprintKernels:
         return above, raised
 
 
+class RunBuffers:
+    """The next run of each of k ascending sources, joined step by step. Used by one thread."""
+
+    def __init__(self, library: ctypes.CDLL, joined: Callable[[IntArray], Columns], count: int) -> None:
+        self._library: Final = library
+        self._joined: Final = joined
+        self._columns: Final[list[Columns | None]] = [None] * count
+        self._described: Final = np.zeros((count, 5), np.int64)
+        self._cut: Final = np.zeros((count, 5), np.int64)
+
+    def empty(self) -> list[int]:
+        """The sources, by number, of whose runs nothing is left."""
+        return np.flatnonzero(self._described[:, -1] == 0).tolist()
+
+    def fill(self, source: int, run: Columns) -> None:
+        """The next run of an empty source: above all that it gave before."""
+        self._columns[source] = run
+        self._described[source] = _description(run)
+
+    def take(self) -> Columns:
+        """What no further run of any source can come before, as one run; empty where all are. One that is not becomes empty.
+
+        A source that stays empty is taken to be at its end.
+        """
+        self._library.ep_cut_runs(address(self._described), len(self._described), address(self._cut))
+        return self._joined(self._cut)
+
+
 def _words(column: WordArray) -> WordArray:
     column = np.ascontiguousarray(column, np.uint64)
     return column if column.flags.aligned else column.copy()
@@ -222,12 +258,20 @@ def _integers(column: IntArray) -> IntArray:
 
 def _start(column: WordArray) -> int:
     assert column.flags.aligned, "columns are read by the word"
+    if column.flags.c_contiguous:
+        return address(column)
     place: int = column.__array_interface__["data"][0]
     return place
 
 
 def _step(column: WordArray) -> int:
     return column.strides[0] // _WORD_BYTES
+
+
+def _description(columns: Columns) -> tuple[int, int, int, int, int]:
+    """Of a run as a join takes it: where its columns begin, their steps, and its length."""
+    hi, lo = columns
+    return _start(hi), _start(lo), _step(hi), _step(lo), len(hi)
 
 
 def _run(columns: Columns) -> tuple[int, int, int, int, int]:

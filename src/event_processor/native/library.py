@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,10 @@ def _installed_path() -> str | None:
 
 def address(column: NDArray[Any]) -> int:
     """Where the column stands in memory. It has to be contiguous, and to be kept until the call returns."""
-    assert column.flags.c_contiguous, "a kernel reads a column from front to back"
+    flags = column.flags
+    assert flags.c_contiguous, "a kernel reads a column from front to back"
+    if flags.writeable and column.size:  # a third of what the description of the whole array costs
+        return ctypes.addressof(ctypes.c_char.from_buffer(cast("Any", column)))
     place: int = column.__array_interface__["data"][0]
     return place
 
