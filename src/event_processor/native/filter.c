@@ -5,7 +5,7 @@
 #include "kernels.h"
 
 /* So many probes are under way at once: their words are asked for before the first of them is looked at. */
-#define AHEAD 32
+#define AHEAD 64
 #define BLOCK_WORDS 8
 
 /* The first word of the block of `hi`, in a filter of `blocks` blocks (below 2^32). */
