@@ -163,6 +163,14 @@ def test_rows_of_any_distribution_are_sorted(shape: str, count: int) -> None:
     check_sorted(skewed(count)[shape])
 
 
+def test_a_sort_of_what_falls_into_one_bucket_takes_no_square_of_its_time() -> None:
+    falling, equal = np.arange(400_000, 0, -1, dtype=np.uint64), np.full(400_000, 7, np.uint64)
+    for rows in (np.column_stack((falling, equal)), np.column_stack((equal, falling))):
+        hi, lo, places = kernels().sort_rows(rows)
+        assert (places == np.arange(400_000)[::-1]).all()
+        assert (rows[::-1] == np.column_stack((hi, lo))).all()
+
+
 def test_a_sort_of_more_rows_than_it_has_buckets() -> None:
     check_sorted(random_pairs(300_000, 5))
 

@@ -259,7 +259,7 @@ static void copy_part(const struct part *part, uint64_t *hi, uint64_t *lo) {
     }
 }
 
-/* Both parts, ascending, into hi and lo; of equals, those of `a` come first. It goes from both ends at once and branches on nothing that
+/* Both parts, ascending, into hi and lo. It goes from both ends at once and branches on nothing that
  * it compares: what stands where is chance, so a branch would be wrong each second time. */
 static void join_two(struct part a, struct part b, uint64_t *hi, uint64_t *lo) {
     int64_t first = 0, last = a.left + b.left - 1;
@@ -293,7 +293,7 @@ static struct part part_of(const int64_t *run) {
     return (struct part){(const uint64_t *)(intptr_t)run[0], (const uint64_t *)(intptr_t)run[1], run[2], run[3], run[4]};
 }
 
-/* k >= 1 sorted runs, ascending, into one of all their fingerprints; of equals, those of an earlier run come first.
+/* k >= 1 sorted runs, ascending, into one of all their fingerprints.
  * `runs` holds five words for each: the addresses of hi and lo, their steps, the length. Two by two they become half as many, again and
  * again, from one pair of columns to the other; both hold all of them. `ends`: k words to count in. Gives 1 where the result is in the
  * other pair, and 0 where it is in the first. */

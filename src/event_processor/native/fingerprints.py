@@ -94,7 +94,7 @@ class FingerprintKernels:
         return hi, lo, places
 
     def join(self, runs: Sequence[Columns]) -> Columns:
-        """One ascending run of those, at least one, that are ascending; of equals, those of earlier runs come first."""
+        """One ascending run of those, at least one, that are ascending."""
         return self._joined(np.array([_description(run) for run in runs], np.int64))
 
     def buffers(self, count: int) -> RunBuffers:
