@@ -65,10 +65,10 @@ class HighWaterMarks:
             return above
         column = typed_ids(ids)
         if isinstance(column, IntegerIds):
-            above[:] = self._pass_over_integers(column.numbers)
-        elif isinstance(column, TextIds):
-            above[:] = self._pass_over_texts(column)
-        elif isinstance(column, PlainIds):
+            return self._pass_over_integers(column.numbers)
+        if isinstance(column, TextIds):
+            return self._pass_over_texts(column)
+        if isinstance(column, PlainIds):
             self._pass_over_mixed(column.values, above)
         return above
 

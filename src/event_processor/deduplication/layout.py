@@ -186,4 +186,6 @@ def _sections(runs: Iterable[Run], header: Header) -> Iterator[Run]:
 
 
 def _concatenated(runs: list[Run]) -> Run:
+    if len(runs) == 1:
+        return runs[0]
     return Run(np.concatenate([run.hi for run in runs]), np.concatenate([run.lo for run in runs]))
