@@ -1,4 +1,4 @@
-"""Many segments into one, as a stream.
+"""Many segments, or the runs of a generation, into one, as a stream.
 
 Always: memory is one buffer an input, whatever their size. The inputs are only read.
 Never: a merge decides nothing: what it made counts once a checkpoint names it.
@@ -13,12 +13,14 @@ import numpy as np
 
 from event_processor.deduplication.runs import EMPTY_RUN, Run, join_runs
 from event_processor.deduplication.segments import Segment
-from event_processor.native.fingerprints import KERNELS
+from event_processor.native.fingerprints import KERNELS, FingerprintKernels
 
-__all__ = ["merged_by_numpy", "merged_runs"]
+__all__ = ["joined_parts", "merged_by_numpy", "merged_runs"]
 
 _BUFFER_BLOCKS: Final = 64
 """128 KiB an input: reads long enough to be sequential, and 8 MiB for 64 inputs."""
+_PART_ROWS: Final = 8192
+"""As many as a buffer of an input holds."""
 
 
 def merged_runs(segments: Sequence[Segment]) -> Iterator[Run]:
@@ -26,9 +28,25 @@ def merged_runs(segments: Sequence[Segment]) -> Iterator[Run]:
     if KERNELS is None:
         yield from merged_by_numpy(segments)
         return
-    # As the twin does it; where each buffer stands is kept as the kernel takes it.
-    sources = [segment.runs(_BUFFER_BLOCKS) for segment in segments]
-    buffers = KERNELS.buffers(len(sources))
+    yield from _merged_by(KERNELS, [segment.runs(_BUFFER_BLOCKS) for segment in segments])
+
+
+def joined_parts(runs: Sequence[Run]) -> Iterator[Run]:
+    """All fingerprints of `runs`, ascending, in parts. No fingerprint may stand in two runs."""
+    if KERNELS is None:
+        yield join_runs(runs)
+        return
+    # To touch the same little memory again and again costs less than to join all at once.
+    yield from _merged_by(KERNELS, [_parts(run) for run in runs])
+
+
+def _parts(run: Run) -> Iterator[Run]:
+    return (run.part(start, start + _PART_ROWS) for start in range(0, len(run), _PART_ROWS))
+
+
+def _merged_by(kernels: FingerprintKernels, sources: Sequence[Iterator[Run]]) -> Iterator[Run]:
+    """All that the sources give, as `merged_by_numpy` does it; where each buffer stands is kept as the kernel takes it."""
+    buffers = kernels.buffers(len(sources))
     while True:
         for number in buffers.empty():
             run = next(sources[number], EMPTY_RUN)

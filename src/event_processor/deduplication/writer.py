@@ -20,8 +20,9 @@ import msgspec
 from event_processor.deduplication.active import encode_frame
 from event_processor.deduplication.layout import Geometry, Header
 from event_processor.deduplication.manifest import Manifest, SegmentEntry
+from event_processor.deduplication.merge import joined_parts
 from event_processor.deduplication.recent import Generation
-from event_processor.deduplication.runs import Run, join_runs
+from event_processor.deduplication.runs import Run
 from event_processor.deduplication.segments import Segment, create_segment
 from event_processor.durable import AppendFile, FileSystem
 from event_processor.event import Json
@@ -66,13 +67,10 @@ class IndexWriter:
 
     def seal(self, generation: Generation) -> Segment:
         """Makes a whole frozen generation a segment, which takes the active file's place. Raises `StorageError`, `StateError`."""
-        run = join_runs(generation.runs)
-        header = Header(level=0, ids=len(run), geometry=self._geometry)
-        rows = self._geometry.section_rows
-        parts = (run.part(start, start + rows) for start in range(0, len(run), rows))
+        header = Header(level=0, ids=generation.ids, geometry=self._geometry)
         # If we die here, or anywhere before the checkpoint that names the segment, the active file still holds what was
         # committed of these ids; it is closed, but stays as it is.
-        entry = create_segment(self._fs, self._directory, self._mint("segment"), header, parts)
+        entry = create_segment(self._fs, self._directory, self._mint("segment"), header, joined_parts(generation.runs))
         segment = Segment(self._fs, self._directory, entry)
         self.close()
         self._change(active="", active_ids=0, segments=(*self._manifest.segments, entry))
