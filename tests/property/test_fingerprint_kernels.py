@@ -340,3 +340,40 @@ def test_texts_above_their_marks_are_those_that_the_twin_names(batches: list[lis
 @pytest.mark.parametrize(("begin", "end"), [(-1, 5), (9, 3), (197, 201), (2**62, 2**62 + 9)])
 def test_texts_outside_of_the_content_are_left_to_the_twin(begin: int, end: int) -> None:
     assert kernels().texts_above(bytes(200), np.array([0, begin]), np.array([9, end]), {}) is None
+
+
+def unaligned(column: np.ndarray) -> np.ndarray:
+    """The same column at an odd place, as a column may stand that came from another process."""
+    return np.frombuffer(b"\0" + column.tobytes(), column.dtype, offset=1)
+
+
+def test_columns_that_are_not_aligned_are_as_good() -> None:
+    rows = sorted(random_pairs(500, 1))
+    hi, lo = columns_of(rows, False)
+    run, places = (unaligned(hi), unaligned(lo)), unaligned(np.arange(500))
+    assert not run[0].flags.aligned
+    kernel, all_of_them = kernels(), np.ones(500, np.bool_)
+    assert pairs_of(*kernel.join([run, columns_of(rows, True)])) == sorted([*rows, *rows])
+    assert kernel.contains(run, run).all()
+    assert kernel.count_through(run, *rows[99]) == 100
+    assert kernel.rows_of(run).tolist() == array_of(rows).tolist()
+    assert pairs_of(*kernel.pick(all_of_them, run)) == rows
+    fresh, doubtful = kernel.firsts(run, places, all_of_them)
+    assert fresh.all()
+    assert not len(doubtful)
+    assert kernel.put_back(places, all_of_them).all()
+    buffers = kernel.buffers(1)
+    buffers.fill(0, run)
+    assert pairs_of(*buffers.take()) == rows
+    filled, twin = np.zeros(80, np.uint64), np.zeros(80, np.uint64)
+    kernel.filter_add(filled, 0, 10, PATTERNS, run)
+    kernel.filter_add(twin, 0, 10, PATTERNS, (hi, lo))
+    assert filled.tolist() == twin.tolist()
+    assert len(kernel.filter_hits(filled, PATTERNS, run)) == 500
+    assert kernel.sort_rows(unaligned(array_of(rows).reshape(-1)).reshape(-1, 2))[2].tolist() == list(range(500))
+    assert kernel.hash_numbers(places, 3).tolist() == kernel.hash_numbers(np.arange(500), 3).tolist()
+    texts = kernel.hash_texts(bytes(600), places, unaligned(np.arange(500) + 9), 3)
+    assert texts is not None
+    marks = np.zeros(8, np.uint8)
+    kernel.marks_set(marks, 58, run[0])
+    assert len(kernel.marks_hits(marks, 58, run[0])) == 500

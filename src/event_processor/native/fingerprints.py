@@ -1,7 +1,8 @@
 """The kernels of the index of seen ids: hash, sort, join and search; filters, marks, and which texts are above all before.
 
 Owns: how their arguments are handed over, and the arrays that they write to.
-Always: a column is contiguous, or a view of rows at a step of whole words, aligned; what it holds is read, never changed.
+Always: a column is contiguous, or a view of rows at a step of whole words; one that is not aligned, as what comes from another process
+may be, is copied first. What it holds is read, never changed.
 Never: a kernel is asked what its twin would refuse: where it finds a place out of bounds, the caller hears of it.
 """
 
@@ -95,6 +96,7 @@ class FingerprintKernels:
 
     def join(self, runs: Sequence[Columns]) -> Columns:
         """One ascending run of those, at least one, that are ascending."""
+        runs = [_aligned(run) for run in runs]
         return self._joined(np.array([_description(run) for run in runs], np.int64))
 
     def buffers(self, count: int) -> RunBuffers:
@@ -113,17 +115,20 @@ class FingerprintKernels:
         """For each of the m fingerprints of `sought`, ascending, whether it is among those of `held`, ascending."""
         found = np.empty(len(sought[0]), np.bool_)
         hi, lo = _words(sought[0]), _words(sought[1])
+        held = _aligned(held)
         self._library.ep_contains(*_run(held), address(hi), address(lo), len(hi), address(found))
         return found
 
     def count_through(self, held: Columns, hi: int, lo: int) -> int:
         """How many fingerprints of `held`, ascending, are not greater than (`hi`, `lo`)."""
+        held = _aligned(held)
         count: int = self._library.ep_count_through(*_run(held), hi, lo)
         return count
 
     def rows_of(self, columns: Columns) -> WordArray:
         """The fingerprints as rows, (n, 2)."""
         rows = np.empty((len(columns[0]), 2), np.uint64)
+        columns = _aligned(columns)
         self._library.ep_rows_of(*_run(columns), address(rows))
         return rows
 
@@ -234,7 +239,7 @@ class RunBuffers:
 
     def fill(self, source: int, run: Columns) -> None:
         """The next run of an empty source: above all that it gave before."""
-        self._columns[source] = run
+        run = self._columns[source] = _aligned(run)
         self._described[source] = _description(run)
 
     def take(self) -> Columns:
@@ -254,6 +259,11 @@ def _words(column: WordArray) -> WordArray:
 def _integers(column: IntArray) -> IntArray:
     column = np.ascontiguousarray(column, np.int64)
     return column if column.flags.aligned else column.copy()
+
+
+def _aligned(columns: Columns) -> Columns:
+    hi, lo = columns
+    return hi if hi.flags.aligned else hi.copy(), lo if lo.flags.aligned else lo.copy()
 
 
 def _start(column: WordArray) -> int:
