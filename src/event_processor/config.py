@@ -177,8 +177,8 @@ class BatchOptions(Section):
 
     bytes_max: int = Field(default=4_194_304, ge=1024, le=1 << 30)
     """The bytes of the log that are gathered into one commit, at most; memory grows with it, and small ones cost an fsync more
-    often. In a backlog the next ones gather while one is committed, and where the checkpoint is large (over 64 KiB) a commit
-    covers sixteen times its size, if that is more, but never more than sixteen times this."""
+    often. In a backlog the next ones gather while one is committed, up to four times this where that takes long; and where the
+    checkpoint is large (over 64 KiB) a commit covers sixteen times its size, if that is more, but never more than sixteen times this."""
     linger_ms: int = Field(default=0, ge=0, le=60_000)
     """How long a commit waits for more, in milliseconds; each event may be that much later in the checkpoint."""
 

@@ -226,9 +226,11 @@ def _take(columns: Columns, accepted: BoolArray) -> AcceptedEvents:
     if accepted.all():
         return AcceptedEvents(columns.ids, columns.categories, columns.values, columns.has_value, columns.timestamps)
     places = np.flatnonzero(accepted)
+    categories = columns.categories
     return AcceptedEvents(
         ids=columns.ids.picked(places),
-        categories=None if columns.categories is None else columns.categories.picked(places),
+        # Some may be named that only duplicates bear: to find out would take longer than to add nothing to them.
+        categories=None if categories is None else CategoryColumn(categories.codes[places], categories.names),
         values=None if columns.values is None else columns.values[places],
         has_value=None if columns.has_value is None else columns.has_value[places],
         timestamps=None if columns.timestamps is None else _Chosen(columns.timestamps, places),

@@ -40,6 +40,8 @@ STEPS_WORTH: Final = 64
 step of their own: a step over a single record takes as long as one over a thousand."""
 COVERED_BATCHES_MAX: Final = 16
 """But never more than so many times `batch.bytes_max`, which so bounds memory still."""
+GROWN_BATCHES_MAX: Final = 4
+"""So many times `batch.bytes_max` a batch gathers at the most while the commit before it is not done."""
 
 
 class StopReason(Enum):
@@ -219,7 +221,7 @@ class Processor:
         """What is there to be read, up to the commit's limit; fair among the sources. More comes while a commit is under way."""
         batch = self._new_batch()
         deadline_s = self._clock.monotonic_s() + self._options.linger_s
-        while not self._is_full(batch) and self._stop_reason is None:
+        while self._stop_reason is None and (not self._is_full(batch) or self._may_grow(batch)):
             if self._settle_if_done():
                 continue
             if self._holds_what_was_there(batch, deadline_s):
@@ -260,6 +262,13 @@ class Processor:
         missing_bytes = max(bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * bytes_max)) - batch.content_bytes
         # What is decoded ahead comes in whole chunks, not in the few bytes that are missing.
         return missing_bytes <= (0 if self._decoding.pending else bytes_max // STEPS_WORTH)
+
+    def _may_grow(self, batch: Batch) -> bool:
+        """Whether a full batch takes more meanwhile, since the commit under way is not done: the next one is then dearer, but covers more."""
+        if self._in_flight is None or self._in_flight.checkpoint_bytes.done():
+            return False
+        bytes_max = self._options.batch_bytes_max
+        return GROWN_BATCHES_MAX * bytes_max - batch.content_bytes > bytes_max // STEPS_WORTH
 
     def _commit(self, batch: Batch, *, behind: bool) -> None:
         """Commits the batch behind the one under way; here, or `behind` the loop, which then goes on at once.

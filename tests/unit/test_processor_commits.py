@@ -20,7 +20,7 @@ from event_processor.config import Configuration, ConfiguredPath
 from event_processor.contracts import Source
 from event_processor.errors import StorageError
 from event_processor.event import Chunk, Json
-from event_processor.processor import COVERED_BATCHES_MAX, Processor, StopReason
+from event_processor.processor import COVERED_BATCHES_MAX, GROWN_BATCHES_MAX, STEPS_WORTH, Processor, StopReason
 from event_processor.telemetry import Telemetry
 from support.commits import DEADLINE_S, Committing, GatedCommits, LateCommits, NoCommits, RandomCommits
 from support.committed import read_committed
@@ -151,13 +151,13 @@ def opened(
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_nobody_is_told_of_a_commit_before_it_is_durable(name: str) -> None:
-    fs = disk_with(events(300))
+    fs = disk_with(events(1200))
     with opened(fs, EXECUTORS[name]()) as pipeline:
         assert pipeline.processor.run() is StopReason.END
-        assert pipeline.processor.state.counts.records == 300
-    assert sum(pipeline.told.batches) == 300
+        assert pipeline.processor.state.counts.records == 1200
+    assert sum(pipeline.told.batches) == 1200
     assert len(pipeline.told.batches) > 8
-    assert pipeline.source.acknowledged[-1] == len(events(300))
+    assert pipeline.source.acknowledged[-1] == len(events(1200))
 
 
 def test_a_source_that_gave_more_meanwhile_is_acknowledged_when_that_is_committed_too() -> None:
@@ -186,12 +186,23 @@ def test_the_next_batch_is_read_while_the_commit_is_under_way_and_the_state_is_t
     assert sum(pipeline.told.batches) == 300
 
 
-def test_a_batch_grows_no_further_than_its_limit_while_a_commit_is_under_way() -> None:
-    fs = disk_with(events(300))
+def test_a_batch_grows_to_four_times_its_limit_while_a_commit_is_under_way_and_no_further() -> None:
+    fs = disk_with(events(1200))
     with opened(fs, LateCommits()) as pipeline:
         pipeline.processor.run()
-    assert max(pipeline.told.content_bytes) < 1024 + LINE_BYTES_MAX
+    grown_bytes = GROWN_BATCHES_MAX * 1024
+    assert pipeline.told.content_bytes[0] < 1024 + LINE_BYTES_MAX
+    assert max(pipeline.told.content_bytes) < grown_bytes + LINE_BYTES_MAX
+    assert min(pipeline.told.content_bytes[2:-1]) >= grown_bytes - 1024 // STEPS_WORTH
+    assert len(pipeline.told.content_bytes) > 8
     assert max(pipeline.source.asked) <= 1024
+
+
+def test_a_batch_that_is_full_when_no_commit_is_under_way_does_not_grow() -> None:
+    fs = disk_with(events(300))
+    with opened(fs, InlineCommits()) as pipeline:
+        pipeline.processor.run()
+    assert max(pipeline.told.content_bytes) < 1024 + LINE_BYTES_MAX
 
 
 @pytest.mark.parametrize("covered", [1, 4])
@@ -307,13 +318,13 @@ def calls_that_change(fs: SimulatedFileSystem) -> int:
     ("kind", "nth"), [("write", 25), ("sync", 15), ("sync_directory", 25), ("link", 6), ("rename", 9), ("create", 9)]
 )
 def test_a_commit_that_fails_behind_the_loop_ends_it_and_nothing_behind_it_is_written(name: str, kind: str, nth: int) -> None:
-    fs = disk_with(events(300))
+    fs = disk_with(events(1200))
     with opened(fs, EXECUTORS[name]()) as pipeline:
         fs.fail(Fault(errno=errno.EIO, nth=nth, kinds={kind}))
         with pytest.raises(StorageError, match=FOLDER):
             pipeline.processor.run()
         stands, changes = committed_counts(fs)["records"], calls_that_change(fs)
-        assert 0 < sum(pipeline.told.batches) <= stands < 300
+        assert 0 < sum(pipeline.told.batches) <= stands < 1200
         assert pipeline.processor.state.counts.records == sum(pipeline.told.batches)
         # Even who goes on as if nothing had been writes nothing.
         with pytest.raises(StorageError, match="cannot go on"):
@@ -359,11 +370,11 @@ def test_a_commit_that_failed_is_seen_at_the_next_look_and_not_only_when_the_bat
 
 @pytest.mark.parametrize("name", ["late", "by chance", "thread"])
 def test_a_loop_that_fails_under_a_commit_leaves_that_commit_whole(name: str) -> None:
-    fs = disk_with(events(300))
+    fs = disk_with(events(1200))
     with opened(fs, EXECUTORS[name]()) as pipeline:
 
         def fail(_: int) -> None:
-            if pipeline.source.given_end > 4000:
+            if pipeline.source.given_end > 16_000:
                 raise OSError(errno.EIO, "the log cannot be read", LOG)
 
         pipeline.source.on_read = fail
@@ -371,7 +382,7 @@ def test_a_loop_that_fails_under_a_commit_leaves_that_commit_whole(name: str) ->
             pipeline.processor.run()
     # `Told` saw that every commit stood on the disk when it was told of, the last one at the closing.
     assert committed_counts(fs)["records"] == sum(pipeline.told.batches) == pipeline.processor.state.counts.records
-    assert sum(pipeline.told.content_bytes) > 3000
+    assert sum(pipeline.told.content_bytes) > 1000
 
 
 def test_a_commit_that_fails_at_the_closing_is_raised_and_every_file_is_closed() -> None:
@@ -404,7 +415,7 @@ def test_a_large_checkpoint_is_rewritten_only_for_so_much_of_the_log_as_it_is_wo
     limit_bytes = COVERED_BATCHES_MAX * 1024
     assert max(pipeline.told.content_bytes) < limit_bytes + LINE_BYTES_MAX
     assert pipeline.told.content_bytes[0] < 1024 + LINE_BYTES_MAX
-    assert min(pipeline.told.content_bytes[-4:-1]) >= limit_bytes
+    assert min(pipeline.told.content_bytes[-4:-1]) >= limit_bytes - 1024 // STEPS_WORTH
     assert max(pipeline.source.asked) <= 1024
     assert committed_counts(fs)["accepted"] == 2500
 

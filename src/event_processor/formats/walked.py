@@ -47,7 +47,7 @@ class WalkedReader:
     def read(self, lines: Lines) -> EventColumns | None:
         """The events of the ordinary kind; None where none can be read."""
         count = len(lines.starts)
-        if not self.is_able or not count or not self._categories.make_room(count, len(lines.content)):
+        if not self.is_able or not count or not self._categories.make_room(len(lines.content)):
             return None
         found = self._kernels.read_events(
             lines.content, lines.starts, lines.ends, lines.readable, wanted=self._wanted, categories=self._categories

@@ -32,7 +32,7 @@ struct categories {
     int64_t slot_mask;
     int32_t *codes;
     int32_t *borne;
-    int64_t known, borne_count;
+    int64_t known, known_max, borne_count;
 };
 
 /* The columns, as long as there are lines; `count` of each are written. Which are NULL is what nobody reads. */
@@ -226,7 +226,7 @@ static uint64_t text_hash(const uint8_t *place, int64_t length) {
     return hash ^ (hash >> 31);
 }
 
-/* The code of a category in this chunk. There is room for it: the caller has seen to that. */
+/* The code of a category in this chunk; -1 where it is not known and no more can be. For the bytes there is room: the caller has seen to that. */
 static int64_t category_code(struct categories *categories, const uint8_t *begin, const uint8_t *end) {
     const int64_t length = end - begin;
     int64_t slot = (int64_t)text_hash(begin, length) & categories->slot_mask;
@@ -234,6 +234,8 @@ static int64_t category_code(struct categories *categories, const uint8_t *begin
     for (;; slot = (slot + 1) & categories->slot_mask) {
         number = categories->slots[slot] - 1;
         if (number < 0) {
+            if (categories->known == categories->known_max)
+                return -1;
             number = (int32_t)categories->known++;
             categories->slots[slot] = number + 1;
             memcpy(categories->bytes + categories->begins[number], begin, (size_t)length);
@@ -255,7 +257,7 @@ static int64_t category_code(struct categories *categories, const uint8_t *begin
 /* Reads the lines of `content` that `starts`, `ends` and `readable` (not 0) name, `count` of them, as far as they are events of the ordinary kind.
  * `nodes` are at most NODES_MAX; `wanted` are the roles without which a line is no event; `powers` as in decimal.h. Ids are of one kind, and timestamps too (or there are none): `events->id_kind` and
  * `events->timestamp_kind` are those of the first event where they come in as -1. `categories->begins` has to
- * have room for all lines and `bytes` for all of their bytes. Returns 0, or -1 where the nodes are too many. */
+ * have room for one more than `known_max`, and `bytes` for all of the content. Returns 0, or -1 where the nodes are too many. */
 EXPORT int64_t ep_read_events(
     const uint8_t *content, int64_t size, const int64_t *starts, const int64_t *ends, const uint8_t *readable, int64_t count,
     const struct node *nodes, int64_t node_count, int64_t wanted, const uint64_t *powers, struct categories *categories,
@@ -274,6 +276,12 @@ EXPORT int64_t ep_read_events(
             events->timestamp_kind = line.timestamp_kind;
         if (line.id_kind != events->id_kind || line.timestamp_kind != events->timestamp_kind)
             continue;
+        if (walk.wanted & ROLE_CATEGORY) {
+            const int64_t code = category_code(categories, line.category_begin, line.category_end);
+            if (code < 0)
+                continue;
+            events->codes[read] = code;
+        }
         events->rows[read] = row;
         if (line.id_kind == KIND_TEXT) {
             events->id_begins[read] = line.id_begin - content;
@@ -281,8 +289,6 @@ EXPORT int64_t ep_read_events(
         } else if (line.id_kind == KIND_NUMBER) {
             events->id_numbers[read] = line.id_number;
         }
-        if (walk.wanted & ROLE_CATEGORY)
-            events->codes[read] = category_code(categories, line.category_begin, line.category_end);
         if (walk.wanted & ROLE_VALUE)
             events->values[read] = line.value;
         if (line.timestamp_kind != KIND_NONE) {

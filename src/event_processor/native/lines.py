@@ -25,8 +25,9 @@ _POWER_MIN, _POWER_MAX = -60, 60
 _HALF_BITS: Final = 64
 _ROUNDED_UP_MIN: Final = -27
 _LINE_BYTES_GUESSED: Final = 64
-_KNOWN_MAX: Final = 1 << 18
-_SLOTS: Final = 1 << 19
+_SLOTS_FEW: Final = 1 << 16
+_SLOTS_GROWN: Final = 8
+_SLOTS_MAX: Final = 1 << 19
 _TEXT_BYTES_MAX: Final = 16 << 20
 _NODE: Final = np.dtype(
     {
@@ -106,48 +107,51 @@ class _Categories(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("bytes", "begins", "slots")),
         ("slot_mask", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("codes", "borne")),
-        *((name, ctypes.c_int64) for name in ("known", "borne_count")),
+        *((name, ctypes.c_int64) for name in ("known", "known_max", "borne_count")),
     )
 
 
 class KnownCategories:
-    """The categories that were seen, so that the next chunk's need not be found anew: what they are changes nothing but time."""
+    """The categories that were seen, so that the next chunk's need not be found anew: what they are changes nothing but time.
+
+    The table is small as long as they are few: it is looked into for every event, and should stay in the processor's cache.
+    """
 
     def __init__(self) -> None:
         self._bytes: Final = np.zeros(_TEXT_BYTES_MAX, np.uint8)
-        self._begins: Final = np.zeros(_KNOWN_MAX + 1, np.int64)
-        self._slots: Final = np.zeros(_SLOTS, np.int32)
-        self._codes: Final = np.zeros(_KNOWN_MAX, np.int32)
-        self._borne: Final = np.zeros(_KNOWN_MAX, np.int32)
-        self._names: list[str] = []
-        self.table: Final = _Categories(
-            address(self._bytes),
-            address(self._begins),
-            address(self._slots),
-            _SLOTS - 1,
-            address(self._codes),
-            address(self._borne),
-            0,
-            0,
+        self._forget(_SLOTS_FEW)
+
+    def _forget(self, slots: int) -> None:
+        known_max = slots // 2
+        self._begins = np.zeros(known_max + 1, np.int64)
+        self._slots = np.zeros(slots, np.int32)
+        self._codes, self._borne = np.zeros(known_max, np.int32), np.zeros(known_max, np.int32)
+        self._names = np.zeros(known_max, object)
+        self._named = 0
+        places = map(address, (self._codes, self._borne))
+        self.table = _Categories(
+            address(self._bytes), address(self._begins), address(self._slots), slots - 1, *places, 0, known_max, 0
         )
 
-    def make_room(self, lines: int, content_bytes: int) -> bool:
-        """Before a chunk of so many lines and bytes is read: forgets what is known where it might not fit beside. Whether it fits at all."""
-        known = self.table.known
-        if known + lines > _KNOWN_MAX or int(self._begins[known]) + content_bytes > _TEXT_BYTES_MAX:
-            self._slots[:] = 0
-            self._names, self.table.known, known = [], 0, 0
+    def make_room(self, content_bytes: int) -> bool:
+        """Before a chunk of so many bytes is read: forgets what is known where the chunk's might not fit beside it. Whether they fit at all."""
+        known, slots = self.table.known, len(self._slots)
+        if known == self.table.known_max or int(self._begins[known]) + content_bytes > _TEXT_BYTES_MAX:
+            self._forget(min(_SLOTS_GROWN * slots, _SLOTS_MAX) if known == self.table.known_max else slots)
+            known = 0
         self._codes[:known] = -1
         self.table.borne_count = 0
-        return lines <= _KNOWN_MAX and content_bytes <= _TEXT_BYTES_MAX
+        return content_bytes <= _TEXT_BYTES_MAX
 
     def names(self) -> list[str]:
         """The categories of the chunk just read, by code."""
-        known, begins = self.table.known, self._begins
-        fresh = begins[len(self._names) : known + 1].tolist()
-        self._names += [self._bytes[begin:end].tobytes().decode() for begin, end in pairwise(fresh)]
-        names = self._names
-        return [names[number] for number in self._borne[: self.table.borne_count].tolist()]
+        known = self.table.known
+        fresh = self._begins[self._named : known + 1].tolist()
+        for number, (begin, end) in enumerate(pairwise(fresh), start=self._named):
+            self._names[number] = self._bytes[begin:end].tobytes().decode()
+        self._named = known
+        borne: list[str] = self._names[self._borne[: self.table.borne_count]].tolist()
+        return borne
 
 
 class LineKernels:
