@@ -21,6 +21,7 @@ from event_processor.released import NOTHING_RELEASED, Released
 __all__ = [
     "NOTHING_RELEASED",
     "BoolArray",
+    "ByteArray",
     "CategoryColumn",
     "Clock",
     "Columns",
@@ -50,6 +51,7 @@ __all__ = [
 BoolArray: TypeAlias = NDArray[np.bool_]
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
+ByteArray: TypeAlias = NDArray[np.uint8]
 
 
 class Rejection(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The file system as we need it: the calls that may be asked of a disk, and the real one.
 
 Owns: `FileSystem`, which a test's failing disk implements too, and `OperatingSystem`.
-Always: each method is one system call and does nothing beyond its name. Never: nothing here decides when to call what.
+Always: each method is one system call, `read_each` one or two a piece, and does nothing beyond its name. Never: nothing here decides when to call what.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ import os
 import stat
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+import numpy as np
+
+from event_processor.contracts import ByteArray, IntArray
+from event_processor.native.reads import KERNELS
 
 __all__ = ["DIRECTORY_MODE", "FILE_MODE", "FileStatus", "FileSystem", "OperatingSystem"]
 
@@ -51,6 +56,13 @@ class FileSystem(Protocol):
 
     def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
         """The same into `view`, at most what it holds, for who reads a thousand pieces at once; how many bytes were read."""
+        ...
+
+    def read_each(self, descriptor: int, content: ByteArray, begins: IntArray, offsets: IntArray) -> int:
+        """`read_into` of piece i from offsets[i] into content[begins[i]:begins[i + 1]]; how many bytes were read in all.
+
+        `begins` (n + 1,), `offsets` (n,). The disk may work on all of them at once.
+        """
         ...
 
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
@@ -120,6 +132,20 @@ class OperatingSystem:
 
     def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
         return os.preadv(descriptor, (view,), offset)
+
+    def read_each(self, descriptor: int, content: ByteArray, begins: IntArray, offsets: IntArray) -> int:
+        left = np.arange(len(offsets)) if KERNELS is None else KERNELS.read_at_once(descriptor, content, begins, offsets)
+        if not len(left):
+            return int(begins[-1] - begins[0])
+        sizes = begins[1:] - begins[:-1]
+        pieces = list(zip(begins[left].tolist(), sizes[left].tolist(), offsets[left].tolist(), strict=True))
+        if KERNELS is not None:
+            # What is in no cache is asked for before the first of it is waited for: a disk does many such reads in the time of one.
+            for _, size, offset in pieces:
+                os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+        view = content.data
+        late_bytes = sum(self.read_into(descriptor, view[begin : begin + size], offset) for begin, size, offset in pieces)
+        return int(begins[-1] - begins[0] - sizes[left].sum()) + late_bytes
 
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         return os.write(descriptor, content)

@@ -31,7 +31,7 @@ FIELDS = {"id": "a", "category": "c", "value": 1.5}
 def read(content: bytes, event: EventOptions | None = None) -> EventColumns | None:
     assert KERNELS is not None
     reader = WalkedReader(KERNELS, event or EventOptions(), None)
-    return reader.read(cut_lines(content, at_file_start=False, record_bytes_max=1 << 20))
+    return reader.read(cut_lines(content, at_file_start=False, record_bytes_max=1 << 20))[0]
 
 
 def values_of(texts: list[str]) -> dict[int, float]:
@@ -141,7 +141,7 @@ def test_categories_beyond_what_is_remembered_are_read_all_the_same(monkeypatch:
     for turn in range(60):
         wanted = [f"{'x' * chance.randrange(20)}{chance.randrange(15 + turn)}" for _ in range(chance.randrange(1, 30))]
         content = b"\n".join(json.dumps(FIELDS | {"category": name}).encode() for name in wanted)
-        found = reader.read(cut_lines(content, at_file_start=False, record_bytes_max=1000))
+        found, _ = reader.read(cut_lines(content, at_file_start=False, record_bytes_max=1000))
         assert found is not None
         assert found.categories is not None
         names = found.categories.names
@@ -150,7 +150,7 @@ def test_categories_beyond_what_is_remembered_are_read_all_the_same(monkeypatch:
         assert sorted(names) == sorted(set(bearers))
         left += len(wanted) - len(bearers)
     assert 0 < left < 200, "those that it had no room to remember"
-    assert reader.read(cut_lines(content * 400, at_file_start=False, record_bytes_max=1000)) is None
+    assert reader.read(cut_lines(content * 400, at_file_start=False, record_bytes_max=1000)) == (None, [])
 
 
 def test_nothing_is_read_behind_the_end_of_the_content() -> None:
@@ -171,7 +171,7 @@ def test_nothing_is_read_behind_the_end_of_the_content() -> None:
         content = np.ctypeslib.as_array((ctypes.c_uint8 * length).from_address(place + page - length))
         starts, ends = KERNELS.cut_lines(memoryview(content), 0)  # type: ignore[arg-type]
         cut = Lines(memoryview(content), starts, ends, np.ones(1, np.bool_))  # type: ignore[arg-type]
-        assert (reader.read(cut) is None) == (length < len(whole))
+        assert (reader.read(cut)[0] is None) == (length < len(whole))
     library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     library.munmap(place, 2 * page)
 

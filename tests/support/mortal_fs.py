@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from event_processor.contracts import ByteArray, IntArray
 from event_processor.durable import DIRECTORY_MODE, FILE_MODE, FileStatus, OperatingSystem
 from support.simulated_faults import SimulatedCrash
 
@@ -57,6 +58,10 @@ class MortalFileSystem(OperatingSystem):
     def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
         self._live()
         return super().read_into(descriptor, view, offset)
+
+    def read_each(self, descriptor: int, content: ByteArray, begins: IntArray, offsets: IntArray) -> int:
+        self._live()
+        return super().read_each(descriptor, content, begins, offsets)
 
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         self._live(mutates=True)

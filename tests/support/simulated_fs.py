@@ -15,10 +15,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from threading import RLock
 from typing import Final
 
+from event_processor.contracts import ByteArray, IntArray
 from event_processor.durable import DIRECTORY_MODE, FILE_MODE, FileStatus
 from support.simulated_disk import SimulatedDisk, os_error
 from support.simulated_faults import FALLIBLE_CALLS, CallPlan, Fault, SimulatedCrash
@@ -146,6 +148,10 @@ class SimulatedFileSystem:
         content = self.read(descriptor, len(view), offset)
         view[: len(content)] = content
         return len(content)
+
+    def read_each(self, descriptor: int, content: ByteArray, begins: IntArray, offsets: IntArray) -> int:
+        pieces = zip(pairwise(begins.tolist()), offsets.tolist(), strict=True)
+        return sum(self.read_into(descriptor, content.data[begin:end], offset) for (begin, end), offset in pieces)
 
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         with self._call("write", f"{descriptor} {len(content)} bytes") as short:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from event_processor.durable import (
@@ -145,3 +147,27 @@ def test_folders_and_files_are_for_the_owner_and_the_group(tmp_path: Path) -> No
     file.close()
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o750
     assert (tmp_path / "a" / "b" / "log").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_pieces_that_are_read_each_are_what_stands_there_in_the_cache_or_not(cached: bool, tmp_path: Path) -> None:
+    content = bytes(number * 7 % 251 for number in range(300_000))
+    path = tmp_path / "content"
+    path.write_bytes(content)
+    fs = OperatingSystem()
+    descriptor = fs.open(str(path), os.O_RDWR)
+    if not cached:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    offsets = np.array([299_000, 0, 4095, 123_456, 299_999])
+    found, begins = np.zeros(10_000, np.uint8), np.arange(0, 10_001, 2000)
+    total = fs.read_each(descriptor, found, begins, offsets)
+    fs.close(descriptor)
+    wanted = [content[offset : offset + 2000] for offset in offsets.tolist()]
+    assert total == sum(map(len, wanted))
+    assert [found[begin : begin + len(want)].tobytes() for begin, want in zip(begins.tolist(), wanted, strict=False)] == wanted
+
+
+def test_a_descriptor_that_cannot_be_read_is_an_error_for_each_too() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        OperatingSystem().read_each(-1, np.zeros(1, np.uint8), np.array([0, 1]), np.array([0]))

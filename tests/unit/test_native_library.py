@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from event_processor.native.library import LIBRARY, SWITCH, address, load_library
+from event_processor.native.addresses import address
+from event_processor.native.library import LIBRARY, SWITCH, load_library
 
 SOURCES = Path(__file__).parents[2] / "src" / "event_processor" / "native"
 COMPILER = shutil.which("cc")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from event_processor.aggregation.exact_sum import sum_by_group
 from event_processor.aggregation.extremes import Extremes, Groups, comparable, extremes_of, find_extremes, one_group
 from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, IdColumn, IntArray, TimestampColumn
 from event_processor.native.totals import WORTH_FROM, total_groups
+from event_processor.numbered_texts import picked_texts
 
 __all__ = ["AcceptedEvents", "BatchTotals", "batch_totals", "batch_totals_by_kernel", "batch_totals_by_numpy"]
 
@@ -102,7 +102,7 @@ def _borne(totals: BatchTotals) -> BatchTotals:
     kept = np.flatnonzero(totals.sizes)
     extremes = totals.extremes
     return BatchTotals(
-        list(compress(totals.names, (totals.sizes > 0).tolist())),
+        picked_texts(totals.names, kept),
         totals.sizes[kept],
         totals.least[kept],
         totals.greatest[kept],

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, KeysView, Mapping
 from dataclasses import dataclass
 from math import inf, isinf
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from event_processor.aggregation.exact_sum import without_empty_rows
 from event_processor.aggregation.extremes import order_words
@@ -22,7 +23,7 @@ from event_processor.event import Json
 from event_processor.id_columns import PlainIds, WordArray
 from event_processor.id_order import OrderKey, id_key
 
-__all__ = ["CategoryTotal", "ShownTotals", "TotalColumns", "Totals"]
+__all__ = ["CategoryTotal", "KnownRows", "ShownTotals", "TotalColumns", "Totals"]
 
 
 class CategoryTotal(Struct, frozen=True):
@@ -83,15 +84,24 @@ class TotalColumns:
         return self.parts[0] if len(self.parts) else np.zeros(len(self.counts))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownRows:
+    """The row of the category under each number of a table of texts, -1 where it was not looked up yet. It spares the looking up, and changes nothing."""
+
+    table: NDArray[Any]
+    rows: IntArray
+
+
 class Totals(Mapping[str, CategoryTotal]):
     """The total of each category, by name."""
 
-    __slots__ = ("columns", "index")
+    __slots__ = ("columns", "index", "known")
 
-    def __init__(self, index: dict[str, int], columns: TotalColumns) -> None:
+    def __init__(self, index: dict[str, int], columns: TotalColumns, known: KnownRows | None = None) -> None:
         """`index`: the row of each category; nobody may change it any more."""
         self.index: Final = index
         self.columns: Final = columns
+        self.known: Final = known
 
     @classmethod
     def of(cls, totals: Mapping[str, CategoryTotal]) -> Totals:

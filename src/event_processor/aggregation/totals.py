@@ -15,10 +15,11 @@ from event_processor.aggregation.batch_totals import AcceptedEvents, BatchTotals
 from event_processor.aggregation.exact_sum import add_exactly, added_by_group
 from event_processor.aggregation.extremes import Extremes, order_words
 from event_processor.aggregation.late_objects import LateObjects
-from event_processor.aggregation.total_columns import CategoryTotal, ShownTotals, TotalColumns, Totals
+from event_processor.aggregation.total_columns import CategoryTotal, KnownRows, ShownTotals, TotalColumns, Totals
 from event_processor.contracts import BoolArray, IdColumn, IntArray, TimestampColumn
 from event_processor.id_columns import WordArray
 from event_processor.id_order import id_key
+from event_processor.numbered_texts import NumberedTexts, no_numbers
 
 __all__ = ["AcceptedEvents", "CategoryTotal", "ShownTotals", "Totals", "add_batch", "merge"]
 
@@ -36,7 +37,7 @@ def add_batch(
     if not len(events.ids):
         return before
     batch = batch_totals(events)
-    index, rows = _rows(before.index, batch.names)
+    index, rows, known = _rows(before, batch.names)
     columns = before.columns.widened(len(index) - len(before.index))
     columns = _with_counts(columns, rows, batch.sizes)
     if events.values is not None:
@@ -46,7 +47,7 @@ def add_batch(
     if len(changed):
         make = _no_timestamps if events.timestamps is None else _texts_of(events.timestamps.picked(places), read_timestamps)
         columns = replace(columns, last_timestamps=columns.last_timestamps.written(changed, make, len(index)))
-    return Totals(index, columns)
+    return Totals(index, columns, known)
 
 
 def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
@@ -69,8 +70,27 @@ def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
     )
 
 
-def _rows(index: dict[str, int], names: Sequence[str]) -> tuple[dict[str, int], IntArray]:
-    """The index with a row for each of the names, and their rows. The old index stays as it is."""
+def _rows(before: Totals, names: Sequence[str]) -> tuple[dict[str, int], IntArray, KnownRows | None]:
+    """The index with a row for each of the names, their rows, and what is known of rows from then on. The old index stays as it is."""
+    if not isinstance(names, NumberedTexts):
+        index, rows = _looked_up(before.index, names)
+        return index, rows, before.known
+    known = before.known
+    by_number = known.rows if known is not None and known.table is names.table else no_numbers(len(names.table))
+    rows = by_number[names.numbers]
+    index, unknown = before.index, np.flatnonzero(rows < 0)
+    if not len(unknown):
+        return index, rows, known
+    fresh = names.picked(unknown)
+    index, rows[unknown] = _looked_up(index, list(fresh))
+    # A value: what an older one knows stays as it was, for its index has no more rows either.
+    by_number = by_number.copy()
+    by_number[fresh.numbers] = rows[unknown]
+    return index, rows, KnownRows(names.table, by_number)
+
+
+def _looked_up(index: dict[str, int], names: Sequence[str]) -> tuple[dict[str, int], IntArray]:
+    """The index with a row for each of the names, and their rows."""
     try:
         return index, np.fromiter(map(index.__getitem__, names), np.int64, len(names))
     except KeyError:

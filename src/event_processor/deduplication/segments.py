@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import pairwise
 from typing import Final, NoReturn
 
 import numpy as np
@@ -112,18 +112,15 @@ class Segment:
         # Only the last block of all may be a short one.
         short_bytes = max(0, (int(blocks[-1]) + 1) * block_bytes - self._header.ids * ROW_BYTES)
         content = np.empty(len(blocks) * block_bytes - short_bytes, np.uint8)
-        pieces = _cut(content.data, range(0, len(content), block_bytes))
         breaks = (np.diff(offsets) != block_bytes).nonzero()[0] + 1
-        views, places = pieces, offsets
-        if len(breaks) + 1 < len(blocks):
-            starts = np.concatenate([_FIRST, breaks])
-            views, places = _cut(content.data, (starts * block_bytes).tolist()), offsets[starts]
-        # One guard around all reads, and no call of our own for each: they would cost as much as the read.
+        firsts = np.concatenate([_FIRST, breaks])
+        begins = np.append(firsts * block_bytes, len(content))
+        # One call for all reads: one for each would cost as much as the read.
         with storage_call("read", self._path):
-            sizes = map(self._fs.read_into, repeat(self._descriptor), views, places.tolist())
-            if sum(sizes) != len(content):
-                for view, place in zip(views, places.tolist(), strict=True):
-                    view[:] = self._read_exactly(len(view), place)
+            if self._fs.read_each(self._descriptor, content, begins, offsets[firsts]) != len(content):
+                for (begin, end), place in zip(pairwise(begins.tolist()), offsets[firsts].tolist(), strict=True):
+                    content.data[begin:end] = self._read_exactly(end - begin, place)
+        pieces = _cut(content.data, range(0, len(content), block_bytes))
         wanted = self._index.block_checksums[blocks].tolist()
         found = list(map(xxhash.xxh3_64_intdigest, pieces))
         if found != wanted:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import compress
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -65,7 +66,8 @@ class JsonLinesFormat:
         self._record_bytes_max: Final = record_bytes_max
         self._judge: Final = Judge(event, record_bytes_max=record_bytes_max, timestamps=timestamps)
         self._reader: Final = EventReader(event, timestamps)
-        self._columns: Final = AlikeReader(event, timestamps) if kernels is None else WalkedReader(kernels, event, timestamps)
+        self._alike: Final = AlikeReader(event, timestamps)
+        self._walked: Final = None if kernels is None else WalkedReader(kernels, event, timestamps, self._judge)
         self._model: msgspec.json.Decoder[object] | None = None
         self.slow_reason = ""
         if self._judge.own_model is not None:
@@ -77,8 +79,9 @@ class JsonLinesFormat:
     def decode(self, chunk: Chunk) -> Columns:
         """See `Format.decode`."""
         lines = cut_lines(chunk.content, at_file_start=chunk.offset == 0, record_bytes_max=self._record_bytes_max)
-        alike = self._columns.read(lines)
+        alike, rejections = (self._alike.read(lines), []) if self._walked is None else self._walked.read(lines)
         left = np.ones(len(lines.starts), np.bool_)
+        left[[rejection.row for rejection in rejections]] = False
         if alike is not None:
             left[alike.rows] = False
         builder = ColumnBuilder(self._reader)
@@ -90,7 +93,8 @@ class JsonLinesFormat:
             shapes = shapes_of(lines, left)
             blank = shapes.blank
             suspects = self._read_left(lines, shapes, left, builder) if alike is None or len(rows) else []
-        rejections = self._judge_alone(lines, suspects, builder)
+        rejections += self._judge_alone(lines, suspects, builder)
+        rejections.sort(key=attrgetter("row"))
         events = builder.finish()
         return _columns(chunk, lines, blank, events if alike is None else joined(alike, events), rejections)
 

@@ -41,6 +41,7 @@ __all__ = [
     "Judge",
     "id_names",
     "kept_timestamp",
+    "not_a_number",
 ]
 
 POSITION_ID: Final = "@position"
@@ -110,6 +111,11 @@ def kept_timestamp(raw: object) -> str | int | float | None:
     return raw if type(raw) is int and INT64_MIN <= raw <= INT64_MAX else None
 
 
+def not_a_number(written: str) -> Fault:
+    """The verdict on a record with NaN or an infinity in it, where nothing before that is at fault."""
+    return Fault(f"not JSON: {written} is not a number", stage="decode")
+
+
 class Judge:
     """Judges records one by one. Costs about 10 microseconds a record; see `columns.py` for the way of the many."""
 
@@ -167,6 +173,14 @@ class Judge:
             return Fault(f"the model failed: {type(error).__name__}: {printable(str(error))}")
         return None
 
+    def missing(self, role: str) -> Fault:
+        """The verdict on an object that lacks the field in this role ("id_0", "category", "value"), where no role before it is at fault."""
+        return self._describe(role, {}, "")
+
+    def refused(self, role: str, given: str) -> Fault:
+        """The same, where a string stands there that is none for this role."""
+        return self._describe(role, {role: given}, "")
+
     def _parse(self, record: bytes) -> tuple[str, dict[str, object]] | Fault:
         """The record's text and its object, or why it is none."""
         try:
@@ -185,7 +199,7 @@ class Judge:
         except json.JSONDecodeError as error:
             reason = f"not JSON: {error.msg[0].lower()}{error.msg[1:]} (character {error.pos + 1})"
         except _NotANumberError as error:
-            reason = f"not JSON: {error} is not a number"
+            reason = not_a_number(str(error)).reason
         else:
             if "\\u" in text and _LONE_SURROGATE.search(text.replace("\\\\", "--")):
                 reason = "contains half a surrogate pair, which is no character"

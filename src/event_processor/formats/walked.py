@@ -3,7 +3,7 @@
 Owns: what the kernel is told of the configuration, and the columns of what it read.
 Always: a line that is read here is accepted by the judge with the same fields. Whatever needs a closer look is left to the others,
 and nothing is said about it.
-Never: no record is rejected here.
+Never: a record is rejected here in words of our own: what the kernel saw, the judge says.
 """
 
 from __future__ import annotations
@@ -13,25 +13,43 @@ from typing import Final
 import numpy as np
 
 from event_processor.config import EventOptions
-from event_processor.contracts import BoolArray, CategoryColumn, IntArray
+from event_processor.contracts import BoolArray, CategoryColumn, IntArray, Rejection
 from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.lines import Lines
 from event_processor.formats.raw_timestamps import RawTimestamps, raw_values
-from event_processor.formats.verdict import POSITION_ID
+from event_processor.formats.verdict import POSITION_ID, Judge, not_a_number
 from event_processor.id_columns import IntegerIds, TextIds
-from event_processor.native.lines import NODES_MAX, TEXT, Field, KnownCategories, LineKernels, ReadEvents, Role, Wanted
+from event_processor.native.lines import (
+    NODES_MAX,
+    TEXT,
+    Field,
+    KnownCategories,
+    LineFault,
+    LineKernels,
+    ReadEvents,
+    Role,
+    Wanted,
+)
+from event_processor.numbered_texts import NumberedTexts
 from event_processor.schema import field_path
 from event_processor.timestamps import TimestampReader
 
 __all__ = ["WalkedReader"]
 
+_ROLE_NAMES: Final = {Role.ID: "id_0", Role.CATEGORY: "category", Role.VALUE: "value"}
+"""As the judge calls them."""
+
 
 class WalkedReader:
     """Reads what is of the ordinary kind. What it remembers of one chunk, the categories, only spares the next one time."""
 
-    def __init__(self, kernels: LineKernels, event: EventOptions, timestamps: TimestampReader | None) -> None:
-        """`timestamps` reads them where they are used."""
+    def __init__(
+        self, kernels: LineKernels, event: EventOptions, timestamps: TimestampReader | None, judge: Judge | None = None
+    ) -> None:
+        """`timestamps` reads them where they are used; `judge` (of the same configuration) finds the words for what is wrong."""
         self._kernels: Final = kernels
+        self._judge: Final = judge or Judge(event, record_bytes_max=0, timestamps=timestamps)
+        self._needs_value: Final = event.value_missing == "reject"
         self._timestamps: Final = timestamps
         self._shows_timestamps: Final = bool(event.timestamp)
         self._has_category: Final = bool(event.category)
@@ -44,17 +62,27 @@ class WalkedReader:
         self._wanted: Final = Wanted(fields if self.is_able else [], required)
         self._categories: Final = KnownCategories()
 
-    def read(self, lines: Lines) -> EventColumns | None:
-        """The events of the ordinary kind; None where none can be read."""
-        count = len(lines.starts)
-        if not self.is_able or not count or not self._categories.make_room(len(lines.content)):
-            return None
+    def read(self, lines: Lines) -> tuple[EventColumns | None, list[Rejection]]:
+        """The events of the ordinary kind, None where there are none; and what is no event for a reason that is certain, by record."""
+        if not self.is_able or not len(lines.starts) or not self._categories.make_room(len(lines.content)):
+            return None, []
         found = self._kernels.read_events(
             lines.content, lines.starts, lines.ends, lines.readable, wanted=self._wanted, categories=self._categories
         )
-        if not len(found.rows):
+        events = self._with_instants(lines.content, found) if len(found.rows) else None
+        return events, [rejection for each in found.faults if (rejection := self._rejection(lines.content, *each))]
+
+    def _rejection(self, content: bytes, row: int, fault: int, begin: int, end: int) -> Rejection | None:
+        """The judge's word on what the kernel saw; None where it may be no fault at all."""
+        if fault == Role.VALUE and not self._needs_value:
             return None
-        return self._with_instants(lines.content, found)
+        if fault == LineFault.NAN:
+            verdict = not_a_number("NaN")
+        elif fault == LineFault.TEXT_VALUE:
+            verdict = self._judge.refused("value", content[begin:end].decode())
+        else:
+            verdict = self._judge.missing(_ROLE_NAMES[fault])
+        return Rejection(row=row, stage=verdict.stage, reason=verdict.reason, field=verdict.field)
 
     def _with_instants(self, content: bytes, found: ReadEvents) -> EventColumns | None:
         """The columns, without the events whose timestamps are needed and cannot be read here."""
@@ -84,7 +112,9 @@ class WalkedReader:
         return EventColumns(
             rows=found.rows,
             ids=ids,
-            categories=None if found.codes is None else CategoryColumn(found.codes, found.names),
+            categories=None
+            if found.codes is None or found.names is None
+            else CategoryColumn(found.codes, NumberedTexts(*found.names)),
             values=found.values,
             has_value=None,
             timestamps=timestamps,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.contracts import IntArray
-from event_processor.native.library import LIBRARY, address, content_address
+from event_processor.native.addresses import address, content_address
+from event_processor.native.library import LIBRARY
 
 __all__ = ["Ends", "integer_extremes", "leading_words", "text_extremes", "texts_rise"]
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, IntArray
-from event_processor.native.library import LIBRARY, address, content_address
+from event_processor.native.addresses import address, content_address
+from event_processor.native.library import LIBRARY
 
 __all__ = ["KERNELS", "KERNEL_MIN", "FingerprintKernels", "RunBuffers"]
 

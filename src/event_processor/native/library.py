@@ -1,9 +1,9 @@
 """The compiled library: where it is, and whether it may be used.
 
-Owns: the one place that loads machine code of ours, and how arrays are handed to it.
+Owns: the one place that loads machine code of ours.
 Always: where the library is missing, of another form than these sources, or switched off, everything works as it does with it, and only
 slower. A call lets go of the interpreter, so that other threads run meanwhile.
-Never: a kernel is given an array that is not contiguous, or of another type than it expects.
+Never: more is imported here than that takes.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from typing import Any, Final, cast
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-__all__ = ["LIBRARY", "SWITCH", "address", "load_library"]
+__all__ = ["LIBRARY", "SWITCH", "load_library"]
 
 SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
 """The environment variable that rules the library out where it is `off`, to compare or to exclude a suspect; a path names another one."""
-_FORM: Final = 3
+_FORM: Final = 5
 """What `ep_form` of these sources gives; it changes whenever an argument of any kernel does."""
 
 
@@ -41,21 +38,6 @@ def load_library(switch: str = "") -> ctypes.CDLL | None:
 def _installed_path() -> str | None:
     specification = importlib.util.find_spec("event_processor.native._kernels")
     return None if specification is None else specification.origin
-
-
-def address(column: NDArray[Any]) -> int:
-    """Where the column stands in memory. It has to be contiguous, and to be kept until the call returns."""
-    flags = column.flags
-    assert flags.c_contiguous, "a kernel reads a column from front to back"
-    if flags.writeable and column.size:  # a third of what the description of the whole array costs
-        return ctypes.addressof(ctypes.c_char.from_buffer(cast("Any", column)))
-    place: int = column.__array_interface__["data"][0]
-    return place
-
-
-def content_address(content: bytes) -> int:
-    """Where the bytes stand in memory."""
-    return address(np.frombuffer(content, np.uint8))
 
 
 LIBRARY: Final = load_library(os.environ.get(SWITCH, ""))

@@ -12,6 +12,8 @@
 
 enum role { ROLE_ID = 1, ROLE_CATEGORY = 2, ROLE_VALUE = 4, ROLE_TIMESTAMP = 8 };
 enum kind { KIND_NONE = 0, KIND_TEXT = 1, KIND_NUMBER = 2 };
+/* What is certainly wrong first with a line that is no event: a role without a field, a text for the value, NaN for it. */
+enum fault { FAULT_UNKNOWN = 0, FAULT_NO_ID = 1, FAULT_NO_CATEGORY = 2, FAULT_NO_VALUE = 4, FAULT_TEXT_VALUE = 16, FAULT_NAN = 32 };
 
 /* A key that leads to a field: `name` is `length` bytes, its closing quote the last of them; `head` and `mask` are the
  * first eight and which of them count. `parent` is the key around it, or -1; `roles` what is read there, 0 where an object leads on. */
@@ -40,11 +42,14 @@ struct events {
     int64_t *rows, *id_begins, *id_ends, *id_numbers, *codes;
     double *values;
     int64_t *timestamp_begins, *timestamp_ends;
-    int64_t id_kind, timestamp_kind, count;
+    int64_t *fault_rows, *faults, *fault_begins, *fault_ends; /* the last two: where a text for the value stands */
+    int64_t id_kind, timestamp_kind, count, fault_count;
 };
 
 struct line {
     uint32_t seen; /* a bit a node */
+    int has_nan;   /* in the place of the value: nothing behind it was looked at */
+    const uint8_t *value_text, *value_text_end;
     int id_kind, timestamp_kind;
     int64_t id_number;
     double value;
@@ -97,8 +102,12 @@ static int node_at(const struct walk *walk, int parent, int guess, const uint8_t
 
 static const uint8_t *read_text(struct line *line, int roles, const uint8_t *place, const uint8_t *end) {
     const uint8_t *begin = place + 1, *quote = text_end(begin, end);
-    if (quote >= end || *quote != '"' || (roles & ROLE_VALUE))
+    if (quote >= end || *quote != '"' || ((roles & ROLE_VALUE) && roles != ROLE_VALUE))
         return NULL;
+    if (roles & ROLE_VALUE) {
+        line->value_text = begin;
+        line->value_text_end = quote;
+    }
     if (roles & ROLE_ID) {
         line->id_kind = KIND_TEXT;
         line->id_begin = begin;
@@ -153,6 +162,7 @@ static const uint8_t *read_field(
             line->value = value;
         return place;
     }
+    line->has_nan = (roles & ROLE_VALUE) && end - place >= 3 && memcmp(place, "NaN", 3) == 0;
     return roles == ROLE_TIMESTAMP && !(walk->wanted & ROLE_TIMESTAMP) ? ep_skip_value(place, end, depth) : NULL;
 }
 
@@ -201,19 +211,49 @@ static const uint8_t *walk_object(
     }
 }
 
-/* Whether the line is an event; what it holds goes to `line`. */
-static int read_line(const struct walk *walk, struct line *line, const uint8_t *place, const uint8_t *end) {
-    memset(line, 0, sizeof *line);
-    place = skip_spaces(place, end);
-    if (place >= end || *place != '{' || !(place = walk_object(walk, line, -1, 1, place + 1, end)))
+/* Whether the line begins as an object, holds no NUL, and no more brackets than may nest: then what is wrong with it first stands before what
+ * was not looked at. */
+static int is_shallow(const uint8_t *place, const uint8_t *end) {
+    int brackets = 0;
+    if (memchr(place, 0, (size_t)(end - place)))
         return 0;
+    for (; place < end; place++)
+        brackets += *place == '{' || *place == '[';
+    return brackets <= DEPTH_MAX;
+}
+
+/* What is wrong with a line of JSON: the first role, in the order of the judge, that is missing or ill. */
+static enum fault fault_of(const struct walk *walk, const struct line *line, int32_t found) {
+    const int32_t missing = walk->wanted & ~found;
+    for (int32_t role = ROLE_ID; role <= ROLE_VALUE; role <<= 1)
+        if (missing & role)
+            return (enum fault)role;
+    return line->value_text ? FAULT_TEXT_VALUE : FAULT_UNKNOWN;
+}
+
+/* Whether the line is an event; what it holds goes to `line`, and what is wrong with it to `fault`, where that is certain. */
+static int read_line(
+    const struct walk *walk, struct line *line, enum fault *fault, const uint8_t *place, const uint8_t *end) {
+    memset(line, 0, sizeof *line);
+    *fault = FAULT_UNKNOWN;
+    const uint8_t *begin = place = skip_spaces(place, end);
+    if (place >= end || *place != '{')
+        return 0;
+    if (!(place = walk_object(walk, line, -1, 1, place + 1, end))) {
+        if (line->has_nan && is_shallow(begin, end))
+            *fault = FAULT_NAN;
+        return 0;
+    }
     if (skip_spaces(place, end) != end)
         return 0;
     int32_t found = 0;
     for (int node = 0; node < walk->node_count; node++)
         if (line->seen >> node & 1)
             found |= walk->nodes[node].roles;
-    return (found & walk->wanted) == walk->wanted;
+    if ((found & walk->wanted) == walk->wanted && !line->value_text)
+        return 1;
+    *fault = fault_of(walk, line, found);
+    return 0;
 }
 
 static uint64_t text_hash(const uint8_t *place, int64_t length) {
@@ -257,7 +297,8 @@ static int64_t category_code(struct categories *categories, const uint8_t *begin
 /* Reads the lines of `content` that `starts`, `ends` and `readable` (not 0) name, `count` of them, as far as they are events of the ordinary kind.
  * `nodes` are at most NODES_MAX; `wanted` are the roles without which a line is no event; `powers` as in decimal.h. Ids are of one kind, and timestamps too (or there are none): `events->id_kind` and
  * `events->timestamp_kind` are those of the first event where they come in as -1. `categories->begins` has to
- * have room for one more than `known_max`, and `bytes` for all of the content. Returns 0, or -1 where the nodes are too many. */
+ * have room for one more than `known_max`, and `bytes` for all of the content. What is certainly wrong with others goes to `faults`.
+ * Returns 0, or -1 where the nodes are too many. */
 EXPORT int64_t ep_read_events(
     const uint8_t *content, int64_t size, const int64_t *starts, const int64_t *ends, const uint8_t *readable, int64_t count,
     const struct node *nodes, int64_t node_count, int64_t wanted, const uint64_t *powers, struct categories *categories,
@@ -268,8 +309,18 @@ EXPORT int64_t ep_read_events(
     int64_t read = 0;
     for (int64_t row = 0; row < count; row++) {
         struct line line;
-        if (!readable[row] || !read_line(&walk, &line, content + starts[row], content + ends[row]))
+        enum fault fault;
+        if (!readable[row])
             continue;
+        if (!read_line(&walk, &line, &fault, content + starts[row], content + ends[row])) {
+            if (fault != FAULT_UNKNOWN) {
+                events->fault_rows[events->fault_count] = row;
+                events->faults[events->fault_count] = fault;
+                events->fault_begins[events->fault_count] = fault == FAULT_TEXT_VALUE ? line.value_text - content : 0;
+                events->fault_ends[events->fault_count++] = fault == FAULT_TEXT_VALUE ? line.value_text_end - content : 0;
+            }
+            continue;
+        }
         if (events->id_kind < 0)
             events->id_kind = line.id_kind;
         if (events->timestamp_kind < 0)

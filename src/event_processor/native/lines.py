@@ -9,15 +9,16 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, FloatArray, IntArray
-from event_processor.native.library import LIBRARY, address, content_address
+from event_processor.native.addresses import address, content_address
+from event_processor.native.library import LIBRARY
 
-__all__ = ["KERNELS", "NODES_MAX", "Field", "LineKernels", "ReadEvents", "Role", "Wanted"]
+__all__ = ["KERNELS", "NODES_MAX", "Field", "LineFault", "LineKernels", "ReadEvents", "Role", "Wanted"]
 
 NODES_MAX: Final = 32
 """So many keys lead to the fields at the most."""
@@ -45,6 +46,13 @@ class Role:
 
 TEXT, NUMBER = 1, 2
 """The kinds of ids and of timestamps."""
+
+
+class LineFault:
+    """What is wrong first with a line that is no event: a field that is missing, by its `Role`; a text for the value; or NaN for it."""
+
+    MISSING = Role.ID | Role.CATEGORY | Role.VALUE
+    TEXT_VALUE, NAN = 16, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +89,28 @@ class Wanted:
 class ReadEvents:
     """m events, by column: `rows` are their lines, ascending. None where nobody asked for the field; of the ids, one form is given.
 
-    Texts stand from begins[i] to ends[i] in the content. `timestamp_kind` is TEXT, NUMBER or 0 for none.
+    Texts stand from begins[i] to ends[i] in the content. `names` are
+    the table of categories and the number in it of each code. `timestamp_kind` is TEXT, NUMBER or 0 for none.
     """
 
     rows: IntArray
     id_spans: tuple[IntArray, IntArray] | None
     id_numbers: IntArray | None
     codes: IntArray | None
-    names: Sequence[str]
+    names: tuple[NDArray[Any], IntArray] | None
     values: FloatArray | None
     timestamp_kind: int
     timestamp_spans: tuple[IntArray, IntArray]
+    faults: Sequence[tuple[int, int, int, int]]
+    """What is certainly wrong with some of the other lines, by line: the line, a `LineFault`, and from where to where it stands."""
 
 
 class _Columns(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("rows", "id_begins", "id_ends", "id_numbers", "codes", "values")),
         *((name, ctypes.c_void_p) for name in ("timestamp_begins", "timestamp_ends")),
-        *((name, ctypes.c_int64) for name in ("id_kind", "timestamp_kind", "count")),
+        *((name, ctypes.c_void_p) for name in ("fault_rows", "faults", "fault_begins", "fault_ends")),
+        *((name, ctypes.c_int64) for name in ("id_kind", "timestamp_kind", "count", "fault_count")),
     )
 
 
@@ -143,15 +155,14 @@ class KnownCategories:
         self.table.borne_count = 0
         return content_bytes <= _TEXT_BYTES_MAX
 
-    def names(self) -> list[str]:
-        """The categories of the chunk just read, by code."""
+    def names(self) -> tuple[NDArray[Any], IntArray]:
+        """The table of all that are known, and the numbers in it of the categories of the chunk just read, by code."""
         known = self.table.known
         fresh = self._begins[self._named : known + 1].tolist()
         for number, (begin, end) in enumerate(pairwise(fresh), start=self._named):
             self._names[number] = self._bytes[begin:end].tobytes().decode()
         self._named = known
-        borne: list[str] = self._names[self._borne[: self.table.borne_count]].tolist()
-        return borne
+        return self._names, self._borne[: self.table.borne_count].astype(np.int64)
 
 
 class LineKernels:
@@ -193,9 +204,13 @@ class LineKernels:
         """The events among the lines, as far as they are of the ordinary kind. `categories` has room for them."""
         count = len(starts)
         rows, id_begins, id_ends, id_numbers, codes, timestamp_begins, timestamp_ends = np.empty((7, count), np.int64)
-        values = np.empty(count)
+        values, faults = np.empty(count), np.empty((4, count), np.int64)
         columns = _Columns(
-            *map(address, (rows, id_begins, id_ends, id_numbers, codes, values, timestamp_begins, timestamp_ends)), -1, -1, 0
+            *map(address, (rows, id_begins, id_ends, id_numbers, codes, values, timestamp_begins, timestamp_ends, *faults)),
+            -1,
+            -1,
+            0,
+            0,
         )
         self._read_events(
             content_address(content),
@@ -216,10 +231,11 @@ class LineKernels:
             id_spans=(id_begins[:read], id_ends[:read]) if columns.id_kind == TEXT else None,
             id_numbers=id_numbers[:read] if columns.id_kind == NUMBER else None,
             codes=codes[:read] if has_category else None,
-            names=categories.names() if has_category else (),
+            names=categories.names() if has_category else None,
             values=values[:read] if wanted.roles & Role.VALUE else None,
             timestamp_kind=max(columns.timestamp_kind, 0),
             timestamp_spans=(timestamp_begins[:read], timestamp_ends[:read]),
+            faults=list(zip(*faults[:, : columns.fault_count].tolist(), strict=True)),
         )
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, FloatArray, IntArray
-from event_processor.native.library import LIBRARY, address
+from event_processor.native.addresses import address
+from event_processor.native.library import LIBRARY
 
 __all__ = ["WORTH_FROM", "GroupTotals", "add_sums", "settle", "total_groups"]
 
