@@ -20,6 +20,7 @@ from benchmarks.generate import LogShape, Outcomes, outcomes, write_log
 from benchmarks.measure import Contestant, MeasurementError, Usage, run
 from event_processor import load
 from event_processor.errors import ConfigurationError
+from event_processor.native.library import SWITCH
 
 __all__ = ["Logs", "Pipeline", "committed_state", "daemon", "decode_only", "knows_key"]
 
@@ -60,6 +61,7 @@ class Pipeline:
     log: Path
     extra: str = ""
     glob: str = ""
+    kernels: bool = True
     configuration: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +77,8 @@ class Pipeline:
 
     def command(self, *options: str) -> tuple[str, ...]:
         """The daemon over this configuration."""
-        return (*PROGRAM, "--config", str(self.configuration), "run", *options)
+        without = () if self.kernels else ("env", f"{SWITCH}=off")
+        return (*without, *PROGRAM, "--config", str(self.configuration), "run", *options)
 
     def remove_state(self) -> None:
         """As if it had never run."""
@@ -105,11 +108,13 @@ def check(checkpoint: Path, expected: Outcomes) -> None:
         raise MeasurementError(f"counted {found}, expected {expected}")
 
 
-def daemon(name: str, logs: Logs, shape: LogShape, sizes: tuple[int, int], extra: str = "") -> Contestant:
-    """`run --once` over a log of this shape."""
+def daemon(
+    name: str, logs: Logs, shape: LogShape, sizes: tuple[int, int], extra: str = "", *, kernels: bool = True
+) -> Contestant:
+    """`run --once` over a log of this shape; without `kernels` as where there is no compiler."""
 
     def run_once(records: int) -> Usage:
-        pipeline = Pipeline(logs.folder / "pipeline", logs.log(shape, records), extra)
+        pipeline = Pipeline(logs.folder / "pipeline", logs.log(shape, records), extra, kernels=kernels)
         usage = pipeline.run_once(logs.outcomes(shape, records))
         pipeline.remove_state()
         return usage

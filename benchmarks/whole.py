@@ -48,22 +48,28 @@ OWN_MODEL: Final = '[event]\nmodel = "benchmarks.models:PricedEvent"\n'
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its log, its configuration, what it is compared with, and `part` of the records where the whole takes too long."""
+    """One row: its log, its configuration, what it is compared with, and `part` of the records where the whole takes too long.
+
+    `kernels` is false where the numpy twins do their work.
+    """
 
     name: str
     shape: LogShape
     extra: str = ""
     against: str = ""
     part: float = 1.0
+    kernels: bool = True
 
 
 ROWS: Final = (
     Row("rising strings", PLAIN),
     Row("rising strings, two workers", PLAIN, WORKERS.format(2), "rising strings"),
+    Row("rising strings, no kernels", PLAIN, against="rising strings", kernels=False),
     Row("rising integers", LogShape(ids="integer")),
     Row("rising integers, two workers", LogShape(ids="integer"), WORKERS.format(2), "rising integers"),
     Row("UUID4", LogShape(ids="uuid4")),
     Row("UUID4, two workers", LogShape(ids="uuid4"), WORKERS.format(2), "UUID4"),
+    Row("UUID4, no kernels", LogShape(ids="uuid4"), against="UUID4", kernels=False),
     Row("500 bytes a record", LogShape(size="long"), part=0.4),
     Row("500 bytes a record, two workers", LogShape(size="long"), WORKERS.format(2), "500 bytes a record", part=0.4),
     Row("10,000 categories", LogShape(categories=10_000), against="rising strings"),
@@ -84,7 +90,7 @@ def measure_whole(folder: Path, sizes: tuple[int, int], turns: int, progress: Pr
     yardsticks = {_yardstick(row): LogShape(ids=row.shape.ids, size=row.shape.size) for row in rows}
     parts = {_yardstick(row): row.part for row in sorted(rows, key=lambda row: row.part)}
     contestants = [decode_only(name, logs, shape, _sizes(sizes, parts[name])) for name, shape in yardsticks.items()]
-    contestants += [daemon(row.name, logs, row.shape, _sizes(sizes, row.part), row.extra) for row in rows]
+    contestants += [daemon(row.name, logs, row.shape, _sizes(sizes, row.part), row.extra, kernels=row.kernels) for row in rows]
     found, failures = slopes(contestants, turns, progress)
     results: dict[str, Json] = {}
     for row in rows:

@@ -61,6 +61,9 @@ class WalkedReader:
             required |= Role.TIMESTAMP
         self._wanted: Final = Wanted(fields if self.is_able else [], required)
         self._categories: Final = KnownCategories()
+        missing = {role: self._judge.missing(name) for role, name in _ROLE_NAMES.items() if self._wanted.roles & role}
+        self._verdicts: Final = {LineFault.NAN: not_a_number("NaN"), **missing}
+        """By what the kernel saw, where that says all."""
 
     def read(self, lines: Lines) -> tuple[EventColumns | None, list[Rejection]]:
         """The events of the ordinary kind, None where there are none; and what is no event for a reason that is certain, by record."""
@@ -76,12 +79,7 @@ class WalkedReader:
         """The judge's word on what the kernel saw; None where it may be no fault at all."""
         if fault == Role.VALUE and not self._needs_value:
             return None
-        if fault == LineFault.NAN:
-            verdict = not_a_number("NaN")
-        elif fault == LineFault.TEXT_VALUE:
-            verdict = self._judge.refused("value", content[begin:end].decode())
-        else:
-            verdict = self._judge.missing(_ROLE_NAMES[fault])
+        verdict = self._verdicts.get(fault) or self._judge.refused("value", content[begin:end].decode())
         return Rejection(row=row, stage=verdict.stage, reason=verdict.reason, field=verdict.field)
 
     def _with_instants(self, content: bytes, found: ReadEvents) -> EventColumns | None:
