@@ -134,7 +134,7 @@ def test_categories_beyond_what_is_remembered_are_read_all_the_same(monkeypatch:
     assert KERNELS is not None
     monkeypatch.setattr(native_lines, "_SLOTS_FEW", 64)
     monkeypatch.setattr(native_lines, "_SLOTS_MAX", 512)
-    monkeypatch.setattr(native_lines, "_TEXT_BYTES_MAX", 4000)
+    monkeypatch.setattr(native_lines, "_TEXT_BYTES_MAX", 8000)
     reader = WalkedReader(KERNELS, EventOptions(), None)
     chance = random.Random(5)
     left = 0

@@ -24,12 +24,14 @@ struct node {
     int32_t parent, roles;
 };
 
-/* The texts that were seen as categories, in this chunk and before: text i is `bytes[begins[i] .. begins[i + 1])`.
+/* The texts that were seen as categories, in this chunk and before: text i is `lengths[i]` bytes from `bytes[begins[i]]` on, zeros behind it to a
+ * multiple of sixteen.
  * `slots` (a power of two, `slot_mask` + 1 of them) hold numbers of texts plus one, 0 for none. `codes[i]` is the code of text i in
  * this chunk, -1 where no event bears it yet; `borne[code]` the number of the text. */
 struct categories {
     uint8_t *bytes;
     int64_t *begins;
+    int32_t *lengths;
     int32_t *slots;
     int64_t slot_mask;
     int32_t *codes;
@@ -256,20 +258,51 @@ static int read_line(
     return 0;
 }
 
-static uint64_t text_hash(const uint8_t *place, int64_t length) {
-    uint64_t hash = (uint64_t)length * 0x9e3779b97f4a7c15u;
-    for (; length >= 8; place += 8, length -= 8)
-        hash = ((hash ^ word_at(place)) * 0x9fb21c651e98df25u) ^ (hash >> 29);
-    uint64_t rest = 0;
-    memcpy(&rest, place, (size_t)length);
-    hash = (hash ^ rest) * 0xc2b2ae3d27d4eb4fu;
-    return hash ^ (hash >> 31);
+/* A text as it is looked for: its first sixteen bytes, zeros behind its end, and how long it is. */
+struct text {
+    const uint8_t *begin;
+    uint64_t head, tail;
+    int32_t length;
+};
+
+static struct text text_of(const uint8_t *begin, const uint8_t *end, const uint8_t *content_end) {
+    struct text text = {begin, 0, 0, (int32_t)(end - begin)};
+    if (content_end - begin < 16) {
+        uint8_t first[16] = {0};
+        memcpy(first, begin, (size_t)text.length);
+        text.head = word_at(first);
+        text.tail = word_at(first + 8);
+        return text;
+    }
+    const int in_head = text.length < 8 ? text.length : 8, in_tail = text.length < 8 ? 0 : text.length < 16 ? text.length - 8 : 8;
+    /* To shift by all 64 bits is undefined. */
+    text.head = word_at(begin) & (in_head == 8 ? ~0ull : (1ull << 8 * in_head) - 1);
+    text.tail = word_at(begin + 8) & (in_tail == 8 ? ~0ull : (1ull << 8 * in_tail) - 1);
+    return text;
+}
+
+static uint64_t text_hash(const struct text *text) {
+    uint64_t hash = (text->head ^ (uint64_t)text->length) * 0x9e3779b97f4a7c15u;
+    hash = (hash ^ (hash >> 29) ^ text->tail) * 0x9fb21c651e98df25u;
+    const uint8_t *place = text->begin + 16, *end = text->begin + text->length;
+    for (; end - place >= 8; place += 8)
+        hash = ((hash ^ word_at(place)) * 0xc2b2ae3d27d4eb4fu) ^ (hash >> 29);
+    for (; place < end; place++)
+        hash = (hash ^ *place) * 0xc2b2ae3d27d4eb4fu;
+    return hash ^ (hash >> 32);
+}
+
+/* Whether text `number` is this one. */
+static int is_text(const struct categories *categories, int32_t number, const struct text *text) {
+    const uint8_t *known = categories->bytes + categories->begins[number];
+    if (categories->lengths[number] != text->length || word_at(known) != text->head || word_at(known + 8) != text->tail)
+        return 0;
+    return text->length <= 16 || same_bytes(known + 16, text->begin + 16, text->length - 16);
 }
 
 /* The code of a category in this chunk; -1 where it is not known and no more can be. For the bytes there is room: the caller has seen to that. */
-static int64_t category_code(struct categories *categories, const uint8_t *begin, const uint8_t *end) {
-    const int64_t length = end - begin;
-    int64_t slot = (int64_t)text_hash(begin, length) & categories->slot_mask;
+static int64_t category_code(struct categories *categories, const struct text *text) {
+    int64_t slot = (int64_t)(text_hash(text) & (uint64_t)categories->slot_mask);
     int32_t number;
     for (;; slot = (slot + 1) & categories->slot_mask) {
         number = categories->slots[slot] - 1;
@@ -278,13 +311,15 @@ static int64_t category_code(struct categories *categories, const uint8_t *begin
                 return -1;
             number = (int32_t)categories->known++;
             categories->slots[slot] = number + 1;
-            memcpy(categories->bytes + categories->begins[number], begin, (size_t)length);
-            categories->begins[number + 1] = categories->begins[number] + length;
+            const int64_t begin = categories->begins[number], padded = (text->length + 15) / 16 * 16;
+            memset(categories->bytes + begin, 0, (size_t)padded);
+            memcpy(categories->bytes + begin, text->begin, (size_t)text->length);
+            categories->lengths[number] = text->length;
+            categories->begins[number + 1] = begin + padded;
             categories->codes[number] = -1;
             break;
         }
-        const int64_t known = categories->begins[number];
-        if (categories->begins[number + 1] - known == length && same_bytes(categories->bytes + known, begin, length))
+        if (is_text(categories, number, text))
             break;
     }
     if (categories->codes[number] < 0) {
@@ -297,7 +332,7 @@ static int64_t category_code(struct categories *categories, const uint8_t *begin
 /* Reads the lines of `content` that `starts`, `ends` and `readable` (not 0) name, `count` of them, as far as they are events of the ordinary kind.
  * `nodes` are at most NODES_MAX; `wanted` are the roles without which a line is no event; `powers` as in decimal.h. Ids are of one kind, and timestamps too (or there are none): `events->id_kind` and
  * `events->timestamp_kind` are those of the first event where they come in as -1. `categories->begins` has to
- * have room for one more than `known_max`, and `bytes` for all of the content. What is certainly wrong with others goes to `faults`.
+ * have room for one more than `known_max`, and `bytes` for all of the content and 16 for each of these. What is certainly wrong with others goes to `faults`.
  * Returns 0, or -1 where the nodes are too many. */
 EXPORT int64_t ep_read_events(
     const uint8_t *content, int64_t size, const int64_t *starts, const int64_t *ends, const uint8_t *readable, int64_t count,
@@ -328,7 +363,8 @@ EXPORT int64_t ep_read_events(
         if (line.id_kind != events->id_kind || line.timestamp_kind != events->timestamp_kind)
             continue;
         if (walk.wanted & ROLE_CATEGORY) {
-            const int64_t code = category_code(categories, line.category_begin, line.category_end);
+            const struct text text = text_of(line.category_begin, line.category_end, walk.content_end);
+            const int64_t code = category_code(categories, &text);
             if (code < 0)
                 continue;
             events->codes[read] = code;

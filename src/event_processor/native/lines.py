@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +28,8 @@ _LINE_BYTES_GUESSED: Final = 64
 _SLOTS_FEW: Final = 1 << 16
 _SLOTS_GROWN: Final = 8
 _SLOTS_MAX: Final = 1 << 19
-_TEXT_BYTES_MAX: Final = 16 << 20
+_TEXT_BYTES_MAX: Final = 24 << 20
+_PADDED_BYTES: Final = 16
 _NODE: Final = np.dtype(
     {
         "names": ["head", "mask", "name", "length", "parent", "roles"],
@@ -116,7 +116,7 @@ class _Columns(ctypes.Structure):
 
 class _Categories(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("bytes", "begins", "slots")),
+        *((name, ctypes.c_void_p) for name in ("bytes", "begins", "lengths", "slots")),
         ("slot_mask", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("codes", "borne")),
         *((name, ctypes.c_int64) for name in ("known", "known_max", "borne_count")),
@@ -135,32 +135,42 @@ class KnownCategories:
 
     def _forget(self, slots: int) -> None:
         known_max = slots // 2
-        self._begins = np.zeros(known_max + 1, np.int64)
+        self._begins, self._lengths = np.zeros(known_max + 1, np.int64), np.zeros(known_max, np.int32)
         self._slots = np.zeros(slots, np.int32)
         self._codes, self._borne = np.zeros(known_max, np.int32), np.zeros(known_max, np.int32)
         self._names = np.zeros(known_max, object)
         self._named = 0
         places = map(address, (self._codes, self._borne))
         self.table = _Categories(
-            address(self._bytes), address(self._begins), address(self._slots), slots - 1, *places, 0, known_max, 0
+            address(self._bytes),
+            address(self._begins),
+            address(self._lengths),
+            address(self._slots),
+            slots - 1,
+            *places,
+            0,
+            known_max,
+            0,
         )
 
     def make_room(self, content_bytes: int) -> bool:
         """Before a chunk of so many bytes is read: forgets what is known where the chunk's might not fit beside it. Whether they fit at all."""
         known, slots = self.table.known, len(self._slots)
-        if known == self.table.known_max or int(self._begins[known]) + content_bytes > _TEXT_BYTES_MAX:
+        needed_bytes = content_bytes + _PADDED_BYTES * self.table.known_max
+        if known == self.table.known_max or int(self._begins[known]) + needed_bytes > _TEXT_BYTES_MAX:
             self._forget(min(_SLOTS_GROWN * slots, _SLOTS_MAX) if known == self.table.known_max else slots)
             known = 0
         self._codes[:known] = -1
         self.table.borne_count = 0
-        return content_bytes <= _TEXT_BYTES_MAX
+        return bool(content_bytes + _PADDED_BYTES * self.table.known_max <= _TEXT_BYTES_MAX)
 
     def names(self) -> tuple[NDArray[Any], IntArray]:
         """The table of all that are known, and the numbers in it of the categories of the chunk just read, by code."""
         known = self.table.known
-        fresh = self._begins[self._named : known + 1].tolist()
-        for number, (begin, end) in enumerate(pairwise(fresh), start=self._named):
-            self._names[number] = self._bytes[begin:end].tobytes().decode()
+        fresh = slice(self._named, known)
+        spans = zip(self._begins[fresh].tolist(), self._lengths[fresh].tolist(), strict=True)
+        for number, (begin, length) in enumerate(spans, start=self._named):
+            self._names[number] = self._bytes[begin : begin + length].tobytes().decode()
         self._named = known
         return self._names, self._borne[: self.table.borne_count].astype(np.int64)
 
