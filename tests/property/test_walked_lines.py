@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from event_processor.config import EventOptions
-from event_processor.event import VALUE_MAGNITUDE_END
+from event_processor.event import VALUE_MAGNITUDE_END, Chunk
 from event_processor.formats import lines as lines_module
 from event_processor.formats.event_columns import EventColumns
+from event_processor.formats.jsonl import JsonLinesFormat
 from event_processor.formats.lines import Lines, cut_lines
 from event_processor.formats.walked import WalkedReader
 from event_processor.native import lines as native_lines
@@ -178,3 +179,20 @@ def test_nothing_is_read_behind_the_end_of_the_content() -> None:
 
 def test_a_chunk_of_no_lines_gives_nothing() -> None:
     assert read(b"") is None
+
+
+@pytest.mark.parametrize("line", [
+    b'{"id":"a","category":"c","value":NaN}', b'{"id":"a","category":"c","value":NaN,"x":"\0"}', b'{"id":"a","category":"c","value":NaN,"x":' + b"[" * 200 + b"]" * 200 + b"}",
+    b'{"id":"a","category":"c","value":NaN,"x":' + b"[]," * 200 + b"1}", b'{"category":"c","value":NaN}', b'{"id":[],"category":"c","value":NaN', b'{"value":"5"}', b'{"category":"c","value":"5"}', b"{}",
+    b'{"id":"a","value":"5"}', b'{"id":"a","category":"c","value":"5"}', b'{"id":"a","category":"c","value":""}', b'{"id":"a","category":"c"}', b'{"id":"a"}', b'{"id":"","category":"c","value":"x"}',
+    b'{"id":"a","category":7,"value":"5"}', b'{"id":"a","category":"c","value":"5"} x', b'{"id":"a","category":"c","value":"' + "é".encode() * 90 + b'"}', b'{"id":null,"category":"c","value":"5"}',
+])  # fmt: skip
+@pytest.mark.parametrize("missing", ["reject", "count_only"])
+def test_what_is_wrong_is_said_in_the_judges_own_words(line: bytes, missing: str) -> None:
+    event = EventOptions.model_validate({"value_missing": missing})
+    told = []
+    for kernels in (None, KERNELS):
+        reader = JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=False, kernels=kernels)
+        columns = reader.decode(Chunk("events", 1, 7, b'{"id":"x","category":"c","value":1}\n' + line + b"\n", {}))
+        told.append((columns.rows.tolist(), columns.rejections))
+    assert told[0] == told[1]
