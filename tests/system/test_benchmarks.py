@@ -34,6 +34,7 @@ from benchmarks.whole import measure_whole
 
 from event_processor import build, load
 from event_processor.assembly import Environment
+from event_processor.commit import InlineCommits
 from event_processor.deduplication.background import Inline
 from event_processor.deduplication.index import IndexLimits
 from event_processor.deduplication.layout import Geometry
@@ -255,7 +256,9 @@ def parts(shape: LogShape, limits: IndexLimits) -> list[Part]:
         fs = CountingFileSystem()
         for number in range(PARTS):
             log_bytes = write_log(pipeline.log, shape, number * PART_RECORDS, (number + 1) * PART_RECORDS)
-            with build(configuration, environment=Environment(fs=fs, background=Inline, index_limits=limits)) as processor:
+            with build(
+                configuration, environment=Environment(fs=fs, background=Inline, committing=InlineCommits, index_limits=limits)
+            ) as processor:
                 fs.counts.clear()
                 processor.run()
                 assert processor.state.counts.records == (number + 1) * PART_RECORDS
