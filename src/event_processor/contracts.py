@@ -142,13 +142,10 @@ class Columns:
     `ids`, `categories`, `values`, `timestamps` have m entries each. `rejections` are ascending by row, and
     m + blank_count + len(rejections) == n.
 
-    categories: None where every event counts in one total.
-    values: finite, below 2**960 in magnitude, never -0.0; None where events are only counted.
+    categories: None where every event counts in one total. values: finite, below 2**960 in magnitude, never -0.0; None where events are only counted.
     has_value: None where every event has one; else False marks an event that is counted without a value (`values` holds 0.0).
-    timestamps: None where the configuration names no field.
-    timestamps_ns: nanoseconds since 1970-01-01 UTC; None unless the configuration orders or windows by them.
-    prepared_ids: the same ids in a form that the index prepared ahead; None where it did not.
-    events: the events' JSON objects; None where each is its record.
+    timestamps: None where the configuration names no field. timestamps_ns: since 1970-01-01 UTC; None unless they are used to order or window by.
+    prepared_ids: the same ids in a form that the index prepared ahead, or None. events: the events' JSON objects; None where each is its record.
     """
 
     content: bytes
@@ -174,6 +171,11 @@ class Columns:
 
 class Format(Protocol):
     """Turns the bytes of a chunk into columns. Pure: the same chunk gives the same columns, whatever came before."""
+
+    @property
+    def lets_others_run(self) -> bool:
+        """Whether almost all of `decode` is done outside of the interpreter, so that a thread which decodes has a core of its own."""
+        ...
 
     def decode(self, chunk: Chunk) -> Columns:
         """Every record of `chunk` has exactly one outcome in the result (accepted here means valid). Never raises for bad input."""
@@ -330,10 +332,7 @@ class SeenIds(Protocol):
         ...
 
     def close(self) -> None:
-        """Stops the background work and closes the files. What was not written stays uncommitted.
-
-        Raises what the background work raised and no `take` told of.
-        """
+        """Stops the background work and closes the files. Raises what that work raised and no `take` told of; what was not written stays uncommitted."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The daemon with further processes: the same state as alone, killed in the middle or not, and nobody left behind."""
+"""The daemon with several workers, threads or processes: the same state as alone, killed in the middle or not, and nobody left behind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from event_processor.native.library import LIBRARY, SWITCH
 from support.processes import Committed, Daemon, Pipeline, wait_until
 
 LINES = 24_000
@@ -58,28 +59,38 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Committed:
     return state_of(made)
 
 
+PROCESSES = {SWITCH: "off"}
+THREADS: dict[str, str] = {}
+KINDS = [pytest.param(PROCESSES, id="processes"), pytest.param(THREADS, id="threads")]
+"""Without the kernels the interpreter decodes, and a thread would gain nothing."""
+
+
 @pytest.mark.parametrize("workers", [2, 3])
-def test_the_state_is_that_of_one_process(workers: int, alone: Committed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_state_is_that_of_one_alone(kind: dict[str, str], workers: int, alone: Committed, tmp_path: Path) -> None:
     made = pipeline(tmp_path, workers)
-    daemon = made.start("--once", "--drain")
+    daemon = made.start("--once", "--drain", environment=kind)
     assert daemon.wait().exit_code == 0
     assert state_of(made) == alone
     started = workers_of(daemon)
-    assert len(started) == workers - 1
+    assert len(started) == (workers - 1 if kind == PROCESSES or LIBRARY is None else 0)
     assert all(map(_is_gone, started)), "they went with it"
     assert made.verify().exit_code == 0
 
 
-def test_killed_in_the_middle_it_leaves_nobody_behind_and_goes_on_right(alone: Committed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_in_the_middle_it_leaves_nobody_behind_and_goes_on_right(
+    kind: dict[str, str], alone: Committed, tmp_path: Path
+) -> None:
     made = pipeline(tmp_path, 2)
     for part in (1, 2):
-        daemon = made.start("--once", "--drain")
+        daemon = made.start("--once", "--drain", environment=kind)
         wait_until(partial(_is_past, made, daemon, part * len(log()) // 4), "a part is committed")
         os.kill(daemon._process.pid, signal.SIGKILL)
         daemon.wait()
         for process in workers_of(daemon):
             wait_until(partial(_is_gone, process), "the worker is gone")
-    assert made.run().exit_code == 0
+    assert made.run(environment=kind).exit_code == 0
     assert state_of(made) == alone
 
 

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 
-from event_processor.aggregation.totals import AcceptedEvents, Totals, add_batch
+from event_processor.aggregation.totals import TABLES_MAX, AcceptedEvents, Totals, add_batch
 from event_processor.contracts import CategoryColumn
 from event_processor.id_columns import IntegerIds
 from event_processor.numbered_texts import NumberedTexts
@@ -36,3 +36,17 @@ def test_a_total_that_went_another_way_is_not_told_of_rows_that_it_does_not_have
     assert {name: total.count for name, total in one.items()} == {"a": 1, "b": 1, "c": 1}
     assert {name: total.count for name, total in other.items()} == {"a": 2, "b": 1}
     assert {name: total.count for name, total in added(one, 0, 1, 2).items()} == {"a": 2, "b": 2, "c": 2}
+
+
+def test_the_rows_of_several_tables_are_remembered_those_of_the_latest() -> None:
+    tables = [np.array([chr(ord("a") + number), "z"], object) for number in range(TABLES_MAX + 2)]
+    totals = Totals.of({})
+    for table in [*tables, *tables]:
+        column = CategoryColumn(np.arange(2), NumberedTexts(table, np.arange(2)))
+        totals = add_batch(totals, AcceptedEvents(IntegerIds(np.arange(2)), column, np.ones(2), None, None), lambda _: [])
+    assert [known.table for known in totals.known] == tables[:1:-1]
+    assert all(known.rows.tolist() == [totals.index[name] for name in known.table] for known in totals.known)
+    assert {name: total.count for name, total in totals.items()} == {
+        **{table[0]: 2 for table in tables},
+        "z": 2 * len(tables),
+    }

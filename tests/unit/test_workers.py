@@ -1,4 +1,4 @@
-"""Decoding with several processes: the same columns in the same order, whoever decoded them and whoever died meanwhile."""
+"""Decoding by several at once: the same columns in the same order, whoever decoded them and whoever died meanwhile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,10 +20,15 @@ from event_processor.contracts import Columns
 from event_processor.deduplication.prepared import SortedFingerprints
 from event_processor.event import Chunk
 from event_processor.formats.jsonl import JsonLinesFormat
+from event_processor.formats.objects import ObjectFormat
+from event_processor.formats.transformed import LineReader
+from event_processor.native.lines import KERNELS
 from event_processor.telemetry import Telemetry
 from event_processor.workers.decoder import ChunkDecoder, DecoderSpec
 from event_processor.workers.inline import InlineDecoding
 from event_processor.workers.pool import DecodingPool
+from event_processor.workers.process import ProcessWorker
+from event_processor.workers.thread import ThreadWorker
 from event_processor.workers.wire import pack, unpack
 from support.columns import categories_of, ids_of, timestamps_of
 from support.processes import wait_until
@@ -30,6 +36,7 @@ from support.processes import wait_until
 SLOT_BYTES = 1 << 20
 FORMAT = functools.partial(JsonLinesFormat, EventOptions(), record_bytes_max=1 << 20, timestamps_used=False)
 SPEC = DecoderSpec({"events": FORMAT}, ("xxh3", "00" * 8))
+LINES = functools.partial(LineReader, record_bytes_max=1 << 20)
 LARGE = 900
 
 
@@ -100,9 +107,21 @@ def heard() -> Heard:
     return Heard()
 
 
+def pool_of(workers: int, telemetry: Telemetry, make_decoder: Callable[[], ChunkDecoder] = SPEC) -> DecodingPool:
+    """One of processes."""
+    return DecodingPool(SPEC(), workers, functools.partial(ProcessWorker, make_decoder, SLOT_BYTES), telemetry)
+
+
 @pytest.fixture
 def pool(heard: Heard) -> Iterator[DecodingPool]:
-    made = DecodingPool(SPEC, 3, SLOT_BYTES, heard)
+    made = pool_of(3, heard)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def threads(heard: Heard) -> Iterator[DecodingPool]:
+    made = DecodingPool(SPEC(), 3, functools.partial(ThreadWorker, SPEC), heard)
     yield made
     made.close()
 
@@ -130,22 +149,28 @@ def through(pool: DecodingPool, handed_in: list[Chunk]) -> list[object]:
     return found
 
 
-def test_chunks_come_back_in_order_with_what_their_format_gives(pool: DecodingPool, heard: Heard) -> None:
+@pytest.mark.parametrize("kind", ["pool", "threads"])
+def test_chunks_come_back_in_order_with_what_their_format_gives(kind: str, heard: Heard, request: pytest.FixtureRequest) -> None:
+    pool: DecodingPool = request.getfixturevalue(kind)
     start_workers(pool)
-    given = {worker.process_id: 0 for worker in pool._workers}
-    for worker in pool._workers:
-        give = worker.give
-        worker.give = functools.partial(counted, given, worker.process_id, give)  # type: ignore[method-assign]
+    given = [0 for _ in pool._workers]
+    for number, worker in enumerate(pool._workers):
+        worker.give = functools.partial(counted, given, number, worker.give)  # type: ignore[method-assign]
     handed_in = chunks([LARGE, 1, LARGE, LARGE, 40, LARGE, LARGE, 0, LARGE, LARGE, 3000])
     assert through(pool, handed_in) == expected(handed_in)
-    assert len(heard.born) == 2
+    assert len(given) == 2
+    assert len(heard.born) == (2 if kind == "pool" else 0)
     assert heard.lost == []
-    assert all(given.values()), "every worker had a part in it"
+    assert all(given), "every worker had a part in it"
 
 
-def counted(given: dict[int, int], process_id: int, give: Callable[[Chunk], None], chunk: Chunk) -> None:
-    given[process_id] += 1
+def counted(given: list[int], number: int, give: Callable[[Chunk], None], chunk: Chunk) -> None:
+    given[number] += 1
     give(chunk)
+
+
+def processes_of(pool: DecodingPool) -> list[int]:
+    return [worker.process_id for worker in pool._workers if worker.process_id is not None]
 
 
 def test_until_workers_are_there_everything_is_decoded_here(pool: DecodingPool) -> None:
@@ -166,9 +191,9 @@ def test_a_worker_that_is_killed_costs_nothing_but_its_work(pool: DecodingPool, 
     for number, chunk in enumerate(handed_in):
         pool.submit(chunk)
         if number == 2:
-            for worker in list(pool._workers):
-                os.kill(worker.process_id, signal.SIGKILL)
-                os.waitid(os.P_PID, worker.process_id, os.WEXITED | os.WNOWAIT)
+            for process_id in processes_of(pool):
+                os.kill(process_id, signal.SIGKILL)
+                os.waitid(os.P_PID, process_id, os.WEXITED | os.WNOWAIT)
         if not pool.has_room or number == 4:
             found.append(plain(pool.take()[1]))
     while pool.pending:
@@ -190,6 +215,86 @@ def test_where_no_process_can_be_started_everything_is_decoded_here(
     assert heard.reasons == ["Resource temporarily unavailable"], "said once"
 
 
+def test_where_no_thread_can_be_started_everything_is_decoded_here(
+    threads: DecodingPool, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    handed_in = chunks([LARGE] * 3)
+    assert through(threads, handed_in) == expected(handed_in)
+    assert heard.reasons == ["can't start new thread"], "said once"
+
+
+class Failing:
+    """A decoder that fails at chunks that begin behind the first."""
+
+    lets_others_run = True
+
+    def __init__(self) -> None:
+        self._decode = SPEC()
+
+    def __call__(self, chunk: Chunk) -> Columns:
+        if chunk.offset:
+            raise MemoryError(chunk.offset)
+        return self._decode(chunk)
+
+
+def test_what_a_thread_raises_is_raised_where_its_columns_are_taken(heard: Heard) -> None:
+    pool = DecodingPool(SPEC(), 2, functools.partial(ThreadWorker, Failing), heard)
+    first, second = chunks([LARGE, LARGE])
+    pool.submit(first)
+    pool.submit(second)
+    assert plain(pool.take()[1]) == expected([first])[0]
+    with pytest.raises(MemoryError, match=str(second.offset)):
+        pool.take()
+    pool.close()
+
+
+def test_a_thread_that_is_closed_decodes_no_more_and_is_gone(heard: Heard) -> None:
+    decode = Held()
+    before = set(threading.enumerate())
+    pool = DecodingPool(SPEC(), 2, functools.partial(ThreadWorker, lambda: decode), heard)
+    handed_in = chunks([LARGE] * 3)
+    for chunk in handed_in:
+        pool.submit(chunk)
+    decode.begun.wait()
+    decode.may_go_on.set()
+    pool.close()
+    assert set(threading.enumerate()) == before
+    assert decode.asked[0] is handed_in[0]
+    assert len(decode.asked) <= 2, "only what it had been given"
+
+
+class Held:
+    """A decoder that waits to be let go on."""
+
+    lets_others_run = True
+
+    def __init__(self) -> None:
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+        self.asked: list[Chunk] = []
+
+    def __call__(self, chunk: Chunk) -> Columns:
+        self.asked.append(chunk)
+        self.begun.set()
+        self.may_go_on.wait()
+        return SPEC()(chunk)
+
+
+def test_threads_are_for_formats_that_the_kernels_read() -> None:
+    assert SPEC().lets_others_run == (KERNELS is not None)
+    timed = functools.partial(JsonLinesFormat, EventOptions(), record_bytes_max=1 << 20, timestamps_used=True)
+    two_ids = functools.partial(JsonLinesFormat, EventOptions(id=("a", "b")), record_bytes_max=1 << 20, timestamps_used=False)
+    for other in (
+        timed,
+        two_ids,
+        functools.partial(ObjectFormat, LINES, EventOptions(), record_bytes_max=1, timestamps_used=False),
+    ):
+        assert not DecoderSpec({"events": FORMAT, "others": other}, None)().lets_others_run
+
+
 class OnlyHere:
     """A decoder that can be made in the process that made this, and in no other."""
 
@@ -203,10 +308,10 @@ class OnlyHere:
 
 
 def test_workers_that_always_end_are_given_up(heard: Heard, capfd: pytest.CaptureFixture[str]) -> None:
-    pool = DecodingPool(OnlyHere(), 3, SLOT_BYTES, heard)
+    pool = pool_of(3, heard, OnlyHere())
     for chunk in chunks([LARGE] * 30):
-        for worker in pool._workers:
-            os.waitid(os.P_PID, worker.process_id, os.WEXITED | os.WNOWAIT)
+        for process_id in processes_of(pool):
+            os.waitid(os.P_PID, process_id, os.WEXITED | os.WNOWAIT)
         pool.submit(chunk)
         assert plain(pool.take()[1]) == expected([chunk])[0]
     pool.close()
@@ -228,7 +333,7 @@ def test_a_worker_has_nothing_of_ours_open_and_dies_with_us(tmp_path: Path) -> N
     program.write_text(
         f"import fcntl, sys, time; sys.path.insert(0, {os.path.dirname(__file__)!r}); from test_workers import *\n"
         f"lock = open({str(tmp_path / 'lock')!r}, 'w'); fcntl.flock(lock, fcntl.LOCK_EX)\n"
-        "pool = DecodingPool(SPEC, 2, SLOT_BYTES, Heard()); start_workers(pool)\n"
+        "pool = pool_of(2, Heard()); start_workers(pool)\n"
         "print(pool._workers[0].process_id, flush=True); sys.stdin.read()\n"
     )
     support = str(Path(__file__).parents[1])

@@ -6,7 +6,7 @@ sum are canonical (`exact_sum.py`). To look at one category makes its `CategoryT
 
 from __future__ import annotations
 
-from collections.abc import Iterator, KeysView, Mapping
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isinf
 from typing import Any, Final
@@ -97,8 +97,8 @@ class Totals(Mapping[str, CategoryTotal]):
 
     __slots__ = ("columns", "index", "known")
 
-    def __init__(self, index: dict[str, int], columns: TotalColumns, known: KnownRows | None = None) -> None:
-        """`index`: the row of each category; nobody may change it any more."""
+    def __init__(self, index: dict[str, int], columns: TotalColumns, known: Sequence[KnownRows] = ()) -> None:
+        """`index`: the row of each category; nobody may change it any more. `known`: an entry a table."""
         self.index: Final = index
         self.columns: Final = columns
         self.known: Final = known

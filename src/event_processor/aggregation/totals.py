@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from event_processor.id_order import id_key
 from event_processor.numbered_texts import NumberedTexts, no_numbers
 
 __all__ = ["AcceptedEvents", "CategoryTotal", "ShownTotals", "Totals", "add_batch", "merge"]
+
+TABLES_MAX: Final = 8
+"""Of so many tables of categories the rows are remembered: each decoder has one of its own for each source."""
 
 
 def add_batch(
@@ -70,23 +74,24 @@ def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
     )
 
 
-def _rows(before: Totals, names: Sequence[str]) -> tuple[dict[str, int], IntArray, KnownRows | None]:
+def _rows(before: Totals, names: Sequence[str]) -> tuple[dict[str, int], IntArray, Sequence[KnownRows]]:
     """The index with a row for each of the names, their rows, and what is known of rows from then on. The old index stays as it is."""
     if not isinstance(names, NumberedTexts):
         index, rows = _looked_up(before.index, names)
         return index, rows, before.known
-    known = before.known
-    by_number = known.rows if known is not None and known.table is names.table else no_numbers(len(names.table))
+    of_table = next((known.rows for known in before.known if known.table is names.table), None)
+    by_number = no_numbers(len(names.table)) if of_table is None else of_table
     rows = by_number[names.numbers]
     index, unknown = before.index, np.flatnonzero(rows < 0)
     if not len(unknown):
-        return index, rows, known
+        return index, rows, before.known
     fresh = names.picked(unknown)
     index, rows[unknown] = _looked_up(index, list(fresh))
     # A value: what an older one knows stays as it was, for its index has no more rows either.
     by_number = by_number.copy()
     by_number[fresh.numbers] = rows[unknown]
-    return index, rows, KnownRows(names.table, by_number)
+    others = [known for known in before.known if known.table is not names.table]
+    return index, rows, [KnownRows(names.table, by_number), *others[: TABLES_MAX - 1]]
 
 
 def _looked_up(index: dict[str, int], names: Sequence[str]) -> tuple[dict[str, int], IntArray]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -63,7 +64,9 @@ from event_processor.state import State, fresh_state
 from event_processor.timestamps import TimestampReader
 from event_processor.workers.decoder import DecoderSpec
 from event_processor.workers.inline import InlineDecoding
-from event_processor.workers.pool import DecodingPool
+from event_processor.workers.pool import DecodingPool, Worker
+from event_processor.workers.process import ProcessWorker
+from event_processor.workers.thread import ThreadWorker
 
 __all__ = ["LOCK_NAME", "Mode", "OpenPipeline", "Replica", "check_config", "lock_state", "open_pipeline", "open_replica"]
 
@@ -273,18 +276,18 @@ class _Opening:
         return index
 
     def _decoding(self, fingerprinter: Fingerprinter | None) -> Decoding:
-        """Here alone, or with further processes, which a backlog starts."""
+        """Here alone, or with others, which a backlog starts: threads where they have a core of their own, else processes."""
         configuration = self._configuration
         factories = {name: format_factory(configuration, options) for name, options in self._sources.items()}
         if configuration.engine.workers == 1:
             return InlineDecoding({name: make() for name, make in factories.items()})
         fingerprint = None if fingerprinter is None else (fingerprinter.algorithm, fingerprinter.seed)
-        pool = DecodingPool(
-            DecoderSpec(factories, fingerprint),
-            configuration.engine.workers,
-            SLOT_BATCHES * configuration.batch.bytes_max,
-            self._environment.telemetry,
-        )
+        spec = DecoderSpec(factories, fingerprint)
+        decode = spec()
+        start: Callable[[], Worker] = partial(ThreadWorker, spec)
+        if not decode.lets_others_run:
+            start = partial(ProcessWorker, spec, SLOT_BATCHES * configuration.batch.bytes_max)
+        pool = DecodingPool(decode, configuration.engine.workers, start, self._environment.telemetry)
         self._opened.callback(pool.close)
         return pool
 

@@ -68,6 +68,8 @@ class JsonLinesFormat:
         self._reader: Final = EventReader(event, timestamps)
         self._alike: Final = AlikeReader(event, timestamps)
         self._walked: Final = None if kernels is None else WalkedReader(kernels, event, timestamps, self._judge)
+        # Timestamps are read by numpy, which takes the interpreter back again and again.
+        self.lets_others_run: Final = self._walked is not None and self._walked.is_able and timestamps is None
         self._model: msgspec.json.Decoder[object] | None = None
         self.slow_reason = ""
         if self._judge.own_model is not None:

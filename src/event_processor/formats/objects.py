@@ -48,6 +48,8 @@ class ObjectReader(Protocol):
 class ObjectFormat:
     """The `Format` of records that a reader makes objects of."""
 
+    lets_others_run: Final = False
+
     def __init__(
         self,
         make_reader: Callable[[], ObjectReader],

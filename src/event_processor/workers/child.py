@@ -15,17 +15,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Final
 
-from event_processor.contracts import Columns
 from event_processor.event import Chunk
 from event_processor.memory import keep_freed_memory
+from event_processor.workers.decoder import Decoder
 from event_processor.workers.shared_memory import SharedMemory
 from event_processor.workers.wire import pack
 
-__all__ = ["READY", "Decoder", "Task", "serve"]
+__all__ = ["READY", "Task", "serve"]
 
 READY: Final = b"ready"
-
-Decoder = Callable[[Chunk], Columns]
 
 
 @dataclass(frozen=True, slots=True)

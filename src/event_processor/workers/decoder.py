@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from event_processor.contracts import Columns, Format
 from event_processor.deduplication.fingerprint import open_fingerprinter
 from event_processor.deduplication.prepared import prepared
 from event_processor.event import Chunk
 
-__all__ = ["ChunkDecoder", "DecoderSpec", "FormatFactory"]
+__all__ = ["ChunkDecoder", "Decoder", "DecoderSpec", "FormatFactory"]
 
 FormatFactory: TypeAlias = Callable[[], Format]
 """Makes a format. It can be pickled: a class with its arguments, in a `functools.partial`."""
+
+
+class Decoder(Protocol):
+    """Chunks to columns. Used by one thread at a time."""
+
+    @property
+    def lets_others_run(self) -> bool:
+        """Whether almost all of its work is done outside of the interpreter, whatever the source."""
+        ...
+
+    def __call__(self, chunk: Chunk, /) -> Columns:
+        """The columns of a chunk that is not empty."""
+        ...
 
 
 class DecoderSpec:
@@ -31,10 +44,11 @@ class DecoderSpec:
 
 
 class ChunkDecoder:
-    """Chunks to columns, ids prepared."""
+    """The `Decoder` of some formats, which prepares ids too."""
 
     def __init__(self, formats: Mapping[str, Format], fingerprint: tuple[str, str] | None) -> None:
         self._formats: Final = formats
+        self.lets_others_run: Final = all(each.lets_others_run for each in formats.values())
         self._fingerprinter: Final = None if fingerprint is None else open_fingerprinter(*fingerprint)
 
     def __call__(self, chunk: Chunk) -> Columns:

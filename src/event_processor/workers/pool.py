@@ -1,26 +1,64 @@
-"""Decoding with several processes, this one among them."""
+"""Decoding by several at once, the loop among them: threads of this process, or further processes."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from event_processor.contracts import Columns
 from event_processor.event import Chunk
 from event_processor.telemetry import Telemetry
-from event_processor.workers.child import Decoder
-from event_processor.workers.process import Worker, WorkerLostError
+from event_processor.workers.decoder import Decoder
+from event_processor.workers.process import WorkerLostError
 
-__all__ = ["DecodingPool"]
+__all__ = ["DecodingPool", "Worker"]
 
 _CONTENT_BYTES_MIN: Final = 65_536
 """A smaller chunk is decoded sooner than handed over."""
 _LOST_MAX: Final = 8
 """After so many that ended, no other is started: whatever ends them would end it too."""
 _CHUNKS_AHEAD: Final = 2
-"""So many chunks a process are read ahead: one that is decoded and one that waits for it."""
+"""So many chunks a worker are read ahead: one that is decoded and one that waits for it."""
+
+
+class Worker(Protocol):
+    """Who decodes chunks elsewhere, in the order in which it is given them. Each method raises `WorkerLostError` where it is gone."""
+
+    @property
+    def process_id(self) -> int | None:
+        """Its process, where it is not this one."""
+        ...
+
+    @property
+    def given(self) -> int:
+        """How many chunks it has that were not taken back."""
+        ...
+
+    def is_ready(self) -> bool:
+        """Whether it can be given a chunk."""
+        ...
+
+    def fits(self, chunk: Chunk) -> bool:
+        """Whether it has room for the chunk, and what becomes of it."""
+        ...
+
+    def give(self, chunk: Chunk) -> None:
+        """Hands over a chunk."""
+        ...
+
+    def has_answer(self) -> bool:
+        """Whether `take` would not wait."""
+        ...
+
+    def take(self) -> Columns:
+        """The columns of the oldest chunk given; waits for them. They hold until the next but one is taken."""
+        ...
+
+    def close(self) -> None:
+        """Ends it, and waits for that."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -34,19 +72,18 @@ class _Pending:
 
 
 class DecodingPool:
-    """`contracts.Decoding` with `workers` processes. Used by one thread.
+    """`contracts.Decoding` with `workers`. Used by one thread.
 
     The others are started by the first chunk large enough, which tells of a backlog; until they are there, and whenever this
-    process has nothing better to do, it decodes too.
+    thread has nothing better to do, it decodes too.
     """
 
-    def __init__(self, make_decoder: Callable[[], Decoder], workers: int, slot_bytes: int, telemetry: Telemetry) -> None:
-        """`workers` (2 or more) count this process; `slot_bytes` holds a chunk and what becomes of it. Starts nothing yet."""
-        self._make_decoder: Final = make_decoder
-        self._decode: Final = make_decoder()
+    def __init__(self, decode: Decoder, workers: int, start_worker: Callable[[], Worker], telemetry: Telemetry) -> None:
+        """`workers` (2 or more) count this thread. `start_worker` gives one more, or raises `OSError`. Starts nothing yet."""
+        self._decode: Final = decode
         self._others = workers - 1
         self._lost = 0
-        self._slot_bytes: Final = slot_bytes
+        self._start_worker: Final = start_worker
         self._telemetry: Final = telemetry
         self._workers: list[Worker] = []
         self._pending: Final[deque[_Pending]] = deque()
@@ -87,20 +124,21 @@ class DecodingPool:
             worker.close()
 
     def _start(self) -> None:
-        """Starts the processes that are missing."""
+        """Starts those that are missing."""
         if self._others and self._lost >= _LOST_MAX:
             self._others = 0
             self._telemetry.worker_unavailable(reason=f"{self._lost} of them ended")
         while len(self._workers) < self._others:
             try:
-                worker = Worker(self._make_decoder, self._slot_bytes)
+                worker = self._start_worker()
             except OSError as error:
-                # No process or memory is left. What is slower is still right.
+                # No process, thread or memory is left. What is slower is still right.
                 self._others = 0
                 self._telemetry.worker_unavailable(reason=error.strerror or str(error))
                 return
             self._workers.append(worker)
-            self._telemetry.worker_started(process_id=worker.process_id)
+            if worker.process_id is not None:
+                self._telemetry.worker_started(process_id=worker.process_id)
 
     def _hand_out(self) -> None:
         """Gives what nobody has begun to workers that are ready, the one with the least first."""
@@ -160,7 +198,8 @@ class DecodingPool:
             return
         self._workers.remove(worker)
         self._lost += 1
-        self._telemetry.worker_lost(process_id=worker.process_id)
+        if worker.process_id is not None:
+            self._telemetry.worker_lost(process_id=worker.process_id)
         for entry in self._pending:
             if entry.worker is worker and not entry.is_done:
                 entry.worker = None

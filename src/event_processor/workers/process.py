@@ -13,11 +13,12 @@ from typing import Final
 
 from event_processor.contracts import Columns
 from event_processor.event import Chunk
-from event_processor.workers.child import READY, Decoder, Task
+from event_processor.workers.child import READY, Task
+from event_processor.workers.decoder import Decoder
 from event_processor.workers.shared_memory import SharedMemory
 from event_processor.workers.wire import unpack
 
-__all__ = ["SLOTS", "Worker", "WorkerLostError"]
+__all__ = ["SLOTS", "ProcessWorker", "WorkerLostError"]
 
 SLOTS: Final = 3
 """One chunk that is decoded, one that waits, and one whose columns are in use."""
@@ -28,7 +29,7 @@ class WorkerLostError(Exception):
     """The process is gone, whatever ended it. Its chunks have to be decoded elsewhere."""
 
 
-class Worker:
+class ProcessWorker:
     """A child that decodes chunks in the order in which it is given them. Used by one thread."""
 
     def __init__(self, make_decoder: Callable[[], Decoder], slot_bytes: int) -> None:
