@@ -63,6 +63,65 @@ static inline double nearest(uint64_t digits, int power, const uint64_t *powers)
     return scaled(digits, power, powers);
 }
 
+/* How many digits the word begins with: 8 where it is all digits. `values` gets its bytes less '0'. */
+static inline int leading_digits(uint64_t word, uint64_t *values) {
+    const uint64_t highs = 0x8080808080808080u;
+    *values = word ^ 0x3030303030303030u;
+    /* Above the first byte that is none the marks may be wrong, never below. */
+    const uint64_t others = ((*values + 0x7676767676767676u) | *values) & highs;
+    return others ? __builtin_ctzll(others) >> 3 : 8;
+}
+
+/* The number that the first `count` (1 to 8) of these digits make, the first in the lowest byte. Three multiplications (D. Lemire, as above). */
+static inline uint64_t number_of(uint64_t values, int count) {
+    values <<= 64 - 8 * count;
+    values = (values * 10 + (values >> 8)) & 0x00ff00ff00ff00ffu;
+    values = (values * 100 + (values >> 16)) & 0x0000ffff0000ffffu;
+    return (values * 10000 + (values >> 32)) & 0xffffffffu;
+}
+
+/* So many bytes are looked at. */
+#define PLAIN_BYTES 32
+
+static const uint64_t WHOLE_POWERS[9] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+
+/* `read_decimal` of a plain number of up to 15 digits, in words and without a branch a digit: how many there are cannot be foretold. PLAIN_BYTES
+ * from `place` on can be read, and before `end` there is no more than the number: a byte that is no digit follows. NULL says nothing. */
+static inline const uint8_t *read_plain_decimal(const uint8_t *place, double *value, int64_t *whole, int *integer) {
+    const int negative = *place == '-';
+    place += negative;
+    uint64_t values, more;
+    int count = leading_digits(word_at(place), &values);
+    if (count == 0 || (*place == '0' && count > 1))
+        return NULL;
+    uint64_t digits = number_of(values, count);
+    place += count;
+    if (count == 8) {
+        count = leading_digits(word_at(place), &more);
+        if (count == 8)
+            return NULL;
+        if (count)
+            digits = digits * WHOLE_POWERS[count] + number_of(more, count);
+        place += count;
+        count += 8;
+    }
+    *integer = *place != '.';
+    *value = (double)digits;
+    if (!*integer) {
+        const int fraction = leading_digits(word_at(++place), &more);
+        if (fraction == 0 || fraction == 8 || count + fraction > 15)
+            return NULL;
+        digits = digits * WHOLE_POWERS[fraction] + number_of(more, fraction);
+        *value = (double)digits / EXACT_POWERS[fraction];
+        place += fraction;
+    }
+    if ((*place | 0x20) == 'e' || (negative && digits == 0))
+        return NULL;
+    *whole = negative ? -(int64_t)digits : (int64_t)digits;
+    *value = negative ? -*value : *value;
+    return place;
+}
+
 /* The number at `place`, up to `end` at the most: its double goes to `value`, never -0.0; `*integer` is 1 where it is written
  * as an integer of 64 bits, which goes to `whole` (not "-0"), else 0.
  * `powers`: 128 bits of 5^q a row, high half first, the highest bit set, for q from POWER_MIN to POWER_MAX.

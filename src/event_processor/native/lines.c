@@ -3,26 +3,7 @@
  * Always: a line that is read here is an event, with the fields that the judge alone would give it. A line that is not read is left to
  * others, and nothing is said about it. Where fields stand, and in which order, does not matter; a field given twice is left to others.
  */
-#include "decimal.h"
-#include "json.h"
-
-#define NODES_MAX 32
-#define ID_BYTES_MAX 1024
-#define CATEGORY_BYTES_MAX 256
-
-enum role { ROLE_ID = 1, ROLE_CATEGORY = 2, ROLE_VALUE = 4, ROLE_TIMESTAMP = 8 };
-enum kind { KIND_NONE = 0, KIND_TEXT = 1, KIND_NUMBER = 2 };
-/* What is certainly wrong first with a line that is no event: a role without a field, a text for the value, NaN for it. */
-enum fault { FAULT_UNKNOWN = 0, FAULT_NO_ID = 1, FAULT_NO_CATEGORY = 2, FAULT_NO_VALUE = 4, FAULT_TEXT_VALUE = 16, FAULT_NAN = 32 };
-
-/* A key that leads to a field: `name` is `length` bytes, its closing quote the last of them; `head` and `mask` are the
- * first eight and which of them count. `parent` is the key around it, or -1; `roles` what is read there, 0 where an object leads on. */
-struct node {
-    uint64_t head, mask;
-    const uint8_t *name;
-    int64_t length;
-    int32_t parent, roles;
-};
+#include "spelling.h"
 
 /* The texts that were seen as categories, in this chunk and before: text i is `lengths[i]` bytes from `bytes[begins[i]]` on, zeros behind it to a
  * multiple of sixteen.
@@ -46,23 +27,6 @@ struct events {
     int64_t *timestamp_begins, *timestamp_ends;
     int64_t *fault_rows, *faults, *fault_begins, *fault_ends; /* the last two: where a text for the value stands */
     int64_t id_kind, timestamp_kind, count, fault_count;
-};
-
-struct line {
-    uint32_t seen; /* a bit a node */
-    int has_nan;   /* in the place of the value: nothing behind it was looked at */
-    const uint8_t *value_text, *value_text_end;
-    int id_kind, timestamp_kind;
-    int64_t id_number;
-    double value;
-    const uint8_t *id_begin, *id_end, *category_begin, *category_end, *timestamp_begin, *timestamp_end;
-};
-
-struct walk {
-    const struct node *nodes;
-    int32_t node_count, wanted; /* `wanted`: the roles that an event must have */
-    const uint64_t *powers;
-    const uint8_t *content_end;
 };
 
 /* Where the records of `content`, from `begin` on, start and end, without their line feed and a return before it. Returns how many there are, or -1
@@ -102,68 +66,17 @@ static int node_at(const struct walk *walk, int parent, int guess, const uint8_t
     return -1;
 }
 
-static const uint8_t *read_text(struct line *line, int roles, const uint8_t *place, const uint8_t *end) {
-    const uint8_t *begin = place + 1, *quote = text_end(begin, end);
-    if (quote >= end || *quote != '"' || ((roles & ROLE_VALUE) && roles != ROLE_VALUE))
-        return NULL;
-    if (roles & ROLE_VALUE) {
-        line->value_text = begin;
-        line->value_text_end = quote;
-    }
-    if (roles & ROLE_ID) {
-        line->id_kind = KIND_TEXT;
-        line->id_begin = begin;
-        line->id_end = quote;
-        if (quote == begin || quote - begin > ID_BYTES_MAX)
-            return NULL;
-    }
-    if (roles & ROLE_CATEGORY) {
-        line->category_begin = begin;
-        line->category_end = quote;
-        if (quote == begin || quote - begin > CATEGORY_BYTES_MAX)
-            return NULL;
-    }
-    if (roles & ROLE_TIMESTAMP) {
-        line->timestamp_kind = KIND_TEXT;
-        line->timestamp_begin = begin;
-        line->timestamp_end = quote;
-    }
-    return quote + 1;
-}
-
-static const uint8_t *read_number(
-    const struct walk *walk, struct line *line, int roles, const uint8_t *place, const uint8_t *end) {
-    int64_t whole = 0;
-    int integer = 0;
-    const uint8_t *behind = read_decimal(place, end, walk->powers, &line->value, &whole, &integer);
-    if (!behind || (roles & ROLE_CATEGORY) || ((roles & ROLE_ID) && !integer))
-        return NULL;
-    if (roles & ROLE_ID) {
-        line->id_kind = KIND_NUMBER;
-        line->id_number = whole;
-    }
-    if (roles & ROLE_TIMESTAMP) {
-        line->timestamp_kind = KIND_NUMBER;
-        line->timestamp_begin = place;
-        line->timestamp_end = behind;
-    }
-    return behind;
-}
-
 /* The value of the field at a node. A timestamp that nobody reads may be anything: what is no text and no number is none. */
 static const uint8_t *read_field(
     const struct walk *walk, struct line *line, int roles, int depth, const uint8_t *place, const uint8_t *end) {
     if (place >= end)
         return NULL;
-    if (*place == '"')
-        return read_text(line, roles, place, end);
-    if (*place == '-' || is_digit(*place)) {
-        const double value = line->value;
-        place = read_number(walk, line, roles, place, end);
-        if (!(roles & ROLE_VALUE))
-            line->value = value;
-        return place;
+    if (*place == '"') {
+        const uint8_t *quote = text_end(place + 1, end);
+        return quote < end && *quote == '"' && take_text(line, roles, place + 1, quote) ? quote + 1 : NULL;
     }
+    if (*place == '-' || is_digit(*place))
+        return take_number(walk, line, roles, place, end);
     line->has_nan = (roles & ROLE_VALUE) && end - place >= 3 && memcmp(place, "NaN", 3) == 0;
     return roles == ROLE_TIMESTAMP && !(walk->wanted & ROLE_TIMESTAMP) ? ep_skip_value(place, end, depth) : NULL;
 }
@@ -194,12 +107,16 @@ static const uint8_t *walk_object(
         if (place >= end || *place++ != ':')
             return NULL;
         place = skip_spaces(place, end);
-        if (found < 0)
-            place = ep_skip_value(place, end, depth);
-        else if (walk->nodes[found].roles)
-            place = read_field(walk, line, walk->nodes[found].roles, depth, place, end);
-        else
+        if (found >= 0 && !walk->nodes[found].roles) {
             place = place < end && *place == '{' ? walk_object(walk, line, found, depth + 1, place + 1, end) : NULL;
+        } else {
+            const int32_t roles = found < 0 ? 0 : walk->nodes[found].roles;
+            const uint8_t *begin = place;
+            place = roles ? read_field(walk, line, roles, depth, place, end) : ep_skip_value(place, end, depth);
+            if (line->value_count < VALUES_MAX)
+                line->places[line->value_count] = (struct value_place){begin, place, roles, depth};
+            line->value_count++;
+        }
         if (!place)
             return NULL;
         place = skip_spaces(place, end);
@@ -236,7 +153,7 @@ static enum fault fault_of(const struct walk *walk, const struct line *line, int
 /* Whether the line is an event; what it holds goes to `line`, and what is wrong with it to `fault`, where that is certain. */
 static int read_line(
     const struct walk *walk, struct line *line, enum fault *fault, const uint8_t *place, const uint8_t *end) {
-    memset(line, 0, sizeof *line);
+    memset(line, 0, offsetof(struct line, places));
     *fault = FAULT_UNKNOWN;
     const uint8_t *begin = place = skip_spaces(place, end);
     if (place >= end || *place != '{')
@@ -341,13 +258,19 @@ EXPORT int64_t ep_read_events(
     if (node_count > NODES_MAX)
         return -1;
     const struct walk walk = {nodes, (int32_t)node_count, (int32_t)wanted, powers, content + size};
+    struct spellings spellings = {0};
     int64_t read = 0;
     for (int64_t row = 0; row < count; row++) {
         struct line line;
         enum fault fault;
         if (!readable[row])
             continue;
-        if (!read_line(&walk, &line, &fault, content + starts[row], content + ends[row])) {
+        const uint8_t *begin = content + starts[row], *end = content + ends[row];
+        if (read_alike(&spellings, &walk, &line, begin, end)) {
+            /* as one before it was spelt */
+        } else if (read_line(&walk, &line, &fault, begin, end)) {
+            learn_spelling(&spellings, &line, begin, end);
+        } else {
             if (fault != FAULT_UNKNOWN) {
                 events->fault_rows[events->fault_count] = row;
                 events->faults[events->fault_count] = fault;

@@ -1,0 +1,110 @@
+/* A line of JSON as the walk through it sees it: which keys lead to which fields, what was found, and where its values stand. */
+#ifndef EVENT_PROCESSOR_LINE_H
+#define EVENT_PROCESSOR_LINE_H
+
+#include "decimal.h"
+#include "json.h"
+
+#define NODES_MAX 32
+#define ID_BYTES_MAX 1024
+#define CATEGORY_BYTES_MAX 256
+
+enum role { ROLE_ID = 1, ROLE_CATEGORY = 2, ROLE_VALUE = 4, ROLE_TIMESTAMP = 8 };
+enum kind { KIND_NONE = 0, KIND_TEXT = 1, KIND_NUMBER = 2 };
+/* What is certainly wrong first with a line that is no event: a role without a field, a text for the value, NaN for it. */
+enum fault { FAULT_UNKNOWN = 0, FAULT_NO_ID = 1, FAULT_NO_CATEGORY = 2, FAULT_NO_VALUE = 4, FAULT_TEXT_VALUE = 16, FAULT_NAN = 32 };
+
+/* A key that leads to a field: `name` is `length` bytes, its closing quote the last of them; `head` and `mask` are the
+ * first eight and which of them count. `parent` is the key around it, or -1; `roles` what is read there, 0 where an object leads on. */
+struct node {
+    uint64_t head, mask;
+    const uint8_t *name;
+    int64_t length;
+    int32_t parent, roles;
+};
+
+#define VALUES_MAX 24
+
+/* Where a value stands that is no object on the way to a field: with its quotes, if it has some. `roles` are 0 where nobody reads it; `depth` arrays and
+ * objects stand around it. */
+struct value_place {
+    const uint8_t *begin, *end;
+    int32_t roles, depth;
+};
+
+struct line {
+    uint32_t seen; /* a bit a node */
+    int32_t value_count; /* of the places below; more than VALUES_MAX where there were more */
+    int has_nan;   /* in the place of the value: nothing behind it was looked at */
+    const uint8_t *value_text, *value_text_end;
+    int id_kind, timestamp_kind;
+    int64_t id_number;
+    double value;
+    const uint8_t *id_begin, *id_end, *category_begin, *category_end, *timestamp_begin, *timestamp_end;
+    struct value_place places[VALUES_MAX]; /* not cleared */
+};
+
+struct walk {
+    const struct node *nodes;
+    int32_t node_count, wanted; /* `wanted`: the roles that an event must have */
+    const uint64_t *powers;
+    const uint8_t *content_end;
+};
+
+/* The text from `begin` to `quote` is what these roles read. Returns whether it can be that. */
+static inline int take_text(struct line *line, int roles, const uint8_t *begin, const uint8_t *quote) {
+    if (roles & ROLE_VALUE) {
+        if (roles != ROLE_VALUE)
+            return 0;
+        line->value_text = begin;
+        line->value_text_end = quote;
+    }
+    if (roles & ROLE_ID) {
+        line->id_kind = KIND_TEXT;
+        line->id_begin = begin;
+        line->id_end = quote;
+        if (quote == begin || quote - begin > ID_BYTES_MAX)
+            return 0;
+    }
+    if (roles & ROLE_CATEGORY) {
+        line->category_begin = begin;
+        line->category_end = quote;
+        if (quote == begin || quote - begin > CATEGORY_BYTES_MAX)
+            return 0;
+    }
+    if (roles & ROLE_TIMESTAMP) {
+        line->timestamp_kind = KIND_TEXT;
+        line->timestamp_begin = begin;
+        line->timestamp_end = quote;
+    }
+    return 1;
+}
+
+/* Reads the number at `place`, which is what these roles read; returns what follows, or NULL where it is left to others. */
+static inline const uint8_t *take_number(
+    const struct walk *walk, struct line *line, int roles, const uint8_t *place, const uint8_t *end) {
+    int64_t whole = 0;
+    int integer = 0;
+    double value = 0.0;
+    const uint8_t *behind = NULL;
+    if (walk->content_end - place >= PLAIN_BYTES)
+        behind = read_plain_decimal(place, &value, &whole, &integer);
+    if (!behind)
+        behind = read_decimal(place, end, walk->powers, &value, &whole, &integer);
+    if (!behind || (roles & ROLE_CATEGORY) || ((roles & ROLE_ID) && !integer))
+        return NULL;
+    if (roles & ROLE_VALUE)
+        line->value = value;
+    if (roles & ROLE_ID) {
+        line->id_kind = KIND_NUMBER;
+        line->id_number = whole;
+    }
+    if (roles & ROLE_TIMESTAMP) {
+        line->timestamp_kind = KIND_NUMBER;
+        line->timestamp_begin = place;
+        line->timestamp_end = behind;
+    }
+    return behind;
+}
+
+#endif
