@@ -42,6 +42,11 @@ class FileSystem(Protocol):
     name (new, linked, renamed, unlinked) before `sync_directory` of its folder.
     """
 
+    @property
+    def has_descriptors_of_the_system(self) -> bool:
+        """Whether a descriptor that `open` gives is the operating system's, so that a kernel may read from it."""
+        ...
+
     def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
         """A descriptor, closed on exec; `flags` are those of `os.open`."""
         ...
@@ -120,6 +125,10 @@ class FileSystem(Protocol):
 
 class OperatingSystem:
     """The real file system: each method is the system call of its name."""
+
+    @property
+    def has_descriptors_of_the_system(self) -> bool:
+        return True
 
     def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
         return os.open(path, flags | os.O_CLOEXEC, mode)

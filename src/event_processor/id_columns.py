@@ -14,10 +14,10 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.contracts import IdColumn, Ids, IntArray
+from event_processor.contracts import BoolArray, IdColumn, Ids, IntArray
 from event_processor.event import EventId
 from event_processor.id_order import is_ascending
-from event_processor.native.extremes import leading_words, texts_rise
+from event_processor.native.extremes import leading_words, text_peaks, texts_rise
 from event_processor.native.totals import WORTH_FROM
 
 __all__ = ["WORD_BYTES", "IntegerIds", "PlainIds", "TextIds", "WordArray", "text_ids", "typed_ids"]
@@ -112,7 +112,18 @@ class TextIds:
         if "_first_words" in self.__dict__ and found.widths[1] == self.widths[1]:
             # They lie together here; in the content they are far from one another.
             found.__dict__["_first_words"] = self._first_words[places]
+        peaks = self.__dict__.get("peaks")
+        if peaks is not None and peaks[places].all():
+            found.__dict__["_is_rising"] = True
         return found
+
+    @cached_property
+    def peaks(self) -> BoolArray | None:
+        """Which ids are above all before them (m,), where they are of one length in bytes and most rise; else None.
+
+        It is for who decodes to ask for it first: what it spares, it spares to those who have the column afterwards.
+        """
+        return text_peaks(self.content, self.begins, self.ends) if len(self) >= WORTH_FROM else None
 
     def is_ascending(self) -> bool:
         return self._is_rising

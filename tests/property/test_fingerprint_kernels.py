@@ -17,7 +17,7 @@ from event_processor.deduplication import filter as filters
 from event_processor.deduplication.filter import BLOCK_WORDS, Filter, Probe, blocks_for, set_bits_by_numpy
 from event_processor.deduplication.fingerprint import Xxh3Fingerprinter
 from event_processor.deduplication.high_water import HighWaterMarks
-from event_processor.deduplication.index import firsts_by_numpy
+from event_processor.deduplication.index import firsts_by_numpy, taken_by_numpy
 from event_processor.deduplication.runs import (
     Run,
     contains_by_numpy,
@@ -33,7 +33,7 @@ Pair: TypeAlias = tuple[int, int]
 
 CONTINUOUS_INTEGRATION: Final = "CI" in os.environ and os.environ.get(SWITCH) != "off"
 SEEDS: Final = [0, 1, 2**32, 2**63, 2**64 - 1, 0x0123_4567_89AB_CDEF]
-PATTERNS: Final = filters._BIT_PATTERNS
+PATTERNS: Final = filters.BIT_PATTERNS
 words = st.one_of(st.integers(0, 5), st.integers(2**64 - 3, 2**64 - 1), st.integers(0, 2**64 - 1))
 pairs = st.tuples(words, words)
 many_pairs = st.lists(pairs, max_size=200)
@@ -276,38 +276,89 @@ def test_a_filter_is_filled_piece_by_piece_and_nothing_outside_its_piece() -> No
 
 @pytest.mark.parametrize("bits", [3, 4, 12])
 @pytest.mark.parametrize("count", [0, 1, 33, 400])
-def test_marks_tell_those_whose_high_bits_were_marked(bits: int, count: int) -> None:
-    held, asked = columns_of(sorted(random_pairs(count, 1)), False)[0], columns_of(sorted(random_pairs(900, 2)), False)[0]
+def test_marks_are_those_of_the_high_bits(bits: int, count: int) -> None:
+    held = columns_of(sorted(random_pairs(count, 1)), False)[0]
     marks = np.zeros((1 << bits) // 8, np.uint8)
     kernels().marks_set(marks, 64 - bits, held)
     marked = {hi >> (64 - bits) for hi in held.tolist()}
-    assert int(np.unpackbits(marks).sum()) == len(marked)
-    hits = kernels().marks_hits(marks, 64 - bits, asked)
-    assert hits.tolist() == [place for place, hi in enumerate(asked.tolist()) if hi >> (64 - bits) in marked]
+    assert np.flatnonzero(np.unpackbits(marks, bitorder="little")).tolist() == sorted(marked)
+
+
+@given(st.lists(many_pairs, max_size=5), many_pairs, st.sampled_from([3, 4, 9]), st.booleans(), st.data())
+def test_a_search_in_runs_takes_out_what_one_of_them_holds(
+    held: list[list[Pair]], sought: list[Pair], bits: int, is_view: bool, data: st.DataObject
+) -> None:
+    runs = [columns_of(sorted(set(rows)), is_view) for rows in held]
+    asked = sorted({*sought, *(rows[0] for rows in held if rows), *(rows[-1] for rows in held if rows)})
+    wanted = data.draw(st.lists(st.booleans(), min_size=len(asked), max_size=len(asked)))
+    assert searched(runs, bits, asked, wanted) == [
+        is_wanted and not any(row in rows for rows in held) for row, is_wanted in zip(asked, wanted, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 130])
+def test_a_search_in_more_runs_than_are_asked_at_once(count: int) -> None:
+    rows = sorted(random_pairs(1000, 5))
+    held = [rows[number::150] for number in range(count)]
+    assert searched([columns_of(run, False) for run in held], 16, rows, [True] * 1000) == [
+        place % 150 >= count for place in range(1000)
+    ]
+
+
+def searched(runs: list[tuple[np.ndarray, np.ndarray]], bits: int, asked: list[Pair], wanted: list[bool]) -> list[bool]:
+    """What is left of `wanted` when it was looked for in the runs."""
+    marks = np.zeros((1 << bits) // 8, np.uint8)
+    for hi, _ in runs:
+        kernels().marks_set(marks, 64 - bits, hi)
+    answers = np.array(wanted, np.uint8)
+    kernels().search_runs(marks, 64 - bits, kernels().described(runs), columns_of(asked, False), answers)
+    assert set(answers.tolist()) <= {0, 1}
+    return list(map(bool, answers.tolist()))
+
+
+def test_what_no_mark_stands_for_is_not_looked_for() -> None:
+    run = columns_of([(5, 5)], False)
+    answers = np.ones(1, np.uint8)
+    kernels().search_runs(np.zeros(1, np.uint8), 61, kernels().described([run]), run, answers)
+    assert answers.tolist() == [1]
 
 
 @given(many_pairs, st.data())
 def test_firsts_are_told_from_repetitions_and_the_doubtful_from_the_known(rows: list[Pair], data: st.DataObject) -> None:
     known = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))), np.bool_)
     run, places = sort_by_numpy(array_of(rows))
-    new, doubtful = kernels().firsts((run.hi, run.lo), places, known)
-    twin_new, twin_doubtful = firsts_by_numpy(run, places, known)
-    assert (new.tolist(), doubtful.tolist()) == (twin_new.tolist(), twin_doubtful.tolist())
-    assert [row for row, is_new in zip(pairs_of(run.hi, run.lo), new.tolist(), strict=True) if is_new] == sorted(set(rows))
-    picked = kernels().pick(new, (run.hi, run.lo))
-    assert pairs_of(*picked) == sorted(set(rows))
-    answers = kernels().put_back(places, new)
-    assert answers.tolist() == [row not in rows[:place] for place, row in enumerate(rows)]
+    firsts, doubtful, asked = kernels().firsts((run.hi, run.lo), places, known)
+    twin_firsts, twin_doubtful, twin_asked = firsts_by_numpy(run, places, known)
+    assert (firsts.tolist(), doubtful.tolist()) == (twin_firsts.tolist(), twin_doubtful.tolist())
+    assert pairs_of(*asked) == pairs_of(twin_asked.hi, twin_asked.lo)
+    assert [row for row, first in zip(pairs_of(run.hi, run.lo), firsts.tolist(), strict=True) if first] == sorted(set(rows))
+    count = len(doubtful)
+    answers = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), np.bool_)
+    held = {row for row, is_new in zip(pairs_of(*asked), answers.tolist(), strict=True) if not is_new}
+    new, by_id = kernels().take_new((run.hi, run.lo), places, firsts, doubtful, answers)
+    twin_new, twin_by_id = taken_by_numpy(run, places, twin_firsts, twin_doubtful, answers)
+    assert pairs_of(*new) == pairs_of(twin_new.hi, twin_new.lo) == sorted(set(rows) - held)
+    expected = [row not in rows[:place] and row not in held for place, row in enumerate(rows)]
+    assert by_id.tolist() == twin_by_id.tolist() == expected
+
+
+@given(many_pairs, st.data())
+def test_those_that_a_mask_names_are_picked(rows: list[Pair], data: st.DataObject) -> None:
+    mask = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
+    picked = kernels().pick(np.array(mask, np.bool_), columns_of(rows, False))
+    assert pairs_of(*picked) == [row for row, is_picked in zip(rows, mask, strict=True) if is_picked]
 
 
 @pytest.mark.parametrize("place", [-1, 3, 2**62])
 def test_a_place_out_of_bounds_is_refused(place: int) -> None:
     places, values = np.array([0, place, 1]), np.ones(3, np.bool_)
+    run, nothing = columns_of([(1, 1), (1, 2), (2, 1)], False), np.zeros(0, np.int64)
     with pytest.raises(AssertionError, match="that of an id"):
-        kernels().put_back(places, values)
-    hi, lo = columns_of([(1, 1), (1, 2), (2, 1)], False)
+        kernels().firsts(run, places, values)
     with pytest.raises(AssertionError, match="that of an id"):
-        kernels().firsts((hi, lo), places, values)
+        kernels().take_new(run, places, values, nothing, nothing.astype(np.bool_))
+    with pytest.raises(AssertionError, match="that of an id"):
+        kernels().take_new(run, np.arange(3), values, np.array([place]), np.ones(1, np.bool_))
 
 
 letters = st.text(alphabet="09Zaé𝄞\0", max_size=4)
@@ -358,10 +409,12 @@ def test_columns_that_are_not_aligned_are_as_good() -> None:
     assert kernel.count_through(run, *rows[99]) == 100
     assert kernel.rows_of(run).tolist() == array_of(rows).tolist()
     assert pairs_of(*kernel.pick(all_of_them, run)) == rows
-    fresh, doubtful = kernel.firsts(run, places, all_of_them)
-    assert fresh.all()
+    firsts, doubtful, _ = kernel.firsts(run, places, all_of_them)
+    assert firsts.all()
     assert not len(doubtful)
-    assert kernel.put_back(places, all_of_them).all()
+    new, by_id = kernel.take_new(run, places, firsts, doubtful, np.zeros(0, np.bool_))
+    assert pairs_of(*new) == rows
+    assert by_id.all()
     buffers = kernel.buffers(1)
     buffers.fill(0, run)
     assert pairs_of(*buffers.take()) == rows
@@ -376,4 +429,6 @@ def test_columns_that_are_not_aligned_are_as_good() -> None:
     assert texts is not None
     marks = np.zeros(8, np.uint8)
     kernel.marks_set(marks, 58, run[0])
-    assert len(kernel.marks_hits(marks, 58, run[0])) == 500
+    answers, held = np.ones(500, np.uint8), columns_of(rows, True)
+    kernel.search_runs(marks, 58, kernel.described([held]), run, answers)
+    assert not answers.any()

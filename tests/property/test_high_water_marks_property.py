@@ -115,3 +115,24 @@ def test_the_marks_are_bounded_whatever_the_ids_are() -> None:
     marks.pass_over(["\0" * width for width in range(1, 200)])
     assert len(marks.to_list() or []) == WIDTH_MAX
     assert len(json.dumps(marks.to_list())) < 13_000
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(-3, 9), min_size=64, max_size=150), st.sampled_from([8, 12, 64, 65])), max_size=4),
+    st.booleans(),
+)
+def test_long_columns_of_one_width_that_rise_but_for_some(stream: list[tuple[list[int], int]], is_asked_first: bool) -> None:
+    """Numbers as text, each so much above the one before, or below: whatever rises most of the time goes a shorter way."""
+    marks, greatest, number = HighWaterMarks([]), dict[object, EventId](), 500
+    for steps, width in stream:
+        numbers = [number := max(0, number + step) for step in steps]
+        batch = [f"{each:0{width}}" for each in numbers]
+        column = as_column(batch)
+        assert isinstance(column, TextIds)
+        if is_asked_first:  # as who decodes does
+            assert column.peaks is None or column.peaks.tolist() == [
+                text > max(batch[:at], default="") for at, text in enumerate(batch)
+            ]
+        assert marks.pass_over(column).tolist() == expected(batch, greatest)
+        assert sorted(map(repr, marks.to_list() or [])) == sorted(map(repr, greatest.values()))

@@ -20,7 +20,7 @@ from event_processor.aggregation.exact_sum import added_by_group, added_by_numpy
 from event_processor.aggregation.totals import Totals, add_batch
 from event_processor.contracts import CategoryColumn, FloatArray, IdColumn
 from event_processor.id_columns import IntegerIds, TextIds, text_ids
-from event_processor.native.extremes import integer_extremes, leading_words, text_extremes, texts_rise
+from event_processor.native.extremes import integer_extremes, leading_words, text_extremes, text_peaks, texts_rise
 from event_processor.native.library import LIBRARY
 from event_processor.native.totals import add_sums, settle, total_groups
 
@@ -363,3 +363,11 @@ def test_totals_of_batches_are_those_that_numpy_gives(events: list[AcceptedEvent
 
     by_kernel = totals_by(lambda batch: batch_totals_by_kernel(batch) or batch_totals_by_numpy(batch))
     assert dict(by_kernel) == dict(totals_by(batch_totals_by_numpy))
+
+
+@pytest.mark.parametrize(("begin", "end"), [(-1, 0), (3, 4), (2**62, 2**62 + 1)])
+def test_peaks_of_texts_outside_of_the_content_are_not_told(begin: int, end: int) -> None:
+    assert text_peaks(b"abc", np.array([0, 1, begin]), np.array([1, 2, end])) is None
+    found = text_peaks(b"aba", np.arange(3), np.arange(3) + 1)
+    assert found is not None
+    assert found.tolist() == [True, True, False]

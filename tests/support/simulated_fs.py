@@ -122,6 +122,10 @@ class SimulatedFileSystem:
 
     # The protocol.
 
+    @property
+    def has_descriptors_of_the_system(self) -> bool:
+        return False
+
     def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
         with self._mutex, self._call("create" if self._open_mutates(path, flags) else "open", path):
             node = self._open_node(path, flags)

@@ -375,3 +375,15 @@ def test_another_seed_is_another_index(fs: SimulatedFileSystem) -> None:
     committed = grown(fs, 1)[2]
     with pytest.raises(StateError, match="another fingerprint"):
         open_index(fs, committed, fingerprinter=Xxh3Fingerprinter(b"12345678"))
+
+
+def test_a_generation_in_many_pieces_becomes_a_segment_though_it_is_small_and_over_restarts(fs: SimulatedFileSystem) -> None:
+    limits, names = replace(TINY, frames_max=3), Names()
+    committed, seen = Committed(), set[EventId]()
+    for piece in range(7):
+        index = open_index(fs, committed, limits=limits, mint=names, executor=Delayed())
+        observed(index, seen, piece, piece + 1)
+        committed = commit(index, seen)
+        index.close()
+    assert levels(committed) == [(3, 0), (3, 0)]
+    assert Manifest.of(committed.manifest).active_ids == 1

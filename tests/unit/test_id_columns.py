@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from event_processor.contracts import IdColumn
 from event_processor.event import EventId
 from event_processor.id_columns import IntegerIds, PlainIds, TextIds
+from event_processor.native.library import LIBRARY
 
 texts = st.one_of(
     st.text(max_size=12),
@@ -80,3 +82,39 @@ def test_a_text_stands_before_itself_and_a_nul() -> None:
 @pytest.mark.parametrize("ids", [[("a", 1), ("b", 2)], [1, "a"], ["a", 1]])
 def test_of_ids_of_several_kinds_nothing_is_said(ids: list[EventId]) -> None:
     assert PlainIds(ids).is_ascending() is False
+
+
+def rising_but_for(odd: Mapping[int, str], count: int = 3000) -> TextIds:
+    return text_ids([odd.get(number, f"{number:06}") for number in range(count)])
+
+
+def test_peaks_are_above_all_before_them() -> None:
+    peaks = rising_but_for({7: "000003", 8: "000006", 2000: "001999"}).peaks
+    if LIBRARY is None:
+        assert peaks is None
+        return
+    assert peaks is not None
+    assert np.flatnonzero(~peaks).tolist() == [7, 8, 2000]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        text_ids([f"{number:06}" for number in range(3000, 0, -1)]),
+        text_ids([f"{number:06}" for number in range(1000)] + ["1000000"]),
+        rising_but_for({}, count=9),
+    ],
+    ids=["falling", "of two widths", "few"],
+)
+def test_there_are_no_peaks_where_they_would_be_of_no_use(column: TextIds) -> None:
+    assert column.peaks is None
+    assert column.picked(np.arange(3)).is_ascending() == (str(column[0]) < str(column[1]))
+
+
+@pytest.mark.parametrize(
+    ("places", "rises"), [([0, 5, 2999], True), ([0, 7], True), ([5, 7, 9], False), ([7, 8], True), ([8, 7], False)]
+)
+def test_what_is_picked_of_peaks_rises_and_of_others_is_looked_at(places: list[int], rises: bool) -> None:
+    column = rising_but_for({7: "000003", 8: "000006"})
+    _ = column.peaks
+    assert column.picked(np.array(places)).is_ascending() == rises

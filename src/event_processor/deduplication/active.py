@@ -33,8 +33,8 @@ def encode_frame(run: Run, offset: int) -> bytes:
     return _CHECKSUM.pack(xxhash.xxh3_64_intdigest(content, offset)) + content
 
 
-def read_active(fs: FileSystem, path: str, committed_bytes: int, committed_ids: int) -> Run:
-    """All ids within the committed length. Raises `StateError` where they are not what was written, `StorageError`."""
+def read_active(fs: FileSystem, path: str, committed_bytes: int, committed_ids: int) -> tuple[Run, int]:
+    """All ids within the committed length, and in how many frames they stand. Raises `StateError` where they are not what was written, `StorageError`."""
     content = _read_committed(fs, path, committed_bytes)
     parts = []
     offset = 0
@@ -52,7 +52,7 @@ def read_active(fs: FileSystem, path: str, committed_bytes: int, committed_ids: 
     if len(rows) != committed_ids:
         raise _damaged(path, f"holds {len(rows)} ids, but {committed_ids} were committed")
     run, _ = sort_rows(rows)
-    return run
+    return run, len(parts)
 
 
 def _read_committed(fs: FileSystem, path: str, committed_bytes: int) -> memoryview:

@@ -23,7 +23,17 @@ from event_processor.contracts import IntArray
 from event_processor.deduplication.runs import Run, WordArray
 from event_processor.native.fingerprints import KERNELS
 
-__all__ = ["BITS_PER_ID", "BLOCK_BYTES", "BLOCK_WORDS", "Filter", "FilterStream", "Probe", "blocks_for", "set_bits_by_numpy"]
+__all__ = [
+    "BITS_PER_ID",
+    "BIT_PATTERNS",
+    "BLOCK_BYTES",
+    "BLOCK_WORDS",
+    "Filter",
+    "FilterStream",
+    "Probe",
+    "blocks_for",
+    "set_bits_by_numpy",
+]
 
 BITS_PER_ID: Final = 14
 """Of the two bytes an id that the index may hold in memory, 1.75; fences and checksums take 0.13."""
@@ -49,7 +59,8 @@ def _bit_patterns() -> WordArray:
     return patterns
 
 
-_BIT_PATTERNS: Final = _bit_patterns()
+BIT_PATTERNS: Final = _bit_patterns()
+"""What a fingerprint's bits are chosen from."""
 
 
 def blocks_for(ids: int) -> int:
@@ -94,7 +105,7 @@ def _four_bits(lo: WordArray, shift: int) -> WordArray:
     """Words with four bits set, as the twelve bits of `lo` from `shift` on choose them."""
     numbers = lo >> np.uint64(shift)
     numbers &= _PATTERN_MASK
-    patterns: WordArray = _BIT_PATTERNS[numbers.view(np.int64)]
+    patterns: WordArray = BIT_PATTERNS[numbers.view(np.int64)]
     return patterns
 
 
@@ -114,7 +125,7 @@ class Filter:
         """The places in the probe, ascending, of what may be in here; all others certainly are not."""
         if KERNELS is None:
             return self.hits_by_numpy(probe)
-        return KERNELS.filter_hits(self.words, _BIT_PATTERNS, (probe.run.hi, probe.run.lo))
+        return KERNELS.filter_hits(self.words, BIT_PATTERNS, (probe.run.hi, probe.run.lo))
 
     def hits_by_numpy(self, probe: Probe) -> IntArray:
         """The kernel's twin."""
@@ -150,7 +161,7 @@ class FilterStream:
         if KERNELS is None:
             set_bits_by_numpy(words, self._next_block, self._block_count, run)
         else:
-            KERNELS.filter_add(words, self._next_block, self._block_count, _BIT_PATTERNS, (run.hi, run.lo))
+            KERNELS.filter_add(words, self._next_block, self._block_count, BIT_PATTERNS, (run.hi, run.lo))
         self._open_block = words[-BLOCK_WORDS:].copy()
         self._next_block += len(words) // BLOCK_WORDS - 1
         return words[:-BLOCK_WORDS]

@@ -103,7 +103,7 @@ class HighWaterMarks:
 
     def _pass_over_texts(self, texts: TextIds) -> BoolArray:
         if KERNELS is not None:
-            found = KERNELS.texts_above(texts.content, texts.begins, texts.ends, self._texts)
+            found = KERNELS.texts_above(texts.content, texts.begins, texts.ends, self._texts, texts.peaks)
             if found is not None:
                 self._texts |= found[1]
                 return found[0]

@@ -2,8 +2,8 @@
 
 Owns: the files of `<state>/ids` and what stands for them in memory.
 Always: each id that was observed is in exactly one place: a generation (recent ids: in memory, and in the active file as soon as they are
-written) or a segment (on disk, behind a filter in memory). A generation that is full becomes a segment; eight of these become one of the
-next level, and four of any other level one of the next, in the background. What is searched is therefore a few runs and some segments a level.
+written) or a segment (on disk, behind a filter in memory). A generation that is full becomes a segment; four of a level become one of the
+next, in the background. What is searched is therefore a few runs and at most a few segments a level.
 Never: a merge or a seal changes an answer; a file is unlinked; a wrong byte on disk becomes a wrong answer.
 
 Threads. `observe`, `take` and `close` belong to one thread, here the main thread. A commit's `write` may run in another one, meanwhile,
@@ -31,12 +31,12 @@ import numpy as np
 from event_processor.contracts import BoolArray, Ids, IntArray, PreparedIds
 from event_processor.deduplication.active import read_active
 from event_processor.deduplication.background import Executor
-from event_processor.deduplication.filter import Probe
 from event_processor.deduplication.fingerprint import Fingerprinter
 from event_processor.deduplication.high_water import HighWaterMarks
 from event_processor.deduplication.layout import Geometry, Header
 from event_processor.deduplication.manifest import Manifest, SegmentEntry
 from event_processor.deduplication.merge import merged_runs
+from event_processor.deduplication.open_segments import OpenSegments
 from event_processor.deduplication.prepared import SortedFingerprints
 from event_processor.deduplication.recent import Generation
 from event_processor.deduplication.runs import Run, sort_rows
@@ -48,20 +48,20 @@ from event_processor.event import Json
 from event_processor.native.fingerprints import KERNELS
 from event_processor.telemetry import Telemetry
 
-__all__ = ["DedupIndex", "IndexLimits", "firsts_by_numpy"]
+__all__ = ["DedupIndex", "IndexLimits", "firsts_by_numpy", "taken_by_numpy"]
 
 
 @dataclass(frozen=True, slots=True)
 class IndexLimits:
     """The index's sizes. The defaults suit everybody; tests make them tiny."""
 
-    seal_ids: int = 262_144
-    """A generation becomes a segment before it outgrows this (4 MiB); only one batch of more makes a larger one."""
-    merge_segments: int = 8
-    """So many segments that were generations are merged: they are small, and quick to ask."""
-    merge_segments_above: int = 4
-    """So many that were merged are merged again. Each id is rewritten once for each power of this, and asked of every segment: the larger
-    they are, the dearer is an answer, so there should be few of them."""
+    seal_ids: int = 1_048_576
+    """A generation becomes a segment before it outgrows this (16 MiB); only one batch of more makes a larger one."""
+    frames_max: int = 131_072
+    """Or at the commit at which it stands in so many frames of its file: a restart reads them one by one, in 0.2 s then."""
+    merge_segments: int = 4
+    """So many of one level are merged. Each id is rewritten once for each power of this, and asked of every segment: the larger they are, the
+    dearer is an answer, so there should be few of them."""
     merge_segments_max: int = 64
     """So many at once where merging has fallen behind, so that it catches up with fewer passes."""
     geometry: Geometry = field(default_factory=Geometry)
@@ -107,7 +107,7 @@ class DedupIndex:
         self._generations: list[Generation] = [Generation(self._limits.seal_ids)]
         self._frozen: list[Generation] = []
         self._sealed: Final[deque[tuple[Generation, Segment]]] = deque()
-        self._segments: list[Segment] = []
+        self._segments: Final = OpenSegments(fs)
         self._merge: _Merge | None = None
         self._stopping: Final = Flag()
         prepare_directory(fs, directory)
@@ -120,11 +120,11 @@ class DedupIndex:
         if not len(ids):
             return np.zeros(0, dtype=np.bool_)
         batch, places = self._sorted(ids, prepared)
-        new, doubtful = _firsts(batch, places, self._marks.pass_over(ids))
-        if len(doubtful):
-            new[doubtful] = self._search_everywhere(batch.picked(doubtful))
-        self._remember(batch.picked(new))
-        return _put_back(places, new)
+        firsts, doubtful, asked = _firsts(batch, places, self._marks.pass_over(ids))
+        answers = self._search_everywhere(asked)
+        new, by_id = _taken(batch, places, firsts, doubtful, answers)
+        self._remember(new)
+        return by_id
 
     def contains(self, ids: Ids) -> BoolArray:
         """As `SeenIds.contains`. Raises `StateError` or `StorageError`."""
@@ -149,7 +149,8 @@ class DedupIndex:
         """
         self._adopt_sealed()
         replacement = self._adopt_merge()
-        if self._generations[-1].ids >= self._limits.seal_ids:
+        youngest = self._generations[-1]
+        if youngest.ids >= self._limits.seal_ids or youngest.frames >= self._limits.frames_max:
             self._freeze()
         frozen, self._frozen = self._frozen, []
         unwritten = self._generations[-1].take_unwritten()
@@ -173,9 +174,7 @@ class DedupIndex:
         if merge is not None and not merge.result.cancel():
             wait([merge.result])
         self._adopt_sealed()
-        for segment in self._segments:
-            segment.close()
-        self._segments = []
+        self._segments.close(list(self._segments))
         self._writer.close()
         if merge is not None and not merge.result.cancelled():
             with suppress(CancelledError):
@@ -198,10 +197,10 @@ class DedupIndex:
         """Opens every file that the manifest names; on a failure none stays open."""
         try:
             for entry in manifest.segments:
-                self._segments.append(Segment(self._fs, self._directory, entry))
+                self._segments.add(Segment(self._fs, self._directory, entry))
             if manifest.active:
                 path = os.path.join(self._directory, manifest.active)
-                self._generations[-1].restore(read_active(self._fs, path, committed_bytes, manifest.active_ids))
+                self._generations[-1].restore(*read_active(self._fs, path, committed_bytes, manifest.active_ids))
             return IndexWriter(
                 self._fs,
                 self._directory,
@@ -211,8 +210,7 @@ class DedupIndex:
                 mint=self._mint,
             )
         except BaseException:
-            for segment in self._segments:
-                segment.close()
+            self._segments.close(list(self._segments))
             raise
 
     def _search_everywhere(self, batch: Run) -> BoolArray:
@@ -220,11 +218,8 @@ class DedupIndex:
         new = np.ones(len(batch), dtype=np.bool_)
         self._adopt_sealed()
         for generation in self._generations:
-            _search(generation, batch, generation.hits(batch), new)
-        if self._segments:
-            probe = Probe.of(batch)
-            for segment in self._segments:
-                _search(segment, batch, segment.hits(probe), new)
+            generation.search(batch, new)
+        self._segments.search(batch, new)
         return new
 
     def _remember(self, fresh: Run) -> None:
@@ -245,7 +240,7 @@ class DedupIndex:
         while self._sealed:
             generation, segment = self._sealed.popleft()
             self._generations.remove(generation)
-            self._segments.append(segment)
+            self._segments.add(segment)
 
     def _adopt_merge(self) -> Replacement | None:
         """The output of a merge that is done takes its inputs' place. Raises what the merge raised."""
@@ -255,13 +250,11 @@ class DedupIndex:
         self._merge = None
         output = merge.result.result()
         # The inputs' filters are let go before the output's is loaded, so that the two are never in memory together.
-        self._segments = [segment for segment in self._segments if segment not in merge.inputs]
-        for segment in merge.inputs:
-            segment.close()
+        self._segments.close(merge.inputs)
         inputs = frozenset(segment.entry.file for segment in merge.inputs)
         count = len(merge.inputs)
         del merge
-        self._segments.append(Segment(self._fs, self._directory, output))
+        self._segments.add(Segment(self._fs, self._directory, output))
         self._telemetry.segments_merged(inputs=count, ids=output.ids, size_bytes=output.size_bytes)
         return Replacement(output=output, inputs=inputs)
 
@@ -270,9 +263,9 @@ class DedupIndex:
         if self._merge is not None:
             return
         by_level = sorted(self._segments, key=lambda segment: segment.entry.level)
-        for number, group in groupby(by_level, key=lambda segment: segment.entry.level):
+        for _, group in groupby(by_level, key=lambda segment: segment.entry.level):
             level = tuple(group)
-            if len(level) >= (self._limits.merge_segments_above if number else self._limits.merge_segments):
+            if len(level) >= self._limits.merge_segments:
                 inputs = level[: self._limits.merge_segments_max]
                 self._merge = _Merge(inputs, self._executor.submit(partial(self._merged, inputs)))
                 return
@@ -291,34 +284,43 @@ class DedupIndex:
             yield run
 
 
-def _search(place: Generation | Segment, batch: Run, hits: IntArray, new: BoolArray) -> None:
-    """Takes out of `new` what stands in `place`. Only `hits` may, and only those still thought new are searched for."""
-    hits = hits[new[hits]]
-    if len(hits):
-        new[hits[place.contains(batch.picked(hits))]] = False
-
-
-def _firsts(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray]:
+def _firsts(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray, Run]:
     """Which fingerprints of a sorted batch are not the same as the one before; of equal ones that is the first by place.
 
-    And where those of them stand, ascending, that `known` (an answer an id, in the order of the ids) does not hold for new.
+    And where those of them stand, ascending, that `known` (an answer an id, in the order of the ids) does not hold for new; and these.
     """
     if KERNELS is None:
         return firsts_by_numpy(batch, places, known)
-    return KERNELS.firsts((batch.hi, batch.lo), places, known)
+    firsts, doubtful, columns = KERNELS.firsts((batch.hi, batch.lo), places, known)
+    return firsts, doubtful, Run(*columns)
 
 
-def firsts_by_numpy(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray]:
+def firsts_by_numpy(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray, Run]:
     """The kernel's twin."""
-    new = np.ones(len(batch), dtype=np.bool_)
-    new[1:] = (batch.hi[1:] != batch.hi[:-1]) | (batch.lo[1:] != batch.lo[:-1])
-    return new, (new & ~known[places]).nonzero()[0]
+    firsts = np.ones(len(batch), dtype=np.bool_)
+    firsts[1:] = (batch.hi[1:] != batch.hi[:-1]) | (batch.lo[1:] != batch.lo[:-1])
+    doubtful = (firsts & ~known[places]).nonzero()[0]
+    return firsts, doubtful, batch.picked(doubtful)
+
+
+def _taken(batch: Run, places: IntArray, firsts: BoolArray, doubtful: IntArray, answers: BoolArray) -> tuple[Run, BoolArray]:
+    """The fingerprints that are new, and for each id whether it is; `answers`: whether each of the doubtful is new."""
+    if KERNELS is None:
+        return taken_by_numpy(batch, places, firsts, doubtful, answers)
+    new, by_id = KERNELS.take_new((batch.hi, batch.lo), places, firsts, doubtful, answers)
+    return Run(*new), by_id
+
+
+def taken_by_numpy(
+    batch: Run, places: IntArray, firsts: BoolArray, doubtful: IntArray, answers: BoolArray
+) -> tuple[Run, BoolArray]:
+    """The kernel's twin."""
+    firsts[doubtful] = answers
+    return batch.picked(firsts), _put_back(places, firsts)
 
 
 def _put_back(places: IntArray, answers: BoolArray) -> BoolArray:
     """The answers in the order of the ids, `places` being each one's place."""
-    if KERNELS is not None:
-        return KERNELS.put_back(places, answers)
     result = np.empty(len(places), dtype=np.bool_)
     result[places] = answers
     return result

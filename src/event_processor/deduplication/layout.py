@@ -20,10 +20,12 @@ from typing import Final
 import numpy as np
 import xxhash
 
+from event_processor.contracts import ByteArray
 from event_processor.deduplication.filter import BLOCK_BYTES, FilterStream, blocks_for
 from event_processor.deduplication.runs import ROW_BYTES, Run, WordArray
+from event_processor.native.segments import KERNELS
 
-__all__ = ["FOOTER_BYTES", "Geometry", "Header", "SegmentIndex", "encode_segment"]
+__all__ = ["FOOTER_BYTES", "Geometry", "Header", "SegmentIndex", "block_checksums", "encode_segment"]
 
 _MAGIC: Final = b"EPIDSEG\n"
 _VERSION: Final = 1
@@ -137,16 +139,14 @@ def encode_segment(header: Header, runs: Iterable[Run]) -> Iterator[bytes | memo
     block_bytes = header.geometry.block_rows * ROW_BYTES
     stream = FilterStream(header.filter_blocks)
     fences: list[WordArray] = []
-    block_checksums: list[int] = []
+    checksums: list[WordArray] = []
     piece_blocks: list[int] = []
     piece_checksums: list[int] = []
     for section in _sections(runs, header):
-        rows = section.rows().reshape(-1).view(np.uint8).data
+        rows = section.rows().reshape(-1).view(np.uint8)
         fences.append(section.hi[:: header.geometry.block_rows].copy())
-        block_checksums += [
-            xxhash.xxh3_64_intdigest(rows[start : start + block_bytes]) for start in range(0, len(rows), block_bytes)
-        ]
-        yield rows
+        checksums.append(block_checksums(rows, block_bytes))
+        yield rows.data
         piece = stream.add(section)
         if len(piece_blocks) + 1 == header.section_count:
             piece = np.concatenate([piece, stream.finish()])
@@ -156,10 +156,20 @@ def encode_segment(header: Header, runs: Iterable[Run]) -> Iterator[bytes | memo
         yield piece_bytes
     yield SegmentIndex(
         fences=np.concatenate(fences),
-        block_checksums=np.array(block_checksums, dtype=np.uint64),
+        block_checksums=np.concatenate(checksums),
         piece_blocks=np.array(piece_blocks, dtype=np.uint64),
         piece_checksums=np.array(piece_checksums, dtype=np.uint64),
     ).encode()
+
+
+def block_checksums(rows: ByteArray, block_bytes: int) -> WordArray:
+    """The checksum (xxh3_64) of each `block_bytes` of rows, the last block perhaps shorter."""
+    checksums = None if KERNELS is None else KERNELS.checksums(rows, block_bytes)
+    if checksums is not None:
+        return checksums
+    content = rows.data
+    blocks = (content[start : start + block_bytes] for start in range(0, len(content), block_bytes))
+    return np.array(list(map(xxhash.xxh3_64_intdigest, blocks)), np.uint64)
 
 
 def _sections(runs: Iterable[Run], header: Header) -> Iterator[Run]:

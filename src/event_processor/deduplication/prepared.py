@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from event_processor.contracts import IdColumn, IntArray
 from event_processor.deduplication.fingerprint import Fingerprinter
 from event_processor.deduplication.runs import Run, sort_rows
+from event_processor.id_columns import TextIds
 
 __all__ = ["SortedFingerprints", "prepared"]
 
@@ -31,6 +32,8 @@ class SortedFingerprints:
 
 
 def prepared(ids: IdColumn, fingerprinter: Fingerprinter) -> SortedFingerprints:
-    """What the index needs of the ids."""
+    """What the index needs of the ids; and of texts what it will ask them for, `TextIds.peaks`, which they keep."""
+    if isinstance(ids, TextIds):
+        _ = ids.peaks
     run, places = sort_rows(fingerprinter.rows(ids))
     return SortedFingerprints(run, places, fingerprinter.algorithm, fingerprinter.seed)

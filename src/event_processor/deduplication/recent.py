@@ -35,18 +35,23 @@ class Generation:
         """`ids_max` sizes the marks, a bit each, or a byte where numpy sets them; more ids are right, but slower."""
         mark_bits = max(_MARK_BITS_MIN, (ids_max * _MARKS_PER_ID - 1).bit_length())
         self.ids = 0
+        self.frames = 0
+        """In so many pieces they were added, each of which is a frame of the active file."""
         self.runs: list[Run] = []
         self._unwritten: list[Run] = []
+        self._described: IntArray = np.zeros((0, 5), np.int64)
         self._marks: Final = np.zeros((1 << mark_bits) // (1 if KERNELS is None else _BYTE_BITS), dtype=np.uint8)
         self._mark_shift: Final = _WORD_BITS - mark_bits
 
-    def restore(self, run: Run) -> None:
-        """Takes what is on disk already."""
+    def restore(self, run: Run, frames: int) -> None:
+        """Takes what is on disk already, in so many frames."""
         self._hold(run)
+        self.frames += frames
 
     def add(self, run: Run) -> None:
         """Takes ids that are in no run here, to be written at the next commit."""
         self._hold(run)
+        self.frames += 1
         self._unwritten.append(run)
 
     def take_unwritten(self) -> Sequence[Run]:
@@ -54,20 +59,16 @@ class Generation:
         taken, self._unwritten = self._unwritten, []
         return taken
 
-    def hits(self, sought: Run) -> IntArray:
-        """The places in `sought`, ascending, of what may be here; all others certainly are not."""
+    def search(self, sought: Run, new: BoolArray) -> None:
+        """Takes out of `new` (an answer a fingerprint of `sought`) what is here."""
         if KERNELS is not None:
-            return KERNELS.marks_hits(self._marks, self._mark_shift, sought.hi)
-        # As in a filter: no place lies outside, and to say so is faster.
-        places: IntArray = self._marks.take(self._mark_of(sought), mode="clip").nonzero()[0]
-        return places
-
-    def contains(self, sought: Run) -> BoolArray:
-        """For each fingerprint of `sought`, whether it is here."""
-        found = np.zeros(len(sought), dtype=np.bool_)
+            KERNELS.search_runs(self._marks, self._mark_shift, self._described, (sought.hi, sought.lo), new.view(np.uint8))
+            return
+        # As in a filter: no place lies outside, and to say so is faster. Only what is still thought new is looked for.
+        hits: IntArray = (self._marks.take(self._mark_of(sought), mode="clip").view(np.bool_) & new).nonzero()[0]
+        asked = sought.picked(hits)
         for run in self.runs:
-            found |= run.contains(sought)
-        return found
+            new[hits[run.contains(asked)]] = False
 
     def _mark_of(self, run: Run) -> IntArray:
         """The mark of each fingerprint: the high bits of `hi`, so that a sorted run walks through the marks once."""
@@ -85,6 +86,8 @@ class Generation:
         self.runs.append(run)
         while len(self.runs) >= _RUNS_JOINED and _size_class(self.runs[-_RUNS_JOINED]) <= _size_class(self.runs[-1]):
             self.runs[-_RUNS_JOINED:] = [join_runs(self.runs[-_RUNS_JOINED:])]
+        if KERNELS is not None:
+            self._described = KERNELS.described([(run.hi, run.lo) for run in self.runs])
 
 
 def _size_class(run: Run) -> int:

@@ -9,7 +9,7 @@ Never: nothing here unlinks, and a segment is never written to again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final, NoReturn
 
@@ -18,11 +18,12 @@ import xxhash
 
 from event_processor.contracts import BoolArray, IntArray
 from event_processor.deduplication.filter import BLOCK_BYTES, BLOCK_WORDS, Filter, Probe
-from event_processor.deduplication.layout import FOOTER_BYTES, Header, SegmentIndex, encode_segment
+from event_processor.deduplication.layout import FOOTER_BYTES, Header, SegmentIndex, block_checksums, encode_segment
 from event_processor.deduplication.manifest import SegmentEntry
 from event_processor.deduplication.runs import EMPTY_RUN, ROW_BYTES, Run
 from event_processor.durable import FileSystem, create_file, read_range, storage_call
 from event_processor.errors import StateError
+from event_processor.native.addresses import address
 from event_processor.native.fingerprints import KERNELS
 
 __all__ = ["Segment", "create_segment"]
@@ -84,6 +85,23 @@ class Segment:
         for start in range(0, self._header.block_count, blocks_max):
             yield self._read(np.arange(start, min(start + blocks_max, self._header.block_count)))
 
+    def described(self) -> tuple[int, ...]:
+        """What a kernel has to know to ask this segment, as it wants it; good until it is closed."""
+        index, geometry = self._index, self._header.geometry
+        return (
+            self._descriptor,
+            address(self._filter.words),
+            len(self._filter.words) // BLOCK_WORDS,
+            address(index.fences),
+            address(index.block_checksums),
+            address(self._piece_offsets),
+            self._header.block_count,
+            self._header.ids,
+            geometry.block_rows,
+            geometry.section_blocks,
+            Header.SIZE_BYTES,
+        )
+
     def close(self) -> None:
         """Gives the descriptor back."""
         self._fs.close(self._descriptor)
@@ -120,12 +138,9 @@ class Segment:
             if self._fs.read_each(self._descriptor, content, begins, offsets[firsts]) != len(content):
                 for (begin, end), place in zip(pairwise(begins.tolist()), offsets[firsts].tolist(), strict=True):
                     content.data[begin:end] = self._read_exactly(end - begin, place)
-        pieces = _cut(content.data, range(0, len(content), block_bytes))
-        wanted = self._index.block_checksums[blocks].tolist()
-        found = list(map(xxhash.xxh3_64_intdigest, pieces))
-        if found != wanted:
-            wrong = [one != other for one, other in zip(found, wanted, strict=True)].index(True)
-            self._fail(f"the block at byte {offsets[wrong]} does not match its checksum")
+        wrong = np.flatnonzero(block_checksums(content, block_bytes) != self._index.block_checksums[blocks])
+        if len(wrong):
+            self._fail(f"the block at byte {offsets[wrong[0]]} does not match its checksum")
         rows = content.view("<u8").reshape(-1, 2)
         if KERNELS is not None:
             return Run(rows[:, 0], rows[:, 1])
@@ -182,8 +197,3 @@ class Segment:
 
     def _fail(self, reason: str) -> NoReturn:
         raise StateError(f"{self._path}: {reason}", hint=_REPLAY_HINT)
-
-
-def _cut(content: memoryview, begins: Sequence[int]) -> list[memoryview]:
-    """Views of `content`, from each begin to the next one, the last to the end."""
-    return [content[begin:end] for begin, end in zip(begins, [*begins[1:], len(content)], strict=True)]

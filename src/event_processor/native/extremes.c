@@ -84,6 +84,27 @@ static int64_t shared_bytes(const struct texts *texts) {
     return shared;
 }
 
+/* After so many texts it is seen whether most of them are peaks. */
+enum { PEAKS_TRIED = 1024 };
+
+/* peaks[i]: whether text i is above all before it; the first is. Gives 1; or 0 where the texts are not all of one width, where one lies outside
+ * of the content, or where soon less than half of them are peaks: then what was written means nothing. */
+EXPORT int64_t ep_text_peaks(const uint8_t *content, int64_t size, const int64_t *begins, const int64_t *ends, int64_t count,
+                             uint8_t *peaks) {
+    const struct texts texts = {content, size, begins, ends, count, 0};
+    int64_t peak = 0, found = 0;
+    for (int64_t place = 0; place < count; place++) {
+        if (!is_within(&texts, place) || ends[place] - begins[place] != ends[0] - begins[0]) return 0;
+        fetch_ahead(&texts, place);
+        const int is_peak = place == 0 || compare(&texts, place, peak, 0) > 0;
+        peaks[place] = (uint8_t)is_peak;
+        peak = is_peak ? place : peak;
+        found += is_peak;
+        if (place == PEAKS_TRIED && 2 * found < PEAKS_TRIED) return 0;
+    }
+    return 1;
+}
+
 /* 1 where no text is below the one before it, 0 where one is; -1 where one that was looked at lies outside of the content. */
 EXPORT int64_t ep_texts_rise(const uint8_t *content, int64_t size, const int64_t *begins, const int64_t *ends, int64_t count) {
     const struct texts texts = {content, size, begins, ends, count, 0};

@@ -12,11 +12,11 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.contracts import IntArray
+from event_processor.contracts import BoolArray, IntArray
 from event_processor.native.addresses import address, content_address
 from event_processor.native.library import LIBRARY
 
-__all__ = ["Ends", "integer_extremes", "leading_words", "text_extremes", "texts_rise"]
+__all__ = ["Ends", "integer_extremes", "leading_words", "text_extremes", "text_peaks", "texts_rise"]
 
 Ends: TypeAlias = tuple[IntArray, IntArray, int]
 """The places of each group's first and last event by id, (g,) each, -1 in an empty group; and that of the greatest id of all."""
@@ -27,6 +27,8 @@ _TEXTS: Final = (c_void_p, c_int64, c_void_p, c_void_p)
 if LIBRARY is not None:
     LIBRARY.ep_texts_rise.argtypes = [*_TEXTS, c_int64]
     LIBRARY.ep_texts_rise.restype = c_int64
+    LIBRARY.ep_text_peaks.argtypes = [*_TEXTS, c_int64, c_void_p]
+    LIBRARY.ep_text_peaks.restype = c_int64
     LIBRARY.ep_leading_words.argtypes = [*_TEXTS, c_int64, c_void_p]
     LIBRARY.ep_leading_words.restype = c_int64
     LIBRARY.ep_text_extremes.argtypes = [*_TEXTS, c_void_p, c_int64, c_void_p, c_int64]
@@ -42,6 +44,18 @@ def texts_rise(content: bytes, begins: IntArray, ends: IntArray) -> bool | None:
     begins, ends = _columns(begins, ends)
     found: int = LIBRARY.ep_texts_rise(content_address(content), len(content), address(begins), address(ends), len(begins))
     return None if found < 0 else found == 1
+
+
+def text_peaks(content: bytes, begins: IntArray, ends: IntArray) -> BoolArray | None:
+    """Which texts are above all before them, in the order of bytes. None where they differ in width, where few rise, or where the kernel cannot tell."""
+    if LIBRARY is None:
+        return None
+    begins, ends = _columns(begins, ends)
+    peaks = np.empty(len(begins), np.bool_)
+    found: int = LIBRARY.ep_text_peaks(
+        content_address(content), len(content), address(begins), address(ends), len(begins), address(peaks)
+    )
+    return peaks if found else None
 
 
 def leading_words(content: bytes, begins: IntArray, ends: IntArray) -> NDArray[np.uint64] | None:

@@ -2,7 +2,7 @@
  *
  * A batch is n fingerprints, ascending, as the columns hi and lo.
  */
-#include "kernels.h"
+#include "filter.h"
 
 /* So many probes are under way at once: their words are asked for before the first of them is looked at. */
 #define AHEAD 64
@@ -70,26 +70,11 @@ EXPORT void ep_marks_set(uint8_t *marks, int64_t shift, const uint64_t *hi, int6
         marks[hi[i] >> shift >> 3] |= (uint8_t)(1 << (hi[i] >> shift & 7));
 }
 
-/* The places, ascending, of those of the n fingerprints whose mark is set; gives how many. `places` has room for n. */
-EXPORT int64_t ep_marks_hits(const uint8_t *marks, int64_t shift, const uint64_t *hi, int64_t n, int64_t *places) {
-    int64_t count = 0;
-    for (int64_t start = 0; start < n; start += AHEAD) {
-        const int64_t end = n - start < AHEAD ? n : start + AHEAD;
-        for (int64_t i = start; i < end; i++)
-            __builtin_prefetch(marks + (hi[i] >> shift >> 3));
-        for (int64_t i = start; i < end; i++) {
-            places[count] = i;
-            count += marks[hi[i] >> shift >> 3] >> (hi[i] >> shift & 7) & 1;
-        }
-    }
-    return count;
-}
-
 /* fresh[i]: whether fingerprint i is another than the one before it. doubtful: the places, ascending, of those of them that are not known
- * to be new: `known` tells that by the place of each among its ids, which is places[i]. `doubtful` has room for n. Gives how many are
- * doubtful; or -1 where a place is not below n. */
+ * to be new, and `doubtful_hi` and `doubtful_lo` these themselves: `known` tells that by the place of each among its ids, which is places[i].
+ * They have room for n. Gives how many are doubtful; or -1 where a place is not below n. */
 EXPORT int64_t ep_firsts(const uint64_t *hi, const uint64_t *lo, const int64_t *places, const uint8_t *known, int64_t n, uint8_t *fresh,
-                         int64_t *doubtful) {
+                         int64_t *doubtful, uint64_t *doubtful_hi, uint64_t *doubtful_lo) {
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++) {
         const int is_fresh = i == 0 || hi[i] != hi[i - 1] || lo[i] != lo[i - 1];
@@ -97,7 +82,30 @@ EXPORT int64_t ep_firsts(const uint64_t *hi, const uint64_t *lo, const int64_t *
             return -1;
         fresh[i] = (uint8_t)is_fresh;
         doubtful[count] = i;
+        doubtful_hi[count] = hi[i];
+        doubtful_lo[count] = lo[i];
         count += is_fresh & !known[places[i]];
+    }
+    return count;
+}
+
+/* What `ep_firsts` began, when the m doubtful have their answers, 1 for those that are new: `fresh` becomes which of the n are new, answers_by_id[places[i]]
+ * the same of fingerprint i, and `new_hi` and `new_lo`, with room for n, are those that are. Gives how many; or -1 where a place is not below n. */
+EXPORT int64_t ep_take_new(const uint64_t *hi, const uint64_t *lo, const int64_t *places, int64_t n, uint8_t *fresh, const int64_t *doubtful,
+                           const uint8_t *answers, int64_t m, uint64_t *new_hi, uint64_t *new_lo, uint8_t *answers_by_id) {
+    for (int64_t i = 0; i < m; i++) {
+        if ((uint64_t)doubtful[i] >= (uint64_t)n)
+            return -1;
+        fresh[doubtful[i]] = answers[i];
+    }
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if ((uint64_t)places[i] >= (uint64_t)n)
+            return -1;
+        answers_by_id[places[i]] = fresh[i];
+        new_hi[count] = hi[i];
+        new_lo[count] = lo[i];
+        count += fresh[i];
     }
     return count;
 }
@@ -111,14 +119,4 @@ EXPORT int64_t ep_pick(const uint8_t *mask, const uint64_t *hi, const uint64_t *
         count += mask[i];
     }
     return count;
-}
-
-/* answers[places[i]] = values[i], for n of them. Gives 1; or 0 where a place is not below n. */
-EXPORT int64_t ep_put_back(const int64_t *places, const uint8_t *values, int64_t n, uint8_t *answers) {
-    for (int64_t i = 0; i < n; i++) {
-        if ((uint64_t)places[i] >= (uint64_t)n)
-            return 0;
-        answers[places[i]] = values[i];
-    }
-    return 1;
 }

@@ -384,6 +384,35 @@ EXPORT void ep_contains(const uint64_t *hi, int64_t hi_step, const uint64_t *lo,
     }
 }
 
+/* So many runs are asked side by side: for each it is remembered how far the search has come. */
+#define RUNS_ASKED 64
+/* So many marks are asked for before the first of them is looked at. */
+#define AHEAD 64
+
+/* answers[i] becomes 0 where fingerprint i of the n, ascending, is in one of the k runs; those whose answer is 0 are not looked for. `runs`: as for a
+ * join. `marks`, of 64 - `shift` bits of hi, are set for all that the runs hold. */
+EXPORT void ep_search_runs(const uint8_t *marks, int64_t shift, const int64_t *runs, int64_t k, const uint64_t *hi, const uint64_t *lo,
+                           int64_t n, uint8_t *answers) {
+    for (int64_t first = 0; first < k; first += RUNS_ASKED) {
+        const int64_t asked = k - first < RUNS_ASKED ? k - first : RUNS_ASKED;
+        struct part parts[RUNS_ASKED];
+        int64_t places[RUNS_ASKED] = {0};
+        for (int64_t run = 0; run < asked; run++)
+            parts[run] = part_of(runs + 5 * (first + run));
+        for (int64_t i = 0; i < n; i++) {
+            if (i + AHEAD < n)
+                __builtin_prefetch(marks + (hi[i + AHEAD] >> shift >> 3));
+            if (!answers[i] || !(marks[hi[i] >> shift >> 3] >> (hi[i] >> shift & 7) & 1))
+                continue;
+            const wide key = key_of(hi[i], lo[i]);
+            for (int64_t run = 0; run < asked && answers[i]; run++) {
+                const int64_t place = places[run] = bound_of(&parts[run], places[run], key);
+                answers[i] = !(place < parts[run].left && key_at(&parts[run], place) == key);
+            }
+        }
+    }
+}
+
 /* How many of the n fingerprints of a run are not greater than (bound_hi, bound_lo). */
 EXPORT int64_t ep_count_through(const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n, uint64_t bound_hi,
                                 uint64_t bound_lo) {

@@ -33,6 +33,7 @@ _BUCKET_BITS_MAX: Final = 18
 """A sort counts in a megabyte at the most: more would not stay near the processor."""
 _MARK_BYTES_BITS: Final = 61
 """Of 2^64 values of `hi`, eight have their marks in one byte."""
+_KEPT_SHARE: Final = 0.75
 _WIDTHS: Final = 65
 _WIDTH_MAX: Final = 64
 _POINTER: Final = ctypes.c_void_p
@@ -52,11 +53,11 @@ _FORMS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "ep_filter_hits": (_INT, (_POINTER, _WORD, _POINTER, _POINTER, _POINTER, _INT, _POINTER)),
     "ep_filter_add": (_INT, (_POINTER, _INT, _WORD, _WORD, _POINTER, _POINTER, _POINTER, _INT)),
     "ep_marks_set": (None, (_POINTER, _INT, _POINTER, _INT)),
-    "ep_marks_hits": (_INT, (_POINTER, _INT, _POINTER, _INT, _POINTER)),
-    "ep_firsts": (_INT, (_POINTER, _POINTER, _POINTER, _POINTER, _INT, _POINTER, _POINTER)),
+    "ep_search_runs": (None, (_POINTER, _INT, _POINTER, _INT, _POINTER, _POINTER, _INT, _POINTER)),
+    "ep_firsts": (_INT, (*[_POINTER] * 4, _INT, *[_POINTER] * 4)),
+    "ep_take_new": (_INT, (*[_POINTER] * 3, _INT, *[_POINTER] * 3, _INT, *[_POINTER] * 3)),
     "ep_pick": (_INT, (_POINTER, _POINTER, _POINTER, _INT, _POINTER, _POINTER)),
-    "ep_put_back": (_INT, (_POINTER, _POINTER, _INT, _POINTER)),
-    "ep_texts_above": (_INT, (_POINTER, _INT, _POINTER, _POINTER, _INT, *[_POINTER] * 4)),
+    "ep_texts_above": (_INT, (_POINTER, _INT, _POINTER, _POINTER, _INT, *[_POINTER] * 5)),
 }
 """What each kernel gives, and its arguments."""
 
@@ -156,27 +157,52 @@ class FingerprintKernels:
         assert len(marks) << shift == 1 << _MARK_BYTES_BITS, "a bit for each"
         self._library.ep_marks_set(address(marks), shift, address(hi), len(hi))
 
-    def marks_hits(self, marks: ByteArray, shift: int, hi: WordArray) -> IntArray:
-        """The places, ascending, of those whose mark is set."""
-        hi = _words(hi)
-        assert len(marks) << shift == 1 << _MARK_BYTES_BITS, "a bit for each"
-        places = np.empty(len(hi), np.int64)
-        count = self._library.ep_marks_hits(address(marks), shift, address(hi), len(hi), address(places))
-        return places[:count]
+    def described(self, runs: Sequence[Columns]) -> IntArray:
+        """The runs as `search_runs` takes them, (k, 5); good as long as they are kept."""
+        assert all(column.flags.aligned for run in runs for column in run), "columns are read by the word"
+        return np.array([_description(run) for run in runs], np.int64).reshape(-1, 5)
 
-    def firsts(self, columns: Columns, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray]:
-        """Which of n ascending fingerprints are not the same as the one before; and where those stand that are not `known` to be new.
+    def search_runs(self, marks: ByteArray, shift: int, described: IntArray, columns: Columns, answers: ByteArray) -> None:
+        """Makes 0 of the answers of those fingerprints, ascending, that one of the runs holds. `marks` are set for all that the runs hold."""
+        hi, lo = _words(columns[0]), _words(columns[1])
+        assert len(marks) << shift == 1 << _MARK_BYTES_BITS, "a bit for each"
+        assert len(hi) == len(lo) == len(answers), "an answer for each"
+        self._library.ep_search_runs(
+            address(marks), shift, address(described), len(described), address(hi), address(lo), len(hi), address(answers)
+        )
+
+    def firsts(self, columns: Columns, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray, Columns]:
+        """Which of n ascending fingerprints are not the same as the one before; where those stand that are not `known` to be new, and these.
 
         `known` has an answer an id, and `places` each fingerprint's id.
         """
         hi, lo, places = _words(columns[0]), _words(columns[1]), _integers(places)
         fresh, doubtful = np.empty(len(hi), np.bool_), np.empty(len(hi), np.int64)
+        doubtful_hi, doubtful_lo = np.empty((2, len(hi)), np.uint64)
         assert len(places) == len(known) == len(hi), "a place and an answer for each"
-        count = self._library.ep_firsts(
-            address(hi), address(lo), address(places), address(known), len(hi), address(fresh), address(doubtful)
-        )
+        read, written = map(address, (hi, lo, places, known)), map(address, (fresh, doubtful, doubtful_hi, doubtful_lo))
+        count = self._library.ep_firsts(*read, len(hi), *written)
         assert count >= 0, "each place is that of an id"
-        return fresh, doubtful[:count]
+        return fresh, doubtful[:count], (doubtful_hi[:count], doubtful_lo[:count])
+
+    def take_new(
+        self, columns: Columns, places: IntArray, fresh: BoolArray, doubtful: IntArray, answers: BoolArray
+    ) -> tuple[Columns, BoolArray]:
+        """What `firsts` began: the fingerprints that are new, and for each id whether it is. `answers`: whether each of the doubtful is new.
+
+        Changes `fresh`.
+        """
+        hi, lo, places = _words(columns[0]), _words(columns[1]), _integers(places)
+        new_hi, new_lo = np.empty(len(hi), np.uint64), np.empty(len(hi), np.uint64)
+        by_id = np.empty(len(hi), np.bool_)
+        assert len(doubtful) == len(answers), "an answer for each"
+        assert len(places) == len(fresh) == len(hi), "a place for each"
+        read, asked = map(address, (hi, lo, places)), map(address, (fresh, doubtful, answers))
+        count = self._library.ep_take_new(*read, len(hi), *asked, len(doubtful), *map(address, (new_hi, new_lo, by_id)))
+        assert count >= 0, "each place is that of an id"
+        if count < _KEPT_SHARE * len(hi):  # what is kept of a batch of duplicates should not hold on to the room for all
+            return (new_hi[:count].copy(), new_lo[:count].copy()), by_id
+        return (new_hi[:count], new_lo[:count]), by_id
 
     def pick(self, mask: BoolArray, columns: Columns) -> Columns:
         """The fingerprints that the mask names."""
@@ -187,21 +213,12 @@ class FingerprintKernels:
             return picked_hi[:count].copy(), picked_lo[:count].copy()
         return picked_hi, picked_lo
 
-    def put_back(self, places: IntArray, values: BoolArray) -> BoolArray:
-        """Each of n values at its place."""
-        places = _integers(places)
-        answers = np.empty(len(places), np.bool_)
-        assert len(values) == len(places), "a value for each place"
-        good = self._library.ep_put_back(address(places), address(values), len(places), address(answers))
-        assert good, "each place is that of an id"
-        return answers
-
     def texts_above(
-        self, content: bytes, begins: IntArray, ends: IntArray, marks: dict[int, bytes]
+        self, content: bytes, begins: IntArray, ends: IntArray, marks: dict[int, bytes], peaks: BoolArray | None = None
     ) -> tuple[BoolArray, dict[int, bytes]] | None:
         """For each text whether it is above the mark of its width (1 to 64 bytes) or there is none; and the marks that it raises.
 
-        `marks` are by width. None where a text does not lie in `content`.
+        `marks` are by width. `peaks`, if given: which of the texts, all of one width, are above all before them. None where a text does not lie in `content`.
         """
         table, known = np.zeros(_WIDTHS * _WIDTH_MAX, np.uint8), np.zeros(_WIDTHS, np.uint8)
         for width, mark in marks.items():
@@ -214,7 +231,9 @@ class FingerprintKernels:
             len(content),
             *map(address, (begins, ends)),
             len(begins),
-            *map(address, (table, known, above, greatest)),
+            *map(address, (table, known)),
+            None if peaks is None else address(peaks),
+            *map(address, (above, greatest)),
         )
         if not good:
             return None

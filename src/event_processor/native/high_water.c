@@ -24,12 +24,19 @@ static inline int is_above(const uint8_t *one, const uint8_t *other, int64_t wid
 /* above[i]: 1 where text i, content[begins[i]:ends[i]], is above the mark of its width, or there is none; 0 where it is not, and for
  * widths that have no marks. `marks`: WIDTH_MAX + 1 of WIDTH_MAX bytes each, that of a width from its first byte on; `known`: whether
  * there is one. greatest[width]: which text is the greatest of its width and above the mark, or -1 where none is.
+ * `peaks`: NULL; or which texts, all being of one width, are above all before them: behind one that is above the mark all of these are.
  * Gives 1; or 0 where a text is not within the `length` bytes of content, and then what was written means nothing. */
 EXPORT int64_t ep_texts_above(const uint8_t *content, int64_t length, const int64_t *begins, const int64_t *ends, int64_t n,
-                              const uint8_t *marks, const uint8_t *known, uint8_t *above, int64_t *greatest) {
+                              const uint8_t *marks, const uint8_t *known, const uint8_t *peaks, uint8_t *above, int64_t *greatest) {
+    int64_t last_peak = -1; /* above the mark */
     for (int64_t width = 0; width <= WIDTH_MAX; width++)
         greatest[width] = -1;
     for (int64_t i = 0; i < n; i++) {
+        if (peaks && peaks[i] && last_peak >= 0) {
+            above[i] = 1;
+            last_peak = i;
+            continue;
+        }
         const int64_t begin = begins[i], end = ends[i];
         if (begin < 0 || end < begin || end > length)
             return 0;
@@ -41,8 +48,12 @@ EXPORT int64_t ep_texts_above(const uint8_t *content, int64_t length, const int6
         if (known[width] && !is_above(text, marks + width * WIDTH_MAX, width))
             continue;
         above[i] = 1;
+        if (peaks && peaks[i])
+            last_peak = i;
         if (greatest[width] < 0 || is_above(text, content + begins[greatest[width]], width))
             greatest[width] = i;
     }
+    if (last_peak >= 0)
+        greatest[ends[last_peak] - begins[last_peak]] = last_peak;
     return 1;
 }

@@ -1,6 +1,6 @@
 /* What all kernels share: the types of columns, and how words stand in memory.
  *
- * Always: a kernel is a pure function of its arguments. It allocates nothing, keeps nothing, calls nothing that can fail (but reads.c, which reads),
+ * Always: a kernel is a pure function of its arguments. It allocates nothing, keeps nothing, calls nothing that can fail (but reads.c and segments.c, which read),
  * and writes only within the lengths that it was given; whatever bytes come in, it reads only within them.
  * Each has a twin in numpy, which says what it means and takes its place where there is no compiler; tests hold them together.
  */

@@ -1,0 +1,136 @@
+/* The search of a batch in all segments at once, and the checksums of blocks.
+ *
+ * Always: a block decides nothing before its checksum was found right. What a segment does not settle here, whatever the reason (its block is not in
+ * the page cache, cannot be read, is short, or does not match its checksum), is left to the caller, who looks again by himself, and learns why.
+ */
+#define _GNU_SOURCE
+#include "checksum.h"
+#include "filter.h"
+
+#include <sys/uio.h>
+
+__extension__ typedef unsigned __int128 wide;
+
+#define ROW_BYTES 16
+/* A block that is larger is left. */
+#define BLOCK_BYTES_MAX 4096
+#define NO_BLOCK (-1)
+
+enum answer { HELD = 0, NEW = 1, LEFT = 2 };
+
+/* An open segment: its filter, and for each of its blocks the first `hi` (`fences`) and the checksum. `piece_offsets`: for each section of
+ * `section_blocks` blocks, how many bytes of filter stand before its rows. */
+struct segment {
+    int64_t descriptor;
+    const uint64_t *filter;
+    int64_t filter_blocks;
+    const uint64_t *fences, *checksums;
+    const int64_t *piece_offsets;
+    int64_t blocks, rows, block_rows, section_blocks, header_bytes;
+};
+
+/* A block in memory, its checksum found right. */
+struct block {
+    int64_t number, rows;
+    uint8_t content[BLOCK_BYTES_MAX];
+};
+
+static inline wide row_at(const uint8_t *rows, int64_t place) {
+    return (wide)word_at(rows + ROW_BYTES * place) << 64 | word_at(rows + ROW_BYTES * place + 8);
+}
+
+/* The last block from `start` on whose fence is not above `hi`; `start` where all are. By strides that double, then by halves. */
+static int64_t block_of_row(const struct segment *segment, int64_t start, uint64_t hi) {
+    int64_t low = start, stride = 1;
+    while (stride < segment->blocks - low && segment->fences[low + stride] <= hi) {
+        low += stride;
+        stride *= 2;
+    }
+    int64_t count = stride < segment->blocks - low ? stride : segment->blocks - low;
+    /* It is one of `count` from `low` on. */
+    while (count > 1) {
+        const int64_t half = count / 2;
+        const int is_below = segment->fences[low + half] <= hi;
+        low = is_below ? low + half : low;
+        count = is_below ? count - half : half;
+    }
+    return low;
+}
+
+/* Whether block `number` is in memory now. */
+static int read_block(const struct segment *segment, int64_t number, struct block *block) {
+    if (block->number == number)
+        return 1;
+    const int64_t first = number * segment->block_rows;
+    const int64_t rows = segment->rows - first < segment->block_rows ? segment->rows - first : segment->block_rows;
+    const int64_t size = rows * ROW_BYTES;
+    block->number = NO_BLOCK;
+    if (size < CHECKSUM_BYTES_MIN || size > BLOCK_BYTES_MAX)
+        return 0;
+    ssize_t read_bytes = -1;
+#ifdef RWF_NOWAIT
+    struct iovec place = {block->content, (size_t)size};
+    const int64_t offset = segment->header_bytes + first * ROW_BYTES + segment->piece_offsets[number / segment->section_blocks];
+    read_bytes = preadv2((int)segment->descriptor, &place, 1, offset, RWF_NOWAIT);
+#endif
+    if (read_bytes != size || checksum_of(block->content, size) != segment->checksums[number])
+        return 0;
+    block->number = number;
+    block->rows = rows;
+    return 1;
+}
+
+/* What a segment says of a fingerprint that its filter lets through. `near`: a block before which it does not stand, and then a nearer one. */
+static enum answer ask(const struct segment *segment, int64_t *near, struct block *block, uint64_t hi, uint64_t lo) {
+    const wide key = (wide)hi << 64 | lo;
+    const int64_t number = *near = block_of_row(segment, *near, hi);
+    if (segment->fences[number] > hi)
+        return NEW;
+    if (!read_block(segment, number, block))
+        return LEFT;
+    int64_t low = 0, count = block->rows;
+    while (count > 0) {
+        const int64_t half = count / 2;
+        const int is_less = row_at(block->content, low + half) < key;
+        low = is_less ? low + half + 1 : low;
+        count = is_less ? count - half - 1 : half;
+    }
+    if (low < block->rows && row_at(block->content, low) == key)
+        return HELD;
+    /* Where the block begins with its `hi`, others that share it may stand in blocks before. */
+    return low == 0 && number > 0 && segment->fences[number] == hi ? LEFT : NEW;
+}
+
+/* answers[i], which comes in as HELD for those that are not looked for, and else as NEW: whether fingerprint i of the n, ascending, is NEW to all
+ * segments, or HELD by one, or LEFT: then the caller has to ask them all. `patterns` are those of the filters; `places` has room for n. Gives how many are left. */
+EXPORT int64_t ep_search_segments(const struct segment *segments, int64_t segment_count, const uint64_t *patterns, const uint64_t *hi,
+                                  const uint64_t *lo, int64_t n, uint8_t *answers, int64_t *places) {
+    int64_t left = 0;
+    for (const struct segment *segment = segments; segment < segments + segment_count; segment++) {
+        struct block block;
+        block.number = NO_BLOCK;
+        int64_t near = 0;
+        const int64_t hits = ep_filter_hits(segment->filter, (uint64_t)segment->filter_blocks, patterns, hi, lo, n, places);
+        for (int64_t hit = 0; hit < hits; hit++) {
+            const int64_t i = places[hit];
+            if (answers[i] != NEW)
+                continue;
+            answers[i] = (uint8_t)ask(segment, &near, &block, hi[i], lo[i]);
+            left += answers[i] == LEFT;
+        }
+    }
+    return left;
+}
+
+/* checksums[i]: of the bytes from i `block_bytes` on, as many or what is left of `size`. Gives how many there are where each has CHECKSUM_BYTES_MIN at
+ * least; else how many before the first that has not. */
+EXPORT int64_t ep_checksums(const uint8_t *content, int64_t size, int64_t block_bytes, uint64_t *checksums) {
+    int64_t count = 0;
+    for (int64_t begin = 0; begin < size; begin += block_bytes, count++) {
+        const int64_t length = size - begin < block_bytes ? size - begin : block_bytes;
+        if (length < CHECKSUM_BYTES_MIN)
+            break;
+        checksums[count] = checksum_of(content + begin, length);
+    }
+    return count;
+}
