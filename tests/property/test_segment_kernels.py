@@ -59,6 +59,14 @@ def answered(segments: OpenSegments, asked: Run, new: np.ndarray | None = None) 
     return list(map(bool, new.tolist()))
 
 
+def wrong(segments: OpenSegments, asked: Run, held: Iterable[Pair]) -> list[Pair]:
+    """Of which it is said wrongly whether they are among `held`."""
+    inside = set(held)
+    return [
+        pair for pair, is_new in zip(pairs_of(asked), answered(segments, asked), strict=True) if is_new != (pair not in inside)
+    ]
+
+
 def pairs_of(run: Run) -> list[Pair]:
     return list(zip(run.hi.tolist(), run.lo.tolist(), strict=True))
 
@@ -90,8 +98,7 @@ def test_what_is_held_is_found_whatever_the_blocks(block_rows: int, count: int, 
     held = [random_pairs(count, seed) for seed in range(3)]
     segments = opened(tmp_path, held, Geometry(block_rows=block_rows, section_blocks=7))
     asked = run_of([*random_pairs(3000, 99), *held[0][::3], *held[1], *held[2][:7]])
-    everything = {pair for part in held for pair in part}
-    assert answered(segments, asked) == [pair not in everything for pair in pairs_of(asked)]
+    assert not wrong(segments, asked, [pair for part in held for pair in part])
     segments.close(list(segments))
 
 
@@ -121,14 +128,32 @@ def kernel_answers(segments: OpenSegments, asked: Run) -> list[int]:
     return answers.tolist()
 
 
-def test_the_kernel_settles_all_that_is_in_the_cache_but_the_short_last_block(tmp_path: Path) -> None:
-    held = random_pairs(128 * 40 + 5, 3)
-    segments, asked = opened(tmp_path, [held]), run_of([*held, *random_pairs(5000, 4)])
+@pytest.mark.parametrize("last_rows", [5, 50, 128])
+def test_the_kernel_settles_all_that_is_in_the_cache_but_a_very_short_last_block(last_rows: int, tmp_path: Path) -> None:
+    held = sorted(random_pairs(128 * 600 + last_rows, 3))
+    last, inside = held[-last_rows:], set(held)
+    segments, asked = opened(tmp_path, [held]), run_of([*held[::50], *last, *random_pairs(5000, 4)])
     answers = dict(zip(pairs_of(asked), kernel_answers(segments, asked), strict=True))
-    last = sorted(held)[-5:]
-    assert {pair: answers[pair] for pair in last} == dict.fromkeys(last, LEFT)
-    assert {answers[pair] for pair in sorted(held)[:-5]} == {HELD}
-    assert {answer for pair, answer in answers.items() if pair not in set(held) and pair < last[0]} == {NEW}
+    assert {answers[pair] for pair in last} == {LEFT if last_rows == 5 else HELD}
+    assert {answers[pair] for pair in held[:-last_rows:50]} == {HELD}
+    assert {answer for pair, answer in answers.items() if pair not in inside and pair < last[0]} == {NEW}
+    segments.close(list(segments))
+
+
+def test_each_row_alone_is_found_wherever_it_stands_in_its_block(tmp_path: Path) -> None:
+    held = sorted(random_pairs(16 * 70, 11))
+    segments = opened(tmp_path, [held], Geometry(block_rows=16, section_blocks=9))
+    for pair in held:
+        assert kernel_answers(segments, run_of([pair])) == [HELD]
+    segments.close(list(segments))
+
+
+@pytest.mark.parametrize("rows", [15, 16, 17, 40, 200])
+def test_many_rows_of_one_half_are_found_in_whichever_block(rows: int, tmp_path: Path) -> None:
+    before, held = sorted(random_pairs(20, 12)), [(2**63, 2 * lo) for lo in range(rows)]
+    segments = opened(tmp_path, [[*before, *held]], Geometry(block_rows=16, section_blocks=2))
+    asked = run_of([*before, *((2**63, lo) for lo in range(2 * rows + 1))])
+    assert not wrong(segments, asked, [*before, *held])
     segments.close(list(segments))
 
 
@@ -139,7 +164,7 @@ def test_what_is_in_no_cache_is_left_and_then_found(tmp_path: Path) -> None:
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(descriptor)
     asked = run_of([*held[::40], *random_pairs(200, 6)])
-    assert answered(segments, asked) == [pair not in set(held) for pair in pairs_of(asked)]
+    assert not wrong(segments, asked, held)
     segments.close(list(segments))
 
 
@@ -178,6 +203,6 @@ def test_files_that_are_not_the_systems_are_asked_one_by_one() -> None:
     run = run_of(held)
     segments.add(Segment(fs, "/ids", create_segment(fs, "/ids", "s", Header(0, len(run), Geometry()), [run])))
     asked = run_of([*held[::2], *random_pairs(100, 10)])
-    assert answered(segments, asked) == [pair not in set(held) for pair in pairs_of(asked)]
+    assert not wrong(segments, asked, held)
     segments.close(list(segments))
     assert not len(segments)
