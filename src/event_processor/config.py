@@ -202,8 +202,8 @@ class EngineOptions(Section):
     """What the work is done with."""
 
     workers: int = Field(default=1, ge=1, le=64)
-    """How many processes decode a backlog, the main one among them: more than one costs memory, and gains where cores are free. The
-    others are started when there is a backlog; the totals are the same."""
+    """How many decode a backlog, the loop among them: threads where the kernels read the lines, else further processes. More than one costs
+    memory, and gains where cores are free. The others are started when there is a backlog; the totals are the same."""
 
 
 class LogOptions(Section):

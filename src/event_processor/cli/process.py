@@ -89,7 +89,11 @@ def command(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, max=WORKERS_MAX, metavar="N", help="How many processes decode, this one among them.", rich_help_panel=COST
+            min=1,
+            max=WORKERS_MAX,
+            metavar="N",
+            help="How many decode, threads or processes, this one among them.",
+            rich_help_panel=COST,
         ),
     ] = None,
 ) -> None:
