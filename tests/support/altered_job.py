@@ -62,7 +62,7 @@ def altered_world(kinds: Sequence[str]) -> Callable[..., Environment]:
     if "names" in kinds:
         world = partial(world, random_bytes=counted_bytes(), committing=InlineCommits)
     if "small-index" in kinds:
-        world = partial(world, background=Inline, index_limits=IndexLimits(seal_ids=8, merge_segments=2))
+        world = partial(world, background=Inline, index_limits=IndexLimits(seal_ids=8, merge_segments=2, merge_segments_above=2))
     return world
 
 

@@ -23,7 +23,9 @@ from event_processor.telemetry import Telemetry
 Result = TypeVar("Result")
 
 DIRECTORY = "/state/ids"
-TINY = IndexLimits(seal_ids=16, merge_segments=2, merge_segments_max=4, geometry=Geometry(block_rows=4, section_blocks=2))
+TINY = IndexLimits(
+    seal_ids=16, merge_segments=2, merge_segments_above=2, merge_segments_max=4, geometry=Geometry(block_rows=4, section_blocks=2)
+)
 
 
 class Colliding:

@@ -80,7 +80,7 @@ def environment(
         random_bytes=random.randbytes,
         background=Inline,
         committing=committing,
-        index_limits=limits or IndexLimits(seal_ids=16, merge_segments=2),
+        index_limits=limits or IndexLimits(seal_ids=16, merge_segments=2, merge_segments_above=2),
     )
 
 

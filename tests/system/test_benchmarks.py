@@ -226,6 +226,7 @@ MERGE_SEGMENTS = 4
 LIMITS = IndexLimits(
     seal_ids=SEAL_IDS,
     merge_segments=MERGE_SEGMENTS,
+    merge_segments_above=MERGE_SEGMENTS,
     merge_segments_max=8,
     geometry=Geometry(block_rows=64, section_blocks=16),
 )

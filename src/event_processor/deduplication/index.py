@@ -2,8 +2,8 @@
 
 Owns: the files of `<state>/ids` and what stands for them in memory.
 Always: each id that was observed is in exactly one place: a generation (recent ids: in memory, and in the active file as soon as they are
-written) or a segment (on disk, behind a filter in memory). A generation that is full becomes a segment; four of a level become one of the
-next, in the background. What is searched is therefore a few runs and at most a few segments a level.
+written) or a segment (on disk, behind a filter in memory). A generation that is full becomes a segment; eight of these become one of the
+next level, and four of any other level one of the next, in the background. What is searched is therefore a few runs and some segments a level.
 Never: a merge or a seal changes an answer; a file is unlinked; a wrong byte on disk becomes a wrong answer.
 
 Threads. `observe`, `take` and `close` belong to one thread, here the main thread. A commit's `write` may run in another one, meanwhile,
@@ -55,13 +55,15 @@ __all__ = ["DedupIndex", "IndexLimits", "firsts_by_numpy", "taken_by_numpy"]
 class IndexLimits:
     """The index's sizes. The defaults suit everybody; tests make them tiny."""
 
-    seal_ids: int = 1_048_576
-    """A generation becomes a segment before it outgrows this (16 MiB); only one batch of more makes a larger one."""
+    seal_ids: int = 524_288
+    """A generation becomes a segment before it outgrows this (8 MiB); only one batch of more makes a larger one."""
     frames_max: int = 131_072
     """Or at the commit at which it stands in so many frames of its file: a restart reads them one by one, in 0.2 s then."""
-    merge_segments: int = 4
-    """So many of one level are merged. Each id is rewritten once for each power of this, and asked of every segment: the larger they are, the
-    dearer is an answer, so there should be few of them."""
+    merge_segments: int = 8
+    """So many segments that were generations are merged: they are small, and quick to ask."""
+    merge_segments_above: int = 4
+    """So many that were merged are merged again. Each id is rewritten once for each power of this, and asked of every segment: the larger
+    they are, the dearer is an answer, so there should be few of them."""
     merge_segments_max: int = 64
     """So many at once where merging has fallen behind, so that it catches up with fewer passes."""
     geometry: Geometry = field(default_factory=Geometry)
@@ -263,9 +265,9 @@ class DedupIndex:
         if self._merge is not None:
             return
         by_level = sorted(self._segments, key=lambda segment: segment.entry.level)
-        for _, group in groupby(by_level, key=lambda segment: segment.entry.level):
+        for number, group in groupby(by_level, key=lambda segment: segment.entry.level):
             level = tuple(group)
-            if len(level) >= self._limits.merge_segments:
+            if len(level) >= (self._limits.merge_segments_above if number else self._limits.merge_segments):
                 inputs = level[: self._limits.merge_segments_max]
                 self._merge = _Merge(inputs, self._executor.submit(partial(self._merged, inputs)))
                 return

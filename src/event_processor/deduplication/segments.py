@@ -23,6 +23,7 @@ from event_processor.deduplication.manifest import SegmentEntry
 from event_processor.deduplication.runs import EMPTY_RUN, ROW_BYTES, Run
 from event_processor.durable import FileSystem, create_file, read_range, storage_call
 from event_processor.errors import StateError
+from event_processor.memory import words_of_their_own
 from event_processor.native.addresses import address
 from event_processor.native.fingerprints import KERNELS
 
@@ -179,7 +180,8 @@ class Segment:
 
     def _load_filter(self) -> Filter:
         """The filter's pieces, each from behind the rows of its section, end to end."""
-        words = np.empty(self._header.filter_blocks * BLOCK_WORDS, dtype="<u8")
+        # The next merge replaces it by another: what the allocator would keep of one it could seldom use for the other.
+        words = words_of_their_own(self._header.filter_blocks * BLOCK_WORDS)
         section_bytes = self._header.geometry.section_rows * ROW_BYTES
         rows_bytes = self._header.ids * ROW_BYTES
         filled = 0
