@@ -113,7 +113,8 @@ class TextIds:
             # They lie together here; in the content they are far from one another.
             found.__dict__["_first_words"] = self._first_words[places]
         peaks = self.__dict__.get("peaks")
-        if peaks is not None and peaks[places].all():
+        # Peaks rise where they stand one behind the other, not in any order in which somebody picks them.
+        if peaks is not None and (places[1:] >= places[:-1]).all() and peaks[places].all():
             found.__dict__["_is_rising"] = True
         return found
 

@@ -112,7 +112,17 @@ def test_there_are_no_peaks_where_they_would_be_of_no_use(column: TextIds) -> No
 
 
 @pytest.mark.parametrize(
-    ("places", "rises"), [([0, 5, 2999], True), ([0, 7], True), ([5, 7, 9], False), ([7, 8], True), ([8, 7], False)]
+    ("places", "rises"),
+    [
+        ([0, 5, 2999], True),
+        ([0, 7], True),
+        ([5, 7, 9], False),
+        ([9, 5], False),
+        ([0, 2999, 5], False),
+        ([5, 5], True),
+        ([7, 8], True),
+        ([8, 7], False),
+    ],
 )
 def test_what_is_picked_of_peaks_rises_and_of_others_is_looked_at(places: list[int], rises: bool) -> None:
     column = rising_but_for({7: "000003", 8: "000006"})

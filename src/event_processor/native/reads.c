@@ -1,4 +1,4 @@
-/* Many small reads of one file. The one kernel that calls the system: a thousand calls without one step of the interpreter's between them.
+/* Many small reads of one file. A thousand calls without one step of the interpreter's between them.
  *
  * Always: what is not complete is left to the caller, whatever the reason: it reads it again by itself, and learns why.
  */
