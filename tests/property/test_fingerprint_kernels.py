@@ -21,7 +21,6 @@ from event_processor.deduplication.index import firsts_by_numpy, taken_by_numpy
 from event_processor.deduplication.runs import (
     Run,
     contains_by_numpy,
-    count_by_numpy,
     join_by_numpy,
     sort_by_numpy,
 )
@@ -199,22 +198,6 @@ def test_runs_of_any_distribution_become_one(shape: str) -> None:
     assert pairs_of(*kernels().join([columns_of(part, False) for part in parts])) == sorted(rows)
 
 
-@given(st.lists(st.tuples(many_pairs, st.integers(1, 50), st.booleans()), min_size=1, max_size=6))
-def test_sources_that_give_run_after_run_become_one(sources: list[tuple[list[Pair], int, bool]]) -> None:
-    buffers, given_so_far = kernels().buffers(len(sources)), [0] * len(sources)
-    joined: list[Pair] = []
-    while True:
-        for source in buffers.empty():
-            rows, size, is_view = sources[source]
-            buffers.fill(source, columns_of(sorted(rows)[given_so_far[source] : given_so_far[source] + size], is_view))
-            given_so_far[source] += size
-        taken = pairs_of(*buffers.take())
-        if not taken:
-            break
-        joined += taken
-    assert joined == sorted(row for rows, _, _ in sources for row in rows)
-
-
 @given(many_pairs, many_pairs, st.booleans())
 def test_a_search_finds_exactly_what_is_there(held: list[Pair], sought: list[Pair], is_view: bool) -> None:
     run, batch = columns_of(sorted(set(held)), is_view), columns_of(sorted([*sought, *held[::3]]), is_view)
@@ -234,10 +217,9 @@ def test_a_search_finds_exactly_what_is_there_whatever_its_distribution(shape: s
 @given(many_pairs, pairs, st.booleans())
 def test_the_count_through_a_bound_is_exact(held: list[Pair], bound: Pair, is_view: bool) -> None:
     for sought in [bound, *held[:3]]:
-        run = columns_of(sorted(set(held)), is_view)
-        count = kernels().count_through(run, *sought)
+        run = Run(*columns_of(sorted(set(held)), is_view))
+        count = run.count_through(np.uint64(sought[0]), np.uint64(sought[1]))
         assert count == sum(row <= sought for row in set(held))
-        assert count == count_by_numpy(Run(*run), np.uint64(sought[0]), np.uint64(sought[1]))
 
 
 @given(many_pairs, st.booleans())
@@ -406,7 +388,6 @@ def test_columns_that_are_not_aligned_are_as_good() -> None:
     kernel, all_of_them = kernels(), np.ones(500, np.bool_)
     assert pairs_of(*kernel.join([run, columns_of(rows, True)])) == sorted([*rows, *rows])
     assert kernel.contains(run, run).all()
-    assert kernel.count_through(run, *rows[99]) == 100
     assert kernel.rows_of(run).tolist() == array_of(rows).tolist()
     assert pairs_of(*kernel.pick(all_of_them, run)) == rows
     firsts, doubtful, _ = kernel.firsts(run, places, all_of_them)
@@ -415,9 +396,6 @@ def test_columns_that_are_not_aligned_are_as_good() -> None:
     new, by_id = kernel.take_new(run, places, firsts, doubtful, np.zeros(0, np.bool_))
     assert pairs_of(*new) == rows
     assert by_id.all()
-    buffers = kernel.buffers(1)
-    buffers.fill(0, run)
-    assert pairs_of(*buffers.take()) == rows
     filled, twin = np.zeros(80, np.uint64), np.zeros(80, np.uint64)
     kernel.filter_add(filled, 0, 10, PATTERNS, run)
     kernel.filter_add(twin, 0, 10, PATTERNS, (hi, lo))

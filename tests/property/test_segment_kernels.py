@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from event_processor.deduplication.filter import BIT_PATTERNS
 from event_processor.deduplication.layout import Geometry, Header
+from event_processor.deduplication.merge import joined_sections
 from event_processor.deduplication.open_segments import OpenSegments
 from event_processor.deduplication.runs import Run
 from event_processor.deduplication.segments import Segment, create_segment
@@ -47,7 +48,7 @@ def opened(folder: Path, parts: Sequence[Sequence[Pair]], geometry: Geometry | N
     for number, part in enumerate(parts):
         run = run_of(part)
         header = Header(level=0, ids=len(run), geometry=geometry or Geometry())
-        entry = create_segment(FS, str(folder), f"segment-{number}", header, [run] if len(run) else [])
+        entry = create_segment(FS, str(folder), f"segment-{number}", header, joined_sections([run], header.geometry.section_rows))
         segments.add(Segment(FS, str(folder), entry))
     return segments
 
@@ -201,7 +202,7 @@ def test_files_that_are_not_the_systems_are_asked_one_by_one() -> None:
     held = random_pairs(300, 9)
     segments = OpenSegments(fs)
     run = run_of(held)
-    segments.add(Segment(fs, "/ids", create_segment(fs, "/ids", "s", Header(0, len(run), Geometry()), [run])))
+    segments.add(Segment(fs, "/ids", create_segment(fs, "/ids", "s", Header(0, len(run), Geometry()), [run.rows()])))
     asked = run_of([*held[::2], *random_pairs(100, 10)])
     assert not wrong(segments, asked, held)
     segments.close(list(segments))

@@ -18,7 +18,15 @@ from support.processes import Committed, Pipeline
 ROOT = Path(__file__).parents[2]
 OFF = {SWITCH: "off"}
 LINES = 30_000
-KERNEL_TESTS = ("walked_lines", "decoder_differential", "uniform_lines", "fingerprint_kernels", "total_kernels")
+KERNEL_TESTS = (
+    "walked_lines",
+    "decoder_differential",
+    "uniform_lines",
+    "fingerprint_kernels",
+    "segment_kernels",
+    "merge_kernel",
+    "total_kernels",
+)
 
 if LIBRARY is None and not os.environ.get("CI"):
     pytest.skip("the kernels are not compiled", allow_module_level=True)

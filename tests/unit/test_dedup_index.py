@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -147,6 +148,28 @@ def test_merging_that_fell_behind_takes_more_at_once(fs: SimulatedFileSystem) ->
     executor.run()
     committed = commit(index, seen)
     assert levels(committed) == [(10, 0), (10, 0), (20, 1), (40, 1)]
+
+
+def test_a_level_is_merged_though_a_higher_one_is_under_way(fs: SimulatedFileSystem) -> None:
+    executor = Delayed()
+    index, seen = open_index(fs, executor=executor), set[EventId]()
+
+    def level_counts(batches: int) -> Counter[int]:
+        for _ in range(batches):
+            observed(index, seen, len(seen), len(seen) + 10)
+            executor.run()
+            committed = commit(index, seen)
+        return Counter(level for _, level in levels(committed))
+
+    while level_counts(1)[1] < 2:
+        pass
+    # Jobs are sent level by level, so the last one is that of level 1. It does not run yet.
+    great = executor.jobs.pop()
+    assert level_counts(7)[1] == 5
+    executor.jobs.append(great)
+    assert level_counts(3)[2] == 1
+    observed(index, seen, 0, len(seen) + 10)
+    index.close()
 
 
 def test_ids_observed_while_earlier_commits_are_unwritten_are_neither_lost_nor_counted_twice(fs: SimulatedFileSystem) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from event_processor.deduplication.filter import Probe
-from event_processor.deduplication.layout import Geometry, Header
+from event_processor.deduplication.layout import Geometry, Header, encode_segment
 from event_processor.deduplication.manifest import SegmentEntry
-from event_processor.deduplication.merge import merged_runs
+from event_processor.deduplication.merge import joined_sections, merged_sections
 from event_processor.deduplication.runs import Run, sort_rows
 from event_processor.deduplication.segments import Segment, create_segment
 from event_processor.errors import StateError, StorageError
@@ -45,7 +45,9 @@ def fs() -> SimulatedFileSystem:
 
 
 def written(fs: SimulatedFileSystem, pairs: Collection[Pair], *, name: str = "s", level: int = 0) -> SegmentEntry:
-    return create_segment(fs, "/ids", name, Header(level, len(pairs), SMALL), [run_of(pairs)])
+    return create_segment(
+        fs, "/ids", name, Header(level, len(pairs), SMALL), joined_sections([run_of(pairs)], SMALL.section_rows)
+    )
 
 
 def found(segment: Segment, sought: Run) -> list[Pair]:
@@ -85,14 +87,28 @@ def test_segments_merge_into_one_that_holds_all_their_ids(fs: SimulatedFileSyste
     # The larger ones are several buffers long, so that ascending is more than sorting what is in memory.
     parts = [random_pairs(count, seed, hi_values=40) for seed, count in enumerate([1, 300, 1700, 5])]
     segments = [Segment(fs, "/ids", written(fs, part, name=f"s{place}")) for place, part in enumerate(parts)]
-    rows = np.concatenate([run.rows() for run in merged_runs(segments)]).tolist()
-    assert rows == sorted(map(list, set[Pair]().union(*parts)))
+    sections = [section.tolist() for section in merged_sections(segments, SMALL.section_rows)]
+    assert {len(section) for section in sections[:-1]} == {SMALL.section_rows}
+    assert [row for section in sections for row in section] == sorted(map(list, set[Pair]().union(*parts)))
 
 
-def test_a_merge_holds_no_more_than_a_buffer_an_input(fs: SimulatedFileSystem) -> None:
+def test_a_merge_reads_each_input_as_it_is_joined(fs: SimulatedFileSystem) -> None:
     parts = [random_pairs(3000, seed) for seed in range(3)]
     segments = [Segment(fs, "/ids", written(fs, part, name=f"s{place}")) for place, part in enumerate(parts)]
-    assert max(len(run) for run in merged_runs(segments)) <= 3 * 64 * SMALL.block_rows
+    fs.calls.clear()
+    next(merged_sections(segments, SMALL.section_rows))
+    begun = fs.calls["read"]
+    list(merged_sections(segments, SMALL.section_rows))
+    assert 0 < 10 * begun < fs.calls["read"]
+
+
+def test_sections_that_are_not_whole_are_refused(fs: SimulatedFileSystem) -> None:
+    run = run_of(random_pairs(31, 1))
+    for sizes in ([13, 17], [11, 19], [12, 12], [12, 12, 6, 1]):
+        ends = np.cumsum(sizes)
+        sections = [run.part(end - size, end).rows() for size, end in zip(sizes, ends.tolist(), strict=True)]
+        with pytest.raises(AssertionError, match="sections"):
+            list(encode_segment(Header(0, 30, SMALL), sections))
 
 
 def test_a_flip_of_any_byte_is_refused(fs: SimulatedFileSystem) -> None:
@@ -114,7 +130,7 @@ def test_the_error_names_the_block_and_the_way_out(fs: SimulatedFileSystem) -> N
     content[Header.SIZE_BYTES + 64] ^= 1
     fs.plant("/ids/s", bytes(content))
     with pytest.raises(StateError, match=f"/ids/s: the block at byte {Header.SIZE_BYTES + 64} .*checksum") as caught:
-        list(Segment(fs, "/ids", entry).runs(100))
+        Segment(fs, "/ids", entry).rows_from(0, 100)
     assert "event-processor replay" in caught.value.hint
 
 

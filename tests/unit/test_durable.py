@@ -14,6 +14,7 @@ from event_processor.durable import (
     DirectoryLock,
     OperatingSystem,
     append_lines,
+    create_file,
     prepare_directory,
     read_file,
 )
@@ -121,6 +122,20 @@ def test_lines_that_cannot_be_made_durable_are_taken_back(fs: SimulatedFileSyste
     with pytest.raises(StorageError):
         append_lines(fs, "/d/intake", [b"two"])
     assert fs.content("/d/intake") == b"one\n"
+
+
+def test_a_large_file_is_made_durable_as_it_grows_and_a_failure_of_that_is_told(fs: SimulatedFileSystem) -> None:
+    def syncs_of(size: int) -> int:
+        before = fs.calls["sync"]
+        create_file(fs, f"/d/{size}", [b"12345"] * (size // 5), sync_bytes=10)
+        assert fs.content(f"/d/{size}") == b"12345" * (size // 5)
+        return fs.calls["sync"] - before
+
+    assert [syncs_of(size) for size in (0, 5, 15, 100)] == [1, 1, 2, 11]
+    fs.fail(Fault(errno=errno.EIO, kinds={"sync"}))
+    with pytest.raises(StorageError, match="fsync"):
+        create_file(fs, "/d/fails", [b"12345"] * 20, sync_bytes=10)
+    assert len(fs.content("/d/fails") or b"") == 10
 
 
 def test_a_missing_file_reads_as_none_and_a_folder_is_not_a_file(fs: SimulatedFileSystem) -> None:

@@ -4,10 +4,11 @@ Owns: the files of `<state>/ids` and what stands for them in memory.
 Always: each id that was observed is in exactly one place: a generation (recent ids: in memory, and in the active file as soon as they are
 written) or a segment (on disk, behind a filter in memory). A generation that is full becomes a segment; eight of these become one of the
 next level, and four of any other level one of the next, in the background. What is searched is therefore a few runs and some segments a level.
+A merge takes the longer the higher its level is; one of a lower level goes first, so that no segments pile up meanwhile.
 Never: a merge or a seal changes an answer; a file is unlinked; a wrong byte on disk becomes a wrong answer.
 
 Threads. `observe`, `take` and `close` belong to one thread, here the main thread. A commit's `write` may run in another one, meanwhile,
-and merges run in a third. They share only what no longer changes (runs, frozen generations, open segments); what a write or a merge
+and merges run in threads of their own, one a level, of which one works at a time. They share only what no longer changes (runs, frozen generations, open segments); what a write or a merge
 brings forth waits in a queue or a future until the main thread adopts it, so `observe` always sees one whole state.
 
 Memory: 1.88 bytes an id in segments, and a fixed part: two generations of `seal_ids` (16 bytes an id) and a merge's buffers.
@@ -30,12 +31,12 @@ import numpy as np
 
 from event_processor.contracts import BoolArray, Ids, IntArray, PreparedIds
 from event_processor.deduplication.active import read_active
-from event_processor.deduplication.background import Executor
-from event_processor.deduplication.fingerprint import Fingerprinter
+from event_processor.deduplication.background import Executor, Turns
+from event_processor.deduplication.fingerprint import Fingerprinter, RowArray
 from event_processor.deduplication.high_water import HighWaterMarks
 from event_processor.deduplication.layout import Geometry, Header
 from event_processor.deduplication.manifest import Manifest, SegmentEntry
-from event_processor.deduplication.merge import merged_runs
+from event_processor.deduplication.merge import merged_sections
 from event_processor.deduplication.open_segments import OpenSegments
 from event_processor.deduplication.prepared import SortedFingerprints
 from event_processor.deduplication.recent import Generation
@@ -110,7 +111,8 @@ class DedupIndex:
         self._frozen: list[Generation] = []
         self._sealed: Final[deque[tuple[Generation, Segment]]] = deque()
         self._segments: Final = OpenSegments(fs)
-        self._merge: _Merge | None = None
+        self._merges: Final[dict[int, _Merge]] = {}
+        self._turns: Final = Turns()
         self._stopping: Final = Flag()
         prepare_directory(fs, directory)
         committed = self._committed(manifest)
@@ -156,7 +158,7 @@ class DedupIndex:
             self._freeze()
         frozen, self._frozen = self._frozen, []
         unwritten = self._generations[-1].take_unwritten()
-        self._start_merge()
+        self._start_merges()
         return Commit(
             self._writer,
             replacement=replacement,
@@ -172,16 +174,17 @@ class DedupIndex:
         Raises what a merge in the background raised and nobody was told yet, when everything is closed.
         """
         self._stopping.set()
-        merge, self._merge = self._merge, None
-        if merge is not None and not merge.result.cancel():
-            wait([merge.result])
+        merges = list(self._merges.values())
+        self._merges.clear()
+        under_way = [merge.result for merge in merges if not merge.result.cancel()]
+        wait(under_way)
         self._adopt_sealed()
         self._segments.close(list(self._segments))
         self._writer.close()
-        if merge is not None and not merge.result.cancelled():
+        for result in under_way:
             with suppress(CancelledError):
                 # Nothing that was committed depends on the merge, but a disk that fails is never passed over in silence.
-                merge.result.result()
+                result.result()
 
     def _committed(self, content: Mapping[str, Json] | None) -> Manifest:
         own = Manifest(fingerprint=self._fingerprinter.algorithm, seed=self._fingerprinter.seed, greatest_ids=())
@@ -245,11 +248,11 @@ class DedupIndex:
             self._segments.add(segment)
 
     def _adopt_merge(self) -> Replacement | None:
-        """The output of a merge that is done takes its inputs' place. Raises what the merge raised."""
-        merge = self._merge
-        if merge is None or not merge.result.done():
+        """The output of a merge that is done takes its inputs' place: of one a call, that of the lowest level. Raises what the merge raised."""
+        level = min((level for level, merge in self._merges.items() if merge.result.done()), default=None)
+        if level is None:
             return None
-        self._merge = None
+        merge = self._merges.pop(level)
         output = merge.result.result()
         # The inputs' filters are let go before the output's is loaded, so that the two are never in memory together.
         self._segments.close(merge.inputs)
@@ -260,30 +263,28 @@ class DedupIndex:
         self._telemetry.segments_merged(inputs=count, ids=output.ids, size_bytes=output.size_bytes)
         return Replacement(output=output, inputs=inputs)
 
-    def _start_merge(self) -> None:
-        """Sends the lowest level that is full to the background, unless a merge is under way."""
-        if self._merge is not None:
-            return
+    def _start_merges(self) -> None:
+        """Sends each level that is full to the background, unless a merge of it is under way."""
         by_level = sorted(self._segments, key=lambda segment: segment.entry.level)
         for number, group in groupby(by_level, key=lambda segment: segment.entry.level):
             level = tuple(group)
-            if len(level) >= (self._limits.merge_segments_above if number else self._limits.merge_segments):
+            enough = self._limits.merge_segments_above if number else self._limits.merge_segments
+            if len(level) >= enough and number not in self._merges:
                 inputs = level[: self._limits.merge_segments_max]
-                self._merge = _Merge(inputs, self._executor.submit(partial(self._merged, inputs)))
-                return
+                self._merges[number] = _Merge(inputs, self._executor.submit(partial(self._merged, number, inputs)))
 
-    def _merged(self, inputs: tuple[Segment, ...]) -> SegmentEntry:
+    def _merged(self, level: int, inputs: tuple[Segment, ...]) -> SegmentEntry:
         """Writes one segment of `inputs`. Runs in the background; touches nothing that changes."""
-        header = Header(
-            level=inputs[0].entry.level + 1, ids=sum(segment.entry.ids for segment in inputs), geometry=self._limits.geometry
-        )
-        return create_segment(self._fs, self._directory, self._mint("segment"), header, self._until_stopped(inputs))
+        header = Header(level=level + 1, ids=sum(segment.entry.ids for segment in inputs), geometry=self._limits.geometry)
+        with self._turns.under_way(level):
+            return create_segment(self._fs, self._directory, self._mint("segment"), header, self._until_stopped(level, inputs))
 
-    def _until_stopped(self, inputs: tuple[Segment, ...]) -> Iterator[Run]:
-        for run in merged_runs(inputs):
+    def _until_stopped(self, level: int, inputs: tuple[Segment, ...]) -> Iterator[RowArray]:
+        for section in merged_sections(inputs, self._limits.geometry.section_rows):
+            self._turns.wait(level)
             if self._stopping.is_set():
                 raise CancelledError
-            yield run
+            yield section
 
 
 def _firsts(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray, Run]:

@@ -22,6 +22,7 @@ import xxhash
 
 from event_processor.contracts import ByteArray
 from event_processor.deduplication.filter import BLOCK_BYTES, FilterStream, blocks_for
+from event_processor.deduplication.fingerprint import RowArray
 from event_processor.deduplication.runs import ROW_BYTES, Run, WordArray
 from event_processor.native.segments import KERNELS
 
@@ -133,8 +134,8 @@ class SegmentIndex:
         return cls(fences, block_checksums, piece_blocks, piece_checksums)
 
 
-def encode_segment(header: Header, runs: Iterable[Run]) -> Iterator[bytes | memoryview]:
-    """The file, piece by piece, from ascending runs of `header.ids` fingerprints in all. Memory: one section and one run."""
+def encode_segment(header: Header, sections: Iterable[RowArray]) -> Iterator[bytes | memoryview]:
+    """The file, piece by piece, from the ascending rows of its sections, each good until the next is asked for. A piece is good as long."""
     yield header.encode()
     block_bytes = header.geometry.block_rows * ROW_BYTES
     stream = FilterStream(header.filter_blocks)
@@ -142,18 +143,22 @@ def encode_segment(header: Header, runs: Iterable[Run]) -> Iterator[bytes | memo
     checksums: list[WordArray] = []
     piece_blocks: list[int] = []
     piece_checksums: list[int] = []
-    for section in _sections(runs, header):
-        rows = section.rows().reshape(-1).view(np.uint8)
-        fences.append(section.hi[:: header.geometry.block_rows].copy())
+    ids = 0
+    for section in sections:
+        ids += len(section)
+        assert ids == min(header.ids, (len(fences) + 1) * header.geometry.section_rows), "sections are whole, but the last"
+        rows = section.reshape(-1).view(np.uint8)
+        fences.append(section[:: header.geometry.block_rows, 0].copy())
         checksums.append(block_checksums(rows, block_bytes))
         yield rows.data
-        piece = stream.add(section)
-        if len(piece_blocks) + 1 == header.section_count:
+        piece = stream.add(Run(section[:, 0], section[:, 1]))
+        if ids == header.ids:
             piece = np.concatenate([piece, stream.finish()])
         piece_bytes = piece.tobytes()
         piece_blocks.append(len(piece_bytes) // BLOCK_BYTES)
         piece_checksums.append(xxhash.xxh3_64_intdigest(piece_bytes))
         yield piece_bytes
+    assert ids == header.ids, "the sections hold as many ids as the header says"
     yield SegmentIndex(
         fences=np.concatenate(fences),
         block_checksums=np.concatenate(checksums),
@@ -170,32 +175,3 @@ def block_checksums(rows: ByteArray, block_bytes: int) -> WordArray:
     content = rows.data
     blocks = (content[start : start + block_bytes] for start in range(0, len(content), block_bytes))
     return np.array(list(map(xxhash.xxh3_64_intdigest, blocks)), np.uint64)
-
-
-def _sections(runs: Iterable[Run], header: Header) -> Iterator[Run]:
-    """The same fingerprints, cut into whole sections; only the last may be shorter."""
-    section_rows = header.geometry.section_rows
-    waiting: list[Run] = []
-    waiting_ids = 0
-    total_ids = 0
-    for run in runs:
-        waiting.append(run)
-        waiting_ids += len(run)
-        total_ids += len(run)
-        if waiting_ids < section_rows:
-            continue
-        whole = _concatenated(waiting)
-        end = waiting_ids - waiting_ids % section_rows
-        for start in range(0, end, section_rows):
-            yield whole.part(start, start + section_rows)
-        waiting = [whole.part(end, waiting_ids)]
-        waiting_ids -= end
-    assert total_ids == header.ids, "the runs hold as many ids as the header says"
-    if waiting_ids:
-        yield _concatenated(waiting)
-
-
-def _concatenated(runs: list[Run]) -> Run:
-    if len(runs) == 1:
-        return runs[0]
-    return Run(np.concatenate([run.hi for run in runs]), np.concatenate([run.lo for run in runs]))

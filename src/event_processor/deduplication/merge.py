@@ -1,65 +1,86 @@
-"""Many segments, or the runs of a generation, into one, as a stream.
+"""Many segments, or the runs of a generation, into one, as a stream of sections.
 
-Always: memory is one buffer an input, whatever their size. The inputs are only read.
+Always: memory is one buffer an input and one section, whatever their size. The inputs are only read.
 Never: a merge decides nothing: what it made counts once a checkpoint names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final, TypeAlias
 
 import numpy as np
 
+from event_processor.deduplication.fingerprint import RowArray
 from event_processor.deduplication.runs import EMPTY_RUN, Run, join_runs
 from event_processor.deduplication.segments import Segment
-from event_processor.native.fingerprints import KERNELS, FingerprintKernels
+from event_processor.native.merge import KERNELS, RowMerge
 
-__all__ = ["joined_parts", "merged_by_numpy", "merged_runs"]
+__all__ = ["joined_sections", "merged_sections", "sections_by_numpy"]
 
-_BUFFER_BLOCKS: Final = 64
-"""128 KiB an input: reads long enough to be sequential, and 8 MiB for 64 inputs."""
-_PART_ROWS: Final = 8192
-"""As many as a buffer of an input holds."""
+_BUFFER_BLOCKS: Final = 32
+"""64 KiB an input: reads long enough to be sequential, short enough that what is joined stays near the processor."""
+_BUFFER_ROWS: Final = 4096
+
+_Reader: TypeAlias = Callable[[int], Run]
+"""The rows of an input from a place on, as many as a buffer holds."""
 
 
-def merged_runs(segments: Sequence[Segment]) -> Iterator[Run]:
-    """All fingerprints of `segments`, ascending, in runs as they come. Raises `StateError`, `StorageError`."""
+def merged_sections(segments: Sequence[Segment], section_rows: int) -> Iterator[RowArray]:
+    """All fingerprints of `segments`, ascending, so many rows at a time, each good until the next is asked for; only the last may be shorter.
+
+    Raises `StateError`, `StorageError`.
+    """
+    readers = [partial(segment.rows_from, blocks_max=_BUFFER_BLOCKS) for segment in segments]
     if KERNELS is None:
-        yield from merged_by_numpy(segments)
-        return
-    yield from _merged_by(KERNELS, [segment.runs(_BUFFER_BLOCKS) for segment in segments])
+        return sections_by_numpy(readers, section_rows)
+    buffer_rows = _BUFFER_BLOCKS * max(segment.block_rows for segment in segments)
+    return _sections(KERNELS.merge([segment.described_here for segment in segments], buffer_rows), readers, section_rows)
 
 
-def joined_parts(runs: Sequence[Run]) -> Iterator[Run]:
-    """All fingerprints of `runs`, ascending, in parts. No fingerprint may stand in two runs."""
+def joined_sections(runs: Sequence[Run], section_rows: int) -> Iterator[RowArray]:
+    """The same of `runs`, of which no two may hold one fingerprint."""
+    readers = [partial(_part, run) for run in runs]
     if KERNELS is None:
-        yield join_runs(runs)
-        return
-    # To touch the same little memory again and again costs less than to join all at once.
-    yield from _merged_by(KERNELS, [_parts(run) for run in runs])
+        return sections_by_numpy(readers, section_rows)
+    return _sections(KERNELS.merge([None] * len(runs), _BUFFER_ROWS), readers, section_rows)
 
 
-def _parts(run: Run) -> Iterator[Run]:
-    return (run.part(start, start + _PART_ROWS) for start in range(0, len(run), _PART_ROWS))
+def _part(run: Run, first_row: int) -> Run:
+    return run.part(first_row, first_row + _BUFFER_ROWS)
 
 
-def _merged_by(kernels: FingerprintKernels, sources: Sequence[Iterator[Run]]) -> Iterator[Run]:
-    """All that the sources give, as `merged_by_numpy` does it; where each buffer stands is kept as the kernel takes it."""
-    buffers = kernels.buffers(len(sources))
-    while True:
-        for number in buffers.empty():
-            run = next(sources[number], EMPTY_RUN)
-            buffers.fill(number, (run.hi, run.lo))
-        joined = Run(*buffers.take())
-        if not len(joined):
-            return
-        yield joined
+def _sections(merge: RowMerge, readers: Sequence[_Reader], section_rows: int) -> Iterator[RowArray]:
+    """What a kernel merges. What it cannot read it is given, and so it is where a reader says what is wrong."""
+    rows = np.empty((section_rows, 2), np.uint64)
+    filled = section_rows
+    while filled == section_rows:
+        filled = 0
+        starved: int | None = -1
+        while starved is not None:
+            put, starved = merge.put(rows[filled:])
+            filled += put
+            if starved is not None:
+                merge.fill(starved, readers[starved](merge.next_row(starved)).rows())
+        if filled:
+            yield rows[:filled]
 
 
-def merged_by_numpy(segments: Sequence[Segment]) -> Iterator[Run]:
-    """The twin of `merged_runs`."""
-    cursors = [_Cursor(segment) for segment in segments]
+def sections_by_numpy(readers: Sequence[_Reader], section_rows: int) -> Iterator[RowArray]:
+    """The twin of `merged_sections` and `joined_sections`."""
+    waiting = EMPTY_RUN
+    for run in _merged_by_numpy(readers):
+        waiting = Run(np.concatenate([waiting.hi, run.hi]), np.concatenate([waiting.lo, run.lo]))
+        while len(waiting) >= section_rows:
+            yield waiting.part(0, section_rows).rows()
+            waiting = waiting.part(section_rows, len(waiting))
+    if len(waiting):
+        yield waiting.rows()
+
+
+def _merged_by_numpy(readers: Iterable[_Reader]) -> Iterator[Run]:
+    cursors = [_Cursor(reader) for reader in readers]
     while cursors := [cursor for cursor in cursors if cursor.fill()]:
         # Whatever is not above the least of the buffers' ends is all there: what is still unread lies above. One buffer
         # is used up each time.
@@ -70,14 +91,16 @@ def merged_by_numpy(segments: Sequence[Segment]) -> Iterator[Run]:
 class _Cursor:
     """How far one input was merged."""
 
-    def __init__(self, segment: Segment) -> None:
-        self._runs: Final = segment.runs(_BUFFER_BLOCKS)
+    def __init__(self, reader: _Reader) -> None:
+        self._reader: Final = reader
+        self._next_row = 0
         self.buffer = EMPTY_RUN
 
     def fill(self) -> bool:
         """Whether anything is left, with some of it in the buffer."""
         if not len(self.buffer):
-            self.buffer = next(self._runs, EMPTY_RUN)
+            self.buffer = self._reader(self._next_row)
+            self._next_row += len(self.buffer)
         return bool(len(self.buffer))
 
     def take_through(self, hi: np.uint64, lo: np.uint64) -> Run:

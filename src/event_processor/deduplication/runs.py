@@ -23,7 +23,6 @@ __all__ = [
     "Run",
     "WordArray",
     "contains_by_numpy",
-    "count_by_numpy",
     "join_by_numpy",
     "join_runs",
     "sort_by_numpy",
@@ -72,9 +71,8 @@ class Run:
 
     def count_through(self, hi: np.uint64, lo: np.uint64) -> int:
         """How many fingerprints are not greater than (`hi`, `lo`)."""
-        if KERNELS is None:
-            return count_by_numpy(self, hi, lo)
-        return KERNELS.count_through((self.hi, self.lo), int(hi), int(lo))
+        start, end = (int(np.searchsorted(self.hi, hi, side=side)) for side in ("left", "right"))
+        return start + int(np.searchsorted(self.lo[start:end], lo, side="right"))
 
 
 EMPTY_RUN: Final = Run(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64))
@@ -119,12 +117,6 @@ def _ties_contain(held: Run, hi: np.uint64, lo: np.uint64, start: int) -> bool:
     end = start + int(np.searchsorted(held.hi[start:], hi, side="right"))
     place = start + int(np.searchsorted(held.lo[start:end], lo))
     return place < end and bool(held.lo[place] == lo)
-
-
-def count_by_numpy(held: Run, hi: np.uint64, lo: np.uint64) -> int:
-    """`Run.count_through`: the kernel's twin."""
-    start, end = (int(np.searchsorted(held.hi, hi, side=side)) for side in ("left", "right"))
-    return start + int(np.searchsorted(held.lo[start:end], lo, side="right"))
 
 
 def sort_by_numpy(rows: RowArray) -> tuple[Run, IntArray]:

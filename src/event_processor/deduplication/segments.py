@@ -9,7 +9,7 @@ Never: nothing here unlinks, and a segment is never written to again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final, NoReturn
 
@@ -18,6 +18,7 @@ import xxhash
 
 from event_processor.contracts import BoolArray, IntArray
 from event_processor.deduplication.filter import BLOCK_BYTES, BLOCK_WORDS, Filter, Probe
+from event_processor.deduplication.fingerprint import RowArray
 from event_processor.deduplication.layout import FOOTER_BYTES, Header, SegmentIndex, block_checksums, encode_segment
 from event_processor.deduplication.manifest import SegmentEntry
 from event_processor.deduplication.runs import EMPTY_RUN, ROW_BYTES, Run
@@ -35,10 +36,10 @@ _FIRST: Final = np.zeros(1, dtype=np.int64)
 _REPLAY_HINT: Final = "put back the file as it was, or make the state anew from the log: event-processor replay"
 
 
-def create_segment(fs: FileSystem, directory: str, name: str, header: Header, runs: Iterable[Run]) -> SegmentEntry:
-    """Writes a new segment from ascending runs; it is durable, name and all, when this returns. Raises `StorageError`."""
+def create_segment(fs: FileSystem, directory: str, name: str, header: Header, sections: Iterable[RowArray]) -> SegmentEntry:
+    """Writes a new segment from its sections, ascending rows; it is durable, name and all, when this returns. Raises `StorageError`."""
     # If we die here, anywhere before a checkpoint names the file, it is an orphan: the next start removes it.
-    create_file(fs, os.path.join(directory, name), encode_segment(header, runs))
+    create_file(fs, os.path.join(directory, name), encode_segment(header, sections))
     with storage_call("fsync", directory):
         fs.sync_directory(directory)
     return SegmentEntry(file=name, ids=header.ids, level=header.level, size_bytes=header.size_bytes)
@@ -81,10 +82,20 @@ class Segment:
             found[start : start + len(part)] = self._read(self._blocks_of(part)).contains(part)
         return found
 
-    def runs(self, blocks_max: int) -> Iterator[Run]:
-        """All fingerprints, ascending, `blocks_max` blocks at a time. Raises `StateError`, `StorageError`."""
-        for start in range(0, self._header.block_count, blocks_max):
-            yield self._read(np.arange(start, min(start + blocks_max, self._header.block_count)))
+    def rows_from(self, first_row: int, blocks_max: int) -> Run:
+        """The fingerprints from `first_row` on, where a block begins, ascending: those of so many blocks, none at the end. Raises `StateError`, `StorageError`."""
+        first = -(-first_row // self.block_rows)
+        return self._read(np.arange(first, min(first + blocks_max, self._header.block_count)))
+
+    @property
+    def block_rows(self) -> int:
+        """So many rows are a block."""
+        return self._header.geometry.block_rows
+
+    @property
+    def described_here(self) -> IntArray | None:
+        """What describes it to a kernel that reads it, good until it is closed; None where its descriptor is not the system's."""
+        return np.array(self.described(), np.int64) if self._fs.has_descriptors_of_the_system else None
 
     def described(self) -> tuple[int, ...]:
         """What a kernel has to know to ask this segment, as it wants it; good until it is closed."""

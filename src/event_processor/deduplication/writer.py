@@ -20,7 +20,7 @@ import msgspec
 from event_processor.deduplication.active import encode_frame
 from event_processor.deduplication.layout import Geometry, Header
 from event_processor.deduplication.manifest import Manifest, SegmentEntry
-from event_processor.deduplication.merge import joined_parts
+from event_processor.deduplication.merge import joined_sections
 from event_processor.deduplication.recent import Generation
 from event_processor.deduplication.runs import Run
 from event_processor.deduplication.segments import Segment, create_segment
@@ -70,7 +70,8 @@ class IndexWriter:
         header = Header(level=0, ids=generation.ids, geometry=self._geometry)
         # If we die here, or anywhere before the checkpoint that names the segment, the active file still holds what was
         # committed of these ids; it is closed, but stays as it is.
-        entry = create_segment(self._fs, self._directory, self._mint("segment"), header, joined_parts(generation.runs))
+        sections = joined_sections(generation.runs, self._geometry.section_rows)
+        entry = create_segment(self._fs, self._directory, self._mint("segment"), header, sections)
         segment = Segment(self._fs, self._directory, entry)
         self.close()
         self._change(active="", active_ids=0, segments=(*self._manifest.segments, entry))

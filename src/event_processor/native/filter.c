@@ -49,16 +49,16 @@ EXPORT int64_t ep_filter_hits(const uint64_t *words, uint64_t blocks, const uint
     return count;
 }
 
-/* Sets the bits of the batch in `words`, which are those of the blocks from `block` on, of `blocks` in all. `count`: how many words there
+/* Sets the bits of the batch, whose columns may be views of rows, in `words`, which are those of the blocks from `block` on, of `blocks` in all. `count`: how many words there
  * are. Gives 1; or 0 where a fingerprint's block is not among them, and then what is set means nothing. */
 EXPORT int64_t ep_filter_add(uint64_t *words, int64_t count, uint64_t block, uint64_t blocks, const uint64_t *patterns,
-                             const uint64_t *hi, const uint64_t *lo, int64_t n) {
+                             const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        const uint64_t at = block_of(hi[i], blocks) - block * BLOCK_WORDS;
+        const uint64_t at = block_of(hi[i * hi_step], blocks) - block * BLOCK_WORDS, low = lo[i * lo_step];
         if (count < BLOCK_WORDS || at > (uint64_t)count - BLOCK_WORDS)
             return 0;
-        words[at | (lo[i] & 7)] |= first_bits(lo[i], patterns);
-        words[at | second_word(lo[i])] |= second_bits(lo[i], patterns);
+        words[at | (low & 7)] |= first_bits(low, patterns);
+        words[at | second_word(low)] |= second_bits(low, patterns);
     }
     return 1;
 }

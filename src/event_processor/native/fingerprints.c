@@ -341,37 +341,6 @@ static int64_t bound_of(const struct part *held, int64_t start, wide key) {
     return low;
 }
 
-/* How many fingerprints of a run are not greater than `bound`. */
-static int64_t place_behind(const struct part *held, wide bound) {
-    int64_t place = bound_of(held, 0, bound);
-    while (place < held->left && key_at(held, place) == bound)
-        place++;
-    return place;
-}
-
-/* What is not above the least of the last fingerprints of k ascending runs, cut off their fronts: `cut` holds these parts as the runs are
- * described, five words each, and the runs then begin behind them. Empty runs have no say. Gives how many fingerprints were cut off. */
-EXPORT int64_t ep_cut_runs(int64_t *runs, int64_t k, int64_t *cut) {
-    wide bound = ~(wide)0;
-    for (int64_t i = 0; i < k; i++) {
-        const struct part part = part_of(runs + 5 * i);
-        if (part.left > 0 && key_at(&part, part.left - 1) < bound)
-            bound = key_at(&part, part.left - 1);
-    }
-    int64_t total = 0;
-    memcpy(cut, runs, (size_t)k * 5 * sizeof *runs);
-    for (int64_t i = 0; i < k; i++) {
-        const struct part part = part_of(runs + 5 * i);
-        const int64_t count = place_behind(&part, bound);
-        cut[5 * i + 4] = count;
-        runs[5 * i] += count * part.hi_step * (int64_t)sizeof *part.hi;
-        runs[5 * i + 1] += count * part.lo_step * (int64_t)sizeof *part.lo;
-        runs[5 * i + 4] -= count;
-        total += count;
-    }
-    return total;
-}
-
 /* found[i]: whether fingerprint i of the m that are sought, ascending, is among the n of the run. Those sought may repeat themselves. */
 EXPORT void ep_contains(const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n, const uint64_t *sought_hi,
                         const uint64_t *sought_lo, int64_t m, uint8_t *found) {
@@ -411,13 +380,6 @@ EXPORT void ep_search_runs(const uint8_t *marks, int64_t shift, const int64_t *r
             }
         }
     }
-}
-
-/* How many of the n fingerprints of a run are not greater than (bound_hi, bound_lo). */
-EXPORT int64_t ep_count_through(const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n, uint64_t bound_hi,
-                                uint64_t bound_lo) {
-    const struct part held = {hi, lo, hi_step, lo_step, n};
-    return place_behind(&held, key_of(bound_hi, bound_lo));
 }
 
 /* n fingerprints of two columns as rows. */

@@ -9,7 +9,7 @@ Never: a kernel is asked what its twin would refuse: where it finds a place out 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ from event_processor.contracts import BoolArray, IntArray
 from event_processor.native.addresses import address, content_address
 from event_processor.native.library import LIBRARY
 
-__all__ = ["KERNELS", "KERNEL_MIN", "FingerprintKernels", "RunBuffers"]
+__all__ = ["KERNELS", "KERNEL_MIN", "FingerprintKernels"]
 
 ByteArray: TypeAlias = NDArray[np.uint8]
 WordArray: TypeAlias = NDArray[np.uint64]
@@ -46,12 +46,10 @@ _FORMS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "ep_hash_numbers": (None, (_POINTER, _INT, _WORD, _POINTER)),
     "ep_sort_rows": (None, (_POINTER, _INT, _INT, _POINTER, _POINTER, _POINTER, _POINTER)),
     "ep_join_runs": (_INT, (_POINTER, _INT, *[_POINTER] * 5)),
-    "ep_cut_runs": (_INT, (_POINTER, _INT, _POINTER)),
     "ep_contains": (None, (*_RUN, _POINTER, _POINTER, _INT, _POINTER)),
-    "ep_count_through": (_INT, (*_RUN, _WORD, _WORD)),
     "ep_rows_of": (None, (*_RUN, _POINTER)),
     "ep_filter_hits": (_INT, (_POINTER, _WORD, _POINTER, _POINTER, _POINTER, _INT, _POINTER)),
-    "ep_filter_add": (_INT, (_POINTER, _INT, _WORD, _WORD, _POINTER, _POINTER, _POINTER, _INT)),
+    "ep_filter_add": (_INT, (_POINTER, _INT, _WORD, _WORD, _POINTER, *_RUN)),
     "ep_marks_set": (None, (_POINTER, _INT, _POINTER, _INT)),
     "ep_search_runs": (None, (_POINTER, _INT, _POINTER, _INT, _POINTER, _POINTER, _INT, _POINTER)),
     "ep_firsts": (_INT, (*[_POINTER] * 4, _INT, *[_POINTER] * 4)),
@@ -99,14 +97,7 @@ class FingerprintKernels:
     def join(self, runs: Sequence[Columns]) -> Columns:
         """One ascending run of those, at least one, that are ascending."""
         runs = [_aligned(run) for run in runs]
-        return self._joined(np.array([_description(run) for run in runs], np.int64))
-
-    def buffers(self, count: int) -> RunBuffers:
-        """Room for the runs of so many sources, to be joined as they come."""
-        return RunBuffers(self._library, self._joined, count)
-
-    def _joined(self, described: IntArray) -> Columns:
-        """The runs that are described so, (k, 5), as one."""
+        described = np.array([_description(run) for run in runs], np.int64)
         count = int(described[:, -1].sum())
         columns = [np.empty(count, np.uint64) for _ in range(4)]
         ends = np.empty(len(described), np.int64)
@@ -120,12 +111,6 @@ class FingerprintKernels:
         held = _aligned(held)
         self._library.ep_contains(*_run(held), address(hi), address(lo), len(hi), address(found))
         return found
-
-    def count_through(self, held: Columns, hi: int, lo: int) -> int:
-        """How many fingerprints of `held`, ascending, are not greater than (`hi`, `lo`)."""
-        held = _aligned(held)
-        count: int = self._library.ep_count_through(*_run(held), hi, lo)
-        return count
 
     def rows_of(self, columns: Columns) -> WordArray:
         """The fingerprints as rows, (n, 2)."""
@@ -145,10 +130,8 @@ class FingerprintKernels:
 
     def filter_add(self, words: WordArray, block: int, blocks: int, patterns: WordArray, columns: Columns) -> None:
         """Sets the fingerprints' bits in `words`: those of the blocks from `block` on, of a filter of `blocks`."""
-        hi, lo = _words(columns[0]), _words(columns[1])
-        good = self._library.ep_filter_add(
-            address(words), len(words), block, blocks, address(patterns), address(hi), address(lo), len(hi)
-        )
+        columns = _aligned(columns)
+        good = self._library.ep_filter_add(address(words), len(words), block, blocks, address(patterns), *_run(columns))
         assert good, "every fingerprint lies in one of these blocks"
 
     def marks_set(self, marks: ByteArray, shift: int, hi: WordArray) -> None:
@@ -241,34 +224,6 @@ class FingerprintKernels:
             width: content[begins[greatest[width]] : ends[greatest[width]]] for width in np.flatnonzero(greatest >= 0).tolist()
         }
         return above, raised
-
-
-class RunBuffers:
-    """The next run of each of k ascending sources, joined step by step. Used by one thread."""
-
-    def __init__(self, library: ctypes.CDLL, joined: Callable[[IntArray], Columns], count: int) -> None:
-        self._library: Final = library
-        self._joined: Final = joined
-        self._columns: Final[list[Columns | None]] = [None] * count
-        self._described: Final = np.zeros((count, 5), np.int64)
-        self._cut: Final = np.zeros((count, 5), np.int64)
-
-    def empty(self) -> list[int]:
-        """The sources, by number, of whose runs nothing is left."""
-        return np.flatnonzero(self._described[:, -1] == 0).tolist()
-
-    def fill(self, source: int, run: Columns) -> None:
-        """The next run of an empty source: above all that it gave before."""
-        run = self._columns[source] = _aligned(run)
-        self._described[source] = _description(run)
-
-    def take(self) -> Columns:
-        """What no further run of any source can come before, as one run; empty where all are. One that is not becomes empty.
-
-        A source that stays empty is taken to be at its end.
-        """
-        self._library.ep_cut_runs(address(self._described), len(self._described), address(self._cut))
-        return self._joined(self._cut)
 
 
 def _words(column: WordArray) -> WordArray:

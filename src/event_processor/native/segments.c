@@ -6,28 +6,17 @@
 #define _GNU_SOURCE
 #include "checksum.h"
 #include "filter.h"
+#include "segment.h"
 
 #include <sys/uio.h>
 
 __extension__ typedef unsigned __int128 wide;
 
-#define ROW_BYTES 16
 /* A block that is larger is left. */
 #define BLOCK_BYTES_MAX 4096
 #define NO_BLOCK (-1)
 
 enum answer { HELD = 0, NEW = 1, LEFT = 2 };
-
-/* An open segment: its filter, and for each of its blocks the first `hi` (`fences`) and the checksum. `piece_offsets`: for each section of
- * `section_blocks` blocks, how many bytes of filter stand before its rows. */
-struct segment {
-    int64_t descriptor;
-    const uint64_t *filter;
-    int64_t filter_blocks;
-    const uint64_t *fences, *checksums;
-    const int64_t *piece_offsets;
-    int64_t blocks, rows, block_rows, section_blocks, header_bytes;
-};
 
 /* A block in memory, its checksum found right. */
 struct block {
@@ -61,17 +50,14 @@ static int64_t block_of_row(const struct segment *segment, int64_t start, uint64
 static int read_block(const struct segment *segment, int64_t number, struct block *block) {
     if (block->number == number)
         return 1;
-    const int64_t first = number * segment->block_rows;
-    const int64_t rows = segment->rows - first < segment->block_rows ? segment->rows - first : segment->block_rows;
-    const int64_t size = rows * ROW_BYTES;
+    const int64_t rows = block_rows_of(segment, number, 1), size = rows * ROW_BYTES;
     block->number = NO_BLOCK;
     if (size < CHECKSUM_BYTES_MIN || size > BLOCK_BYTES_MAX)
         return 0;
     ssize_t read_bytes = -1;
 #ifdef RWF_NOWAIT
     struct iovec place = {block->content, (size_t)size};
-    const int64_t offset = segment->header_bytes + first * ROW_BYTES + segment->piece_offsets[number / segment->section_blocks];
-    read_bytes = preadv2((int)segment->descriptor, &place, 1, offset, RWF_NOWAIT);
+    read_bytes = preadv2((int)segment->descriptor, &place, 1, block_offset(segment, number), RWF_NOWAIT);
 #endif
     if (read_bytes != size || checksum_of(block->content, size) != segment->checksums[number])
         return 0;

@@ -1,0 +1,167 @@
+/* The merge of ascending sources of fingerprints into one: segments, which are read and checked here, and what the caller hands in.
+ *
+ * Rows are two words, hi and lo. Of each source there is a buffer of its next rows; what stands in no buffer yet is above all that its source gave
+ * before. So whatever is not above the least of the buffers' ends can be joined now, and empties one buffer at least.
+ * Always: a block is joined only after its checksum was found right. A read that fails, for whatever reason, is left to the caller, who learns why.
+ */
+#define _GNU_SOURCE
+#include "checksum.h"
+#include "segment.h"
+
+#include <unistd.h>
+
+__extension__ typedef unsigned __int128 wide;
+
+struct row {
+    uint64_t hi, lo;
+};
+
+/* `segment` is NULL where the caller hands in the rows. Those in the buffer from `begin` to `end` are to be joined; `next_row` is the first one that
+ * was not in the buffer yet. */
+struct source {
+    const struct segment *segment;
+    struct row *buffer;
+    int64_t begin, end, next_row, is_at_end;
+};
+
+/* What was joined and is not given yet: from `begin` to `end` of one of two arrays, each with room for all buffers. */
+struct joined {
+    struct row *arrays[2];
+    int64_t which, begin, end;
+};
+
+static inline wide key_of(const struct row *row) { return (wide)row->hi << 64 | row->lo; }
+
+/* Whether the buffer holds a row, or the source has come to its end. */
+static int fill(struct source *source, int64_t buffer_rows) {
+    const struct segment *segment = source->segment;
+    if (source->begin < source->end || source->is_at_end)
+        return 1;
+    if (segment == NULL)
+        return 0;
+    const int64_t number = source->next_row / segment->block_rows;
+    if (source->next_row >= segment->rows)
+        return (int)(source->is_at_end = 1);
+    /* The rows of a section lie side by side; behind them stands a piece of the filter. */
+    int64_t count = segment->section_blocks - number % segment->section_blocks;
+    count = count < buffer_rows / segment->block_rows ? count : buffer_rows / segment->block_rows;
+    const int64_t rows = block_rows_of(segment, number, count), size = rows * ROW_BYTES, block_bytes = segment->block_rows * ROW_BYTES;
+    uint8_t *content = (uint8_t *)source->buffer;
+    if (rows < 1 || pread((int)segment->descriptor, content, (size_t)size, block_offset(segment, number)) != size)
+        return 0;
+    for (int64_t begin = 0, block = number; begin < size; begin += block_bytes, block++) {
+        const int64_t length = size - begin < block_bytes ? size - begin : block_bytes;
+        if (length < CHECKSUM_BYTES_MIN || checksum_of(content + begin, length) != segment->checksums[block])
+            return 0;
+    }
+    source->begin = 0;
+    source->end = rows;
+    source->next_row += rows;
+    return 1;
+}
+
+/* The first place from `begin` on whose row is above `bound`; `end` where none is. */
+static int64_t place_behind(const struct row *rows, int64_t begin, int64_t end, wide bound) {
+    while (begin < end) {
+        const int64_t middle = begin + (end - begin) / 2;
+        if (key_of(rows + middle) <= bound)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin;
+}
+
+/* Both, ascending, into `rows`. It goes from both ends at once and branches on nothing that it compares: what stands where is chance, so a branch would be
+ * wrong each second time. As many rounds as the shorter one has rows never look beyond either: the least and the greatest so many of both are others. */
+static void join_two(const struct row *a, int64_t a_left, const struct row *b, int64_t b_left, struct row *rows) {
+    struct row *last = rows + a_left + b_left - 1;
+    for (int64_t rounds; (rounds = a_left < b_left ? a_left : b_left) > 0;) {
+        const struct row *a_back = a + a_left - 1, *b_back = b + b_left - 1;
+        for (int64_t round = 0; round < rounds; round++) {
+            const int64_t takes_b = key_of(b) < key_of(a), takes_a = key_of(b_back) < key_of(a_back);
+            *rows++ = *(takes_b ? b : a);
+            *last-- = *(takes_a ? a_back : b_back);
+            b += takes_b, a += 1 - takes_b;
+            a_back -= takes_a, b_back -= 1 - takes_a;
+        }
+        a_left = a_back + 1 - a, b_left = b_back + 1 - b;
+    }
+    memcpy(rows, a_left > 0 ? a : b, (size_t)(a_left > 0 ? a_left : b_left) * sizeof *rows);
+}
+
+/* What stands in the first array, in as many ascending parts as `ends` has entries, becomes one part of one of the arrays. Two by two they become half
+ * as many, again and again, from one array to the other. */
+static void join_parts(struct joined *joined, int64_t *ends, int64_t parts) {
+    joined->which = 0;
+    for (int64_t count; parts > 1; parts = count, joined->which = !joined->which) {
+        const struct row *from = joined->arrays[joined->which];
+        struct row *to = joined->arrays[!joined->which];
+        int64_t begin = 0;
+        count = 0;
+        for (int64_t part = 0; part < parts; part += 2) {
+            const int64_t middle = ends[part], end = part + 1 < parts ? ends[part + 1] : middle;
+            join_two(from + begin, middle - begin, from + middle, end - middle, to + begin);
+            ends[count++] = begin = end;
+        }
+    }
+}
+
+/* Joins whatever of the buffers' rows nothing that is still to come can stand before. `ends` has room for one a source. */
+static void join_buffers(struct source *sources, int64_t count, struct joined *joined, int64_t *ends) {
+    wide bound = ~(wide)0;
+    for (struct source *source = sources; source < sources + count; source++)
+        if (source->begin < source->end && key_of(source->buffer + source->end - 1) < bound)
+            bound = key_of(source->buffer + source->end - 1);
+    int64_t end = 0, parts = 0;
+    struct row *waiting = NULL;
+    int64_t waiting_rows = 0;
+    for (struct source *source = sources; source < sources + count; source++) {
+        struct row *rows = source->buffer + source->begin;
+        const int64_t behind = place_behind(source->buffer, source->begin, source->end, bound), part = behind - source->begin;
+        source->begin = behind;
+        if (part == 0)
+            continue;
+        if (waiting == NULL) {
+            waiting = rows;
+            waiting_rows = part;
+            continue;
+        }
+        join_two(waiting, waiting_rows, rows, part, joined->arrays[0] + end);
+        ends[parts++] = end += waiting_rows + part;
+        waiting = NULL;
+    }
+    if (waiting != NULL) {
+        memcpy(joined->arrays[0] + end, waiting, (size_t)waiting_rows * sizeof *waiting);
+        ends[parts++] = end += waiting_rows;
+    }
+    join_parts(joined, ends, parts);
+    joined->begin = 0;
+    joined->end = end;
+}
+
+/* The next rows of all k >= 1 sources, at most `wanted`. Gives how many; `starved` is the source that the caller has to fill before there can be more,
+ * or -1: then there are fewer than wanted only where all sources are at their end. A buffer has room for `buffer_rows`, at least a block.
+ * `ends`: k words to count in. */
+EXPORT int64_t ep_merge(struct source *sources, int64_t k, int64_t buffer_rows, struct joined *joined, int64_t *ends, struct row *rows,
+                        int64_t wanted, int64_t *starved) {
+    int64_t given = 0;
+    *starved = -1;
+    while (given < wanted) {
+        if (joined->begin == joined->end) {
+            for (int64_t source = 0; source < k; source++)
+                if (!fill(sources + source, buffer_rows)) {
+                    *starved = source;
+                    return given;
+                }
+            join_buffers(sources, k, joined, ends);
+            if (joined->end == 0)
+                return given;
+        }
+        const int64_t left = joined->end - joined->begin, part = left < wanted - given ? left : wanted - given;
+        memcpy(rows + given, joined->arrays[joined->which] + joined->begin, (size_t)part * sizeof *rows);
+        joined->begin += part;
+        given += part;
+    }
+    return given;
+}
