@@ -21,7 +21,7 @@ test: .venv/test-ready lint types  ## lint, types and every test
 crash: .venv/test-ready  ## the crash tests alone: what was killed and failed, and how often
 	@$(BIN)/python -m pytest -p no:xdist -s -m crash tests
 
-bench: .venv/test-ready .venv-bench/ready  ## the benchmarks, into docs/; BENCH=quick is rough, BENCH=all has the hundred million ids
+bench: .venv/test-ready .venv-bench/ready .venv-bench/bin/benthos  ## the benchmarks, into docs/; BENCH=quick is rough, BENCH=all has the hundred million ids
 	@$(BIN)/python -m benchmarks measure --plan $(BENCH)
 
 lint: .venv/test-ready
@@ -57,6 +57,10 @@ lock:
 	@echo '*' > .venv-bench/.gitignore
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
 	@touch $@
+
+# Where there is no Go, or it cannot be built, this peer has no figure, and the report says so.
+.venv-bench/bin/benthos: benchmarks/peers/benthos/main.go benchmarks/peers/benthos/go.sum .venv-bench/ready
+	@! command -v go >/dev/null || (cd benchmarks/peers/benthos && go build -o ../../../$@ .) || true
 
 clean:
 	@rm -rf .venv .venv-bench build src/*.egg-info src/event_processor/native/*.so .mypy_cache .ruff_cache

@@ -80,7 +80,11 @@ class Peer:
         return ""
 
 
-INSTALLED_WITH: Final = {"rsyslogd": "install the package rsyslog", "java": "install a Java 17 runtime"}
+INSTALLED_WITH: Final = {
+    "rsyslogd": "install the package rsyslog",
+    "java": "install a Java 17 runtime",
+    "benthos": "install Go 1.25 or later and call make bench again",
+}
 KNOWN_LIBRARIES: Final = ("duckdb", "polars", "bytewax", "pyspark")
 
 
@@ -90,8 +94,8 @@ def bench_python() -> str:
 
 
 def find_program(name: str) -> str:
-    """Where a program is, empty where it is not. Daemons often lie in folders that only root has on its PATH."""
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    """Where a program is, empty where it is not: with the peers' interpreter, on PATH, or where daemons lie, which only root has on it."""
+    places = os.pathsep.join([os.path.dirname(bench_python()), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     return shutil.which(name, path=places) or ""
 
 
@@ -192,9 +196,17 @@ PEERS: Final[tuple[Peer, ...]] = (
     ),
     Peer(
         name="Benthos",
-        describes="dedup by a memory cache, counts by category",
-        promises=Promises(durable=False, dedup=False, exact=False, note="not tried, so nothing is said of it"),
-        absent="not tried: no program for it stands here yet",
+        describes="lines in batches of 1,000, dedupe by a memory cache, a counter a category: no sums; two threads",
+        promises=Promises(
+            durable=False,
+            dedup=True,
+            exact=False,
+            note=f"{IN_MEMORY}; which record of an id counts is not said; no sums; every id in memory",
+        ),
+        module="benthos_flow",
+        programs=("benthos",),
+        keeps="any",
+        records_max=1_000_000,
     ),
     Peer(
         name="Spark local[2]",

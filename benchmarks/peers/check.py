@@ -70,7 +70,7 @@ def faults(peer: Peer, said: dict[str, Any], model: Model) -> Iterator[str]:
             yield f"{name}: {count} and {total}, not {expected_count} and {expected_total}"
 
 
-def faults_of_any(found: dict[str, tuple[int, float]], model: Model) -> Iterator[str]:
+def faults_of_any(found: dict[str, tuple[int, float | None]], model: Model) -> Iterator[str]:
     """What no choice of records explains."""
     possible: Counter[str] = Counter()
     sure: Counter[str] = Counter()
@@ -82,9 +82,11 @@ def faults_of_any(found: dict[str, tuple[int, float]], model: Model) -> Iterator
         count = found.get(name, (0, 0.0))[0]
         if not sure[name] <= count <= possible[name]:
             yield f"{name}: {count}, not {sure[name]} to {possible[name]}"
+    if any(each is None for _, each in found.values()):
+        return
     least = math.fsum(min(value for _, value in records) for records in model.by_id.values())
     most = math.fsum(max(value for _, value in records) for records in model.by_id.values())
-    total = math.fsum(each for _, each in found.values())
+    total = math.fsum(each for _, each in found.values() if each is not None)
     slack = TOLERANCE * max(abs(least), abs(most))
     if not least - slack <= total <= most + slack:
         yield f"the sum of all is {total}, not {least} to {most}"

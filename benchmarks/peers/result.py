@@ -1,6 +1,6 @@
 """What every peer is called with and what it prints.
 
-Owns: the one argument and the one line. Never: anything but the standard library, for a peer's interpreter may have no more.
+Owns: the one argument and the one line, and how many lines a file has, for who has to wait for a daemon. Never: anything but the standard library, for a peer's interpreter may have no more.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import argparse
 import json
 from collections.abc import Iterable
 
-__all__ = ["arguments", "print_result"]
+__all__ = ["arguments", "count_lines", "print_result"]
+
+BLOCK_BYTES = 1 << 20
 
 
 def arguments(documentation: str | None) -> argparse.ArgumentParser:
@@ -17,6 +19,15 @@ def arguments(documentation: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(documentation or "").partition("\n")[0])
     parser.add_argument("file")
     return parser
+
+
+def count_lines(path: str) -> int:
+    """How many lines there are."""
+    lines = 0
+    with open(path, "rb", buffering=0) as log:
+        while content := log.read(BLOCK_BYTES):
+            lines += content.count(b"\n")
+    return lines
 
 
 def print_result(records: int, categories: Iterable[tuple[str, int, float | None]], *, work_s: float | None = None) -> None:

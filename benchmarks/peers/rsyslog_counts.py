@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.peers import find_program
-from benchmarks.peers.result import arguments, print_result
+from benchmarks.peers.result import arguments, count_lines, print_result
 
 CONFIGURATION = """
 global(workDirectory="{folder}" maxMessageSize="1m")
@@ -38,7 +38,6 @@ BUSY_TICKS = 2
 """So much CPU time between two polls is work; statistics alone take less."""
 STALL_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
-BLOCK_BYTES = 1 << 20
 
 
 class Counts:
@@ -70,15 +69,6 @@ class Counts:
             self.reports += 1
         elif statistic["name"].endswith("mmjsonparse"):
             self.parsed = statistic["processed"]
-
-
-def count_lines(path: str) -> int:
-    """How many lines there are."""
-    lines = 0
-    with open(path, "rb", buffering=0) as log:
-        while content := log.read(BLOCK_BYTES):
-            lines += content.count(b"\n")
-    return lines
 
 
 def cpu_ticks(process_id: int) -> int:
