@@ -7,20 +7,31 @@ long to be held has neither, and `length` in bytes.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Final
 
-import orjson
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from event_processor.event import DeadLetter, Json
 
-__all__ = ["DEAD_LETTERS_NAME", "encode_dead_letters", "record_of"]
+__all__ = ["DEAD_LETTERS_NAME", "encode_dead_letters", "kept", "record_of"]
 
 DEAD_LETTERS_NAME = "dead_letters.jsonl"
+_ENCODER: Final = msgspec.json.Encoder()
 
 
-def encode_dead_letters(letters: Iterable[DeadLetter]) -> bytes:
+def encode_dead_letters(letters: Sequence[DeadLetter]) -> bytes:
     """The letters as lines."""
-    return b"".join(orjson.dumps(_form(letter), option=orjson.OPT_APPEND_NEWLINE) for letter in letters)
+    return _ENCODER.encode_lines(letters)
+
+
+def kept(record: bytes) -> tuple[str | UnsetType, str | UnsetType]:
+    """A letter's `record` and `record_base64`, of which one is given."""
+    try:
+        return record.decode(), UNSET
+    except UnicodeDecodeError:
+        return UNSET, base64.b64encode(record).decode("ascii")
 
 
 def record_of(letter: dict[str, Json]) -> bytes | None:
@@ -30,23 +41,3 @@ def record_of(letter: dict[str, Json]) -> bytes | None:
         return text.encode("utf-8", "surrogatepass")
     encoded = letter.get("record_base64")
     return base64.b64decode(encoded) if isinstance(encoded, str) else None
-
-
-def _form(letter: DeadLetter) -> dict[str, Json]:
-    form: dict[str, Json] = {
-        "source": letter.source,
-        "generation": letter.part,
-        "line": letter.line,
-        "offset": letter.offset,
-        "stage": letter.stage,
-        "reason": letter.reason,
-        "field": letter.field,
-    }
-    if letter.record is None:
-        form["length"] = letter.record_bytes
-        return form
-    try:
-        form["record"] = letter.record.decode("utf-8")
-    except UnicodeDecodeError:
-        form["record_base64"] = base64.b64encode(letter.record).decode("ascii")
-    return form

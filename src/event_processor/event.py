@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,11 +114,11 @@ class Chunk:
         return self.offset + len(self.content) + self.oversized_bytes
 
 
-class DeadLetter(Struct, frozen=True):
-    """A rejected record or a failed event, kept with its place and the reason, to be mended and retried.
+class DeadLetter(Struct, frozen=True, rename={"part": "generation"}):
+    """A rejected record or a failed event, kept with its place and the reason, to be mended and retried: as it is written, field by field.
 
-    `line` counts from 1, `offset` in bytes; `field` names the field at fault, or is empty; `record` is None where it was too
-    long to be held, and then `record_bytes` tells its length.
+    `line` counts from 1, `offset` in bytes; `field` names the field at fault, or is empty. One of the last three is given: `record` where its bytes are
+    UTF-8, `record_base64` where they are not, and `length`, in bytes, where it was too long to be held.
     """
 
     source: str
@@ -128,5 +128,6 @@ class DeadLetter(Struct, frozen=True):
     stage: str
     reason: str
     field: str
-    record: bytes | None
-    record_bytes: int
+    record: str | UnsetType = UNSET
+    record_base64: str | UnsetType = UNSET
+    length: int | UnsetType = UNSET

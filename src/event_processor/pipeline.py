@@ -30,6 +30,7 @@ from event_processor.contracts import (
     Released,
     TimestampColumn,
 )
+from event_processor.dead_letters import kept
 from event_processor.event import Chunk, DeadLetter
 from event_processor.journal import IdleRelease, InputFinished, JournalEntry, JournalRun, RetiredFile
 from event_processor.ordering import Ordered
@@ -158,8 +159,7 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
         stage="read",
         reason="record over the size limit (record_bytes_max)",
         field="",
-        record=None,
-        record_bytes=chunk.oversized_bytes,
+        length=chunk.oversized_bytes,
     )
     counts = Counts(records=1, rejected=1)
     moved, closed = _move(state, chunk, line, counts)
@@ -269,27 +269,17 @@ def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: i
     """The rejected records of the chunk, in log order."""
     rejections = list(columns.rejections)
     if over_limit.any():
-        rows: IntArray = columns.rows[over_limit]
-        rejections += [Rejection(row, "totals", "category limit", "category") for row in rows.tolist()]
+        rejections += [Rejection(row, "totals", "category limit", "category") for row in columns.rows[over_limit].tolist()]
         rejections.sort(key=lambda rejection: rejection.row)
     if not rejections:
         return []
-    places = np.array([rejection.row for rejection in rejections], np.int64)
-    begins, ends = columns.starts[places].tolist(), columns.ends[places].tolist()
+    rows = [rejection.row for rejection in rejections]
+    begins, ends = columns.starts[rows].tolist(), columns.ends[rows].tolist()
     content, source, part, offset = columns.content, chunk.source, chunk.part, chunk.offset
+    line += 1
     return [
-        DeadLetter(
-            source=source,
-            part=part,
-            line=line + rejection.row + 1,
-            offset=offset + begin,
-            stage=rejection.stage,
-            reason=rejection.reason,
-            field=rejection.field,
-            record=content[begin:end],
-            record_bytes=end - begin,
-        )
-        for rejection, begin, end in zip(rejections, begins, ends, strict=True)
+        DeadLetter(source, part, row + line, begin + offset, each.stage, each.reason, each.field, *kept(content[begin:end]))
+        for each, row, begin, end in zip(rejections, rows, begins, ends, strict=True)
     ]
 
 

@@ -200,3 +200,68 @@ def test_what_is_wrong_is_said_in_the_judges_own_words(line: bytes, missing: str
         columns = reader.decode(Chunk("events", 1, 7, b'{"id":"x","category":"c","value":1}\n' + line + b"\n", {}))
         told.append((columns.rows.tolist(), columns.rejections))
     assert told[0] == told[1]
+
+
+TORN = [
+    '{"id":"a","category":"c","value":1,"timestamp":"2026-01-01T00:00:00Z"}',
+    ' \t{"ø":"😀","note":"é\\n\\"\\\\x","id" : "ab😀", "category":"cc","value":-1.5e3,"more":{"a":["b",{"c":"d"}]}}',
+    '{"other":"\\u00e9","id":7,"category":"c","value":"n/a","x":"y\\z","id":"b"}',
+    '{"id":"a","value":NaN,"category":"c"}',
+    '{"id":"a","x":'
+    + "[" * 40
+    + "1"
+    + "]" * 40
+    + ',"y":"{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{"}',
+    '{"id":"a","category":"c\x00d","value":1}',
+    '{"id":"","category":"c","value":"x"}',
+    '{"idx":"a","categories":"c","a":{"id":"b","value":1},"value":true}',
+]
+
+
+@pytest.mark.parametrize("line", TORN)
+@pytest.mark.parametrize(
+    "event", [EventOptions(), EventOptions.model_validate({"id": "a.id", "value_missing": "count_only"})], ids=str
+)
+def test_a_line_that_was_torn_anywhere_is_refused_in_the_judges_own_words(line: str, event: EventOptions) -> None:
+    torn = [line.encode()[:end] for end in range(1, len(line.encode()) + 1)]
+    for content in (b"\r\n".join(torn), b"\n".join(torn)):
+        by_kernel, by_judge = (
+            JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=False, kernels=kernels).decode(
+                Chunk("events", 1, 0, content, {})
+            )
+            for kernels in (KERNELS, None)
+        )
+        assert by_kernel.rejections == by_judge.rejections
+        assert by_kernel.rows.tolist() == by_judge.rows.tolist()
+
+
+def test_a_text_without_an_end_is_seen_by_the_kernel_wherever_it_stands() -> None:
+    assert KERNELS is not None
+    reader = WalkedReader(KERNELS, EventOptions(), None)
+    lines = [
+        '{"id":"a',
+        '{"id":"a","category":"',
+        '{"id":1,"value":"x',
+        '{"x":"y',
+        '{"x":"\\n',
+        '{"i',
+        '{"id":"a","é":"ü',
+        '{"a":[1],"b',
+        '{"id":"a\\n',
+        '{"category":"',
+    ]
+    left = [
+        '{"x":["y',
+        '{"x":{"y',
+        '{"x":"\\',
+        '{"x":"\\u00',
+        '{"x":y,"z',
+        '{"id":1,"id":"x',
+        "[" * 101 + '"x',
+        '"x',
+        '{"x":"\x01',
+    ]
+    content = "\n".join([*lines, *left]).encode()
+    _, rejections = reader.read(cut_lines(content, at_file_start=False, record_bytes_max=1000))
+    assert [rejection.row for rejection in rejections] == list(range(len(lines)))
+    assert rejections[6].reason == "not JSON: unterminated string starting at (character 15)"

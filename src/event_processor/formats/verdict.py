@@ -42,6 +42,7 @@ __all__ = [
     "id_names",
     "kept_timestamp",
     "not_a_number",
+    "open_text",
 ]
 
 POSITION_ID: Final = "@position"
@@ -114,6 +115,15 @@ def kept_timestamp(raw: object) -> str | int | float | None:
 def not_a_number(written: str) -> Fault:
     """The verdict on a record with NaN or an infinity in it, where nothing before that is at fault."""
     return Fault(f"not JSON: {written} is not a number", stage="decode")
+
+
+def open_text(before: str) -> Fault:
+    """The verdict on a record that ends within a string, where all `before` it is JSON."""
+    return Fault(_not_json(_OPEN_TEXT, len(before)), stage="decode")
+
+
+def _not_json(message: str, character: int) -> str:
+    return f"not JSON: {message[0].lower()}{message[1:]} (character {character + 1})"
 
 
 class Judge:
@@ -197,7 +207,7 @@ class Judge:
         try:
             document = _read(text)
         except json.JSONDecodeError as error:
-            reason = f"not JSON: {error.msg[0].lower()}{error.msg[1:]} (character {error.pos + 1})"
+            reason = _not_json(error.msg, error.pos)
         except _NotANumberError as error:
             reason = not_a_number(str(error)).reason
         else:
@@ -319,5 +329,15 @@ def _read(text: str) -> Any:
     return _READER.decode(text)
 
 
+def _message_on(text: str) -> str:
+    """What the parser says of a text that is no JSON, in the words of its version."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.msg
+    raise ValueError(f"{text} is JSON")
+
+
+_OPEN_TEXT: Final = _message_on('"')
 _READER: Final = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
 _NUMBER_TEXT_READER: Final = json.JSONDecoder(parse_int=_NumberText, parse_float=_NumberText)

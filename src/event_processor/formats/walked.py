@@ -8,6 +8,7 @@ Never: a record is rejected here in words of our own: what the kernel saw, the j
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from event_processor.contracts import BoolArray, CategoryColumn, IntArray, Rejec
 from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.lines import Lines
 from event_processor.formats.raw_timestamps import RawTimestamps, raw_values
-from event_processor.formats.verdict import POSITION_ID, Judge, not_a_number
+from event_processor.formats.verdict import POSITION_ID, Fault, Judge, not_a_number, open_text
 from event_processor.id_columns import IntegerIds, TextIds
 from event_processor.native.lines import (
     NODES_MAX,
@@ -49,7 +50,6 @@ class WalkedReader:
         """`timestamps` reads them where they are used; `judge` (of the same configuration) finds the words for what is wrong."""
         self._kernels: Final = kernels
         self._judge: Final = judge or Judge(event, record_bytes_max=0, timestamps=timestamps)
-        self._needs_value: Final = event.value_missing == "reject"
         self._timestamps: Final = timestamps
         self._shows_timestamps: Final = bool(event.timestamp)
         self._has_category: Final = bool(event.category)
@@ -62,8 +62,10 @@ class WalkedReader:
         self._wanted: Final = Wanted(fields if self.is_able else [], required)
         self._categories: Final = KnownCategories()
         missing = {role: self._judge.missing(name) for role, name in _ROLE_NAMES.items() if self._wanted.roles & role}
-        self._verdicts: Final = {LineFault.NAN: not_a_number("NaN"), **missing}
-        """By what the kernel saw, where that says all."""
+        self._verdicts: Final[dict[int, Fault | None]] = {LineFault.NAN: not_a_number("NaN"), **missing}
+        """By what the kernel saw, where that says all; None where it may be no fault at all."""
+        if event.value_missing != "reject":
+            self._verdicts[Role.VALUE] = None
 
     def read(self, lines: Lines) -> tuple[EventColumns | None, list[Rejection]]:
         """The events of the ordinary kind, None where there are none; and what is no event for a reason that is certain, by record."""
@@ -73,14 +75,22 @@ class WalkedReader:
             lines.content, lines.starts, lines.ends, lines.readable, wanted=self._wanted, categories=self._categories
         )
         events = self._with_instants(lines.content, found) if len(found.rows) else None
-        return events, [rejection for each in found.faults if (rejection := self._rejection(lines.content, *each))]
+        return events, self._rejections(lines.content, found.faults)
 
-    def _rejection(self, content: bytes, row: int, fault: int, begin: int, end: int) -> Rejection | None:
-        """The judge's word on what the kernel saw; None where it may be no fault at all."""
-        if fault == Role.VALUE and not self._needs_value:
-            return None
-        verdict = self._verdicts.get(fault) or self._judge.refused("value", content[begin:end].decode())
-        return Rejection(row=row, stage=verdict.stage, reason=verdict.reason, field=verdict.field)
+    def _rejections(self, content: bytes, faults: Sequence[tuple[int, int, int, int]]) -> list[Rejection]:
+        """The judge's words on what the kernel saw."""
+        rejections = []
+        verdicts = self._verdicts
+        for row, fault, begin, end in faults:
+            if fault == LineFault.TEXT_VALUE:
+                verdict: Fault | None = self._judge.refused("value", str(content[begin:end], "utf-8"))
+            elif fault == LineFault.OPEN_TEXT:
+                verdict = open_text(str(content[begin:end], "utf-8"))
+            else:
+                verdict = verdicts[fault]
+            if verdict is not None:
+                rejections.append(Rejection(row, verdict.stage, verdict.reason, verdict.field))
+        return rejections
 
     def _with_instants(self, content: bytes, found: ReadEvents) -> EventColumns | None:
         """The columns, without the events whose timestamps are needed and cannot be read here."""

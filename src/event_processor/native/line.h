@@ -11,8 +11,17 @@
 
 enum role { ROLE_ID = 1, ROLE_CATEGORY = 2, ROLE_VALUE = 4, ROLE_TIMESTAMP = 8 };
 enum kind { KIND_NONE = 0, KIND_TEXT = 1, KIND_NUMBER = 2 };
-/* What is certainly wrong first with a line that is no event: a role without a field, a text for the value, NaN for it. */
-enum fault { FAULT_UNKNOWN = 0, FAULT_NO_ID = 1, FAULT_NO_CATEGORY = 2, FAULT_NO_VALUE = 4, FAULT_TEXT_VALUE = 16, FAULT_NAN = 32 };
+/* What is certainly wrong first with a line that is no event: a role without a field, a text for the value, NaN for it; or a text that does not end
+ * with the line, which is no JSON then. */
+enum fault {
+    FAULT_UNKNOWN = 0,
+    FAULT_NO_ID = 1,
+    FAULT_NO_CATEGORY = 2,
+    FAULT_NO_VALUE = 4,
+    FAULT_TEXT_VALUE = 16,
+    FAULT_NAN = 32,
+    FAULT_OPEN_TEXT = 64
+};
 
 /* A key that leads to a field: `name` is `length` bytes, its closing quote the last of them; `head` and `mask` are the
  * first eight and which of them count. `parent` is the key around it, or -1; `roles` what is read there, 0 where an object leads on. */
@@ -36,6 +45,7 @@ struct line {
     uint32_t seen; /* a bit a node */
     int32_t value_count; /* of the places below; more than VALUES_MAX where there were more */
     int has_nan;   /* in the place of the value: nothing behind it was looked at */
+    const uint8_t *open_text; /* the quote of a text or a key that does not end; all before it is JSON */
     const uint8_t *value_text, *value_text_end;
     int id_kind, timestamp_kind;
     int64_t id_number;

@@ -25,7 +25,7 @@ struct events {
     int64_t *rows, *id_begins, *id_ends, *id_numbers, *codes;
     double *values;
     int64_t *timestamp_begins, *timestamp_ends;
-    int64_t *fault_rows, *faults, *fault_begins, *fault_ends; /* the last two: where a text for the value stands */
+    int64_t *fault_rows, *faults, *fault_begins, *fault_ends; /* the last two: where a text for the value stands, or what of a line is before one that is open */
     int64_t id_kind, timestamp_kind, count, fault_count;
 };
 
@@ -66,6 +66,16 @@ static int node_at(const struct walk *walk, int parent, int guess, const uint8_t
     return -1;
 }
 
+/* Whether a text goes on to the end, from behind its opening quote, and holds plain escapes at the most. */
+static int is_open_text(const uint8_t *place, const uint8_t *end) {
+    while ((place = text_end(place, end)) < end) {
+        if (*place != '\\' || end - place < 2 || place[1] == 0 || !strchr("\"\\/bfnrt", place[1]))
+            return 0;
+        place += 2;
+    }
+    return 1;
+}
+
 /* The value of the field at a node. A timestamp that nobody reads may be anything: what is no text and no number is none. */
 static const uint8_t *read_field(
     const struct walk *walk, struct line *line, int roles, int depth, const uint8_t *place, const uint8_t *end) {
@@ -99,7 +109,10 @@ static const uint8_t *walk_object(
             place += walk->nodes[found].length;
             guess = found + 1 < walk->node_count ? found + 1 : 0;
         } else {
+            const uint8_t *quote = place - 1;
             place = text_end(place, end);
+            if (place >= end)
+                line->open_text = quote;
             if (place >= end || *place++ != '"') /* an escape: it might spell the name of a field */
                 return NULL;
         }
@@ -113,6 +126,8 @@ static const uint8_t *walk_object(
             const int32_t roles = found < 0 ? 0 : walk->nodes[found].roles;
             const uint8_t *begin = place;
             place = roles ? read_field(walk, line, roles, depth, place, end) : ep_skip_value(place, end, depth);
+            if (!place && begin < end && *begin == '"' && is_open_text(begin + 1, end))
+                line->open_text = begin;
             if (line->value_count < VALUES_MAX)
                 line->places[line->value_count] = (struct value_place){begin, place, roles, depth};
             line->value_count++;
@@ -159,8 +174,8 @@ static int read_line(
     if (place >= end || *place != '{')
         return 0;
     if (!(place = walk_object(walk, line, -1, 1, place + 1, end))) {
-        if (line->has_nan && is_shallow(begin, end))
-            *fault = FAULT_NAN;
+        if ((line->has_nan || line->open_text) && is_shallow(begin, end))
+            *fault = line->has_nan ? FAULT_NAN : FAULT_OPEN_TEXT;
         return 0;
     }
     if (skip_spaces(place, end) != end)
@@ -274,8 +289,9 @@ EXPORT int64_t ep_read_events(
             if (fault != FAULT_UNKNOWN) {
                 events->fault_rows[events->fault_count] = row;
                 events->faults[events->fault_count] = fault;
-                events->fault_begins[events->fault_count] = fault == FAULT_TEXT_VALUE ? line.value_text - content : 0;
-                events->fault_ends[events->fault_count++] = fault == FAULT_TEXT_VALUE ? line.value_text_end - content : 0;
+                const int is_text = fault == FAULT_TEXT_VALUE, is_open = fault == FAULT_OPEN_TEXT;
+                events->fault_begins[events->fault_count] = is_text ? line.value_text - content : is_open ? starts[row] : 0;
+                events->fault_ends[events->fault_count++] = is_text ? line.value_text_end - content : is_open ? line.open_text - content : 0;
             }
             continue;
         }

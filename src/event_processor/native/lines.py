@@ -49,10 +49,10 @@ TEXT, NUMBER = 1, 2
 
 
 class LineFault:
-    """What is wrong first with a line that is no event: a field that is missing, by its `Role`; a text for the value; or NaN for it."""
+    """What is wrong first with a line that is no event: a field that is missing, by its `Role`; a text for the value; NaN for it; or a text without an end."""
 
     MISSING = Role.ID | Role.CATEGORY | Role.VALUE
-    TEXT_VALUE, NAN = 16, 32
+    TEXT_VALUE, NAN, OPEN_TEXT = 16, 32, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class ReadEvents:
     timestamp_kind: int
     timestamp_spans: tuple[IntArray, IntArray]
     faults: Sequence[tuple[int, int, int, int]]
-    """What is certainly wrong with some of the other lines, by line: the line, a `LineFault`, and from where to where it stands."""
+    """What is certainly wrong with some of the other lines, by line: the line, a `LineFault`, and from where to where it stands, or what stands before it."""
 
 
 class _Columns(ctypes.Structure):
