@@ -47,7 +47,7 @@ PLANS: Final = {
         (100_000, 300_000),
         1,
         LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
-        ScalePlan(records=1_000_000),
+        ScalePlan(records=1_000_000, runs=1),
     ),
     "full": Plan(("peers", "whole", "stages", "decode", "live"), (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),
     "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),

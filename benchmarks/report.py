@@ -184,9 +184,13 @@ def _scale(results: Json) -> str:
         why_not = each.get("skipped") or _why_not(each)
         restart = each.get("restart", {})
         return [f"{name}: {why_not}" if why_not else name, _shown(each, "records", ","), _shown(each, "early_ns", ",.0f"),
-                _shown(each, "late_ns", ",.0f"), _shown(each, "late_times_early", ".2f"), _shown(each, "anonymous_bytes_max", ",.0f", 1e-6),
+                _shown(each, "late_ns", ",.0f"), times(each), _shown(each, "anonymous_bytes_max", ",.0f", 1e-6),
                 _shown(each, "peak_bytes", ",.0f", 1e-6), _shown(each, "written_bytes_per_event", ".0f"), _shown(each, "checkpoint_bytes", ","),
                 f"{_shown(restart, 'warm_s', '.2f')}, {_shown(restart, 'cold_s', '.2f')}"]  # fmt: skip
+
+    def times(each: Json) -> str:
+        of_all = [f"{ratio:.2f}" for ratio in each.get("late_times_early_all", ())]
+        return f"{_shown(each, 'late_times_early', '.2f')}{f' ({of_all[0]}–{of_all[-1]})' if len(of_all) > 1 else ''}"
 
     head = ["ids", "records", "ns an event, 1–11 %", "last 10 %", "times", "anonymous MB", "peak MB", "bytes written an event",
             "checkpoint bytes", "restart s: warm, cold"]  # fmt: skip
