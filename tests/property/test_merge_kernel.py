@@ -120,7 +120,7 @@ def test_segments_become_one(tmp_path: Path, geometry: Geometry, counts: Sequenc
 def test_the_kernel_reads_whole_blocks_by_itself(tmp_path: Path, buffer_rows: int) -> None:
     parts = [random_pairs(count, count) for count in (480, 960)]
     segments = opened(tmp_path, parts, BLOCKS)
-    merge = kernels().merge([segment.described_here for segment in segments], buffer_rows)
+    merge = kernels().merge([segment.for_kernel for segment in segments], buffer_rows)
     room = np.empty((2000, 2), np.uint64)
     put, starved = merge.put(room)
     assert (put, starved) == (1440, None)

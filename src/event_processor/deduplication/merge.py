@@ -36,7 +36,7 @@ def merged_sections(segments: Sequence[Segment], section_rows: int) -> Iterator[
     if KERNELS is None:
         return sections_by_numpy(readers, section_rows)
     buffer_rows = _BUFFER_BLOCKS * max(segment.block_rows for segment in segments)
-    return _sections(KERNELS.merge([segment.described_here for segment in segments], buffer_rows), readers, section_rows)
+    return _sections(KERNELS.merge([segment.for_kernel for segment in segments], buffer_rows), readers, section_rows)
 
 
 def joined_sections(runs: Sequence[Run], section_rows: int) -> Iterator[RowArray]:

@@ -93,7 +93,7 @@ class Segment:
         return self._header.geometry.block_rows
 
     @property
-    def described_here(self) -> IntArray | None:
+    def for_kernel(self) -> IntArray | None:
         """What describes it to a kernel that reads it, good until it is closed; None where its descriptor is not the system's."""
         return np.array(self.described(), np.int64) if self._fs.has_descriptors_of_the_system else None
 
