@@ -11,7 +11,7 @@ Threads. `observe`, `take` and `close` belong to one thread, here the main threa
 and merges run in threads of their own, one a level, of which one works at a time. They share only what no longer changes (runs, frozen generations, open segments); what a write or a merge
 brings forth waits in a queue or a future until the main thread adopts it, so `observe` always sees one whole state.
 
-Memory: 1.88 bytes an id in segments, and a fixed part: two generations of `seal_ids` (16 bytes an id) and a merge's buffers.
+Memory: 1.88 bytes an id in segments, and a fixed part: two generations of `seal_ids` (16 bytes an id) and the buffers of the merges under way.
 """
 
 from __future__ import annotations

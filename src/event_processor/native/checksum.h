@@ -57,7 +57,6 @@ static inline void scramble(uint64_t *lanes, const uint8_t *secret) {
 
 /* Of `size` bytes, at least CHECKSUM_BYTES_MIN. */
 static inline uint64_t checksum_of(const uint8_t *content, int64_t size) {
-    __extension__ typedef unsigned __int128 wide;
     const uint8_t *secret = (const uint8_t *)checksum_secret, *last = secret + sizeof checksum_secret - STRIPE_BYTES;
     uint64_t lanes[LANES] = {0xC2B2AE3DULL,         0x9E3779B185EBCA87ULL, 0xC2B2AE3D27D4EB4FULL, 0x165667B19E3779F9ULL,
                              0x85EBCA77C2B2AE63ULL, 0x85EBCA77ULL,         0x27D4EB2F165667C5ULL, 0x9E3779B1ULL};

@@ -26,11 +26,11 @@ static const double EXACT_POWERS[EXACT_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3, 
 static inline double scaled(uint64_t digits, int power, const uint64_t *powers) {
     const int leading = __builtin_clzll(digits);
     const uint64_t *five = powers + 2 * (power - POWER_MIN);
-    const unsigned __int128 upper = (unsigned __int128)(digits << leading) * five[0];
+    const wide upper = (wide)(digits << leading) * five[0];
     uint64_t high = (uint64_t)(upper >> 64), low = (uint64_t)upper;
     if ((high & 0x1ff) == 0x1ff) {
         /* The bits that are cut off are all ones, so that a carry from the lower half of the power might reach the rounding. */
-        const uint64_t carried = (uint64_t)(((unsigned __int128)(digits << leading) * five[1]) >> 64);
+        const uint64_t carried = (uint64_t)(((wide)(digits << leading) * five[1]) >> 64);
         low += carried;
         high += low < carried;
     }

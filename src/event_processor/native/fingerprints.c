@@ -1,13 +1,9 @@
 /* Fingerprints: XXH3-128 of short texts and of integers, and the order, the union and the search of sorted runs.
  *
- * A fingerprint is two words, hi and lo, and stands before another where (hi, lo) is less. In rows the two lie together, 16 bytes in any
- * alignment; in a run each is a column of its own, aligned, and word i stands at `column[i * step]`: a run may be a view of rows.
  * Source of the hash: the published description of XXH3 (Y. Collet, "xxHash fast digest algorithm", the 128-bit variants for 4 to 8,
  * 9 to 16 and 17 to 128 bytes); the constants are its primes and the first bytes of its default secret.
  */
-#include "kernels.h"
-
-__extension__ typedef unsigned __int128 wide;
+#include "fingerprint.h"
 
 #define WIDTH_MIN 4
 #define WIDTH_MAX 128
@@ -139,12 +135,6 @@ EXPORT void ep_hash_numbers(const uint64_t *numbers, int64_t n, uint64_t seed, u
         put_row(rows + 2 * i, hash_4_to_8(numbers[i], 8, seed));
 }
 
-static inline wide key_of(uint64_t hi, uint64_t lo) { return (wide)hi << 64 | lo; }
-
-static inline wide row_at(const uint8_t *rows, uint64_t place) {
-    return key_of(word_at(rows + 16 * place), word_at(rows + 16 * place + 8));
-}
-
 /* Whether one word stands before another: as numbers where `rows` is NULL; else they are places, in the order of what stands there. */
 static inline int stands_before(const uint8_t *rows, uint64_t one, uint64_t other) {
     if (rows == NULL)
@@ -242,52 +232,6 @@ EXPORT void ep_sort_rows(const uint8_t *rows, int64_t n, int64_t bits, uint32_t 
     }
 }
 
-/* A part of a run: `left` fingerprints from these on. */
-struct part {
-    const uint64_t *hi, *lo;
-    int64_t hi_step, lo_step, left;
-};
-
-static inline wide key_at(const struct part *part, int64_t place) {
-    return key_of(part->hi[place * part->hi_step], part->lo[place * part->lo_step]);
-}
-
-static void copy_part(const struct part *part, uint64_t *hi, uint64_t *lo) {
-    for (int64_t i = 0; i < part->left; i++) {
-        hi[i] = part->hi[i * part->hi_step];
-        lo[i] = part->lo[i * part->lo_step];
-    }
-}
-
-/* Both parts, ascending, into hi and lo. It goes from both ends at once and branches on nothing that
- * it compares: what stands where is chance, so a branch would be wrong each second time. */
-static void join_two(struct part a, struct part b, uint64_t *hi, uint64_t *lo) {
-    int64_t first = 0, last = a.left + b.left - 1;
-    for (int64_t rounds; (rounds = (a.left < b.left ? a.left : b.left) / 2) > 0;) {
-        int64_t a_front = 0, b_front = 0, a_back = a.left - 1, b_back = b.left - 1;
-        for (int64_t round = 0; round < rounds; round++) {
-            const wide a_least = key_at(&a, a_front), b_least = key_at(&b, b_front);
-            const wide a_most = key_at(&a, a_back), b_most = key_at(&b, b_back);
-            const int64_t takes_b = b_least < a_least, takes_a = b_most < a_most;
-            const wide least = a_least ^ ((a_least ^ b_least) & ((wide)0 - (wide)takes_b));
-            const wide most = b_most ^ ((a_most ^ b_most) & ((wide)0 - (wide)takes_a));
-            hi[first] = (uint64_t)(least >> 64), lo[first++] = (uint64_t)least;
-            hi[last] = (uint64_t)(most >> 64), lo[last--] = (uint64_t)most;
-            b_front += takes_b, a_front += 1 - takes_b;
-            a_back -= takes_a, b_back -= 1 - takes_a;
-        }
-        a.hi += a_front * a.hi_step, a.lo += a_front * a.lo_step, a.left = a_back + 1 - a_front;
-        b.hi += b_front * b.hi_step, b.lo += b_front * b.lo_step, b.left = b_back + 1 - b_front;
-    }
-    /* One has one entry at the most now, or none: it falls somewhere among the other's. */
-    while (a.left > 0 && b.left > 0) {
-        struct part *least = key_at(&b, 0) < key_at(&a, 0) ? &b : &a;
-        hi[first] = *least->hi, lo[first++] = *least->lo;
-        least->hi += least->hi_step, least->lo += least->lo_step, least->left--;
-    }
-    copy_part(a.left > 0 ? &a : &b, hi + first, lo + first);
-}
-
 /* One of the k sorted runs, as the caller names them: five words a run. */
 static struct part part_of(const int64_t *run) {
     return (struct part){(const uint64_t *)(intptr_t)run[0], (const uint64_t *)(intptr_t)run[1], run[2], run[3], run[4]};
@@ -303,7 +247,7 @@ EXPORT int64_t ep_join_runs(const int64_t *runs, int64_t k, int64_t *ends, uint6
     int64_t end = 0, count = 0;
     for (int64_t i = 0; i < k; i += 2) {
         const struct part a = part_of(runs + 5 * i), b = i + 1 < k ? part_of(runs + 5 * (i + 1)) : nothing;
-        join_two(a, b, hi + end, lo + end);
+        join_two(a, b, hi + end, lo + end, 1);
         ends[count++] = end += a.left + b.left;
     }
     int64_t is_other = 0;
@@ -316,7 +260,7 @@ EXPORT int64_t ep_join_runs(const int64_t *runs, int64_t k, int64_t *ends, uint6
             const int64_t middle = ends[i], last = i + 1 < k ? ends[i + 1] : middle;
             const struct part a = {from_hi + start, from_lo + start, 1, 1, middle - start};
             const struct part b = {from_hi + middle, from_lo + middle, 1, 1, last - middle};
-            join_two(a, b, to_hi + start, to_lo + start);
+            join_two(a, b, to_hi + start, to_lo + start, 1);
             ends[count++] = start = last;
         }
     }

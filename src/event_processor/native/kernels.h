@@ -1,6 +1,6 @@
 /* What all kernels share: the types of columns, and how words stand in memory.
  *
- * Always: a kernel is a pure function of its arguments. It allocates nothing, keeps nothing, calls nothing that can fail (but reads.c and segments.c, which read),
+ * Always: a kernel is a pure function of its arguments. It allocates nothing, keeps nothing, calls nothing that can fail (but reads.c, segments.c and merge.c, which read),
  * and writes only within the lengths that it was given; whatever bytes come in, it reads only within them.
  * Each has a twin in numpy, which says what it means and takes its place where there is no compiler; tests hold them together.
  */
@@ -14,6 +14,8 @@
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the kernels read words as they stand in memory, little-endian; without them the package uses numpy"
 #endif
+
+__extension__ typedef unsigned __int128 wide;
 
 #define EXPORT __attribute__((visibility("default")))
 

@@ -10,8 +10,6 @@
 
 #include <unistd.h>
 
-__extension__ typedef unsigned __int128 wide;
-
 struct row {
     uint64_t hi, lo;
 };
@@ -30,7 +28,7 @@ struct joined {
     int64_t which, begin, end;
 };
 
-static inline wide key_of(const struct row *row) { return (wide)row->hi << 64 | row->lo; }
+static inline wide key_of_row(const struct row *row) { return key_of(row->hi, row->lo); }
 
 /* Whether the buffer holds a row, or the source has come to its end. */
 static int fill(struct source *source, int64_t buffer_rows) {
@@ -64,7 +62,7 @@ static int fill(struct source *source, int64_t buffer_rows) {
 static int64_t place_behind(const struct row *rows, int64_t begin, int64_t end, wide bound) {
     while (begin < end) {
         const int64_t middle = begin + (end - begin) / 2;
-        if (key_of(rows + middle) <= bound)
+        if (key_of_row(rows + middle) <= bound)
             begin = middle + 1;
         else
             end = middle;
@@ -72,22 +70,10 @@ static int64_t place_behind(const struct row *rows, int64_t begin, int64_t end, 
     return begin;
 }
 
-/* Both, ascending, into `rows`. It goes from both ends at once and branches on nothing that it compares: what stands where is chance, so a branch would be
- * wrong each second time. As many rounds as the shorter one has rows never look beyond either: the least and the greatest so many of both are others. */
-static void join_two(const struct row *a, int64_t a_left, const struct row *b, int64_t b_left, struct row *rows) {
-    struct row *last = rows + a_left + b_left - 1;
-    for (int64_t rounds; (rounds = a_left < b_left ? a_left : b_left) > 0;) {
-        const struct row *a_back = a + a_left - 1, *b_back = b + b_left - 1;
-        for (int64_t round = 0; round < rounds; round++) {
-            const int64_t takes_b = key_of(b) < key_of(a), takes_a = key_of(b_back) < key_of(a_back);
-            *rows++ = *(takes_b ? b : a);
-            *last-- = *(takes_a ? a_back : b_back);
-            b += takes_b, a += 1 - takes_b;
-            a_back -= takes_a, b_back -= 1 - takes_a;
-        }
-        a_left = a_back + 1 - a, b_left = b_back + 1 - b;
-    }
-    memcpy(rows, a_left > 0 ? a : b, (size_t)(a_left > 0 ? a_left : b_left) * sizeof *rows);
+/* Both, ascending, into `rows`. */
+static void join_rows(const struct row *a, int64_t a_rows, const struct row *b, int64_t b_rows, struct row *rows) {
+    const struct part one = {&a->hi, &a->lo, 2, 2, a_rows}, other = {&b->hi, &b->lo, 2, 2, b_rows};
+    join_two(one, other, &rows->hi, &rows->lo, 2);
 }
 
 /* What stands in the first array, in as many ascending parts as `ends` has entries, becomes one part of one of the arrays. Two by two they become half
@@ -101,7 +87,7 @@ static void join_parts(struct joined *joined, int64_t *ends, int64_t parts) {
         count = 0;
         for (int64_t part = 0; part < parts; part += 2) {
             const int64_t middle = ends[part], end = part + 1 < parts ? ends[part + 1] : middle;
-            join_two(from + begin, middle - begin, from + middle, end - middle, to + begin);
+            join_rows(from + begin, middle - begin, from + middle, end - middle, to + begin);
             ends[count++] = begin = end;
         }
     }
@@ -111,8 +97,8 @@ static void join_parts(struct joined *joined, int64_t *ends, int64_t parts) {
 static void join_buffers(struct source *sources, int64_t count, struct joined *joined, int64_t *ends) {
     wide bound = ~(wide)0;
     for (struct source *source = sources; source < sources + count; source++)
-        if (source->begin < source->end && key_of(source->buffer + source->end - 1) < bound)
-            bound = key_of(source->buffer + source->end - 1);
+        if (source->begin < source->end && key_of_row(source->buffer + source->end - 1) < bound)
+            bound = key_of_row(source->buffer + source->end - 1);
     int64_t end = 0, parts = 0;
     struct row *waiting = NULL;
     int64_t waiting_rows = 0;
@@ -127,7 +113,7 @@ static void join_buffers(struct source *sources, int64_t count, struct joined *j
             waiting_rows = part;
             continue;
         }
-        join_two(waiting, waiting_rows, rows, part, joined->arrays[0] + end);
+        join_rows(waiting, waiting_rows, rows, part, joined->arrays[0] + end);
         ends[parts++] = end += waiting_rows + part;
         waiting = NULL;
     }

@@ -2,9 +2,7 @@
 #ifndef EVENT_PROCESSOR_SEGMENT_H
 #define EVENT_PROCESSOR_SEGMENT_H
 
-#include "kernels.h"
-
-#define ROW_BYTES 16
+#include "fingerprint.h"
 
 /* Its filter, and for each of its blocks the first `hi` (`fences`) and the checksum. `piece_offsets`: for each section of `section_blocks` blocks, how
  * many bytes of filter stand before its rows. */

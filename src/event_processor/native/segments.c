@@ -10,8 +10,6 @@
 
 #include <sys/uio.h>
 
-__extension__ typedef unsigned __int128 wide;
-
 /* A block that is larger is left. */
 #define BLOCK_BYTES_MAX 4096
 #define NO_BLOCK (-1)
@@ -23,10 +21,6 @@ struct block {
     int64_t number, rows;
     uint8_t content[BLOCK_BYTES_MAX];
 };
-
-static inline wide row_at(const uint8_t *rows, int64_t place) {
-    return (wide)word_at(rows + ROW_BYTES * place) << 64 | word_at(rows + ROW_BYTES * place + 8);
-}
 
 /* The last block from `start` on whose fence is not above `hi`; `start` where all are. By strides that double, then by halves. */
 static int64_t block_of_row(const struct segment *segment, int64_t start, uint64_t hi) {
@@ -68,7 +62,7 @@ static int read_block(const struct segment *segment, int64_t number, struct bloc
 
 /* What a segment says of a fingerprint that its filter lets through. `near`: a block before which it does not stand, and then a nearer one. */
 static enum answer ask(const struct segment *segment, int64_t *near, struct block *block, uint64_t hi, uint64_t lo) {
-    const wide key = (wide)hi << 64 | lo;
+    const wide key = key_of(hi, lo);
     const int64_t number = *near = block_of_row(segment, *near, hi);
     if (segment->fences[number] > hi)
         return NEW;
