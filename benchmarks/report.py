@@ -180,6 +180,10 @@ def _scale(results: Json) -> str:
                     (f"{kind}, in a cgroup of {each['in_cgroup'].get('memory_bytes', 0) / 1e9:.0f} GB", each["in_cgroup"])
                 )
 
+    def times(each: Json) -> str:
+        of_all = [f"{ratio:.2f}" for ratio in each.get("late_times_early_all", ())]
+        return f"{_shown(each, 'late_times_early', '.2f')}{f' ({of_all[0]}–{of_all[-1]})' if len(of_all) > 1 else ''}"
+
     def row(name: str, each: Json) -> Sequence[object]:
         why_not = each.get("skipped") or _why_not(each)
         restart = each.get("restart", {})
@@ -187,10 +191,6 @@ def _scale(results: Json) -> str:
                 _shown(each, "late_ns", ",.0f"), times(each), _shown(each, "anonymous_bytes_max", ",.0f", 1e-6),
                 _shown(each, "peak_bytes", ",.0f", 1e-6), _shown(each, "written_bytes_per_event", ".0f"), _shown(each, "checkpoint_bytes", ","),
                 f"{_shown(restart, 'warm_s', '.2f')}, {_shown(restart, 'cold_s', '.2f')}"]  # fmt: skip
-
-    def times(each: Json) -> str:
-        of_all = [f"{ratio:.2f}" for ratio in each.get("late_times_early_all", ())]
-        return f"{_shown(each, 'late_times_early', '.2f')}{f' ({of_all[0]}–{of_all[-1]})' if len(of_all) > 1 else ''}"
 
     head = ["ids", "records", "ns an event, 1–11 %", "last 10 %", "times", "anonymous MB", "peak MB", "bytes written an event",
             "checkpoint bytes", "restart s: warm, cold"]  # fmt: skip

@@ -276,9 +276,9 @@ def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: i
     rows = [rejection.row for rejection in rejections]
     begins, ends = columns.starts[rows].tolist(), columns.ends[rows].tolist()
     content, source, part, offset = columns.content, chunk.source, chunk.part, chunk.offset
-    line += 1
+    first_line = line + 1
     return [
-        DeadLetter(source, part, row + line, begin + offset, each.stage, each.reason, each.field, *kept(content[begin:end]))
+        DeadLetter(source, part, first_line + row, begin + offset, each.stage, each.reason, each.field, *kept(content[begin:end]))
         for each, row, begin, end in zip(rejections, rows, begins, ends, strict=True)
     ]
 

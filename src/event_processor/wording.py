@@ -17,7 +17,7 @@ def shown(value: object) -> str:
         return "an object" if isinstance(value, dict) else "an array"
     if isinstance(value, str):
         value = value[: SHOWN_CHARACTERS_MAX + 1]
-        # The ordinary text, without a look at each of its characters.
+        # An ordinary text has nothing to be escaped: that is found out sooner than it is encoded.
         if len(value) < SHOWN_CHARACTERS_MAX - 1 and value.isprintable() and '"' not in value and "\\" not in value:
             return f'"{value}"'
     return cut(_WRITER.encode(value))

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import pytest
 
-from event_processor.deduplication.background import BackgroundThreads, Executor
+from event_processor.deduplication import index as index_module
+from event_processor.deduplication.background import BackgroundThreads, Executor, Turns
 from event_processor.deduplication.fingerprint import Xxh3Fingerprinter
 from event_processor.deduplication.index import DedupIndex, IndexLimits
 from event_processor.deduplication.manifest import Manifest, SegmentEntry
@@ -170,6 +171,21 @@ def test_a_level_is_merged_though_a_higher_one_is_under_way(fs: SimulatedFileSys
     assert level_counts(3)[2] == 1
     observed(index, seen, 0, len(seen) + 10)
     index.close()
+
+
+def test_a_merge_asks_for_its_turn_before_each_section(fs: SimulatedFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Counter[int] = Counter()
+
+    class Recorded(Turns):
+        def wait(self, rank: int) -> None:
+            asked[rank] += 1
+            super().wait(rank)
+
+    monkeypatch.setattr(index_module, "Turns", Recorded)
+    _, _, committed = grown(fs, 9)
+    assert sorted(levels(committed)) == [(10, 0), (10, 0), (20, 1), (40, 2)]
+    # Sections are of eight rows: three merges of two generations have three each, and the one above them has five.
+    assert asked == {0: 3 * 3, 1: 5}
 
 
 def test_ids_observed_while_earlier_commits_are_unwritten_are_neither_lost_nor_counted_twice(fs: SimulatedFileSystem) -> None:
