@@ -145,12 +145,20 @@ def test_categories_beyond_what_is_remembered_are_read_all_the_same(monkeypatch:
             "x" * chance.randrange(1, 40) if chance.random() < 0.5 else f"{chance.randrange(15 + turn)}"
             for _ in range(chance.randrange(1, 30))
         ]
-        content = b"\n".join(json.dumps(FIELDS | {"category": name}).encode() for name in wanted)
+        lines = [{"id": f"{turn}-{n}", "category": name, "value": n, "timestamp": f"{n:04}"} for n, name in enumerate(wanted)]
+        content = b"\n".join(json.dumps(line).encode() for line in lines)
         found, _ = reader.read(cut_lines(content, at_file_start=False, record_bytes_max=1000))
         assert found is not None
         assert found.categories is not None
         names = found.categories.names
-        bearers = [wanted[row] for row in found.rows.tolist()]
+        rows = found.rows.tolist()
+        bearers = [wanted[row] for row in rows]
+        assert found.ids is not None
+        assert found.ids.to_list() == [f"{turn}-{row}" for row in rows]
+        assert found.values is not None
+        assert found.values.tolist() == rows
+        assert found.timestamps is not None
+        assert found.timestamps.to_list() == [f"{row:04}" for row in rows]
         assert [names[code] for code in found.categories.codes.tolist()] == bearers
         assert sorted(names) == sorted(set(bearers))
         left += len(wanted) - len(bearers)

@@ -5,17 +5,22 @@
  */
 #include "spelling.h"
 
-/* The texts that were seen as categories, in this chunk and before: text i is `lengths[i]` bytes from `bytes[begins[i]]` on, zeros behind it to a
- * multiple of sixteen.
- * `slots` (a power of two, `slot_mask` + 1 of them) hold numbers of texts plus one, 0 for none. `codes[i]` is the code of text i in
- * this chunk, -1 where no event bears it yet; `borne[code]` the number of the text. */
+/* A text that was seen as a category: `length` bytes from `begin` on, the first sixteen of them here too, zeros behind its end. `code` is its
+ * code in this chunk, -1 where no event bears it yet. 32 bytes: half a line of a cache. */
+struct entry {
+    uint64_t head, tail;
+    int64_t begin;
+    int32_t length, code;
+};
+
+/* The texts that were seen as categories, in this chunk and before: entry i tells of text i, and the entry behind the last where the next text's `bytes`
+ * begin. `slots` (a power of two, `slot_mask` + 1 of them) hold numbers of texts plus one, 0 for none. `borne[code]` is the number of
+ * the text. */
 struct categories {
     uint8_t *bytes;
-    int64_t *begins;
-    int32_t *lengths;
+    struct entry *entries;
     int32_t *slots;
     int64_t slot_mask;
-    int32_t *codes;
     int32_t *borne;
     int64_t known, known_max, borne_count;
 };
@@ -224,47 +229,89 @@ static uint64_t text_hash(const struct text *text) {
     return hash ^ (hash >> 32);
 }
 
-/* Whether text `number` is this one. */
-static int is_text(const struct categories *categories, int32_t number, const struct text *text) {
-    const uint8_t *known = categories->bytes + categories->begins[number];
-    if (categories->lengths[number] != text->length || word_at(known) != text->head || word_at(known + 8) != text->tail)
+/* Whether the entry is that of this text. */
+static int is_text(const struct categories *categories, const struct entry *entry, const struct text *text) {
+    if (entry->length != text->length || entry->head != text->head || entry->tail != text->tail)
         return 0;
-    return text->length <= 16 || same_bytes(known + 16, text->begin + 16, text->length - 16);
+    return text->length <= 16 || same_bytes(categories->bytes + entry->begin + 16, text->begin + 16, text->length - 16);
 }
 
 /* The code of a category in this chunk; -1 where it is not known and no more can be. For the bytes there is room: the caller has seen to that. */
-static int64_t category_code(struct categories *categories, const struct text *text) {
-    int64_t slot = (int64_t)(text_hash(text) & (uint64_t)categories->slot_mask);
-    int32_t number;
+static int64_t category_code(struct categories *categories, const struct text *text, int64_t slot) {
+    struct entry *entry;
     for (;; slot = (slot + 1) & categories->slot_mask) {
-        number = categories->slots[slot] - 1;
+        const int32_t number = categories->slots[slot] - 1;
+        entry = &categories->entries[number < 0 ? categories->known : number];
         if (number < 0) {
             if (categories->known == categories->known_max)
                 return -1;
-            number = (int32_t)categories->known++;
-            categories->slots[slot] = number + 1;
-            const int64_t begin = categories->begins[number], padded = (text->length + 15) / 16 * 16;
-            memset(categories->bytes + begin, 0, (size_t)padded);
-            memcpy(categories->bytes + begin, text->begin, (size_t)text->length);
-            categories->lengths[number] = text->length;
-            categories->begins[number + 1] = begin + padded;
-            categories->codes[number] = -1;
+            categories->slots[slot] = (int32_t)++categories->known;
+            memcpy(categories->bytes + entry->begin, text->begin, (size_t)text->length);
+            entry[1].begin = entry->begin + text->length;
+            *entry = (struct entry){text->head, text->tail, entry->begin, text->length, -1};
             break;
         }
-        if (is_text(categories, number, text))
+        if (is_text(categories, entry, text))
             break;
     }
-    if (categories->codes[number] < 0) {
-        categories->codes[number] = (int32_t)categories->borne_count;
-        categories->borne[categories->borne_count++] = number;
+    if (entry->code < 0) {
+        entry->code = (int32_t)categories->borne_count;
+        categories->borne[categories->borne_count++] = (int32_t)(entry - categories->entries);
     }
-    return categories->codes[number];
+    return entry->code;
+}
+
+#define WAITING_MAX 16
+
+/* The categories of the last events that were read, not looked up yet: among thousands, each lies in some other part of the table, and what is
+ * asked for ahead is there when it is needed. */
+struct waiting {
+    int64_t count;
+    struct text texts[WAITING_MAX];
+    int64_t slots[WAITING_MAX];
+};
+
+static inline void wait_for(struct waiting *waiting, const struct categories *categories, const struct text *text) {
+    const int64_t slot = (int64_t)(text_hash(text) & (uint64_t)categories->slot_mask);
+    __builtin_prefetch(&categories->slots[slot]);
+    waiting->texts[waiting->count] = *text;
+    waiting->slots[waiting->count++] = slot;
+}
+
+/* Writes the codes of those that wait before `codes_end`. Returns whether each has one. */
+static int look_up(struct waiting *waiting, struct categories *categories, int64_t *codes_end) {
+    int64_t *codes = codes_end - waiting->count;
+    int are_known = 1;
+    for (int64_t place = 0; place < waiting->count; place++) {
+        const int32_t number = categories->slots[waiting->slots[place]] - 1;
+        __builtin_prefetch(&categories->entries[number < 0 ? 0 : number]);
+    }
+    for (int64_t place = 0; place < waiting->count; place++) {
+        codes[place] = category_code(categories, &waiting->texts[place], waiting->slots[place]);
+        are_known &= codes[place] >= 0;
+    }
+    waiting->count = 0;
+    return are_known;
+}
+
+/* Without the events that have no code: their lines are as if they had not been read. */
+static int64_t with_codes(struct events *events, int64_t count) {
+    int64_t *columns[] = {events->rows, events->id_begins, events->id_ends, events->id_numbers, events->timestamp_begins, events->timestamp_ends, events->codes};
+    int64_t kept = 0;
+    for (int64_t place = 0; place < count; place++) {
+        if (events->codes[place] < 0)
+            continue;
+        for (size_t column = 0; column < sizeof columns / sizeof *columns; column++)
+            columns[column][kept] = columns[column][place];
+        events->values[kept++] = events->values[place];
+    }
+    return kept;
 }
 
 /* Reads the lines of `content` that `starts`, `ends` and `readable` (not 0) name, `count` of them, as far as they are events of the ordinary kind.
  * `nodes` are at most NODES_MAX; `wanted` are the roles without which a line is no event; `powers` as in decimal.h. Ids are of one kind, and timestamps too (or there are none): `events->id_kind` and
- * `events->timestamp_kind` are those of the first event where they come in as -1. `categories->begins` has to
- * have room for one more than `known_max`, and `bytes` for all of the content and 16 for each of these. What is certainly wrong with others goes to `faults`.
+ * `events->timestamp_kind` are those of the first event where they come in as -1. `categories->entries` has to
+ * have room for one more than `known_max`, and `bytes` for all of the content behind what is known. What is certainly wrong with others goes to `faults`.
  * Returns 0, or -1 where the nodes are too many. */
 EXPORT int64_t ep_read_events(
     const uint8_t *content, int64_t size, const int64_t *starts, const int64_t *ends, const uint8_t *readable, int64_t count,
@@ -274,7 +321,9 @@ EXPORT int64_t ep_read_events(
         return -1;
     const struct walk walk = {nodes, (int32_t)node_count, (int32_t)wanted, powers, content + size};
     struct spellings spellings = {0};
+    struct waiting waiting = {.count = 0};
     int64_t read = 0;
+    int have_codes = 1;
     for (int64_t row = 0; row < count; row++) {
         struct line line;
         enum fault fault;
@@ -302,11 +351,10 @@ EXPORT int64_t ep_read_events(
         if (line.id_kind != events->id_kind || line.timestamp_kind != events->timestamp_kind)
             continue;
         if (walk.wanted & ROLE_CATEGORY) {
+            if (waiting.count == WAITING_MAX)
+                have_codes &= look_up(&waiting, categories, events->codes + read);
             const struct text text = text_of(line.category_begin, line.category_end, walk.content_end);
-            const int64_t code = category_code(categories, &text);
-            if (code < 0)
-                continue;
-            events->codes[read] = code;
+            wait_for(&waiting, categories, &text);
         }
         events->rows[read] = row;
         if (line.id_kind == KIND_TEXT) {
@@ -323,6 +371,7 @@ EXPORT int64_t ep_read_events(
         }
         read++;
     }
-    events->count = read;
+    have_codes &= look_up(&waiting, categories, events->codes + read);
+    events->count = have_codes ? read : with_codes(events, read);
     return 0;
 }

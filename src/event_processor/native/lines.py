@@ -29,7 +29,8 @@ _SLOTS_FEW: Final = 1 << 16
 _SLOTS_GROWN: Final = 8
 _SLOTS_MAX: Final = 1 << 19
 _TEXT_BYTES_MAX: Final = 24 << 20
-_PADDED_BYTES: Final = 16
+_LINE_BYTES: Final = 64
+_ENTRY: Final = np.dtype([("head", "<u8"), ("tail", "<u8"), ("begin", "<i8"), ("length", "<i4"), ("code", "<i4")])
 _NODE: Final = np.dtype(
     {
         "names": ["head", "mask", "name", "length", "parent", "roles"],
@@ -116,9 +117,9 @@ class _Columns(ctypes.Structure):
 
 class _Categories(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("bytes", "begins", "lengths", "slots")),
+        *((name, ctypes.c_void_p) for name in ("bytes", "entries", "slots")),
         ("slot_mask", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("codes", "borne")),
+        ("borne", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("known", "known_max", "borne_count")),
     )
 
@@ -135,44 +136,39 @@ class KnownCategories:
 
     def _forget(self, slots: int) -> None:
         known_max = slots // 2
-        self._begins, self._lengths = np.zeros(known_max + 1, np.int64), np.zeros(known_max, np.int32)
-        self._slots = np.zeros(slots, np.int32)
-        self._codes, self._borne = np.zeros(known_max, np.int32), np.zeros(known_max, np.int32)
+        self._entries = _on_lines(known_max + 1)
+        self._slots, self._borne = np.zeros(slots, np.int32), np.zeros(known_max, np.int32)
         self._names = np.zeros(known_max, object)
         self._named = 0
-        places = map(address, (self._codes, self._borne))
-        self.table = _Categories(
-            address(self._bytes),
-            address(self._begins),
-            address(self._lengths),
-            address(self._slots),
-            slots - 1,
-            *places,
-            0,
-            known_max,
-            0,
-        )
+        places = map(address, (self._bytes, self._entries, self._slots))
+        self.table = _Categories(*places, slots - 1, address(self._borne), 0, known_max, 0)
 
     def make_room(self, content_bytes: int) -> bool:
         """Before a chunk of so many bytes is read: forgets what is known where the chunk's might not fit beside it. Whether they fit at all."""
         known, slots = self.table.known, len(self._slots)
-        needed_bytes = content_bytes + _PADDED_BYTES * self.table.known_max
-        if known == self.table.known_max or int(self._begins[known]) + needed_bytes > _TEXT_BYTES_MAX:
+        if known == self.table.known_max or int(self._entries["begin"][known]) + content_bytes > _TEXT_BYTES_MAX:
             self._forget(min(_SLOTS_GROWN * slots, _SLOTS_MAX) if known == self.table.known_max else slots)
             known = 0
-        self._codes[:known] = -1
+        self._entries["code"][:known] = -1
         self.table.borne_count = 0
-        return bool(content_bytes + _PADDED_BYTES * self.table.known_max <= _TEXT_BYTES_MAX)
+        return content_bytes <= _TEXT_BYTES_MAX
 
     def names(self) -> tuple[NDArray[Any], IntArray]:
         """The table of all that are known, and the numbers in it of the categories of the chunk just read, by code."""
         known = self.table.known
         fresh = slice(self._named, known)
-        spans = zip(self._begins[fresh].tolist(), self._lengths[fresh].tolist(), strict=True)
+        spans = zip(self._entries["begin"][fresh].tolist(), self._entries["length"][fresh].tolist(), strict=True)
         for number, (begin, length) in enumerate(spans, start=self._named):
             self._names[number] = self._bytes[begin : begin + length].tobytes().decode()
         self._named = known
         return self._names, self._borne[: self.table.borne_count].astype(np.int64)
+
+
+def _on_lines(count: int) -> NDArray[Any]:
+    """Entries, none of which lies on two lines of a cache."""
+    room = np.zeros(count * _ENTRY.itemsize + _LINE_BYTES, np.uint8)
+    skipped = -address(room) % _LINE_BYTES
+    return room[skipped : skipped + count * _ENTRY.itemsize].view(_ENTRY)
 
 
 class LineKernels:
