@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import orjson
@@ -21,7 +21,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from event_processor.aggregation.aggregates import AggregateDocument
-from event_processor.aggregation.totals import CategoryTotal, ShownTotals, Totals
+from event_processor.aggregation.shown_totals import ShownTotals
+from event_processor.aggregation.totals import CategoryTotal, Totals
 from event_processor.durable import FileSystem, create_file, read_file, remove_files, storage_call
 from event_processor.errors import StateError
 from event_processor.event import Json
@@ -46,6 +47,8 @@ SinkPath: TypeAlias = Callable[[str], str | None]
 VERSION: Final = 1
 CHECKPOINT_NAME: Final = "checkpoint.json"
 PREDECESSOR_NAME: Final = "checkpoint.previous.json"
+CATEGORIES_DEPTH: Final = 2
+"""So many objects stand around the totals of the categories: that of `state`, and the whole."""
 OWNED_FOLDERS: Final = ("ids", "held", "windows", "outbox")
 """Folders of the state directory in which every file is named by a checkpoint or is nobody's."""
 REPLAY_HINT: Final = (
@@ -145,9 +148,18 @@ def encode_checkpoint(checkpoint: Checkpoint, shown: ShownTotals | None = None) 
     """The file's bytes: indented, sorted keys, a line feed at the end. `shown` serves one checkpoint after the other."""
     totals = checkpoint.state.categories
     # Totals as they were read, not as they are kept, are written as they were read.
-    categories = (shown or ShownTotals()).of(totals) if isinstance(totals, Totals) else msgspec.to_builtins(totals)
-    state: Json = {**msgspec.to_builtins(replace(checkpoint.state, categories={})), "categories": cast("Json", categories)}
-    document = {"version": VERSION, "state": state, "checksum": _checksum(VERSION, state), "meta": dict(checkpoint.meta)}
+    if isinstance(totals, Totals):
+        compact, indented = (shown or ShownTotals(CATEGORIES_DEPTH)).both_forms(totals)
+    else:
+        compact = indented = msgspec.to_builtins(totals)
+    state = msgspec.to_builtins(replace(checkpoint.state, categories={}))
+    checksum = _checksum(VERSION, {**state, "categories": compact})
+    document = {
+        "version": VERSION,
+        "state": {**state, "categories": indented},
+        "checksum": checksum,
+        "meta": dict(checkpoint.meta),
+    }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -183,7 +195,7 @@ def checkpoint_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "event-processor checkpoint", **schema}
 
 
-def _checksum(version: Json, state: Json) -> str:
+def _checksum(version: Json, state: object) -> str:
     """Of the canonical bytes: version and state as compact JSON with sorted keys."""
     canonical = orjson.dumps({"state": state, "version": version}, option=orjson.OPT_SORT_KEYS)
     return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
@@ -196,7 +208,7 @@ class CheckpointStore:
         self._fs: Final = fs
         self._directory: Final = directory
         self._telemetry: Final = telemetry
-        self._shown: Final = ShownTotals()
+        self._shown: Final = ShownTotals(CATEGORIES_DEPTH)
         self._current_names: frozenset[str] | None = None
         self._predecessor_names: frozenset[str] = frozenset()
 

@@ -123,6 +123,10 @@ class TimestampColumn(Protocol):
         """All of them: str, int, float, or None where there is none."""
         ...
 
+    def spans(self) -> tuple[bytes, IntArray, IntArray] | None:
+        """Where they stand as they are: timestamp i is the text `content[begins[i]:ends[i]]`; None where they are not all such texts."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class EventLines:

@@ -72,9 +72,9 @@ class StepOptions:
     order_by_timestamp: bool
     timestamps: TimestampReader
 
-    def timestamp_texts(self, raw: Sequence[object]) -> Sequence[str | None]:
+    def timestamp_texts(self, column: TimestampColumn) -> Sequence[str | None]:
         """The records' timestamps as the checkpoint shows them, or None where one is none."""
-        return timestamp_texts(self.timestamps, raw)
+        return timestamp_texts(self.timestamps, column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +249,9 @@ class _Chosen:
 
     def to_list(self) -> Sequence[object]:
         return self.column.picked(self.places).to_list()
+
+    def spans(self) -> tuple[bytes, IntArray, IntArray] | None:
+        return self.column.picked(self.places).spans()
 
 
 def _order(

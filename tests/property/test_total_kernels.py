@@ -358,7 +358,7 @@ def test_totals_of_batches_are_those_that_numpy_gives(events: list[AcceptedEvent
             patch.setattr(totals_module, "batch_totals", make)
             found = Totals.of({})
             for batch in events:
-                found = add_batch(found, batch, lambda raw: [None] * len(raw))
+                found = add_batch(found, batch, lambda column: [None] * len(column.to_list()))
         return found
 
     by_kernel = totals_by(lambda batch: batch_totals_by_kernel(batch) or batch_totals_by_numpy(batch))

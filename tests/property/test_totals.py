@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from event_processor.aggregation.extremes import order_words
 from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, Totals, add_batch, merge
-from event_processor.contracts import CategoryColumn, IdColumn, IntArray
+from event_processor.contracts import CategoryColumn, IdColumn, IntArray, TimestampColumn
 from event_processor.event import EventId
 from event_processor.id_columns import IntegerIds, PlainIds, TextIds
 
@@ -37,8 +37,8 @@ values = st.one_of(
 ).map(lambda value: value + 0.0)
 
 
-def as_they_stand(raw: Sequence[object]) -> list[str | None]:
-    return [str(each) for each in raw]
+def as_they_stand(column: TimestampColumn) -> list[str | None]:
+    return [str(each) for each in column.to_list()]
 
 
 def logs(ids: st.SearchStrategy[EventId]) -> st.SearchStrategy[list[Row]]:
@@ -68,6 +68,9 @@ class Timestamps:
 
     def to_list(self) -> list[str]:
         return self.texts
+
+    def spans(self) -> None:
+        """They are values."""
 
 
 def columns(part: list[Row], *, count_only: bool, plain: bool = False) -> AcceptedEvents:

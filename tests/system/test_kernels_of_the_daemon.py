@@ -24,6 +24,7 @@ KERNEL_TESTS = (
     "uniform_lines",
     "fingerprint_kernels",
     "segment_kernels",
+    "shown_totals",
     "merge_kernel",
     "total_kernels",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from functools import partial
 from threading import Thread
 
 import numpy as np
@@ -51,3 +53,43 @@ def test_two_threads_that_look_at_once_see_the_same() -> None:
     for thread in threads:
         thread.join()
     assert found == [[max(n for n in range(10) if row % (n + 1) == 0) for row in range(100)]] * 8
+
+
+class Texts(list[str]):
+    """What one batch writes is made of; it can be asked whether it is still held."""
+
+
+def test_what_no_row_shows_any_more_is_let_go() -> None:
+    late, held = LateObjects(["x"] * 10), []
+    for number in range(1, 8):
+        texts = Texts([f"{number}"] * (10 - number))
+        held.append(weakref.ref(texts))
+        # Each leaves one row more of the one before it.
+        make = partial(_picked, texts)
+        late = late.written(np.arange(10 - number), make, 10)
+        late = late.written(np.arange(10 - number), make, 10)
+        del texts, make
+    assert all(each() is not None for each in held), "each has a row still"
+    for _ in range(4):
+        late = late.written(np.arange(10), lambda places: ["y"] * len(places), 10)
+    assert not any(each() is not None for each in held)
+    assert late.resolved().tolist() == ["y"] * 10
+
+
+def test_each_object_is_made_once_however_many_columns_show_it() -> None:
+    made: list[int] = []
+
+    def make(places: IntArray) -> list[str]:
+        made.extend(places.tolist())
+        return [f"{place}" for place in places.tolist()]
+
+    first = LateObjects(["x"] * 6).written(np.arange(6), make, 6)
+    second = first.written(np.array([1]), lambda places: ["y"] * len(places), 6)
+    assert second.resolved().tolist() == ["0", "y", "2", "3", "4", "5"]
+    assert first.resolved().tolist() == ["0", "1", "2", "3", "4", "5"]
+    assert second.written(np.array([0]), lambda places: ["z"] * len(places), 6).resolved()[5] == "5"
+    assert sorted(made) == [0, 1, 2, 3, 4, 5]
+
+
+def _picked(texts: list[str], places: IntArray) -> list[str]:
+    return [texts[place] for place in places.tolist()]

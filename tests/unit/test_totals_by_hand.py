@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from event_processor.aggregation.timestamp_texts import timestamp_texts
-from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, ShownTotals, Totals, add_batch
-from event_processor.contracts import CategoryColumn, IntArray
+from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, Totals, add_batch
+from event_processor.contracts import CategoryColumn, IntArray, TimestampColumn
 from event_processor.event import EventId
+from event_processor.formats.raw_timestamps import RawTimestamps
 from event_processor.id_columns import PlainIds, TextIds
 from event_processor.timestamps import TimestampReader, canonical
 
 
-def as_they_stand(raw: Sequence[object]) -> list[str | None]:
-    return [str(each) for each in raw]
+def as_they_stand(column: TimestampColumn) -> list[str | None]:
+    return [str(each) for each in column.to_list()]
 
 
 class Timestamps:
     """A column that keeps which of them were asked for as values."""
 
-    def __init__(self, *texts: str, asked_for: list[str] | None = None) -> None:
+    def __init__(self, *texts: object, asked_for: list[object] | None = None) -> None:
         self.texts = texts
-        self.asked_for = [] if asked_for is None else asked_for
+        self.asked_for: list[object] = [] if asked_for is None else asked_for
 
     def picked(self, places: IntArray) -> Timestamps:
         return Timestamps(*(self.texts[place] for place in places.tolist()), asked_for=self.asked_for)
@@ -35,6 +34,9 @@ class Timestamps:
     def to_list(self) -> list[object]:
         self.asked_for += self.texts
         return list(self.texts)
+
+    def spans(self) -> None:
+        """They are values."""
 
 
 def events(ids: list[EventId], categories: str, *timestamps: str) -> AcceptedEvents:
@@ -104,19 +106,25 @@ def test_what_is_replaced_before_anybody_looks_is_never_made() -> None:
 
 
 def test_what_waits_to_be_made_is_bounded_where_nobody_looks() -> None:
-    batches = [events([number], "a", f"t{number}") for number in range(1, 40)]
+    batches = [events([number], chr(number), f"t{number}") for number in range(1, 40)]
     totals = Totals.of({})
     for batch in batches:
         totals = add_batch(totals, batch, as_they_stand)
     made = [
         number for number, batch in enumerate(batches) if isinstance(batch.timestamps, Timestamps) and batch.timestamps.asked_for
     ]
-    assert made == [15, 31]
+    assert made == list(range(39 - 16))
+    rewritten = [events([number], "a", f"t{number}") for number in range(1, 40)]
+    for batch in rewritten:
+        totals = add_batch(totals, batch, as_they_stand)
+    assert totals["a"].last_timestamp == "t39"
+    asked_for = [each for batch in rewritten if isinstance(batch.timestamps, Timestamps) for each in batch.timestamps.asked_for]
+    assert asked_for == ["t39"]
 
 
 def test_timestamps_are_read_all_at_once_where_somebody_can() -> None:
     batch = events([1, 2], "ab", "t1", "t2")
-    after = add_batch(Totals.of({}), batch, lambda raw: [f"<{each}>" for each in raw])
+    after = add_batch(Totals.of({}), batch, lambda column: [f"<{each}>" for each in column.to_list()])
     assert [after[name].last_timestamp for name in "ab"] == ["<t1>", "<t2>"]
 
 
@@ -152,18 +160,12 @@ def test_totals_are_a_mapping_and_equal_by_content() -> None:
     assert totals.keys() == rows.keys()
 
 
-def test_what_is_shown_is_what_the_totals_say_at_each_commit() -> None:
-    shown = ShownTotals()
-    rows = {
-        "b": total(sum=1.0, sum_parts=(1.0, 1e-20), count=4, mean=0.25),
-        "a": total(sum=0.0, sum_parts=(), min=None, max=None),
-    }
-    rows["a"] = msgspec.structs.replace(rows["a"], mean=0.0)
-    later = {**rows, "0": total(first_id=("s", 1), last_id=7, last_timestamp="t"), "a": total()}
-    for each in (rows, later, {}, rows):
-        found = shown.of(Totals.of(each))
-        assert msgspec.to_builtins(found) == msgspec.to_builtins(each)
-        assert list(found) == sorted(each)
+READER = TimestampReader("UTC")
+
+
+def shown_alone(raw: object) -> str | None:
+    ns = READER.read(raw)
+    return None if ns is None else canonical(ns)
 
 
 instants = st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.integers(-(2**33), 2**33).map(lambda s: s * 10**9))
@@ -172,8 +174,32 @@ precise = st.builds(lambda ns, digits: ns - ns % 10**digits, st.integers(-(2**62
 
 @given(st.lists(st.one_of(instants, precise), min_size=1, max_size=80), st.lists(st.sampled_from([None, "no", 5, 0.5, "", []])))
 def test_many_timestamps_are_shown_as_each_alone(numbers: list[int], odd: list[object]) -> None:
-    reader = TimestampReader("UTC")
     raw: list[object] = [*map(canonical, numbers), *odd] * 65
-    alone = [None if (ns := reader.read(each)) is None else canonical(ns) for each in raw]
-    assert timestamp_texts(reader, raw) == alone
-    assert timestamp_texts(reader, raw[:64]) == alone[:64]
+    alone = [shown_alone(each) for each in raw]
+    assert timestamp_texts(READER, Timestamps(*raw)) == alone
+    assert timestamp_texts(READER, Timestamps(*raw[:64])) == alone[:64]
+
+
+wholes = st.integers(-(2**33), 2**33).map(lambda seconds: canonical(seconds * 10**9))
+of_one_width = st.one_of(
+    wholes,
+    st.builds(lambda whole, digits: f"{whole[:-1]}.{digits:03d}Z", wholes, st.integers(0, 999)),
+    st.builds(lambda whole, digits: f"{whole[:-1]}.{digits:09d}Z", wholes, st.integers(0, 10**9 - 1)),
+    st.builds(
+        lambda whole, at, with_: whole[:at] + with_ + whole[at + 1 :], wholes, st.integers(0, 19), st.sampled_from("6tzZ 0é")
+    ),
+)
+
+
+@given(st.lists(of_one_width, min_size=1, max_size=70), st.sampled_from([0, 20, 24, 30]))
+@example(["2016-12-31T23:59:60Z"], 20)
+@example(["2016-12-31t23:59:59Z"], 20)
+@example(["2016-12-31T23:59:59z"], 20)
+@example(["2016-12-31T23:59:59.120Z"], 24)
+@example(["2016-12-31T23:59:59.12Z", "2016-12-31T23:59:59." + "1" * 60 + "Z"], 0)
+def test_many_timestamps_are_shown_by_where_they_stand_as_each_alone(texts: list[str], width: int) -> None:
+    texts = [text for text in texts if width in (0, len(text.encode()))] * 65
+    pieces = [b'"', *(text.encode() + b'"' for text in texts)]
+    ends = np.cumsum([len(piece) for piece in pieces])
+    column = RawTimestamps(b"".join(pieces), ends[:-1], ends[1:] - 1, is_text=True)
+    assert timestamp_texts(READER, column) == [shown_alone(each) for each in column.to_list()]

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.contracts import IntArray
+from event_processor.contracts import BoolArray, IntArray
 
 __all__ = ["LateObjects", "ObjectArray"]
 
@@ -23,73 +23,112 @@ ObjectArray: TypeAlias = NDArray[np.object_]
 WAITING_MAX: Final = 16
 """Each holds what its objects are made of, the content of a whole chunk among it: so many at the most."""
 
+LOOKED_OVER: Final = 4
+"""Each time so many wait, those of which no row shows anything any more are dropped."""
+
+
+class _Written:
+    """What one batch wrote: `count` objects, made by their places as they are asked for, and each once."""
+
+    def __init__(self, make: Callable[[IntArray], Sequence[object]], count: int) -> None:
+        self._make: Final = make
+        self._count: Final = count
+        self._made: tuple[ObjectArray, BoolArray] | None = None
+
+    def at(self, places: IntArray) -> ObjectArray:
+        # Most are overwritten before anybody asks. Two threads may ask at once, and make the same.
+        objects, is_made = self._made = self._made or (np.full(self._count, None, np.object_), np.zeros(self._count, np.bool_))
+        missing = places[~is_made[places]]
+        if len(missing):
+            # In this order: who finds that one is made finds the object.
+            objects[missing] = _objects(self._make(missing))
+            is_made[missing] = True
+        return objects[places]
+
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """Rows of another column that are written over: `make` gives the objects at some places of `rows`."""
+class _Form:
+    """The column: row i is `made[i]` where `writers[i]` is 0; else the object at `places[i]` of `written[writers[i] - 1]`. All (count,)."""
 
-    onto: LateObjects
-    rows: IntArray
-    make: Callable[[IntArray], Sequence[object]]
-    waiting: int
+    made: ObjectArray
+    written: tuple[_Written, ...]
+    writers: NDArray[np.uint8]
+    places: IntArray
+
+    @classmethod
+    def of(cls, made: ObjectArray) -> _Form:
+        return cls(made, (), np.zeros(len(made), np.uint8), np.zeros(len(made), np.int64))
+
+    def widened(self, count: int) -> _Form:
+        """With None in the rows behind, and the two arrays to be written to."""
+        writers, places = np.zeros(count, np.uint8), np.zeros(count, np.int64)
+        writers[: len(self.writers)], places[: len(self.places)] = self.writers, self.places
+        made = self.made
+        if len(made) < count:
+            made = np.full(count, None, np.object_)
+            made[: len(self.made)] = self.made
+        return _Form(made, self.written, writers, places)
+
+    def without_overwritten(self) -> _Form:
+        """Without what no row shows any more: it would only hold its chunk."""
+        left = np.bincount(self.writers, minlength=len(self.written) + 1)
+        left[0] = 1
+        if left.all():
+            return self
+        writers = (np.cumsum(left > 0) - 1).astype(np.uint8)[self.writers]
+        written = tuple(each for each, rows in zip(self.written, left[1:].tolist(), strict=True) if rows)
+        return _Form(self.made, written, writers, self.places)
+
+    def with_made(self, count: int) -> _Form:
+        """With the objects of the first `count` that wrote."""
+        if not count:
+            return self
+        made = self.made.copy()
+        for number, written in enumerate(self.written[:count], start=1):
+            rows = np.flatnonzero(self.writers == number)
+            made[rows] = written.at(self.places[rows])
+        writers = np.where(self.writers > count, self.writers - np.uint8(count), np.uint8(0))
+        return _Form(made, self.written[count:], writers, self.places)
 
 
 class LateObjects:
-    """`count` objects, None where nothing was written."""
+    """A column of objects, None where nothing was written."""
 
-    __slots__ = ("_column", "_count", "_written")
+    __slots__ = ("_form",)
 
-    def __init__(self, values: Sequence[object], count: int = 0, written: _Written | None = None) -> None:
-        """With `values`; or `written` over another column, `count` long."""
-        # numpy would make columns of tuples.
-        self._column: ObjectArray | None = None if written else np.fromiter(values, np.object_, len(values))
-        self._count: Final = count if written else len(values)
-        self._written = written
+    def __init__(self, values: Sequence[object]) -> None:
+        self._form = _Form.of(_objects(values))
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._form.made)
 
     def written(self, rows: IntArray, make: Callable[[IntArray], Sequence[object]], count: int) -> LateObjects:
         """This column, widened to `count`, with other objects in `rows` (each once): `make(places)` gives those of `rows[places]`.
 
         `make` may be called in any thread, and later: what it reads must not change.
         """
-        if not len(rows) and count == self._count:
+        if not len(rows) and count == len(self):
             return self
-        before = self._written
-        waiting = 0 if before is None else before.waiting
-        if waiting == WAITING_MAX:
-            self.resolved()
-            waiting = 0
-        return LateObjects((), count, _Written(self, rows, make, waiting + 1))
+        form = self._form
+        if len(form.written) == WAITING_MAX:
+            form = form.with_made(1)
+        form = form.widened(count)
+        form.writers[rows] = len(form.written) + 1
+        form.places[rows] = np.arange(len(rows))
+        written = (*form.written, _Written(make, len(rows)))
+        column = LateObjects(())
+        form = _Form(form.made, written, form.writers, form.places)
+        column._form = form if len(written) % LOOKED_OVER else form.without_overwritten()
+        return column
 
     def resolved(self) -> ObjectArray:
         """All of them. Nobody may change the array."""
-        chain, column = self._unmade()
-        if chain:
-            column = self._made(chain, column)
-            # In this order: a reader in another thread that finds nothing written finds the column.
-            self._column = column
-            self._written = None
-        return column
+        form = self._form
+        if form.written:
+            self._form = form = form.with_made(len(form.written))
+        return form.made
 
-    def _unmade(self) -> tuple[list[_Written], ObjectArray]:
-        """What is written over the nearest column that is made, the latest first, and that column."""
-        chain: list[_Written] = []
-        node = self
-        while node._column is None and (written := node._written) is not None:
-            chain.append(written)
-            node = written.onto
-        return chain, cast("ObjectArray", node._column)  # noqa: SLF001 -- another of this class
 
-    def _made(self, chain: Sequence[_Written], before: ObjectArray) -> ObjectArray:
-        column = np.full(self._count, None, np.object_)
-        column[: len(before)] = before
-        is_made = np.zeros(self._count, np.bool_)
-        for written in chain:
-            places = np.flatnonzero(~is_made[written.rows])
-            rows = written.rows[places]
-            if len(rows):
-                column[rows] = np.fromiter(written.make(places), np.object_, len(rows))
-                is_made[rows] = True
-        return column
+def _objects(values: Sequence[object]) -> ObjectArray:
+    # numpy would make columns of tuples.
+    return np.fromiter(values, np.object_, len(values))

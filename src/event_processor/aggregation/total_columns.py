@@ -19,11 +19,10 @@ from event_processor.aggregation.exact_sum import without_empty_rows
 from event_processor.aggregation.extremes import order_words
 from event_processor.aggregation.late_objects import LateObjects
 from event_processor.contracts import FloatArray, IntArray
-from event_processor.event import Json
 from event_processor.id_columns import PlainIds, WordArray
 from event_processor.id_order import OrderKey, id_key
 
-__all__ = ["CategoryTotal", "KnownRows", "ShownTotals", "TotalColumns", "Totals"]
+__all__ = ["CategoryTotal", "KnownRows", "TotalColumns", "Totals"]
 
 
 class CategoryTotal(Struct, frozen=True):
@@ -158,68 +157,3 @@ class Totals(Mapping[str, CategoryTotal]):
 
     def __repr__(self) -> str:
         return f"Totals({dict(self)!r})"
-
-
-class ShownTotals:
-    """The totals as plain JSON objects, as the checkpoint shows them.
-
-    The objects are made once and filled again at each commit: to make ten thousand anew costs more than all that is in them.
-    Used by one thread; what `of` returns holds until its next call.
-    """
-
-    def __init__(self) -> None:
-        self._index: dict[str, int] = {}
-        self._order: IntArray = np.zeros(0, np.int64)
-        self._shown: dict[str, dict[str, Json]] = {}
-
-    def of(self, totals: Totals) -> dict[str, dict[str, Json]]:
-        """By name. Names, and keys within, are in ascending order: those who write them sorted find them so."""
-        if totals.index is not self._index:
-            names = sorted(totals.index)
-            self._index, self._order = totals.index, np.array([totals.index[name] for name in names], np.int64)
-            self._shown = {name: self._shown.get(name) or {} for name in names}
-        columns, order = totals.columns, self._order
-        counts, part_rows = columns.counts[order], columns.parts[:, order].tolist()
-        sums: list[float] = part_rows[0] if part_rows else [0.0] * len(order)
-        filled = zip(
-            self._shown.values(),
-            counts.tolist(),
-            columns.first_ids.resolved()[order].tolist(),
-            columns.last_ids.resolved()[order].tolist(),
-            columns.last_timestamps.resolved()[order].tolist(),
-            _numbers(columns.greatest[order]),
-            (columns.sums()[order] / counts).tolist(),
-            _numbers(columns.least[order]),
-            sums,
-            _part_tuples(part_rows, len(order)),
-            strict=True,
-        )
-        for row, count, first_id, last_id, last_timestamp, greatest, mean, least, total, parts in filled:
-            row["count"] = count
-            row["first_id"] = first_id
-            row["last_id"] = last_id
-            row["last_timestamp"] = last_timestamp
-            row["max"] = greatest
-            row["mean"] = mean
-            row["min"] = least
-            row["sum"] = total
-            row["sum_parts"] = parts
-        return self._shown
-
-
-def _numbers(column: FloatArray) -> list[float | None]:
-    """The numbers, None for those that are not finite."""
-    numbers: list[float | None] = column.tolist()
-    for place in np.flatnonzero(np.isinf(column)).tolist():
-        numbers[place] = None
-    return numbers
-
-
-def _part_tuples(rows: list[list[float]], count: int) -> list[tuple[float, ...]]:
-    """The parts of each of `count` sums, from all first parts, all second parts and so on, without the zeros behind them."""
-    tuples: list[tuple[float, ...]] = list(zip(*rows, strict=True)) if rows else [()] * count
-    for row in reversed(rows):
-        if all(row):
-            break
-        tuples = [parts if not parts or parts[-1] else parts[:-1] for parts in tuples]
-    return tuples

@@ -16,13 +16,13 @@ from event_processor.aggregation.batch_totals import AcceptedEvents, BatchTotals
 from event_processor.aggregation.exact_sum import add_exactly, added_by_group
 from event_processor.aggregation.extremes import Extremes, order_words
 from event_processor.aggregation.late_objects import LateObjects
-from event_processor.aggregation.total_columns import CategoryTotal, KnownRows, ShownTotals, TotalColumns, Totals
+from event_processor.aggregation.total_columns import CategoryTotal, KnownRows, TotalColumns, Totals
 from event_processor.contracts import BoolArray, IdColumn, IntArray, TimestampColumn
 from event_processor.id_columns import WordArray
 from event_processor.id_order import id_key
 from event_processor.numbered_texts import NumberedTexts, no_numbers
 
-__all__ = ["AcceptedEvents", "CategoryTotal", "ShownTotals", "Totals", "add_batch", "merge"]
+__all__ = ["AcceptedEvents", "CategoryTotal", "Totals", "add_batch", "merge"]
 
 TABLES_MAX: Final = 8
 """Of so many tables of categories the rows are remembered: each decoder has one of its own for each source."""
@@ -31,7 +31,7 @@ TABLES_MAX: Final = 8
 def add_batch(
     totals: Mapping[str, CategoryTotal],
     events: AcceptedEvents,
-    read_timestamps: Callable[[Sequence[object]], Sequence[str | None]],
+    read_timestamps: Callable[[TimestampColumn], Sequence[str | None]],
 ) -> Totals:
     """The totals with the events added. Events of one id come in log order; a later one is the later by id too.
 
@@ -180,9 +180,9 @@ class _Ends:
 
 
 def _texts_of(
-    column: TimestampColumn, read_timestamps: Callable[[Sequence[object]], Sequence[str | None]]
+    column: TimestampColumn, read_timestamps: Callable[[TimestampColumn], Sequence[str | None]]
 ) -> Callable[[IntArray], Sequence[str | None]]:
-    return lambda wanted: read_timestamps(column.picked(wanted).to_list())
+    return lambda wanted: read_timestamps(column.picked(wanted))
 
 
 def _no_timestamps(wanted: IntArray) -> Sequence[None]:

@@ -214,6 +214,9 @@ class _Timestamps:
     def to_list(self) -> list[object]:
         return [None if isinstance(raw, Absent) else raw for raw in self.values]
 
+    def spans(self) -> None:
+        """They are values."""
+
 
 def _coded(categories: list[object]) -> CategoryColumn:
     names = cast("list[str]", categories)

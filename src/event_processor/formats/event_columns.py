@@ -122,3 +122,6 @@ class _JoinedTimestamps:
     def to_list(self) -> Sequence[object]:
         everything = [*self.one.to_list(), *self.other.to_list()]
         return [everything[place] for place in self.order.tolist()]
+
+    def spans(self) -> None:
+        """They need not stand in one content."""

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from event_processor.contracts import IntArray
-from event_processor.formats.verdict import kept_timestamp
+from event_processor.formats.verdict import TIMESTAMP_CHARACTERS_MAX, kept_timestamp
 
 __all__ = ["RawTimestamps", "raw_values"]
 
@@ -40,6 +40,11 @@ class RawTimestamps:
         if not self._content:
             return [None] * len(self._begins)
         return list(map(kept_timestamp, raw_values(self._content, self._begins, self._ends, is_text=self._is_text)))
+
+    def spans(self) -> tuple[bytes, IntArray, IntArray] | None:
+        if not self._content or not self._is_text or int((self._ends - self._begins).max(initial=0)) > TIMESTAMP_CHARACTERS_MAX:
+            return None
+        return self._content, self._begins, self._ends
 
 
 def raw_values(content: bytes, begins: IntArray, ends: IntArray, *, is_text: bool) -> list[object]:
