@@ -22,10 +22,10 @@ from event_processor.arrivals import lines_of
 from event_processor.checkpoint import Checkpoint, CheckpointStore, StateDocument
 from event_processor.config import AGGREGATES, DEAD_LETTERS, EVENTS
 from event_processor.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
-from event_processor.dead_letters import DEAD_LETTERS_NAME, encode_dead_letters
+from event_processor.dead_letters import DEAD_LETTERS_NAME
 from event_processor.deduplication.background import Inline
 from event_processor.durable import AppendFile, storage_boundary
-from event_processor.event import DeadLetter, Json
+from event_processor.event import Json
 from event_processor.held_events import HeldEvents
 from event_processor.held_file import HeldFile
 from event_processor.journal import JOURNAL_NAME, JournalEntry, encode_entries
@@ -71,7 +71,7 @@ class Batch:
     content_bytes: int = 0
     steps: int = 0
     released: Released = NOTHING_RELEASED
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: Released = NOTHING_RELEASED
     journal: list[JournalEntry] = field(default_factory=list)
     rows: dict[str, list[WindowRun]] = field(default_factory=dict)
     finishes: bool = False
@@ -89,7 +89,7 @@ class Batch:
         self.content_bytes += content_bytes
         self.steps += 1
         self.released = self.released + step.released
-        self.dead_letters += step.dead_letters
+        self.dead_letters = self.dead_letters + step.dead_letters
         self.journal += step.journal_closed
         for name, runs in step.rows.items():
             self.rows.setdefault(name, []).extend(runs)
@@ -248,12 +248,11 @@ class CommitWriter:
         elif aggregates.lines:
             outputs.windows.add(lines_of(aggregates.lines), anew=aggregates.anew)
         self._documents = aggregates.documents
-        letters = Released([encode_dead_letters(batch.dead_letters)], len(batch.dead_letters))
-        for piece in letters.pieces:
+        for piece in batch.dead_letters.pieces:
             outputs.dead_letters.append(piece)
         outputs.dead_letters.sync()
         for sink in outputs.sinks:
-            sink.write(letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))
+            sink.write(batch.dead_letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))
             if batch.finishes:
                 sink.finish()
             sink.sync()

@@ -16,6 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from event_processor.event import Chunk, EventId, Json
+from event_processor.rejections import Rejection
 from event_processor.released import NOTHING_RELEASED, Released
 
 __all__ = [
@@ -52,15 +53,6 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 ByteArray: TypeAlias = NDArray[np.uint8]
-
-
-class Rejection(Struct, frozen=True):
-    """Why one record of a chunk is no event: `row` is its index among the chunk's records, from 0."""
-
-    row: int
-    stage: str
-    reason: str
-    field: str
 
 
 class IdColumn(Protocol):

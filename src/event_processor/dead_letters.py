@@ -13,20 +13,52 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from event_processor.event import DeadLetter, Json
+from event_processor.contracts import NOTHING_RELEASED, Columns, Released
+from event_processor.event import Chunk, DeadLetter, Json
+from event_processor.native.letters import write_letters
+from event_processor.rejections import Fault, Rejections
 
-__all__ = ["DEAD_LETTERS_NAME", "encode_dead_letters", "kept", "record_of"]
+__all__ = ["DEAD_LETTERS_NAME", "encode_dead_letters", "letters_of", "record_of"]
 
 DEAD_LETTERS_NAME = "dead_letters.jsonl"
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def encode_dead_letters(letters: Sequence[DeadLetter]) -> bytes:
+def encode_dead_letters(letters: Sequence[DeadLetter]) -> Released:
     """The letters as lines."""
-    return _ENCODER.encode_lines(letters)
+    return Released((_ENCODER.encode_lines(letters),), len(letters)) if letters else NOTHING_RELEASED
 
 
-def kept(record: bytes) -> tuple[str | UnsetType, str | UnsetType]:
+def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int) -> Released:
+    """A letter for each rejected record of a chunk, behind `line` lines of its part, as lines."""
+    if not len(rejections):
+        return NOTHING_RELEASED
+    begins, ends = columns.starts[rejections.rows], columns.ends[rejections.rows]
+    lines, offsets = line + 1 + rejections.rows, chunk.offset + begins
+    pieces = _pieces(chunk, rejections.faults)
+    written = write_letters(chunk.content, (begins, ends), (lines, offsets), rejections.numbers, pieces)
+    if written is not None:
+        return Released((written,), len(rejections))
+    places = zip(lines.tolist(), offsets.tolist(), begins.tolist(), ends.tolist(), rejections, strict=True)
+    return encode_dead_letters(
+        [
+            DeadLetter(
+                chunk.source, chunk.part, line, offset, each.stage, each.reason, each.field, *_kept(chunk.content[begin:end])
+            )
+            for line, offset, begin, end, each in places
+        ]
+    )
+
+
+def _pieces(chunk: Chunk, faults: Sequence[Fault]) -> list[bytes]:
+    """What stands before the line, before the offset, and between that and the record, by fault: as it is written of a letter."""
+    letters = [DeadLetter(chunk.source, chunk.part, 0, 0, each.stage, each.reason, each.field, record="") for each in faults]
+    # No text can hold this: its quotes would be escaped.
+    begun = [_ENCODER.encode(letter).partition(b'"line":0,"offset":0') for letter in letters]
+    return [begun[0][0] + b'"line":', b',"offset":', *(behind.removesuffix(b'"}') for _, _, behind in begun)]
+
+
+def _kept(record: bytes) -> tuple[str | UnsetType, str | UnsetType]:
     """A letter's `record` and `record_base64`, of which one is given."""
     try:
         return record.decode(), UNSET

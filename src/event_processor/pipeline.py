@@ -26,14 +26,14 @@ from event_processor.contracts import (
     Ids,
     IntArray,
     PreparedIds,
-    Rejection,
     Released,
     TimestampColumn,
 )
-from event_processor.dead_letters import kept
+from event_processor.dead_letters import encode_dead_letters, letters_of
 from event_processor.event import Chunk, DeadLetter
 from event_processor.journal import IdleRelease, InputFinished, JournalEntry, JournalRun, RetiredFile
 from event_processor.ordering import Ordered
+from event_processor.rejections import Fault, Rejections
 from event_processor.state import Counts, FileState, State
 from event_processor.timestamps import TimestampReader
 
@@ -81,14 +81,14 @@ class StepOptions:
 class Step:
     """The state after a chunk, and what came of it.
 
-    `released` is for the sinks, and so are `rows`, of the windows that closed; `journal_closed` are entries of the reading journal that nothing will be
+    `released` is for the sinks, and so are `rows`, of the windows that closed; `dead_letters` are lines already; `journal_closed` are entries of the reading journal that nothing will be
     merged into any more.
     """
 
     state: State
     counts: Counts
     released: Released
-    dead_letters: Sequence[DeadLetter]
+    dead_letters: Released
     journal_closed: Sequence[JournalEntry]
     rows: WindowRows = field(default_factory=dict)
 
@@ -117,7 +117,7 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory,
         records=columns.record_count,
         accepted=len(accepted.ids),
         duplicate=len(columns.ids) - len(accepted.ids) - int(np.count_nonzero(judged.over_limit)),
-        rejected=len(dead_letters),
+        rejected=dead_letters.count,
         blank=columns.blank_count,
         late=ordered.late,
     )
@@ -136,21 +136,21 @@ def release_held(state: State, aggregates: Aggregates) -> Step:
     run: list[JournalEntry] = [state.journal] if state.journal else []
     closed = [*run, IdleRelease(state.counts.records)]
     after = replace(state, order=ordered.stage, journal=None)
-    return Step(after, Counts(), ordered.released, [], closed, aggregates.release(ordered.slices))
+    return Step(after, Counts(), ordered.released, NOTHING_RELEASED, closed, aggregates.release(ordered.slices))
 
 
 def finish(state: State, aggregates: Aggregates) -> Step:
     """Closes the windows: the input is finished. The reading journal says where, as for `release_held`."""
     run: list[JournalEntry] = [state.journal] if state.journal else []
     closed = [*run, InputFinished(state.counts.records)]
-    return Step(replace(state, journal=None), Counts(), NOTHING_RELEASED, [], closed, aggregates.finish())
+    return Step(replace(state, journal=None), Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed, aggregates.finish())
 
 
 def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
     """A chunk that is one record over the size limit, or that only moves the position."""
     if not chunk.oversized_bytes:
         moved, closed = _move(state, chunk, line, Counts())
-        return Step(moved, Counts(), NOTHING_RELEASED, [], closed)
+        return Step(moved, Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed)
     letter = DeadLetter(
         source=chunk.source,
         part=chunk.part,
@@ -163,7 +163,7 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
     )
     counts = Counts(records=1, rejected=1)
     moved, closed = _move(state, chunk, line, counts)
-    return Step(moved, counts, NOTHING_RELEASED, [letter], closed)
+    return Step(moved, counts, NOTHING_RELEASED, encode_dead_letters([letter]), closed)
 
 
 def _judge(categories: Mapping[str, CategoryTotal], columns: Columns, ids: KnownIds, categories_max: int) -> _Judged:
@@ -268,22 +268,14 @@ def _order(
     return state.order.push(arrivals) if options.ordered else Ordered(state.order)
 
 
-def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: int) -> list[DeadLetter]:
+def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: int) -> Released:
     """The rejected records of the chunk, in log order."""
-    rejections = list(columns.rejections)
+    rejections = Rejections.of(columns.rejections)
     if over_limit.any():
-        rejections += [Rejection(row, "totals", "category limit", "category") for row in columns.rows[over_limit].tolist()]
-        rejections.sort(key=lambda rejection: rejection.row)
-    if not rejections:
-        return []
-    rows = [rejection.row for rejection in rejections]
-    begins, ends = columns.starts[rows].tolist(), columns.ends[rows].tolist()
-    content, source, part, offset = columns.content, chunk.source, chunk.part, chunk.offset
-    first_line = line + 1
-    return [
-        DeadLetter(source, part, first_line + row, begin + offset, each.stage, each.reason, each.field, *kept(content[begin:end]))
-        for each, row, begin, end in zip(rejections, rows, begins, ends, strict=True)
-    ]
+        rows = columns.rows[over_limit]
+        beyond = Rejections(rows, np.zeros(len(rows), np.int64), [Fault("category limit", "category", "totals")])
+        rejections = Rejections.joined([rejections, beyond])
+    return letters_of(chunk, columns, rejections, line)
 
 
 def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State, list[JournalEntry]]:

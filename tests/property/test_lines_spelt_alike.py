@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def logs(draw: st.DrawFn) -> list[bytes]:
     return lines
 
 
-def read(content: bytes) -> tuple[dict[int, tuple[Any, ...]], list[Any]]:
+def read(content: bytes) -> tuple[dict[int, tuple[Any, ...]], Sequence[Any]]:
     """What each row holds, and what is wrong with others."""
     found, rejections = READER.read(cut_lines(content, at_file_start=False, record_bytes_max=1 << 20))
     if found is None:
@@ -87,7 +88,7 @@ def read(content: bytes) -> tuple[dict[int, tuple[Any, ...]], list[Any]]:
     return dict(zip(found.rows.tolist(), rows, strict=True)), rejections
 
 
-def alone(lines: list[bytes]) -> tuple[dict[int, tuple[Any, ...]], list[Any]]:
+def alone(lines: list[bytes]) -> tuple[dict[int, tuple[Any, ...]], Sequence[Any]]:
     """The same, each line read by itself; then those left out whose id or timestamp is of another kind than the first event's."""
     events: dict[int, tuple[Any, ...]] = {}
     rejections: list[Any] = []

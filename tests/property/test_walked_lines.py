@@ -163,7 +163,8 @@ def test_categories_beyond_what_is_remembered_are_read_all_the_same(monkeypatch:
         assert sorted(names) == sorted(set(bearers))
         left += len(wanted) - len(bearers)
     assert 0 < left < 200, "those that it had no room to remember"
-    assert reader.read(cut_lines(content * 400, at_file_start=False, record_bytes_max=1000)) == (None, [])
+    found, rejections = reader.read(cut_lines(content * 400, at_file_start=False, record_bytes_max=1000))
+    assert (found, list(rejections)) == (None, [])
 
 
 def test_nothing_is_read_behind_the_end_of_the_content() -> None:
@@ -241,6 +242,27 @@ def test_a_line_that_was_torn_anywhere_is_refused_in_the_judges_own_words(line: 
         )
         assert by_kernel.rejections == by_judge.rejections
         assert by_kernel.rows.tolist() == by_judge.rows.tolist()
+
+
+@given(st.lists(st.sampled_from([
+    '"n/a"', '"other"', '"n/a "', '"é"', '"value"', "NaN", "1", "1", '"x', '"', "null", "", "[]",
+]), max_size=12), st.sampled_from(["reject", "count_only"]))  # fmt: skip
+@example(['"n/a"', '"other"', '"n/a"', '"x', "NaN", "1", '"e'], "reject")
+def test_lines_of_many_faults_are_each_refused_in_their_own_words(values: list[str], missing: str) -> None:
+    event = EventOptions.model_validate({"value_missing": missing})
+    names = ["valve" if value == "null" else "value" for value in values]
+    lines = [
+        f'{{"id":"{"é" * row}","category":"c","{name}":{value}' + ("" if value in {'"x', '"'} else "}")
+        for row, (name, value) in enumerate(zip(names, values, strict=True), start=1)
+    ]
+    by_kernel, by_judge = (
+        JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=False, kernels=kernels).decode(
+            Chunk("events", 1, 7, "\n".join(lines).encode(), {})
+        )
+        for kernels in (KERNELS, None)
+    )
+    assert by_kernel.rejections == by_judge.rejections
+    assert by_kernel.rows.tolist() == by_judge.rows.tolist()
 
 
 def test_a_text_without_an_end_is_seen_by_the_kernel_wherever_it_stands() -> None:

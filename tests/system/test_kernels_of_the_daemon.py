@@ -25,6 +25,7 @@ KERNEL_TESTS = (
     "fingerprint_kernels",
     "segment_kernels",
     "shown_totals",
+    "letters",
     "merge_kernel",
     "total_kernels",
 )

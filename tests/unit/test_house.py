@@ -20,6 +20,7 @@ FLOORS = {
     "clock": 2,
     "config": 2,
     "aggregate_options": 1.75,
+    "rejections": 1.25,
     "released": 1.25,
     "section": 1.5,
     "durable": 2,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import compress
-from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -27,9 +26,10 @@ from event_processor.formats.columns import ColumnBuilder, EventReader
 from event_processor.formats.event_columns import EventColumns, joined, positions
 from event_processor.formats.lines import Lines, Run, Shapes, blank_rows, cut_lines, gather, shapes_of
 from event_processor.formats.uniform import AlikeReader
-from event_processor.formats.verdict import EventFields, Fault, Judge
+from event_processor.formats.verdict import EventFields, Judge
 from event_processor.formats.walked import WalkedReader
 from event_processor.native.lines import KERNELS, LineKernels
+from event_processor.rejections import Fault, Rejections
 from event_processor.schema import UntranslatableModelError, compile_model
 from event_processor.timestamps import TimestampReader
 
@@ -81,9 +81,9 @@ class JsonLinesFormat:
     def decode(self, chunk: Chunk) -> Columns:
         """See `Format.decode`."""
         lines = cut_lines(chunk.content, at_file_start=chunk.offset == 0, record_bytes_max=self._record_bytes_max)
-        alike, rejections = (self._alike.read(lines), []) if self._walked is None else self._walked.read(lines)
+        alike, rejections = (self._alike.read(lines), Rejections.of([])) if self._walked is None else self._walked.read(lines)
         left = np.ones(len(lines.starts), np.bool_)
-        left[[rejection.row for rejection in rejections]] = False
+        left[rejections.rows] = False
         if alike is not None:
             left[alike.rows] = False
         builder = ColumnBuilder(self._reader)
@@ -95,8 +95,7 @@ class JsonLinesFormat:
             shapes = shapes_of(lines, left)
             blank = shapes.blank
             suspects = self._read_left(lines, shapes, left, builder) if alike is None or len(rows) else []
-        rejections += self._judge_alone(lines, suspects, builder)
-        rejections.sort(key=attrgetter("row"))
+        rejections = Rejections.joined([rejections, self._judge_alone(lines, suspects, builder)])
         events = builder.finish()
         return _columns(chunk, lines, blank, events if alike is None else joined(alike, events), rejections)
 
@@ -181,7 +180,7 @@ class JsonLinesFormat:
                 pending += [(first, behind) for first, behind in around if first < behind]
 
 
-def _columns(chunk: Chunk, lines: Lines, blank: BoolArray, events: EventColumns, rejections: list[Rejection]) -> Columns:
+def _columns(chunk: Chunk, lines: Lines, blank: BoolArray, events: EventColumns, rejections: Rejections) -> Columns:
     """Everything that became of the chunk."""
     has_value = events.has_value
     return Columns(

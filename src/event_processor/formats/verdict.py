@@ -27,6 +27,7 @@ from event_processor.event import (
     SimpleId,
 )
 from event_processor.formats.lines import BYTE_ORDER_MARK, nesting_depth
+from event_processor.rejections import Fault
 from event_processor.schema import Absent, FieldPath, field_path, load_model, reach
 from event_processor.timestamps import TimestampReader
 from event_processor.wording import cut, printable, shown
@@ -79,17 +80,6 @@ class EventFields(Struct, frozen=True):
     timestamp_ns: int | None
 
 
-class Fault(Struct, frozen=True):
-    """Why a record is no event: `field` is the dotted name of the field at fault, or empty.
-
-    `stage` is "decode" where the record is no JSON object, "validate" where it is one.
-    """
-
-    reason: str
-    field: str = ""
-    stage: str = "validate"
-
-
 class _NumberText(str):
     """A number as it is written in the record."""
 
@@ -117,9 +107,9 @@ def not_a_number(written: str) -> Fault:
     return Fault(f"not JSON: {written} is not a number", stage="decode")
 
 
-def open_text(before: str) -> Fault:
-    """The verdict on a record that ends within a string, where all `before` it is JSON."""
-    return Fault(_not_json(_OPEN_TEXT, len(before)), stage="decode")
+def open_text(characters: int) -> Fault:
+    """The verdict on a record that ends within a string, where what is before it, so many characters, is JSON."""
+    return Fault(_not_json(_OPEN_TEXT, characters), stage="decode")
 
 
 def _not_json(message: str, character: int) -> str:

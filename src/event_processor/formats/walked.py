@@ -8,17 +8,16 @@ Never: a record is rejected here in words of our own: what the kernel saw, the j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from event_processor.config import EventOptions
-from event_processor.contracts import BoolArray, CategoryColumn, IntArray, Rejection
+from event_processor.contracts import BoolArray, CategoryColumn, IntArray
 from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.lines import Lines
 from event_processor.formats.raw_timestamps import RawTimestamps, raw_values
-from event_processor.formats.verdict import POSITION_ID, Fault, Judge, not_a_number, open_text
+from event_processor.formats.verdict import POSITION_ID, Judge, not_a_number, open_text
 from event_processor.id_columns import IntegerIds, TextIds
 from event_processor.native.lines import (
     NODES_MAX,
@@ -32,6 +31,7 @@ from event_processor.native.lines import (
     Wanted,
 )
 from event_processor.numbered_texts import NumberedTexts
+from event_processor.rejections import Fault, Rejections
 from event_processor.schema import field_path
 from event_processor.timestamps import TimestampReader
 
@@ -67,30 +67,44 @@ class WalkedReader:
         if event.value_missing != "reject":
             self._verdicts[Role.VALUE] = None
 
-    def read(self, lines: Lines) -> tuple[EventColumns | None, list[Rejection]]:
+    def read(self, lines: Lines) -> tuple[EventColumns | None, Rejections]:
         """The events of the ordinary kind, None where there are none; and what is no event for a reason that is certain, by record."""
         if not self.is_able or not len(lines.starts) or not self._categories.make_room(len(lines.content)):
-            return None, []
+            return None, Rejections.of([])
         found = self._kernels.read_events(
             lines.content, lines.starts, lines.ends, lines.readable, wanted=self._wanted, categories=self._categories
         )
         events = self._with_instants(lines.content, found) if len(found.rows) else None
         return events, self._rejections(lines.content, found.faults)
 
-    def _rejections(self, content: bytes, faults: Sequence[tuple[int, int, int, int]]) -> list[Rejection]:
-        """The judge's words on what the kernel saw."""
-        rejections = []
-        verdicts = self._verdicts
-        for row, fault, begin, end in faults:
-            if fault == LineFault.TEXT_VALUE:
-                verdict: Fault | None = self._judge.refused("value", str(content[begin:end], "utf-8"))
-            elif fault == LineFault.OPEN_TEXT:
-                verdict = open_text(str(content[begin:end], "utf-8"))
-            else:
-                verdict = verdicts[fault]
-            if verdict is not None:
-                rejections.append(Rejection(row, verdict.stage, verdict.reason, verdict.field))
-        return rejections
+    def _rejections(self, content: bytes, found: IntArray) -> Rejections:
+        """The judge's words on what the kernel saw; `found` are its columns of faults."""
+        faults: list[Fault] = []
+        numbers_of: dict[object, int] = {}
+        numbers = []
+        for kind, begin, end in zip(*found[1:].tolist(), strict=True):
+            key: object = kind
+            if kind == LineFault.TEXT_VALUE:
+                key = content[begin:end]
+            elif kind == LineFault.OPEN_TEXT:
+                key = (kind, end)
+            number = numbers_of.get(key)
+            if number is None:
+                verdict = self._verdict(kind, content[begin:end], end)
+                number = numbers_of[key] = -1 if verdict is None else len(faults)
+                faults += [] if verdict is None else [verdict]
+            numbers.append(number)
+        told = np.array(numbers, np.int64)
+        if -1 not in numbers_of.values():
+            return Rejections(found[0], told, faults)
+        certain = told >= 0
+        return Rejections(found[0][certain], told[certain], faults)
+
+    def _verdict(self, kind: int, text: bytes, characters: int) -> Fault | None:
+        """The judge's words; None where it may be no fault at all."""
+        if kind == LineFault.TEXT_VALUE:
+            return self._judge.refused("value", str(text, "utf-8"))
+        return open_text(characters) if kind == LineFault.OPEN_TEXT else self._verdicts[kind]
 
     def _with_instants(self, content: bytes, found: ReadEvents) -> EventColumns | None:
         """The columns, without the events whose timestamps are needed and cannot be read here."""

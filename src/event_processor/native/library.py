@@ -17,7 +17,7 @@ __all__ = ["LIBRARY", "SWITCH", "load_library"]
 
 SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
 """The environment variable that rules the library out where it is `off`, to compare or to exclude a suspect; a path names another one."""
-_FORM: Final = 11
+_FORM: Final = 12
 """What `ep_form` of these sources gives; it changes whenever an argument of any kernel does."""
 
 

@@ -30,7 +30,7 @@ struct events {
     int64_t *rows, *id_begins, *id_ends, *id_numbers, *codes;
     double *values;
     int64_t *timestamp_begins, *timestamp_ends;
-    int64_t *fault_rows, *faults, *fault_begins, *fault_ends; /* the last two: where a text for the value stands, or what of a line is before one that is open */
+    int64_t *fault_rows, *faults, *fault_begins, *fault_ends; /* the last two: where a text for the value stands; or 0, and how many characters are before an open one */
     int64_t id_kind, timestamp_kind, count, fault_count;
 };
 
@@ -79,6 +79,13 @@ static int is_open_text(const uint8_t *place, const uint8_t *end) {
         place += 2;
     }
     return 1;
+}
+
+/* Of UTF-8. */
+static int64_t characters_between(const uint8_t *place, const uint8_t *end) {
+    int64_t count = 0;
+    for (; place < end; place++) count += (*place & 0xc0) != 0x80;
+    return count;
 }
 
 /* The value of the field at a node. A timestamp that nobody reads may be anything: what is no text and no number is none. */
@@ -336,11 +343,14 @@ EXPORT int64_t ep_read_events(
             learn_spelling(&spellings, &line, begin, end);
         } else {
             if (fault != FAULT_UNKNOWN) {
-                events->fault_rows[events->fault_count] = row;
-                events->faults[events->fault_count] = fault;
-                const int is_text = fault == FAULT_TEXT_VALUE, is_open = fault == FAULT_OPEN_TEXT;
-                events->fault_begins[events->fault_count] = is_text ? line.value_text - content : is_open ? starts[row] : 0;
-                events->fault_ends[events->fault_count++] = is_text ? line.value_text_end - content : is_open ? line.open_text - content : 0;
+                const int64_t number = events->fault_count++;
+                const int is_text = fault == FAULT_TEXT_VALUE;
+                events->fault_rows[number] = row;
+                events->faults[number] = fault;
+                events->fault_begins[number] = is_text ? line.value_text - content : 0;
+                events->fault_ends[number] = is_text ? line.value_text_end - content
+                    : fault == FAULT_OPEN_TEXT       ? characters_between(begin, line.open_text)
+                                                     : 0;
             }
             continue;
         }

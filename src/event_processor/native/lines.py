@@ -102,8 +102,9 @@ class ReadEvents:
     values: FloatArray | None
     timestamp_kind: int
     timestamp_spans: tuple[IntArray, IntArray]
-    faults: Sequence[tuple[int, int, int, int]]
-    """What is certainly wrong with some of the other lines, by line: the line, a `LineFault`, and from where to where it stands, or what stands before it."""
+    faults: IntArray
+    """What is certainly wrong with k of the other lines (4, k): the line, a `LineFault`, and from where to where it stands; of an open text the last
+    is how many characters stand before it."""
 
 
 class _Columns(ctypes.Structure):
@@ -241,7 +242,7 @@ class LineKernels:
             values=values[:read] if wanted.roles & Role.VALUE else None,
             timestamp_kind=max(columns.timestamp_kind, 0),
             timestamp_spans=(timestamp_begins[:read], timestamp_ends[:read]),
-            faults=list(zip(*faults[:, : columns.fault_count].tolist(), strict=True)),
+            faults=faults[:, : columns.fault_count],
         )
 
 
