@@ -7,17 +7,17 @@ Never: nothing is ordered here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, overload
 
 import numpy as np
 
 from event_processor.contracts import BoolArray, CategoryColumn, Columns, FloatArray, IdColumn, IntArray
 from event_processor.id_order import SortableId, id_key
 
-__all__ = ["Arrivals", "EventSlice", "HeldEvent", "KnownColumns", "SortKey", "lines_of"]
+__all__ = ["Arrivals", "EventSlice", "HeldEvent", "KnownColumns", "LateEvents", "SortKey", "lines_of"]
 
 SortKey: TypeAlias = tuple[int, SortableId, int]
 """(kind, value, sequence): kind and value as `id_key` gives them; a timestamp is of kind 0. The sequence settles ties."""
@@ -70,6 +70,51 @@ class EventSlice:
     def of_held(cls, events: Sequence[HeldEvent]) -> EventSlice:
         """Events that were held, or that came out of order."""
         return cls(len(events), lambda: lines_of([event[3] for event in events]), None, [event[1] for event in events])
+
+
+class LateEvents(Sequence[HeldEvent]):
+    """Events of one chunk, at least one, in log order, which become objects when somebody looks at one; most go on before that.
+
+    May be read by several threads.
+    """
+
+    __slots__ = ("_count", "_made", "_source", "last_key")
+
+    def __init__(self, source: Arrivals, begin: int, end: int) -> None:
+        """Those of `source` from `begin` up to `end`."""
+        self._count: Final = end - begin
+        self._source: tuple[Arrivals, int, int] | None = (source, begin, end)
+        self._made: tuple[HeldEvent, ...] = ()
+        self.last_key: Final[SortKey] = source.events(end - 1, end)[0][:3]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int, /) -> HeldEvent: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> tuple[HeldEvent, ...]: ...
+    def __getitem__(self, place: int | slice, /) -> HeldEvent | tuple[HeldEvent, ...]:
+        return self.all()[place]
+
+    def __iter__(self) -> Iterator[HeldEvent]:
+        return iter(self.all())
+
+    def all(self) -> tuple[HeldEvent, ...]:
+        """The events; the chunk is let go then."""
+        if (source := self._source) is not None:
+            arrivals, begin, end = source
+            self._made = tuple(arrivals.events(begin, end))
+            # In this order: a reader in another thread that finds no source finds the events.
+            self._source = None
+        return self._made
+
+    def slice(self) -> EventSlice:
+        """The same events, to be let go."""
+        if (source := self._source) is None:
+            return EventSlice.of_held(self._made)
+        arrivals, begin, end = source
+        return arrivals.between(begin, end)
 
 
 class Arrivals:

@@ -14,7 +14,7 @@ from heapq import heappush, heappushpop
 
 import numpy as np
 
-from event_processor.arrivals import Arrivals, EventSlice, HeldEvent, SortKey
+from event_processor.arrivals import Arrivals, EventSlice, HeldEvent, LateEvents, SortKey
 from event_processor.contracts import NOTHING_RELEASED, IntArray, Released
 
 __all__ = ["OrderStage", "Ordered"]
@@ -51,7 +51,7 @@ class OrderStage:
     """What is held, ascending, and the key of the last event that was released in order."""
 
     buffer_events: int
-    held: tuple[HeldEvent, ...] = field(default=())
+    held: Sequence[HeldEvent] = field(default=())
     last_released: SortKey | None = None
     released_count: int = 0
 
@@ -75,17 +75,15 @@ class OrderStage:
         """Lets everything go, in order."""
         if not self.held:
             return Ordered(self)
-        return self._ordered((), self.held[-1][:3], _sliced(self.held))
+        return self._ordered((), _last_key(self.held), _sliced(self.held))
 
-    def _ordered(
-        self, held: tuple[HeldEvent, ...], last: SortKey | None, slices: tuple[EventSlice, ...], late: int = 0
-    ) -> Ordered:
+    def _ordered(self, held: Sequence[HeldEvent], last: SortKey | None, slices: tuple[EventSlice, ...], late: int = 0) -> Ordered:
         count = self.released_count + sum(each.count for each in slices)
         return Ordered(OrderStage(self.buffer_events, held, last, count), slices, late)
 
     def _is_behind(self, key: SortKey) -> bool:
         """Whether everything that was ever held or released in order is below this key: all of a log in order, in its turn."""
-        latest = self.held[-1][:3] if self.held else self.last_released
+        latest = _last_key(self.held) if self.held else self.last_released
         return latest is None or latest < key
 
     def _push_behind(self, arrivals: Arrivals) -> Ordered:
@@ -94,8 +92,9 @@ class OrderStage:
         if count <= len(self.held):
             return self._released_from((*self.held, *arrivals.events(0, len(arrivals))), count)
         end = count - len(self.held)
-        last, *held = arrivals.events(end - 1, len(arrivals))
-        return self._ordered(tuple(held), last[:3], (*_sliced(self.held), arrivals.between(0, end)))
+        last = arrivals.events(end - 1, end)[0][:3]
+        held = LateEvents(arrivals, end, len(arrivals))
+        return self._ordered(held, last, (*_sliced(self.held), arrivals.between(0, end)))
 
     def _push_sorted(self, arrivals: Arrivals, values: IntArray) -> Ordered | None:
         """The same as `_push_each` where no event is late, by sorting them all at once; None where one may be.
@@ -172,7 +171,13 @@ class OrderStage:
         return self._ordered(tuple(sorted(heap)), last, _sliced(released), late)
 
 
+def _last_key(held: Sequence[HeldEvent]) -> SortKey:
+    return held.last_key if isinstance(held, LateEvents) else held[-1][:3]
+
+
 def _sliced(events: Sequence[HeldEvent]) -> tuple[EventSlice, ...]:
+    if isinstance(events, LateEvents):
+        return (events.slice(),)
     return (EventSlice.of_held(events),) if events else ()
 
 

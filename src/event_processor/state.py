@@ -144,5 +144,5 @@ def fresh_state(buffer_events: int) -> State:
 
 def summarise_order(stage: OrderStage) -> OrderSummary:
     """The summary of what is held: equal content gives an equal summary, however it came about. Keys are content too."""
-    digest = xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode(stage.held)) if stage.held else ""
+    digest = xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode(list(stage.held))) if stage.held else ""
     return OrderSummary(len(stage.held), digest, stage.released_count, stage.last_released)

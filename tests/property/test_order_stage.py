@@ -1,13 +1,14 @@
 """The order stage against its definition, event by event."""
 
 import bisect
+import weakref
 from itertools import accumulate
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.arrivals import Arrivals, HeldEvent
+from event_processor.arrivals import Arrivals, HeldEvent, LateEvents
 from event_processor.contracts import Columns
 from event_processor.id_columns import IntegerIds, PlainIds
 from event_processor.id_order import id_key
@@ -92,9 +93,10 @@ rising_ids = st.builds(
     st.integers(0, 8),
     st.lists(st.integers(0, 12), max_size=20),
     st.sampled_from([b"\n", b"\r\n"]),
+    st.booleans(),
 )
 def test_release_is_a_function_of_the_events_and_not_of_the_batches(
-    event_ids: list[object], size: int, cuts: list[int], gap: bytes
+    event_ids: list[object], size: int, cuts: list[int], gap: bytes, looked_at: bool
 ) -> None:
     events = numbered(event_ids)
     plain = not all(type(event_id) is int for event_id in event_ids)
@@ -104,6 +106,8 @@ def test_release_is_a_function_of_the_events_and_not_of_the_batches(
         ordered = stage.push(arrivals(events[start : start + cut], event_ids[start : start + cut], gap=gap, plain=plain))
         stage, released, late = ordered.stage, [*released, *ordered.released.records()], late + ordered.late
         assert ordered.released.count == len(ordered.released.records())
+        if looked_at:
+            assert len(list(stage.held)) == len(stage.held)
         start += cut
     assert (released, late, list(stage.held)) == by_definition(events, size)
     assert stage.released_count == len(released)
@@ -171,3 +175,20 @@ def test_batches_that_rise_by_themselves_are_ordered_among_each_other(batches: l
         stage, released, late = ordered.stage, [*released, *ordered.released.records()], late + ordered.late
         start = end
     assert (released, late, list(stage.held)) == by_definition(events, size)
+
+
+def test_events_that_are_held_become_objects_once_and_let_their_chunk_go() -> None:
+    events = numbered(list(range(10)))
+    source = arrivals(events, list(range(10)), plain=False)
+    chunk = weakref.ref(source)
+    held = LateEvents(source, 4, 9)
+    del source
+    assert (len(held), held.last_key) == (5, events[8][:3])
+    unseen = held.slice()
+    assert chunk() is not None, "nobody looked yet"
+    assert held[0] == events[4]
+    assert (held[-1], held[1:3], list(held)) == (events[8], (events[5], events[6]), events[4:9])
+    seen = held.slice()
+    assert (unseen.lines, unseen.count) == (seen.lines, seen.count) == (b"4\n5\n6\n7\n8\n", 5)
+    del unseen
+    assert chunk() is None
