@@ -23,9 +23,9 @@ from benchmarks.scale import ScalePlan, measure_scale
 from benchmarks.side_by_side import measure_side_by_side
 from benchmarks.stages import measure_stages
 from benchmarks.watch import Stolen
-from benchmarks.whole import measure_whole
+from benchmarks.whole import measure_shares, measure_whole
 
-PARTS: Final = ("peers", "whole", "stages", "decode", "live", "scale")
+PARTS: Final = ("peers", "whole", "shares", "stages", "decode", "live", "scale")
 DECODED_EVENTS: Final = 10_000
 DECODE_PASSES: Final = 30
 
@@ -43,13 +43,13 @@ class Plan:
 
 PLANS: Final = {
     "quick": Plan(
-        ("peers", "whole", "stages", "decode", "live"),
+        ("peers", "whole", "shares", "stages", "decode", "live"),
         (100_000, 300_000),
         1,
         LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
         ScalePlan(records=1_000_000, runs=1),
     ),
-    "full": Plan(("peers", "whole", "stages", "decode", "live"), (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),
+    "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),
     "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),
 }
 
@@ -91,6 +91,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
     measurements: dict[str, Callable[[Path], Json]] = {
         "peers": lambda folder: measure_side_by_side(folder, sizes, turns, progress),
         "whole": lambda folder: measure_whole(folder, sizes, turns, progress),
+        "shares": lambda folder: measure_shares(folder, sizes, turns, progress),
         "stages": lambda folder: measure_stages(folder, sizes[1], progress),
         "decode": lambda _: measure_decode(DECODED_EVENTS, DECODE_PASSES, progress),
         "live": lambda folder: measure_live(folder, plan.live, progress),

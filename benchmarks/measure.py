@@ -140,7 +140,11 @@ class Slope:
 
     def ratio(self, other: Slope) -> float:
         """How many times the other's wall time: the median of the ratios within a turn."""
-        return median(mine / theirs for mine, theirs in zip(self.wall_ns, other.wall_ns, strict=True))
+        return median(self.ratios(other))
+
+    def ratios(self, other: Slope) -> list[float]:
+        """How many times the other's wall time, turn by turn."""
+        return [mine / theirs for mine, theirs in zip(self.wall_ns, other.wall_ns, strict=True)]
 
     def to_json(self) -> dict[str, object]:
         """As it stands in the results: medians, and the extremes beside them."""

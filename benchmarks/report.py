@@ -141,6 +141,27 @@ def _whole(results: Json) -> str:
     return _table(head, (row(name, each) for name, each in results.items()))
 
 
+def _shares(results: Json) -> str:
+    def row(name: str, each: Json) -> Sequence[object]:
+        if "times_plain" not in each:
+            return [name, _shown(each, "wall_ns", ",.0f"), _shown(each, "cpu_ns", ",.0f"), NOTHING, NOTHING, _why_not(each)]
+        low, high = each["times_plain_middle"]
+        share = f"{(1 - 1 / each['times_plain']) * 100:.0f} %"
+        return [
+            name,
+            _shown(each, "wall_ns", ",.0f"),
+            _shown(each, "cpu_ns", ",.0f"),
+            f"{each['times_plain']:.2f}",
+            f"{low:.2f}–{high:.2f}",
+            share,
+        ]
+
+    rows = {name: each for name, each in results.items() if not name.startswith("decode only")}
+    head = ["backlog", "ns an event", "CPU ns", "times the plain row", "middle half", "of its throughput lost"]
+    turns = max(each.get("turns", 0) for each in results.values())
+    return _table(head, (row(name, each) for name, each in rows.items())) + f"\n\n{turns} turns."
+
+
 def _stages(results: Json) -> str:
     rows = [[each["stage"], each["main_ns"], each["other_ns"] or NOTHING] for each in results["stages"]]
     rows.append(["sum", round(sum(each["main_ns"] for each in results["stages"]), 1), ""])
@@ -216,6 +237,7 @@ def _scale(results: Json) -> str:
 TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "peers": _peers,
     "whole": _whole,
+    "shares": _shares,
     "stages": _stages,
     "decode": _decode,
     "live": _live,

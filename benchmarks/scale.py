@@ -48,7 +48,7 @@ class ScalePlan:
     memory_bytes: int = 1_000_000_000
     index_only: bool = True
     restarts: int = 5
-    runs: int = 3
+    runs: int = 5
 
 
 class Trace:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Final
+
+import numpy as np
 
 from benchmarks.generate import LogShape
 from benchmarks.measure import slopes
@@ -16,7 +19,7 @@ from benchmarks.progress import Progress
 from benchmarks.results import Json
 from benchmarks.subjects import Logs, daemon, decode_only, knows_key
 
-__all__ = ["PLAIN", "measure_whole"]
+__all__ = ["PLAIN", "SHARES", "measure_shares", "measure_whole"]
 
 PLAIN: Final = LogShape()
 WORKERS: Final = "[engine]\nworkers = {}\n"
@@ -82,6 +85,17 @@ ROWS: Final = (
 """Rows whose keys the configuration does not know are left out. The yardstick decodes clean lines only, so the bad ones take the plain log's."""
 
 
+SHARES: Final = ("10,000 categories", "1 % bad lines", "an ordered file sink")
+"""What takes a share of the plain row's speed: smaller than what two runs may differ by, so it needs more turns than the others."""
+SHARE_TURNS: Final = 4
+"""So many times the turns of the other rows."""
+
+
+def measure_shares(folder: Path, sizes: tuple[int, int], turns: int, progress: Progress) -> Json:
+    """The rows of `SHARES` beside the plain one, in more turns: the middle half of the ratios stands beside their median."""
+    return measure_whole(folder, sizes, SHARE_TURNS * turns, progress, only=("rising strings", *SHARES))
+
+
 def measure_whole(folder: Path, sizes: tuple[int, int], turns: int, progress: Progress, *, only: Sequence[str] = ()) -> Json:
     """Every row, or those of `only`, and its yardstick: the results, by row."""
     logs = Logs(folder)
@@ -101,7 +115,9 @@ def measure_whole(folder: Path, sizes: tuple[int, int], turns: int, progress: Pr
         if _yardstick(row) in found:
             told["times_decode_only"] = round(found[row.name].ratio(found[_yardstick(row)]), 2)
         if row.against in found:
-            told["times_plain"] = round(found[row.name].ratio(found[row.against]), 3)
+            ratios = found[row.name].ratios(found[row.against])
+            told["times_plain"] = round(median(ratios), 3)
+            told["times_plain_middle"] = [round(float(ratio), 3) for ratio in np.quantile(ratios, (0.25, 0.75))]
             told["plain"] = row.against
         results[row.name] = told
     for name in yardsticks:

@@ -30,7 +30,7 @@ from benchmarks.side_by_side import check_answer
 from benchmarks.stages import measure_stages
 from benchmarks.subjects import Pipeline
 from benchmarks.watch import Stolen
-from benchmarks.whole import measure_whole
+from benchmarks.whole import SHARE_TURNS, SHARES, measure_shares, measure_whole
 
 from event_processor import build, load
 from event_processor.assembly import Environment
@@ -333,6 +333,15 @@ def test_the_backlog_is_measured_beside_its_yardstick(tmp_path: Path) -> None:
     assert {"times_decode_only", "cpu_ns"} < found["rising strings"].keys()
     assert found["1 % bad lines"]["plain"] == "rising strings"
     assert tabled("whole", found, tmp_path)
+
+
+def test_what_takes_a_share_is_measured_in_more_turns(tmp_path: Path) -> None:
+    found = measure_shares(tmp_path, (500, 2_000), 1, QUIET)
+    assert {each["turns"] for each in found.values()} == {SHARE_TURNS}
+    for name in SHARES:
+        low, high = found[name]["times_plain_middle"]
+        assert low <= found[name]["times_plain"] <= high
+    assert tabled("shares", found, tmp_path)
 
 
 def test_the_live_side_is_measured(tmp_path: Path) -> None:
