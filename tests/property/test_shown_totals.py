@@ -91,6 +91,13 @@ def test_few_and_many_categories_are_shown_alike_one_commit_after_the_other(coun
             assert written(totals, shown) == as_orjson_writes(totals)
 
 
+def test_a_state_in_the_place_of_another_is_shown_under_its_own_names() -> None:
+    shown = ShownTotals(DEPTH)
+    for names in ("ab", "cd", "a", "", "c", "d"):
+        totals = dict.fromkeys(names, PLAIN)
+        assert written(totals, shown) == as_orjson_writes(totals)
+
+
 def test_numbers_that_are_not_finite_are_shown_as_none() -> None:
     (only,) = orjson.loads(written({"a": EMPTY}, ShownTotals(DEPTH))[0]).values()
     assert (only["min"], only["max"]) == (None, None)

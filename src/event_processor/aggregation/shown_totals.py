@@ -31,7 +31,7 @@ FIELDS: Final = ("count", "first_id", "last_id", "last_timestamp", "max", "mean"
 class ShownTotals:
     """The totals as orjson is to write them, sorted: in compact form, and indented by two spaces a level.
 
-    Used by one thread; what `of` and `woven` return holds until the next call.
+    Used by one thread; what `of` returns holds until its next call.
     """
 
     def __init__(self, depth: int) -> None:
@@ -41,6 +41,7 @@ class ShownTotals:
         self._index: dict[str, int] = {}
         self._order: IntArray = np.zeros(0, np.int64)
         self._names: list[str] = []
+        self._filled_names: list[str] = []
         self._objects: dict[str, dict[str, Json]] = {}
 
     def both_forms(self, totals: Totals) -> tuple[Shown, Shown]:
@@ -76,8 +77,9 @@ class ShownTotals:
     def of(self, totals: Totals) -> dict[str, dict[str, Json]]:
         """As plain objects. They are made once and filled again at each commit: to make ten thousand anew costs more than all that is in them."""
         self._look_up(totals)
-        if len(self._objects) != len(self._names):
+        if self._filled_names is not self._names:
             self._objects = {name: self._objects.get(name) or {} for name in self._names}
+            self._filled_names = self._names
         columns, order = totals.columns, self._order
         counts, part_rows = columns.counts[order], columns.parts[:, order].tolist()
         sums: list[float] = part_rows[0] if part_rows else [0.0] * len(order)
