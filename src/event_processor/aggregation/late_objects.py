@@ -22,7 +22,6 @@ __all__ = ["LateObjects", "ObjectArray"]
 ObjectArray: TypeAlias = NDArray[np.object_]
 WAITING_MAX: Final = 16
 """Each holds what its objects are made of, the content of a whole chunk among it: so many at the most."""
-
 LOOKED_OVER: Final = 4
 """Each time so many wait, those of which no row shows anything any more are dropped."""
 
@@ -86,7 +85,8 @@ class _Form:
         made = self.made.copy()
         for number, written in enumerate(self.written[:count], start=1):
             rows = np.flatnonzero(self.writers == number)
-            made[rows] = written.at(self.places[rows])
+            if len(rows):
+                made[rows] = written.at(self.places[rows])
         writers = np.where(self.writers > count, self.writers - np.uint8(count), np.uint8(0))
         return _Form(made, self.written[count:], writers, self.places)
 
