@@ -236,6 +236,11 @@ class CommitWriter:
     def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
         """Everything the checkpoint will count, appended and durable. If we die within, none of it was committed."""
         outputs = self._outputs
+        for sink in outputs.sinks:
+            # First, for they are most of the bytes: the disk works on them while the rest is written.
+            sink.write(batch.dead_letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))
+            if batch.finishes:
+                sink.finish()
         if taken is not None:
             # The index may hold ids of the next batch already: they are not of this take, and nothing of them is written.
             self._ids_manifest = taken.write()
@@ -252,9 +257,6 @@ class CommitWriter:
             outputs.dead_letters.append(piece)
         outputs.dead_letters.sync()
         for sink in outputs.sinks:
-            sink.write(batch.dead_letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))
-            if batch.finishes:
-                sink.finish()
             sink.sync()
 
     def _input_of(self, sink: Sink, batch: Batch) -> Released:

@@ -6,6 +6,7 @@ Always: each method is one system call, `read_each` one or two a piece, and does
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import stat
@@ -21,6 +22,10 @@ __all__ = ["DIRECTORY_MODE", "FILE_MODE", "FileStatus", "FileSystem", "Operating
 
 DIRECTORY_MODE: Final = 0o750
 FILE_MODE: Final = 0o640
+_WRITE_ONLY: Final = 2
+_SYNC_FILE_RANGE: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)  # of Linux
+if _SYNC_FILE_RANGE is not None:
+    _SYNC_FILE_RANGE.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,10 @@ class FileSystem(Protocol):
 
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         """Cuts the file to `size_bytes`."""
+        ...
+
+    def begin_writing(self, descriptor: int) -> None:
+        """The disk begins with what was written, and nobody waits for it: a hint that makes nothing durable, and that fails unheard."""
         ...
 
     def sync(self, descriptor: int) -> None:
@@ -161,6 +170,11 @@ class OperatingSystem:
 
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         os.ftruncate(descriptor, size_bytes)
+
+    def begin_writing(self, descriptor: int) -> None:
+        if _SYNC_FILE_RANGE is not None:
+            # What goes wrong with the disk here is told by the `sync` that follows.
+            _SYNC_FILE_RANGE(descriptor, 0, 0, _WRITE_ONLY)
 
     def sync(self, descriptor: int) -> None:
         os.fsync(descriptor)

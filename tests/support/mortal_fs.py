@@ -71,6 +71,9 @@ class MortalFileSystem(OperatingSystem):
         self._live(mutates=True)
         super().truncate(descriptor, size_bytes)
 
+    def begin_writing(self, descriptor: int) -> None:
+        self._live()
+
     def sync(self, descriptor: int) -> None:
         self._live(mutates=True)
 

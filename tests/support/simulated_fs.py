@@ -173,6 +173,10 @@ class SimulatedFileSystem:
         with self._call("truncate", f"{descriptor} to {size_bytes} bytes"):
             self._disk.change(self._file(descriptor, os.O_WRONLY, otherwise=errno.EINVAL), Cut(size_bytes))
 
+    def begin_writing(self, descriptor: int) -> None:
+        """A disk may write at any time; what is durable without a sync is drawn at the power cut."""
+        self._opened(descriptor)
+
     def sync(self, descriptor: int) -> None:
         def drop_dirty_pages() -> None:
             node = self._opened(descriptor).node

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from event_processor.durable import (
+    BEGUN_BYTES,
     AppendFile,
     DirectoryLock,
     OperatingSystem,
@@ -88,6 +89,45 @@ def test_a_full_disk_names_the_file_and_what_now(fs: SimulatedFileSystem) -> Non
         file.append(b"a long content that does not fit")
     assert "free some space" in raised.value.hint
     assert raised.value.exit_code == 74
+
+
+class HintedFileSystem(SimulatedFileSystem):
+    """One that counts how often the disk is to begin."""
+
+    begun = 0
+
+    def begin_writing(self, descriptor: int) -> None:
+        super().begin_writing(descriptor)
+        self.begun += 1
+
+
+def test_the_disk_begins_with_what_is_much_and_durable_it_is_only_after_a_sync() -> None:
+    fs = HintedFileSystem(1)
+    fs.make_directory("/d")
+    file = AppendFile(fs, "/d/f", 0)
+    file.append(b"x" * (BEGUN_BYTES - 1))
+    file.begin_writing()
+    assert fs.begun == 0
+    file.append(b"x")
+    file.begin_writing()
+    assert (fs.begun, file.synced_bytes) == (1, 0)
+    file.sync()
+    file.begin_writing()
+    assert (fs.begun, file.synced_bytes) == (1, BEGUN_BYTES)
+
+
+def test_what_the_disk_cannot_begin_with_is_left_to_the_sync(tmp_path: Path) -> None:
+    fs = OperatingSystem()
+    descriptor = fs.open(str(tmp_path / "f"), os.O_RDWR | os.O_CREAT)
+    fs.write(descriptor, b"content")
+    fs.begin_writing(descriptor)
+    assert fs.read(descriptor, 10, 0) == b"content"
+    fs.close(descriptor)
+    reader, writer = os.pipe()
+    for each in (reader, writer, descriptor):
+        fs.begin_writing(each)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_an_append_file_is_locked_against_a_second_writer(fs: SimulatedFileSystem) -> None:

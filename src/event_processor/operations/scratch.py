@@ -17,6 +17,9 @@ __all__ = ["UnsyncedFileSystem", "scratch_directory"]
 class UnsyncedFileSystem(OperatingSystem):
     """The real file system, with each fsync left out."""
 
+    def begin_writing(self, descriptor: int) -> None:
+        """Nothing, as for `sync`."""
+
     def sync(self, descriptor: int) -> None:
         """Nothing: what a crash takes away here is not missed."""
 

@@ -74,6 +74,7 @@ class GrowingSink:
             if piece and not self._file.length_bytes:
                 self._file.append(self._output.header)
             self._file.append(self._output.written(piece))
+        self._file.begin_writing()
 
     def finish(self) -> None:
         """Nothing: what was written is whole."""
