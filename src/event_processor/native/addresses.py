@@ -6,12 +6,14 @@ Never: a kernel is given an array that is not contiguous.
 from __future__ import annotations
 
 import ctypes
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["address", "content_address"]
+__all__ = ["address", "content_address", "on_cache_lines"]
+
+_LINE_BYTES: Final = 64
 
 
 def address(column: NDArray[Any]) -> int:
@@ -27,3 +29,10 @@ def address(column: NDArray[Any]) -> int:
 def content_address(content: bytes) -> int:
     """Where the bytes stand in memory."""
     return address(np.frombuffer(content, np.uint8))
+
+
+def on_cache_lines(size_bytes: int) -> NDArray[np.uint8]:
+    """So many bytes, zeros, that begin with a line of the processor's cache: what divides its 64 bytes lies on one line."""
+    room = np.zeros(size_bytes + _LINE_BYTES, np.uint8)
+    skipped = -address(room) % _LINE_BYTES
+    return room[skipped : skipped + size_bytes]

@@ -2,7 +2,7 @@
  *
  * Always: a kernel is a pure function of its arguments. It allocates nothing, keeps nothing, calls nothing that can fail (but reads.c, segments.c and merge.c, which read),
  * and writes only within the lengths that it was given; whatever bytes come in, it reads only within them.
- * Each has a twin in numpy, which says what it means and takes its place where there is no compiler; tests hold them together.
+ * Each has a twin, in numpy or by a library of Python's, which says what it means and takes its place where there is no compiler; tests hold them together.
  */
 #ifndef EVENT_PROCESSOR_KERNELS_H
 #define EVENT_PROCESSOR_KERNELS_H

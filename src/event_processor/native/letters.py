@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ctypes import c_int64, c_void_p
 from itertools import accumulate
+from typing import Final
 
 import numpy as np
 
@@ -17,9 +18,9 @@ from event_processor.native.library import LIBRARY
 
 __all__ = ["write_letters"]
 
-_NUMBER_BYTES = 20
-_ESCAPED_BYTES = 6
-_CLOSING_BYTES = 3
+_NUMBER_BYTES: Final = 20
+_ESCAPED_BYTES: Final = 6
+_CLOSING_BYTES: Final = 3
 
 if LIBRARY is not None:
     LIBRARY.ep_write_letters.argtypes = [*(c_void_p,) * 6, c_int64, *(c_void_p,) * 3]

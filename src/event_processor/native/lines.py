@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, FloatArray, IntArray
-from event_processor.native.addresses import address, content_address
+from event_processor.native.addresses import address, content_address, on_cache_lines
 from event_processor.native.library import LIBRARY
 
 __all__ = ["KERNELS", "NODES_MAX", "Field", "LineFault", "LineKernels", "ReadEvents", "Role", "Wanted"]
@@ -29,7 +29,6 @@ _SLOTS_FEW: Final = 1 << 16
 _SLOTS_GROWN: Final = 8
 _SLOTS_MAX: Final = 1 << 19
 _TEXT_BYTES_MAX: Final = 24 << 20
-_LINE_BYTES: Final = 64
 _ENTRY: Final = np.dtype([("head", "<u8"), ("tail", "<u8"), ("begin", "<i8"), ("length", "<i4"), ("code", "<i4")])
 _NODE: Final = np.dtype(
     {
@@ -137,7 +136,7 @@ class KnownCategories:
 
     def _forget(self, slots: int) -> None:
         known_max = slots // 2
-        self._entries = _on_lines(known_max + 1)
+        self._entries = on_cache_lines((known_max + 1) * _ENTRY.itemsize).view(_ENTRY)
         self._slots, self._borne = np.zeros(slots, np.int32), np.zeros(known_max, np.int32)
         self._names = np.zeros(known_max, object)
         self._named = 0
@@ -163,13 +162,6 @@ class KnownCategories:
             self._names[number] = self._bytes[begin : begin + length].tobytes().decode()
         self._named = known
         return self._names, self._borne[: self.table.borne_count].astype(np.int64)
-
-
-def _on_lines(count: int) -> NDArray[Any]:
-    """Entries, none of which lies on two lines of a cache."""
-    room = np.zeros(count * _ENTRY.itemsize + _LINE_BYTES, np.uint8)
-    skipped = -address(room) % _LINE_BYTES
-    return room[skipped : skipped + count * _ENTRY.itemsize].view(_ENTRY)
 
 
 class LineKernels:

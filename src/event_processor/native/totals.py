@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.contracts import BoolArray, FloatArray, IntArray
-from event_processor.native.addresses import address
+from event_processor.native.addresses import address, on_cache_lines
 from event_processor.native.library import LIBRARY
 
 __all__ = ["WORTH_FROM", "GroupTotals", "add_sums", "settle", "total_groups"]
@@ -23,7 +23,7 @@ WORTH_FROM: Final = 64
 """To call a kernel costs some microseconds: for fewer events numpy is as good."""
 _FIELDS: Final = 8
 """Of `struct group`, 8 bytes each: size, first, last, least, greatest, and the terms."""
-_LINE_BYTES: Final = 64
+_GROUP_BYTES: Final = 64
 _DONE: Final = 0
 
 if LIBRARY is not None:
@@ -61,7 +61,7 @@ def total_groups(
     """
     if LIBRARY is None:
         return None
-    groups = _lines(group_count)
+    groups = on_cache_lines(group_count * _GROUP_BYTES).view(np.int64).reshape(group_count, _FIELDS)
     codes = None if codes is None else np.ascontiguousarray(codes, np.int64)
     values = None if values is None else np.ascontiguousarray(values, np.float64)
     has_value = None if has_value is None else np.ascontiguousarray(has_value, np.bool_)
@@ -109,10 +109,3 @@ def _place(column: NDArray[Any] | None, count: int) -> int | None:
         return None
     assert len(column) == count, "a kernel is told one length for all columns"
     return address(column)
-
-
-def _lines(group_count: int) -> IntArray:
-    """A row of fields a group, each on one line of the cache."""
-    room = np.empty((group_count + 1) * _FIELDS, np.int64)
-    skipped = -address(room) % _LINE_BYTES // room.itemsize
-    return room[skipped : skipped + group_count * _FIELDS].reshape(group_count, _FIELDS)
