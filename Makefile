@@ -5,9 +5,9 @@ ARGS ?=
 TESTS ?= tests
 BENCH ?= full
 # What has a kernel and a twin in numpy is tested with each.
-TESTS_OF_TWINS := $(addprefix tests/property/,test_aggregates_commit.py test_decoder_differential.py test_dedup_index_property.py test_distinct_texts.py \
+TESTS_OF_TWINS := $(addprefix tests/property/,test_aggregates_commit.py test_decoder_differential.py test_dedup_index_property.py \
 	test_engine_against_reference.py test_engine_machine.py test_exact_sums.py test_high_water_marks_property.py test_totals.py test_transformed_records.py \
-	test_uniform_lines.py) $(wildcard tests/unit/test_dedup_*.py) tests/unit/test_id_columns.py tests/unit/test_jsonl_format.py
+	test_lines_of_one_form.py) $(wildcard tests/unit/test_dedup_*.py) tests/unit/test_id_columns.py tests/unit/test_jsonl_format.py
 
 .PHONY: run test crash bench lint types format lock clean
 

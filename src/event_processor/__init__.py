@@ -4,7 +4,7 @@
     state = run(load("event-processor.toml"))
     state.categories["order"].sum
 
-`load`, `build` and `run` are the library; `Event` and the contracts (`Source`, `Format`, `Sink`) are what extensions speak.
+`load`, `build` and `run` are the library; the contracts (`Source`, `Format`, `Sink`) are what extensions implement.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = ["Event", "Format", "Sink", "Source", "__version__", "build", "load", "run"]
+__all__ = ["Format", "Sink", "Source", "__version__", "build", "load", "run"]
 
 _HOMES = {
-    "Event": "event_processor.event",
     "Format": "event_processor.contracts",
     "Sink": "event_processor.contracts",
     "Source": "event_processor.contracts",

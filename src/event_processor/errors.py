@@ -16,7 +16,6 @@ __all__ = [
     "ExitCode",
     "InputGoneError",
     "LockedError",
-    "NotKeepingUpError",
     "StateError",
     "StorageError",
     "UsageError",
@@ -73,12 +72,6 @@ class InputGoneError(EventProcessorError):
     """The bytes that would answer the question are no longer there."""
 
     exit_code = ExitCode.INPUT_GONE
-
-
-class NotKeepingUpError(EventProcessorError):
-    """The daemon is not alive, or is behind by more than was asked."""
-
-    exit_code = ExitCode.NOT_KEEPING_UP
 
 
 class LockedError(EventProcessorError):

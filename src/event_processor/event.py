@@ -1,4 +1,4 @@
-"""The nouns: what a record, an event, an outcome, a chunk and a dead letter are. Data only; no behaviour beyond their own form.
+"""The nouns: what an id, a chunk and a dead letter are. Data only; no behaviour beyond their own form.
 
 Always: every value here is frozen, and offsets count bytes from the start of a file.
 """
@@ -6,7 +6,6 @@ Always: every value here is frozen, and offsets count bytes from the start of a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
@@ -21,12 +20,8 @@ __all__ = [
     "VALUE_MAGNITUDE_END",
     "Chunk",
     "DeadLetter",
-    "Event",
     "EventId",
     "Json",
-    "Outcome",
-    "Position",
-    "Record",
     "SimpleId",
 ]
 
@@ -41,49 +36,6 @@ VALUE_MAGNITUDE_END: Final = 2.0**960
 """Values lie strictly below this in magnitude, so that no sum of up to 2^63 of them can overflow a double."""
 NESTING_DEPTH_MAX: Final = 100
 """Arrays and objects one inside the other in one record. Beyond it, parsers disagree by the depth of their own stack."""
-
-
-class Outcome(IntEnum):
-    """What became of a record: exactly one of these."""
-
-    ACCEPTED = 0
-    DUPLICATE = 1
-    REJECTED = 2
-    BLANK = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a record stands: its source, which of the source's parts (a file's generation), its byte offset and its line (from 1)."""
-
-    source: str
-    part: int
-    offset: int
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The bytes of one line without its end, and where they stand."""
-
-    position: Position
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A record that passed validation.
-
-    `value` is finite (0.0 where the configuration names none); `timestamp_ns` counts from 1970-01-01 UTC, or is None where
-    there is none; `record` is the event's JSON object, one line without its end, as sinks write it.
-    """
-
-    id: EventId
-    category: str
-    value: float
-    timestamp_ns: int | None
-    position: Position
-    record: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,26 +110,27 @@ def test_texts_of_many_widths_hash_in_one_call(seed: int) -> None:
     assert rows.tolist() == [expected_row(text, seed) for text in texts]
     fingerprinter = Xxh3Fingerprinter(seed.to_bytes(8, "big"))
     column = TextIds(content, begins, begins + widths)
-    assert fingerprinter.rows(column).tolist() == fingerprinter.text_rows_by_numpy(column).tolist() == rows.tolist()
+    assert fingerprinter.rows(column).tolist() == rows.tolist()
 
 
 @pytest.mark.parametrize(
     ("begin", "end"), [(0, 3), (0, 129), (2, 2), (-1, 5), (197, 201), (9, 3), (2**62, 2**62 + 9), (201, 205)]
 )
-def test_what_is_too_short_too_long_or_outside_is_left_to_the_twin(begin: int, end: int) -> None:
+def test_what_is_too_short_too_long_or_outside_is_left_to_the_library(begin: int, end: int) -> None:
     begins, ends = np.array([0, begin, 1]), np.array([9, end, 9])
     assert kernels().hash_texts(bytes(200), begins, ends, 1) is None
 
 
 @pytest.mark.parametrize("widths", [(14,), (36,), (4, 128), (3, 14), (129, 14), (0, 5)])
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 700])
-def test_a_column_of_texts_hashes_as_by_its_twin(widths: tuple[int, ...], count: int) -> None:
+def test_a_column_of_texts_hashes_as_each_of_them_does(widths: tuple[int, ...], count: int) -> None:
     chance = random.Random(count)
     texts = [chance.randbytes(chance.choice(widths)).hex()[: chance.choice(widths)].encode() for _ in range(count)]
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
     column = TextIds(b"".join(texts), ends - np.array([len(text) for text in texts], np.int64), ends)
     fingerprinter = Xxh3Fingerprinter(bytes(range(8)))
-    assert fingerprinter.rows(column).tolist() == fingerprinter.text_rows_by_numpy(column).tolist()
+    seed = int.from_bytes(bytes(range(8)), "big")
+    assert fingerprinter.rows(column).tolist() == [expected_row(text, seed) for text in texts]
 
 
 @given(numbers=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=90), seed=st.integers(0, 2**64 - 1))
@@ -138,7 +139,9 @@ def test_integers_hash_as_their_eight_bytes(numbers: list[int], seed: int) -> No
     assert rows.tolist() == [expected_row(number.to_bytes(8, "little", signed=True), seed) for number in numbers]
     fingerprinter = Xxh3Fingerprinter(seed.to_bytes(8, "big"))
     column = np.array(numbers, np.int64)
-    assert fingerprinter.rows(IntegerIds(column)).tolist() == fingerprinter.number_rows_by_numpy(column).tolist()
+    seed_of_integers = (seed + 0x9E37_79B9_7F4A_7C15) % 2**64
+    expected = [expected_row(number.to_bytes(8, "little", signed=True), seed_of_integers) for number in numbers]
+    assert fingerprinter.rows(IntegerIds(column)).tolist() == expected
 
 
 def check_sorted(rows: Sequence[Pair]) -> None:

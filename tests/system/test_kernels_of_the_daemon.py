@@ -21,7 +21,7 @@ LINES = 30_000
 KERNEL_TESTS = (
     "walked_lines",
     "decoder_differential",
-    "uniform_lines",
+    "lines_of_one_form",
     "fingerprint_kernels",
     "segment_kernels",
     "shown_totals",

@@ -16,7 +16,6 @@ FLOORS = {
     "contracts": 1.5,
     "arrivals": 2.5,
     "attention": 6,
-    "byte_words": 1.75,
     "clock": 2,
     "config": 2,
     "aggregate_options": 1.75,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import event_processor
-from event_processor import Event, Format, Sink, Source, build, load, run
+from event_processor import Format, Sink, Source, build, load, run
 from event_processor.config import Configuration
 
 
@@ -37,6 +37,6 @@ def test_build_owns_the_state_until_its_block_ends(tmp_path: Path) -> None:
 
 
 def test_the_public_names_are_there_and_no_others() -> None:
-    assert all((Event, Format, Sink, Source))
+    assert all((Format, Sink, Source))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = event_processor.nothing  # type: ignore[attr-defined]

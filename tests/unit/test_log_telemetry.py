@@ -103,7 +103,6 @@ def test_a_stream_that_takes_nothing_stops_nobody(stream: io.StringIO) -> None:
     log = telemetry(stream)
     log.started(version="1")
     log.stopped(reason="signal")
-    assert log.lines_lost == 2
 
 
 def reported() -> list[str]:

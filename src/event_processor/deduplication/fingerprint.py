@@ -25,9 +25,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from event_processor.byte_words import WordArray, Words
 from event_processor.contracts import Ids, IntArray
-from event_processor.deduplication.xxh3 import WIDTH_MAX, WIDTH_MIN, hash_texts, hash_words
 from event_processor.errors import StateError
 from event_processor.event import EventId
 from event_processor.id_columns import IntegerIds, PlainIds, TextIds
@@ -57,9 +55,6 @@ _SEED_END: Final = 1 << 64
 _XXH3_SEED_BYTES: Final = 8
 _BLAKE2B_SEED_BYTES: Final = 32
 _FINGERPRINT_BYTES: Final = 16
-_COLUMN_MIN: Final = 512
-"""Fewer ids (of one width) are hashed sooner one by one."""
-_CONTENT_BYTES_MIN: Final = 16
 _PERSONS: Final = (b"string", b"integer", b"composite")
 
 
@@ -126,44 +121,16 @@ class Xxh3Fingerprinter(_TypedFingerprinter):
         super().__init__([partial(_xxh3, tag_seed) for tag_seed in self._seeds])
 
     def _text_rows(self, ids: TextIds) -> RowArray:
-        """By the column where the kernel or the twin knows their widths, else one by one."""
-        if KERNELS is None:
-            return self.text_rows_by_numpy(ids)
+        """By the kernel if it knows their lengths, else one by one with the library: the same hash."""
         rows = None
-        if len(ids) >= KERNEL_MIN:
+        if KERNELS is not None and len(ids) >= KERNEL_MIN:
             rows = KERNELS.hash_texts(ids.content, ids.begins, ids.ends, self._seeds[_STRING_TAG])
         return super()._text_rows(ids) if rows is None else rows
 
     def _number_rows(self, numbers: IntArray) -> RowArray:
         if KERNELS is None or len(numbers) < KERNEL_MIN:
-            return self.number_rows_by_numpy(numbers)
-        return KERNELS.hash_numbers(numbers, self._seeds[_INTEGER_TAG])
-
-    def text_rows_by_numpy(self, ids: TextIds) -> RowArray:
-        """The kernel's twin: by the column where the texts have few widths, else one by one."""
-        if len(ids) < _COLUMN_MIN or len(ids.content) < _CONTENT_BYTES_MIN:
-            return super()._text_rows(ids)
-        widths = ids.ends - ids.begins
-        least, most = int(widths.min()), int(widths.max())
-        if least < WIDTH_MIN or most > WIDTH_MAX:
-            return super()._text_rows(ids)
-        words, seed = Words(ids.content), self._seeds[_STRING_TAG]
-        if least == most:
-            return _from_halves(*hash_texts(words, ids.begins, least, seed))
-        present = np.flatnonzero(np.bincount(widths)).tolist()
-        if len(ids) < _COLUMN_MIN * len(present):
-            return super()._text_rows(ids)
-        rows = np.empty((len(ids), 2), dtype="<u8")
-        for width in present:
-            places = np.flatnonzero(widths == width)
-            rows[places] = _from_halves(*hash_texts(words, ids.begins[places], width, seed))
-        return rows
-
-    def number_rows_by_numpy(self, numbers: IntArray) -> RowArray:
-        """The kernel's twin."""
-        if len(numbers) < _COLUMN_MIN:
             return super()._number_rows(numbers)
-        return _from_halves(*hash_words(np.ascontiguousarray(numbers, "<i8").view("<u8"), self._seeds[_INTEGER_TAG]))
+        return KERNELS.hash_numbers(numbers, self._seeds[_INTEGER_TAG])
 
 
 class Blake2bFingerprinter(_TypedFingerprinter):
@@ -249,14 +216,6 @@ def _encodable_part(part: EventId) -> EventId | bytes:
 def _to_rows(digests: Iterable[bytes]) -> RowArray:
     """The 16-byte digests, end to end, as (n, 2) halves. Not writable."""
     return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
-
-
-def _from_halves(low: WordArray, high: WordArray) -> RowArray:
-    """Fingerprints from the halves of the hash, as the bytes of its digest, which is big-endian, give them."""
-    rows = np.empty((len(low), 2), dtype="<u8")
-    rows[:, 0] = high.byteswap()
-    rows[:, 1] = low.byteswap()
-    return rows
 
 
 def _xxh3(seed: int, encoded: Iterable[bytes]) -> Iterable[bytes]:

@@ -1,7 +1,7 @@
 """JSON Lines: one JSON object a line, decoded a block of lines at a time.
 
-Owns: which way each line goes: that of the kernels (`walked.py`) or, where there are none, of lines spelt alike (`uniform.py`), both read from
-the bytes by columns; that of the many (`columns.py`, decoded together and checked by columns); or that of the few (`verdict.py`, judged alone).
+Owns: which way each line goes: the kernels (`walked.py`) read it from the bytes; blocks (`columns.py`) are decoded together and checked by
+column; the judge (`verdict.py`) decides on single lines. Without kernels, the blocks and the judge read everything.
 Always: a line's outcome and its fields are those that the judge alone would give; how a chunk is cut changes nothing. The
 cost is linear in the bytes, whatever they are.
 Never: a record's verdict depends on its neighbours.
@@ -25,7 +25,6 @@ from event_processor.event import Chunk
 from event_processor.formats.columns import ColumnBuilder, EventReader
 from event_processor.formats.event_columns import EventColumns, joined, positions
 from event_processor.formats.lines import Lines, Run, Shapes, blank_rows, cut_lines, gather, shapes_of
-from event_processor.formats.uniform import AlikeReader
 from event_processor.formats.verdict import EventFields, Judge
 from event_processor.formats.walked import WalkedReader
 from event_processor.native.lines import KERNELS, LineKernels
@@ -57,7 +56,7 @@ class JsonLinesFormat:
     def __init__(
         self, event: EventOptions, *, record_bytes_max: int, timestamps_used: bool, kernels: LineKernels | None = KERNELS
     ) -> None:
-        """`timestamps_used`: the configuration orders or windows by them. Without `kernels` numpy reads. Raises `ConfigurationError`."""
+        """`timestamps_used`: the configuration orders or windows by them. Without `kernels`, msgspec reads blocks. Raises `ConfigurationError`."""
         if timestamps_used and not event.timestamp:
             raise ConfigurationError(
                 "event.timestamp: names no field, but timestamps are used", hint="name the field that holds it"
@@ -66,7 +65,6 @@ class JsonLinesFormat:
         self._record_bytes_max: Final = record_bytes_max
         self._judge: Final = Judge(event, record_bytes_max=record_bytes_max, timestamps=timestamps)
         self._reader: Final = EventReader(event, timestamps)
-        self._alike: Final = AlikeReader(event, timestamps)
         self._walked: Final = None if kernels is None else WalkedReader(kernels, event, timestamps, self._judge)
         # Timestamps are read by numpy, which takes the interpreter back again and again.
         self.lets_others_run: Final = self._walked is not None and self._walked.is_able and timestamps is None
@@ -81,23 +79,26 @@ class JsonLinesFormat:
     def decode(self, chunk: Chunk) -> Columns:
         """See `Format.decode`."""
         lines = cut_lines(chunk.content, at_file_start=chunk.offset == 0, record_bytes_max=self._record_bytes_max)
-        alike, rejections = (self._alike.read(lines), Rejections.of([])) if self._walked is None else self._walked.read(lines)
+        walked, rejections = (None, Rejections.of([])) if self._walked is None else self._walked.read(lines)
+        if walked is not None and len(walked.rows) + len(rejections) == len(lines.starts):
+            return _columns(chunk, lines, 0, walked, rejections)
         left = np.ones(len(lines.starts), np.bool_)
         left[rejections.rows] = False
-        if alike is not None:
-            left[alike.rows] = False
+        if walked is not None:
+            left[walked.rows] = False
         builder = ColumnBuilder(self._reader)
         rows = np.flatnonzero(left)
-        if alike is not None and self._are_mostly_at_fault(lines, rows):
+        if walked is not None and self._are_mostly_at_fault(lines, rows):
             blank = blank_rows(lines, rows)
             suspects = [row for row in rows.tolist() if not blank[row]] + builder.settle()
         else:
             shapes = shapes_of(lines, left)
             blank = shapes.blank
-            suspects = self._read_left(lines, shapes, left, builder) if alike is None or len(rows) else []
+            suspects = self._read_left(lines, shapes, left, builder)
         rejections = Rejections.joined([rejections, self._judge_alone(lines, suspects, builder)])
         events = builder.finish()
-        return _columns(chunk, lines, blank, events if alike is None else joined(alike, events), rejections)
+        blank_count = int(np.count_nonzero(blank))
+        return _columns(chunk, lines, blank_count, events if walked is None else joined(walked, events), rejections)
 
     def _are_mostly_at_fault(self, lines: Lines, rows: IntArray) -> bool:
         """Whether what others left over, `rows`, is better judged at once than decoded together, which a fault undoes."""
@@ -180,13 +181,13 @@ class JsonLinesFormat:
                 pending += [(first, behind) for first, behind in around if first < behind]
 
 
-def _columns(chunk: Chunk, lines: Lines, blank: BoolArray, events: EventColumns, rejections: Rejections) -> Columns:
+def _columns(chunk: Chunk, lines: Lines, blank_count: int, events: EventColumns, rejections: Rejections) -> Columns:
     """Everything that became of the chunk."""
     has_value = events.has_value
     return Columns(
         content=chunk.content,
         record_count=len(lines.starts),
-        blank_count=int(np.count_nonzero(blank)),
+        blank_count=blank_count,
         starts=lines.starts,
         ends=lines.ends,
         rows=events.rows,

@@ -28,7 +28,6 @@ __all__ = [
     "Lines",
     "Run",
     "Shapes",
-    "are_plain",
     "blank_rows",
     "cut_lines",
     "gather",
@@ -39,7 +38,6 @@ __all__ = [
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 BLANK_BYTES: Final = b" \t\r"
 _LINE_FEED, _RETURN, _OPEN_BRACE, _CLOSE_BRACE, _OPEN_BRACKET = b"\n\r{}["
-_BACKSLASH, _QUOTE, _SPACE = b'\\" '
 _PIECE_BYTES: Final = 262_144
 _FEW_SHARE: Final = 16
 """Where no more than one in so many records is asked about, they are looked at one by one."""
@@ -164,38 +162,9 @@ def blank_rows(lines: Lines, rows: IntArray) -> BoolArray:
     return blank
 
 
-def are_plain(lines: Lines, rows: IntArray, quotes: int) -> BoolArray:
-    """Which of the records hold `quotes` quotes, no backslash and no control character. (len(rows),)."""
-    buffer = np.frombuffer(lines.content, np.uint8)
-    plain = np.ones(len(lines.starts), np.bool_)
-    if b"\\" in lines.content:
-        plain[_rows_at(lines, _places_of(buffer, _BACKSLASH))] = False
-    between_bytes = len(lines.content) - int(lines.starts[0]) - int((lines.ends - lines.starts).sum())
-    if _count_below(buffer, _SPACE) > between_bytes:
-        places = (buffer < _SPACE).nonzero()[0]
-        owners = _rows_at(lines, places)
-        plain[owners[places < lines.ends[owners]]] = False
-    others = np.ones(len(lines.starts), np.bool_)
-    others[rows] = False
-    elsewhere = others.nonzero()[0]
-    if len(elsewhere) * _FEW_SHARE <= len(others):
-        counted = sum(lines.content.count(b'"', *span) for span in _spans(lines, elsewhere))
-        if _count_of(buffer, _QUOTE) == counted + quotes * len(rows) and plain.all():
-            return plain[rows]
-    counts = np.add.reduceat((buffer == _QUOTE).view(np.uint8), lines.starts, dtype=np.int64)
-    plain &= counts == quotes
-    return plain[rows]
-
-
 def _spans(lines: Lines, rows: IntArray) -> Iterator[tuple[int, int]]:
     """Where these records begin and end."""
     return zip(lines.starts[rows].tolist(), lines.ends[rows].tolist(), strict=True)
-
-
-def _rows_at(lines: Lines, places: IntArray) -> IntArray:
-    """The records that hold these bytes, or the line ends behind them."""
-    rows: IntArray = np.searchsorted(lines.starts, places, side="right") - 1
-    return np.maximum(rows, 0)
 
 
 def _places_of(buffer: NDArray[np.uint8], byte: int) -> IntArray:
@@ -206,10 +175,6 @@ def _places_of(buffer: NDArray[np.uint8], byte: int) -> IntArray:
 
 def _count_of(buffer: NDArray[np.uint8], byte: int) -> int:
     return sum(int(np.count_nonzero(piece == byte)) for _, piece in _pieces(buffer))
-
-
-def _count_below(buffer: NDArray[np.uint8], byte: int) -> int:
-    return sum(int(np.count_nonzero(piece < byte)) for _, piece in _pieces(buffer))
 
 
 def _pieces(buffer: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:

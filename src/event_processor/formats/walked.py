@@ -52,7 +52,6 @@ class WalkedReader:
         self._judge: Final = judge or Judge(event, record_bytes_max=0, timestamps=timestamps)
         self._timestamps: Final = timestamps
         self._shows_timestamps: Final = bool(event.timestamp)
-        self._has_category: Final = bool(event.category)
         fields = _fields(event)
         self.is_able: Final = len(fields) <= NODES_MAX and not isinstance(event.id, tuple) and not event.model
         """Whether events of this configuration can be read here: not those of several id fields, nor of a user's model."""

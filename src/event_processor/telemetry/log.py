@@ -61,13 +61,9 @@ def _is_journal(stream: TextIO, announced: str) -> bool:
 
 
 class LogTelemetry(Telemetry):
-    """Every thing that can be seen, as a line on `stream`, from `level` up.
-
-    `lines_lost` counts those that the stream did not take.
-    """
+    """Every thing that can be seen, as a line on `stream`, from `level` up."""
 
     def __init__(self, stream: TextIO, *, clock: Clock, level: Level, line_format: LineFormat) -> None:
-        self.lines_lost = 0
         self._stream: Final = stream
         self._clock: Final = clock
         self._rank: Final = _RANKS[level]
@@ -84,7 +80,7 @@ class LogTelemetry(Telemetry):
                 self._stream.write(line)
                 self._stream.flush()
         except (OSError, ValueError):  # a full disk, a reader that left, a closed stream
-            self.lines_lost += 1
+            return
 
     def _line(self, level: Level, event: str, words: str, facts: Mapping[str, Fact]) -> str:
         """One line, with its end. What is no character (a byte of a file name that is not UTF-8) is escaped."""

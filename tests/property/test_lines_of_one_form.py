@@ -1,4 +1,4 @@
-"""Lines that are spelt alike, read by columns, against the line-by-line model: chunks of one form with anything in between."""
+"""Chunks of one form with odd lines in between, read in both ways, against the line-by-line model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,12 @@ from hypothesis import strategies as st
 
 from event_processor.config import EventOptions
 from event_processor.event import Chunk
-from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.jsonl import JsonLinesFormat
-from event_processor.formats.lines import Lines
-from event_processor.formats.uniform import AlikeReader
 from support.columns import categories_of, ids_of, timestamps_of
 from support.json_lines_cases import ALPHABET, NUMBERS, SHAPES, STRINGS, WAYS, build, chunk, pieces, seen, typed
 from support.json_lines_model import outcomes
 
 LINES = 70
-"""Enough for a chunk to be read by columns."""
 
 PLAIN_NUMBERS = [
     "0",
@@ -85,7 +81,6 @@ def alike(draw: st.DrawFn) -> bytes:
 
 
 BOTH = {(way, name): build(shape, kernels) for way, kernels in WAYS.items() for name, shape in SHAPES.items()}
-FORMATS = {name: BOTH["numpy", name] for name in SHAPES}
 
 
 @settings(max_examples=300, deadline=None)
@@ -132,84 +127,13 @@ FORMATS = {name: BOTH["numpy", name] for name in SHAPES}
     content=b'{"id":"a","category":"c","value":1}\n' * 70 + b'{"id":"\tb","category":"c","value":1}\n',
     offset=0,
 )
-def test_lines_spelt_alike_give_what_the_model_gives(way: str, name: str, content: bytes, offset: int) -> None:
+def test_lines_of_one_form_give_what_the_model_gives(way: str, name: str, content: bytes, offset: int) -> None:
     columns = BOTH[way, name].decode(chunk(content, offset))
     assert typed(seen(columns)) == typed(outcomes(content, SHAPES[name], offset=offset))
 
 
-def _ordinary() -> list[tuple[str, str]]:
-    """The shapes and forms of which every line can be read by columns."""
-    twice, array, null, deep = '"value":%v,"value"', '"timestamp":[', '"timestamp":null', "noise"
-    unread = {
-        "plain": (twice, array, null),
-        "position": (twice, array, null, deep, '"timestamp" :', '"timestamp":'),
-        "counts": (twice,),
-    }
-    return [(name, form) for name, parts in unread.items() for form in FORMS if not any(part in form for part in parts)]
-
-
-@pytest.mark.parametrize(("name", "form"), _ordinary())
-def test_what_is_spelt_alike_is_read_by_columns(name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else every test here would hold for the other ways alone: the decoder of blocks is taken away, and nothing is missing."""
-    reader = FORMATS[name]
-    values = {"%i": "evt-00", "%d": "123", "%c": "a", "%v": "1.25", "%n": "0.5", "%s": "x", "%t": "2026-01-01T00:00:00Z"}
-    for slot, value in values.items():
-        form = form.replace(slot, value)
-    monkeypatch.setattr(JsonLinesFormat, "_read_left", lambda *_: pytest.fail("a line was left to the others"))
-    columns = reader.decode(chunk((form.encode() + b"\n") * LINES, 7))
-    assert len(columns.rows) == LINES
-
-
-def read_by_columns(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The records that are read so from here on."""
-    found: list[int] = []
-    read = AlikeReader.read
-
-    def overheard(reader: AlikeReader, lines: Lines) -> EventColumns | None:
-        columns = read(reader, lines)
-        found.extend([] if columns is None else columns.rows.tolist())
-        return columns
-
-    monkeypatch.setattr(AlikeReader, "read", overheard)
-    return found
-
-
-@pytest.mark.parametrize("odd_count", [1, 3, 10])
-def test_a_few_lines_of_other_widths_are_read_by_columns_too(odd_count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else what reads the others would take part for each chunk, and the two be joined."""
-    lines = ['{"id":"evt-1","category":"c","value":1.5}'] * 2000
-    for number in range(odd_count):
-        text = "x" * (number % 17 + 2)
-        lines[50 * number + 30] = f'{{"id":"{text}","category":"{text[:9]}","value":{10**number}}}'
-        lines[50 * number + 31] = f'{{"id":"{text}","category":"c","value":-1.25}}'
-    found = read_by_columns(monkeypatch)
-    columns = FORMATS["plain"].decode(chunk("\n".join(lines).encode() + b"\n", 7))
-    assert found == list(range(2000))
-    assert columns.rows.tolist() == found
-
-
-@pytest.mark.parametrize("lines_count", [400, 5000])
-def test_lines_of_many_widths_are_read_by_columns_and_faults_among_them_do_not_matter(
-    lines_count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chance = random.Random(lines_count)
-    wide: Callable[[str, int], str] = lambda text, most: (text * most)[: chance.randrange(1, most)]  # noqa: E731
-    lines = [
-        f'{{"id":"{wide("i", 9)}","category":"{wide("c", 7)}","value":{chance.choice(["1", "-2.5", "30.25", "400"])}}}'
-        for _ in range(lines_count)
-    ]
-    faults = set(chance.sample(range(20, lines_count), lines_count // 50))
-    for place in faults:
-        lines[place] = lines[place][:-3] + chance.choice(["", "x}", '"}'])
-    found = read_by_columns(monkeypatch)
-    columns = FORMATS["plain"].decode(chunk("\n".join(lines).encode() + b"\n", 7))
-    assert {one.row for one in columns.rejections} == faults
-    # Of those left over, it may be that a fault stands before them too often.
-    assert len(found) >= lines_count - len(faults) - (24 if lines_count < 5000 else 0)
-
-
 @pytest.mark.parametrize("way", WAYS)
-def test_timestamps_in_use_are_read_by_columns_too(way: str) -> None:
+def test_timestamps_in_use_are_read_in_both_ways(way: str) -> None:
     event = EventOptions()
     reader = JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=True, kernels=WAYS[way])
     lines = [b'{"id":%d,"category":"c","value":1,"timestamp":"2026-01-01T00:00:%02dZ"}' % (n, n % 60) for n in range(LINES)]
@@ -240,8 +164,8 @@ NEXT_LINES = [b"\xff", b"", b"\r", b"x" * 2000, b"{}", b'"', b"[1]", b'{"id":"a"
 
 @pytest.mark.parametrize("line", NEXT_LINES)
 @pytest.mark.parametrize("kept", [0, 1, 20, 40])
-def test_a_chunk_of_other_lines_behind_one_of_lines_spelt_alike_gives_what_the_model_gives(line: bytes, kept: int) -> None:
-    """The reader remembers the template of the chunk before; `kept` of the lines still follow it."""
+def test_a_chunk_of_other_lines_after_one_of_one_form_gives_what_the_model_gives(line: bytes, kept: int) -> None:
+    """The reader remembers spellings of the chunk before; `kept` of the lines still follow them."""
     reader = build(SHAPES["position" if len(line) > 1000 else "plain"])
     good = b'{"id":"a","category":"c","value":1}'
     reader.decode(chunk((good + b"\n") * LINES, 7))
