@@ -24,7 +24,7 @@ from event_processor.contracts import BoolArray, CategoryColumn, FloatArray, Int
 from event_processor.event import CATEGORY_CHARACTERS_MAX, ID_CHARACTERS_MAX, VALUE_MAGNITUDE_END, EventId
 from event_processor.formats.event_columns import EventColumns
 from event_processor.formats.verdict import INT64_MAX, INT64_MIN, TIMESTAMP_CHARACTERS_MAX, EventFields, id_names
-from event_processor.id_columns import PlainIds
+from event_processor.id_columns import typed_ids
 from event_processor.schema import Absent, BlockDecoder, field_path
 from event_processor.timestamps import TimestampReader
 
@@ -134,7 +134,8 @@ class ColumnBuilder:
         timestamps = self._merged_list("timestamp", [event.timestamp for event in singles], order)
         return EventColumns(
             rows=rows if order is None else rows[order],
-            ids=PlainIds(self._ids(singles, order)) if "id" in places else None,
+            # Typed once here: the index, the order stage and the totals would each do it again.
+            ids=typed_ids(self._ids(singles, order)) if "id" in places else None,
             categories=_coded(self._merged_list("category", categories, order)) if "category" in places else None,
             values=_merged(self._values, [event.value or 0.0 for event in singles], order),
             has_value=_merged(self._has_value, [event.value is not None for event in singles], order),
