@@ -40,11 +40,11 @@ lock:
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/bench.in -c requirements/dev.lock -o requirements/bench.lock
 
 # Where there is no C compiler, the kernels are left out, and numpy does their work.
-.venv/run-ready: requirements/run.lock pyproject.toml setup.py $(wildcard src/event_processor/native/*.[ch])
+.venv/run-ready: requirements/run.lock pyproject.toml setup.py $(wildcard event_processor/kernels/c/*.[ch])
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@$(BIN)/python -m compileall -q src
+	@$(BIN)/python -m compileall -q event_processor
 	@touch $@
 
 .venv/test-ready: .venv/run-ready requirements/dev.lock
@@ -63,4 +63,4 @@ lock:
 	@! command -v go >/dev/null || (cd benchmarks/peers/benthos && go build -o ../../../$@ .) || true
 
 clean:
-	@rm -rf .venv .venv-bench build src/*.egg-info src/event_processor/native/*.so .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-bench build *.egg-info event_processor/kernels/*.so .mypy_cache .ruff_cache

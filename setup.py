@@ -10,9 +10,9 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "event_processor.native._kernels",
-            sources=sorted(glob("src/event_processor/native/*.c")),
-            depends=sorted(glob("src/event_processor/native/*.h")),
+            "event_processor.kernels._kernels",
+            sources=sorted(glob("event_processor/kernels/c/*.c")),
+            depends=sorted(glob("event_processor/kernels/c/*.h")),
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"],
             optional=True,
         )

@@ -13,9 +13,9 @@ from typing import Final
 
 from benchmarks.progress import Progress
 from benchmarks.results import Json
-from event_processor.config import EventOptions
-from event_processor.event import Chunk
-from event_processor.formats.jsonl import JsonLinesFormat
+from event_processor.configuration.configuration import EventOptions
+from event_processor.model.event import Chunk
+from event_processor.records.json_lines.format import JsonLinesFormat
 
 __all__ = ["KINDS", "measure_decode"]
 

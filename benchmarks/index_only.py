@@ -19,14 +19,14 @@ import numpy as np
 
 from benchmarks.generate import IdKind, LogShape, id_texts
 from benchmarks.watch import anonymous_bytes
-from event_processor.contracts import IdColumn
-from event_processor.deduplication.background import BackgroundThreads
-from event_processor.deduplication.fingerprint import mint_fingerprinter, open_fingerprinter
+from event_processor.columns.ids import IntegerIds, TextIds
+from event_processor.deduplication.fingerprints import mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex
-from event_processor.durable import OperatingSystem
-from event_processor.event import Json
-from event_processor.id_columns import IntegerIds, TextIds
-from event_processor.telemetry import Telemetry
+from event_processor.deduplication.merge import BackgroundThreads
+from event_processor.model.columns import IdColumn
+from event_processor.model.event import Json
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import OperatingSystem
 
 EARLY: Final = (0.01, 0.11)
 LOOK_BATCHES: Final = 10

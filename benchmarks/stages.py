@@ -27,22 +27,22 @@ from event_processor import build, load
 __all__ = ["SEAMS", "Clocks", "measure_stages"]
 
 SEAMS: Final = (
-    ("read the log", "event_processor.adapters.files.source", "FileSource.read"),
-    ("decode and judge", "event_processor.formats.jsonl", "JsonLinesFormat.decode"),
-    ("hash ids", "event_processor.deduplication.fingerprint", "Xxh3Fingerprinter.rows"),
+    ("read the log", "event_processor.connectors.files.following.source", "FileSource.read"),
+    ("decode and judge", "event_processor.records.json_lines.format", "JsonLinesFormat.decode"),
+    ("hash ids", "event_processor.deduplication.fingerprints", "Xxh3Fingerprinter.rows"),
     ("look up ids", "event_processor.deduplication.index", "DedupIndex.observe"),
-    ("totals", "event_processor.pipeline", "add_batch"),
-    ("order", "event_processor.ordering", "OrderStage.push"),
-    ("the rest of the step", "event_processor.processor", "advance"),
+    ("totals", "event_processor.engine.step", "add_batch"),
+    ("order", "event_processor.engine.order", "OrderStage.push"),
+    ("the rest of the step", "event_processor.engine.loop", "advance"),
     ("append ids", "event_processor.deduplication.writer", "Commit.write"),
     ("seal a segment", "event_processor.deduplication.writer", "IndexWriter.seal"),
     ("merge segments", "event_processor.deduplication.index", "DedupIndex._merged"),
-    ("encode the checkpoint", "event_processor.checkpoint", "encode_checkpoint"),
-    ("save the checkpoint", "event_processor.checkpoint", "CheckpointStore.save"),
-    ("the rest of the loop", "event_processor.processor", "Processor.run"),
-    ("write", "event_processor.file_system", "OperatingSystem.write"),
-    ("fsync", "event_processor.file_system", "OperatingSystem.sync"),
-    ("fsync of folders", "event_processor.file_system", "OperatingSystem.sync_directory"),
+    ("encode the checkpoint", "event_processor.engine.checkpoint", "encode_checkpoint"),
+    ("save the checkpoint", "event_processor.engine.checkpoint", "CheckpointStore.save"),
+    ("the rest of the loop", "event_processor.engine.loop", "Processor.run"),
+    ("write", "event_processor.storage.file_system", "OperatingSystem.write"),
+    ("fsync", "event_processor.storage.file_system", "OperatingSystem.sync"),
+    ("fsync of folders", "event_processor.storage.file_system", "OperatingSystem.sync_directory"),
 )
 """A stage, and where it is entered: module, and function or method."""
 

@@ -19,8 +19,8 @@ from benchmarks.decode_only import best_chunk_bytes
 from benchmarks.generate import LogShape, Outcomes, outcomes, write_log
 from benchmarks.measure import Contestant, MeasurementError, Usage, run
 from event_processor import load
-from event_processor.errors import ConfigurationError
-from event_processor.native.library import SWITCH
+from event_processor.kernels.library import SWITCH
+from event_processor.model.errors import ConfigurationError
 
 __all__ = ["Logs", "Pipeline", "committed_state", "daemon", "decode_only", "knows_key"]
 

@@ -12,14 +12,14 @@ from typing import Final, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from event_processor.adapters.files.options import FORMATS
-from event_processor.aggregate_options import AggregateOptions, WindowOptions
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
-from event_processor.config import AGGREGATES, Configuration, Section, config_parts
-from event_processor.configuration_files import toml_value
-from event_processor.configuration_files.loader import array_sections
-from event_processor.configuration_files.template import key_documentation
-from event_processor.section import keys_of
+from event_processor.configuration import toml_value
+from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
+from event_processor.configuration.configuration import AGGREGATES, Configuration, Section, config_parts
+from event_processor.configuration.loader import array_sections
+from event_processor.configuration.tables import keys_of
+from event_processor.configuration.template import key_documentation
+from event_processor.connectors.files.source_options import FORMATS
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN: Final = "<!-- tables: written by tools/make_configuration_tables.py -->"

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from event_processor import held_file
-from event_processor.aggregate_options import AggregateOptions
 from event_processor.aggregation.aggregates import Aggregates, AggregatesCommit
-from event_processor.arrivals import EventSlice
-from event_processor.config import EventOptions, OrderOptions
+from event_processor.columns.event_slices import EventSlice
+from event_processor.configuration.aggregates import AggregateOptions
+from event_processor.configuration.configuration import EventOptions, OrderOptions
+from event_processor.storage import replaced_file as held_file
 
 OPTIONS = {"a": AggregateOptions.model_validate({"measures": {"n": "count"}, "window": {"size_s": 120, "every_s": 60}})}
 EVENT = EventOptions(value="", category="")

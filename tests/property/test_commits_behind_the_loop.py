@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from event_processor.assembly import Mode, Replica, lock_state, open_pipeline, open_replica
-from event_processor.checkpoint import CheckpointStore
-from event_processor.commit import CommitThread, InlineCommits
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.commit import CommitThread, InlineCommits
+from event_processor.engine.loop import Processor
+from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import LogReader
-from event_processor.processor import Processor
-from event_processor.telemetry import Telemetry
 from support.commits import Committing, LateCommits, RandomCommits
 from support.committed import Committed, canonical_state, read_committed
 from support.engine import configuration, environment, run

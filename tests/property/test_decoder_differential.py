@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from event_processor.formats.verdict import EventFields, Judge
+from event_processor.records.json_lines.judge import EventFields, Judge
 from support.columns import ids_of
 from support.json_lines_cases import SHAPES, WAYS, build, chunk, contents, options, seen, typed
 from support.json_lines_model import Expected, outcomes

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from event_processor.deduplication.fingerprint import Fingerprinter, Xxh3Fingerprinter
+from event_processor.deduplication.fingerprints import Fingerprinter, Xxh3Fingerprinter
 from event_processor.deduplication.index import DedupIndex
-from event_processor.deduplication.manifest import Manifest
-from event_processor.errors import StateError, StorageError
-from event_processor.event import EventId
+from event_processor.deduplication.segment_format import Manifest
+from event_processor.model.errors import StateError, StorageError
+from event_processor.model.event import EventId
 from support.dedup_index import DIRECTORY, Colliding, Committed, Delayed, Names, commit, first_times, open_index
 from support.simulated_faults import FALLIBLE_CALLS, Fault, SimulatedCrash
 from support.simulated_fs import SimulatedFileSystem

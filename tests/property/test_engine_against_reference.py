@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from event_processor.assembly import Replica, open_replica
-from event_processor.checkpoint import CheckpointStore
-from event_processor.config import Configuration
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import LogReader
-from event_processor.telemetry import Telemetry
 from support.committed import Committed, canonical_state, read_committed
 from support.engine import configuration, environment, run
 from support.engine_lives import live_for, several_logs

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from event_processor.assembly import Mode, lock_state, open_pipeline
-from event_processor.contracts import Wakeup
-from event_processor.errors import ConfigurationError, ExitCode
-from event_processor.processor import Processor
-from event_processor.telemetry import Telemetry
+from event_processor.engine.loop import Processor
+from event_processor.model.contracts import Wakeup
+from event_processor.model.errors import ConfigurationError, ExitCode
+from event_processor.model.telemetry import Telemetry
 from support.committed import Committed, read_committed
 from support.engine import configuration, environment
 from support.file_source import LogFolder, ManualClock

@@ -13,20 +13,15 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.deduplication import filter as filters
-from event_processor.deduplication.filter import BLOCK_WORDS, Filter, Probe, blocks_for, set_bits_by_numpy
-from event_processor.deduplication.fingerprint import Xxh3Fingerprinter
+from event_processor.columns.ids import IntegerIds, TextIds
+from event_processor.deduplication import bloom_filter as filters
+from event_processor.deduplication.bloom_filter import BLOCK_WORDS, Filter, Probe, blocks_for, set_bits_by_numpy
+from event_processor.deduplication.fingerprints import Xxh3Fingerprinter
 from event_processor.deduplication.high_water import HighWaterMarks
 from event_processor.deduplication.index import firsts_by_numpy, taken_by_numpy
-from event_processor.deduplication.runs import (
-    Run,
-    contains_by_numpy,
-    join_by_numpy,
-    sort_by_numpy,
-)
-from event_processor.id_columns import IntegerIds, TextIds
-from event_processor.native.fingerprints import KERNELS, FingerprintKernels
-from event_processor.native.library import LIBRARY, SWITCH
+from event_processor.deduplication.runs import Run, contains_by_numpy, join_by_numpy, sort_by_numpy
+from event_processor.kernels.fingerprints import KERNELS, FingerprintKernels
+from event_processor.kernels.library import LIBRARY, SWITCH
 
 Pair: TypeAlias = tuple[int, int]
 

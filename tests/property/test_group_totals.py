@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.aggregate_options import AggregateOptions
-from event_processor.aggregation.group_totals import GroupTotals, GroupTotalsDocument
-from event_processor.aggregation.measured import EventMeasurer
-from event_processor.arrivals import EventSlice, KnownColumns
-from event_processor.config import EventOptions
-from event_processor.contracts import CategoryColumn
+from event_processor.aggregation.groups import GroupTotals, GroupTotalsDocument
+from event_processor.aggregation.measures import EventMeasurer
+from event_processor.columns.event_slices import EventSlice, KnownColumns
+from event_processor.configuration.aggregates import AggregateOptions
+from event_processor.configuration.configuration import EventOptions
+from event_processor.model.columns import CategoryColumn
 
 EVENT = EventOptions(value="v", category="c")
 MEASURES = {

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.contracts import Ids
+from event_processor.columns.ids import IntegerIds, PlainIds, TextIds
 from event_processor.deduplication import high_water
 from event_processor.deduplication.high_water import WIDTH_MAX, HighWaterMarks
-from event_processor.event import EventId
-from event_processor.id_columns import IntegerIds, PlainIds, TextIds
+from event_processor.model.columns import Ids
+from event_processor.model.event import EventId
 
 letters = st.text(alphabet="09Zaé𝄞\0\ud800", min_size=1, max_size=4)
 long_texts = st.builds(lambda text, count: text * count, st.sampled_from(["ab", "b", "é", "evt-0"]), st.integers(1, 70))

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from event_processor import dead_letters as letters_module
-from event_processor.config import EventOptions
-from event_processor.dead_letters import letters_of
-from event_processor.event import Chunk
-from event_processor.formats.jsonl import JsonLinesFormat
-from event_processor.native.letters import write_letters
-from event_processor.native.library import LIBRARY
-from event_processor.rejections import Fault, Rejection, Rejections
+from event_processor.configuration.configuration import EventOptions
+from event_processor.engine import dead_letters as letters_module
+from event_processor.engine.dead_letters import letters_of
+from event_processor.kernels.dead_letters import write_letters
+from event_processor.kernels.library import LIBRARY
+from event_processor.model.event import Chunk
+from event_processor.model.rejections import Fault, Rejection, Rejections
+from event_processor.records.json_lines.format import JsonLinesFormat
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 faults = st.builds(Fault, texts, texts, st.sampled_from(["decode", "validate", "totals"]))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from event_processor.config import EventOptions
-from event_processor.event import Chunk
-from event_processor.formats.jsonl import JsonLinesFormat
+from event_processor.configuration.configuration import EventOptions
+from event_processor.model.event import Chunk
+from event_processor.records.json_lines.format import JsonLinesFormat
 from support.columns import categories_of, ids_of, timestamps_of
 from support.json_lines_cases import ALPHABET, NUMBERS, SHAPES, STRINGS, WAYS, build, chunk, pieces, seen, typed
 from support.json_lines_model import outcomes

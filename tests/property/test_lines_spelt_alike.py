@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from event_processor.config import EventOptions
-from event_processor.event import NESTING_DEPTH_MAX
-from event_processor.formats.lines import cut_lines
-from event_processor.formats.walked import WalkedReader
-from event_processor.native.lines import KERNELS
+from event_processor.configuration.configuration import EventOptions
+from event_processor.kernels.lines import KERNELS
+from event_processor.model.event import NESTING_DEPTH_MAX
+from event_processor.records.json_lines.kernel_reader import WalkedReader
+from event_processor.records.json_lines.lines import cut_lines
 
 if KERNELS is None:
     pytest.skip("the kernels are not compiled", allow_module_level=True)

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.deduplication.layout import Geometry, Header
 from event_processor.deduplication.merge import joined_sections, merged_sections, sections_by_numpy
 from event_processor.deduplication.runs import Run
+from event_processor.deduplication.segment_format import Geometry, Header
 from event_processor.deduplication.segments import Segment, create_segment
-from event_processor.durable import OperatingSystem
-from event_processor.errors import StateError
-from event_processor.native.merge import KERNELS, MergeKernels
+from event_processor.kernels.merge import KERNELS, MergeKernels
+from event_processor.model.errors import StateError
+from event_processor.storage.durable import OperatingSystem
 
 Pair = tuple[int, int]
 FS = OperatingSystem()

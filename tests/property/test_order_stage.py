@@ -8,11 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.arrivals import Arrivals, HeldEvent, LateEvents
-from event_processor.contracts import Columns
-from event_processor.id_columns import IntegerIds, PlainIds
-from event_processor.id_order import id_key
-from event_processor.ordering import OrderStage
+from event_processor.columns.event_slices import Arrivals, HeldEvent, LateEvents
+from event_processor.columns.ids import IntegerIds, PlainIds, id_key
+from event_processor.engine.order import OrderStage
+from event_processor.model.columns import Columns
 
 ids = st.one_of(
     st.integers(-50, 50), st.text(alphabet="AB1", max_size=3), st.tuples(st.integers(0, 3), st.text("xy", max_size=1))

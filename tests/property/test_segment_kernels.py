@@ -14,16 +14,15 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.deduplication.filter import BIT_PATTERNS
-from event_processor.deduplication.layout import Geometry, Header
+from event_processor.deduplication.bloom_filter import BIT_PATTERNS
 from event_processor.deduplication.merge import joined_sections
-from event_processor.deduplication.open_segments import OpenSegments
 from event_processor.deduplication.runs import Run
-from event_processor.deduplication.segments import Segment, create_segment
-from event_processor.durable import OperatingSystem
-from event_processor.errors import StateError
-from event_processor.native.library import LIBRARY
-from event_processor.native.segments import CHECKSUM_BYTES_MIN, HELD, KERNELS, LEFT, NEW
+from event_processor.deduplication.segment_format import Geometry, Header
+from event_processor.deduplication.segments import OpenSegments, Segment, create_segment
+from event_processor.kernels.library import LIBRARY
+from event_processor.kernels.segments import CHECKSUM_BYTES_MIN, HELD, KERNELS, LEFT, NEW
+from event_processor.model.errors import StateError
+from event_processor.storage.durable import OperatingSystem
 from support.simulated_fs import SimulatedFileSystem
 
 Pair = tuple[int, int]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from event_processor.aggregation.categories.shown import WEAVE_FROM, ShownTotals
+from event_processor.aggregation.categories.totals import CategoryTotal, Totals
 from event_processor.aggregation.exact_sum import add_exactly
-from event_processor.aggregation.shown_totals import WEAVE_FROM, ShownTotals
-from event_processor.aggregation.totals import CategoryTotal, Totals
-from event_processor.native.library import LIBRARY
+from event_processor.kernels.library import LIBRARY
 
 DEPTH = 2
 finite = st.floats(-(2.0**960), 2.0**960).map(lambda value: value + 0.0)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.aggregate_options import AggregateOptions
-from event_processor.aggregation.measured import EventMeasurer
-from event_processor.aggregation.sliding import SlidingWindows, WindowSummary
-from event_processor.aggregation.window_rows import RowForm, RowPieces, WindowRun
-from event_processor.arrivals import EventSlice
-from event_processor.config import EventOptions
+from event_processor.aggregation.measures import EventMeasurer
+from event_processor.aggregation.windows.rows import RowForm, RowPieces, WindowRun
+from event_processor.aggregation.windows.windows import SlidingWindows, WindowSummary
+from event_processor.columns.event_slices import EventSlice
+from event_processor.configuration.aggregates import AggregateOptions
+from event_processor.configuration.configuration import EventOptions
 from support.window_model import NS, Occurrence, WindowModel
 
 MEASURES = {

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.adapters.files.input_options import InputFilesOptions, StandardInputOptions
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.assembly.adapters import format_factory, make_source
-from event_processor.config import Configuration, ConfiguredPath
-from event_processor.contracts import Source
-from event_processor.durable import OperatingSystem
-from event_processor.event import Chunk, Json
+from event_processor.assembly.connectors import format_factory, make_source
+from event_processor.configuration.configuration import Configuration, ConfiguredPath
+from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions, StandardInputOptions
+from event_processor.model.contracts import Source
+from event_processor.model.event import Chunk, Json
+from event_processor.storage.durable import OperatingSystem
 from support.columns import categories_of, ids_of
 from support.engine import configuration, environment, run
 from support.source_kinds import KINDS, Bad, Blank, Kind, Record, Row, Written

@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.aggregation import totals as totals_module
-from event_processor.aggregation.batch_totals import (
+from event_processor.aggregation.categories import totals as totals_module
+from event_processor.aggregation.categories.batch import (
     AcceptedEvents,
     BatchTotals,
     batch_totals_by_kernel,
     batch_totals_by_numpy,
 )
+from event_processor.aggregation.categories.totals import Totals, add_batch
 from event_processor.aggregation.exact_sum import added_by_group, added_by_numpy, canonical_by_group, canonical_by_numpy
-from event_processor.aggregation.totals import Totals, add_batch
-from event_processor.contracts import CategoryColumn, FloatArray, IdColumn
-from event_processor.id_columns import IntegerIds, TextIds, text_ids
-from event_processor.native.extremes import integer_extremes, leading_words, text_extremes, text_peaks, texts_rise
-from event_processor.native.library import LIBRARY
-from event_processor.native.totals import add_sums, settle, total_groups
+from event_processor.columns.ids import IntegerIds, TextIds, text_ids
+from event_processor.kernels.first_and_last import integer_extremes, leading_words, text_extremes, text_peaks, texts_rise
+from event_processor.kernels.library import LIBRARY
+from event_processor.kernels.totals import add_sums, settle, total_groups
+from event_processor.model.columns import CategoryColumn, FloatArray, IdColumn
 
 if os.environ.get("CI") == "true":
     pytestmark: list[pytest.MarkDecorator] = []

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.aggregation.extremes import order_words
-from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, Totals, add_batch, merge
-from event_processor.contracts import CategoryColumn, IdColumn, IntArray, TimestampColumn
-from event_processor.event import EventId
-from event_processor.id_columns import IntegerIds, PlainIds, TextIds
+from event_processor.aggregation.categories.first_and_last import order_words
+from event_processor.aggregation.categories.totals import AcceptedEvents, CategoryTotal, Totals, add_batch, merge
+from event_processor.columns.ids import IntegerIds, PlainIds, TextIds
+from event_processor.model.columns import CategoryColumn, IdColumn, IntArray, TimestampColumn
+from event_processor.model.event import EventId
 
 Row = tuple[EventId, str, float, bool]
 texts = st.one_of(

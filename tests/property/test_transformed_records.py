@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from event_processor.contracts import Refusal
-from event_processor.formats.objects import ObjectFormat
-from event_processor.formats.transformed import LineReader, TransformedReader
-from event_processor.transform_options import UUID5_NAMESPACE, TransformOptions
-from event_processor.transforms.factories import transform_factories
+from event_processor.configuration.transforms import UUID5_NAMESPACE, TransformOptions
+from event_processor.model.contracts import Refusal
+from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader
+from event_processor.records.transforms.tables import transform_factories
 from support.json_lines_cases import SHAPES, chunk, contents, options, seen, typed
 from support.json_lines_model import outcomes
 

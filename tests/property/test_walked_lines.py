@@ -12,15 +12,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from event_processor.config import EventOptions
-from event_processor.event import VALUE_MAGNITUDE_END, Chunk
-from event_processor.formats import lines as lines_module
-from event_processor.formats.event_columns import EventColumns
-from event_processor.formats.jsonl import JsonLinesFormat
-from event_processor.formats.lines import Lines, cut_lines
-from event_processor.formats.walked import WalkedReader
-from event_processor.native import lines as native_lines
-from event_processor.native.lines import KERNELS
+from event_processor.configuration.configuration import EventOptions
+from event_processor.kernels import lines as native_lines
+from event_processor.kernels.lines import KERNELS
+from event_processor.model.event import VALUE_MAGNITUDE_END, Chunk
+from event_processor.records.json_lines import lines as lines_module
+from event_processor.records.json_lines.event_columns import EventColumns
+from event_processor.records.json_lines.format import JsonLinesFormat
+from event_processor.records.json_lines.kernel_reader import WalkedReader
+from event_processor.records.json_lines.lines import Lines, cut_lines
 from support.json_lines_cases import ALPHABET
 
 if KERNELS is None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from event_processor.commit import InlineCommits
-from event_processor.errors import StateError, StorageError
+from event_processor.engine.commit import InlineCommits
+from event_processor.model.errors import StateError, StorageError
 from support.commits import Committing, LateCommits, RandomCommits
 from support.engine import comparable, configuration, run
 from support.logs import adversarial_log

@@ -22,9 +22,9 @@ from typing import Final, TypeAlias
 from unittest import mock
 
 from event_processor.assembly.environment import Environment
-from event_processor.commit import InlineCommits
-from event_processor.deduplication.background import Inline
 from event_processor.deduplication.index import IndexLimits
+from event_processor.deduplication.merge import Inline
+from event_processor.engine.commit import InlineCommits
 
 Write: TypeAlias = Callable[[int, bytes | memoryview], int]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from event_processor.contracts import Columns
-from event_processor.event import EventId
+from event_processor.model.columns import Columns
+from event_processor.model.event import EventId
 
 __all__ = ["categories_of", "ids_of", "timestamps_of"]
 

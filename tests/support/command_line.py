@@ -13,9 +13,8 @@ import pytest
 from event_processor.assembly import Environment
 from event_processor.cli import COMMANDS
 from event_processor.cli.boundary import run
-from event_processor.cli.invocation import Invocation
-from event_processor.cli.loading import load
-from event_processor.operations.ownership import owned_state
+from event_processor.cli.context import Invocation, load
+from event_processor.operations.state_access import owned_state
 
 __all__ = ["LOG", "Shell", "shell_in"]
 

@@ -12,7 +12,7 @@ from random import Random
 from threading import Event as Flag
 from typing import Final
 
-from event_processor.commit import CommitExecutor, CommitThread
+from event_processor.engine.commit import CommitExecutor, CommitThread
 
 __all__ = ["DEADLINE_S", "Committing", "GatedCommits", "LateCommits", "NoCommits", "RandomCommits"]
 

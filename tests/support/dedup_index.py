@@ -9,16 +9,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from event_processor.contracts import Ids
-from event_processor.deduplication.background import Executor, Inline
-from event_processor.deduplication.fingerprint import Algorithm, Fingerprinter, RowArray, Xxh3Fingerprinter
+from event_processor.deduplication.fingerprints import Algorithm, Fingerprinter, RowArray, Xxh3Fingerprinter
 from event_processor.deduplication.index import DedupIndex, IndexLimits
-from event_processor.deduplication.layout import Geometry
-from event_processor.deduplication.manifest import Manifest
+from event_processor.deduplication.merge import Executor, Inline
+from event_processor.deduplication.segment_format import Geometry, Manifest
 from event_processor.deduplication.writer import Mint
-from event_processor.durable import FileSystem
-from event_processor.event import EventId, Json
-from event_processor.telemetry import Telemetry
+from event_processor.model.columns import Ids
+from event_processor.model.event import EventId, Json
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileSystem
 
 Result = TypeVar("Result")
 

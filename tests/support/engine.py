@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from random import Random
 from typing import Any
 
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.adapters.files.sink_options import FileSinkOptions
 from event_processor.assembly import Environment, Mode, lock_state, open_pipeline
-from event_processor.commit import CommitExecutor, InlineCommits
-from event_processor.config import Configuration, ConfiguredPath, StateOptions
-from event_processor.contracts import Wakeup
-from event_processor.deduplication.background import Inline
+from event_processor.configuration.configuration import Configuration, ConfiguredPath, StateOptions
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.deduplication.index import IndexLimits
-from event_processor.durable import FileSystem
-from event_processor.telemetry import Telemetry
+from event_processor.deduplication.merge import Inline
+from event_processor.engine.commit import CommitExecutor, InlineCommits
+from event_processor.model.contracts import Wakeup
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileSystem
 
 HISTORY_KEYS = ("state_id", "ids", "appended", "staged")
 """What of `state` depends on history and is left out when states are compared."""

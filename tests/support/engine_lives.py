@@ -8,12 +8,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.assembly import Mode, lock_state, open_pipeline
-from event_processor.config import Configuration, ConfiguredPath
-from event_processor.durable import FileSystem
-from event_processor.processor import Processor
-from event_processor.telemetry import Telemetry
+from event_processor.configuration.configuration import Configuration, ConfiguredPath
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.engine.loop import Processor
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileSystem
 from support.engine import configuration, environment
 
 __all__ = ["live_for", "several_logs"]

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.adapters.files.source import FileSource
-from event_processor.contracts import Wakeup
-from event_processor.durable import OperatingSystem
-from event_processor.event import Chunk, Json
-from event_processor.telemetry import Telemetry
+from event_processor.connectors.files.following.source import FileSource
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.model.contracts import Wakeup
+from event_processor.model.event import Chunk, Json
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import OperatingSystem
 
 RETIRE_S = 5.0
 CHUNKS_MAX = 10_000

@@ -6,12 +6,12 @@ import os
 
 from hypothesis import strategies as st
 
-from event_processor.config import EventOptions
-from event_processor.contracts import Columns
-from event_processor.event import Chunk
-from event_processor.formats.jsonl import JsonLinesFormat
-from event_processor.native.library import SWITCH
-from event_processor.native.lines import KERNELS, LineKernels
+from event_processor.configuration.configuration import EventOptions
+from event_processor.kernels.library import SWITCH
+from event_processor.kernels.lines import KERNELS, LineKernels
+from event_processor.model.columns import Columns
+from event_processor.model.event import Chunk
+from event_processor.records.json_lines.format import JsonLinesFormat
 from support.columns import categories_of, timestamps_of
 from support.json_lines_model import Expected, Shape
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from event_processor.contracts import ByteArray, IntArray
-from event_processor.durable import DIRECTORY_MODE, FILE_MODE, FileStatus, OperatingSystem
+from event_processor.model.columns import ByteArray, IntArray
+from event_processor.storage.durable import DIRECTORY_MODE, FILE_MODE, FileStatus, OperatingSystem
 from support.simulated_faults import SimulatedCrash
 
 CALLS_MAX: Final = 30_000

@@ -11,10 +11,10 @@ from typing import Any
 from msgspec import structs
 
 from event_processor.assembly import Environment
-from event_processor.checkpoint import Checkpoint, CheckpointStore, encode_checkpoint
-from event_processor.config import Configuration
-from event_processor.durable import FileSystem, OperatingSystem
-from event_processor.telemetry import Telemetry
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, encode_checkpoint
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileSystem, OperatingSystem
 from support import engine
 
 __all__ = ["Place", "event_line", "lines"]

@@ -20,8 +20,8 @@ from random import Random
 from threading import RLock
 from typing import Final
 
-from event_processor.contracts import ByteArray, IntArray
-from event_processor.durable import DIRECTORY_MODE, FILE_MODE, FileStatus
+from event_processor.model.columns import ByteArray, IntArray
+from event_processor.storage.durable import DIRECTORY_MODE, FILE_MODE, FileStatus
 from support.simulated_disk import SimulatedDisk, os_error
 from support.simulated_faults import FALLIBLE_CALLS, CallPlan, Fault, SimulatedCrash
 from support.simulated_inodes import PAGE_BYTES, Cut, Node, SimulatedFile, SimulatedFolder, Write

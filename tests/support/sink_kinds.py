@@ -17,9 +17,9 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import parquet
 
-from event_processor.adapters.files.sink_options import FileSinkOptions
-from event_processor.config import ConfiguredPath
-from event_processor.durable import FileSystem, read_file
+from event_processor.configuration.configuration import ConfiguredPath
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.storage.durable import FileSystem, read_file
 
 __all__ = ["KINDS", "NAME", "PART_EVENTS", "PART_KINDS", "SinkKind"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from event_processor.config import ConfiguredPath, SourceOptions
-from event_processor.event import Json
+from event_processor.configuration.configuration import ConfiguredPath, SourceOptions
+from event_processor.model.event import Json
 
 
 class TapeOptions(SourceOptions):

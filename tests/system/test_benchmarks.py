@@ -16,6 +16,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+
 from benchmarks import __main__ as command_line
 from benchmarks.decode import KINDS, measure_decode
 from benchmarks.generate import LogShape, Outcomes, blocks, category_totals, outcomes, write_log
@@ -31,14 +32,13 @@ from benchmarks.stages import measure_stages
 from benchmarks.subjects import Pipeline
 from benchmarks.watch import Stolen
 from benchmarks.whole import SHARE_TURNS, SHARES, measure_shares, measure_whole
-
 from event_processor import build, load
 from event_processor.assembly import Environment
-from event_processor.commit import InlineCommits
-from event_processor.deduplication.background import Inline
 from event_processor.deduplication.index import IndexLimits
-from event_processor.deduplication.layout import Geometry
-from event_processor.durable import FILE_MODE, OperatingSystem
+from event_processor.deduplication.merge import Inline
+from event_processor.deduplication.segment_format import Geometry
+from event_processor.engine.commit import InlineCommits
+from event_processor.storage.durable import FILE_MODE, OperatingSystem
 
 QUIET = Progress(quiet=True)
 RECORDS = 20_000

@@ -15,9 +15,9 @@ from typing import Any, Final, TypeAlias
 import orjson
 import pytest
 
-from event_processor.config import Configuration
-from event_processor.errors import ConfigurationError, EventProcessorError, ExitCode, StateError
-from event_processor.telemetry import Telemetry
+from event_processor.configuration.configuration import Configuration
+from event_processor.model.errors import ConfigurationError, EventProcessorError, ExitCode, StateError
+from event_processor.model.telemetry import Telemetry
 from support.committed import Committed, canonical_state, read_committed
 from support.engine import configuration, run
 from support.simulated_fs import SimulatedCrash, SimulatedFileSystem

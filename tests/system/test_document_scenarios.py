@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from event_processor.errors import ExitCode
+from event_processor.model.errors import ExitCode
 from support.processes import wait_until
 
 PROGRAM: Final = (sys.executable, "-m", "event_processor")

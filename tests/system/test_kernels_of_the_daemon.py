@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.native.library import LIBRARY, SWITCH
+from event_processor.kernels.library import LIBRARY, SWITCH
 from support.processes import Committed, Pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def test_no_kernel_reads_or_writes_astray_or_does_what_c_leaves_undefined(tmp_pa
     compiler = shutil.which("cc")
     assert compiler is not None, "the kernels were compiled"
     library = tmp_path / "kernels.so"
-    sources = sorted(map(str, (ROOT / "src" / "event_processor" / "native").glob("*.c")))
+    sources = sorted(map(str, (ROOT / "event_processor" / "kernels" / "c").glob("*.c")))
     flags = ["-std=c11", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off", "-DEP_PORTABLE", "-fno-omit-frame-pointer"]
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     subprocess.run([compiler, *flags, *checks, *sources, "-o", str(library)], check=True)

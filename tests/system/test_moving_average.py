@@ -87,7 +87,7 @@ def test_the_document_s_answer_is_given_by_every_command(tmp_path: Path) -> None
 
 
 def test_the_example_is_what_the_command_runs() -> None:
-    packaged = ROOT / "src" / "event_processor" / "cli" / "moving_average.toml"
+    packaged = ROOT / "event_processor" / "cli" / "moving_average.toml"
     assert packaged.read_text() == (EXAMPLE / "event-processor.toml").read_text()
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from event_processor.aggregate_options import AggregateOptions
-from event_processor.aggregation.window_rows import RowForm, RowPieces, WindowRun
+from event_processor.aggregation.windows.rows import RowForm, RowPieces, WindowRun
+from event_processor.configuration.aggregates import AggregateOptions
 from support.command_line import Shell, shell_in
 from support.window_model import NS, Occurrence, WindowModel
 

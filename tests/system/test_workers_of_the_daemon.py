@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.native.library import LIBRARY, SWITCH
+from event_processor.kernels.library import LIBRARY, SWITCH
 from support.processes import Committed, Daemon, Pipeline, wait_until
 
 LINES = 24_000

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.aggregate_options import Measure
 from event_processor.assembly import ADAPTERS
-from event_processor.config import Configuration, config_hash, config_parts
-from event_processor.configuration_files import ConfigurationFaultsError, ConfigurationRequest, load_configuration
+from event_processor.configuration import ConfigurationFaultsError, ConfigurationRequest, load_configuration
+from event_processor.configuration.aggregates import Measure
+from event_processor.configuration.configuration import Configuration, config_hash, config_parts
 
 AGGREGATE = """
 [aggregates.delivery]

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from event_processor.aggregate_options import AggregateOptions
-from event_processor.aggregation import running
 from event_processor.aggregation.aggregates import Aggregates
-from event_processor.aggregation.running import Best
-from event_processor.aggregation.window_rows import RowForm, RowPieces, WindowRun
-from event_processor.arrivals import EventSlice, KnownColumns
-from event_processor.config import EventOptions, OrderOptions
-from event_processor.contracts import CategoryColumn
+from event_processor.aggregation.windows import running
+from event_processor.aggregation.windows.rows import RowForm, RowPieces, WindowRun
+from event_processor.aggregation.windows.running import Best
+from event_processor.columns.event_slices import EventSlice, KnownColumns
+from event_processor.configuration.aggregates import AggregateOptions
+from event_processor.configuration.configuration import EventOptions, OrderOptions
+from event_processor.model.columns import CategoryColumn
 
 EVENT = EventOptions(value="v", category="c")
 

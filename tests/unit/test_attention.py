@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.attention import BUSY_S, LOOK_AGAIN_S, QUIET_S, Attention
-from event_processor.contracts import Wakeup
+from event_processor.engine.attention import BUSY_S, LOOK_AGAIN_S, QUIET_S, Attention
+from event_processor.model.contracts import Wakeup
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Event as Flag
 from threading import Thread
 
-from event_processor.deduplication.background import Turns
+from event_processor.deduplication.merge import Turns
 
 
 def test_a_job_goes_on_as_soon_as_none_of_a_lesser_rank_is_under_way() -> None:

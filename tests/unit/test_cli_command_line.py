@@ -12,9 +12,9 @@ import typer
 from event_processor.cli import COMMANDS
 from event_processor.cli.boundary import INTERRUPTED_EXIT_CODE, run
 from event_processor.cli.command_line import CommandEntry, arranged
-from event_processor.cli.invocation import Invocation, invocation
+from event_processor.cli.context import Invocation, invocation
 from event_processor.cli.output import write_lines
-from event_processor.errors import (
+from event_processor.model.errors import (
     ConfigurationError,
     EventProcessorError,
     ExitCode,

@@ -9,9 +9,9 @@ from event_processor import __version__
 from event_processor.cli import COMMANDS
 from event_processor.cli.boundary import run
 from event_processor.cli.init import write_template
-from event_processor.durable import OperatingSystem
-from event_processor.errors import ExitCode, StorageError
-from event_processor.native.library import LIBRARY
+from event_processor.kernels.library import LIBRARY
+from event_processor.model.errors import ExitCode, StorageError
+from event_processor.storage.durable import OperatingSystem
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from event_processor.cli.process import size_bytes
-from event_processor.durable import OperatingSystem
+from event_processor.storage.durable import OperatingSystem
 from support.command_line import Shell, shell_in
 
 

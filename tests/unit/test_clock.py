@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from event_processor.clock import SystemWakeup
+from event_processor.model.clock import SystemWakeup
 
 LIMIT_S = 60.0
 

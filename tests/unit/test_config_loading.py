@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.adapters.files.sink_options import FileSinkOptions
-from event_processor.configuration_files import (
+from event_processor.configuration import (
     AdapterOptions,
     ConfigurationFaultsError,
     ConfigurationRequest,
@@ -14,8 +13,9 @@ from event_processor.configuration_files import (
     Origin,
     load_configuration,
 )
-from event_processor.configuration_files.toml_files import FileFaultError, key_lines, parse
-from event_processor.errors import ExitCode
+from event_processor.configuration.toml_files import FileFaultError, key_lines, parse
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.model.errors import ExitCode
 from support.tape_options import TapeOptions
 
 ADAPTERS = AdapterOptions(

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from event_processor.adapters.files.sink_options import FileSinkOptions
-from event_processor.config import (
+from event_processor.configuration.configuration import (
     BatchOptions,
     Configuration,
     ConfiguredPath,
@@ -24,7 +23,8 @@ from event_processor.config import (
     contradictions,
     name_fault,
 )
-from event_processor.event import Json
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.model.event import Json
 from support.tape_options import TapeOptions
 
 

@@ -5,18 +5,13 @@ from typing import Any
 
 import pytest
 
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.adapters.files.sink_options import FileSinkOptions
-from event_processor.config import Configuration, Section
-from event_processor.configuration_files import (
-    AdapterOptions,
-    ConfigurationFaultsError,
-    ConfigurationRequest,
-    load_configuration,
-)
-from event_processor.configuration_files.template import configuration_template, key_documentation
-from event_processor.section import keys_of
-from event_processor.transform_options import TransformOptions
+from event_processor.configuration import AdapterOptions, ConfigurationFaultsError, ConfigurationRequest, load_configuration
+from event_processor.configuration.configuration import Configuration, Section
+from event_processor.configuration.tables import keys_of
+from event_processor.configuration.template import configuration_template, key_documentation
+from event_processor.configuration.transforms import TransformOptions
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.connectors.files.source_options import FileSourceOptions
 
 ADAPTERS = AdapterOptions(
     sources={"file": FileSourceOptions},

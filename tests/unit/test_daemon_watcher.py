@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from event_processor.assembly import Mode
-from event_processor.contracts import Notices
-from event_processor.processor import Processor, StopReason
+from event_processor.engine.loop import Processor, StopReason
+from event_processor.model.contracts import Notices
 from event_processor.service import daemon
 from event_processor.service.daemon import Daemon
 from event_processor.service.systemd import ServiceNotifier

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from event_processor.deduplication.filter import BITS_PER_ID, BLOCK_BYTES, BLOCK_WORDS, Filter, FilterStream, Probe, blocks_for
+from event_processor.deduplication.bloom_filter import (
+    BITS_PER_ID,
+    BLOCK_BYTES,
+    BLOCK_WORDS,
+    Filter,
+    FilterStream,
+    Probe,
+    blocks_for,
+)
 from event_processor.deduplication.runs import Run, sort_rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from event_processor.deduplication.fingerprint import (
+from event_processor.deduplication.fingerprints import (
     Algorithm,
     Blake2bFingerprinter,
     Fingerprinter,
@@ -17,8 +17,8 @@ from event_processor.deduplication.fingerprint import (
     mint_fingerprinter,
     open_fingerprinter,
 )
-from event_processor.errors import StateError
-from event_processor.event import EventId
+from event_processor.model.errors import StateError
+from event_processor.model.event import EventId
 
 SEED = bytes(range(8))
 KEY = bytes(range(32))

@@ -14,13 +14,13 @@ from typing import TypeVar
 import pytest
 
 from event_processor.deduplication import index as index_module
-from event_processor.deduplication.background import BackgroundThreads, Executor, Turns
-from event_processor.deduplication.fingerprint import Xxh3Fingerprinter
+from event_processor.deduplication.fingerprints import Xxh3Fingerprinter
 from event_processor.deduplication.index import DedupIndex, IndexLimits
-from event_processor.deduplication.manifest import Manifest, SegmentEntry
+from event_processor.deduplication.merge import BackgroundThreads, Executor, Turns
+from event_processor.deduplication.segment_format import Manifest, SegmentEntry
 from event_processor.deduplication.writer import Mint, mint_name
-from event_processor.errors import StateError, StorageError
-from event_processor.event import EventId, Json
+from event_processor.model.errors import StateError, StorageError
+from event_processor.model.event import EventId, Json
 from support.dedup_index import DIRECTORY, TINY, Colliding, Committed, Delayed, Names, commit, first_times, open_index
 from support.simulated_faults import Fault
 from support.simulated_fs import SimulatedFileSystem

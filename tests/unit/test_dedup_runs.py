@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.deduplication.fingerprint import RowArray
-from event_processor.deduplication.recent import Generation
+from event_processor.deduplication.fingerprints import RowArray
+from event_processor.deduplication.generations import Generation
 from event_processor.deduplication.runs import EMPTY_RUN, Run, join_runs, sort_rows
 
 Pair: TypeAlias = tuple[int, int]

@@ -10,13 +10,12 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from event_processor.deduplication.filter import Probe
-from event_processor.deduplication.layout import Geometry, Header, encode_segment
-from event_processor.deduplication.manifest import SegmentEntry
+from event_processor.deduplication.bloom_filter import Probe
 from event_processor.deduplication.merge import joined_sections, merged_sections
 from event_processor.deduplication.runs import Run, sort_rows
+from event_processor.deduplication.segment_format import Geometry, Header, SegmentEntry, encode_segment
 from event_processor.deduplication.segments import Segment, create_segment
-from event_processor.errors import StateError, StorageError
+from event_processor.model.errors import StateError, StorageError
 from support.simulated_faults import Fault
 from support.simulated_fs import SimulatedFileSystem
 

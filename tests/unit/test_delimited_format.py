@@ -13,12 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.config import ConfiguredPath, EventOptions
-from event_processor.contracts import Columns
-from event_processor.event import Chunk
-from event_processor.formats.delimited import HEADER_BYTES_MAX, DelimitedReader, Dialect, is_line_based
-from event_processor.formats.objects import ObjectFormat
+from event_processor.configuration.configuration import ConfiguredPath, EventOptions
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.model.columns import Columns
+from event_processor.model.event import Chunk
+from event_processor.records.delimited import HEADER_BYTES_MAX, DelimitedReader, Dialect, is_line_based
+from event_processor.records.objects import ObjectFormat
 from support.columns import categories_of, ids_of, timestamps_of
 
 HEADER = b"id,category,value\n"

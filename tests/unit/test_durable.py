@@ -9,17 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from event_processor.durable import (
-    BEGUN_BYTES,
-    AppendFile,
-    DirectoryLock,
-    OperatingSystem,
-    append_lines,
-    create_file,
-    prepare_directory,
-    read_file,
-)
-from event_processor.errors import ConfigurationError, LockedError, StateError, StorageError
+from event_processor.model.errors import ConfigurationError, LockedError, StateError, StorageError
+from event_processor.storage.append_file import BEGUN_BYTES, AppendFile, append_lines
+from event_processor.storage.durable import OperatingSystem, create_file, prepare_directory, read_file
+from event_processor.storage.lock import DirectoryLock
 from support.simulated_fs import Fault, SimulatedFileSystem
 
 

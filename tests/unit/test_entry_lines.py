@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.aggregation import entry_lines as module
-from event_processor.aggregation.entries import Entry
-from event_processor.aggregation.entry_lines import EntryLines, EntryRow, decode_line, encode_line
+from event_processor.aggregation.windows import entry_lines as module
+from event_processor.aggregation.windows.entries import Entry
+from event_processor.aggregation.windows.entry_lines import EntryLines, EntryRow, decode_line, encode_line
 
 steps = st.lists(
     st.sampled_from(["settle", "settle", "settle", "write", "drop_oldest", "put", "drop", "settle_put", "settle_line"]),

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.adapters.files.archive import locate
-from event_processor.adapters.files.compressed import CompressedContent, open_content
-from event_processor.adapters.files.paths import PathPattern
-from event_processor.adapters.files.watch import LogWatcher
-from event_processor.durable import OperatingSystem
-from event_processor.errors import StateError
-from event_processor.event import Json
+from event_processor.connectors.files.content import CompressedContent, open_content
+from event_processor.connectors.files.following.archive import locate
+from event_processor.connectors.files.following.watch import LogWatcher
+from event_processor.connectors.files.paths import PathPattern
+from event_processor.model.errors import StateError
+from event_processor.model.event import Json
+from event_processor.storage.durable import OperatingSystem
 from support.file_source import LogFolder, Reader, Recorder
 
 LOG = "events.jsonl"

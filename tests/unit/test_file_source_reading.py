@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.adapters.files.records import whole_records_end
-from event_processor.adapters.files.source import SWEEP_PATHS_MIN
-from event_processor.errors import StateError, StorageError
+from event_processor.connectors.files.following.source import SWEEP_PATHS_MIN
+from event_processor.connectors.files.record_cutter import whole_records_end
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.model.errors import StateError, StorageError
 from support.file_source import LogFolder, Reader
 
 LOG = "events.jsonl"

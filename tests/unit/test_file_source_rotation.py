@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.adapters.files.rotation import Candidate, in_order, missing_links
-from event_processor.durable import FileStatus
-from event_processor.errors import ConfigurationError
+from event_processor.connectors.files.following.rotation import Candidate, in_order, missing_links
+from event_processor.model.errors import ConfigurationError
+from event_processor.storage.durable import FileStatus
 from support.file_source import RETIRE_S, LogFolder, Reader
 
 LOG = "events.jsonl"

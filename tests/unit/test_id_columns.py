@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.contracts import IdColumn
-from event_processor.event import EventId
-from event_processor.id_columns import IntegerIds, PlainIds, TextIds
-from event_processor.native.library import LIBRARY
+from event_processor.columns.ids import IntegerIds, PlainIds, TextIds
+from event_processor.kernels.library import LIBRARY
+from event_processor.model.columns import IdColumn
+from event_processor.model.event import EventId
 
 texts = st.one_of(
     st.text(max_size=12),

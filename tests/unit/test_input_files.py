@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.adapters.files.input_files import InputFiles
-from event_processor.adapters.files.input_options import InputFilesOptions
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.config import ConfiguredPath
-from event_processor.durable import OperatingSystem
-from event_processor.errors import InputGoneError
-from event_processor.event import Chunk, Json
+from event_processor.configuration.configuration import ConfiguredPath
+from event_processor.connectors.files.finished import InputFiles
+from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions
+from event_processor.model.errors import InputGoneError
+from event_processor.model.event import Chunk, Json
+from event_processor.storage.durable import OperatingSystem
 from support.file_source import Recorder
 
 LIMIT = 16

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from event_processor.formats.json_items import DocumentError, ItemCutter, item_path
+from event_processor.records.json_documents import DocumentError, ItemCutter, item_path
 
 
 def cut(blocks: Iterable[bytes], path: str) -> tuple[list[bytes], str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from event_processor.config import EventOptions
-from event_processor.contracts import Columns, Rejection
-from event_processor.errors import ConfigurationError
-from event_processor.event import Chunk
-from event_processor.formats.jsonl import JsonLinesFormat
-from event_processor.formats.lines import nesting_depth
-from event_processor.schema import BlockDecoder
+from event_processor.columns.field_paths import BlockDecoder
+from event_processor.configuration.configuration import EventOptions
+from event_processor.model.columns import Columns
+from event_processor.model.contracts import Rejection
+from event_processor.model.errors import ConfigurationError
+from event_processor.model.event import Chunk
+from event_processor.records.json_lines.format import JsonLinesFormat
+from event_processor.records.json_lines.lines import nesting_depth
 from support.columns import categories_of, ids_of, timestamps_of
 
 GOOD = b'{"id":"a","category":"c","value":1.5,"timestamp":"2026-01-01T00:00:00Z"}'

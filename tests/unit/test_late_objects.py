@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.aggregation.late_objects import LateObjects
-from event_processor.contracts import IntArray
+from event_processor.aggregation.categories.lazy_objects import LateObjects
+from event_processor.model.columns import IntArray
 
 writes = st.lists(st.tuples(st.sets(st.integers(0, 9), max_size=6), st.booleans()), max_size=40)
 

@@ -8,7 +8,7 @@ import pytest
 
 import event_processor
 from event_processor import Format, Sink, Source, build, load, run
-from event_processor.config import Configuration
+from event_processor.configuration.configuration import Configuration
 
 
 def settings(folder: Path) -> Configuration:

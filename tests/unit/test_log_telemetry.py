@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.contracts import Wakeup
-from event_processor.telemetry import Telemetry
-from event_processor.telemetry.log import Level, LineFormat, LogTelemetry, chosen_format
+from event_processor.model.contracts import Wakeup
+from event_processor.model.telemetry import Telemetry
+from event_processor.service.log import Level, LineFormat, LogTelemetry, chosen_format
 
 NOT_LOGGED: Final = {"progressed"}
 """What happens at every turn of the loop."""

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from event_processor import memory
+from event_processor.kernels import memory
 
 
 class Library:

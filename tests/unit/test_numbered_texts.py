@@ -6,10 +6,10 @@ import pickle
 
 import numpy as np
 
-from event_processor.aggregation.totals import TABLES_MAX, AcceptedEvents, Totals, add_batch
-from event_processor.contracts import CategoryColumn
-from event_processor.id_columns import IntegerIds
-from event_processor.numbered_texts import NumberedTexts
+from event_processor.aggregation.categories.totals import TABLES_MAX, AcceptedEvents, Totals, add_batch
+from event_processor.columns.ids import IntegerIds
+from event_processor.columns.numbered_texts import NumberedTexts
+from event_processor.model.columns import CategoryColumn
 
 TABLE = np.array(["a", "b", "c", 0], object)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from event_processor.config import Configuration
-from event_processor.errors import ConfigurationError, StateError
+from event_processor.configuration.configuration import Configuration
+from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.operations.dead_letters import purge_dead_letters
-from event_processor.operations.ownership import owned_state
-from event_processor.operations.progress import nobody_watches
+from event_processor.operations.log_reader import nobody_watches
 from event_processor.operations.replay import Replay
 from event_processor.operations.reset import Reset
+from event_processor.operations.state_access import owned_state
 from support import engine
 from support.operated import lines
 from support.simulated_faults import SimulatedCrash

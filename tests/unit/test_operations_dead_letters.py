@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.errors import InputGoneError, UsageError
+from event_processor.model.errors import InputGoneError, UsageError
 from event_processor.operations.dead_letters import (
     count_dead_letters,
     mended_records,
@@ -13,8 +13,8 @@ from event_processor.operations.dead_letters import (
     read_dead_letters,
     retry_records,
 )
-from event_processor.operations.ownership import owned_state
-from event_processor.operations.progress import nobody_watches
+from event_processor.operations.log_reader import nobody_watches
+from event_processor.operations.state_access import owned_state
 from event_processor.operations.verification import verify
 from support.operated import Place, event_line, lines
 

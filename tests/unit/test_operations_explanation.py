@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.errors import ConfigurationError, InputGoneError
-from event_processor.event import EventId
+from event_processor.model.errors import ConfigurationError, InputGoneError
+from event_processor.model.event import EventId
 from event_processor.operations.explanation import LISTED_MAX, IdHistory, explain, meant_ids
-from event_processor.operations.progress import nobody_watches
+from event_processor.operations.log_reader import nobody_watches
 from support.operated import Place, event_line, lines
 
 

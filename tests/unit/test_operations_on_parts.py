@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from event_processor.errors import ConfigurationError
-from event_processor.operations.ownership import owned_state
-from event_processor.operations.progress import nobody_watches
+from event_processor.model.errors import ConfigurationError
+from event_processor.operations.log_reader import nobody_watches
 from event_processor.operations.replay import Replay
 from event_processor.operations.reset import Reset
+from event_processor.operations.state_access import owned_state
 from event_processor.operations.verification import SinkVerification, Verification, verify
 from support import engine
 from support.operated import Place, lines

@@ -6,7 +6,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from event_processor.errors import ExitCode
+from event_processor.model.errors import ExitCode
 
 DOCS = Path(__file__).parents[2] / "docs"
 

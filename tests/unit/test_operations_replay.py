@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.errors import InputGoneError, LockedError
-from event_processor.operations.ownership import owned_state
-from event_processor.operations.progress import nobody_watches
+from event_processor.model.errors import InputGoneError, LockedError
+from event_processor.operations.log_reader import nobody_watches
 from event_processor.operations.replay import Replay, ReplayedState
 from event_processor.operations.reset import Reset
+from event_processor.operations.state_access import owned_state
 from event_processor.operations.verification import verify
 from support.operated import Place, event_line, lines
 from support.reference import Options, evaluate

@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from event_processor.assembly import lock_state
-from event_processor.durable import committed_lines
-from event_processor.errors import InputGoneError, StateError
-from event_processor.operations.committed import lock_owner
+from event_processor.engine.state import Counts
+from event_processor.model.errors import InputGoneError, StateError
 from event_processor.operations.inspection import inspect_state
+from event_processor.operations.state_access import lock_owner
 from event_processor.operations.status import CommittedStatus, Status, StatusLimits, read_status, watch_status
-from event_processor.state import Counts
+from event_processor.storage.append_file import committed_lines
 from support.engine import FakeClock
 from support.operated import Place, lines
 

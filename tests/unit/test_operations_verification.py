@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_processor.assembly import all_sources
-from event_processor.checkpoint import CheckpointStore
-from event_processor.errors import ConfigurationError, InputGoneError, StateError
-from event_processor.event import Chunk
-from event_processor.operations.log_reader import LogReader
-from event_processor.operations.progress import nobody_watches
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.state import Counts
+from event_processor.model.errors import ConfigurationError, InputGoneError, StateError
+from event_processor.model.event import Chunk
+from event_processor.model.telemetry import Telemetry
+from event_processor.operations.log_reader import LogReader, nobody_watches
 from event_processor.operations.verification import Verification, verify
-from event_processor.state import Counts
-from event_processor.telemetry import Telemetry
 from support.logs import adversarial_log
 from support.operated import Place, event_line, lines
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.config import ConfiguredPath, EventOptions
-from event_processor.contracts import Columns
-from event_processor.errors import ConfigurationError
-from event_processor.event import Chunk
-from event_processor.formats.objects import ObjectFormat
-from event_processor.formats.own import OwnReader
+from event_processor.configuration.configuration import ConfiguredPath, EventOptions
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.model.columns import Columns
+from event_processor.model.errors import ConfigurationError
+from event_processor.model.event import Chunk
+from event_processor.records.objects import ObjectFormat
+from event_processor.records.user_format import OwnReader
 from support.columns import ids_of
 
 HERE = __name__

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from event_processor.contracts import Refusal
-from event_processor.errors import ConfigurationError
-from event_processor.transform_options import TransformOptions
-from event_processor.transforms.factories import transform_factories
+from event_processor.configuration.transforms import TransformOptions
+from event_processor.model.contracts import Refusal
+from event_processor.model.errors import ConfigurationError
+from event_processor.records.transforms.tables import transform_factories
 
 HERE = __name__
 

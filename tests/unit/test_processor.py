@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from event_processor.assembly import Mode, lock_state, open_pipeline
-from event_processor.config import Configuration
-from event_processor.contracts import Wakeup
-from event_processor.processor import Processor, StopReason
-from event_processor.telemetry import Telemetry
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.loop import Processor, StopReason
+from event_processor.model.contracts import Wakeup
+from event_processor.model.telemetry import Telemetry
 from support.engine import FakeClock, configuration, environment
 from support.simulated_fs import SimulatedFileSystem
 

@@ -12,16 +12,16 @@ from functools import partial
 
 import pytest
 
-from event_processor import processor
-from event_processor.adapters.files.options import FileSourceOptions
 from event_processor.assembly import Mode, lock_state, open_pipeline
-from event_processor.commit import CommitExecutor, CommitThread, InlineCommits
-from event_processor.config import Configuration, ConfiguredPath
-from event_processor.contracts import Source
-from event_processor.errors import StorageError
-from event_processor.event import Chunk, Json
-from event_processor.processor import COVERED_BATCHES_MAX, GROWN_BATCHES_MAX, STEPS_WORTH, Processor, StopReason
-from event_processor.telemetry import Telemetry
+from event_processor.configuration.configuration import Configuration, ConfiguredPath
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.engine import loop as processor
+from event_processor.engine.commit import CommitExecutor, CommitThread, InlineCommits
+from event_processor.engine.loop import COVERED_BATCHES_MAX, GROWN_BATCHES_MAX, STEPS_WORTH, Processor, StopReason
+from event_processor.model.contracts import Source
+from event_processor.model.errors import StorageError
+from event_processor.model.event import Chunk, Json
+from event_processor.model.telemetry import Telemetry
 from support.commits import DEADLINE_S, Committing, GatedCommits, LateCommits, NoCommits, RandomCommits
 from support.committed import read_committed
 from support.engine import FakeClock, configuration, environment

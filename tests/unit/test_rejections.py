@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.rejections import Fault, Rejection, Rejections
+from event_processor.model.rejections import Fault, Rejection, Rejections
 
 faults = st.builds(Fault, st.sampled_from("abc"), st.sampled_from("xy"), st.sampled_from(["decode", "validate"]))
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from msgspec import MsgspecError
 from pydantic import BaseModel, ValidationError
 
-from event_processor.errors import ConfigurationError
-from event_processor.schema import Absent, BlockDecoder, UntranslatableModelError, compile_model, field_path, load_model, reach
+from event_processor.columns.field_paths import Absent, BlockDecoder, field_path, reach
+from event_processor.model.errors import ConfigurationError
+from event_processor.records.user_model import UntranslatableModelError, compile_model, load_model
 from support.record_models import TRANSLATABLE, UNTRANSLATABLE, Scalars
 
 

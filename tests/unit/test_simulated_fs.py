@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from event_processor.durable import FileStatus, FileSystem, OperatingSystem
+from event_processor.storage.durable import FileStatus, FileSystem, OperatingSystem
 from support.simulated_fs import Fault, SimulatedCrash, SimulatedFileSystem
 
 CREATE = os.O_RDWR | os.O_CREAT

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from event_processor.assembly import Mode, lock_state, open_pipeline
-from event_processor.commit import CommitThread
-from event_processor.config import Configuration, ConfiguredPath, DedupOptions, StateOptions
-from event_processor.errors import ConfigurationError, LockedError, StorageError
-from event_processor.telemetry import Telemetry
+from event_processor.configuration.configuration import Configuration, ConfiguredPath, DedupOptions, StateOptions
+from event_processor.engine.commit import CommitThread
+from event_processor.model.errors import ConfigurationError, LockedError, StorageError
+from event_processor.model.telemetry import Telemetry
 from support import engine
 from support.commits import Committing, LateCommits, RandomCommits
 from support.reference import Options, evaluate

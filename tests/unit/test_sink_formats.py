@@ -15,13 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from event_processor.errors import ConfigurationError
-from event_processor.formats.delimited_writer import DelimitedWriter
-from event_processor.formats.outputs import DelimitedOutput, JsonArrayParts, JsonLinesOutput, LineParts, ParquetParts
-from event_processor.formats.parquet import ColumnType, ParquetWriter
-from event_processor.formats.rows import ObjectLines, RowReader, column_of
-from event_processor.formats.timestamp_spelling import TimestampSpelling, is_spelling
-from event_processor.timestamps import TimestampReader
+from event_processor.columns.timestamps import TimestampReader
+from event_processor.model.errors import ConfigurationError
+from event_processor.records.writing.delimited import DelimitedWriter
+from event_processor.records.writing.outputs import DelimitedOutput, JsonArrayParts, JsonLinesOutput, LineParts, ParquetParts
+from event_processor.records.writing.parquet import ColumnType, ParquetWriter
+from event_processor.records.writing.rows import ObjectLines, RowReader, TimestampSpelling, column_of, is_spelling
 
 AS_IS = TimestampSpelling("as_is", TimestampReader("UTC"))
 LINE = b'{"id": 1, "amount": 1.50e2, "payload": {"size": 007, "deep": {"x": [1, 2]}}, "note": "a\\tb", "at": "2026-01-31 23:59:59.5"}\n'

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from event_processor.adapters.files.part_names import PartNames
-from event_processor.adapters.files.sink_options import FileSinkOptions
-from event_processor.durable import OperatingSystem
+from event_processor.connectors.files.part_files import PartNames
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.storage.durable import OperatingSystem
 
 
 def options(path: str = "/out/x.jsonl", **keys: Any) -> FileSinkOptions:

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from event_processor.adapters.files.input_options import StandardInputOptions
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.adapters.files.stream import StreamSource
-from event_processor.config import ConfiguredPath
-from event_processor.errors import StateError, UsageError
-from event_processor.event import Chunk
+from event_processor.configuration.configuration import ConfiguredPath
+from event_processor.connectors.files.source_options import FileSourceOptions, StandardInputOptions
+from event_processor.connectors.files.standard_input import StreamSource
+from event_processor.model.errors import StateError, UsageError
+from event_processor.model.event import Chunk
 from support.file_source import ManualClock, Recorder
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.contracts import Wakeup
+from event_processor.model.contracts import Wakeup
 from event_processor.service.systemd import ServiceNotifier
 
 PROCESS_ID = 4711

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.errors import ConfigurationError
-from event_processor.timestamps import TimestampReader, canonical
+from event_processor.columns.timestamps import TimestampReader, canonical
+from event_processor.model.errors import ConfigurationError
 
 NS = 1_000_000_000
 NEW_YEAR_2026_S = 1_767_225_600

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from event_processor.aggregation.timestamp_texts import timestamp_texts
-from event_processor.aggregation.totals import AcceptedEvents, CategoryTotal, Totals, add_batch
-from event_processor.contracts import CategoryColumn, IntArray, TimestampColumn
-from event_processor.event import EventId
-from event_processor.formats.raw_timestamps import RawTimestamps
-from event_processor.id_columns import PlainIds, TextIds
-from event_processor.timestamps import TimestampReader, canonical
+from event_processor.aggregation.categories.shown import timestamp_texts
+from event_processor.aggregation.categories.totals import AcceptedEvents, CategoryTotal, Totals, add_batch
+from event_processor.columns.ids import PlainIds, TextIds
+from event_processor.columns.timestamps import TimestampReader, canonical
+from event_processor.model.columns import CategoryColumn, IntArray, TimestampColumn
+from event_processor.model.event import EventId
+from event_processor.records.json_lines.kernel_reader import RawTimestamps
 
 
 def as_they_stand(column: TimestampColumn) -> list[str | None]:

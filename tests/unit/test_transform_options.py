@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.adapters.files.sink_options import FileSinkOptions
 from event_processor.cli import COMMANDS
 from event_processor.cli.boundary import run
-from event_processor.config import Configuration, changed_parts, config_hash, config_parts
-from event_processor.configuration_files import (
+from event_processor.configuration import (
     AdapterOptions,
     ConfigurationFaultsError,
     ConfigurationRequest,
     LoadedConfiguration,
     load_configuration,
 )
-from event_processor.configuration_files.toml_files import key_lines
-from event_processor.transform_options import TransformOptions
+from event_processor.configuration.configuration import Configuration, changed_parts, config_hash, config_parts
+from event_processor.configuration.toml_files import key_lines
+from event_processor.configuration.transforms import TransformOptions
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.connectors.files.source_options import FileSourceOptions
 
 ADAPTERS = AdapterOptions(
     sources={"file": FileSourceOptions},

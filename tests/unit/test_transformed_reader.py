@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from event_processor.adapters.files.options import FileSourceOptions
-from event_processor.assembly.adapters import all_sources, format_factory
-from event_processor.config import Configuration, ConfiguredPath
-from event_processor.contracts import Columns
-from event_processor.event import Chunk
-from event_processor.transform_options import TransformOptions
+from event_processor.assembly.connectors import all_sources, format_factory
+from event_processor.configuration.configuration import Configuration, ConfiguredPath
+from event_processor.configuration.transforms import TransformOptions
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.model.columns import Columns
+from event_processor.model.event import Chunk
 from support.columns import ids_of
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from event_processor.contracts import Refusal
-from event_processor.transform_options import UUID5_NAMESPACE, TransformOptions
-from event_processor.transforms.factories import transform_factories
+from event_processor.configuration.transforms import UUID5_NAMESPACE, TransformOptions
+from event_processor.model.contracts import Refusal
+from event_processor.records.transforms.tables import transform_factories
 
 ZONE = "Europe/Lisbon"
 

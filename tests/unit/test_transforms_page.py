@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from event_processor.configuration_files.toml_files import parse
-from event_processor.transform_options import TransformOptions
-from event_processor.transforms.factories import transform_factories
+from event_processor.configuration.toml_files import parse
+from event_processor.configuration.transforms import TransformOptions
+from event_processor.records.transforms.tables import transform_factories
 from support.documents import ROOT, Block, blocks
 
 PAGE = ROOT / "docs" / "transforms.md"

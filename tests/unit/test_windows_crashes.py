@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from event_processor import held_file
-from event_processor.adapters.files.sink_options import FileSinkOptions
-from event_processor.config import Configuration, ConfiguredPath
+from event_processor.configuration.configuration import Configuration, ConfiguredPath
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.storage import replaced_file as held_file
 from support import engine
 from support.simulated_faults import SimulatedCrash
 from support.simulated_fs import SimulatedFileSystem

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.wording import SHOWN_CHARACTERS_MAX, shown
+from event_processor.model.messages import SHOWN_CHARACTERS_MAX, shown
 
 
 def expected(text: str) -> str:

@@ -15,21 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from event_processor.config import EventOptions
-from event_processor.contracts import Columns
-from event_processor.deduplication.prepared import SortedFingerprints
-from event_processor.event import Chunk
-from event_processor.formats.jsonl import JsonLinesFormat
-from event_processor.formats.objects import ObjectFormat
-from event_processor.formats.transformed import LineReader
-from event_processor.native.lines import KERNELS
-from event_processor.telemetry import Telemetry
-from event_processor.workers.decoder import ChunkDecoder, DecoderSpec
-from event_processor.workers.inline import InlineDecoding
-from event_processor.workers.pool import DecodingPool
-from event_processor.workers.process import ProcessWorker
-from event_processor.workers.thread import ThreadWorker
-from event_processor.workers.wire import pack, unpack
+from event_processor.configuration.configuration import EventOptions
+from event_processor.deduplication.runs import SortedFingerprints
+from event_processor.engine.decoding.decoder import ChunkDecoder, DecoderSpec, InlineDecoding
+from event_processor.engine.decoding.pool import DecodingPool
+from event_processor.engine.decoding.process import ProcessWorker
+from event_processor.engine.decoding.thread import ThreadWorker
+from event_processor.engine.decoding.wire import pack, unpack
+from event_processor.kernels.lines import KERNELS
+from event_processor.model.columns import Columns
+from event_processor.model.event import Chunk
+from event_processor.model.telemetry import Telemetry
+from event_processor.records.json_lines.format import JsonLinesFormat
+from event_processor.records.objects import LineReader, ObjectFormat
 from support.columns import categories_of, ids_of, timestamps_of
 from support.processes import wait_until
 

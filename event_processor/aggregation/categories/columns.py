@@ -1,0 +1,158 @@
+"""The totals of all categories as one value, by column, so that a batch changes thousands of them in a few steps.
+
+Always: a value: nothing in it changes once it is made. Row i of every column is the category whose index is i. The parts of a
+sum are canonical (`exact_sum.py`). To look at one category makes its `CategoryTotal`, and only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, KeysView, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isinf
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from event_processor.aggregation.categories.first_and_last import order_words
+from event_processor.aggregation.categories.lazy_objects import LateObjects
+from event_processor.aggregation.exact_sum import without_empty_rows
+from event_processor.columns.ids import OrderKey, PlainIds, WordArray, id_key
+from event_processor.model.columns import FloatArray, IntArray
+
+__all__ = ["CategoryTotal", "KnownRows", "TotalColumns", "Totals"]
+
+
+class CategoryTotal(Struct, frozen=True):
+    """What is known of one category. `min` and `max` are None until a value was seen; `sum` is `sum_parts`, rounded once.
+
+    `last_timestamp` is that of the event that is last by id, in RFC 3339 and UTC, or None where it bears none that can be read.
+    """
+
+    count: int
+    sum: float
+    sum_parts: tuple[float, ...]
+    min: float | None
+    max: float | None
+    mean: float
+    first_id: int | str | tuple[int | str, ...]
+    last_id: int | str | tuple[int | str, ...]
+    last_timestamp: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TotalColumns:
+    """Each column (k,): one entry a category. What is shared with an earlier value is never written to.
+
+    parts: (p, k), the canonical parts of each sum, zeros behind them. least, greatest: inf and -inf where no event had a value.
+    first_words, last_words: `order_words` of the ids. greatest_key: of all ids; None where there is none.
+    """
+
+    counts: IntArray
+    parts: FloatArray
+    least: FloatArray
+    greatest: FloatArray
+    first_ids: LateObjects
+    last_ids: LateObjects
+    last_timestamps: LateObjects
+    first_words: WordArray
+    last_words: WordArray
+    greatest_key: OrderKey | None
+
+    def widened(self, count: int) -> TotalColumns:
+        """With `count` more categories, of which nothing is known; their ids and timestamps are to be written, and widened by that."""
+        if not count:
+            return self
+        return TotalColumns(
+            counts=np.concatenate([self.counts, np.zeros(count, np.int64)]),
+            parts=np.concatenate([self.parts, np.zeros((len(self.parts), count))], axis=1),
+            least=np.concatenate([self.least, np.full(count, np.inf)]),
+            greatest=np.concatenate([self.greatest, np.full(count, -np.inf)]),
+            first_ids=self.first_ids,
+            last_ids=self.last_ids,
+            last_timestamps=self.last_timestamps,
+            first_words=np.concatenate([self.first_words, np.zeros(count, np.uint64)]),
+            last_words=np.concatenate([self.last_words, np.zeros(count, np.uint64)]),
+            greatest_key=self.greatest_key,
+        )
+
+    def sums(self) -> FloatArray:
+        """Each sum, rounded once."""
+        return self.parts[0] if len(self.parts) else np.zeros(len(self.counts))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownRows:
+    """The row of the category under each number of a table of texts, -1 where it was not looked up yet. It spares the looking up, and changes nothing."""
+
+    table: NDArray[Any]
+    rows: IntArray
+
+
+class Totals(Mapping[str, CategoryTotal]):
+    """The total of each category, by name."""
+
+    __slots__ = ("columns", "index", "known")
+
+    def __init__(self, index: dict[str, int], columns: TotalColumns, known: Sequence[KnownRows] = ()) -> None:
+        """`index`: the row of each category; nobody may change it any more. `known`: an entry a table."""
+        self.index: Final = index
+        self.columns: Final = columns
+        self.known: Final = known
+
+    @classmethod
+    def of(cls, totals: Mapping[str, CategoryTotal]) -> Totals:
+        """The same totals by column."""
+        if isinstance(totals, Totals):
+            return totals
+        rows = list(totals.values())
+        parts = np.zeros((max((len(row.sum_parts) for row in rows), default=0), len(rows)))
+        for place, row in enumerate(rows):
+            parts[: len(row.sum_parts), place] = row.sum_parts
+        first_ids, last_ids = [row.first_id for row in rows], [row.last_id for row in rows]
+        columns = TotalColumns(
+            counts=np.array([row.count for row in rows], np.int64),
+            parts=without_empty_rows(parts),
+            least=np.array([inf if row.min is None else row.min for row in rows], np.float64),
+            greatest=np.array([-inf if row.max is None else row.max for row in rows], np.float64),
+            first_ids=LateObjects(first_ids),
+            last_ids=LateObjects(last_ids),
+            last_timestamps=LateObjects([row.last_timestamp for row in rows]),
+            first_words=order_words(PlainIds(first_ids)),
+            last_words=order_words(PlainIds(last_ids)),
+            greatest_key=max(map(id_key, last_ids), default=None),
+        )
+        return cls(dict(zip(totals, range(len(rows)), strict=True)), columns)
+
+    def __getitem__(self, name: str) -> CategoryTotal:
+        row, columns = self.index[name], self.columns
+        parts = tuple(part for part in columns.parts[:, row].tolist() if part)
+        count, total = int(columns.counts[row]), parts[0] if parts else 0.0
+        least, greatest = float(columns.least[row]), float(columns.greatest[row])
+        return CategoryTotal(
+            count=count,
+            sum=total,
+            sum_parts=parts,
+            min=None if isinf(least) else least,
+            max=None if isinf(greatest) else greatest,
+            mean=total / count,
+            first_id=columns.first_ids.resolved()[row],
+            last_id=columns.last_ids.resolved()[row],
+            last_timestamp=columns.last_timestamps.resolved()[row],
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.index
+
+    def keys(self) -> KeysView[str]:
+        return self.index.keys()
+
+    def __repr__(self) -> str:
+        return f"Totals({dict(self)!r})"

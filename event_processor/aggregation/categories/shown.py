@@ -1,0 +1,237 @@
+"""The totals as a checkpoint shows them: as JSON, the least of it made anew at each commit.
+
+Owns: which fields are shown of a category, and in which order. Always: woven by the kernel or filled into objects, the bytes are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from event_processor.aggregation.categories.columns import Totals
+from event_processor.columns.timestamps import TimestampReader, canonical
+from event_processor.kernels.checkpoint_rows import Loom, Pieces
+from event_processor.model.columns import FloatArray, IntArray, TimestampColumn
+from event_processor.model.event import Json
+
+__all__ = ["WEAVE_FROM", "Shown", "ShownTotals", "timestamp_texts"]
+
+FEW: Final = 64
+"""Up to here one after the other costs less than some fifty calls of numpy."""
+NS_PER_S: Final = 1_000_000_000
+FRACTION_DIGITS: Final = 9
+WHOLE: Final = "2026-01-31T23:59:59Z"
+FRACTION_FROM: Final = len(WHOLE) - 1
+PAIRS: Final = np.frombuffer("".join(f"{number:02d}" for number in range(100)).encode(), np.uint8).reshape(100, 2)
+"""The two digits of each number below a hundred."""
+LONGEST: Final = "2026-01-31T23:59:59.123456789Z"
+
+
+def timestamp_texts(reader: TimestampReader, column: TimestampColumn) -> list[str | None]:
+    """RFC 3339 in UTC for each, as short as can be; None where there is no timestamp."""
+    spans = column.spans()
+    if spans is not None and len(spans[1]) > FEW:
+        instants, bad = reader.read_spans(*spans)
+        texts: list[str | None] = list(_written_so(*spans) or _canonical_texts(instants))
+    else:
+        raw = column.to_list()
+        if len(raw) <= FEW:
+            return [None if (ns := reader.read(each)) is None else canonical(ns) for each in raw]
+        instants, bad = reader.read_all(raw)
+        texts = list(_canonical_texts(instants))
+    for place in np.flatnonzero(bad).tolist():
+        texts[place] = None
+    return texts
+
+
+def _written_so(content: bytes, begins: IntArray, ends: IntArray) -> list[str] | None:
+    """The texts as they stand, if each that is a timestamp is written as `canonical` writes it, and all are of one length; else None."""
+    widths = ends - begins
+    width = int(widths[0])
+    if not len(WHOLE) <= width <= len(LONGEST) or width == len(WHOLE) + 1 or (widths != width).any():
+        return None
+    alike = np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))[begins]
+    table = alike.view(np.uint8).reshape(-1, width)
+    # The sixtieth second is written as the one after it; digits are none but these, or there is no timestamp there.
+    plain = (
+        (table[:, len("2026-01-31")] == ord("T")) & (table[:, -1] == ord("Z")) & (table[:, len("2026-01-31T23:59:")] < ord("6"))
+    )
+    if width > len(WHOLE):
+        plain &= table[:, -2] != ord("0")
+    whole = alike.tobytes().decode("latin-1")
+    return [whole[begin : begin + width] for begin in range(0, len(whole), width)] if plain.all() else None
+
+
+def _canonical_texts(instants: IntArray) -> list[str]:
+    """`canonical` for each."""
+    seconds, fraction = _divided(instants, NS_PER_S)
+    days, of_day = _divided(seconds, 86_400)
+    months = days.astype("datetime64[D]").astype("datetime64[M]")
+    years, month = _divided(months.astype(np.int64) + 1970 * 12, 12)
+    day = days - months.astype("datetime64[D]").astype(np.int64)
+    minutes, second = _divided(of_day, 60)
+    hour, minute = _divided(minutes, 60)
+    century, year = _divided(years, 100)
+    table = np.tile(np.frombuffer(LONGEST.encode(), np.uint8), (len(instants), 1))
+    rest, last = _divided(fraction, 10)
+    table[:, FRACTION_FROM + FRACTION_DIGITS] = last + ord("0")
+    pairs = [(0, century), (2, year), (5, month + 1), (8, day + 1), (11, hour), (14, minute), (17, second)]
+    for begin in range(FRACTION_FROM + FRACTION_DIGITS - 2, FRACTION_FROM, -2):
+        rest, pair = _divided(rest, 100)
+        pairs.append((begin, pair))
+    for begin, pair in pairs:
+        table[:, begin : begin + 2] = PAIRS[pair]
+    backwards = table[:, FRACTION_FROM + FRACTION_DIGITS : FRACTION_FROM : -1] != ord("0")
+    # Where all nine are zeros, neither they nor the point before them are written.
+    written = np.where(fraction == 0, 0, 1 + FRACTION_DIGITS - backwards.argmax(axis=1))
+    ends = FRACTION_FROM + written
+    table[np.arange(len(instants)), ends] = ord("Z")
+    whole = table.tobytes().decode()
+    begins = range(0, len(whole), len(LONGEST))
+    return [whole[begin : begin + end] for begin, end in zip(begins, (ends + 1).tolist(), strict=True)]
+
+
+def _divided(numbers: IntArray, divisor: int) -> tuple[IntArray, IntArray]:
+    """Quotient, rounded down, and remainder; `np.divmod` takes several times as long."""
+    quotients = numbers // divisor
+    return quotients, numbers - quotients * divisor
+
+
+Shown: TypeAlias = "dict[str, dict[str, Json]] | orjson.Fragment"
+"""A JSON object for orjson: as it is, or as the bytes it is written in."""
+WEAVE_FROM: Final = 64
+"""So many categories are worth the kernel."""
+INDENT: Final = "  "
+FIELDS: Final = ("count", "first_id", "last_id", "last_timestamp", "max", "mean", "min", "sum", "sum_parts")
+"""In ascending order: who writes them sorted finds them so."""
+
+
+class ShownTotals:
+    """The totals as orjson is to write them, sorted: in compact form, and indented by two spaces a level.
+
+    Used by one thread; what `of` returns holds until its next call.
+    """
+
+    def __init__(self, depth: int) -> None:
+        """`depth`: how many objects stand around that of the totals, where they are indented."""
+        lines = [f"\n{INDENT * level}" for level in range(depth, depth + 4)]
+        self._loom: Final = Loom((_pieces([""] * len(lines), ":"), _pieces(lines, ": ")))
+        self._index: dict[str, int] = {}
+        self._order: IntArray = np.zeros(0, np.int64)
+        self._names: list[str] = []
+        self._filled_names: list[str] = []
+        self._objects: dict[str, dict[str, Json]] = {}
+
+    def both_forms(self, totals: Totals) -> tuple[Shown, Shown]:
+        """Compact, and indented."""
+        woven = self.woven(totals) if len(totals) >= WEAVE_FROM else None
+        if woven is None:
+            objects = self.of(totals)
+            return objects, objects
+        return orjson.Fragment(woven[0]), orjson.Fragment(woven[1])
+
+    def woven(self, totals: Totals) -> tuple[bytes, bytes] | None:
+        """The bytes of both forms, of a category at least; None where there is no kernel, or where an id has several fields."""
+        self._look_up(totals)
+        columns, order = totals.columns, self._order
+        first_ids, last_ids = columns.first_ids.resolved()[order].tolist(), columns.last_ids.resolved()[order].tolist()
+        if tuple in {*map(type, first_ids), *map(type, last_ids)}:
+            return None
+        counts, parts = columns.counts[order], columns.parts[:, order]
+        sums = columns.sums()[order]
+        fields = [
+            orjson.dumps(self._names),
+            _dumped(counts),
+            orjson.dumps(first_ids),
+            orjson.dumps(last_ids),
+            orjson.dumps(columns.last_timestamps.resolved()[order].tolist()),
+            _dumped(columns.greatest[order]),
+            _dumped(sums / counts),
+            _dumped(columns.least[order]),
+            _dumped(sums),
+        ]
+        return self._loom.weave(fields, [_dumped(part) for part in parts], len(order))
+
+    def of(self, totals: Totals) -> dict[str, dict[str, Json]]:
+        """As plain objects. They are made once and filled again at each commit: to make ten thousand anew costs more than all that is in them."""
+        self._look_up(totals)
+        if self._filled_names is not self._names:
+            self._objects = {name: self._objects.get(name) or {} for name in self._names}
+            self._filled_names = self._names
+        columns, order = totals.columns, self._order
+        counts, part_rows = columns.counts[order], columns.parts[:, order].tolist()
+        sums: list[float] = part_rows[0] if part_rows else [0.0] * len(order)
+        filled = zip(
+            self._objects.values(),
+            counts.tolist(),
+            columns.first_ids.resolved()[order].tolist(),
+            columns.last_ids.resolved()[order].tolist(),
+            columns.last_timestamps.resolved()[order].tolist(),
+            _numbers(columns.greatest[order]),
+            (columns.sums()[order] / counts).tolist(),
+            _numbers(columns.least[order]),
+            sums,
+            _part_tuples(part_rows, len(order)),
+            strict=True,
+        )
+        for row, count, first_id, last_id, last_timestamp, greatest, mean, least, total, parts in filled:
+            row["count"] = count
+            row["first_id"] = first_id
+            row["last_id"] = last_id
+            row["last_timestamp"] = last_timestamp
+            row["max"] = greatest
+            row["mean"] = mean
+            row["min"] = least
+            row["sum"] = total
+            row["sum_parts"] = parts
+        return self._objects
+
+    def _look_up(self, totals: Totals) -> None:
+        """Names, and the row of each, in ascending order."""
+        if totals.index is not self._index:
+            self._names = sorted(totals.index)
+            self._index, self._order = totals.index, np.array([totals.index[name] for name in self._names], np.int64)
+
+
+def _pieces(lines: Sequence[str], colon: str) -> Pieces:
+    """What stands around the values. `lines` begin a line: that of the object's end, of a name, of a field and of a part of a sum."""
+    outside, row, field, part = lines
+    first, *others = [f'"{name}"{colon}' for name in FIELDS]
+    before = ["", f"{colon}{{{field}{first}", *(f",{field}{name}" for name in others)]
+    texts = {
+        "first_part": f"{before.pop()}[{part}",
+        "next_part": f",{part}",
+        "last_part": f"{field}]{row}}}",
+        "no_part": f",{field}{others[-1]}[]{row}}}",
+        "next_row": f",{row}",
+        "first_row": f"{{{row}",
+        "last_row": f"{outside}}}",
+    }
+    return Pieces([each.encode() for each in before], **{name: text.encode() for name, text in texts.items()})
+
+
+def _dumped(column: NDArray[np.int64] | FloatArray) -> bytes:
+    """The numbers as an array; null for those that are not finite."""
+    return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _numbers(column: FloatArray) -> list[float | None]:
+    """The numbers, None for those that are not finite."""
+    numbers: list[float | None] = column.tolist()
+    for place in np.flatnonzero(np.isinf(column)).tolist():
+        numbers[place] = None
+    return numbers
+
+
+def _part_tuples(rows: list[list[float]], count: int) -> list[tuple[float, ...]]:
+    """The parts of each of `count` sums, from all first parts, all second parts and so on, without the zeros behind them."""
+    tuples: list[tuple[float, ...]] = list(zip(*rows, strict=True)) if rows else [()] * count
+    for row in reversed(rows):
+        if all(row):
+            break
+        tuples = [parts if not parts or parts[-1] else parts[:-1] for parts in tuples]
+    return tuples

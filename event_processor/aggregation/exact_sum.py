@@ -1,0 +1,192 @@
+"""Sums without rounding error: a sum is an exact expansion of doubles, and what is shown is that expansion, rounded once.
+
+Always: the parts are canonical, so that equal totals have equal parts: the first is the total rounded to the nearest double,
+the second what remains of it, rounded, and so on until nothing remains. A total of zero has no parts. Values are finite,
+below 2**960 in magnitude and never -0.0, so that no total of fewer than 2**63 of them overflows.
+
+Sources of the methods. Alone: every double is a multiple of 2^-1074 and `math.fsum` rounds an exact sum once; to take the
+rounded part away and sum again leaves the exact remainder (Shewchuk, "Adaptive Precision Floating-Point Arithmetic", 1997).
+Many groups at once: heads are cut from all values at one power of two, so that plain addition of heads is exact in any
+order (Rump, Ogita, Oishi, "Accurate Floating-Point Summation, Part I", 2008); the few terms that this leaves of each
+group are settled by error-free additions (Knuth's TwoSum), in C or in numpy. What does not settle soon goes to `fsum`, group by group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from math import frexp, fsum, ldexp
+from typing import Final
+
+import numpy as np
+
+from event_processor.kernels.totals import add_sums, settle
+from event_processor.model.columns import BoolArray, FloatArray, IntArray
+
+__all__ = ["add_exactly", "added_by_group", "added_by_numpy", "canonical_by_group", "canonical_by_numpy", "sum_by_group"]
+
+HEAD_ROUNDS_MAX: Final = 6
+"""Each takes at least 53 bits less those of the greatest group's size: all of them reach over some 200 bits."""
+SETTLING_ROUNDS_MAX: Final = 8
+FEW_GROUPS: Final = 32
+"""Up to here `fsum` of each group's few terms costs less than some hundred calls of numpy."""
+
+
+def add_exactly(parts: Sequence[float], values: list[float]) -> tuple[float, ...]:
+    """The canonical parts of the total of `parts` and `values`, whatever their order."""
+    if len(parts) == 1 and len(values) == 1:
+        one, other = parts[0], values[0]
+        total = one + other
+        if total - one == other and total - other == one:
+            # Nothing was rounded off, as TwoSum would find: whole numbers, most often.
+            return (total,) if total else ()
+    terms = [*parts, *values]
+    canonical: list[float] = []
+    while remainder := fsum(terms):
+        canonical.append(remainder)
+        terms.append(-remainder)
+    return tuple(canonical)
+
+
+def sum_by_group(values: FloatArray, groups: IntArray, sizes: IntArray) -> list[FloatArray]:
+    """The exact total of each group, as terms: that of group i is the sum of `term[i]` over the returned terms, each (g,).
+
+    `groups` (n,) is the group of each value, from 0; `sizes` (g,) how many each has. The terms are not canonical.
+    """
+    terms: list[FloatArray] = []
+    rest = values
+    size_bits = int(sizes.max()).bit_length()
+    for _ in range(HEAD_ROUNDS_MAX):
+        exponent = frexp(float(np.abs(rest).max()))[1]
+        # With |v| < 2^e and n < 2^b of them, a head is a multiple of 2^(e+b-53) and no sum of heads exceeds 2^(e+b): all
+        # are doubles, whatever the order. What is left of a value is exact too, since the cut is above it.
+        # Near 2^-1074 nothing is cut off: every double is a multiple of that.
+        cut = ldexp(1.0, exponent + size_bits)
+        heads = (rest + cut) - cut
+        terms.append(np.asarray(np.bincount(groups, heads, len(sizes)), np.float64))
+        rest = rest - heads
+        if not rest.any():
+            return terms
+    return [*terms, *_sum_each(rest, groups, len(sizes))]
+
+
+def added_by_group(parts: FloatArray, rows: IntArray, terms: Sequence[FloatArray]) -> FloatArray:
+    """The canonical parts (p, k) of k sums with the sum of `term[i]` over the terms, each (g,), added to `rows[i]`, each there once."""
+    used = [term for term in terms if term.any()]
+    if not used:
+        return parts
+    added = add_sums(parts, rows, np.array(used))
+    if added is None:
+        return added_by_numpy(parts, rows, used)
+    result, unsettled = added
+    left = rows[unsettled]
+    if len(left):
+        result = _replaced(result, left, _add_each(result[:, left]))
+    return without_empty_rows(result)
+
+
+def added_by_numpy(parts: FloatArray, rows: IntArray, terms: Sequence[FloatArray]) -> FloatArray:
+    """`added_by_group` in numpy."""
+    # Great terms before small ones settle soonest.
+    changed = canonical_by_numpy(np.array([term for term in chain(*zip_longest(parts[:, rows], terms)) if term is not None]))
+    return without_empty_rows(_replaced(parts, rows, changed))
+
+
+def canonical_by_group(terms: Sequence[FloatArray]) -> FloatArray:
+    """The canonical parts of each group's total, (p, g): those of group i are `[:, i]`, and zeros behind them.
+
+    `terms` are (g,) each: the total of group i is the sum of `term[i]`. At least one.
+    """
+    used = [term for term in terms if term.any()]
+    if not used:
+        return np.zeros((0, len(terms[0])))
+    settled = np.array(used)
+    unsettled = settle(settled)
+    if unsettled is None:
+        return canonical_by_numpy(settled)
+    left = np.flatnonzero(unsettled)
+    if len(left):
+        settled = _replaced(settled, left, _add_each(settled[:, left]))
+    return without_empty_rows(settled)
+
+
+def canonical_by_numpy(settled: FloatArray) -> FloatArray:
+    """`canonical_by_group` in numpy; the terms (m, g) are written to."""
+    if settled.shape[1] <= FEW_GROUPS:
+        return _add_each(settled)
+    changing = np.ones(settled.shape[1], np.bool_)
+    for _ in range(SETTLING_ROUNDS_MAX):
+        before = settled.copy()
+        _pass_up(settled)
+        changing = (before != settled).any(axis=0)
+        if not changing.any():
+            break
+    left = np.flatnonzero(changing | _halfway(settled))
+    if len(left):
+        settled = _replaced(settled, left, _add_each(settled[:, left]))
+    return without_empty_rows(settled + 0.0)
+
+
+def without_empty_rows(parts: FloatArray) -> FloatArray:
+    """Without the rows at the end that are all zero."""
+    used = len(parts)
+    while used and not parts[used - 1].any():
+        used -= 1
+    return parts[:used]
+
+
+def _pass_up(terms: FloatArray) -> None:
+    """Adds each term to the one above it, from the last to the first, and leaves in its place what was rounded off.
+
+    No total changes. Where nothing moves any more, each term is the one above it's rounding error at the most.
+    """
+    total = terms[-1]
+    for place in range(len(terms) - 2, -1, -1):
+        upper = terms[place]
+        rounded = upper + total
+        back = rounded - upper
+        terms[place + 1] = (upper - (rounded - back)) + (total - back)
+        total = rounded
+    terms[0] = total
+
+
+def _halfway(terms: FloatArray) -> BoolArray:
+    """Where settled terms may not be canonical: one is followed by half the distance to its neighbour, and that by more.
+
+    Which of the two is nearest then hangs on what follows.
+    """
+    upper, lower, below = terms[:-2], terms[1:-1], terms[2:]
+    twice = lower + lower
+    found = (lower != 0.0) & (below != 0.0) & ((upper + twice) - upper == twice)
+    return np.asarray(found.any(axis=0), np.bool_)
+
+
+def _sum_each(values: FloatArray, groups: IntArray, group_count: int) -> list[FloatArray]:
+    """`sum_by_group` of the values that are not zero, one group after the other."""
+    left: list[list[float]] = [[] for _ in range(group_count)]
+    places = np.flatnonzero(values)
+    for group, value in zip(groups[places].tolist(), values[places].tolist(), strict=True):
+        left[group].append(value)
+    return list(_padded([add_exactly((), each) for each in left]))
+
+
+def _add_each(terms: FloatArray) -> FloatArray:
+    """`canonical_by_group`, one group after the other; `terms` (m, g)."""
+    return _padded([add_exactly((), column) for column in terms.T.tolist()])
+
+
+def _padded(expansions: Sequence[tuple[float, ...]]) -> FloatArray:
+    """(p, g), with zeros behind the shorter ones."""
+    parts = np.zeros((max(map(len, expansions)), len(expansions)))
+    for place, expansion in enumerate(expansions):
+        parts[: len(expansion), place] = expansion
+    return parts
+
+
+def _replaced(parts: FloatArray, groups: IntArray, others: FloatArray) -> FloatArray:
+    """`parts` (p, g) with the columns `groups` from `others`, which may have more rows or fewer."""
+    replaced = np.zeros((max(len(parts), len(others)), parts.shape[1]))
+    replaced[: len(parts)] = parts
+    replaced[:, groups] = 0.0
+    replaced[: len(others), groups] = others
+    return replaced

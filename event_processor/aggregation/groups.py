@@ -1,0 +1,109 @@
+"""One aggregate without a window: everything that was ever accepted, by group.
+
+Owns: the entry of each group, and how it stands in the checkpoint.
+Always: a function of the sequence of accepted events, not of how it was cut into batches; a group that was let in stays.
+Never: nothing is written here. Like the index of ids this object remembers, and what it remembers is an input of the step.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+
+from event_processor.aggregation.measures import EventMeasurer, GroupKey, group_key, group_values
+from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, summarise
+from event_processor.columns.event_slices import EventSlice
+from event_processor.configuration.aggregates import AggregateOptions
+
+__all__ = ["GroupCounts", "GroupTotal", "GroupTotals", "GroupTotalsDocument"]
+
+
+class GroupCounts(Struct, frozen=True):
+    """Accepted events that came to the aggregate; `over_limit` of them were of a group too many. `unfit` are not among the `events`: see `WindowCounts`."""
+
+    events: int = 0
+    unfit: int = 0
+    over_limit: int = 0
+
+
+class GroupTotal(Struct, frozen=True):
+    """One group: its fields, its measures as they are now, and what they are made of."""
+
+    group: dict[str, Any]
+    measures: dict[str, Any]
+    entry: Entry
+
+
+class GroupTotalsDocument(Struct, frozen=True, tag_field="kind", tag="groups"):
+    """The aggregate as it stands in the checkpoint: its groups, sorted by their values as JSON."""
+
+    counts: GroupCounts = GroupCounts()
+    groups: tuple[GroupTotal, ...] = ()
+
+
+class GroupTotals:
+    """Used by one thread."""
+
+    def __init__(self, options: AggregateOptions, measurer: EventMeasurer, document: GroupTotalsDocument) -> None:
+        self._options: Final = options
+        self._measurer: Final = measurer
+        self._measures: Final = options.columns()
+        self._places: Final = {plan.name: place for place, plan in enumerate(measurer.plans)}
+        self._wants_keys: Final = any(plan.ends for plan in measurer.plans)
+        self._counts = document.counts
+        self._totals: Final[dict[GroupKey, GroupTotal]] = {
+            group_key([each.group[name] for name in options.group_by]): each for each in document.groups
+        }
+        self._sorted: Final = sorted(self._totals)
+        self._changed: Final[dict[GroupKey, Entry]] = {}
+
+    def add(self, events: EventSlice) -> None:
+        """Takes accepted events in the order of the log."""
+        measured = self._measurer.measure(events)
+        before, over_limit = self._counts, 0
+        if measured.count:
+            keys = before.events + np.arange(measured.count) if self._wants_keys else None
+            segments, firsts = segments_of([measured.codes], keys)
+            entries = summarise(self._measurer.plans, measured.values, keys, segments)
+            codes = measured.codes[firsts].tolist()
+            for place in np.argsort(firsts, kind="stable").tolist():
+                over_limit += self._add(measured.names[codes[place]], entries[place])
+        self._counts = GroupCounts(before.events + measured.count, before.unfit + measured.unfit, before.over_limit + over_limit)
+
+    def _add(self, key: GroupKey, entry: Entry) -> int:
+        """How many of the entry's events are not counted, since their group is one too many."""
+        present = self._changed.get(key)
+        if present is None and key in self._totals:
+            present = self._totals[key].entry
+        if present is None and len(self._sorted) >= self._options.groups_max:
+            return entry.count
+        if present is None:
+            insort(self._sorted, key)
+        self._changed[key] = entry if present is None else merge_entries(present, entry)
+        return 0
+
+    def document(self) -> GroupTotalsDocument:
+        """What the checkpoint says. It does not change any more."""
+        for key, entry in self._changed.items():
+            group = dict(zip(self._options.group_by, group_values(key), strict=True))
+            measures = {measure.name: self._value(measure.function, measure.field, entry) for measure in self._measures}
+            self._totals[key] = GroupTotal(group, measures, entry)
+        self._changed.clear()
+        return GroupTotalsDocument(self._counts, tuple(self._totals[key] for key in self._sorted))
+
+    def _value(self, function: str, field: str, entry: Entry) -> Any:
+        """What a measure says; None where nothing is there."""
+        if not field:
+            return entry.count
+        total = entry.fields[self._places[field]]
+        exact = total.parts[0] if total.parts else 0.0
+        values = {"count": total.count, "sum": exact, "min": total.least, "max": total.greatest}
+        if function in values:
+            return values[function]
+        if function == "mean":
+            return exact / total.count if total.count else None
+        end = total.first if function == "first" else total.last
+        return None if end is None else end[1]

@@ -1,0 +1,293 @@
+"""From events to what an aggregate measures of them: their groups, their numbers, and which of them count at all.
+
+Owns: how the fields that an aggregate names are read, from columns where those are known already, else from the events' lines;
+what a group's key is; and what `where` lets through.
+Always: a key is the JSON array of the group's values; a number that is whole is written as an integer there, so that 1 and 1.0
+are one group, and "1" is another.
+Never: no event is refused here. What cannot be measured is counted as unfit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from math import inf, isfinite
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import numpy as np
+
+from event_processor.aggregation.windows.entries import FieldPlan, FieldValues, field_plans
+from event_processor.columns.event_slices import EventSlice
+from event_processor.columns.field_paths import Absent, BlockDecoder, field_path, reach
+from event_processor.configuration.aggregates import AggregateOptions, Scalar
+from event_processor.configuration.configuration import EventOptions
+from event_processor.model.columns import BoolArray, CategoryColumn, FloatArray, IntArray
+from event_processor.model.event import VALUE_MAGNITUDE_END
+
+__all__ = ["ALL", "EventMeasurer", "GroupKey", "LineFields", "Measured", "group_key", "group_values", "number_text"]
+
+_INTEGER_DIGITS_MAX: Final = 300
+"""Past this an integer is beyond every limit here; to read it exactly would cost the square of its length."""
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else inf
+
+
+_READER: Final = json.JSONDecoder(parse_int=_integer)
+
+
+class LineFields:
+    """Reads the same fields of any events. Pure."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """`names` are dotted. Raises `ConfigurationError` where a field would be inside another."""
+        self._paths: Final = [field_path(name) for name in names]
+        self._decoder: Final = BlockDecoder([(path, Any) for path in self._paths])
+
+    def read(self, events: EventSlice) -> list[list[object]]:
+        """For each field the values of all events, as they stand; an `Absent` where there is none, an infinity for a number that no double holds."""
+        columns = self._decoded(events.lines, events.count)
+        return self._halved(events.lines.split(b"\n")[:-1]) if columns is None else columns
+
+    def _decoded(self, lines: bytes, count: int) -> list[list[object]] | None:
+        """None where the fast decoder refuses one of the lines."""
+        try:
+            decoded = self._decoder.decode(lines)
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+        assert len(decoded) == count, "a line is an object"
+        return self._decoder.columns(decoded)
+
+    def _halved(self, lines: Sequence[bytes]) -> list[list[object]]:
+        """The columns of a block, one half after the other."""
+        if len(lines) == 1:
+            document = _READER.decode(lines[0].decode())
+            return [[reach(document, path)] for path in self._paths]
+        columns: list[list[object]] = [[] for _ in self._paths]
+        half = len(lines) // 2
+        for part in (lines[:half], lines[half:]):
+            found = self._decoded(b"\n".join([*part, b""]), len(part))
+            for column, more in zip(columns, self._halved(part) if found is None else found, strict=True):
+                column.extend(more)
+        return columns
+
+
+GroupKey: TypeAlias = str
+"""A group's values as a JSON array."""
+ALL: Final = "[]"
+"""The key of the one group where nothing is grouped."""
+GROUP_CHARACTERS_MAX: Final = 1024
+"""Of a text that groups: as long as an id may be."""
+INTEGER_END: Final = 2**63
+"""Integers from here on name no group."""
+_ENCODER: Final = msgspec.json.Encoder()
+_NUMBERS: Final = {int, float}
+
+
+def number_text(number: float) -> str:
+    """A number as JSON, in full precision; whole ones without a point."""
+    return repr(number).removesuffix(".0")
+
+
+def group_values(key: GroupKey) -> list[Any]:
+    """The values of a group's fields."""
+    values: list[Any] = msgspec.json.decode(key)
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """n events, as far as an aggregate cares. `kept` (n,) marks, of all that came, those that are here: None where all are.
+
+    `codes` (n,) number the groups in `names`, which may hold some that no event is in. `unfit`: how many events there were of
+    which something could not be measured, or that are in no group that can be named.
+    """
+
+    count: int
+    kept: BoolArray | None
+    codes: IntArray
+    names: Sequence[GroupKey]
+    values: Sequence[FieldValues]
+    unfit: int
+
+
+class EventMeasurer:
+    """Reads the fields of one aggregate. Pure."""
+
+    def __init__(self, options: AggregateOptions, event: EventOptions) -> None:
+        """Raises `ConfigurationError` where a field would be inside another."""
+        self.plans: Final = field_plans(options.columns())
+        self._group_by: Final = options.group_by
+        self._where: Final = {name: _wanted(values) for name, values in options.where.items()}
+        self._value: Final = event.value
+        self._category: Final = event.category
+        self._names: Final = list(dict.fromkeys([*options.group_by, *options.where, *(plan.name for plan in self.plans)]))
+        self._fields: Final = LineFields(self._names)
+        self._by_category: Final = options.group_by == (event.category,) and bool(event.category)
+
+    def measure(self, events: EventSlice) -> Measured:
+        """What the aggregate sees of the events, in their order."""
+        raw: Mapping[str, Sequence[object]] | None = None
+        if not self._is_known(events):
+            raw = dict(zip(self._names, self._fields.read(events), strict=True))
+        kept = self._kept(events, raw)
+        codes, names, nameless = self._groups(events, raw)
+        values, unfit = self._values(events, raw)
+        if nameless is not None:
+            unfit = nameless if unfit is None else unfit | nameless
+        if unfit is not None and kept is not None:
+            unfit = unfit & kept
+        if nameless is not None:
+            kept = ~nameless if kept is None else kept & ~nameless
+        unfit_count = 0 if unfit is None else int(np.count_nonzero(unfit))
+        measured = Measured(events.count, None, codes, names, values, unfit_count)
+        return measured if kept is None or kept.all() else _picked(measured, kept)
+
+    def _is_known(self, events: EventSlice) -> bool:
+        """Whether the columns say all that is needed."""
+        if events.columns is None:
+            return False
+        numbers_known = all(plan.name == self._value and not plan.ends for plan in self.plans)
+        groups_known = self._by_category or not self._group_by
+        return numbers_known and groups_known and all(name == self._category for name in self._where)
+
+    def _kept(self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None) -> BoolArray | None:
+        kept: BoolArray | None = None
+        for name, wanted in self._where.items():
+            if raw is None:
+                column = _categories(events)
+                mark = np.array([(False, each) in wanted for each in column.names], np.bool_)[column.codes]
+            else:
+                mark = np.array([_is_wanted(value, wanted) for value in raw[name]], np.bool_)
+            kept = mark if kept is None else kept & mark
+        return kept
+
+    def _groups(
+        self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None
+    ) -> tuple[IntArray, Sequence[GroupKey], BoolArray | None]:
+        """The group of each event, and which events are in none that can be named."""
+        if not self._group_by:
+            return np.zeros(events.count, np.int64), [ALL], None
+        if raw is None:
+            column = _categories(events)
+            return column.codes, [group_key((name,)) for name in column.names], None
+        columns = [raw[name] for name in self._group_by]
+        if len(columns) == 1 and set(map(type, columns[0])) == {str} and max(map(len, columns[0])) <= GROUP_CHARACTERS_MAX:  # type: ignore[arg-type]
+            texts: dict[object, int] = {}
+            coded = np.fromiter((texts.setdefault(text, len(texts)) for text in columns[0]), np.int64, events.count)
+            return coded, [group_key((text,)) for text in texts], None
+        numbers: dict[GroupKey, int] = {}
+        codes = np.zeros(events.count, np.int64)
+        nameless = np.zeros(events.count, np.bool_)
+        seen: dict[tuple[object, ...], int] = {}
+        for place, values in enumerate(zip(*columns, strict=True)):
+            known = (*values, *map(type, values)) if all(map(_is_plain, values)) else None
+            if known is None:
+                nameless[place] = True
+            elif (code := seen.get(known)) is not None:
+                codes[place] = code
+            else:
+                codes[place] = seen[known] = numbers.setdefault(group_key(values), len(numbers))
+        return codes, list(numbers), nameless if nameless.any() else None
+
+    def _values(
+        self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None
+    ) -> tuple[list[FieldValues], BoolArray | None]:
+        """Each planned field, and the events of which one is not what it should be."""
+        found: list[FieldValues] = []
+        unfit: BoolArray | None = None
+        for plan in self.plans:
+            if raw is None:
+                assert events.columns is not None, "what is known is known by columns"
+                numbers = events.columns.values
+                found.append(FieldValues(numbers, events.columns.has_value, None))
+                continue
+            values, odd = _field_values(plan, raw[plan.name])
+            found.append(values)
+            if odd is not None:
+                unfit = odd if unfit is None else unfit | odd
+        return found, unfit
+
+
+def _categories(events: EventSlice) -> CategoryColumn:
+    assert events.columns is not None, "what is known is known by columns"
+    assert events.columns.categories is not None, "a category is named"
+    return events.columns.categories
+
+
+def _picked(measured: Measured, kept: BoolArray) -> Measured:
+    """Those that are kept."""
+    values = [
+        FieldValues(
+            None if each.numbers is None else each.numbers[kept],
+            None if each.present is None else each.present[kept],
+            None if each.raw is None else list(compress(each.raw, kept)),
+        )
+        for each in measured.values
+    ]
+    return replace(measured, count=int(np.count_nonzero(kept)), kept=kept, codes=measured.codes[kept], values=values)
+
+
+def _wanted(values: Scalar | tuple[Scalar, ...]) -> frozenset[tuple[bool, object]]:
+    """The values, each with whether it is true or false: 1 is not true."""
+    return frozenset((isinstance(value, bool), value) for value in (values if isinstance(values, tuple) else (values,)))
+
+
+def _is_wanted(value: object, wanted: frozenset[tuple[bool, object]]) -> bool:
+    return _is_plain(value) and (isinstance(value, bool), value) in wanted
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value can name a group, or be kept as the first or the last: it is a scalar of a bounded size."""
+    if isinstance(value, str):
+        return len(value) <= GROUP_CHARACTERS_MAX
+    if isinstance(value, int):
+        return abs(value) < INTEGER_END
+    if isinstance(value, float):
+        return isfinite(value)
+    return not isinstance(value, (dict, list))
+
+
+def group_key(values: Sequence[object]) -> GroupKey:
+    """The key of the group with these values, of which each can name one."""
+    return _ENCODER.encode([_canonical(value) for value in values]).decode()
+
+
+def _canonical(value: object) -> object:
+    """What is missing is null, and a whole number an integer."""
+    if isinstance(value, Absent):
+        return None
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < INTEGER_END else value
+
+
+def _field_values(plan: FieldPlan, raw: Sequence[object]) -> tuple[FieldValues, BoolArray | None]:
+    """One field by what is planned for it; and where it is there, but no number that can be summed, if any is so."""
+    is_there = np.fromiter((value is not None and not isinstance(value, Absent) for value in raw), np.bool_, len(raw))
+    if plan.is_number and set(map(type, raw)) <= _NUMBERS and (numbers := _doubles(raw)) is not None:
+        fit, numbers_of = is_there, numbers
+    else:
+        numbers_of = np.zeros(len(raw))
+        fit = np.zeros(len(raw), np.bool_)
+        for place in np.flatnonzero(is_there).tolist():
+            number = _doubles([raw[place]]) if plan.is_number and type(raw[place]) in _NUMBERS else None
+            fit[place] = number is not None or not plan.is_number
+            numbers_of[place] = 0.0 if number is None else number[0]
+    if plan.ends:
+        fit = fit & np.fromiter(map(_is_plain, raw), np.bool_, len(raw))
+        numbers_of = np.where(fit, numbers_of, 0.0)
+    odd = is_there & ~fit
+    values = FieldValues(numbers_of if plan.is_number else None, None if fit.all() else fit, raw)
+    return values, odd if odd.any() else None
+
+
+def _doubles(raw: Sequence[object]) -> FloatArray | None:
+    """Numbers as the nearest doubles, -0.0 as 0.0; None where one is too great to be summed."""
+    try:
+        numbers = np.array(raw, np.float64) + 0.0
+    except (OverflowError, ValueError, TypeError):
+        return None
+    return numbers if bool((np.abs(numbers) < VALUE_MAGNITUDE_END).all()) else None

@@ -1,0 +1,126 @@
+"""The rows of windows: runs that say the same for one window after the other, and their text.
+
+Always: a run is written out only where it is read, so that a gap of a million windows is one run in memory. Numbers stand in full
+precision, whole ones without a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import add
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+
+from event_processor.aggregation.measures import GroupKey, group_values, number_text
+from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
+
+__all__ = ["RowForm", "RowPieces", "WindowRun", "group_line"]
+
+PIECE_ROWS: Final = 1024
+DAY_S: Final = 86_400
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class WindowRun(Struct, frozen=True):
+    """`count` windows from row `first` on, and the groups of each: what stands in a row behind its start and end, its line feed included."""
+
+    first: int
+    count: int
+    tails: tuple[bytes, ...]
+
+    @property
+    def row_count(self) -> int:
+        return self.count * len(self.tails)
+
+
+def _text(value: Any) -> str:
+    if type(value) is float:
+        return number_text(value)
+    return str(value) if type(value) is int else _ENCODER.encode(value).decode()
+
+
+def group_line(group: Sequence[tuple[str, Any]], measures: Sequence[tuple[str, Any]]) -> bytes:
+    """A group of an aggregate without a window, in the form of a window's row; null is what there is none of."""
+    return f"{{{', '.join(f'{_text(name)}: {_text(value)}' for name, value in (*group, *measures))}}}\n".encode()
+
+
+class RowForm:
+    """How the rows of one aggregate are written."""
+
+    def __init__(self, options: AggregateOptions, zone: str) -> None:
+        """`zone`: that of times that are written without one."""
+        assert options.window is not None, "rows are of windows"
+        self._window: Final[WindowOptions] = options.window
+        self._zone: Final = UTC if zone == "UTC" else ZoneInfo(zone)
+        self._members: Final = [f"{_text(measure.name)}: " for measure in options.columns()]
+        self._empty: Final = _text(options.window.empty)
+        self._starts: Final = f"{_text(options.window.start_as)}: " if options.window.start_as else ""
+        self._ends: Final = f"{_text(options.window.end_as)}: " if options.window.end_as else ""
+        self._group_by: Final = options.group_by
+        self._day = -1
+        self._day_text = ""
+        self._times: Final[dict[int, str]] = {}
+
+    def tail(self, key: GroupKey, values: Sequence[Any]) -> bytes:
+        """What stands behind start and end: the group's fields and the measures; None is what there is none of."""
+        texts = [self._empty if value is None else _text(value) for value in values]
+        measures = ", ".join(map(add, self._members, texts))
+        if not self._group_by:
+            return f"{measures}}}\n".encode()
+        return f"{self.group(key)}, {measures}}}\n".encode()
+
+    def group(self, key: GroupKey) -> str:
+        """A group's fields as members of a JSON object."""
+        named = zip(self._group_by, group_values(key), strict=True)
+        return ", ".join(f"{_text(name)}: {_text(value)}" for name, value in named)
+
+    def head(self, row: int) -> bytes:
+        """What a row begins with."""
+        window, end_s = self._window, row * self._window.step_s
+        start = f"{self._starts}{self._time(end_s - window.size_s)}, " if self._starts else ""
+        end = f"{self._ends}{self._time(end_s)}, " if self._ends else ""
+        return f"{{{start}{end}".encode()
+
+    def _time(self, seconds: int) -> str:
+        form = self._window.timestamp_format
+        if form == "epoch_s":
+            return str(seconds)
+        if form == "datetime" and self._zone is not UTC:
+            return f'"{(_EPOCH + timedelta(seconds=seconds)).astimezone(self._zone):%Y-%m-%d %H:%M:%S}"'
+        day, time_s = divmod(seconds, DAY_S)
+        if day != self._day:
+            self._day, self._day_text = day, _day_text(day)
+        time = self._times.get(time_s)
+        if time is None:
+            time = self._times[time_s] = f"{time_s // 3600:02}:{time_s // 60 % 60:02}:{time_s % 60:02}"
+        return f'"{self._day_text} {time}"' if form == "datetime" else f'"{self._day_text}T{time}Z"'
+
+
+def _day_text(day: int) -> str:
+    date = _EPOCH + timedelta(days=day)
+    return f"{date.year:04}-{date.month:02}-{date.day:02}"
+
+
+class RowPieces:
+    """The text of runs, one behind the other, in pieces; written anew each time it is read."""
+
+    def __init__(self, form: RowForm, runs: Sequence[WindowRun]) -> None:
+        self._form: Final = form
+        self._runs: Final = runs
+
+    def __iter__(self) -> Iterator[bytes]:
+        lines: list[bytes] = []
+        for run in self._runs:
+            for row in range(run.first, run.first + run.count):
+                head = self._form.head(row)
+                lines += [head + tail for tail in run.tails]
+                if len(lines) >= PIECE_ROWS:
+                    yield b"".join(lines)
+                    lines = []
+        if lines:
+            yield b"".join(lines)

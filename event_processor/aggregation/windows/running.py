@@ -1,0 +1,142 @@
+"""What a window holds at the moment, of one group: entries come in by the cell they are of, and go out in the order of cells.
+
+Always: sums are exact, so that what went out leaves nothing behind. The least and greatest, the first and last, are kept as the
+entries that may yet be it (a monotonic queue), so that each is found at once when another leaves.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any, Final
+
+from event_processor.aggregation.exact_sum import add_exactly
+from event_processor.aggregation.windows.entries import Entry, FieldPlan, FieldTotal
+from event_processor.configuration.aggregates import Measure
+
+__all__ = ["Best", "Running", "RunningField"]
+
+COMPACT_FROM: Final = 1024
+
+
+class Best:
+    """Of entries by cell, the one with the least key; and those that will be it when it leaves."""
+
+    __slots__ = ("_cells", "_keys", "_latest_wins", "_start", "_values")
+
+    def __init__(self, *, latest_wins: bool = False) -> None:
+        """`latest_wins`: of equal keys the one that came last is it, else the one that came first."""
+        self._cells: list[int] = []
+        self._keys: list[float] = []
+        self._values: list[Any] = []
+        self._start = 0
+        self._latest_wins: Final = latest_wins
+
+    def add(self, cell: int, key: float, value: Any) -> None:
+        """Takes an entry in. Most come behind all others."""
+        cells, keys = self._cells, self._keys
+        place = len(cells)
+        if place > self._start and cells[-1] > cell:
+            place = bisect_right(cells, cell, self._start)
+            if keys[place] < key or (keys[place] == key and not self._latest_wins):
+                return
+        if place > self._start and cells[place - 1] == cell and self._stands(keys[place - 1], key):
+            return
+        first = place
+        while first > self._start and keys[first - 1] >= key:
+            first -= 1
+        cells[first:place] = [cell]
+        keys[first:place] = [key]
+        self._values[first:place] = [value]
+
+    def _stands(self, present: float, key: float) -> bool:
+        """Whether an entry of the same cell stands before one that comes with `key`."""
+        return present < key or (present == key and not self._latest_wins)
+
+    def drop_before(self, cell: int) -> None:
+        """Lets go what is of earlier cells."""
+        start, cells = self._start, self._cells
+        while start < len(cells) and cells[start] < cell:
+            start += 1
+        self._start = start
+        if start > COMPACT_FROM and 2 * start > len(cells):
+            del self._cells[:start], self._keys[:start], self._values[:start]
+            self._start = 0
+
+    def value(self) -> Any:
+        """Its value, or None where nothing is left."""
+        return self._values[self._start] if self._start < len(self._values) else None
+
+
+class RunningField:
+    """One field of a group within the window."""
+
+    __slots__ = ("_bests", "count", "parts")
+
+    def __init__(self, plan: FieldPlan) -> None:
+        self.count = 0
+        self.parts: tuple[float, ...] = ()
+        self._bests: Final[dict[str, Best]] = {
+            **({"min": Best(), "max": Best()} if plan.extremes else {}),
+            **({"first": Best(), "last": Best(latest_wins=True)} if plan.ends else {}),
+        }
+
+    def add(self, cell: int, total: FieldTotal) -> None:
+        if not total.count:
+            return
+        self.count += total.count
+        if total.parts:
+            self.parts = add_exactly(self.parts, list(total.parts))
+        if not self._bests:
+            return
+        if total.least is not None and total.greatest is not None:
+            self._bests["min"].add(cell, total.least, total.least)
+            self._bests["max"].add(cell, -total.greatest, total.greatest)
+        if total.first is not None and total.last is not None:
+            self._bests["first"].add(cell, total.first[0], total.first[1])
+            self._bests["last"].add(cell, -total.last[0], total.last[1])
+
+    def remove(self, total: FieldTotal, first_cell: int) -> None:
+        self.count -= total.count
+        if total.parts:
+            self.parts = add_exactly(self.parts, [-part for part in total.parts])
+        for best in self._bests.values():
+            best.drop_before(first_cell)
+
+    def value(self, function: str) -> Any:
+        """What a function of the field says; None where nothing is there."""
+        if function == "count":
+            return self.count
+        total = self.parts[0] if self.parts else 0.0
+        if function == "sum":
+            return total
+        if not self.count:
+            return None
+        return total / self.count if function == "mean" else self._bests[function].value()
+
+
+class Running:
+    """One group within the window. `tail` is a place for what its row says; whoever changes what is in it clears that."""
+
+    __slots__ = ("_fields", "count", "tail")
+
+    def __init__(self, plans: Sequence[FieldPlan]) -> None:
+        self.count = 0
+        self.tail: bytes | None = None
+        self._fields: Final = [RunningField(plan) for plan in plans]
+
+    def add(self, cell: int, entry: Entry) -> None:
+        """Takes in what is kept of some events of a cell."""
+        self.count += entry.count
+        for field, total in zip(self._fields, entry.fields, strict=True):
+            field.add(cell, total)
+
+    def remove(self, entry: Entry, first_cell: int) -> None:
+        """Takes out an entry that was added, of a cell before `first_cell`, which is the first that stays."""
+        self.count -= entry.count
+        for field, total in zip(self._fields, entry.fields, strict=True):
+            field.remove(total, first_cell)
+
+    def value(self, measure: Measure, place: int | None) -> Any:
+        """What a measure says; `place` is that of its field in the plan, None where events are counted."""
+        return self.count if place is None else self._fields[place].value(measure.function)

@@ -1,0 +1,377 @@
+"""The windows of one aggregate: released events come in, and a row goes out for each window that they have passed.
+
+Owns: what the open windows hold, when a window closes, and which event comes too late for one.
+Always: a function of the sequence of released events, not of how it was cut into batches. An event counts in every window that is
+still open and holds it; it is `late_window` where another that holds it is closed. A window closes when the highest timestamp that
+was released is past its end. What is kept is one entry for each cell and group in which events lie: a gap costs nothing.
+Never: nothing is written here. Like the index of ids this object remembers, and what it remembers is an input of the step.
+
+Entries lie in a queue by cell, and leave in that order. Those of the latest cell, and of events behind it, still change, and stand
+apart. Each has the line that stands for it on disk once somebody wants to see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import heappop, heappush
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from event_processor.aggregation.measures import ALL, EventMeasurer, GroupKey, Measured
+from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, summarise
+from event_processor.aggregation.windows.entry_lines import EntryLines, EntryRow, Place, decode_line, encode_line
+from event_processor.aggregation.windows.grid import WindowGrid
+from event_processor.aggregation.windows.rows import RowForm, WindowRun
+from event_processor.aggregation.windows.running import Running
+from event_processor.columns.event_slices import EventSlice
+from event_processor.configuration.aggregates import AggregateOptions
+from event_processor.model.columns import IntArray
+
+__all__ = ["SlidingWindows", "WindowCounts", "WindowSummary"]
+
+_Restored = tuple[bytes, Entry]
+_BEFORE_ALL: Final = -(2**63)
+
+
+class WindowCounts(Struct, frozen=True):
+    """`events` came to the aggregate. Of these `late_window` came too late for one window at least, and `over_limit` were of a group too many.
+
+    `unfit` had a field that could not be measured, or group that cannot be named; those are not among the `events`.
+    """
+
+    events: int = 0
+    late_window: int = 0
+    unfit: int = 0
+    over_limit: int = 0
+
+
+class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
+    """What the windows hold, by content. None stands for what is not known before the first event.
+
+    `highest_ns`: the highest timestamp released. `next_row`: the first row that is not out yet. `latest_cell`: of any event that came.
+    `held`: how many entries, and `held_hash` a hash of them that does not depend on their order.
+    """
+
+    counts: WindowCounts = WindowCounts()
+    highest_ns: int | None = None
+    next_row: int | None = None
+    latest_cell: int | None = None
+    held: int = 0
+    held_hash: str = ""
+
+
+class _Contribution(Struct, frozen=True, gc=False):
+    """Some events of one group and cell that came in while `row` was the first open one. `is_behind`: each came behind a later cell."""
+
+    row: int
+    cell: int
+    is_behind: bool
+    group: GroupKey
+    entry: Entry
+
+
+class SlidingWindows:
+    """One aggregate's windows. Used by one thread."""
+
+    def __init__(
+        self, name: str, options: AggregateOptions, measurer: EventMeasurer, form: RowForm, summary: WindowSummary
+    ) -> None:
+        """As `summary` says; `restore` gives it the entries."""
+        assert options.window is not None, "there are windows"
+        self._name: Final = name
+        self._measurer: Final = measurer
+        self._form: Final = form
+        self._grid: Final = WindowGrid.of(options.window)
+        self._groups_max: Final = options.groups_max
+        self._shows_empty: Final = options.window.empty is not None
+        self._measures: Final = [
+            (measure, next((place for place, plan in enumerate(measurer.plans) if plan.name == measure.field), None))
+            for measure in options.columns()
+        ]
+        self._wants_keys: Final = any(plan.ends for plan in measurer.plans)
+        self._counts = summary.counts
+        self._highest_ns = summary.highest_ns
+        self._next_row = summary.next_row
+        self._latest_cell = summary.latest_cell
+        self._running: Final[dict[GroupKey, Running]] = {}
+        self._groups: list[GroupKey] | None = None
+        """Those of `_running`, sorted; None where one came or went since somebody asked."""
+        self._lines: Final = EntryLines()
+        self._latest: dict[GroupKey, Entry] = {}
+        self._behind: Final[dict[Place, Entry]] = {}
+        self._behind_order: Final[list[Place]] = []
+        self._changed: Final[set[Place]] = set()
+        self._stale: Final[set[Place]] = set()
+        """Of which entries the lines are to be made anew before somebody looks."""
+        self._settled: list[bytes] = []
+        """The lines of what left the latest cell since somebody last took them, as far as they are written."""
+
+    # Events in, rows out.
+
+    def add(self, events: EventSlice, timestamps_ns: IntArray) -> list[WindowRun]:
+        """Takes released events in their order; the rows of the windows that closed by them."""
+        measured = self._measurer.measure(events)
+        before = _BEFORE_ALL if self._highest_ns is None else self._highest_ns
+        highest = np.maximum(np.maximum.accumulate(timestamps_ns), before)
+        runs: list[WindowRun] = []
+        if measured.count:
+            kept = timestamps_ns if measured.kept is None else timestamps_ns[measured.kept]
+            rows = self._grid.first_rows(highest if measured.kept is None else highest[measured.kept])
+            if self._next_row is None:
+                self._next_row = self._grid.row_of(int(kept[0]))
+            rows = np.maximum(rows, self._next_row)
+            runs = self._add_measured(measured, kept, rows)
+        unfit = self._counts.unfit + measured.unfit
+        self._counts = msgspec.structs.replace(self._counts, events=self._counts.events + measured.count, unfit=unfit)
+        self._highest_ns = int(highest[-1])
+        if self._next_row is not None:
+            runs += self._emit(self._grid.first_row(self._highest_ns))
+        return runs
+
+    def finish(self) -> list[WindowRun]:
+        """The rows up to the one behind the last event: nothing more comes."""
+        if self._next_row is None or self._highest_ns is None:
+            return []
+        return self._emit(self._end_row(self._highest_ns))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether `finish` would give no row."""
+        return self._next_row is None or self._highest_ns is None or self._next_row >= self._end_row(self._highest_ns)
+
+    def _end_row(self, highest_ns: int) -> int:
+        """Behind the last row of finished input."""
+        return self._grid.row_of(highest_ns) + 2
+
+    def _add_measured(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> list[WindowRun]:
+        late_count = int(np.count_nonzero(self._grid.first_rows(timestamps_ns) < rows))
+        if late_count:
+            self._counts = msgspec.structs.replace(self._counts, late_window=self._counts.late_window + late_count)
+        runs: list[WindowRun] = []
+        for each in self._contributions(measured, timestamps_ns, rows):
+            runs += self._emit(each.row)
+            if not each.is_behind and each.cell != self._latest_cell:
+                self._settle_latest()
+                self._latest_cell = each.cell
+            if each.cell >= self._grid.first_cell(each.row):
+                self._admit(each)
+        return runs
+
+    def _contributions(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> Iterator[_Contribution]:
+        """The events by row, cell and group, in the order of rows, and within one in that of each's first event.
+
+        The rows rise with the events, since each is that of the highest timestamp so far. Those that came behind a later cell stand apart
+        from those of their cell that did not. So nothing depends on the batch.
+        """
+        cells = self._grid.cells(timestamps_ns)
+        latest = np.maximum.accumulate(cells)
+        if self._latest_cell is not None:
+            latest = np.maximum(latest, self._latest_cell)
+        is_behind = cells < latest
+        keys = timestamps_ns if self._wants_keys else None
+        segments, firsts = segments_of([rows, 2 * cells + is_behind, measured.codes], keys)
+        entries = summarise(self._measurer.plans, measured.values, keys, segments)
+        places = np.argsort(firsts, kind="stable").tolist() if segments.order is not None else range(len(entries))
+        at_rows, at_cells, behind = rows[firsts].tolist(), cells[firsts].tolist(), is_behind[firsts].tolist()
+        codes = measured.codes[firsts].tolist()
+        for place in places:
+            yield _Contribution(at_rows[place], at_cells[place], behind[place], measured.names[codes[place]], entries[place])
+
+    def _admit(self, new: _Contribution) -> None:
+        """Adds to the open windows, if there is room for its group."""
+        if new.group not in self._running and len(self._running) >= self._groups_max:
+            over_limit = self._counts.over_limit + new.entry.count
+            self._counts = msgspec.structs.replace(self._counts, over_limit=over_limit)
+            return
+        running = self._running_of(new.group)
+        running.add(new.cell, new.entry)
+        running.tail = None
+        if not new.is_behind:
+            present = self._latest.get(new.group)
+            self._latest[new.group] = new.entry if present is None else merge_entries(present, new.entry)
+            self._touch((False, new.cell, new.group))
+            return
+        place = True, new.cell, new.group
+        present = self._behind.get(place)
+        if present is None:
+            heappush(self._behind_order, place)
+        self._behind[place] = new.entry if present is None else merge_entries(present, new.entry)
+        self._touch(place)
+
+    def _touch(self, place: Place) -> None:
+        self._changed.add(place)
+        self._stale.add(place)
+
+    def _settle_latest(self) -> None:
+        """The latest cell is not the latest any more: its entries change no more."""
+        for group, entry in self._latest.items():
+            assert self._latest_cell is not None, "its entries are of a cell"
+            place = False, self._latest_cell, group
+            if place in self._changed:
+                self._forget(place)
+                self._lines.settle(EntryRow(self._name, *place, entry))
+            else:
+                # It stands on disk as it is, and so does all of earlier cells.
+                self._lines.settle_put(place)
+        self._latest = {}
+
+    # Rows.
+
+    def _emit(self, end: int) -> list[WindowRun]:
+        """The rows before `end` that are not out yet."""
+        runs: list[WindowRun] = []
+        assert self._next_row is not None, "the first event sets it"
+        while self._next_row < end:
+            row, oldest = self._next_row, self._oldest_cell()
+            until = end if oldest is None else min(end, self._grid.last_row(oldest) + 1)
+            tails = self._tails()
+            if tails:
+                runs.append(WindowRun(row, until - row, tails))
+            self._next_row = until
+            self._evict(self._grid.first_cell(until))
+        return runs
+
+    def _tails(self) -> tuple[bytes, ...]:
+        """What the rows of the open window say at the moment."""
+        if not self._running and self._shows_empty:
+            nothing = Running(self._measurer.plans)
+            return (self._tail(ALL, nothing, is_empty=True),)
+        if self._groups is None:
+            self._groups = sorted(self._running)
+        tails: list[bytes] = []
+        for group in self._groups:
+            # Most groups say in one row what they said in the row before: then the two share the text.
+            running = self._running[group]
+            if running.tail is None:
+                running.tail = self._tail(group, running)
+            tails.append(running.tail)
+        return tuple(tails)
+
+    def _tail(self, group: GroupKey, running: Running, *, is_empty: bool = False) -> bytes:
+        values = [running.value(measure, place) for measure, place in self._measures]
+        if is_empty:
+            values = [
+                value if measure.function == "count" else None for (measure, _), value in zip(self._measures, values, strict=True)
+            ]
+        return self._form.tail(group, values)
+
+    def _evict(self, first_cell: int) -> None:
+        """Takes out what lies before `first_cell`."""
+        while (head := self._lines.oldest) is not None and head.cell < first_cell:
+            self._lines.drop_oldest()
+            self._take_out(head.group, head.entry, first_cell)
+        while self._behind_order and self._behind_order[0][1] < first_cell:
+            place = heappop(self._behind_order)
+            self._forget(place)
+            self._take_out(place[2], self._behind.pop(place), first_cell)
+        if self._latest and self._latest_cell is not None and self._latest_cell < first_cell:
+            for group, entry in self._latest.items():
+                self._forget((False, self._latest_cell, group))
+                self._take_out(group, entry, first_cell)
+            self._latest = {}
+
+    def _oldest_cell(self) -> int | None:
+        """The oldest cell of which something is held."""
+        head = self._lines.oldest
+        # Nothing in the queue is of a later cell than what was taken out of the latest.
+        oldest = head.cell if head is not None else self._latest_cell if self._latest else None
+        if self._behind_order and (oldest is None or self._behind_order[0][1] < oldest):
+            return self._behind_order[0][1]
+        return oldest
+
+    def _take_out(self, group: GroupKey, entry: Entry, first_cell: int) -> None:
+        running = self._running[group]
+        running.remove(entry, first_cell)
+        running.tail = None
+        if not running.count:
+            del self._running[group]
+            self._groups = None
+
+    # What is kept on disk.
+
+    def summary(self) -> WindowSummary:
+        """What the checkpoint says."""
+        self._refresh()
+        lines = self._lines
+        return WindowSummary(self._counts, self._highest_ns, self._next_row, self._latest_cell, len(lines), lines.digest)
+
+    def take_changes(self) -> list[bytes]:
+        """The lines of the entries that came or changed since the last call. One may have left again; `restore` then leaves it out."""
+        self._refresh()
+        lines = [*self._settled, *self._lines.unsettled(sorted(self._changed))]
+        self._settled = []
+        self._changed.clear()
+        return lines
+
+    def lines(self) -> list[bytes]:
+        """Those of all entries."""
+        self._refresh()
+        return self._lines.all()
+
+    def size_bytes(self) -> int:
+        """What they measure."""
+        self._refresh()
+        return self._lines.size_bytes
+
+    def restore(self, lines: Iterable[bytes]) -> None:
+        """Gives back what was held when the summary was made: of lines of one entry the last counts.
+
+        Raises `msgspec.DecodeError` for a line that is none of ours.
+        """
+        first_cell = _BEFORE_ALL if self._next_row is None else self._grid.first_cell(self._next_row)
+        cell, of_cell, behind = first_cell, dict[GroupKey, _Restored](), dict[Place, _Restored]()
+        for line in lines:
+            row = decode_line(line)
+            if row.cell < first_cell:
+                continue
+            if row.is_behind:
+                behind[row.is_behind, row.cell, row.group] = line, row.entry
+                continue
+            if row.cell != cell:
+                # They were appended as their cells came to be the latest, so that no more than one cell is ever at hand.
+                self._restore_cell(cell, of_cell)
+                cell, of_cell = row.cell, {}
+            of_cell[row.group] = line, row.entry
+        self._restore_cell(cell, of_cell)
+        for place, (line, entry) in sorted(behind.items()):
+            self._running_of(place[2]).add(place[1], entry)
+            self._behind[place] = entry
+            heappush(self._behind_order, place)
+            self._lines.put(place, line)
+
+    def _restore_cell(self, cell: int, entries: Mapping[GroupKey, _Restored]) -> None:
+        for group, (line, entry) in entries.items():
+            self._running_of(group).add(cell, entry)
+            if cell == self._latest_cell:
+                self._latest[group] = entry
+                self._lines.put((False, cell, group), line)
+            else:
+                self._lines.settle_line(line)
+
+    def _running_of(self, group: GroupKey) -> Running:
+        if group not in self._running:
+            self._running[group] = Running(self._measurer.plans)
+            self._groups = None
+        return self._running[group]
+
+    def _refresh(self) -> None:
+        """Writes the lines of what changed anew."""
+        self._settled += self._lines.write()
+        for place in self._stale:
+            self._lines.put(place, self._line(place))
+        self._stale.clear()
+
+    def _forget(self, place: Place) -> None:
+        """An entry is no more among those that may change."""
+        self._changed.discard(place)
+        self._stale.discard(place)
+        self._lines.drop(place)
+
+    def _line(self, place: Place) -> bytes:
+        """An entry as it stands now, on disk."""
+        is_behind, _, group = place
+        entry = self._behind[place] if is_behind else self._latest[group]
+        return encode_line(self._name, place, entry)

@@ -1,0 +1,358 @@
+"""From a configuration to a processor that runs: the only importer of adapters.
+
+Owns: which adapters there are, the order in which a pipeline is opened, and what may go wrong before the first byte is read.
+Always: whatever is opened is closed again where opening fails. Nothing of a state is changed before its lock is held, its
+checkpoint is verified and its configuration is known to be the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from event_processor import __version__
+from event_processor.aggregation.aggregates import Aggregates
+from event_processor.assembly.connectors import INTAKE_NAME, all_sources, format_factory, make_source, resume_source
+from event_processor.assembly.environment import Environment
+from event_processor.columns.timestamps import TimestampReader
+from event_processor.configuration.configuration import (
+    Configuration,
+    ConfiguredPath,
+    StateOptions,
+    changed_parts,
+    config_hash,
+    config_parts,
+)
+from event_processor.connectors.files.connector import open_sink, replica_sinks, sink_path_of
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.deduplication.fingerprints import Fingerprinter, mint_fingerprinter, open_fingerprinter
+from event_processor.deduplication.index import DedupIndex, NothingIsKnown
+from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
+from event_processor.engine.commit import CommitWriter, Identity, Outputs
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.engine.decoding.decoder import DecoderSpec, InlineDecoding
+from event_processor.engine.decoding.pool import DecodingPool, Worker
+from event_processor.engine.decoding.process import ProcessWorker
+from event_processor.engine.decoding.thread import ThreadWorker
+from event_processor.engine.held_events import HeldEvents, read_held_events
+from event_processor.engine.journal import JOURNAL_NAME
+from event_processor.engine.loop import LoopOptions, Processor
+from event_processor.engine.state import State, fresh_state
+from event_processor.engine.step import Memory, StepOptions
+from event_processor.model.clock import SystemWakeup, utc_text, wall_ns_of
+from event_processor.model.contracts import Decoding, SeenIds, Sink, Source
+from event_processor.model.errors import ConfigurationError, LockedError, StateError
+from event_processor.model.event import Json
+from event_processor.records.json_lines.judge import POSITION_ID
+from event_processor.storage.append_file import AppendFile, append_lines
+from event_processor.storage.durable import FileSystem, prepare_directory, storage_boundary
+from event_processor.storage.lock import DirectoryLock
+from event_processor.storage.replaced_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
+
+__all__ = ["LOCK_NAME", "Mode", "OpenPipeline", "Replica", "check_config", "lock_state", "open_pipeline", "open_replica"]
+
+LOCK_NAME: Final = "lock"
+LOCK_TRIES: Final = 3
+LOCK_RETRY_S: Final = 0.05
+SLOT_BATCHES: Final = 4
+"""What a batch's bytes and the columns of its records may need together, in batches; more is sent another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How far to run: `once` ends at the end of the input; `drain` takes the input for finished and lets go of what is held."""
+
+    once: bool = False
+    drain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """The same pipeline over another state directory, to recompute in: its sinks write where `sink_path` says.
+
+    `sink_path` gives the path for a sink's name and the path of `fresh_sink_paths`. The intake is still the configured state's.
+    """
+
+    directory: str
+    sink_path: Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPipeline:
+    """A processor ready to run, and whether it resumed an earlier state."""
+
+    processor: Processor
+    resumed: bool
+
+
+def _make_intake(fs: FileSystem, directory: str) -> None:
+    """An empty intake where there is none, so that it is no missing file."""
+    path = os.path.join(directory, INTAKE_NAME)
+    if fs.status(path) is None:
+        append_lines(fs, path, [])
+
+
+def lock_state(configuration: Configuration, environment: Environment) -> DirectoryLock:
+    """Makes the state directory where it is missing, and becomes its owner. Raises `LockedError`, `StorageError`."""
+    directory = configuration.state.dir
+    prepare_directory(environment.fs, directory)
+    path, owner = os.path.join(directory, LOCK_NAME), f"process {os.getpid()} on {os.uname().nodename}"
+    with storage_boundary(directory):
+        for _ in range(LOCK_TRIES - 1):
+            try:
+                return DirectoryLock(environment.fs, path, owner)
+            except LockedError:
+                # Somebody who only asks whether the lock is held holds it for an instant.
+                environment.clock.wait(SystemWakeup(), LOCK_RETRY_S)
+        return DirectoryLock(environment.fs, path, owner)
+
+
+def open_pipeline(configuration: Configuration, environment: Environment, mode: Mode) -> OpenPipeline:
+    """Resumes the state, or begins one, and opens everything that is read and written. The caller holds the lock.
+
+    Raises `StateError`, `ConfigurationError`, `LockedError`, `StorageError`; nothing is left open then.
+    """
+    return _open(configuration, environment, mode, str(configuration.state.dir), reading=True)
+
+
+def open_replica(
+    configuration: Configuration, environment: Environment, replica: Replica, *, reading: bool, mode: Mode | None = None
+) -> OpenPipeline:
+    """The same over `replica`, whose directory is there. Without `reading` no source is opened: it is fed a script.
+
+    Raises as `open_pipeline` does.
+    """
+    state = StateOptions(dir=ConfiguredPath(replica.directory))
+    copied = configuration.model_copy(update={"state": state, "sinks": replica_sinks(configuration, replica.sink_path)})
+    return _open(copied, environment, mode or Mode(once=True), str(configuration.state.dir), reading=reading)
+
+
+def _open(
+    configuration: Configuration, environment: Environment, mode: Mode, intake_directory: str, *, reading: bool
+) -> OpenPipeline:
+    with ExitStack() as opened, storage_boundary(str(configuration.state.dir)):
+        opening = _Opening(configuration, environment, mode, all_sources(configuration, intake_directory), opened)
+        pipeline = opening.open(reading=reading)
+        opened.pop_all()
+        return pipeline
+
+
+def check_config(configuration: Configuration, checkpoint: Checkpoint) -> None:
+    """Raises `ConfigurationError`, with the keys that changed, where the state was made by another configuration."""
+    parts = config_parts(configuration)
+    if config_hash(parts) == checkpoint.state.config_hash:
+        return
+    recorded = checkpoint.meta.get("config")
+    changes = changed_parts(recorded, parts) if isinstance(recorded, dict) else []
+    names = "; ".join(str(change) for change in changes) or "which keys is not recorded"
+    raise ConfigurationError(
+        f"{configuration.state.dir}: the state was made by another configuration: {names}",
+        hint="undo the change, make the state anew under the new one with 'event-processor replay', or begin another with --state",
+    )
+
+
+class _Opening:
+    """One opening of a pipeline, step by step; what it opens is closed by `opened` if a later step fails."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        environment: Environment,
+        mode: Mode,
+        sources: Mapping[str, FileSourceOptions],
+        opened: ExitStack,
+    ) -> None:
+        self._configuration: Final = configuration
+        self._sources: Final = sources
+        self._environment: Final = environment
+        self._mode: Final = mode
+        self._opened: Final = opened
+        self._fs: Final = environment.fs
+        self._directory: Final = str(configuration.state.dir)
+        self._config_parts: Final = config_parts(configuration)
+        self._last_commit_ns: int | None = None
+
+    def open(self, *, reading: bool) -> OpenPipeline:
+        configuration, environment = self._configuration, self._environment
+        store = CheckpointStore(self._fs, self._directory, environment.telemetry)
+        checkpoint = store.load(sink_path_of(configuration))
+        if checkpoint is not None:
+            check_config(configuration, checkpoint)
+            self._last_commit_ns = wall_ns_of(str(checkpoint.meta.get("written_at", "")))
+        store.remove_orphans()
+        appended = checkpoint.state.appended if checkpoint else {}
+        _make_intake(self._fs, self._directory)
+        state = self._state(checkpoint)
+        state_id = checkpoint.state.state_id if checkpoint else environment.new_token()
+        manifest = checkpoint.state.ids if checkpoint else {}
+        fingerprinter = self._fingerprinter(manifest)
+        outputs = Outputs(
+            ids=self._index(manifest, appended, fingerprinter),
+            held=HeldEvents(self._held_file(EVENTS_FOLDER, appended)),
+            windows=self._held_file(WINDOWS_FOLDER, appended),
+            journal=self._append_file(JOURNAL_NAME, appended),
+            dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
+            sinks=[self._sink(name, appended) for name in configuration.sinks],
+            store=store,
+        )
+        aggregates = self._aggregates(checkpoint)
+        writer = CommitWriter(
+            outputs,
+            Identity(self._directory, state_id, config_hash(self._config_parts), self._meta),
+            aggregates,
+            ids_manifest=manifest,
+            ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
+        )
+        processor = Processor(
+            sources=[self._source(name, options, state) for name, options in self._sources.items() if reading],
+            decoding=self._decoding(fingerprinter),
+            directory=self._directory,
+            writer=writer,
+            executor=environment.committing(),
+            memory=Memory(outputs.ids or NothingIsKnown(), aggregates),
+            state=state,
+            step_options=self._step_options(),
+            options=self._loop_options(),
+            clock=environment.clock,
+            wakeup=environment.wakeup,
+            telemetry=environment.telemetry,
+        )
+        writer.begin(state, appended)
+        return OpenPipeline(processor, resumed=checkpoint is not None)
+
+    def _state(self, checkpoint: Checkpoint | None) -> State:
+        buffer_events = self._configuration.order.buffer_events
+        if checkpoint is None:
+            return fresh_state(buffer_events)
+        document = checkpoint.state
+        return document.to_state(read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events))
+
+    def _fingerprinter(self, manifest: Mapping[str, Json]) -> Fingerprinter | None:
+        """The hash of the index; None where there is none."""
+        options = self._configuration.dedup
+        if not options.enabled or self._configuration.event.id == POSITION_ID:
+            # An id that is the record's place cannot come twice.
+            return None
+        if manifest:
+            return open_fingerprinter(str(manifest.get("fingerprint", "")), str(manifest.get("seed", "")))
+        return mint_fingerprinter(options.fingerprint, self._environment.random_bytes)
+
+    def _index(
+        self, manifest: Mapping[str, Json], appended: Mapping[str, int], fingerprinter: Fingerprinter | None
+    ) -> SeenIds | None:
+        if fingerprinter is None:
+            return None
+        index = DedupIndex(
+            self._fs,
+            os.path.join(self._directory, "ids"),
+            manifest=manifest or None,
+            committed_bytes=appended.get(f"ids/{manifest.get('active', '')}", 0),
+            fingerprinter=fingerprinter,
+            telemetry=self._environment.telemetry,
+            executor=self._environment.background(),
+            limits=self._environment.index_limits,
+            mint=self._new_name,
+        )
+        self._opened.callback(index.close)
+        return index
+
+    def _decoding(self, fingerprinter: Fingerprinter | None) -> Decoding:
+        """Here alone, or with others, which a backlog starts: threads where they have a core of their own, else processes."""
+        configuration = self._configuration
+        factories = {name: format_factory(configuration, options) for name, options in self._sources.items()}
+        if configuration.engine.workers == 1:
+            return InlineDecoding({name: make() for name, make in factories.items()})
+        fingerprint = None if fingerprinter is None else (fingerprinter.algorithm, fingerprinter.seed)
+        spec = DecoderSpec(factories, fingerprint)
+        decode = spec()
+        start: Callable[[], Worker] = partial(ThreadWorker, spec)
+        if not decode.lets_others_run:
+            start = partial(ProcessWorker, spec, SLOT_BATCHES * configuration.batch.bytes_max)
+        pool = DecodingPool(decode, configuration.engine.workers, start, self._environment.telemetry)
+        self._opened.callback(pool.close)
+        return pool
+
+    def _held_file(self, folder: str, appended: Mapping[str, int]) -> HeldFile:
+        file = HeldFile(self._fs, self._directory, folder, appended, self._new_name)
+        self._opened.callback(file.close)
+        return file
+
+    def _aggregates(self, checkpoint: Checkpoint | None) -> Aggregates:
+        """The aggregates as the checkpoint says they were. Raises `StateError` where their file does not give them back."""
+        configuration = self._configuration
+        documents = checkpoint.state.aggregates if checkpoint else {}
+        appended = checkpoint.state.appended if checkpoint else {}
+        reason = ""
+        try:
+            aggregates = Aggregates(
+                configuration.aggregates,
+                configuration.event,
+                configuration.order,
+                documents,
+                held=lambda: held_lines(self._fs, self._directory, WINDOWS_FOLDER, appended),
+            )
+            if torn := aggregates.torn(documents):
+                reason = f"does not hold what the checkpoint says is in the windows of aggregate {torn!r}"
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            reason = f"cannot be read: {error}"
+        if reason:
+            raise StateError(
+                f"{self._directory}/{WINDOWS_FOLDER}: {reason}",
+                hint="put the folder back from a backup, or make the state anew from the log: event-processor replay",
+            )
+        return aggregates
+
+    def _append_file(self, name: str, appended: Mapping[str, int]) -> AppendFile:
+        file = AppendFile(self._fs, os.path.join(self._directory, name), appended.get(name, 0))
+        self._opened.callback(file.close)
+        return file
+
+    def _sink(self, name: str, appended: Mapping[str, int]) -> Sink:
+        sink = open_sink(self._configuration, name, fs=self._fs, committed=appended)
+        self._opened.callback(sink.close)
+        return sink
+
+    def _source(self, name: str, options: FileSourceOptions, state: State) -> Source:
+        source = make_source(name, options, self._environment, finished=self._mode.drain, last_commit_ns=self._last_commit_ns)
+        self._opened.callback(source.close)
+        resume_source(source, state.source(name))
+        return source
+
+    def _step_options(self) -> StepOptions:
+        configuration = self._configuration
+        return StepOptions(
+            categories_max=configuration.totals.categories_max,
+            ordered=configuration.order_is_active,
+            order_by_timestamp=configuration.order.by == "timestamp",
+            timestamps=TimestampReader(configuration.event.timestamp_zone),
+        )
+
+    def _loop_options(self) -> LoopOptions:
+        configuration = self._configuration
+        polls = [options.poll_interval_ms for options in self._sources.values()]
+        return LoopOptions(
+            batch_bytes_max=configuration.batch.bytes_max,
+            linger_s=configuration.batch.linger_ms / 1000,
+            poll_interval_s=min(polls) / 1000,
+            idle_release_s=configuration.order.idle_release_ms / 1000,
+            once=self._mode.once,
+            drain=self._mode.drain,
+        )
+
+    def _new_name(self, kind: str) -> str:
+        return f"{kind}-{self._environment.new_token()}"
+
+    def _meta(self) -> dict[str, Json]:
+        return {
+            "written_at": utc_text(self._environment.clock.wall_ns()),
+            "host": os.uname().nodename,
+            "process": os.getpid(),
+            "software": f"event-processor {__version__}",
+            "config": self._config_parts,
+        }

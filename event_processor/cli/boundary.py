@@ -1,0 +1,113 @@
+"""The boundary of the process: whatever happens inside becomes an exit code and, where something is wrong, words on stderr.
+
+Always: no traceback reaches a user who did not ask for it (`--log-level debug`). Each error is printed once, here.
+Never: nothing is decided here but words and codes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import typer
+from typer.main import get_command
+
+from event_processor.cli.command_line import PROGRAM, CommandEntry, application, arranged
+from event_processor.cli.output import ReaderGoneError
+from event_processor.model.errors import EventProcessorError, ExitCode, StorageError, UsageError
+
+__all__ = ["INTERRUPTED_EXIT_CODE", "Call", "run", "run_application"]
+
+INTERRUPTED_EXIT_CODE: Final = 130
+"""128 and SIGINT, as shells say it: a command that does not drain was cut short. `run`, which does, ends with 0."""
+BUG_HINT: Final = "this is a bug, please report it: repeat the command with --log-level debug, and add 'event-processor version'"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An application, what it is called with, and what to type for its --help."""
+
+    app: typer.Typer
+    arguments: Sequence[str]
+    asked: str
+
+
+def run(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
+    """Runs the command that `arguments` call and returns the exit code of the process. Raises nothing."""
+
+    def make() -> Call:
+        line = arranged(arguments)
+        asked = f"{PROGRAM} {line.command}" if line.command in {entry.name for entry in entries} else PROGRAM
+        return Call(application(entries, line.command), line.arguments, asked)
+
+    return run_application(arguments, make, PROGRAM)
+
+
+def run_application(arguments: Sequence[str], make: Callable[[], Call], program: str) -> int:
+    """Runs the application that `make` gives, as `program`, and returns the exit code of the process. Raises nothing, whatever `make` raises."""
+    try:
+        return _called(make(), program)
+    except EventProcessorError as error:
+        return _failed(program, arguments, error)
+    except ReaderGoneError:
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
+    except OSError as error:
+        return _failed(program, arguments, StorageError.from_os("a system call", str(error.filename or "a file"), error))
+    except Exception as error:  # noqa: BLE001 (the boundary: whatever it is, it becomes one line)
+        return _failed(
+            program, arguments, EventProcessorError(f"internal error: {_in_one_line(error)}", hint=BUG_HINT), bug=error
+        )
+
+
+def _called(call: Call, program: str) -> int:
+    """The exit code of the command. Raises what it raises, with typer's own complaints as `UsageError`."""
+    try:
+        outcome: object = get_command(call.app).main(args=list(call.arguments), prog_name=program, standalone_mode=False)
+    except typer.Abort as error:
+        raise UsageError("aborted", hint="answer the question, or say --yes where the command knows it") from error
+    except typer.TyperException as error:
+        raise UsageError(error.format_message(), hint=f"see {call.asked} --help") from error
+    except SystemExit as error:
+        # Typer ends so, and by this alone, where its own output (--help) met a closed pipe.
+        raise ReaderGoneError from error
+    return outcome if isinstance(outcome, int) else ExitCode.OK
+
+
+def _failed(program: str, arguments: Sequence[str], error: EventProcessorError, *, bug: Exception | None = None) -> int:
+    """Says what is wrong on stderr, and gives the exit code."""
+    code = ExitCode(error.exit_code)
+    if _value_of("--log-format", arguments) == "json":
+        fields = {"level": "error", "event": "failed", "message": error.message, "hint": error.hint, "exit_code": code}
+        text = json.dumps(fields, ensure_ascii=False)
+    else:
+        text = f"{program}: {error}"
+    if bug is not None and _value_of("--log-level", arguments) == "debug":
+        text = "".join([*traceback.format_exception(bug), text])
+    try:
+        sys.stderr.write(f"{text}\n".encode(errors="backslashreplace").decode())
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):  # no stderr, a closed one, a full disk: the code still says it
+        return code
+    return code
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str:
+    """What an option was set to, the last time it was, wherever it stands; empty where it was not."""
+    found = ""
+    for place, argument in enumerate(arguments):
+        if argument == option:
+            found = next(iter(arguments[place + 1 : place + 2]), "")
+        elif argument.startswith(f"{option}="):
+            found = argument.partition("=")[2]
+    return found
+
+
+def _in_one_line(error: Exception) -> str:
+    """The type and the words of an error, without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

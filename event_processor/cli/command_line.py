@@ -1,0 +1,117 @@
+"""The command line as typer gets it: the global options in front, and only the module of the command that is called loaded.
+
+Owns: `CommandEntry`, the global options, and the order of arguments. Never: no command is run here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Final
+
+import typer
+
+from event_processor import __version__
+from event_processor.cli.context import Invocation, LogFormat, LogLevel
+from event_processor.cli.output import write_lines
+from event_processor.model.errors import ExitCode, UsageError
+
+__all__ = ["PROGRAM", "CommandEntry", "CommandLine", "application", "arranged"]
+
+PROGRAM: Final = "event-processor"
+GLOBAL_OPTIONS: Final = ("--config", "--state", "--log-format", "--log-level")
+"""Each takes a value, and may stand anywhere before a `--`. No command may have an option of the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEntry:
+    """A command: its name, the module that defines `command` (or `app`, for a group), and the sentence that --help lists."""
+
+    name: str
+    module: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """The arguments in typer's order: global options first. `command` is the name of the command called, or empty."""
+
+    arguments: tuple[str, ...]
+    command: str
+
+
+def arranged(arguments: Sequence[str]) -> CommandLine:
+    """Global options moved to the front, so that they may stand behind the command too. Raises `UsageError` for one without a value."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument in GLOBAL_OPTIONS:
+            value = next(remaining, None)
+            if value is None:
+                raise UsageError(f"{argument} needs a value", hint=f"see {PROGRAM} --help")
+            front += [argument, value]
+        elif argument.startswith(tuple(f"{option}=" for option in GLOBAL_OPTIONS)):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    command = next((argument for argument in rest if not argument.startswith("-")), "")
+    return CommandLine((*front, *rest), command)
+
+
+def application(entries: Sequence[CommandEntry], called: str) -> typer.Typer:
+    """The typer application, with every command listed and the one that is `called` loaded."""
+    app = typer.Typer(
+        name=PROGRAM,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if sys.stdout is not None and sys.stdout.isatty() else None,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback(invoke_without_command=True)(global_options)
+    for entry in entries:
+        if entry.name != called:
+            app.command(entry.name, help=entry.summary)(_not_loaded)
+            continue
+        module = import_module(entry.module)
+        if (group := getattr(module, "app", None)) is not None:
+            app.add_typer(group, name=entry.name, short_help=entry.summary)
+        else:
+            command: Callable[..., None] = module.command
+            app.command(entry.name, short_help=entry.summary)(command)
+    return app
+
+
+def _not_loaded() -> None:
+    """Stands in the list for a command whose module was not needed."""
+    raise AssertionError("the command that is called is loaded")
+
+
+def global_options(
+    context: typer.Context,
+    *,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A configuration file; may be repeated, later ones win."),
+    ] = None,
+    state: Annotated[str | None, typer.Option(metavar="DIR", help="The state directory; goes before state.dir.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="How logs are written to stderr.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="The least that is logged.")] = None,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Exactly-once aggregates from append-only logs.
+
+    Without --config: $EVENT_PROCESSOR_CONFIG, ./event-processor.toml, or /etc/event-processor/event-processor.toml, and
+    defaults for the rest. Global options may stand before or behind the command. Results go to stdout, logs to stderr.
+    """
+    context.obj = Invocation(tuple(config or ()), state, log_format, log_level)
+    if version:
+        write_lines([f"{PROGRAM} {__version__}"])
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(ExitCode.USAGE)

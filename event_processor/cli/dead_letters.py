@@ -1,0 +1,143 @@
+"""`dead-letters`: what was rejected, to be looked at, mended and brought back."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Annotated, Final
+
+import orjson
+import typer
+
+from event_processor.assembly import Environment
+from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.output import confirm, counted, require_answerable, write_json, write_lines, write_table
+from event_processor.configuration.configuration import Configuration
+from event_processor.model.errors import StorageError, UsageError
+from event_processor.model.event import Json
+from event_processor.operations.dead_letters import (
+    count_dead_letters,
+    mended_records,
+    newest_dead_letters,
+    purge_dead_letters,
+    read_dead_letters,
+    retry_records,
+)
+from event_processor.operations.state_access import owned_state
+from event_processor.storage.durable import FileSystem, create_file, remove_files
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Rejected records: list them, export them, retry the mended ones, purge them.")
+
+EXCERPT_CHARACTERS: Final = 60
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def _surroundings(context: typer.Context) -> tuple[Configuration, Environment]:
+    configuration = load(invocation(context)).configuration
+    return configuration, real_environment(configuration)
+
+
+@app.command("list")
+def list_letters(
+    context: typer.Context,
+    *,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(min=1, help="Only so many, the newest.")] = 50,
+) -> None:
+    """List the newest dead letters, oldest first."""
+    configuration, environment = _surroundings(context)
+    letters = newest_dead_letters(configuration, environment, limit)
+    count = count_dead_letters(configuration, environment)
+    if as_json:
+        write_json({"count": count, "dead_letters": letters})
+        return
+    if letters:
+        write_table(("source", "generation", "line", "byte", "reason", "record"), [_row(letter) for letter in letters])
+    rest = f", of which these are the newest {len(letters):,}" if len(letters) < count else ""
+    write_lines([f"{counted(count, 'dead letter')}{rest}"])
+
+
+def _row(letter: dict[str, Json]) -> tuple[object, ...]:
+    record = letter.get("record")
+    shown = record if isinstance(record, str) else f"({letter.get('length')} bytes, not kept)"
+    excerpt = shown if len(shown) <= EXCERPT_CHARACTERS else f"{shown[:EXCERPT_CHARACTERS]}…"
+    return (*(str(letter.get(key, "")) for key in ("source", "generation", "line", "offset", "reason")), excerpt)
+
+
+@app.command("export")
+def export(
+    context: typer.Context,
+    *,
+    output: Annotated[str | None, typer.Option(metavar="FILE", help="A new file; standard output without it.")] = None,
+) -> None:
+    """Write all dead letters as JSON lines, to be mended by hand and retried."""
+    configuration, environment = _surroundings(context)
+    letters = read_dead_letters(configuration, environment)
+    if output is None:
+        write_lines(orjson.dumps(letter).decode() for letter in letters)
+        return
+    write_new_file(environment.fs, output, letters)
+    write_lines(
+        [f'wrote {output}; mend each "record", take out what is not wanted, then: event-processor dead-letters retry {output}']
+    )
+
+
+@app.command("retry")
+def retry(
+    context: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSON lines: dead letters as exported, or bare records; - for standard input.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Bring mended records back through the intake: all of the file, or nothing. Works while a daemon runs."""
+    configuration, environment = _surroundings(context)
+    records = mended_records(_lines_of(file), "standard input" if file == "-" else file)
+    path = retry_records(configuration, environment, records)
+    if as_json:
+        write_json({"retried": len(records), "intake": path})
+    else:
+        write_lines(
+            [f"appended to {path}: {counted(len(records), 'record')}; a running daemon reads them now, else the next start"]
+        )
+
+
+@app.command("purge")
+def purge(context: typer.Context, *, yes: Annotated[bool, typer.Option("--yes", help="Purge without asking.")] = False) -> None:
+    """Empty the dead-letter file. The counts stay as they are. The daemon must be stopped."""
+    require_answerable(yes=yes)
+    configuration, environment = _surroundings(context)
+    with owned_state(configuration, environment):
+        count = count_dead_letters(configuration, environment)
+        if count:
+            confirm(f"Remove {counted(count, 'dead letter')} for good?", yes=yes)
+            purge_dead_letters(configuration, environment)
+    write_lines([f"purged: {counted(count, 'dead letter')}"])
+
+
+def write_new_file(fs: FileSystem, path: str, letters: Iterable[dict[str, Json]]) -> None:
+    """The letters as lines of a new file: one that is there may hold somebody's work. Raises `UsageError`, `StorageError`."""
+    try:
+        create_file(fs, path, (orjson.dumps(letter, option=orjson.OPT_APPEND_NEWLINE) for letter in letters))
+    except StorageError as error:
+        if error.errno == errno.EEXIST:
+            raise UsageError(f"{path}: there is a file already", hint="name another, or move it aside") from error
+        with suppress(StorageError):  # half a file would be taken for a whole one; what failed first is what counts
+            remove_files(fs, [path])
+        raise
+
+
+def _lines_of(file: str) -> list[bytes]:
+    """The lines of a file, or of standard input. Raises `UsageError` where it cannot be read."""
+    try:
+        if file == "-":
+            return sys.stdin.buffer.read().split(b"\n")
+        with open(file, "rb") as opened:
+            return opened.read().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}", hint="name the file of mended records") from error

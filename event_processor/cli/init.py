@@ -1,0 +1,42 @@
+"""`init`: a commented configuration to begin with."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Annotated
+
+import typer
+
+from event_processor.cli.context import ADAPTERS
+from event_processor.cli.output import write_lines
+from event_processor.configuration import CONFIGURATION_FILE_NAME
+from event_processor.configuration.template import configuration_template
+from event_processor.model.errors import StorageError, UsageError
+from event_processor.storage.durable import FileSystem, OperatingSystem, create_file, prepare_directory, remove_files
+
+__all__ = ["command"]
+
+
+def command(
+    directory: Annotated[str, typer.Argument(metavar="[DIR]", help="The folder; made where it is missing.")] = ".",
+) -> None:
+    """Write event-processor.toml with every key, its default and what it means."""
+    path = os.path.normpath(os.path.join(directory, CONFIGURATION_FILE_NAME))
+    write_template(OperatingSystem(), path, configuration_template(ADAPTERS))
+    write_lines([f"wrote {path}; look it over, then: event-processor validate"])
+
+
+def write_template(fs: FileSystem, path: str, text: str) -> None:
+    """Writes a new file, durably. Raises `UsageError` where one is there already, `StorageError` where it cannot be written."""
+    folder = os.path.dirname(path) or "."
+    prepare_directory(fs, folder)
+    try:
+        create_file(fs, path, [text.encode()])
+        fs.sync_directory(folder)
+    except StorageError as error:
+        if error.errno == errno.EEXIST:
+            raise UsageError(f"{path}: there is a configuration already", hint="name another folder, or move it aside") from error
+        # Half a configuration would be taken for a whole one.
+        remove_files(fs, [path])
+        raise

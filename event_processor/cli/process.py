@@ -1,0 +1,251 @@
+"""`process`: finished inputs to a result, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, with_inputs
+from event_processor.cli.context import Invocation, invocation, load, real_environment
+from event_processor.cli.output import counted, one_line, progress_bar, write_lines, write_notes, write_table
+from event_processor.configuration.configuration import BatchOptions, Configuration
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.model.errors import ExitCode, UsageError
+from event_processor.operations.processing import Processed, Processing, require_outputs, write_whole
+from event_processor.operations.results import has_table, result_rows
+from event_processor.service.daemon import SignalHandlers
+from event_processor.storage.durable import OperatingSystem
+
+__all__ = ["ProcessCall", "command", "size_bytes"]
+
+SIGNAL_EXIT_BASE: Final = 128
+"""What shells add to the number of a signal that ended a command."""
+UNITS_BYTES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+WORKERS_MAX: Final = 64
+INPUTS: Final = "Inputs"
+RESULT: Final = "Result"
+COST: Final = "Cost"
+
+
+def size_bytes(text: str) -> int:
+    """A size as people write it: "4194304", "4MB", "4MiB". Raises `typer.BadParameter`."""
+    found = re.fullmatch(r"(\d+) ?([kmg]i?)?b?", text.strip().lower())
+    size = int(found[1]) * UNITS_BYTES[found[2] or ""] if found else 0
+    limits = BatchOptions.model_fields["bytes_max"].metadata
+    least, most = limits[0].ge, limits[1].le
+    if not least <= size <= most:
+        raise typer.BadParameter(f"{text!r} is no size from {least} bytes to {most}, such as 4MiB, 4MB or 4194304")
+    return size
+
+
+def command(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILE…|-", help="Files, each finished; or - for standard input.")],
+    *,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where the result goes, whole or not at all.", rich_help_panel=RESULT
+        ),
+    ] = None,
+    dead_letters: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where rejected records are kept.", rich_help_panel=RESULT)
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON Lines also on a terminal, where a table is drawn.", rich_help_panel=RESULT)
+    ] = False,
+    no_sinks: Annotated[
+        bool, typer.Option("--no-sinks", help="Leave the configured sinks alone.", rich_help_panel=RESULT)
+    ] = False,
+    record_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="jsonl, csv, json or package.module:Class.", rich_help_panel=INPUTS)
+    ] = "",
+    item_path: Annotated[
+        str, typer.Option(metavar="PATH", help="With json: where the records stand, such as value.item.", rich_help_panel=INPUTS)
+    ] = "",
+    source: Annotated[
+        str, typer.Option(metavar="NAME", help="Read records as this configured source does.", rich_help_panel=INPUTS)
+    ] = "",
+    chunk_size: Annotated[
+        int | None,
+        typer.Option(
+            parser=size_bytes, metavar="SIZE", help="How much is read at once: 4MiB. Memory grows with it.", rich_help_panel=COST
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=WORKERS_MAX,
+            metavar="N",
+            help="How many decode, threads or processes, this one among them.",
+            rich_help_panel=COST,
+        ),
+    ] = None,
+) -> None:
+    """Read finished input to its end, once, and write the result: a line of JSON for each category, or the rows of the configured aggregates.
+
+    Files are read one after the other, compressed or not, and nothing is kept beside the result. With --state DIR the state is kept there: a run that was
+    ended by whatever goes on when the same command is given again, and gives the same bytes.
+
+    Exits with 0 when all was read, also where records were rejected, of which stderr tells; 66 where an input is not there, or ends before its
+    time; 130 or 143 where a signal stopped it: there is no result then.
+    """
+    called = invocation(context)
+    inputs = InputFormat(source, record_format, item_path)
+    configuration = _configured(called, chunk_size, workers)
+    if no_sinks:
+        configuration = configuration.model_copy(update={"sinks": {}})
+    configuration = with_inputs(configuration, OperatingSystem(), files, inputs)
+    is_kept = called.state_directory is not None
+    if STDIN_ARGUMENT in files:
+        _require_stream(is_kept=is_kept)
+    environment = real_environment(configuration)
+    require_outputs(configuration, environment, [path for path in (output, dead_letters) if path is not None])
+    ProcessCall(called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json).run()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessCall:
+    """One call, with all that was asked for."""
+
+    called: Invocation
+    configuration: Configuration
+    environment: Environment
+    output: str | None
+    dead_letters: str | None
+    is_kept: bool
+    as_json: bool
+
+    def run(self) -> None:
+        """Processes the inputs, writes what was asked for and says what became of the records. Raises `typer.Exit` with what is not 0."""
+        processing = Processing(self.configuration, self.environment, is_kept=self.is_kept)
+        stops = _Stops(processing)
+        with stops.handlers, ExitStack() as shown, processing.run(shown.enter_context(progress_bar("processing"))) as processed:
+            shown.close()
+            if not processed.is_complete:
+                write_notes([self._stopped(processed)])
+                raise typer.Exit(SIGNAL_EXIT_BASE + stops.number)
+            with stops.at_once():
+                if self.dead_letters is not None:
+                    write_whole(self.environment, self.dead_letters, processed.dead_letters())
+                self._write_result(processed)
+            self._tell(processed)
+        if processed.damaged:
+            raise typer.Exit(ExitCode.INPUT_GONE)
+
+    @property
+    def _kept_in(self) -> str:
+        """Where rejected records are kept; empty where they are not."""
+        own = os.path.join(self.configuration.state.dir, DEAD_LETTERS_NAME) if self.is_kept else ""
+        return self.dead_letters or own
+
+    def _write_result(self, processed: Processed) -> None:
+        """The rows, where they were asked for: a table for a person, lines of JSON for a program."""
+        if self.output is not None:
+            write_whole(self.environment, self.output, processed.lines())
+        elif self.as_json or sys.stdout is None or not (sys.stdout.isatty() and has_table(self.configuration)):
+            write_lines(line.decode() for block in processed.lines() for line in block.splitlines())
+        else:
+            rows = list(result_rows(processed.lines()))
+            if rows:
+                write_table([name.replace("_", " ") for name in rows[0]], [tuple(row.values()) for row in rows])
+
+    def _stopped(self, processed: Processed) -> str:
+        stopped = "stopped before the end of the input"
+        if not self.is_kept:
+            return f"{stopped}: nothing is kept, and there is no result; with --state it could go on"
+        committed = counted(processed.counts.records, "record")
+        return f"{stopped}: {committed} committed in {self.configuration.state.dir}; the same command goes on"
+
+    def _tell(self, processed: Processed) -> None:
+        """What became of the records, on standard error."""
+        lines = list(_summary(processed, self._kept_in))
+        if self.called.log_format != "json":
+            write_notes(lines)
+            return
+        facts = {
+            "level": "error" if processed.damaged else "info",
+            "event": "processed",
+            "message": "; ".join(lines),
+            **msgspec.to_builtins(processed.counts),
+            "damaged": list(processed.damaged),
+            "first_rejected": msgspec.to_builtins(processed.first_rejected),
+            "dead_letters": self._kept_in or None,
+        }
+        write_notes([json.dumps(facts, ensure_ascii=False)])
+
+
+def _configured(called: Invocation, chunk_bytes: int | None, workers: int | None) -> Configuration:
+    """The configuration with what the command line says of this run. What goes well is not logged, unless somebody asked for it."""
+    loaded = load(called)
+    changes: dict[str, object] = {}
+    if chunk_bytes is not None:
+        changes["batch"] = loaded.configuration.batch.model_copy(update={"bytes_max": chunk_bytes})
+    if workers is not None:
+        changes["engine"] = loaded.configuration.engine.model_copy(update={"workers": workers})
+    if loaded.origins["log.level"].kind == "default":
+        changes["log"] = loaded.configuration.log.model_copy(update={"level": "warning"})
+    return loaded.configuration.model_copy(update=changes)
+
+
+def _require_stream(*, is_kept: bool) -> None:
+    """Raises `UsageError` where standard input cannot be read as is asked."""
+    if is_kept:
+        raise UsageError(
+            "standard input cannot be read again, so that a run over it cannot be resumed",
+            hint="leave --state out, or put the records into a file and name that",
+        )
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", hint="send the records through it, or name a file")
+    if sys.stdin.isatty():
+        write_notes(["reading records from the terminal; Ctrl-D ends them"])
+
+
+class _Stops:
+    """What TERM, INT and HUP do: the first ends the run after the batch at hand, the second the process."""
+
+    def __init__(self, processing: Processing) -> None:
+        self.number = 0
+        self._processing: Final = processing
+        self._is_writing = False
+        self.handlers: Final = SignalHandlers(dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._on_signal))
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside nothing is left to be ended in order: whoever reads the result may have stopped to."""
+        self._is_writing = True
+        try:
+            yield
+        finally:
+            self._is_writing = False
+
+    def _on_signal(self, number: int) -> None:
+        if self._is_writing:
+            self._is_writing = False
+            raise typer.Exit(SIGNAL_EXIT_BASE + number)
+        if self.number:
+            os._exit(SIGNAL_EXIT_BASE + number)
+        self.number = number
+        self._processing.stop()
+
+
+def _summary(processed: Processed, kept_in: str) -> Iterator[str]:
+    counts = processed.counts
+    outcomes = f"{counts.accepted} accepted, {counts.duplicate} duplicate, {counts.rejected} rejected, {counts.blank} blank"
+    yield f"{counts.records} records: {outcomes}"
+    if processed.first_rejected is not None:
+        where = f"kept in {kept_in}" if kept_in else "not kept (--dead-letters FILE keeps them)"
+        yield f"rejected records are {where}; the first: {one_line(processed.first_rejected)}"
+    for words in processed.damaged:
+        yield f"{one_line(words)}; what came before counts"

@@ -1,0 +1,79 @@
+"""`replay`: a fresh state from the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Annotated
+
+import msgspec
+import typer
+
+from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.output import confirm, progress_bar, require_answerable, write_json, write_lines, write_table
+from event_processor.model.errors import StorageError
+from event_processor.operations.replay import Replay, ReplayedState
+from event_processor.operations.state_access import owned_state
+
+__all__ = ["command"]
+
+
+def command(
+    context: typer.Context,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Swap without asking.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON; needs --yes.")] = False,
+) -> None:
+    """Make a fresh state from the log, say what changes, and swap it in. The daemon must be stopped."""
+    require_answerable(yes=yes)
+    configuration = load(invocation(context)).configuration
+    environment = real_environment(configuration)
+    with owned_state(configuration, environment):
+        replay = Replay(configuration, environment)
+        try:
+            with progress_bar("replaying") as progress:
+                replayed = replay.prepare(progress)
+            if not as_json:
+                _write(replayed)
+            confirm("Put the fresh state in the place of the present one?", yes=yes)
+        except BaseException:
+            with suppress(StorageError):
+                replay.discard()
+            raise
+        replay.swap_in()
+    if as_json:
+        write_json({"changes": replayed.changes, **msgspec.to_builtins(replayed)})
+    else:
+        write_lines(["the fresh state is in place"])
+
+
+def _write(replayed: ReplayedState) -> None:
+    write_lines(_lines(replayed))
+    if replayed.counts_before is not None and replayed.categories:
+        rows = [
+            (
+                change.category,
+                change.before.count if change.before else None,
+                change.after.count if change.after else None,
+                change.before.sum if change.before else None,
+                change.after.sum if change.after else None,
+            )
+            for change in replayed.categories
+        ]
+        write_table(("category", "count now", "count then", "sum now", "sum then"), rows)
+
+
+def _lines(replayed: ReplayedState) -> Iterator[str]:
+    """What the replay found, in words."""
+    if replayed.unread_reason:
+        yield f"the reading journal could not be followed, the sources were read as by a first start: {replayed.unread_reason}"
+    before, after = replayed.counts_before, replayed.counts_after
+    if before is None:
+        yield f"no present state to compare with; the fresh one has {after.records:,} records, {after.accepted:,} accepted"
+    elif not replayed.changes:
+        yield f"nothing changes: {after.records:,} records, {after.accepted:,} accepted"
+    else:
+        for name in before.__struct_fields__:
+            now, then = getattr(before, name), getattr(after, name)
+            if now != then:
+                yield f"{name}: {now:,} now, {then:,} then"

@@ -1,0 +1,93 @@
+"""`run`: the daemon."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Annotated, Final
+
+import typer
+
+from event_processor.assembly import Environment, Mode, lag_bytes
+from event_processor.assembly.several_telemetries import SeveralTelemetry
+from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.output import progress_bar, write_lines
+from event_processor.configuration.configuration import Configuration
+from event_processor.model.clock import SystemClock, SystemWakeup
+from event_processor.model.telemetry import Telemetry
+from event_processor.operations.log_reader import Progress, nobody_watches
+from event_processor.service.daemon import Daemon, Finished
+from event_processor.service.systemd import ServiceNotifier
+
+__all__ = ["command"]
+
+
+def command(
+    context: typer.Context,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End at the end of the log.")] = False,
+    drain: Annotated[
+        bool,
+        typer.Option("--drain", help="With --once: the log is finished; its end ends the last record and releases what is held."),
+    ] = False,
+) -> None:
+    """Read the log and keep the checkpoint, until stopped. TERM and INT end it after a commit; HUP reloads the configuration."""
+    if drain and not once:
+        raise typer.BadParameter("--drain goes with --once: a log that is followed has no end", param_hint="--drain")
+    called = invocation(context)
+    configuration = load(called).configuration
+    wakeup = SystemWakeup()
+    with progress_bar("reading the log") if once else nullcontext(nobody_watches) as progress:
+
+        def environment_of(configuration: Configuration) -> Environment:
+            environment = replace(real_environment(configuration), wakeup=wakeup)
+            if progress is nobody_watches:
+                return environment
+            shown = _ShownProgress(progress, lambda: _lag_bytes(configuration, environment))
+            return replace(environment, telemetry=SeveralTelemetry([environment.telemetry, shown]))
+
+        notifier = ServiceNotifier.from_environment(os.environ, process_id=os.getpid(), clock=SystemClock())
+        finished = Daemon(lambda: load(called).configuration, environment_of, Mode(once=once, drain=drain), notifier).run()
+    if once:
+        write_lines(_summary(finished, configuration))
+
+
+class _ShownProgress(Telemetry):
+    """How much of what the log held at the start is committed."""
+
+    def __init__(self, progress: Progress, lag_bytes: Callable[[], int]) -> None:
+        self._progress: Final = progress
+        self._lag_bytes: Final = lag_bytes
+        self._size_bytes = 0
+        self._done_bytes = 0
+
+    def started(self, **_facts: object) -> None:
+        self._size_bytes = self._lag_bytes()
+
+    def batch_committed(self, *, content_bytes: int, **_facts: object) -> None:
+        self._done_bytes += content_bytes
+        self._progress(self._done_bytes, max(self._size_bytes, self._done_bytes))
+
+
+def _lag_bytes(configuration: Configuration, environment: Environment) -> int:
+    """What there is to be read."""
+    # Loaded only where a person watches: a service starts sooner without it.
+    from event_processor.operations.state_access import peek  # noqa: PLC0415
+
+    checkpoint = peek(configuration, environment)
+    return lag_bytes(configuration, environment, checkpoint.state.sources if checkpoint else {})
+
+
+def _summary(finished: Finished, configuration: Configuration) -> list[str]:
+    """What a person who ran it once wants to know."""
+    counts = finished.counts
+    outcomes = f"{counts.accepted} accepted, {counts.duplicate} duplicate, {counts.rejected} rejected, {counts.blank} blank"
+    lines = [
+        f"{counts.records} records: {outcomes}",
+        f"checkpoint: {os.path.join(configuration.state.dir, 'checkpoint.json')}",
+    ]
+    if finished.held_events:
+        lines.append(f"{finished.held_events} events wait in the order stage for later ones; 'run --once --drain' lets them go")
+    return lines

@@ -1,0 +1,73 @@
+"""`status`: is a daemon alive, and does it keep up?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.output import write_facts, write_json, write_lines
+from event_processor.model.errors import ExitCode
+from event_processor.operations.status import Status, StatusLimits, read_status
+
+__all__ = ["command", "facts_of"]
+
+
+def command(
+    context: typer.Context,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    lag_bytes_max: Annotated[int | None, typer.Option(min=0, help="More bytes than this to be read are too many.")] = None,
+    age_s_max: Annotated[
+        float | None, typer.Option(min=0, help="While bytes wait, a last commit longer ago than this is too old, in seconds.")
+    ] = None,
+) -> None:
+    """Say whether a daemon is alive and keeps up. Exits with 0 where it does, else with 69. Changes nothing."""
+    configuration = load(invocation(context)).configuration
+    status = read_status(configuration, real_environment(configuration))
+    shortfalls = status.shortfalls(StatusLimits(lag_bytes_max, age_s_max))
+    if as_json:
+        write_json(_document(status, shortfalls))
+    else:
+        write_facts(facts_of(status))
+        write_lines(f"not keeping up: {shortfall}" for shortfall in shortfalls)
+    if shortfalls:
+        raise typer.Exit(ExitCode.NOT_KEEPING_UP)
+
+
+def facts_of(status: Status) -> dict[str, object]:
+    """The status as a person reads it."""
+    facts: dict[str, object] = {"owner": status.owner or "nobody: not running", "state": status.state_directory}
+    committed = status.committed
+    if committed is None:
+        return {**facts, "committed": "nothing yet"}
+    counts = committed.counts
+    age = "" if committed.age_s is None else f" ({committed.age_s:.1f} s ago)"
+    return {
+        **facts,
+        "last commit": f"{committed.written_at or 'at an unknown time'}{age}",
+        "records": counts.records,
+        "accepted": counts.accepted,
+        "duplicate": counts.duplicate,
+        "rejected": counts.rejected,
+        "blank": counts.blank,
+        "late": counts.late,
+        "categories": committed.categories,
+        "lag": f"{committed.lag_bytes:,} bytes",
+        "held": f"{committed.held_events:,} events",
+        "dead letters": committed.dead_letters,
+    }
+
+
+def _document(status: Status, shortfalls: list[str]) -> dict[str, object]:
+    """What `status --json` writes; docs/json-output.md says what each key means."""
+    return {
+        "state_directory": status.state_directory,
+        "alive": status.is_alive,
+        "owner": status.owner,
+        "keeping_up": not shortfalls,
+        "shortfalls": shortfalls,
+        "committed": msgspec.to_builtins(status.committed),
+    }

@@ -1,0 +1,63 @@
+"""`top`: the status, live."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.output import table_of, write_lines
+from event_processor.cli.status import facts_of
+from event_processor.operations.status import StatusFrame, watch_status
+
+__all__ = ["command"]
+
+
+def command(
+    context: typer.Context,
+    *,
+    interval_s: Annotated[float, typer.Option(min=0.1, max=3600, help="Between two looks, in seconds.")] = 1.0,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many looks; without it, at Ctrl-C.")] = None,
+) -> None:
+    """Show the status and the rate, live. In a pipe one look is one line. Changes nothing."""
+    configuration = load(invocation(context)).configuration
+    frames = watch_status(configuration, real_environment(configuration), interval_s=interval_s, count=count)
+    with suppress(KeyboardInterrupt):
+        if sys.stdout is not None and sys.stdout.isatty():
+            _draw(frames)
+        else:
+            for frame in frames:
+                write_lines([_line(frame)])
+
+
+def _draw(frames: Iterable[StatusFrame]) -> None:
+    with Live(console=Console(), auto_refresh=False, screen=True) as live:
+        for frame in frames:
+            facts = {**facts_of(frame.status), "rate": _rate(frame)}
+            live.update(table_of(("", ""), list(facts.items())), refresh=True)
+
+
+def _rate(frame: StatusFrame) -> str:
+    return "" if frame.records_per_s is None else f"{frame.records_per_s:,.0f} records/s"
+
+
+def _line(frame: StatusFrame) -> str:
+    """One look as `key=value` words; `-` where there is nothing to say."""
+    status, committed = frame.status, frame.status.committed
+    words: dict[str, object] = {"alive": str(status.is_alive).lower()}
+    if committed is not None:
+        words |= {
+            "records": committed.counts.records,
+            "records_per_s": "-" if frame.records_per_s is None else f"{frame.records_per_s:.0f}",
+            "lag_bytes": committed.lag_bytes,
+            "age_s": "-" if committed.age_s is None else f"{committed.age_s:.1f}",
+            "held_events": committed.held_events,
+            "dead_letters": committed.dead_letters,
+        }
+    return " ".join(f"{key}={value}" for key, value in words.items())

@@ -1,0 +1,71 @@
+"""`unbabel_cli`: the moving average of the time that deliveries took, for every minute, from a file to stdout.
+
+Owns: two options in the names that its users know, and nothing else: they lead to `process` over a configuration that stands beside
+this file, and in the example of the moving average.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.resources import as_file, files
+from typing import Annotated, Final
+
+import typer
+
+from event_processor.assembly import ADAPTERS, InputFormat, with_inputs
+from event_processor.cli import boundary
+from event_processor.cli.context import Invocation, real_environment
+from event_processor.cli.output import drop_unwritten
+from event_processor.cli.process import ProcessCall
+from event_processor.configuration import ConfigurationRequest, load_configuration
+from event_processor.configuration.aggregates import WINDOW_S_MAX
+from event_processor.configuration.configuration import Configuration, LogOptions
+from event_processor.storage.durable import OperatingSystem
+
+__all__ = ["main", "moving_average"]
+
+PROGRAM: Final = "unbabel_cli"
+MINUTE_S: Final = 60
+AGGREGATE: Final = "delivery_time"
+
+
+def main() -> None:
+    """The console script."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    arguments = sys.argv[1:]
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["--help", "-h"]}
+    )
+    app.command()(_command)
+    exit_code = boundary.run_application(arguments, lambda: boundary.Call(app, arguments, PROGRAM), PROGRAM)
+    drop_unwritten()
+    sys.exit(exit_code)
+
+
+def moving_average(window_minutes: int) -> Configuration:
+    """The configuration of the moving average over so many minutes. Its sources and sinks are left out."""
+    with as_file(files("event_processor.cli") / "moving_average.toml") as path:
+        request = ConfigurationRequest(working_directory=os.getcwd(), config_paths=(str(path),))
+        loaded = load_configuration(request, ADAPTERS).configuration
+    options = loaded.aggregates[AGGREGATE]
+    assert options.window is not None, "it is an average over windows"
+    # What is longer than all time holds all of it.
+    window = options.window.model_copy(update={"size_s": min(window_minutes * MINUTE_S, WINDOW_S_MAX)})
+    aggregates = {AGGREGATE: options.model_copy(update={"window": window})}
+    return loaded.model_copy(update={"aggregates": aggregates, "sinks": {}, "log": LogOptions(level="warning")})
+
+
+def _command(
+    *,
+    input_file: Annotated[
+        str, typer.Option("--input_file", metavar="FILE", help="The events, a line of JSON each; - for standard input.")
+    ],
+    window_size: Annotated[
+        int, typer.Option("--window_size", min=1, metavar="MINUTES", help="How many minutes each average is over.")
+    ],
+) -> None:
+    """The mean duration of the deliveries of the last MINUTES, for every minute from that of the first event to the one behind the last."""
+    configuration = with_inputs(moving_average(window_size), OperatingSystem(), [input_file], InputFormat())
+    environment = real_environment(configuration)
+    ProcessCall(Invocation(), configuration, environment, None, None, is_kept=False, as_json=True).run()

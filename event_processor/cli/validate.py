@@ -1,0 +1,43 @@
+"""`validate`: every fault of the configuration at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from event_processor.cli.context import invocation, load
+from event_processor.cli.output import write_json, write_lines
+from event_processor.configuration import ConfigurationFaultsError, Fault
+from event_processor.model.errors import ExitCode
+
+__all__ = ["command"]
+
+
+def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Check the configuration; every fault at once. Exits with 0 where there is none, else with 78."""
+    try:
+        loaded = load(invocation(context))
+    except ConfigurationFaultsError as error:
+        if not as_json:
+            raise
+        write_json({"ok": False, "files": list(error.files), "faults": [_document(fault) for fault in error.faults]})
+        raise typer.Exit(ExitCode.CONFIGURATION) from error
+    if as_json:
+        write_json({"ok": True, "files": list(loaded.files), "faults": []})
+        return
+    write_lines([f"ok: {', '.join(loaded.files) or 'no configuration file; every value is a default'}"])
+
+
+def _document(fault: Fault) -> dict[str, object]:
+    """A fault as `validate --json` writes it; docs/json-output.md says what each key means."""
+    return {
+        "from": fault.origin.kind,
+        "place": fault.origin.place or None,
+        "line": fault.origin.line or None,
+        "key": fault.key or None,
+        "value": fault.value or None,
+        "wanted": fault.wanted,
+        "suggestion": fault.suggestion or None,
+        "message": str(fault),
+    }

@@ -1,0 +1,50 @@
+"""`verify`: is what is committed what the log gives?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+import typer
+
+from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.output import counted, one_line, progress_bar, write_json, write_lines
+from event_processor.model.errors import ExitCode
+from event_processor.operations.verification import DIFFERENCES_MAX, Verification, verify
+
+__all__ = ["command"]
+
+
+def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Recompute everything from the log and compare. Works while a daemon runs; needs room in $TMPDIR.
+
+    Exits with 0 where all is right, 65 with the differences, 66 where bytes of the log are gone so that it cannot tell.
+    """
+    configuration = load(invocation(context)).configuration
+    with progress_bar("recomputing") as progress:
+        verification = verify(configuration, real_environment(configuration), progress=progress)
+    if as_json:
+        write_json({"ok": verification.is_ok, **msgspec.to_builtins(verification)})
+    else:
+        write_lines(_lines(verification))
+    if not verification.is_ok:
+        raise typer.Exit(ExitCode.STATE)
+
+
+def _lines(verification: Verification) -> Iterator[str]:
+    """`ok` and what was compared, or the differences."""
+    counts = verification.counts
+    if verification.is_ok:
+        yield f"ok: {counted(counts.records, 'record')}, {counted(verification.size_bytes, 'byte')}, {counted(verification.dead_letters, 'dead letter')}"
+    for difference in verification.differences:
+        yield one_line(str(difference))
+    if len(verification.differences) == DIFFERENCES_MAX:
+        yield f"there may be more: only the first {DIFFERENCES_MAX} differences are shown"
+    if verification.dead_letters_purged:
+        yield f"purged, so that it cannot be compared: {counted(verification.dead_letters_purged, 'dead letter')}"
+    for sink in verification.sinks:
+        if sink.skipped_bytes:
+            yield f"sink {sink.name} began when {sink.skipped_bytes:,} bytes had been released; {one_line(sink.path)} holds the rest"
+        if sink.parts_gone:
+            yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these, or later ones, were taken away"

@@ -1,0 +1,210 @@
+"""Accepted events on their way into the order stage: by column, until one has to be held.
+
+Owns: what the order stage asks of a batch: its sort keys, whether they rise, its lines.
+Always: an event becomes a Python object only where it is asked for alone. Of a log in order that is what is still held behind it.
+Never: nothing is ordered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Final, TypeAlias, overload
+
+import numpy as np
+
+from event_processor.columns.ids import SortableId, id_key
+from event_processor.model.columns import BoolArray, CategoryColumn, Columns, FloatArray, IdColumn, IntArray
+
+__all__ = ["Arrivals", "EventSlice", "HeldEvent", "KnownColumns", "LateEvents", "SortKey", "lines_of"]
+
+SortKey: TypeAlias = tuple[int, SortableId, int]
+"""(kind, value, sequence): kind and value as `id_key` gives them; a timestamp is of kind 0. The sequence settles ties."""
+HeldEvent: TypeAlias = tuple[int, SortableId, int, bytes]
+"""A sort key and the event's record. The sequence is unique, so that records are never compared."""
+
+_TIMESTAMP_KIND: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownColumns:
+    """What the format has read of n events already, as in `contracts.Columns`."""
+
+    timestamps_ns: IntArray | None
+    values: FloatArray | None
+    has_value: BoolArray | None
+    categories: CategoryColumn | None
+
+
+class EventSlice:
+    """`count` events one behind the other, at least one: their JSON objects, and what else is known of them.
+
+    `columns` is None where some of the events waited. `sort_values` are the middle of their sort keys then, else None.
+    """
+
+    __slots__ = ("_lines", "_make_lines", "columns", "count", "sort_values")
+
+    def __init__(
+        self,
+        count: int,
+        make_lines: Callable[[], bytes],
+        columns: KnownColumns | None,
+        sort_values: Sequence[SortableId] | None = None,
+    ) -> None:
+        """`make_lines` may be called in any thread, and later: what it reads must not change."""
+        self.count: Final = count
+        self.columns: Final = columns
+        self.sort_values: Final = sort_values
+        self._make_lines: Final = make_lines
+        self._lines: bytes | None = None
+
+    @property
+    def lines(self) -> bytes:
+        """The objects, each with a line feed behind it. Made when somebody first looks: where only columns are read, nobody does."""
+        if self._lines is None:
+            self._lines = self._make_lines()
+        return self._lines
+
+    @classmethod
+    def of_held(cls, events: Sequence[HeldEvent]) -> EventSlice:
+        """Events that were held, or that came out of order."""
+        return cls(len(events), lambda: lines_of([event[3] for event in events]), None, [event[1] for event in events])
+
+
+class LateEvents(Sequence[HeldEvent]):
+    """Events of one chunk, at least one, in log order, which become objects when somebody looks at one; most go on before that.
+
+    May be read by several threads.
+    """
+
+    __slots__ = ("_count", "_made", "_source", "last_key")
+
+    def __init__(self, source: Arrivals, begin: int, end: int) -> None:
+        """Those of `source` from `begin` up to `end`."""
+        self._count: Final = end - begin
+        self._source: tuple[Arrivals, int, int] | None = (source, begin, end)
+        self._made: tuple[HeldEvent, ...] = ()
+        self.last_key: Final[SortKey] = source.events(end - 1, end)[0][:3]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int, /) -> HeldEvent: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> tuple[HeldEvent, ...]: ...
+    def __getitem__(self, place: int | slice, /) -> HeldEvent | tuple[HeldEvent, ...]:
+        return self.all()[place]
+
+    def __iter__(self) -> Iterator[HeldEvent]:
+        return iter(self.all())
+
+    def all(self) -> tuple[HeldEvent, ...]:
+        """The events; the chunk is let go then."""
+        if (source := self._source) is not None:
+            arrivals, begin, end = source
+            self._made = tuple(arrivals.events(begin, end))
+            # In this order: a reader in another thread that finds no source finds the events.
+            self._source = None
+        return self._made
+
+    def slice(self) -> EventSlice:
+        """The same events, to be let go."""
+        if (source := self._source) is None:
+            return EventSlice.of_held(self._made)
+        arrivals, begin, end = source
+        return arrivals.between(begin, end)
+
+
+class Arrivals:
+    """The accepted events of a chunk, n of them, in log order."""
+
+    def __init__(self, columns: Columns, accepted: BoolArray, ids: IdColumn, first_sequence: int, *, by_timestamp: bool) -> None:
+        """`accepted` marks them among the chunk's valid events; `ids` (n) are theirs. `first_sequence` is that of the chunk's first record.
+
+        `by_timestamp`: they are ordered by `columns.timestamps_ns`, not by id.
+        """
+        rows: IntArray = columns.rows[accepted]
+        self._columns: Final = columns
+        self._accepted: Final = accepted
+        events = columns.events
+        self._content: Final = columns.content if events is None else events.content
+        self._starts: Final = columns.starts[rows] if events is None else events.starts[accepted]
+        self._ends: Final = columns.ends[rows] if events is None else events.ends[accepted]
+        self._sequences: Final = rows + first_sequence
+        self._ids: Final = ids
+        self._timestamps_ns: IntArray | None = None
+        if by_timestamp:
+            assert columns.timestamps_ns is not None, "an order by timestamp makes the format read them"
+            self._timestamps_ns = columns.timestamps_ns[accepted]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def is_rising(self) -> bool:
+        """Whether the sort keys are known to rise; False says nothing."""
+        if self._timestamps_ns is None:
+            return self._ids.is_ascending()
+        return bool((self._timestamps_ns[1:] >= self._timestamps_ns[:-1]).all())
+
+    def events(self, begin: int, end: int) -> list[HeldEvent]:
+        """The events from `begin` up to `end`, each with its sort key."""
+        return self.events_at(np.arange(begin, end))
+
+    def events_at(self, places: IntArray) -> list[HeldEvent]:
+        """The events at these places, each with its sort key."""
+        spans = zip(self._starts[places].tolist(), self._ends[places].tolist(), strict=True)
+        records = [self._content[start:stop] for start, stop in spans]
+        sequences: list[int] = self._sequences[places].tolist()
+        if self._timestamps_ns is not None:
+            return list(zip(repeat(_TIMESTAMP_KIND), self._timestamps_ns[places].tolist(), sequences, records, strict=False))
+        ids = self._ids.picked(places).to_list()
+        kinds = set(map(type, ids))
+        if len(kinds) == 1 and kinds <= {int, str}:
+            # Ids of one simple kind, which is the rule, need no call an event.
+            kind, _ = id_key(ids[0])
+            return list(zip(repeat(kind), ids, sequences, records, strict=False))  # type: ignore[arg-type]  # one kind
+        keys = map(id_key, ids)
+        return [(kind, value, sequence, record) for (kind, value), sequence, record in zip(keys, sequences, records, strict=True)]
+
+    @property
+    def timestamps_ns(self) -> IntArray | None:
+        """The sort values, where these are timestamps."""
+        return self._timestamps_ns
+
+    def between(self, begin: int, end: int) -> EventSlice:
+        """The events from `begin` up to `end`, with all that is known of them."""
+        content, starts, ends = self._content, self._starts[begin:end], self._ends[begin:end]
+        places: slice | IntArray = slice(begin, end) if self._accepted.all() else np.flatnonzero(self._accepted)[begin:end]
+        return EventSlice(end - begin, lambda: _lines_between(content, starts, ends), self._known(places))
+
+    def picked(self, order: IntArray) -> EventSlice:
+        """The events at these places, in this order."""
+        content, starts, ends = self._content, self._starts[order], self._ends[order]
+        places = order if self._accepted.all() else np.flatnonzero(self._accepted)[order]
+        return EventSlice(len(order), lambda: _lines_between(content, starts, ends), self._known(places))
+
+    def _known(self, places: slice | IntArray) -> KnownColumns:
+        columns, categories = self._columns, self._columns.categories
+        return KnownColumns(
+            timestamps_ns=None if columns.timestamps_ns is None else columns.timestamps_ns[places],
+            values=None if columns.values is None else columns.values[places],
+            has_value=None if columns.has_value is None else columns.has_value[places],
+            categories=None if categories is None else CategoryColumn(categories.codes[places], categories.names),
+        )
+
+
+def _lines_between(content: bytes, starts: IntArray, ends: IntArray) -> bytes:
+    """The records at these places, each with a line feed behind it. What stands together is copied together."""
+    if not len(starts):
+        return b""
+    # One byte between two records is the line feed; more is a carriage return, or a record that is not ours.
+    breaks = (starts[1:] != ends[:-1] + 1).nonzero()[0]
+    firsts, lasts = starts[np.append(0, breaks + 1)].tolist(), ends[np.append(breaks, -1)].tolist()
+    return lines_of([content[first:last] for first, last in zip(firsts, lasts, strict=True)])
+
+
+def lines_of(records: Sequence[bytes]) -> bytes:
+    """Records, each with a line feed behind it."""
+    return b"\n".join([*records, b""])

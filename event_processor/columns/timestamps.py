@@ -1,0 +1,310 @@
+"""Reading timestamps: what a record writes becomes nanoseconds since 1970-01-01 UTC.
+
+Owns: which spellings are timestamps, and what instant each of them is. These are: RFC 3339 (`T`, `t` or a space; `Z`, `z` or
+an offset; any fraction, of which nine digits are read and the rest is dropped); the same without an offset, in the
+configured zone; and seconds since the epoch, as a JSON integer or float, read to the nearest nanosecond, ties to even.
+Always: an instant fits into a signed 64-bit number, so it lies between 1677-09-21 and 2262-04-11; another is no
+timestamp. A local time that occurs twice is its first occurrence; one that the clocks skip is read with the offset before
+the skip. A leap second, 23:59:60 UTC, is the second after it.
+Never: nothing is guessed: no other order of day and month, no week dates, no digits in a string.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Final, TypeAlias, cast
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from event_processor.model.columns import BoolArray, IntArray
+from event_processor.model.errors import ConfigurationError
+
+__all__ = ["TimestampReader", "canonical"]
+
+WordArray: TypeAlias = NDArray[np.uint64]
+"""Eight bytes each, little-endian: the first byte is the lowest."""
+WORD_BYTES: Final = 8
+_NS_PER_S: Final = 1_000_000_000
+_INT64_MAX: Final = 2**63 - 1  # its negative counterpart is one less than what numpy takes for "not a time"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SPELLING: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+_SECONDS_LENGTH: Final = len("2026-01-31T23:59:59")
+_DATE_DIGITS: Final = [0, 1, 2, 3, 5, 6, 8, 9]
+_DATE_ENDS: Final = np.frombuffer(b"Tt ", np.uint8)
+_DATE_TAIL: Final = np.uint64(0xFF_FFFF)
+"""Of the second word of a text: the day, and what divides it from the time."""
+_TIME_PLACE: Final = len("2026-01-31T")
+_MIDNIGHT: Final = np.uint64(int.from_bytes(b"00:00:00", "little"))
+_ABOVE_TIME: Final = np.uint64(int.from_bytes(b"\x76\x76\x7f\x76\x76\x7f\x76\x76", "little"))
+"""Added to digits and zeros for colons, it reaches the high bit of a byte that is none."""
+_ABOVE_LATEST: Final = np.uint64(sum((0x7F - most) << shift for most, shift in ((23, 0), (59, 24), (59, 48))))
+"""Added to hours, minutes and seconds in their bytes, it reaches the high bit of one that no day has."""
+_HIGH_BITS: Final = np.uint64(0x8080_8080_8080_8080)
+_ZEROS: Final = np.uint64(0x3030_3030_3030_3030)
+_ABOVE_NINE: Final = np.uint64(0x4646_4646_4646_4646)
+_LOW_NIBBLES: Final = np.uint64(0x0F0F_0F0F_0F0F_0F0F)
+_DIGIT_STEPS: Final = tuple(
+    (np.uint64(factor), np.uint64(width), np.uint64(mask))
+    for factor, width, mask in (
+        (10, 8, 0x00FF_00FF_00FF_00FF),
+        (100, 16, 0x0000_FFFF_0000_FFFF),
+        (10_000, 32, 0x0000_0000_FFFF_FFFF),
+    )
+)
+_PAIR_HIGH_BITS: Final = np.uint64(0x80 | 0x80 << 24 | 0x80 << 48)
+_FRACTION_DIGITS_MAX: Final = 9
+_TEXT_LENGTH_MAX: Final = _SECONDS_LENGTH + 1 + _FRACTION_DIGITS_MAX + len("+01:00")
+_FIRST_YEAR: Final = 1678
+_MONTH_STARTS: Final = np.arange(f"{_FIRST_YEAR}-01", "2262-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
+"""The day from the epoch on which each month begins, over all whole years that a signed 64-bit number of nanoseconds holds."""
+_EXACT_SECONDS_MIN: Final = 2.0**20
+"""From here on a float has at most 32 bits behind the point, so that their product with 10^9 is exact in a double."""
+
+
+class TimestampReader:
+    """Reads timestamps; those without an offset are in `zone`. Pure but for the time zone database, which is read once."""
+
+    def __init__(self, zone: str) -> None:
+        """`zone` is an IANA name. Raises `ConfigurationError` where this machine does not know it."""
+        try:
+            self._zone: Final[tzinfo] = UTC if zone == "UTC" else ZoneInfo(zone)
+        except (KeyError, OSError, ValueError) as error:
+            raise ConfigurationError(
+                f'event.timestamp_zone: "{zone}" is not a known time zone',
+                hint='write an IANA name, such as "Europe/Berlin"; the system needs its time zone database (tzdata)',
+            ) from error
+
+    def read(self, raw: object) -> int | None:
+        """Nanoseconds since 1970-01-01 UTC; None where `raw` is no timestamp, or out of range."""
+        if isinstance(raw, str):
+            ns = self._read_text(raw)
+        elif type(raw) is int:
+            ns = raw * _NS_PER_S
+        elif isinstance(raw, float):
+            ns = _float_ns(raw)
+        else:
+            return None
+        return ns if ns is not None and -_INT64_MAX <= ns <= _INT64_MAX else None
+
+    def explain(self, raw: object) -> str:
+        """What is wrong with a timestamp that `read` refuses, to follow its name."""
+        if isinstance(raw, (int, float)) and not isinstance(raw, bool):
+            return "is not between 1677-09-21 and 2262-04-11"
+        if isinstance(raw, str) and self._read_text(raw) is not None:
+            return "is not between 1677-09-21 and 2262-04-11"
+        return "is not a timestamp"
+
+    def read_all(self, raw: Sequence[object]) -> tuple[IntArray, BoolArray]:
+        """`read` for each: nanoseconds (0 where there is none), and where there is none. Both (n,)."""
+        ns = np.zeros(len(raw), np.int64)
+        bad = np.zeros(len(raw), np.bool_)
+        rest = np.ones(len(raw), np.bool_)
+        kinds = set(map(type, raw))
+        if kinds == {str}:
+            self._read_texts(cast("Sequence[str]", raw), ns, rest)
+        elif kinds == {float}:
+            _read_floats(raw, ns, rest)
+        for row in np.flatnonzero(rest).tolist():
+            instant = self.read(raw[row])
+            bad[row] = instant is None
+            ns[row] = instant or 0
+        return ns, bad
+
+    def read_spans(self, content: bytes, begins: IntArray, ends: IntArray) -> tuple[IntArray, BoolArray]:
+        """`read_all` of the texts `content[begins[i]:ends[i]]`, which are UTF-8 and hold no escapes. None of them becomes a Python object where it is spelt like others."""
+        ns = np.zeros(len(begins), np.int64)
+        rest = np.ones(len(begins), np.bool_)
+        widths = ends - begins
+        least, most = int(widths.min(initial=_TEXT_LENGTH_MAX)), int(widths.max(initial=0))
+        for width in range(max(least, _SECONDS_LENGTH), min(most, _TEXT_LENGTH_MAX) + 1):
+            rows = slice(None) if least == most else np.flatnonzero(widths == width)
+            if len(begins[rows]):
+                alike = np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))
+                self._read_alike(alike[begins[rows]].view(np.uint8).reshape(-1, width), rows, ns, rest)
+        bad = np.zeros(len(begins), np.bool_)
+        for row in np.flatnonzero(rest).tolist():
+            instant = self.read(content[begins[row] : ends[row]].decode())
+            bad[row] = instant is None
+            ns[row] = instant or 0
+        return ns, bad
+
+    def _read_text(self, text: str) -> int | None:
+        """The instant of one spelling, perhaps out of range; None where it is none."""
+        match = _SPELLING.fullmatch(text)
+        if match is None:
+            return None
+        *numbers, fraction, offset = match.groups()
+        year, month, day, hour, minute, second = map(int, numbers)
+        zone = self._zone if offset is None else _offset_zone(offset)
+        if zone is None:
+            return None
+        try:
+            local = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
+            elapsed = local - _EPOCH if zone is UTC else local.astimezone(UTC) - _EPOCH
+        except (ValueError, OverflowError):
+            return None
+        seconds = elapsed.days * 86_400 + elapsed.seconds
+        if second >= 60:
+            seconds += 1
+            if second > 60 or seconds % 86_400:
+                return None
+        return seconds * _NS_PER_S + int((fraction or "0")[:_FRACTION_DIGITS_MAX].ljust(_FRACTION_DIGITS_MAX, "0"))
+
+    def _read_texts(self, texts: Sequence[str], ns: IntArray, rest: BoolArray) -> None:
+        """Reads what is spelt alike, all texts at once; `rest` keeps what was not read."""
+        joined = "".join(texts)
+        if not joined.isascii():
+            return
+        characters = np.frombuffer(joined.encode(), np.uint8)
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        if lengths.min() == lengths.max():
+            self._read_alike(characters.reshape(len(texts), -1), slice(None), ns, rest)
+            return
+        starts = np.cumsum(lengths) - lengths
+        for length in np.unique(lengths).tolist():
+            rows = np.flatnonzero(lengths == length)
+            self._read_alike(characters[starts[rows][:, None] + np.arange(length)], rows, ns, rest)
+
+    def _read_alike(self, table: NDArray[np.uint8], rows: IntArray | slice, ns: IntArray, rest: BoolArray) -> None:
+        """Reads texts of one length, a row of `table` each, as far as they are spelt like the first; they stand at `rows`."""
+        match = _SPELLING.fullmatch(table[0].tobytes().decode("latin-1"))
+        if match is None or (match[8] is None and self._zone is not UTC):
+            return
+        digits = len(match[7] or "")
+        zone = _offset_zone(match[8] or "Z")
+        if digits > _FRACTION_DIGITS_MAX or zone is None:
+            return
+        seconds, good = _read_seconds(table)
+        found = (seconds - int(zone.utcoffset(None).total_seconds())) * _NS_PER_S
+        tail = _SECONDS_LENGTH
+        if digits:
+            fraction, fine = _read_fraction(table, digits)
+            found += fraction
+            good &= fine
+            tail += 1 + digits
+        if table.shape[1] > tail:
+            good &= (table[:, tail:] == table[0, tail:]).all(axis=1)
+        ns[rows] = np.where(good, found, 0)
+        rest[rows] = ~good
+
+
+def canonical(ns: int) -> str:
+    """RFC 3339 in UTC, with as many digits of a fraction as are needed, and none where there is nothing to say."""
+    seconds, fraction = divmod(ns, _NS_PER_S)
+    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"
+
+
+def _offset_zone(offset: str) -> timezone | None:
+    """The zone of "Z" or "+hh:mm"; None where there is no such offset."""
+    if offset in ("Z", "z"):
+        return UTC
+    hours, minutes = int(offset[1:3]), int(offset[4:6])
+    if hours > 23 or minutes > 59:
+        return None
+    distance = timedelta(hours=hours, minutes=minutes)
+    return timezone(-distance if offset[0] == "-" else distance)
+
+
+def _float_ns(seconds: float) -> int | None:
+    """The nearest nanosecond, ties to even; None where there is none."""
+    if not -(2.0**63) < seconds < 2.0**63:
+        return None
+    numerator, denominator = seconds.as_integer_ratio()
+    whole, rest = divmod(numerator * _NS_PER_S, denominator)
+    up = 2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1)
+    return whole + up
+
+
+def _read_floats(raw: Sequence[object], ns: IntArray, rest: BoolArray) -> None:
+    """Reads the floats for which double arithmetic is exact."""
+    seconds = np.array(raw, np.float64)
+    exact = (np.abs(seconds) >= _EXACT_SECONDS_MIN) & (np.abs(seconds) < _INT64_MAX // _NS_PER_S)
+    whole = np.floor(seconds[exact])
+    ns[exact] = whole.astype(np.int64) * _NS_PER_S + np.rint((seconds[exact] - whole) * 1e9).astype(np.int64)
+    rest[exact] = False
+
+
+def _read_seconds(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
+    """Seconds from the epoch to the local date and time that each text begins with, and where they are one (and in range).
+
+    `table` (n, 19 or more) holds the bytes of a text in each row. Neighbours are most often of one day: a date is read where it changes.
+    """
+    is_new = np.ones(len(table), np.bool_)
+    first, second = _words(table, 0), _words(table, WORD_BYTES) & _DATE_TAIL
+    is_new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    begins = np.flatnonzero(is_new)
+    days, good = _read_days(table[begins])
+    if len(begins) == 1:
+        days, good = days[0], good[0]
+    else:
+        lengths = np.diff(np.append(begins, len(table)))
+        days, good = np.repeat(days, lengths), np.repeat(good, lengths)
+    # "12:34:56" as eight digits, a colon for a zero: what is left of a digit without the upper half of its byte is its number.
+    time = _words(table, _TIME_PLACE) ^ _MIDNIGHT
+    pairs = time * np.uint64(10) + (time >> np.uint64(8))
+    beyond = ((time | (time + _ABOVE_TIME)) & _HIGH_BITS) | ((pairs + _ABOVE_LATEST) & _PAIR_HIGH_BITS)
+    hours, minutes, seconds = (((pairs >> np.uint64(shift)) & np.uint64(0xFF)).view(np.int64) for shift in (0, 24, 48))
+    return days * 86_400 + (hours * 60 + minutes) * 60 + seconds, good & (beyond == 0)
+
+
+def _read_days(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
+    """The day from the epoch that each text begins with, and where there is one, in range and with what divides it from a time."""
+    digits = table[:, _DATE_DIGITS].astype(np.int64) - ord("0")
+    good = np.asarray(((digits >= 0) & (digits <= 9)).all(axis=1), np.bool_)
+    good &= (table[:, 4] == ord("-")) & (table[:, 7] == ord("-")) & np.isin(table[:, 10], _DATE_ENDS)
+    century, year, month, day = (digits[:, place] * 10 + digits[:, place + 1] for place in range(0, 8, 2))
+    months = (century * 100 + year - _FIRST_YEAR) * 12 + month - 1
+    good &= (months >= 0) & (months < len(_MONTH_STARTS) - 1) & (month >= 1) & (month <= 12)
+    months = np.where(good, months, 0)
+    first = _MONTH_STARTS[months]
+    good &= (day >= 1) & (day <= _MONTH_STARTS[months + 1] - first)
+    return first + day - 1, good
+
+
+def _read_fraction(table: NDArray[np.uint8], digits: int) -> tuple[IntArray, BoolArray]:
+    """The nanoseconds that a point and so many digits (1 to 9) behind the seconds say, and where they do."""
+    good = np.asarray(table[:, _SECONDS_LENGTH] == ord("."), np.bool_)
+    end = _SECONDS_LENGTH + 1 + digits
+    found: IntArray = np.zeros(len(table), np.int64)
+    if digits > WORD_BYTES:
+        last = table[:, end - 1].astype(np.int64) - ord("0")
+        good &= (last >= 0) & (last <= 9)
+        found = last
+        end, digits = end - 1, digits - 1
+        scale = 10
+    else:
+        scale = 10 ** (_FRACTION_DIGITS_MAX - digits)
+    # The word that ends with the last digit: what stands in it before the first is pushed out.
+    word = _words(table, end - WORD_BYTES) >> np.uint64(8 * (WORD_BYTES - digits))
+    number, fine = _digits_of(word, digits)
+    return found + number * scale, good & fine
+
+
+def _words(table: NDArray[np.uint8], place: int) -> WordArray:
+    """The word at a place of each row."""
+    return np.ndarray((len(table),), "<u8", table, offset=place, strides=table.strides[:1])
+
+
+def _digits_of(word: WordArray, count: int) -> tuple[IntArray, BoolArray]:
+    """The number that the first `count` bytes (1 to 8) of each word write in decimal digits, and where all are digits. Both (n,).
+
+    Source: eight digits become a number in three multiplications (D. Lemire, "Number parsing at a gigabyte per second", 2021).
+    """
+    shift = np.uint64(8 * (WORD_BYTES - count))
+    word = word << shift
+    # The bytes shifted in count as leading zeros.
+    word |= _ZEROS & ~(~np.uint64(0) << shift)
+    good: BoolArray = ((word + _ABOVE_NINE) | (word - _ZEROS)) & _HIGH_BITS == 0
+    word &= _LOW_NIBBLES
+    for factor, width, mask in _DIGIT_STEPS if count > 1 else ():
+        word = (word * factor + (word >> width)) & mask
+    if count == 1:
+        word >>= np.uint64(56)
+    return word.view(np.int64), good

@@ -1,0 +1,310 @@
+"""The loader: files, environment and command line laid over the defaults, checked, and turned into one `Configuration`.
+
+Owns: the order in which they win, and the check of every table by its model.
+Always: all faults are found before any is reported; a configuration that is returned has none.
+Never: no file is opened here beyond those of `toml_files`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from event_processor.configuration.aggregates import AggregateOptions
+from event_processor.configuration.configuration import (
+    Configuration,
+    ConfiguredPath,
+    LocatedText,
+    Section,
+    SinkOptions,
+    SourceOptions,
+    contradictions,
+    name_fault,
+)
+from event_processor.configuration.faults import UNKNOWN_KEY, ConfigurationFaultsError, Fault, findings, nearest, shown_value
+from event_processor.configuration.tables import keys_of
+from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, read_files
+from event_processor.model.event import Json
+
+__all__ = ["AdapterOptions", "LoadedConfiguration", "array_sections", "core_sections", "flattened", "load_configuration"]
+
+STATE_VARIABLE: Final = "STATE_DIRECTORY"
+"""Set by systemd for `StateDirectory=`; of several folders, separated by colons, the first is ours."""
+
+Options = TypeVar("Options", SourceOptions, SinkOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterOptions:
+    """The options models of the sources and sinks there are, by their `type`.
+
+    `default_type` is meant where a table says none; `default_sources` are the sources of a configuration that names none, and
+    what is said of a source there stands where a table of the same name says nothing.
+    """
+
+    sources: Mapping[str, type[SourceOptions]]
+    sinks: Mapping[str, type[SinkOptions]]
+    default_type: str
+    default_sources: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfiguration:
+    """A configuration without faults; `origins` has every effective value by its dotted key, `files` what was read, in order."""
+
+    configuration: Configuration
+    origins: Mapping[str, Origin]
+    files: tuple[str, ...]
+
+
+def load_configuration(request: ConfigurationRequest, adapters: AdapterOptions) -> LoadedConfiguration:
+    """The effective configuration. Raises `ConfigurationFaultsError` with everything that is wrong."""
+    layers, file_faults = read_files(request)
+    merged = _Merged()
+    for layer in layers:
+        merged.add(layer.tables, layer.origins)
+    _add_state_directory(merged, request)
+    for dotted, (value, option) in request.overrides.items():
+        merged.set(tuple(dotted.split(".")), LocatedText(value, request.working_directory), Origin("command line", option))
+    # Where no file sets a path, its default is from the folder of the configuration too: a pipeline's state does not depend
+    # on where one stands when one asks for it.
+    folder = request.working_directory
+    if layers:
+        folder = os.path.dirname(os.path.join(os.path.abspath(folder), layers[-1].path))
+    check = _Check(merged, adapters, folder)
+    configuration = check.configuration()
+    faults = [Fault(fault.origin, "", "", fault.reason) for fault in file_faults] + check.faults
+    files = tuple(layer.path for layer in layers)
+    if faults:
+        raise ConfigurationFaultsError(faults, files)
+    keys = flattened(configuration)
+    origins = {".".join(key): merged.exact_origin(key) for key in keys}
+    return LoadedConfiguration(configuration, origins, files)
+
+
+def _add_state_directory(merged: _Merged, request: ConfigurationRequest) -> None:
+    """What systemd says about the state directory goes before the files."""
+    if folder := request.environment.get(STATE_VARIABLE, "").partition(":")[0]:
+        located = LocatedText(folder, request.working_directory)
+        merged.set(("state", "dir"), located, Origin("environment", STATE_VARIABLE))
+
+
+def flattened(configuration: Configuration) -> dict[Key, Json]:
+    """Every effective value by the names that lead to it, in the order of the models; arrays stay whole, but for those of tables."""
+
+    def leaves(value: Json, key: Key) -> Iterator[tuple[Key, Json]]:
+        if isinstance(value, dict):
+            for name, entry in value.items():
+                yield from leaves(entry, (*key, name))
+        elif value and isinstance(value, list) and key[0] in arrays and len(key) == 1:
+            for number, entry in enumerate(value):
+                yield from leaves(entry, (element(key[0], number),))
+        else:
+            yield key, value
+
+    arrays = array_sections()
+    return dict(leaves(configuration.model_dump(mode="json", by_alias=True), ()))
+
+
+@dataclass(slots=True)
+class _Merged:
+    """The tables laid over one another, and the origin of each key that any of them set."""
+
+    tables: dict[str, object] = field(default_factory=dict)
+    origins: dict[Key, Origin] = field(default_factory=dict)
+
+    def add(self, tables: Mapping[str, object], origins: Mapping[Key, Origin]) -> None:
+        """Lays `tables` over what is there: tables are merged, anything else is replaced."""
+        self.tables = _overlaid(self.tables, tables)
+        self.origins |= origins
+
+    def set(self, key: Key, value: object, origin: Origin) -> None:
+        """Lays one value over what is there."""
+        table: Mapping[str, object] = {key[-1]: value}
+        for name in reversed(key[:-1]):
+            table = {name: table}
+        self.add(table, {key: origin})
+
+    def origin(self, key: Key) -> Origin:
+        """Where `key` was set, or else the nearest table around it."""
+        outward = [key[:n] for n in range(len(key), 0, -1)]
+        if key and (found := element_of(key[0])):
+            outward.append((found[0],))  # an array that is written in one line has no place for each table
+        return next((self.origins[each] for each in outward if each in self.origins), Origin())
+
+    def exact_origin(self, key: Key) -> Origin:
+        """Where `key` was set, or the default where nobody set it. The last name may be a dotted one, for tables inside tables."""
+        spelt = (key, (*key[:-1], *key[-1].split(".")))
+        return next((self.origin(each) for each in spelt if self._is_set(each)), Origin())
+
+    def _is_set(self, key: Key) -> bool:
+        value: object = self.tables
+        for name in key:
+            if not isinstance(value, Mapping):
+                return False
+            array, number = element_of(name) or (name, -1)
+            if name in value:
+                value = value[name]
+            elif number >= 0 and isinstance(entries := value.get(array), tuple) and number < len(entries):
+                value = entries[number]
+            else:
+                return False
+        return True
+
+
+def _overlaid(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[str, object]:
+    merged = dict(lower)
+    for name, value in upper.items():
+        below = merged.get(name)
+        merged[name] = _overlaid(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+class _Check:
+    """One pass over merged tables that gathers `faults`."""
+
+    def __init__(self, merged: _Merged, adapters: AdapterOptions, folder: str) -> None:
+        self.faults: list[Fault] = []
+        self._merged: Final = merged
+        self._adapters: Final = adapters
+        self._context: Final = {"folder": os.path.abspath(folder)}
+
+    def configuration(self) -> Configuration:
+        """The configuration, without the parts at fault; what is wrong is in `faults`."""
+        known = Configuration.model_fields
+        for name in self._merged.tables.keys() - known.keys():
+            self._unknown((name,), self._merged.tables[name], siblings=known)
+        sources = self._adapter_tables("sources", self._adapters.sources, self._adapters.default_sources)
+        sinks = self._adapter_tables("sinks", self._adapters.sinks, {})
+        aggregates = self._named_tables("aggregates", AggregateOptions)
+        parts = {name: self._section(name, annotation) for name, annotation in core_sections().items()}
+        # A section at fault stands in with its defaults, so that what the others contradict is still found.
+        right = {name: part for name, part in parts.items() if part is not None}
+        arrays = {name: self._array(name, model) for name, model in array_sections().items()}
+        configuration = Configuration.model_validate(
+            {"sources": sources, "sinks": sinks, "aggregates": aggregates, **right, **arrays}
+        )
+        for dotted, wanted in contradictions(configuration):
+            self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)
+        return configuration
+
+    def _section(self, name: str, model: type[Section]) -> Section | None:
+        """One core section, or None where it is at fault."""
+        table = self._table((name,))
+        return None if table is None else self._validated((name,), model, table)
+
+    def _array(self, name: str, model: type[Section]) -> tuple[Section, ...]:
+        """The tables of one array, without those at fault."""
+        tables = self._merged.tables.get(name, ())
+        if not isinstance(tables, tuple) or not all(isinstance(table, Mapping) for table in tables):
+            self._fault((name,), tables if tables != {} else None, f"tables in double brackets: [[{name}]]")
+            return ()
+        found = [self._validated((element(name, number),), model, table) for number, table in enumerate(tables)]
+        return tuple(section for section in found if section is not None)
+
+    def _named_tables(self, kind: str, model: type[SectionOptions]) -> dict[str, SectionOptions]:
+        """Each named table under `kind` as its model; those at fault are left out."""
+        options = {}
+        for name, table in (self._table((kind,)) or {}).items():
+            if wanted := name_fault(kind, name):
+                self._fault((kind, name), None, wanted)
+            elif not isinstance(table, Mapping):
+                self._fault((kind, name), table, f"a table: [{kind}.NAME]")
+            elif found := self._validated((kind, name), model, table):
+                options[name] = found
+        return options
+
+    def _adapter_tables(
+        self, kind: str, models: Mapping[str, type[Options]], defaults: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, Options]:
+        """The options of each named table under `kind`; those at fault are left out."""
+        tables = self._table((kind,))
+        if tables == {}:
+            tables = {name: {} for name in defaults}
+        options = {}
+        for name, table in (tables or {}).items():
+            if wanted := name_fault(kind, name):
+                self._fault((kind, name), None, wanted)
+            if not isinstance(table, Mapping):
+                self._fault((kind, name), table, f"a table: [{kind}.NAME]")
+            elif model := self._adapter_model((kind, name), table, models):
+                filled = {**defaults.get(name, {}), **table} if model is models[self._adapters.default_type] else table
+                if found := self._validated((kind, name), model, filled):
+                    options[name] = found
+        return options
+
+    def _adapter_model(self, key: Key, table: Mapping[str, object], models: Mapping[str, type[Options]]) -> type[Options] | None:
+        """The options model that the table's `type` names."""
+        named = table.get("type", self._adapters.default_type)
+        model = models.get(str(named)) if isinstance(named, str) else None
+        if model is None:
+            self._fault((*key, "type"), named, " or ".join(f'"{name}"' for name in sorted(models)))
+        return model
+
+    def _table(self, key: Key) -> Mapping[str, object] | None:
+        """The table at a top-level key, empty where there is none; None where something else stands there."""
+        value = self._merged.tables.get(key[0], {})
+        if isinstance(value, Mapping):
+            return value
+        self._fault(key, value, "a table")
+        return None
+
+    def _validated(self, key: Key, model: type[SectionOptions], table: Mapping[str, object]) -> SectionOptions | None:
+        """`table` as its model, or None; what is wrong becomes faults, and a key that is not known does not hide the others."""
+        known = keys_of(model)
+        for name in table.keys() - known.keys():
+            self._unknown((*key, name), table[name], siblings=known)
+        try:
+            return model.model_validate({name: table[name] for name in known if name in table}, context=self._context)
+        except ValidationError as error:
+            for found in findings(error.errors(include_url=False), table):
+                self._fault((*key, *found.key), found.value, found.wanted, inside=found.inside)
+            return None
+
+    def _fault(self, key: Key, value: object, wanted: str, *, inside: str = "") -> None:
+        dotted = ".".join(key)
+        self.faults.append(Fault(self._merged.origin(key), dotted + inside, shown_value(dotted, value), wanted))
+
+    def _unknown(self, key: Key, value: object, *, siblings: Mapping[str, object]) -> None:
+        dotted = ".".join(key)
+        suggestion = nearest(key[-1], siblings, _core_keys(), prefix="".join(f"{name}." for name in key[:-1]))
+        shown = "" if isinstance(value, Mapping) else shown_value(dotted, value)
+        self.faults.append(Fault(self._merged.origin(key), dotted, shown, UNKNOWN_KEY, suggestion))
+
+
+SectionOptions = TypeVar("SectionOptions", bound=Section)
+
+
+def core_sections() -> dict[str, type[Section]]:
+    """The sections that are not named tables of adapters."""
+    annotations = {name: info.annotation for name, info in Configuration.model_fields.items()}
+    return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, Section)}
+
+
+def array_sections() -> dict[str, type[Section]]:
+    """The sections of which there may be any number, in order: `[[name]]`."""
+    found = {}
+    for name, info in Configuration.model_fields.items():
+        if get_origin(info.annotation) is tuple:
+            model, _ = get_args(info.annotation)
+            found[name] = model
+    return found
+
+
+def _core_keys() -> Sequence[str]:
+    """Every dotted key of the core's sections."""
+    return [f"{name}.{key}" for name, model in core_sections().items() for key in model.model_fields]
+
+
+def _value_at(configuration: Configuration, dotted: str) -> object:
+    """The value at a dotted key, or None where the key names a whole table."""
+    value: object = configuration
+    for name in dotted.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    if isinstance(value, ConfiguredPath):
+        return value.written
+    return None if isinstance(value, BaseModel) else value

@@ -1,0 +1,112 @@
+"""The commented configuration: every key with its default and its documentation, drawn from the models themselves.
+
+Always: what is written parses, and says exactly the defaults; a key without a default is commented out, with an example.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Final
+
+from pydantic.fields import FieldInfo
+
+from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
+from event_processor.configuration.configuration import Configuration, Section
+from event_processor.configuration.faults import toml_value
+from event_processor.configuration.loader import AdapterOptions, array_sections, core_sections
+from event_processor.configuration.tables import keys_of
+
+__all__ = ["configuration_template", "key_documentation"]
+
+COMMENT_CHARACTERS_MAX: Final = 100
+_INTRODUCTION: Final = """\
+The configuration of event-processor. Every key is here with its default: delete what you do not change.
+Relative paths start from this file's folder. Sizes are in bytes, times in the unit that ends the name.
+What [sources], [[transforms]], [event], [dedup], [order] and [totals] say is part of the state: after a change of it, make the state anew
+from the log with 'event-processor replay'. The rest may change at any time."""
+
+
+def configuration_template(adapters: AdapterOptions) -> str:
+    """A TOML file that says the defaults, and comments that say what each key means."""
+    return "\n".join(_lines(adapters))
+
+
+def key_documentation(model: type[Section]) -> dict[str, str]:
+    """What the source says below each key of the model, those it inherits included.
+
+    Read only where it is shown: pydantic's own reading would parse every model's source at each start of a command.
+    """
+    said: dict[str, str] = {}
+    names = {field: info.alias or field for field, info in model.model_fields.items()}
+    for each in reversed(model.__mro__):
+        if not issubclass(each, Section):
+            continue
+        definition = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for key, below in pairwise(definition.body):
+            if isinstance(key, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                field = ast.unparse(key.target)
+                said[names.get(field, field)] = inspect.cleandoc(str(below.value.value))
+    return said
+
+
+def _lines(adapters: AdapterOptions) -> Iterator[str]:
+    yield from _comment(_INTRODUCTION)
+    core, arrays = core_sections(), array_sections()
+    for name in Configuration.model_fields:
+        if name in core:
+            yield from _table(name, core[name], {})
+        elif name == "sources":
+            for source, values in adapters.default_sources.items():
+                yield from _table(f"sources.{source}", adapters.sources[adapters.default_type], values)
+        elif name in arrays:
+            yield from _commented(_table(f"[{name}]", arrays[name], {}))
+        elif name == "aggregates":
+            yield from _commented(_table("aggregates.NAME", AggregateOptions, {}))
+            yield from _commented(_table("aggregates.NAME.window", WindowOptions, {}))
+        else:
+            yield from _commented(_table("sinks.NAME", adapters.sinks[adapters.default_type], {}))
+    yield ""
+
+
+def _commented(table: Iterable[str]) -> Iterator[str]:
+    """What may be had, and is not there by itself."""
+    return (f"# {line}" if line and not line.startswith("#") else line for line in table)
+
+
+def _table(name: str, model: type[Section], values: Mapping[str, str]) -> Iterator[str]:
+    """One table: what it is about, then its keys; `values` go before the model's defaults."""
+    yield ""
+    yield from _comment(model.__doc__ or "")
+    yield f"[{name}]"
+    documentation = key_documentation(model)
+    for key, info in keys_of(model).items():
+        if info.annotation == WindowOptions | None:
+            continue  # a table of its own
+        yield from _comment(documentation.get(key, ""))
+        yield _setting(key, info, values)
+
+
+def _setting(key: str, info: FieldInfo, values: Mapping[str, str]) -> str:
+    """The key with its default, or commented out with an example where it has none."""
+    value: object = values.get(key, None if info.is_required() else info.get_default(call_default_factory=True))
+    if value is None:
+        return f"# {key} = {_written(next(iter(info.examples or []), ''))}"
+    return f"{key} = {_written(value)}"
+
+
+def _written(value: object) -> str:
+    """As TOML; a table in braces."""
+    if isinstance(value, Mapping) and value:
+        return f"{{ {', '.join(f'{name} = {_written(inner)}' for name, inner in value.items())} }}"
+    return toml_value(value)
+
+
+def _comment(text: str) -> Iterator[str]:
+    """`text` as comment lines, wrapped."""
+    for paragraph in textwrap.dedent(text).strip().split("\n\n"):
+        yield from (f"# {line}" for line in textwrap.wrap(" ".join(paragraph.split()), COMMENT_CHARACTERS_MAX))

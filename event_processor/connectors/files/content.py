@@ -1,0 +1,280 @@
+"""Files that are decoded forward in bounded memory: gzip, Zstandard, and JSON documents, which become lines.
+
+Owns: telling by its first bytes how a file is compressed (names lie), and decoding it.
+Always: what decodes before a damage is delivered; `damage` then says why it ends there.
+Never: no other module imports `zstandard`, which the extra `zstd` installs.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, Protocol, TypeAlias
+
+from event_processor.model.errors import ConfigurationError
+from event_processor.records.json_documents import DocumentError, ItemCutter
+from event_processor.storage.durable import FileStatus, FileSystem, read_range
+
+__all__ = [
+    "COMPRESSED_SUFFIXES",
+    "GZIP_MAGIC",
+    "ZSTD_MAGIC",
+    "CompressedContent",
+    "Content",
+    "Opener",
+    "PlainContent",
+    "content_opener",
+    "open_content",
+    "open_regular",
+]
+
+
+class Content(Protocol):
+    """The bytes of one open file. Every method raises `OSError` as the kernel does."""
+
+    is_compressed: bool
+    """Compressed content, and the items of a document, never grow: their end is the end."""
+    damage: str
+    """Why the content ends before its time, as far as it was read; empty for sound content."""
+
+    def read(self, size_bytes: int, offset: int) -> bytes:
+        """`size_bytes` from `offset`; less only where the content ends. Offsets count decompressed bytes."""
+        ...
+
+    def disk_bytes(self, offset: int) -> int:
+        """How much of the file on disk was read to get to `offset`, for whoever watches."""
+        ...
+
+    def status(self) -> FileStatus:
+        """Of the open file, whatever became of its name; its size is the one on disk."""
+        ...
+
+    def restart(self) -> None:
+        """Forgets what was decoded, since the file has changed."""
+        ...
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        ...
+
+
+Opener: TypeAlias = Callable[[str], Content]
+"""Opens the regular file at a path, by what it holds. Raises `OSError`; `ConfigurationError` where an extra is missing."""
+
+
+def open_regular(fs: FileSystem, path: str) -> int:
+    """A descriptor to read the regular file at `path`. Raises `OSError`.
+
+    Without waiting: the open of a named pipe would else wait for its writer, should one stand there since we looked.
+    """
+    return fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+class PlainContent:
+    """A file that holds its records as they are."""
+
+    is_compressed = False
+    damage = ""
+
+    def __init__(self, fs: FileSystem, descriptor: int) -> None:
+        """Owns `descriptor` from here on."""
+        self._fs: Final = fs
+        self._descriptor: Final = descriptor
+
+    def read(self, size_bytes: int, offset: int) -> bytes:
+        return read_range(self._fs, self._descriptor, size_bytes, offset) if size_bytes > 0 else b""
+
+    def disk_bytes(self, offset: int) -> int:
+        return offset
+
+    def status(self) -> FileStatus:
+        return self._fs.status_of(self._descriptor)
+
+    def restart(self) -> None:
+        """Nothing is kept of a plain file."""
+
+    def close(self) -> None:
+        self._fs.close(self._descriptor)
+
+
+COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
+GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+RAW_BLOCK_BYTES: Final = 65_536
+OUTPUT_BLOCK_BYTES: Final = 1 << 20
+ZSTD_FEED_BYTES: Final = 512
+"""A run of equal bytes takes 4 bytes in Zstandard and gives up to 128 KiB, so this much input gives 16 MiB at the most."""
+GZIP_WINDOW_BITS: Final = 31
+
+Decode = Callable[[Iterator[bytes]], Iterator[bytes]]
+
+
+class DamagedError(Exception):
+    """The compressed stream ends before its time, or is not what it says."""
+
+
+def content_opener(fs: FileSystem, items: tuple[str, ...]) -> Opener:
+    """`open_content` for the files of one source."""
+    return partial(open_content, fs, items=items)
+
+
+def open_content(fs: FileSystem, path: str, items: tuple[str, ...] = ()) -> Content:
+    """The content of the regular file at `path`. Raises `OSError`; `ConfigurationError` where an extra is missing.
+
+    `items`: where its items stand, if it holds a JSON document; they are then the lines of its content.
+    """
+    descriptor = open_regular(fs, path)
+    try:
+        magic = fs.read(descriptor, len(ZSTD_MAGIC), 0)
+        decode: Decode | None = None
+        if magic.startswith(GZIP_MAGIC):
+            decode = _gzip_blocks
+        elif magic == ZSTD_MAGIC:
+            decode = _zstd_decode(path)
+        if items:
+            return CompressedContent(fs, descriptor, partial(_item_lines, items, decode))
+        if decode is not None:
+            return CompressedContent(fs, descriptor, decode)
+    except BaseException:
+        fs.close(descriptor)
+        raise
+    return PlainContent(fs, descriptor)
+
+
+class CompressedContent:
+    """A file that is decoded forward; to go back, it is decoded again from its start.
+
+    Neither gzip nor Zstandard can be entered in the middle without an index, nor a document, so a restart decodes once what was
+    read before. That is time, not memory: only what lies between the last offset asked for and the place reached is kept.
+    """
+
+    is_compressed = True
+
+    def __init__(self, fs: FileSystem, descriptor: int, decode: Decode) -> None:
+        """Owns `descriptor` from here on."""
+        self.damage = ""
+        self._fs: Final = fs
+        self._descriptor: Final = descriptor
+        self._decode: Final = decode
+        self.restart()
+
+    def restart(self) -> None:
+        self.damage = ""
+        self._blocks: Iterator[bytes] = self._decode(self._raw_blocks())
+        self._kept = bytearray()
+        self._kept_offset = 0
+        self._raw_offset = 0
+
+    def read(self, size_bytes: int, offset: int) -> bytes:
+        if offset < self._kept_offset:
+            self.restart()
+        self._drop_before(offset)
+        while self._kept_offset + len(self._kept) < offset + size_bytes:
+            block = self._next_block()
+            if block is None:
+                break
+            self._kept += block
+            self._drop_before(offset)
+        start = offset - self._kept_offset
+        return bytes(self._kept[start : start + size_bytes])
+
+    def disk_bytes(self, offset: int) -> int:  # noqa: ARG002 - decoded forward: what was read is what was needed
+        return self._raw_offset
+
+    def status(self) -> FileStatus:
+        return self._fs.status_of(self._descriptor)
+
+    def close(self) -> None:
+        self._fs.close(self._descriptor)
+
+    def _drop_before(self, offset: int) -> None:
+        dropped = min(offset - self._kept_offset, len(self._kept))
+        del self._kept[:dropped]
+        self._kept_offset += dropped
+
+    def _next_block(self) -> bytes | None:
+        """What decodes next, maybe nothing; None at the end."""
+        try:
+            return next(self._blocks, None)
+        except DamagedError as error:
+            self.damage = str(error)
+            return None
+
+    def _raw_blocks(self) -> Iterator[bytes]:
+        offset = 0
+        while raw := self._fs.read(self._descriptor, RAW_BLOCK_BYTES, offset):
+            offset += len(raw)
+            self._raw_offset = offset
+            yield raw
+
+
+def _item_lines(items: tuple[str, ...], decode: Decode | None, raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The items of a JSON document, each a line."""
+    cutter = ItemCutter(items)
+    for block in raw_blocks if decode is None else decode(raw_blocks):
+        yield from _pieces(cutter.feed(block))
+    yield from _pieces(cutter.finish())
+
+
+def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """What comes before a fault, at once, and then the fault."""
+    found: list[bytes] = []
+    try:
+        found.extend(lines)
+    except DocumentError as error:
+        yield b"".join(found)
+        raise DamagedError(str(error)) from error
+    yield b"".join(found)
+
+
+def _gzip_blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Decodes the members of a gzip file, one behind the other, with NULs allowed after each (RFC 1952, and padded tapes)."""
+    decoder = zlib.decompressobj(GZIP_WINDOW_BITS)
+    try:
+        for raw_block in raw_blocks:
+            raw = raw_block
+            while raw:
+                if decoder.eof:
+                    raw = raw.lstrip(b"\0")
+                    if not raw:
+                        break
+                    decoder = zlib.decompressobj(GZIP_WINDOW_BITS)
+                yield decoder.decompress(raw, OUTPUT_BLOCK_BYTES)
+                raw = decoder.unconsumed_tail or decoder.unused_data
+        while rest := decoder.decompress(b"", OUTPUT_BLOCK_BYTES):
+            yield rest
+    except zlib.error as error:
+        raise DamagedError(f"not sound gzip: {error}") from error
+    if not decoder.eof:
+        raise DamagedError("the gzip stream is cut short")
+
+
+def _zstd_decode(path: str) -> Decode:
+    """The decoder of Zstandard frames. Raises `ConfigurationError` where the package is not installed."""
+    try:
+        import zstandard  # noqa: PLC0415 - an extra, wanted only where such a file is met
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{path}: compressed with Zstandard, which this installation cannot read",
+            hint='install the extra: pip install "event-processor[zstd]"',
+        ) from error
+
+    def blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
+        decoder = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            for raw_block in raw_blocks:
+                for start in range(0, len(raw_block), ZSTD_FEED_BYTES):
+                    raw = raw_block[start : start + ZSTD_FEED_BYTES]
+                    while raw:
+                        if decoder.eof:
+                            decoder = zstandard.ZstdDecompressor().decompressobj()
+                        yield decoder.decompress(raw)
+                        raw = decoder.unused_data if decoder.eof else b""
+        except zstandard.ZstdError as error:
+            raise DamagedError(f"not sound Zstandard: {error}") from error
+        if not decoder.eof:
+            raise DamagedError("the Zstandard stream is cut short")
+
+    return blocks

@@ -1,0 +1,192 @@
+"""Files that are finished, read once, one after the other, in the order in which they were named.
+
+Owns: which file comes next, and where reading goes on after a restart.
+Always: the n-th file is part n, also where it is empty, so that a state says exactly how far the list was read. One file is open
+at a time, however many there are. A file that was read to its end is retired at once; one that ends before its time stays
+among the open parts, which so remember it.
+Never: no file but the named ones is looked at: `FILE.1` beside `FILE` is another file. What is read is not guessed again: a file
+that is not what was read of it ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from event_processor.connectors.files.content import Content, content_opener
+from event_processor.connectors.files.following.identity import FileIdentity, hash_of
+from event_processor.connectors.files.following.tail import ContentChangedError, Piece, Tail
+from event_processor.connectors.files.paths import storage_failure
+from event_processor.connectors.files.source_options import InputFilesOptions
+from event_processor.model.errors import InputGoneError
+from event_processor.model.event import Chunk, Json
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileStatus, FileSystem, storage_call
+
+__all__ = ["InputFiles"]
+
+FIRST_PART: Final = 1
+
+
+class _OpenFile:
+    """The file that is read now."""
+
+    def __init__(self, part: int, path: str, label: str, tail: Tail, status: FileStatus) -> None:
+        self.part: Final = part
+        self.path: Final = path
+        self._label: Final = label
+        self.tail: Final = tail
+        self.status: Final = status
+        self.is_known = False
+        """Whether a chunk told of it."""
+
+    def resume(self) -> dict[str, Json]:
+        """What the state keeps of it."""
+        samples = self.tail.samples
+        identity = FileIdentity(
+            self._label, self.status.device, self.status.inode, self.tail.offset, hash_of(samples.head), hash_of(samples.tail)
+        )
+        return identity.resume()
+
+    def unread_bytes(self) -> int:
+        """Of the file as it stands on the disk."""
+        return max(0, self.status.size_bytes - self.tail.content.disk_bytes(self.tail.offset))
+
+
+class InputFiles:
+    """Chunks of the named files, as `contracts.Source` promises."""
+
+    def __init__(self, name: str, options: InputFilesOptions, *, fs: FileSystem, telemetry: Telemetry) -> None:
+        self.name: Final = name
+        self._options: Final = options
+        self._open_content: Final = content_opener(fs, options.items)
+        self._telemetry: Final = telemetry
+        self._next_part = FIRST_PART
+        self._current: _OpenFile | None = None
+
+    def open(self, parts: Mapping[int, Mapping[str, Json]], next_part: int) -> None:
+        self._next_part = next_part
+        for part, resume in sorted(parts.items()):
+            identity = FileIdentity.from_resume(resume)
+            if part == next_part - 1:
+                self._current = self._resumed(part, identity)
+            else:
+                # Others came after it, and it was not retired: it was read as far as it could be.
+                self._tell_damaged(part, identity.offset, "as an earlier run found")
+
+    def read(self, bytes_max: int) -> Chunk | None:
+        while (current := self._current or self._entered()) is not None:
+            try:
+                with storage_call("read", current.path):
+                    piece = current.tail.read(bytes_max, ends=True)
+            except ContentChangedError as error:
+                raise _changed(current.path) from error
+            chunk = self._chunk(current, piece) if piece else self._finished(current)
+            if chunk is not None:
+                current.is_known = True
+                return chunk
+        return None
+
+    def lag_bytes(self) -> int:
+        ahead = sum(self._options.sizes_bytes[self._next_part - FIRST_PART :])
+        return ahead + (self._current.unread_bytes() if self._current else 0)
+
+    def has_more(self) -> bool:
+        return self._current is not None or self._next_part - FIRST_PART < len(self._options.files)
+
+    def wait_s(self) -> float | None:
+        """Nothing is waited for: what is there is all there is."""
+        return None
+
+    def acknowledge(self) -> None:
+        """Nothing to give back."""
+
+    def close(self) -> None:
+        if self._current:
+            self._current.tail.content.close()
+            self._current = None
+
+    def _path(self, part: int) -> str:
+        return self._options.files[part - FIRST_PART]
+
+    def _entered(self) -> _OpenFile | None:
+        """The next file, open; None behind the last."""
+        part = self._next_part
+        if part - FIRST_PART >= len(self._options.files):
+            return None
+        path = self._path(part)
+        content = self._opened(path)
+        self._next_part += 1
+        self._current = self._follow(part, Tail(content, record_bytes_max=self._options.record_bytes_max))
+        return self._current
+
+    def _resumed(self, part: int, identity: FileIdentity) -> _OpenFile:
+        """A file that was begun, where it resumes. Raises `InputGoneError` where another content stands there."""
+        path = self._path(part)
+        content = self._opened(path)
+        samples = None
+        try:
+            with storage_call("read", path):
+                samples = identity.samples_in(content)
+        finally:
+            if samples is None:
+                content.close()
+        if samples is None:
+            raise _changed(path)
+        tail = Tail(content, record_bytes_max=self._options.record_bytes_max, offset=identity.offset, samples=samples)
+        resumed = self._follow(part, tail)
+        resumed.is_known = True
+        return resumed
+
+    def _opened(self, path: str) -> Content:
+        try:
+            return self._open_content(path)
+        except OSError as error:
+            if failure := storage_failure("open", path, error):
+                raise failure from error
+            raise InputGoneError(
+                f"{path}: cannot be read any more: {error.strerror or error}", hint="put it back, and run the same command again"
+            ) from error
+
+    def _follow(self, part: int, tail: Tail) -> _OpenFile:
+        path = self._path(part)
+        with storage_call("stat", path):
+            status = tail.content.status()
+        self._telemetry.file_opened(source=self.name, path=path, generation=part, offset=tail.offset)
+        return _OpenFile(part, path, self._options.label(path), tail, status)
+
+    def _chunk(self, current: _OpenFile, piece: Piece) -> Chunk:
+        tail = current.tail
+        if not current.is_known and tail.leading_nul_bytes:
+            self._telemetry.leading_nuls_skipped(source=self.name, path=current.path, offset=0, size_bytes=tail.leading_nul_bytes)
+        return Chunk(
+            self.name,
+            current.part,
+            piece.offset,
+            piece.content,
+            current.resume(),
+            final=piece.final,
+            oversized_bytes=piece.oversized_bytes,
+            head=tail.samples.head,
+        )
+
+    def _finished(self, current: _OpenFile) -> Chunk | None:
+        """The chunk that retires a file read to its end; None for one that ends before its time and is known already."""
+        self._current = None
+        damage = current.tail.content.damage
+        current.tail.content.close()
+        if damage:
+            self._tell_damaged(current.part, current.tail.offset, damage)
+            if current.is_known:
+                return None
+        return Chunk(self.name, current.part, current.tail.offset, b"", current.resume(), retired=not damage)
+
+    def _tell_damaged(self, part: int, offset: int, reason: str) -> None:
+        self._telemetry.file_damaged(source=self.name, path=self._path(part), generation=part, offset=offset, reason=reason)
+
+
+def _changed(path: str) -> InputGoneError:
+    return InputGoneError(
+        f"{path}: holds other bytes than those that were read of it",
+        hint="put back what stood there, or begin anew with another --state; a file that is still written is no finished input",
+    )

@@ -1,0 +1,426 @@
+"""The generations of one path, strictly one after the other.
+
+Owns: following one path: which file is read now, when it is finished, and which comes next.
+Always: a generation is retired only behind the first chunk of its successor. Were it retired before, a crash between the
+two would leave no trace from which the files that came between could be found. A finished file is never read again: what
+comes next is newer than it by the order of `rotation.py`, or was modified since.
+Never: no file is begun from zero because a part of the state could not be found: what is newer is read, and the loss reported.
+
+What no reader can see: lines written between copytruncate's copy and its cut; a file that was made, rotated and removed
+while nobody looked; what is written to a rotated file after it was quiet for `retire_ms` and had a successor.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from event_processor.connectors.files.following.generation import (
+    FinishedGeneration,
+    Generation,
+    SourceContext,
+    follow,
+    retired_chunk,
+)
+from event_processor.connectors.files.following.identity import FileIdentity
+from event_processor.connectors.files.following.reports import LineageReports
+from event_processor.connectors.files.following.rotation import Candidate, Rotations
+from event_processor.connectors.files.following.succession import Match, ReadFile, Succession, find_file, find_successor
+from event_processor.connectors.files.following.tail import ContentChangedError, Piece, Tail, end_of_last_line
+from event_processor.connectors.files.paths import Found, look_at, storage_failure
+from event_processor.model.event import Chunk
+from event_processor.storage.durable import FileStatus, storage_call
+
+__all__ = ["Lineage"]
+
+STEPS_MAX: Final = 10_000
+"""How many files without a record one read steps over before it lets the other paths have their turn."""
+
+
+class Lineage:
+    """Reads one path through its generations."""
+
+    def __init__(self, context: SourceContext, path: str, number_part: Callable[[], int]) -> None:
+        """`number_part` gives the number of the next generation of the source, and is called at its first bytes."""
+        self.path: Final = path
+        self._context: Final = context
+        self._number_part: Final = number_part
+        self._label: Final = context.options.label(path)
+        self._rotations: Final = Rotations(context.fs, path, context.options.rotated_pattern(path))
+        self._current: Generation | None = None
+        self._finished: FinishedGeneration | None = None
+        self._intact_ns: int | None = None
+        self._outbox: Final[deque[Chunk]] = deque()
+        self._without_successor: Sequence[Candidate] | None = None
+        self._passed: Final[list[FileStatus]] = []
+        self._newer_bytes = 0
+        self._reports: Final = LineageReports(context, path)
+
+    # What the source asks of it.
+
+    @property
+    def rotated_prefix(self) -> str:
+        """What the names of its rotated files begin with."""
+        return self._rotations.prefix
+
+    def owns(self, path: str) -> bool:
+        """Whether `path` is the name of a rotated file of this lineage."""
+        return self._rotations.owns(path)
+
+    def begin(self, since_ns: int | None) -> None:
+        """Nothing of the path was read yet: what was rotated before `since_ns`, or before now, is history and is left alone."""
+        if since_ns is None:
+            rotated_ns = [each.status.modified_ns for each in self._rotations.candidates() if not each.is_live]
+            since_ns = max(rotated_ns, default=0)
+        self._intact_ns = since_ns
+
+    def resume(self, parts: Mapping[int, FileIdentity]) -> None:
+        """Finds the latest part again, wherever it went. Those before it were finished when it began. Raises `StorageError`."""
+        *older, last = sorted(parts)
+        self._outbox.extend(retired_chunk(self._context.source, FinishedGeneration(part, parts[part])) for part in older)
+        finished = FinishedGeneration(last, parts[last])
+        live = self._rotations.live()
+        match = (
+            find_file(self._context.open_content, finished.identity, live)
+            if live and finished.identity.has_inode_of(live[0].status)
+            else None
+        )
+        candidates = live if match else self._rotations.candidates()
+        match = match or find_file(self._context.open_content, finished.identity, candidates)
+        if match:
+            self._continue_in(match, finished)
+            self._newer_bytes = sum(each.status.size_bytes for each in candidates[candidates.index(match.candidate) + 1 :])
+        else:
+            self._finished = finished
+            self._intact_ns = self._context.last_commit_ns
+            was_rotated = any(not each.is_live and each.is_modified_after(self._intact_ns) for each in candidates)
+            self._reports.not_found(last, finished.identity, [] if was_rotated else candidates)
+
+    def start_at_end(self) -> None:
+        """Passes over the whole lines that stand at the path; where that was stands in the state from the first commit on."""
+        live = self._rotations.live()
+        if live and self._enter(live[0], 0) and self._current:
+            tail = self._current.tail
+            with storage_call("read", self.path):
+                tail.resume_at(end_of_last_line(tail.content))
+            self._outbox.append(self._chunk(self._current, Piece(tail.offset, b"")))
+
+    def poll(self) -> bool:
+        """Looks whether anything changed; whether `read` is worth calling. One stat where nothing did. Raises `StorageError`."""
+        found = look_at(self._context.fs, self.path)
+        current = self._current
+        self._reports.looked(found, is_open=current is not None)
+        if current is None:
+            is_expected = found.status is not None or self._finished is not None
+            return (is_expected and self._open_next()) or bool(self._outbox)
+        stands = found.status is not None and current.has_inode_of(found.status)
+        if current.is_live and not stands and not found.obstacle:
+            self._left_its_path(current, found)
+        current.is_live = stands or (current.is_live and bool(found.obstacle))
+        status = found.status if stands and found.status else self._status(current)
+        if status != current.status:
+            self._changed(current, status)
+        if stands and not current.tail.content.is_compressed:
+            current.awaits_quiet = False
+        is_due = (current.awaits_quiet or not current.is_live) and self._is_quiet(current)
+        return current.may_have_more or bool(self._outbox) or is_due
+
+    def read(self, bytes_max: int) -> Chunk | None:
+        """The next chunk; None where nothing is there now. Raises `StorageError`."""
+        if self._outbox:
+            return self._outbox.popleft()
+        for _ in range(STEPS_MAX):
+            current = self._current
+            if current is None:
+                break
+            try:
+                with storage_call("read", current.path):
+                    piece = current.tail.read(bytes_max, ends=current.ends or self._context.finished)
+            except ContentChangedError:
+                self._content_changed(current)
+                continue
+            if piece and not self._is_overtaken(current):
+                current.intact_ns = current.status.modified_ns
+                return self._chunk(current, piece)
+            if piece:
+                continue
+            current.found_nothing()
+            if not self._move_on(current):
+                break
+        return self._outbox.popleft() if self._outbox else None
+
+    def lag_bytes(self) -> int:
+        """How many bytes are known to be there and were not read."""
+        return self._newer_bytes + (self._current.unread_bytes() if self._current else 0)
+
+    def has_more(self) -> bool:
+        """Whether something is known to be there that was not read."""
+        return bool(self._outbox) or self.lag_bytes() > 0
+
+    def wait_s(self) -> float | None:
+        """The seconds until a file that may yet grow counts as finished; None where no such file is waited for."""
+        current = self._current
+        if current is None or not current.awaits_quiet:
+            return None
+        # Not None once the time is over: `read` has not yet seen that it is.
+        return max(0.0, current.quiet_since_s + self._context.retire_s - self._context.clock.monotonic_s())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a file of it is open."""
+        return self._current is not None
+
+    def close_at_end(self) -> bool:
+        """Closes the file at the path where it is finished input, read to its end; whether it did. Nothing may be read of it then."""
+        current = self._current
+        if current is None or not self._context.finished or not current.is_live or current.may_have_more or self._outbox:
+            return False
+        self.close()
+        return True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left: no file, and nothing to say."""
+        return self._current is None and self._finished is None and not self._outbox
+
+    def close(self) -> None:
+        """Closes what is open."""
+        if self._current:
+            self._current.tail.content.close()
+            self._current = None
+
+    # The current generation.
+
+    def _status(self, current: Generation) -> FileStatus:
+        with storage_call("stat", current.path):
+            return current.tail.content.status()
+
+    def _changed(self, current: Generation, status: FileStatus) -> None:
+        """The file grew or was changed: whatever it was thought to end with may go on."""
+        current.status = status
+        current.quiet_since_s = self._context.clock.monotonic_s()
+        current.ends = False
+        current.may_have_more = True
+        if current.tail.content.is_compressed:
+            current.tail.content.restart()
+
+    def _is_quiet(self, current: Generation) -> bool:
+        """Whether the file did not change for so long that it never will."""
+        quiet_s = self._context.clock.monotonic_s() - current.quiet_since_s
+        return self._context.finished or quiet_s >= self._context.retire_s
+
+    def _chunk(self, current: Generation, piece: Piece) -> Chunk:
+        """`piece` as a chunk; the generation gets its number with its first, and its predecessor is retired behind it."""
+        source = self._context.source
+        if current.part is None:
+            current.part = self._number_part()
+            self._reports.opened(current, piece.offset)
+            self._passed.clear()
+            if self._finished:
+                self._outbox.append(retired_chunk(source, self._finished))
+                self._finished = None
+        return Chunk(
+            source,
+            current.part,
+            piece.offset,
+            piece.content,
+            current.identity(self._label).resume(),
+            final=piece.final,
+            oversized_bytes=piece.oversized_bytes,
+            head=current.tail.samples.head,
+        )
+
+    def _left_its_path(self, current: Generation, found: Found) -> None:
+        """The path names another file now, or none: ours was renamed or removed, and is followed by its descriptor."""
+        current.quiet_since_s = self._context.clock.monotonic_s()
+        current.awaits_quiet = True
+        renamed = next((each for each in self._rotations.candidates() if current.has_inode_of(each.status)), None)
+        if renamed and not renamed.is_live:
+            current.path = renamed.path
+        self._reports.left(current, found)
+
+    def _content_changed(self, current: Generation) -> None:
+        """The open file was cut or rewritten. What still holds what was delivered goes on: the file itself, or a copy of it."""
+        if current.part is not None:
+            identity = current.identity(self._label)
+            candidates = self._rotations.candidates()
+            match = find_file(self._context.open_content, identity, candidates) if identity.offset else None
+            # The same file: only what was not delivered of it changed, as when a writer takes an unfinished line back.
+            if match is None or not current.has_inode_of(match.candidate.status):
+                self._reports.changed(current.part, identity.offset, self._status(current).size_bytes)
+            if match:
+                self._move_to(current, match)
+                return
+        self._finish(current)
+        self._open_next()
+
+    def _is_overtaken(self, current: Generation) -> bool:
+        """Whether another file came between while we waited for this one's first record; then that one is read first.
+
+        Nothing was delivered of it yet, so nothing in it could tell that it was written, copied away and cut meanwhile.
+        """
+        if current.part is not None or not current.was_waited_for:
+            return False
+        candidates = self._rotations.candidates()
+        read = ReadFile(self._finished_identity, None, current.intact_ns, passed=self._passed)
+        succession = find_successor(self._context.open_content, read, candidates)
+        if isinstance(succession.step, Match):
+            succession.step.content.close()
+        if not isinstance(succession.step, Candidate) or not current.is_behind(succession.step):
+            return False
+        if not any(current.has_inode_of(each.status) for each in candidates):
+            # Removed as well, between two looks: to read it now would lose the other, which still stands.
+            self._reports.removed_unread(current)
+        self._finish(current)
+        self._enter(succession.step, succession.newer_bytes)
+        return True
+
+    # From one generation to the next.
+
+    def _move_on(self, current: Generation) -> bool:
+        """At the end of what is there: whether there is more to read, in this file or in its successor."""
+        if current.is_live:
+            # What stands at the path stays in the state, or a restart would take it for a new file.
+            return self._end_compressed(current)
+        current.awaits_quiet = not self._is_quiet(current) and not current.is_sound_and_compressed
+        if current.awaits_quiet:
+            return False
+        status = self._status(current)
+        if status != current.status:
+            self._changed(current, status)
+            current.awaits_quiet = True
+            return False
+        candidates = self._rotations.candidates()
+        return candidates != self._without_successor and self._leave(current, candidates)
+
+    def _leave(self, current: Generation, candidates: Sequence[Candidate]) -> bool:
+        """Goes from a renamed or removed file that is quiet to its successor, if it may; whether there is more to read."""
+        succession = self._successor(candidates)
+        if isinstance(succession.step, Match):
+            if current.part is None:
+                self._finish(current)
+                return self._take_up(succession.step)
+            self._move_to(current, succession.step)
+            return True
+        # An empty compressed file was never numbered: let go, it would be found again as what comes next, for ever.
+        will_not_grow = current.tail.content.is_compressed and current.part is not None
+        is_gone = will_not_grow or not any(current.has_inode_of(each.status) for each in candidates)
+        if succession.step is None and not is_gone:
+            # A writer may go on for days in a file that somebody renamed: it is followed for as long as nothing succeeds it.
+            self._without_successor = candidates
+            return False
+        if not current.ends:
+            current.ends = True
+            return True
+        if current.part is None:
+            self._passed.append(current.status)
+        self._reports.missing_links(current, succession.missing)
+        self._finish(current)
+        return self._enter(succession.step, succession.newer_bytes) if succession.step else self._open_next()
+
+    def _end_compressed(self, current: Generation) -> bool:
+        """A compressed file at the path itself is finished input; one that is cut short may still be on its way."""
+        content = current.tail.content
+        current.awaits_quiet = content.is_compressed and bool(content.damage) and not self._is_quiet(current)
+        if current.ends or current.awaits_quiet or not content.is_compressed:
+            return False
+        current.ends = True
+        self._reports.damaged(current)
+        return True
+
+    def _finish(self, current: Generation) -> None:
+        """Lets the file go. Its part stays in the state until a successor gives its first bytes."""
+        self._reports.finished(current)
+        self._intact_ns = current.intact_ns
+        self._current = None
+        self._without_successor = None
+        if current.part is not None:
+            self._finished = FinishedGeneration(current.part, current.identity(self._label))
+        current.tail.content.close()
+
+    def _open_next(self) -> bool:
+        """Opens what comes after the finished generation, or the live file where there is none; whether anything was opened."""
+        is_first = self._finished is None and self._intact_ns is None
+        candidates = self._rotations.live() if is_first else self._rotations.candidates()
+        if candidates == self._without_successor:
+            return False
+        succession = self._successor(candidates)
+        if succession.step is None:
+            self._without_successor = candidates
+            self._retire_without_successor()
+            return False
+        if isinstance(succession.step, Candidate):
+            self._reports.missing_links(None, succession.missing)
+            return self._enter(succession.step, succession.newer_bytes)
+        return self._take_up(succession.step)
+
+    def _take_up(self, match: Match) -> bool:
+        """Goes on with the finished generation, since a longer copy of its file was found."""
+        assert self._finished, "only what was read can be found again"
+        self._continue_in(match, self._finished)
+        self._finished = None
+        return True
+
+    def _retire_without_successor(self) -> None:
+        """Among the matches of a glob files come and go for ever: there a part without a file must not stay in the state."""
+        if self._finished and self._context.options.is_glob:
+            self._outbox.append(retired_chunk(self._context.source, self._finished))
+            self._finished = None
+
+    def _successor(self, candidates: Sequence[Candidate]) -> Succession:
+        """What comes after the current generation, or else after the finished one."""
+        current = self._current
+        if current is None:
+            read = ReadFile(self._finished_identity, None, self._intact_ns, passed=self._passed)
+        elif current.part is None:
+            read = ReadFile(self._finished_identity, current.status, current.intact_ns, passed=self._passed)
+        else:
+            seen_bytes = current.tail.scanned_offset
+            read = ReadFile(current.identity(self._label), current.status, current.intact_ns, seen_bytes)
+        return find_successor(self._context.open_content, read, candidates)
+
+    @property
+    def _finished_identity(self) -> FileIdentity | None:
+        return self._finished.identity if self._finished else None
+
+    def _enter(self, step: Candidate, newer_bytes: int) -> bool:
+        """Opens a file that was not read before; False where that cannot be done now, and is tried again."""
+        try:
+            content = self._context.open_content(step.path)
+        except OSError as error:
+            if failure := storage_failure("open", step.path, error):
+                raise failure from error
+            self._reports.blocked(error.strerror or str(error))
+            return False
+        entered = follow(self._context, Tail(content, record_bytes_max=self._context.options.record_bytes_max), step)
+        if not entered.has_inode_of(step.status):
+            # Renamed since we looked; the next look sees what stands there now.
+            content.close()
+            return False
+        self._current = entered
+        self._newer_bytes = newer_bytes
+        self._without_successor = None
+        return True
+
+    def _continue_in(self, match: Match, finished: FinishedGeneration) -> None:
+        """Reads a generation on where its file, or a copy of it, was found again."""
+        tail = Tail(
+            match.content,
+            record_bytes_max=self._context.options.record_bytes_max,
+            offset=finished.identity.offset,
+            samples=match.samples,
+        )
+        self._current = follow(self._context, tail, match.candidate, finished.part)
+        self._without_successor = None
+        if not match.candidate.is_live:
+            self._reports.rotated(match.candidate.path, finished.part)
+        self._reports.opened(self._current, tail.offset)
+
+    def _move_to(self, current: Generation, match: Match) -> None:
+        """Reads the current generation on in a copy of its file."""
+        current.tail.move_to(match.content)
+        self._current = follow(self._context, current.tail, match.candidate, current.part)
+        self._without_successor = None
+        if current.part is not None and not match.candidate.is_live and match.candidate.path != current.path:
+            self._reports.rotated(match.candidate.path, current.part)

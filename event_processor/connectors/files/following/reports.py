@@ -1,0 +1,112 @@
+"""What an operator is told of one path: each thing once, until it changes.
+
+Never: nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from event_processor.connectors.files.following.generation import Generation, SourceContext
+from event_processor.connectors.files.following.identity import FileIdentity
+from event_processor.connectors.files.following.rotation import Candidate
+from event_processor.connectors.files.paths import Found
+
+__all__ = ["LineageReports"]
+
+
+class LineageReports:
+    """The voice of one path."""
+
+    def __init__(self, context: SourceContext, path: str) -> None:
+        self._telemetry: Final = context.telemetry
+        self._source: Final = context.source
+        self._path: Final = path
+        self._last_obstacle: str | None = None
+
+    def looked(self, found: Found, *, is_open: bool) -> None:
+        """Says once that nothing can be read at the path, and again only after a file there was open (`is_open`)."""
+        if found.status is None:
+            self.blocked(found.obstacle)
+        elif is_open:
+            self._last_obstacle = None
+
+    def blocked(self, obstacle: str) -> None:
+        """The file at the path cannot be read, or is not there (empty `obstacle`)."""
+        if obstacle == self._last_obstacle:
+            return
+        self._last_obstacle = obstacle
+        if obstacle:
+            self._telemetry.file_unreadable(source=self._source, path=self._path, reason=obstacle)
+        else:
+            self._telemetry.file_missing(source=self._source, path=self._path)
+
+    def opened(self, current: Generation, offset: int) -> None:
+        """The first bytes of a generation, or of a resumed one, are about to be read."""
+        if current.tail.leading_nul_bytes:
+            self._telemetry.leading_nuls_skipped(
+                source=self._source, path=current.path, offset=0, size_bytes=current.tail.leading_nul_bytes
+            )
+        self._telemetry.file_opened(source=self._source, path=current.path, generation=current.part or 0, offset=offset)
+
+    def left(self, current: Generation, found: Found) -> None:
+        """The path no longer names the current file; `current.path` is where it stands now, if it stands anywhere."""
+        if current.part is None:
+            return
+        if current.path != self._path:
+            self.rotated(current.path, current.part)
+        elif found.status is not None:
+            self._telemetry.file_replaced(source=self._source, path=self._path, generation=current.part)
+
+    def rotated(self, new_path: str, part: int) -> None:
+        """The file, or a copy of it, is read under `new_path`."""
+        self._telemetry.file_rotated(source=self._source, path=self._path, new_path=new_path, generation=part)
+
+    def changed(self, part: int, offset: int, size_bytes: int) -> None:
+        """The file was cut, or rewritten, in its place."""
+        if size_bytes < offset:
+            self._telemetry.file_truncated(
+                source=self._source, path=self._path, generation=part, offset=offset, size_bytes=size_bytes
+            )
+        else:
+            self._telemetry.file_replaced(source=self._source, path=self._path, generation=part)
+
+    def not_found(self, part: int, identity: FileIdentity, candidates: Sequence[Candidate]) -> None:
+        """A file of the state is nowhere: it was changed in its place, if its inode is among `candidates`, or is gone."""
+        live = next((each for each in candidates if each.is_live and identity.has_inode_of(each.status)), None)
+        if live:
+            self.changed(part, identity.offset, live.status.size_bytes)
+        else:
+            self._telemetry.file_lost(source=self._source, path=self._path, generation=part, offset=identity.offset)
+
+    def removed_unread(self, current: Generation) -> None:
+        """A file of which nothing was read is let go, though it holds something."""
+        self._telemetry.file_lost(
+            source=self._source, path=current.path, generation=current.part or 0, offset=current.tail.offset
+        )
+
+    def missing_links(self, current: Generation | None, numbers: Sequence[int]) -> None:
+        """Rotated files with these numbers should stand between what was read and what comes next."""
+        part = (current.part if current else None) or 0
+        for number in numbers:
+            self._telemetry.file_lost(source=self._source, path=f"{self._path} (rotation {number})", generation=part, offset=0)
+
+    def finished(self, current: Generation) -> None:
+        """The current file is read to its end and closed."""
+        self.damaged(current)
+        if current.part is not None:
+            self._telemetry.file_retired(
+                source=self._source, path=current.path, generation=current.part, size_bytes=current.tail.offset
+            )
+
+    def damaged(self, current: Generation) -> None:
+        """A compressed file ends before its time."""
+        if current.tail.content.damage:
+            self._telemetry.file_damaged(
+                source=self._source,
+                path=current.path,
+                generation=current.part or 0,
+                offset=current.tail.offset,
+                reason=current.tail.content.damage,
+            )

@@ -1,0 +1,221 @@
+"""The file source: one log file or a glob of them, each followed through its rotations, served in turn.
+
+Owns: which paths are followed, in what order they are served, and the numbers of their generations.
+Always: at most one chunk a read, from the next path that has one; a path that always has more cannot keep the others
+waiting, unless `files_concurrent_max` says that only so many take turns. A look at all paths costs one stat for each that did not change.
+Never: it does not wait, and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from event_processor.connectors.files.following.generation import SourceContext
+from event_processor.connectors.files.following.identity import FileIdentity
+from event_processor.connectors.files.following.path import Lineage
+from event_processor.connectors.files.paths import PathPattern
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.model.contracts import Clock
+from event_processor.model.event import Chunk, Json
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileSystem
+
+__all__ = ["FIRST_PART", "FileSource"]
+
+FIRST_PART: Final = 1
+"""The number of a source's first generation."""
+SWEEP_SHARE: Final = 100
+"""A look at all paths that took t is not repeated within 100 t, so that a thousand idle files cost a hundredth of a core."""
+SWEEP_PAUSE_S_MAX: Final = 2.0
+"""Nor is it put off for longer than this."""
+SWEEP_COST_S_MIN: Final = 0.002
+"""Below this a look costs nothing worth saving."""
+SWEEP_PATHS_MIN: Final = 32
+"""Nor with fewer paths: where a look at those takes long, it was the machine that had no time for us."""
+
+
+class FileSource:
+    """Chunks of one configured path or glob, as `contracts.Source` promises."""
+
+    def __init__(
+        self,
+        name: str,
+        options: FileSourceOptions,
+        *,
+        fs: FileSystem,
+        clock: Clock,
+        telemetry: Telemetry,
+        finished: bool,
+        last_commit_ns: int | None = None,
+    ) -> None:
+        """`finished`: nothing more will be written, so the end of each file ends its last record.
+
+        `last_commit_ns`: the wall time of the commit that is resumed, if known. Where a file of the state is nowhere, rotated
+        files modified since then are read; without it only what stands at the path is.
+        """
+        self.name = name
+        self._options: Final = options
+        self._context: Final = SourceContext(name, options, fs, clock, telemetry, finished, last_commit_ns)
+        self._limit: Final = options.files_concurrent_max
+        self._pattern: Final = PathPattern(options.path)
+        self._lineages: Final[dict[str, Lineage]] = {}
+        self._rotated: set[str] = set()
+        self._ready: Final[deque[Lineage]] = deque()
+        """Those that may have something to read, and wait for a place among those that take turns."""
+        self._in_turn: Final[deque[Lineage]] = deque()
+        """Those that are read now, the next one first; at most `files_concurrent_max`."""
+        self._ended: Final[set[Lineage]] = set()
+        """Those of finished input that were read to their end and closed."""
+        self._unresumed: Final[dict[Lineage, Mapping[int, FileIdentity]]] = {}
+        """Those of the state that had no place yet, and by what their files are found again."""
+        self._next_part = FIRST_PART
+        self._next_sweep_s = 0.0
+        self._next_due_sweep_s = 0.0
+        self._sweep_was_skipped = False
+        self._reported_empty = False
+
+    def open(self, parts: Mapping[int, Mapping[str, Json]], next_part: int) -> None:
+        self._next_part = next_part
+        by_path: dict[str, dict[int, FileIdentity]] = {}
+        for part, resume in sorted(parts.items()):
+            identity = FileIdentity.from_resume(resume)
+            by_path.setdefault(self._options.path_of(identity.path), {})[part] = identity
+        for path, identities in by_path.items():
+            lineage = self._follow(path)
+            if self._limit:
+                # To find a file again is to open it, and to decode a compressed one: that waits for a place too.
+                self._unresumed[lineage] = identities
+            else:
+                lineage.resume(identities)
+        is_fresh = not parts and next_part <= FIRST_PART
+        if not self._options.is_glob and self._options.path not in by_path:
+            self._follow(self._options.path).begin(None if is_fresh else self._context.last_commit_ns)
+        if self._options.start == "end" and is_fresh:
+            self._find_paths()
+            for lineage in self._lineages.values():
+                lineage.start_at_end()
+
+    def read(self, bytes_max: int) -> Chunk | None:
+        if (self._ready or self._in_turn) and self._context.clock.monotonic_s() >= self._next_due_sweep_s:
+            self._sweep()
+        chunk = self._read_ready(bytes_max)
+        if chunk is None:
+            # A skipped look is made up for: `wait_s` says when, so that nobody takes it for the end of the input.
+            self._sweep_was_skipped = self._context.clock.monotonic_s() < self._next_sweep_s
+            if not self._sweep_was_skipped:
+                self._sweep()
+                chunk = self._read_ready(bytes_max)
+        return chunk
+
+    def lag_bytes(self) -> int:
+        return sum(lineage.lag_bytes() for lineage in self._lineages.values())
+
+    def has_more(self) -> bool:
+        return bool(self._ready) or any(lineage.has_more() for lineage in self._in_turn)
+
+    def wait_s(self) -> float | None:
+        waits_s = [wait_s for lineage in self._lineages.values() if (wait_s := lineage.wait_s()) is not None]
+        if self._sweep_was_skipped:
+            waits_s.append(max(0.0, self._next_sweep_s - self._context.clock.monotonic_s()))
+        return min(waits_s, default=None)
+
+    def acknowledge(self) -> None:
+        """Nothing to give back: a file is found again by what it holds, not by what we keep of it."""
+
+    def close(self) -> None:
+        for lineage in self._lineages.values():
+            lineage.close()
+
+    # Which paths, and which of them has something.
+
+    def _read_ready(self, bytes_max: int) -> Chunk | None:
+        """A chunk of the next path that may have one; that path then waits for its next turn.
+
+        One that has nothing gives its place to the next that waits for one.
+        """
+        while self._fill_turns():
+            lineage = self._in_turn.popleft()
+            chunk = lineage.read(bytes_max)
+            if chunk is not None:
+                self._in_turn.append(lineage)
+                return chunk
+            if self._limit and lineage.close_at_end():
+                self._ended.add(lineage)
+        return None
+
+    def _fill_turns(self) -> bool:
+        """Gives free places to those that wait; whether any has one. What was not opened before is opened here."""
+        while self._ready and not (self._limit and len(self._in_turn) >= self._limit):
+            lineage = self._ready.popleft()
+            if identities := self._unresumed.pop(lineage, None):
+                lineage.resume(identities)
+            if not self._is_put_off(lineage) or lineage.poll():
+                self._in_turn.append(lineage)
+        return bool(self._in_turn)
+
+    def _is_put_off(self, lineage: Lineage) -> bool:
+        """Whether even the look at it waits for a place: with a limit, only so many files are opened."""
+        return bool(self._limit) and not lineage.is_open
+
+    def _sweep(self) -> None:
+        """Looks at every path, and queues those that may have something to read."""
+        clock = self._context.clock
+        start_s = clock.monotonic_s()
+        paths = self._find_paths()
+        waiting = self._ended.union(self._ready, self._in_turn)
+        for path, lineage in list(self._lineages.items()):
+            if lineage in waiting:
+                continue
+            is_gone = path not in paths and lineage not in self._unresumed
+            may_have_more = not (is_gone and lineage.is_over) if self._is_put_off(lineage) else lineage.poll()
+            if may_have_more:
+                self._ready.append(lineage)
+            elif is_gone and lineage.is_over:
+                del self._lineages[path]
+        end_s = clock.monotonic_s()
+        cost_s = end_s - start_s
+        is_costly = cost_s >= SWEEP_COST_S_MIN and len(self._lineages) >= SWEEP_PATHS_MIN
+        self._next_sweep_s = end_s + (min(SWEEP_SHARE * cost_s, SWEEP_PAUSE_S_MAX) if is_costly else 0.0)
+        self._next_due_sweep_s = max(self._next_sweep_s, end_s + self._options.poll_interval_ms / 1000)
+
+    def _find_paths(self) -> set[str]:
+        """Follows every path that the configuration names and that is not followed yet, in sorted order; all that are there."""
+        if not self._options.is_glob:
+            self._follow(self._options.path)
+            return {self._options.path}
+        paths = self._pattern.expand(self._context.fs)
+        if not paths and not self._lineages and not self._reported_empty:
+            self._context.telemetry.file_missing(source=self.name, path=self._options.path)
+        self._reported_empty = not paths
+        self._rotated.intersection_update(paths)
+        born = {path: self._lineage(path) for path in paths if path not in self._lineages and path not in self._rotated}
+        if born:
+            # A rotated file is read as the past of the path it was born at, never as a log of its own.
+            rotated = _rotated_paths(list(born), [*self._lineages.values(), *born.values()])
+            self._rotated |= rotated
+            self._lineages.update((path, lineage) for path, lineage in born.items() if path not in rotated)
+        return set(paths)
+
+    def _follow(self, path: str) -> Lineage:
+        if path not in self._lineages:
+            self._lineages[path] = self._lineage(path)
+        return self._lineages[path]
+
+    def _lineage(self, path: str) -> Lineage:
+        return Lineage(self._context, path, self._number_part)
+
+    def _number_part(self) -> int:
+        number = self._next_part
+        self._next_part += 1
+        return number
+
+
+def _rotated_paths(paths: Sequence[str], lineages: Sequence[Lineage]) -> set[str]:
+    """Those of `paths` that are rotated files of some lineage. By prefix, since a thousand files would make a million pairs."""
+    by_prefix: dict[str, list[Lineage]] = {}
+    for lineage in lineages:
+        by_prefix.setdefault(lineage.rotated_prefix, []).append(lineage)
+    lengths = {len(prefix) for prefix in by_prefix}
+    return {path for path in paths if any(owner.owns(path) for length in lengths for owner in by_prefix.get(path[:length], ()))}

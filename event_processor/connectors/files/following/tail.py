@@ -1,0 +1,208 @@
+"""One open generation: whole records from an offset on, checked to be still those of the same file.
+
+Owns: the offset of one generation and the samples before it.
+Always: a piece starts where the one before ended (or behind leading NULs), and holds whole records. What was read while
+the file changed under it is thrown away. Memory is bounded by the read size and the record limit, whatever stands in the file.
+Never: nothing here knows paths, rotations or time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from event_processor.connectors.files.content import Content
+from event_processor.connectors.files.following.identity import SAMPLE_BYTES, Samples
+from event_processor.connectors.files.record_cutter import LINE_END_BYTES_MAX, whole_records_end
+
+__all__ = ["ContentChangedError", "Piece", "Tail", "end_of_last_line"]
+
+SCAN_BLOCK_BYTES: Final = 262_144
+LOOK_BYTES: Final = 16_384
+LOOK_SHARE: Final = 16
+"""Only a read of at least so many times what is looked at first gains by the look."""
+
+
+class ContentChangedError(Exception):
+    """The file no longer holds what was read of it: it was cut or rewritten. Nothing of the last read may be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one read gave: whole records, or the length of one record over the limit. `final`: the last lacks its line end."""
+
+    offset: int
+    content: bytes
+    oversized_bytes: int = 0
+    final: bool = False
+
+
+class Tail:
+    """Reads one content from `offset` on.
+
+    Always: no line feed stands between `offset` and `scanned_offset`, so what was searched once is not searched again
+    while an unfinished record grows; `samples` are of the bytes before `offset`.
+    """
+
+    def __init__(self, content: Content, *, record_bytes_max: int, offset: int = 0, samples: Samples | None = None) -> None:
+        """Owns `content` from here on. `samples` are those at `offset`; none are needed at 0."""
+        self.content = content
+        self.offset = offset
+        self.scanned_offset = offset
+        self.samples = samples or Samples()
+        self.leading_nul_bytes = 0
+        self._record_bytes_max: Final = record_bytes_max
+        self._scanned_samples: Samples | None = None
+        self._is_new = samples is None
+
+    def move_to(self, content: Content) -> None:
+        """Reads on at the same offset in another file that holds the same bytes before it."""
+        self.content.close()
+        self.content = content
+        self.scanned_offset = self.offset
+        self._scanned_samples = None
+
+    def resume_at(self, offset: int) -> None:
+        """Goes to `offset` without reading records. Raises `OSError`."""
+        self._is_new = False
+        size_bytes = min(SAMPLE_BYTES, offset)
+        head = self.content.read(size_bytes, 0)
+        self._advance(offset, Samples(head, self.content.read(size_bytes, offset - size_bytes)))
+
+    def read(self, bytes_max: int, *, ends: bool) -> Piece | None:
+        """The next whole records, about `bytes_max` at the most; None where none is complete.
+
+        `ends`: nothing will follow, so the end of the content ends the last record. One record longer than `bytes_max`
+        comes alone. Raises `ContentChangedError`, `OSError`.
+        """
+        if not self.content.is_compressed and self.content.status().size_bytes < self.scanned_offset:
+            raise ContentChangedError
+        if self._scanned_samples is not None:
+            return self._scan(self._scanned_samples, ends=ends)
+        if self._is_new and not self.scanned_offset and not self._skip_leading_nuls():
+            return None
+        if self._is_still_torn(bytes_max) and not ends:
+            return None
+        return self._read_records(max(bytes_max, self.scanned_offset - self.offset + 1), ends=ends)
+
+    def _read_records(self, size_bytes: int, *, ends: bool) -> Piece | None:
+        """Reads `size_bytes` from the offset, or the whole of a record that is longer."""
+        content = self._fetch(self._up_to_a_line_feed(size_bytes))
+        end, is_oversized = whole_records_end(content, self._record_bytes_max)
+        if not end and not is_oversized and len(content) >= size_bytes:
+            content = self._fetch(self._record_bytes_max + LINE_END_BYTES_MAX)
+            is_oversized = whole_records_end(content, self._record_bytes_max) == (0, True)
+            end = 0 if is_oversized else content.find(b"\n") + 1
+        if end:
+            return self._give(content[:end])
+        if is_oversized or (ends and len(content) > self._record_bytes_max):
+            content = content[: self._record_bytes_max]
+            self.scanned_offset = self.offset + len(content)
+            return self._scan(self.samples.after(content), ends=ends)
+        self.scanned_offset = self.offset + len(content)
+        return self._give(content, final=True) if ends and content else None
+
+    def _up_to_a_line_feed(self, size_bytes: int) -> int:
+        """So much of `size_bytes` from the offset as ends with a record, as far as a look at its last bytes tells.
+
+        What is read to there need not be cut, and so is not copied once more.
+        """
+        if self.content.is_compressed or size_bytes < LOOK_SHARE * LOOK_BYTES:
+            return size_bytes
+        last = self.content.read(LOOK_BYTES, self.offset + size_bytes - LOOK_BYTES)
+        behind = last.rfind(b"\n") + 1
+        return size_bytes - LOOK_BYTES + behind if len(last) == LOOK_BYTES and behind else size_bytes
+
+    def _fetch(self, size_bytes: int) -> bytes:
+        """The bytes from the offset on, proven to follow those read before. Raises `ContentChangedError`.
+
+        The proof is read after the bytes: a file that was cut and written anew between the two fails it.
+        """
+        content = self.content.read(size_bytes, self.offset)
+        # Compressed content is decoded from one open file, which nothing rewrites; going back would decode it all again.
+        if not self.content.is_compressed:
+            self._check(Samples(self.samples.after(content).head, self.samples.tail), self.offset)
+            if self.content.status().size_bytes < self.offset + len(content):
+                raise ContentChangedError
+        return content
+
+    def _check(self, samples: Samples, offset: int) -> None:
+        """Raises `ContentChangedError` unless `samples` still stand at the head and before `offset`."""
+        if self.content.read(len(samples.head), 0) != samples.head:
+            raise ContentChangedError
+        if offset > SAMPLE_BYTES and self.content.read(len(samples.tail), offset - len(samples.tail)) != samples.tail:
+            raise ContentChangedError
+
+    def _is_still_torn(self, bytes_max: int) -> bool:
+        """Whether what was appended to an unfinished record does not finish it; only what is new is read for that."""
+        if self.scanned_offset == self.offset:
+            return False
+        appended = self.content.read(bytes_max, self.scanned_offset)
+        if b"\n" in appended or self.scanned_offset + len(appended) - self.offset > self._record_bytes_max:
+            return False
+        self._check(self.samples, self.offset)
+        self.scanned_offset += len(appended)
+        return len(appended) < bytes_max
+
+    def _scan(self, samples: Samples, *, ends: bool) -> Piece | None:
+        """Searches the end of a record over the limit, block by block; `samples` are those at `scanned_offset`."""
+        while block := self.content.read(SCAN_BLOCK_BYTES, self.scanned_offset):
+            end = block.find(b"\n") + 1
+            samples = samples.after(block[: end or None])
+            self.scanned_offset += end or len(block)
+            if end:
+                break
+        if not self.content.is_compressed:
+            self._check(self.samples, self.offset)
+            self._check(samples, self.scanned_offset)
+        if not block and not ends:
+            self._scanned_samples = samples
+            return None
+        piece = Piece(self.offset, b"", self.scanned_offset - self.offset, final=not block)
+        self._advance(self.scanned_offset, samples)
+        return piece
+
+    def _skip_leading_nuls(self) -> bool:
+        """Steps over the NULs at the start; False where nothing else is there yet.
+
+        A writer without O_APPEND goes on at its old offset after a truncation, and leaves a hole before it.
+        """
+        samples = Samples()
+        nul_bytes = 0
+        while block := self.content.read(SCAN_BLOCK_BYTES, nul_bytes):
+            rest_bytes = len(block.lstrip(b"\0"))
+            samples = samples.after(block[: len(block) - rest_bytes])
+            nul_bytes += len(block) - rest_bytes
+            if rest_bytes:
+                break
+        if block and nul_bytes:
+            self.leading_nul_bytes = nul_bytes
+            self._advance(nul_bytes, samples)
+        return bool(block)
+
+    def _give(self, content: bytes, *, final: bool = False) -> Piece:
+        piece = Piece(self.offset, content, final=final)
+        self._advance(self.offset + len(content), self.samples.after(content))
+        return piece
+
+    def _advance(self, offset: int, samples: Samples) -> None:
+        self.offset = self.scanned_offset = offset
+        self.samples = samples
+        self._scanned_samples = None
+
+
+def end_of_last_line(content: Content) -> int:
+    """The offset behind the last line feed, or 0; of compressed content, which is finished, the end. Raises `OSError`."""
+    if content.is_compressed:
+        offset = 0
+        while block := content.read(SCAN_BLOCK_BYTES, offset):
+            offset += len(block)
+        return offset
+    end = content.status().size_bytes
+    while end:
+        start = max(0, end - SCAN_BLOCK_BYTES)
+        found = content.read(end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0

@@ -1,0 +1,114 @@
+"""Notice of changes: a hint that there may be something to read.
+
+Owns: the observer thread, and the folders it watches.
+Always: a poll stands behind it. A folder that cannot be watched (no inotify left, a network file system, not there yet) is
+reported, and costs the poll interval, nothing else.
+Never: nothing is read here, and no event of another file in the same folder wakes anybody: our own state may stand there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from watchdog.events import (
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+
+from event_processor.connectors.files.paths import PathPattern
+from event_processor.model.contracts import Wakeup
+from event_processor.model.errors import StorageError
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileSystem
+
+__all__ = ["FOLDERS_MAX", "LogWatcher"]
+
+FOLDERS_MAX: Final = 64
+"""Each watched folder costs two threads and an inotify instance, of which a user has 128 by default."""
+STOP_TIMEOUT_S: Final = 5.0
+CHANGES: Final = (FileCreatedEvent, FileModifiedEvent, FileMovedEvent, FileDeletedEvent)
+"""What changes a file. The kernel is not even asked for notices of mere opening and closing, our own among them."""
+
+
+class LogWatcher:
+    """Sets a wakeup when a file that a pattern names is written, made, renamed or removed."""
+
+    def __init__(self, patterns: Sequence[str], wakeup: Wakeup, *, fs: FileSystem, telemetry: Telemetry) -> None:
+        """`patterns`: paths and globs, as `FileSourceOptions.patterns` gives them. Nothing is watched before `start`."""
+        self._patterns: Final = [PathPattern(os.path.abspath(pattern)) for pattern in patterns]
+        self._notice: Final = _Notice(self._patterns, wakeup.set)
+        self._fs: Final = fs
+        self._telemetry: Final = telemetry
+        self._observer: Final = Observer()
+        self._reported: Final[set[tuple[str, str]]] = set()
+
+    def start(self) -> None:
+        """Watches what can be watched, and reports the rest. Never raises for a folder."""
+        try:
+            self._observer.start()
+        except OSError as error:
+            self._report("", error.strerror or str(error))
+            return
+        self.attend()
+
+    def rest(self) -> None:
+        """See `Notices.rest`."""
+        if self._observer.is_alive():
+            self._observer.unschedule_all()
+
+    def attend(self) -> None:
+        """See `Notices.attend`. Never raises for a folder."""
+        if not self._observer.is_alive():
+            return
+        for number, folder in enumerate(self._folders()):
+            if number >= FOLDERS_MAX:
+                self._report(folder, f"more than {FOLDERS_MAX} folders")
+                break
+            try:
+                self._observer.schedule(self._notice, folder, event_filter=list(CHANGES))
+            except OSError as error:
+                self._report(folder, error.strerror or str(error))
+
+    def stop(self) -> None:
+        """Ends the thread. May be repeated."""
+        if self._observer.is_alive():
+            self._observer.stop()
+            self._observer.join(STOP_TIMEOUT_S)
+
+    def _folders(self) -> list[str]:
+        """The folders that are there or are named outright, each once."""
+        folders: set[str] = set()
+        for pattern in self._patterns:
+            try:
+                folders.update(pattern.folders(self._fs))
+            except StorageError as error:
+                self._report(pattern.pattern, error.message)
+        return sorted(folders)
+
+    def _report(self, path: str, reason: str) -> None:
+        """Says it once, however often it is tried again."""
+        if (path, reason) not in self._reported:
+            self._reported.add((path, reason))
+            self._telemetry.watcher_unavailable(path=path, reason=reason)
+
+
+class _Notice(FileSystemEventHandler):
+    """Runs in the observer's thread: sets the wakeup for the patterns' files, and does nothing else."""
+
+    def __init__(self, patterns: Sequence[PathPattern], wake: Callable[[], None]) -> None:
+        self._patterns: Final = patterns
+        self._wake: Final = wake
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        if not isinstance(event, CHANGES):
+            return
+        paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
+        if any(pattern.matches(path) for pattern in self._patterns for path in paths):
+            self._wake()

@@ -1,0 +1,289 @@
+"""One commit: what a batch adds to our files, in the order that makes it count, and the thread that may do it meanwhile.
+
+Owns: the files that a commit appends to, the checkpoint's place behind them, and the thread of the commits that run behind the loop.
+Always: the batch's ids, journal, held events, dead letters and sinks are durable before the checkpoint that counts them. Commits
+come one at a time and in order, whichever thread runs them; only the thread that runs one touches the files, and reads their lengths.
+Never: when to commit, and who is told, is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final, Protocol
+
+from event_processor.aggregation.aggregates import AggregateDocument, Aggregates, AggregatesCommit
+from event_processor.aggregation.windows.rows import WindowRun
+from event_processor.columns.event_slices import lines_of
+from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS
+from event_processor.deduplication.merge import Inline
+from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, StateDocument
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.engine.held_events import HeldEvents
+from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, encode_entries
+from event_processor.engine.state import Counts, State
+from event_processor.engine.step import Step
+from event_processor.model.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
+from event_processor.model.event import Json
+from event_processor.storage.append_file import AppendFile
+from event_processor.storage.durable import storage_boundary
+from event_processor.storage.replaced_file import HeldFile
+
+__all__ = ["Batch", "CommitExecutor", "CommitThread", "CommitWriter", "Identity", "InlineCommits", "Outputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every checkpoint of this process says beside the state. `meta` gives what depends on clock, host and process.
+
+    `meta` is asked in the thread that commits.
+    """
+
+    directory: str
+    state_id: str
+    config_hash: str
+    meta: Callable[[], Mapping[str, Json]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Everything that a commit appends to. `ids` is None where duplicates are not looked for."""
+
+    ids: SeenIds | None
+    held: HeldEvents
+    windows: HeldFile
+    journal: AppendFile
+    dead_letters: AppendFile
+    sinks: Sequence[Sink]
+    store: CheckpointStore
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one commit will cover, as it is gathered. Nothing of it changes any more once it was handed to a commit."""
+
+    state: State
+    first_sequence: int
+    counts: Counts = field(default_factory=Counts)
+    content_bytes: int = 0
+    steps: int = 0
+    released: Released = NOTHING_RELEASED
+    dead_letters: Released = NOTHING_RELEASED
+    journal: list[JournalEntry] = field(default_factory=list)
+    rows: dict[str, list[WindowRun]] = field(default_factory=dict)
+    finishes: bool = False
+    """The input is at its end with this: sinks close what they hold open."""
+
+    @classmethod
+    def behind(cls, state: State) -> Batch:
+        """An empty one, whose steps go on from `state`."""
+        return cls(state, state.counts.records)
+
+    def add(self, step: Step, content_bytes: int) -> None:
+        """Takes in one step."""
+        self.state = step.state
+        self.counts = self.counts + step.counts
+        self.content_bytes += content_bytes
+        self.steps += 1
+        self.released = self.released + step.released
+        self.dead_letters = self.dead_letters + step.dead_letters
+        self.journal += step.journal_closed
+        for name, runs in step.rows.items():
+            self.rows.setdefault(name, []).extend(runs)
+
+
+class CommitExecutor(Protocol):
+    """Where the commits behind the loop run, one at a time."""
+
+    def submit(self, job: Callable[[], int]) -> Future[int]:
+        """Takes a job; its future tells when it is done, and raises what it raised. The one before is done."""
+        ...
+
+    def close(self) -> None:
+        """Ends what `submit` began. Every job is done."""
+        ...
+
+
+class CommitThread:
+    """One daemon thread, from the first commit that is handed over until `close`; none where there is never a backlog.
+
+    If the process ends under a job, it is as any crash in the middle of a commit.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: Final[SimpleQueue[tuple[Callable[[], int], Future[int]] | None]] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    def submit(self, job: Callable[[], int]) -> Future[int]:
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name="commit", daemon=True)
+            self._thread.start()
+        future: Future[int] = Future()
+        self._jobs.put((job, future))
+        return future
+
+    def close(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(None)
+            thread.join()
+
+    def _work(self) -> None:
+        while (taken := self._jobs.get()) is not None:
+            job, future = taken
+            try:
+                result = job()
+            except BaseException as error:  # noqa: BLE001 - the loop raises it, in the thread that asks
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            # What the batch held is let go now, not with the next job.
+            del taken, job, future
+
+
+class InlineCommits(Inline):
+    """At once, in the caller's thread: for a repeatable test."""
+
+    def close(self) -> None:
+        """Nothing was begun."""
+
+
+class CommitWriter:
+    """The files of a pipeline, and the commits to them. `prepare` belongs to the loop's thread; what it gives may run in another."""
+
+    def __init__(
+        self,
+        outputs: Outputs,
+        identity: Identity,
+        aggregates: Aggregates,
+        *,
+        ids_manifest: Mapping[str, Json],
+        ids_appended: Mapping[str, int],
+    ) -> None:
+        """`ids_manifest` and `ids_appended`: as the checkpoint has them that is resumed, or empty."""
+        self._outputs: Final = outputs
+        self._identity: Final = identity
+        self._aggregates: Final = aggregates
+        self._documents: Mapping[str, AggregateDocument] = aggregates.documents()
+        self._ids_manifest = ids_manifest
+        self._ids_appended = ids_appended
+
+    def prepare(self, batch: Batch) -> Callable[[], int]:
+        """The commit of `batch`, to be run once, in any thread, when every earlier one is done.
+
+        It makes the batch durable, then the checkpoint that covers it, whose size in bytes it returns. It raises
+        `StorageError`: nothing of the batch counts then, unless the checkpoint was durable and the names of parts could not be given,
+        which the next start does; and no other commit may follow. Raises what the index's work in the background raised.
+        """
+        taken = self._outputs.ids.take() if self._outputs.ids else None
+        return partial(self._commit, batch, taken, self._aggregates.take())
+
+    @property
+    def has_open_parts(self) -> bool:
+        """Whether a batch that finishes would close something. No commit may be under way."""
+        return any(sink.has_open_part for sink in self._outputs.sinks)
+
+    def begin(self, state: State, committed: Mapping[str, int]) -> None:
+        """What a start owes, before anything else: a first checkpoint, and the names of parts that are committed. Raises `StorageError`.
+
+        `committed`: the `appended` of the checkpoint that was loaded. A sink that it does not know is made known to a checkpoint before
+        it writes anything, so that its file is never one that no state wrote.
+        """
+        outputs = self._outputs
+        for sink in outputs.sinks:
+            # What is pending may be enough for a part already: a replay leaves it so, or parts were made smaller.
+            sink.write(NOTHING_RELEASED)
+        if outputs.store.has_current and all(sink.appended().items() <= committed.items() for sink in outputs.sinks):
+            # If we die before this, nothing has got a name yet that a power cut might leave without its checkpoint.
+            outputs.store.sync_names()
+        else:
+            for sink in outputs.sinks:
+                sink.sync()
+            # If we die before this, no state ever was, or the next start falls back, or begins with the sinks, as this one did.
+            outputs.store.save(self._checkpoint(state))
+        self._publish()
+
+    def close(self) -> None:
+        """Gives every file back. No commit may be under way. Raises what the index's work in the background raised."""
+        outputs = self._outputs
+        outputs.held.close()
+        outputs.windows.close()
+        outputs.journal.close()
+        outputs.dead_letters.close()
+        for sink in outputs.sinks:
+            sink.close()
+        if outputs.ids:
+            outputs.ids.close()
+
+    def _commit(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> int:
+        with storage_boundary(self._identity.directory):
+            self._append(batch, taken, aggregates)
+            # If we die here, the old checkpoint stands; what was appended lies beyond the lengths it names and is cut off. What
+            # the loop has read and stepped meanwhile stands nowhere yet, and is read again.
+            checkpoint_bytes = self._outputs.store.save(self._checkpoint(batch.state))
+            # If we die here, the new one stands; the next start gives the parts that it covers their names, and sources and telemetry
+            # learn of it then.
+            self._publish()
+            return checkpoint_bytes
+
+    def _publish(self) -> None:
+        for sink in self._outputs.sinks:
+            sink.publish()
+
+    def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
+        """Everything the checkpoint will count, appended and durable. If we die within, none of it was committed."""
+        outputs = self._outputs
+        for sink in outputs.sinks:
+            # First, for they are most of the bytes: the disk works on them while the rest is written.
+            sink.write(batch.dead_letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))
+            if batch.finishes:
+                sink.finish()
+        if taken is not None:
+            # The index may hold ids of the next batch already: they are not of this take, and nothing of them is written.
+            self._ids_manifest = taken.write()
+            self._ids_appended = taken.appended()
+        outputs.journal.append(encode_entries(batch.journal))
+        outputs.journal.sync()
+        outputs.held.write(batch.state.order.held, batch.first_sequence)
+        if not aggregates.holds:
+            outputs.windows.close()
+        elif aggregates.lines:
+            outputs.windows.add(lines_of(aggregates.lines), anew=aggregates.anew)
+        self._documents = aggregates.documents
+        for piece in batch.dead_letters.pieces:
+            outputs.dead_letters.append(piece)
+        outputs.dead_letters.sync()
+        for sink in outputs.sinks:
+            sink.sync()
+
+    def _input_of(self, sink: Sink, batch: Batch) -> Released:
+        """What of the batch a sink writes."""
+        if sink.input == EVENTS:
+            return batch.released
+        name = sink.input.removeprefix(f"{AGGREGATES}.")
+        return self._aggregates.released(name, batch.rows.get(name, ()))
+
+    def _checkpoint(self, state: State) -> Checkpoint:
+        outputs = self._outputs
+        appended = {
+            JOURNAL_NAME: outputs.journal.length_bytes,
+            DEAD_LETTERS_NAME: outputs.dead_letters.length_bytes,
+            **outputs.held.appended(),
+            **outputs.windows.appended(),
+            **self._ids_appended,
+        }
+        for sink in outputs.sinks:
+            appended.update(sink.appended())
+        document = StateDocument.of(
+            state,
+            state_id=self._identity.state_id,
+            config_hash=self._identity.config_hash,
+            appended=appended,
+            ids=self._ids_manifest,
+            aggregates=self._documents,
+        )
+        return Checkpoint(document, self._identity.meta())

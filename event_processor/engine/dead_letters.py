@@ -1,0 +1,76 @@
+"""Dead letters on disk: `state/dead_letters.jsonl`, a JSON object a line, only ever appended to.
+
+Owns: their form, both ways. Bytes that are UTF-8 stand as text in `record`, others in `record_base64`; a record that was too
+long to be held has neither, and `length` in bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from event_processor.kernels.dead_letters import write_letters
+from event_processor.model.columns import Columns
+from event_processor.model.contracts import NOTHING_RELEASED, Released
+from event_processor.model.event import Chunk, DeadLetter, Json
+from event_processor.model.rejections import Fault, Rejections
+
+__all__ = ["DEAD_LETTERS_NAME", "encode_dead_letters", "letters_of", "record_of"]
+
+DEAD_LETTERS_NAME = "dead_letters.jsonl"
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def encode_dead_letters(letters: Sequence[DeadLetter]) -> Released:
+    """The letters as lines."""
+    return Released((_ENCODER.encode_lines(letters),), len(letters)) if letters else NOTHING_RELEASED
+
+
+def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int) -> Released:
+    """A letter for each rejected record of a chunk, behind `line` lines of its part, as lines."""
+    if not len(rejections):
+        return NOTHING_RELEASED
+    begins, ends = columns.starts[rejections.rows], columns.ends[rejections.rows]
+    lines, offsets = line + 1 + rejections.rows, chunk.offset + begins
+    pieces = _pieces(chunk, rejections.faults)
+    written = write_letters(chunk.content, (begins, ends), (lines, offsets), rejections.numbers, pieces)
+    if written is not None:
+        return Released((written,), len(rejections))
+    places = zip(lines.tolist(), offsets.tolist(), begins.tolist(), ends.tolist(), rejections, strict=True)
+    return encode_dead_letters(
+        [
+            DeadLetter(
+                chunk.source, chunk.part, line, offset, each.stage, each.reason, each.field, *_kept(chunk.content[begin:end])
+            )
+            for line, offset, begin, end, each in places
+        ]
+    )
+
+
+def _pieces(chunk: Chunk, faults: Sequence[Fault]) -> list[bytes]:
+    """What stands before the line, before the offset, and between that and the record, by fault: as it is written of a letter."""
+    letters = [DeadLetter(chunk.source, chunk.part, 0, 0, each.stage, each.reason, each.field, record="") for each in faults]
+    # No text can hold this: its quotes would be escaped.
+    begun = [_ENCODER.encode(letter).partition(b'"line":0,"offset":0') for letter in letters]
+    return [begun[0][0] + b'"line":', b',"offset":', *(behind.removesuffix(b'"}') for _, _, behind in begun)]
+
+
+def _kept(record: bytes) -> tuple[str | UnsetType, str | UnsetType]:
+    """A letter's `record` and `record_base64`, of which one is given."""
+    try:
+        return record.decode(), UNSET
+    except UnicodeDecodeError:
+        return UNSET, base64.b64encode(record).decode("ascii")
+
+
+def record_of(letter: dict[str, Json]) -> bytes | None:
+    """The record's bytes from a letter's JSON object, or None where it holds none."""
+    text = letter.get("record")
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")
+    encoded = letter.get("record_base64")
+    return base64.b64decode(encoded) if isinstance(encoded, str) else None

@@ -1,0 +1,85 @@
+"""What the order stage holds, on disk: `state/held/`, so that a crash forgets none of it.
+
+Owns: which events are added to the file, and how they stand there.
+Always: an event stands in the file once it outlives a commit. Events leave the stage in ascending order, so that what the
+file holds beyond the last released key is what is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from event_processor.columns.event_slices import HeldEvent
+from event_processor.engine.order import OrderStage
+from event_processor.engine.state import OrderSummary, summarise_order
+from event_processor.model.errors import StateError
+from event_processor.storage.durable import FileSystem
+from event_processor.storage.replaced_file import EVENTS_FOLDER, HeldFile, held_lines, is_worth_replacing
+
+__all__ = ["HeldEvents", "read_held_events"]
+
+_Row = tuple[int, int | str | tuple[tuple[int, int | str], ...], int, str]
+_DECODER: msgspec.json.Decoder[_Row] = msgspec.json.Decoder(_Row)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def read_held_events(
+    fs: FileSystem, directory: str, appended: Mapping[str, int], summary: OrderSummary, buffer_events: int
+) -> OrderStage:
+    """The order stage as the checkpoint says it was. Raises `StateError` where the files do not give it back."""
+    last = summary.last_released
+    held = _events(held_lines(fs, directory, EVENTS_FOLDER, appended), f"{directory}/{EVENTS_FOLDER}")
+    if last is not None:
+        held = [event for event in held if event[:3] > last]
+    stage = OrderStage(buffer_events, tuple(sorted(held)), last, summary.released)
+    if summarise_order(stage) != summary:
+        raise StateError(
+            f"{directory}/{EVENTS_FOLDER}: does not hold the {summary.held} events that the checkpoint says are waiting",
+            hint="put the folder back from a backup, or make the state anew from the log: event-processor replay",
+        )
+    return stage
+
+
+def _events(lines: Iterable[bytes], path: str) -> list[HeldEvent]:
+    try:
+        rows = [_DECODER.decode(line) for line in lines]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateError(
+            f"{path}: not a file of held events: {error}", hint="make the state anew from the log: event-processor replay"
+        ) from error
+    return [(kind, value, sequence, record.encode()) for kind, value, sequence, record in rows]
+
+
+class HeldEvents:
+    """The file that held events are added to. Used by one commit at a time."""
+
+    def __init__(self, file: HeldFile) -> None:
+        self._file: Final = file
+
+    def write(self, held: Sequence[HeldEvent], first_new_sequence: int) -> None:
+        """Makes durable what is held and came at or after `first_new_sequence`; the rest stands already. Raises `StorageError`."""
+        if not held:
+            self._file.close()
+            return
+        new = [event for event in held if event[2] >= first_new_sequence]
+        if new:
+            content = _encode(new)
+            anew = not self._file.length_bytes or is_worth_replacing(
+                self._file.length_bytes + len(content), sum(len(event[3]) for event in held)
+            )
+            self._file.add(_encode(held) if anew else content, anew=anew)
+
+    def appended(self) -> dict[str, int]:
+        """The committed length of the file, if there is one."""
+        return self._file.appended()
+
+    def close(self) -> None:
+        """Gives the file back."""
+        self._file.close()
+
+
+def _encode(events: Sequence[HeldEvent]) -> bytes:
+    return _ENCODER.encode_lines([(kind, value, sequence, record.decode()) for kind, value, sequence, record in events])

@@ -1,0 +1,404 @@
+"""The loop: reads, steps, commits. The one place that sequences commits.
+
+Always: in a backlog one commit, and never two, runs behind the loop, which meanwhile reads and steps the next batch on a state that
+is not committed yet. Nobody is told of a commit before it is durable, and only the loop's own thread tells. A failure anywhere
+ends the loop: the last commit stands, and nothing behind the failed one is written.
+Never: nothing is decided here about a record (`pipeline.py` does), nor about bytes on disk (`commit.py`, `durable.py`, `checkpoint.py`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from event_processor.engine.attention import Attention
+from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
+from event_processor.engine.journal import IdleRelease, InputFinished
+from event_processor.engine.state import State
+from event_processor.engine.step import Memory, StepOptions, advance, finish, release_held
+from event_processor.model.contracts import Clock, Decoding, Notices, Source, Wakeup
+from event_processor.model.errors import StorageError
+from event_processor.model.event import Chunk
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import storage_boundary
+
+__all__ = ["LoopOptions", "Processor", "StopReason"]
+
+WAIT_S_MAX: Final = 1.0
+"""The loop shows that it lives at least this often, however long there is nothing to do."""
+CHECKPOINT_BYTES_SMALL: Final = 65_536
+"""Up to this size a checkpoint costs its fsync, not its bytes; a larger one should be worth what it writes."""
+CHECKPOINT_WORTH: Final = 16
+"""In a backlog a commit covers at least so many times the bytes of a large checkpoint: rewriting it costs a sixteenth more at most."""
+STEPS_WORTH: Final = 64
+"""A chunk ends with a record, so that some bytes are missing to `batch.bytes_max`. Up to this fraction of it, one in so many, they are not worth a
+step of their own: a step over a single record takes as long as one over a thousand."""
+COVERED_BATCHES_MAX: Final = 16
+"""But never more than so many times `batch.bytes_max`, which so bounds memory still."""
+GROWN_BATCHES_MAX: Final = 4
+"""So many times `batch.bytes_max` a batch gathers at the most while the commit before it is not done."""
+
+
+class StopReason(Enum):
+    """Why the loop ended, always after a commit."""
+
+    END = "end of input"
+    SIGNAL = "signal"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """Limits and times of the loop. `finished`: the input will not grow; its end ends the last record.
+
+    `once`: end when every source is at its end. `drain`: let go, at the end, of what the order stage holds.
+    """
+
+    batch_bytes_max: int
+    linger_s: float
+    poll_interval_s: float
+    idle_release_s: float
+    once: bool = False
+    drain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """The commit that runs behind the loop. Its future gives the checkpoint's size in bytes, or raises why it failed."""
+
+    batch: Batch
+    checkpoint_bytes: Future[int]
+
+
+class Processor:
+    """A pipeline that runs. Used by one thread; `stop` and `reload` may be called from any, and from a signal handler."""
+
+    def __init__(
+        self,
+        *,
+        sources: Sequence[Source],
+        decoding: Decoding,
+        directory: str,
+        writer: CommitWriter,
+        executor: CommitExecutor,
+        memory: Memory,
+        state: State,
+        step_options: StepOptions,
+        options: LoopOptions,
+        clock: Clock,
+        wakeup: Wakeup,
+        telemetry: Telemetry,
+    ) -> None:
+        """`directory` is named where a call fails that names no file; `memory` is what the last committed state goes with."""
+        self._sources: Final = list(sources)
+        self._decoding: Final = decoding
+        self._directory: Final = directory
+        self._writer: Final = writer
+        self._executor: Final = executor
+        self._memory: Final = memory
+        self._state = state
+        self._step_options: Final = step_options
+        self._options: Final = options
+        self._clock: Final = clock
+        self._wakeup: Final = wakeup
+        self._telemetry: Final = telemetry
+        self._attention: Final = Attention(clock, wakeup)
+        self._in_flight: _InFlight | None = None
+        self._checkpoint_bytes = 0
+        self._handed_in: Final[deque[str]] = deque()
+        """The source of each chunk that is read and not stepped over yet."""
+        self._read_ahead: set[str] = set()
+        """The sources of which something was read that no commit covers."""
+        self._failed = False
+        self._stop_reason: StopReason | None = None
+        self._next_source = 0
+        self._last_read_s = clock.monotonic_s()
+
+    @property
+    def state(self) -> State:
+        """The last committed state."""
+        return self._state
+
+    def lag_bytes(self) -> int:
+        """How many bytes the sources are known to hold that were not read yet."""
+        return sum(source.lag_bytes() for source in self._sources)
+
+    def rely_on(self, notices: Notices) -> None:
+        """From here on `notices` set the wakeup; they rest while the log is busy."""
+        self._attention.rely_on(notices)
+
+    def stop(self) -> None:
+        """Ends the loop after the batch at hand is committed, behind the commit that is under way."""
+        self._stop_reason = StopReason.SIGNAL
+        self._wakeup.set()
+
+    def reload(self) -> None:
+        """Ends the loop likewise, so that it can be built anew with another configuration."""
+        self._stop_reason = self._stop_reason or StopReason.RELOAD
+        self._wakeup.set()
+
+    def run(self) -> StopReason:
+        """Reads and commits until the end of the input (`once`) or until stopped.
+
+        Raises `StorageError`, `StateError`; then the processor is only good to be closed.
+        """
+        with self._one_go():
+            return self._run()
+
+    @contextmanager
+    def _one_go(self) -> Iterator[None]:
+        """Nothing goes on behind a failure: the index remembers ids, and the sources gave bytes, that no commit covers."""
+        if self._failed:
+            raise StorageError("run", self._directory, 0, "an earlier failure ended this processor, which cannot go on")
+        self._failed = True
+        with storage_boundary(self._directory):
+            yield
+        self._failed = False
+
+    def _run(self) -> StopReason:
+        while self._stop_reason is None:
+            self._telemetry.progressed()
+            self._wakeup.clear()
+            batch = self._gather()
+            if batch.steps:
+                self._commit(batch, behind=self._is_full(batch))
+                self._attention.found()
+            elif self._stop_reason is not None:
+                break
+            elif self._options.once and self._is_at_end():
+                self._drain()
+                return StopReason.END
+            elif self._is_silent():
+                self._release_held()
+            else:
+                self._attention.wait(self._wait_s())
+        self._settle()
+        return self._stop_reason
+
+    def feed(self, script: Iterable[Chunk | IdleRelease | InputFinished]) -> None:
+        """Steps over what a reading journal says was read, as if it came now, and commits it. Raises `StorageError`."""
+        with self._one_go():
+            batch = self._new_batch()
+            for each in script:
+                self._settle_if_done()
+                if isinstance(each, Chunk):
+                    self._hand_in(each)
+                    self._step(batch)
+                    if not self._is_full(batch):
+                        continue
+                if batch.steps:
+                    self._commit(batch, behind=isinstance(each, Chunk))
+                if isinstance(each, IdleRelease):
+                    self._release_held()
+                elif isinstance(each, InputFinished):
+                    self._settle()
+                    self._finish(closes_parts=False)
+                batch = self._new_batch()
+            if batch.steps:
+                self._commit(batch, behind=False)
+            self._settle()
+
+    def close(self) -> None:
+        """Gives everything back, when the commit under way is done. What was read and not committed comes again at the next start.
+
+        Raises `StorageError` where that commit failed, or work in the background that no commit waited for.
+        """
+        with ExitStack() as cleanup:
+            cleanup.callback(self._writer.close)
+            cleanup.callback(self._decoding.close)
+            for source in reversed(self._sources):
+                cleanup.callback(source.close)
+            cleanup.callback(self._executor.close)
+            # The files are the commit's until it is done: closed under it, their descriptors might become other files'.
+            self._settle()
+
+    def _gather(self) -> Batch:
+        """What is there to be read, up to the commit's limit; fair among the sources. More comes while a commit is under way."""
+        batch = self._new_batch()
+        deadline_s = self._clock.monotonic_s() + self._options.linger_s
+        while self._stop_reason is None and (not self._is_full(batch) or self._may_grow(batch)):
+            if self._settle_if_done():
+                continue
+            if self._holds_what_was_there(batch, deadline_s):
+                break
+            self._read_on(batch)
+            if self._decoding.pending:
+                self._step(batch)
+                continue
+            if self._in_flight is not None:
+                # No backlog any more: what comes until that commit is done belongs to this batch still.
+                self._settle()
+                continue
+            missing_s = deadline_s - self._clock.monotonic_s()
+            if not batch.steps or missing_s <= 0:
+                break
+            self._telemetry.progressed()
+            self._wakeup.clear()
+            self._clock.wait(self._wakeup, min(missing_s, self._options.poll_interval_s, WAIT_S_MAX))
+        return batch
+
+    def _holds_what_was_there(self, batch: Batch, deadline_s: float) -> bool:
+        """Whether only another look could find more for the batch, and no commit is under way for which it would wait anyway.
+
+        In a live log something came meanwhile as often as not, and a look after each step would put off the commit without end.
+        """
+        if self._options.once or not batch.steps or self._in_flight is not None or self._decoding.pending:
+            return False
+        return self._clock.monotonic_s() >= deadline_s and not any(source.has_more() for source in self._sources)
+
+    def _new_batch(self) -> Batch:
+        """An empty one behind everything that was handed to a commit, whether that is durable yet or not."""
+        return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state)
+
+    def _is_full(self, batch: Batch) -> bool:
+        """Whether a commit should cover no more than this: then there is a backlog."""
+        bytes_max = self._options.batch_bytes_max
+        worth_bytes = CHECKPOINT_WORTH * self._checkpoint_bytes if self._checkpoint_bytes > CHECKPOINT_BYTES_SMALL else 0
+        missing_bytes = max(bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * bytes_max)) - batch.content_bytes
+        # What is decoded ahead comes in whole chunks, not in the few bytes that are missing.
+        return missing_bytes <= (0 if self._decoding.pending else bytes_max // STEPS_WORTH)
+
+    def _may_grow(self, batch: Batch) -> bool:
+        """Whether a full batch takes more meanwhile, since the commit under way is not done: the next one is then dearer, but covers more."""
+        if self._in_flight is None or self._in_flight.checkpoint_bytes.done():
+            return False
+        bytes_max = self._options.batch_bytes_max
+        return GROWN_BATCHES_MAX * bytes_max - batch.content_bytes > bytes_max // STEPS_WORTH
+
+    def _commit(self, batch: Batch, *, behind: bool) -> None:
+        """Commits the batch behind the one under way; here, or `behind` the loop, which then goes on at once.
+
+        Raises `StorageError`, which may be the failure of the one before: nothing of this batch counts then.
+        """
+        self._settle()
+        job = self._writer.prepare(batch)
+        self._read_ahead = set(self._handed_in)
+        if not behind:
+            # The shortest way to a durable checkpoint: a log without a backlog waits for no other thread.
+            self._committed(batch, job())
+            return
+        # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what
+        # is read behind it is in no file of ours until this commit is done.
+        self._in_flight = _InFlight(batch, self._executor.submit(job))
+        self._settle_if_done()
+
+    def _settle_if_done(self) -> bool:
+        """Ends the commit under way if it is done; whether there was one. Raises why it failed."""
+        is_done = self._in_flight is not None and self._in_flight.checkpoint_bytes.done()
+        if is_done:
+            self._settle()
+        return is_done
+
+    def _settle(self) -> None:
+        """Waits for the commit under way, if any, and tells of it. Raises why it failed."""
+        in_flight = self._in_flight
+        if in_flight is None:
+            return
+        try:
+            checkpoint_bytes = in_flight.checkpoint_bytes.result()
+        finally:
+            self._in_flight = None
+        self._committed(in_flight.batch, checkpoint_bytes)
+
+    def _committed(self, batch: Batch, checkpoint_bytes: int) -> None:
+        """The batch is durable: it is the state now, and who waits for it is told. If we die here, they learn of it at the next start."""
+        self._state = batch.state
+        self._checkpoint_bytes = checkpoint_bytes
+        for source in self._sources:
+            if source.name not in self._read_ahead:
+                # One of which more was read meanwhile is told by a later commit: it takes this for all that it gave.
+                source.acknowledge()
+        self._telemetry.batch_committed(
+            records=batch.counts.records,
+            accepted=batch.counts.accepted,
+            duplicate=batch.counts.duplicate,
+            rejected=batch.counts.rejected,
+            released=batch.released.count,
+            content_bytes=batch.content_bytes,
+        )
+
+    def _read_on(self, batch: Batch) -> None:
+        """Hands in what there is to be read, as far as it may be decoded ahead."""
+        while self._decoding.has_room and (chunk := self._read_in_turn(self._room_bytes(batch))) is not None:
+            self._last_read_s = self._clock.monotonic_s()
+            self._hand_in(chunk)
+
+    def _read_in_turn(self, bytes_max: int) -> Chunk | None:
+        """A chunk from the next source that has one, beginning behind the last that gave one."""
+        for _ in self._sources:
+            source = self._sources[self._next_source]
+            self._next_source = (self._next_source + 1) % len(self._sources)
+            chunk = source.read(bytes_max)
+            if chunk is not None:
+                return chunk
+        return None
+
+    def _room_bytes(self, batch: Batch) -> int:
+        """How much one step may take: what is missing to the next multiple of the batch size, however much a commit covers."""
+        if self._decoding.pending:
+            return self._options.batch_bytes_max
+        missing_bytes = self._options.batch_bytes_max - batch.content_bytes % self._options.batch_bytes_max
+        return missing_bytes if missing_bytes > self._options.batch_bytes_max // STEPS_WORTH else self._options.batch_bytes_max
+
+    def _hand_in(self, chunk: Chunk) -> None:
+        self._read_ahead.add(chunk.source)
+        self._handed_in.append(chunk.source)
+        self._decoding.submit(chunk)
+
+    def _step(self, batch: Batch) -> None:
+        """Steps the batch's state over the oldest chunk that was handed in."""
+        chunk, columns = self._decoding.take()
+        self._handed_in.popleft()
+        step = advance(batch.state, chunk, columns, self._memory, self._step_options)
+        batch.add(step, len(chunk.content) or min(chunk.oversized_bytes, self._options.batch_bytes_max))
+
+    def _drain(self) -> None:
+        """At the end of the input, if it is finished: what is held goes to the sinks, windows close, and sinks close what they hold open."""
+        if not self._options.drain:
+            return
+        self._settle()
+        if self._state.order.held:
+            self._release_held()
+        # If we die before this, or within, the next drain finds the same open, and closes it.
+        if self._writer.has_open_parts or not self._memory.aggregates.is_finished:
+            self._finish(closes_parts=True)
+
+    def _finish(self, *, closes_parts: bool) -> None:
+        """Closes the windows, and the parts that sinks hold open, and commits that."""
+        batch = self._new_batch()
+        batch.finishes = closes_parts
+        if not self._memory.aggregates.is_finished:
+            batch.add(finish(self._state, self._memory.aggregates), 0)
+        self._commit(batch, behind=False)
+
+    def _release_held(self) -> None:
+        """Lets go of what the order stage holds, and commits that."""
+        self._settle()
+        held_count = len(self._state.order.held)
+        batch = self._new_batch()
+        batch.add(release_held(self._state, self._memory.aggregates), 0)
+        self._commit(batch, behind=False)
+        self._telemetry.order_idle_released(events=held_count)
+
+    def _is_silent(self) -> bool:
+        """Whether a live log gave nothing for so long that what is held should go."""
+        options = self._options
+        if options.once or not options.idle_release_s or not self._state.order.held:
+            return False
+        return self._clock.monotonic_s() - self._last_read_s >= options.idle_release_s
+
+    def _is_at_end(self) -> bool:
+        return all(source.wait_s() is None for source in self._sources)
+
+    def _wait_s(self) -> float:
+        """Until the next thing that may happen without a wake-up."""
+        waits = [WAIT_S_MAX, self._options.poll_interval_s]
+        waits += [wait_s for source in self._sources if (wait_s := source.wait_s()) is not None]
+        if self._options.idle_release_s and self._state.order.held:
+            waits.append(self._last_read_s + self._options.idle_release_s - self._clock.monotonic_s())
+        return max(0.0, min(waits))

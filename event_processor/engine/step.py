@@ -1,0 +1,296 @@
+"""The step: from the state before a chunk, what was decoded of it and what the index knows, to the state after it. Pure.
+
+Owns: the outcome of every record, conservation, the way of an event through totals and order.
+Always: the same inputs give the same result; nothing is read, written or timed here. The index is asked in
+the order of the log, and its answers are an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from msgspec.structs import replace
+
+from event_processor.aggregation.aggregates import Aggregates, WindowRows
+from event_processor.aggregation.categories.shown import timestamp_texts
+from event_processor.aggregation.categories.totals import AcceptedEvents, CategoryTotal, add_batch
+from event_processor.columns.event_slices import Arrivals
+from event_processor.columns.timestamps import TimestampReader
+from event_processor.engine.dead_letters import encode_dead_letters, letters_of
+from event_processor.engine.journal import IdleRelease, InputFinished, JournalEntry, JournalRun, RetiredFile
+from event_processor.engine.order import Ordered
+from event_processor.engine.state import Counts, FileState, State
+from event_processor.model.columns import BoolArray, CategoryColumn, Columns, Ids, IntArray, PreparedIds, TimestampColumn
+from event_processor.model.contracts import NOTHING_RELEASED, Released
+from event_processor.model.event import Chunk, DeadLetter
+from event_processor.model.rejections import Fault, Rejections
+
+__all__ = ["KnownIds", "Memory", "Step", "StepOptions", "advance", "finish", "release_held"]
+
+
+class KnownIds(Protocol):
+    """What the step asks of the index of seen ids; `contracts.SeenIds` says what each answer means."""
+
+    def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:
+        """For each id, whether it is seen for the first time; and remembers it."""
+        ...
+
+    def contains(self, ids: Ids) -> BoolArray:
+        """For each id, whether it was seen; remembers nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What remembers the events beside the state, and answers in the order in which it is asked: an input of the step, like the state.
+
+    The aggregates know nothing of a step that was not taken: whoever gives one up gives up the process.
+    """
+
+    ids: KnownIds
+    aggregates: Aggregates
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """What of the configuration the step depends on. `ordered`: somebody reads released events."""
+
+    categories_max: int
+    ordered: bool
+    order_by_timestamp: bool
+    timestamps: TimestampReader
+
+    def timestamp_texts(self, column: TimestampColumn) -> Sequence[str | None]:
+        """The records' timestamps as the checkpoint shows them, or None where one is none."""
+        return timestamp_texts(self.timestamps, column)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after a chunk, and what came of it.
+
+    `released` is for the sinks, and so are `rows`, of the windows that closed; `dead_letters` are lines already; `journal_closed` are entries of the reading journal that nothing will be
+    merged into any more.
+    """
+
+    state: State
+    counts: Counts
+    released: Released
+    dead_letters: Released
+    journal_closed: Sequence[JournalEntry]
+    rows: WindowRows = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Which of a chunk's valid events are accepted, and which are one category too many; both of length m."""
+
+    accepted: BoolArray
+    over_limit: BoolArray
+
+
+def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory, options: StepOptions) -> Step:
+    """The state after `chunk`; `columns` is None where it holds no record to decode (an oversized one, or none at all)."""
+    before = state.source(chunk.source)
+    file = before.file(chunk.part)
+    line = file.line if file else 0
+    if columns is None:
+        return _advance_without_columns(state, chunk, line)
+    judged = _judge(state.categories, columns, memory.ids, options.categories_max)
+    accepted = _take(columns, judged.accepted)
+    ordered = _order(state, columns, judged.accepted, accepted, memory=memory, options=options)
+    rows = memory.aggregates.release(ordered.slices)
+    dead_letters = _dead_letters(chunk, columns, judged.over_limit, line)
+    counts = Counts(
+        records=columns.record_count,
+        accepted=len(accepted.ids),
+        duplicate=len(columns.ids) - len(accepted.ids) - int(np.count_nonzero(judged.over_limit)),
+        rejected=dead_letters.count,
+        blank=columns.blank_count,
+        late=ordered.late,
+    )
+    categories = add_batch(state.categories, accepted, options.timestamp_texts) if len(accepted.ids) else state.categories
+    moved, closed = _move(state, chunk, line, counts)
+    after = replace(moved, categories=categories, order=ordered.stage)
+    return Step(after, counts, ordered.released, dead_letters, closed, rows)
+
+
+def release_held(state: State, aggregates: Aggregates) -> Step:
+    """Lets go what the order stage holds: the log is silent, or its end was asked for.
+
+    The reading journal is closed before it, so that a recomputation releases at the same place.
+    """
+    ordered = state.order.release_all()
+    run: list[JournalEntry] = [state.journal] if state.journal else []
+    closed = [*run, IdleRelease(state.counts.records)]
+    after = replace(state, order=ordered.stage, journal=None)
+    return Step(after, Counts(), ordered.released, NOTHING_RELEASED, closed, aggregates.release(ordered.slices))
+
+
+def finish(state: State, aggregates: Aggregates) -> Step:
+    """Closes the windows: the input is finished. The reading journal says where, as for `release_held`."""
+    run: list[JournalEntry] = [state.journal] if state.journal else []
+    closed = [*run, InputFinished(state.counts.records)]
+    return Step(replace(state, journal=None), Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed, aggregates.finish())
+
+
+def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
+    """A chunk that is one record over the size limit, or that only moves the position."""
+    if not chunk.oversized_bytes:
+        moved, closed = _move(state, chunk, line, Counts())
+        return Step(moved, Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed)
+    letter = DeadLetter(
+        source=chunk.source,
+        part=chunk.part,
+        line=line + 1,
+        offset=chunk.offset,
+        stage="read",
+        reason="record over the size limit (record_bytes_max)",
+        field="",
+        length=chunk.oversized_bytes,
+    )
+    counts = Counts(records=1, rejected=1)
+    moved, closed = _move(state, chunk, line, counts)
+    return Step(moved, counts, NOTHING_RELEASED, encode_dead_letters([letter]), closed)
+
+
+def _judge(categories: Mapping[str, CategoryTotal], columns: Columns, ids: KnownIds, categories_max: int) -> _Judged:
+    """Accepted, duplicate or one category too many, for each valid event in log order.
+
+    A record rejected for its category reserves no id, and a duplicate opens no category: so where the limit is near, events
+    are judged in runs that cannot cross it.
+    """
+    count = len(columns.ids)
+    if columns.categories is None:
+        return _Judged(ids.observe(columns.ids, columns.prepared_ids), np.zeros(count, dtype=np.bool_))
+    room = categories_max - len(categories)
+    if len(columns.categories.names) <= room or sum(name not in categories for name in columns.categories.names) <= room:
+        return _Judged(ids.observe(columns.ids, columns.prepared_ids), np.zeros(count, dtype=np.bool_))
+    return _judge_near_limit(set(categories), columns, columns.categories, ids, categories_max)
+
+
+def _judge_near_limit(known: set[str], columns: Columns, column: CategoryColumn, ids: KnownIds, categories_max: int) -> _Judged:
+    """The same where there are more new categories than room. A duplicate is one whatever its category."""
+    categories = [column.names[code] for code in column.codes.tolist()]
+    accepted = np.zeros(len(categories), dtype=np.bool_)
+    over_limit = np.zeros(len(categories), dtype=np.bool_)
+    start = 0
+    while start < len(categories):
+        rows, end = _run_within(known, categories, start, categories_max - len(known))
+        over_limit[start:end] = True
+        over_limit[rows] = False
+        left_out = (start + np.flatnonzero(over_limit[start:end])).tolist()
+        were_seen = ids.contains(columns.ids.picked(np.array(left_out, np.int64))).tolist()
+        accepted[rows] = ids.observe(columns.ids.picked(np.array(rows, np.int64)))
+        known.update(categories[row] for row in rows if accepted[row])
+        first_rows = {columns.ids[row]: row for row in rows if accepted[row]}
+        for row, was_seen in zip(left_out, were_seen, strict=True):
+            over_limit[row] = not was_seen and first_rows.get(columns.ids[row], end) > row
+        start = end
+    return _Judged(accepted, over_limit)
+
+
+def _run_within(known: set[str], categories: Sequence[str], start: int, room: int) -> tuple[list[int], int]:
+    """The rows from `start` that may be judged together, and where they end: they open at most `room` categories.
+
+    Where there is no room at all, rows of new categories are left out of the run and it goes to the end.
+    """
+    opened: set[str] = set()
+    rows: list[int] = []
+    for row in range(start, len(categories)):
+        category = categories[row]
+        if category not in known and category not in opened:
+            if room == 0:
+                continue
+            if len(opened) == room:
+                return rows, row
+            opened.add(category)
+        rows.append(row)
+    return rows, len(categories)
+
+
+def _take(columns: Columns, accepted: BoolArray) -> AcceptedEvents:
+    """The accepted events by column."""
+    if accepted.all():
+        return AcceptedEvents(columns.ids, columns.categories, columns.values, columns.has_value, columns.timestamps)
+    places = np.flatnonzero(accepted)
+    categories = columns.categories
+    return AcceptedEvents(
+        ids=columns.ids.picked(places),
+        # Some may be named that only duplicates bear: to find out would take longer than to add nothing to them.
+        categories=None if categories is None else CategoryColumn(categories.codes[places], categories.names),
+        values=None if columns.values is None else columns.values[places],
+        has_value=None if columns.has_value is None else columns.has_value[places],
+        timestamps=None if columns.timestamps is None else _Chosen(columns.timestamps, places),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The timestamps at some places of a column, most of which nobody will ask for."""
+
+    column: TimestampColumn
+    places: IntArray
+
+    def picked(self, places: IntArray) -> TimestampColumn:
+        return self.column.picked(self.places[places])
+
+    def to_list(self) -> Sequence[object]:
+        return self.column.picked(self.places).to_list()
+
+    def spans(self) -> tuple[bytes, IntArray, IntArray] | None:
+        return self.column.picked(self.places).spans()
+
+
+def _order(
+    state: State, columns: Columns, accepted: BoolArray, events: AcceptedEvents, *, memory: Memory, options: StepOptions
+) -> Ordered:
+    """The accepted events to the aggregates that wait for no order, and through the order stage."""
+    count = len(events.ids)
+    if not count or not (options.ordered or memory.aggregates.accepts):
+        return Ordered(state.order)
+    by_timestamp = options.order_by_timestamp
+    arrivals = Arrivals(columns, accepted, events.ids, state.counts.records, by_timestamp=by_timestamp)
+    if memory.aggregates.accepts:
+        memory.aggregates.accept(arrivals.between(0, count))
+    return state.order.push(arrivals) if options.ordered else Ordered(state.order)
+
+
+def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: int) -> Released:
+    """The rejected records of the chunk, in log order."""
+    rejections = Rejections.of(columns.rejections)
+    if over_limit.any():
+        rows = columns.rows[over_limit]
+        beyond = Rejections(rows, np.zeros(len(rows), np.int64), [Fault("category limit", "category", "totals")])
+        rejections = Rejections.joined([rejections, beyond])
+    return letters_of(chunk, columns, rejections, line)
+
+
+def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State, list[JournalEntry]]:
+    """The state with the chunk's bytes behind it, and the journal runs that this closes."""
+    before = state.source(chunk.source)
+    file = FileState(generation=chunk.part, line=line + counts.records, **chunk.resume)  # type: ignore[arg-type]
+    after = before.without_file(file) if chunk.retired else before.with_file(file)
+    after = replace(after, counts=before.counts + counts)
+    journal, closed = _journal(state.journal, chunk)
+    if chunk.retired:
+        closed.append(RetiredFile(chunk.source, chunk.part, file.resume()))
+    sources = {**state.sources, chunk.source: after}
+    return replace(state, sources=sources, counts=state.counts + counts, journal=journal), closed
+
+
+def _journal(run: JournalRun | None, chunk: Chunk) -> tuple[JournalRun | None, list[JournalEntry]]:
+    """The open run after `chunk`, and the run it closes, if any: neighbours are merged.
+
+    Not across a record that had no line end: what was appended to it later is a record of its own, and stays one.
+    """
+    if chunk.end_offset == chunk.offset:
+        return run, []
+    final = chunk.final and not chunk.content.endswith(b"\n")
+    if run and not run.final and (run.source, run.generation, run.end) == (chunk.source, chunk.part, chunk.offset):
+        return replace(run, end=chunk.end_offset, final=final), []
+    opened = JournalRun(chunk.source, chunk.part, chunk.offset, chunk.end_offset, final)
+    return opened, [run] if run else []

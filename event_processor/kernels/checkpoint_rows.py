@@ -1,0 +1,99 @@
+"""Rows of JSON objects from columns of JSON values: `weave.c`.
+
+Owns: how the kernel is called. Always: values stand in the rows as they stand in the columns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+import numpy as np
+
+from event_processor.kernels.library import LIBRARY, address
+
+__all__ = ["Loom", "Pieces"]
+
+_FORMS: Final = 2
+_SPARE_BYTES: Final = 32
+
+
+class _Column(ctypes.Structure):
+    _fields_ = (("place", ctypes.c_void_p), ("end", ctypes.c_void_p))
+
+
+class _Form(ctypes.Structure):
+    _fields_ = (("pieces", ctypes.c_void_p), ("ends", ctypes.c_void_p), ("out", ctypes.c_void_p), ("size", ctypes.c_int64))
+
+
+if LIBRARY is not None:
+    LIBRARY.ep_weave.argtypes = [
+        ctypes.POINTER(_Column),
+        *(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64),
+        ctypes.POINTER(_Form),
+    ]
+    LIBRARY.ep_weave.restype = ctypes.c_int64
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What stands around the values, in one form: before each field of a row, and around the parts of the list that ends it.
+
+    `no_part` stands in the place of a whole list, from its bracket to the row's end.
+    """
+
+    fields: Sequence[bytes]
+    first_part: bytes
+    next_part: bytes
+    last_part: bytes
+    no_part: bytes
+    next_row: bytes
+    first_row: bytes
+    last_row: bytes
+
+    def in_order(self) -> list[bytes]:
+        """As the kernel numbers them."""
+        around = (self.first_part, self.next_part, self.last_part, self.no_part, self.next_row, self.first_row, self.last_row)
+        return [*self.fields, *around]
+
+
+class Loom:
+    """Weaves rows in two forms, one text after the other. Used by one thread.
+
+    It keeps the memory that it wrote to: to be given new pages costs as much as to write.
+    """
+
+    def __init__(self, forms: tuple[Pieces, Pieces]) -> None:
+        self._forms: Final = forms
+        self._texts: Final = [np.frombuffer(b"".join(pieces.in_order()), np.uint8) for pieces in forms]
+        self._ends: Final = [np.array(list(accumulate(map(len, pieces.in_order()))), np.int64) for pieces in forms]
+        self._rooms: Final = [np.empty(0, np.uint8) for _ in forms]
+
+    def weave(self, fields: Sequence[bytes], parts: Sequence[bytes], rows: int) -> tuple[bytes, bytes] | None:
+        """`rows` objects, in both forms, of the JSON arrays of their fields and of the parts of a list, zeros left out; None where there is no library.
+
+        The arrays hold a text, a number or null a row, and no spaces between them.
+        """
+        if LIBRARY is None:
+            return None
+        arrays = [np.frombuffer(array, np.uint8) for array in (*fields, *parts)]
+        inside = [(address(array) + 1, address(array) + len(array) - 1) for array in arrays]
+        columns = (_Column * len(arrays))(*(_Column(*ends) for ends in inside))
+        told = (_Form * _FORMS)()
+        for number, (form, pieces) in enumerate(zip(told, self._forms, strict=True)):
+            assert len(pieces.fields) == len(fields), "a piece stands before each field"
+            around_bytes = (rows + 1) * (len(self._texts[number]) + len(parts) * len(pieces.next_part))
+            self._make_room(number, sum(map(len, arrays)) + around_bytes + _SPARE_BYTES)
+            form.pieces, form.ends = address(self._texts[number]), address(self._ends[number])
+            form.out = address(self._rooms[number])
+        status: int = LIBRARY.ep_weave(columns, len(fields), len(parts), rows, told)
+        assert status == 0, "each column holds a value a row"
+        compact, indented = (room[: form.size].tobytes() for room, form in zip(self._rooms, told, strict=True))
+        return compact, indented
+
+    def _make_room(self, number: int, size_bytes: int) -> None:
+        if len(self._rooms[number]) < size_bytes:
+            self._rooms[number] = np.empty(size_bytes + size_bytes // 8, np.uint8)

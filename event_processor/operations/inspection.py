@@ -1,0 +1,53 @@
+"""What is committed, as one value: counts, categories, sources. Read from the checkpoint alone, without a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from event_processor.aggregation.aggregates import AggregateDocument
+from event_processor.aggregation.categories.totals import CategoryTotal
+from event_processor.assembly import Environment
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.state import Counts, SourceState
+from event_processor.operations.state_access import require_checkpoint
+
+__all__ = ["Inspection", "inspect_state"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One checkpoint. `categories`, `aggregates` and `sources` are sorted by name; `held_events` wait in the order stage, `released` left it."""
+
+    state_directory: str
+    state_id: str
+    config_hash: str
+    written_at: str | None
+    counts: Counts
+    categories: Mapping[str, CategoryTotal]
+    aggregates: Mapping[str, AggregateDocument]
+    sources: Mapping[str, SourceState]
+    held_events: int
+    released: int
+
+
+def inspect_state(configuration: Configuration, environment: Environment, *, category: str | None = None) -> Inspection:
+    """What is committed; of the categories only `category` where one is named, and none if no event bears it.
+
+    Raises `InputGoneError` where no state is, `StateError`, `StorageError`.
+    """
+    checkpoint = require_checkpoint(configuration, environment)
+    state = checkpoint.state
+    written_at = checkpoint.meta.get("written_at")
+    return Inspection(
+        state_directory=str(configuration.state.dir),
+        state_id=state.state_id,
+        config_hash=state.config_hash,
+        written_at=written_at if isinstance(written_at, str) else None,
+        counts=state.counts,
+        categories={name: total for name, total in sorted(state.categories.items()) if category in (None, name)},
+        aggregates=dict(sorted(state.aggregates.items())),
+        sources=dict(sorted(state.sources.items())),
+        held_events=state.order.held,
+        released=state.order.released,
+    )

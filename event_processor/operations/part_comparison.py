@@ -1,0 +1,95 @@
+"""The parts of a sink against what was released: where they differ.
+
+Where a part ends depends on when the input was finished and on options that may change, and not on the log; and parts are taken away
+by whoever reads them. So not the cuts are compared but the lines: from the open part back through those that are there,
+up to the first that is gone; of those before it nobody can say which lines they should hold.
+
+Always: a part of the sink is in memory, and one of the lines released, not more. Never: nothing is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from event_processor.assembly import CommittedParts
+from event_processor.operations.comparison import EXCERPT_BYTES, CommittedFile, Difference
+from event_processor.storage.append_file import committed_lines
+
+__all__ = ["ComparedParts", "compare_parts"]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedParts:
+    """How many whole parts were compared, how many were committed and could not be, and the first difference."""
+
+    compared: int
+    not_compared: int
+    difference: Difference | None
+
+
+def compare_parts(name: str, parts: CommittedParts, released: CommittedFile) -> ComparedParts:
+    """Compares the parts of sink `name`, as far as they are there, with the end of what was `released`, a line each.
+
+    A sink that was added to a state later holds the end of what was released, like one of which parts were taken away.
+    Raises `StateError`, `StorageError`.
+    """
+    if parts.pending_bytes_there < parts.pending_bytes:
+        place = f"sinks.{name} ({parts.pending_path}, bytes that are there)"
+        return ComparedParts(0, parts.open_number - 1, Difference(place, parts.pending_bytes_there, parts.pending_bytes))
+    counts, unreadable = _counts(parts)
+    compared = ComparedParts(len(counts), parts.open_number - 1 - len(counts), None)
+    if unreadable is not None:
+        return _with(compared, Difference(f"sinks.{name} ({parts.path(unreadable)})", "no whole part", None))
+    pending_count = sum(block.count(b"\n") for block in parts.pending())
+    released_count, there_count = released.line_count(), sum(counts.values()) + pending_count
+    if there_count > released_count:
+        return _with(compared, Difference(f"sinks.{name} (how many)", there_count, released_count))
+    lines = chain.from_iterable(committed_lines(released.fs, released.path, released.length_bytes))
+    rest = islice(lines, released_count - there_count, None)
+    return _with(compared, _first_difference(name, parts, counts, rest))
+
+
+def _counts(parts: CommittedParts) -> tuple[dict[int, int], int | None]:
+    """The lines of each part that is there, by its number, from the first on that is followed by all others; and one that is no part."""
+    counts: dict[int, int] = {}
+    for number in range(parts.open_number - 1, 0, -1):
+        content = parts.content(number)
+        if content is None:
+            break
+        count = parts.count(content)
+        if count is None:
+            return counts, number
+        counts[number] = count
+    return counts, None
+
+
+def _first_difference(name: str, parts: CommittedParts, counts: dict[int, int], lines: Iterator[bytes]) -> Difference | None:
+    """The first part that does not hold the lines that are its own; the pending lines are those that are left."""
+    for number in sorted(counts):
+        expected = b"".join(line + b"\n" for line in islice(lines, counts[number]))
+        content = parts.content(number)
+        # One that was taken away meanwhile is no difference.
+        if content is not None and not parts.holds(content, expected):
+            return Difference(f"sinks.{name} ({parts.path(number)})", "other lines", f"{counts[number]} lines")
+    for number, (line, expected) in enumerate(zip(_lines(parts.pending()), lines, strict=True), start=1):
+        if line != expected:
+            return Difference(f"sinks.{name} ({parts.pending_path}, line {number})", _excerpt(line), _excerpt(expected))
+    return None
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines in `blocks`, without their ends."""
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+
+
+def _excerpt(line: bytes) -> str:
+    return line[:EXCERPT_BYTES].decode("utf-8", "replace")
+
+
+def _with(compared: ComparedParts, difference: Difference | None) -> ComparedParts:
+    return ComparedParts(compared.compared, compared.not_compared, difference)

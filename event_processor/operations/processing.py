@@ -1,0 +1,223 @@
+"""A one-shot run: finished inputs, the one engine over them, and a result.
+
+Owns: where the state of such a run lives, how it is stopped, and what is told of it at its end.
+Always: the state is the same as that of a run over the same bytes. Without a state directory to keep, it lives in a temporary folder, which is gone at
+the end, however the run ends but for a kill; nothing is resumed from it, so nothing there waits for a disk. With one, the run may be killed anywhere, and goes on.
+Never: no result comes from a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+import orjson
+
+from event_processor.assembly import (
+    Environment,
+    Mode,
+    check_config,
+    input_name,
+    input_size_bytes,
+    open_pipeline,
+    with_result_sinks,
+)
+from event_processor.assembly.several_telemetries import SeveralTelemetry
+from event_processor.configuration.configuration import Configuration, ConfiguredPath, StateOptions
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.engine.loop import Processor, StopReason
+from event_processor.engine.state import Counts, State
+from event_processor.model.errors import ConfigurationError, UsageError
+from event_processor.model.telemetry import Telemetry
+from event_processor.operations.log_reader import Progress
+from event_processor.operations.results import result_lines
+from event_processor.operations.state_access import UnsyncedFileSystem, committed_length, owned_state, peek, scratch_directory
+from event_processor.storage.append_file import committed_lines
+from event_processor.storage.durable import replace_file, storage_boundary
+
+__all__ = ["Processed", "Processing", "RejectedRecord", "require_outputs", "write_whole"]
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record that is no event: where it stands, and why."""
+
+    path: str
+    line: int
+    offset: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line} (byte {self.offset}): {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """How a one-shot run ended. Its result (`lines`, in blocks), and the dead letters, can be read for as long as the run is not left.
+
+    `is_complete`: the inputs were read to their end; else it was stopped. `resumed`: it went on from an earlier run. `damaged`: which
+    inputs ended before their time. `first_rejected`: of all rejected records the first that was read.
+    """
+
+    is_complete: bool
+    resumed: bool
+    counts: Counts
+    damaged: Sequence[str]
+    first_rejected: RejectedRecord | None
+    lines: Callable[[], Iterator[bytes]]
+    dead_letters: Callable[[], Iterator[bytes]]
+
+
+class Processing:
+    """One run over a configuration whose sources are inputs (`assembly.with_inputs`). `stop` may be called from a signal handler."""
+
+    def __init__(self, configuration: Configuration, environment: Environment, *, is_kept: bool) -> None:
+        """`is_kept`: the state lives where the configuration says, and stays there; else in a temporary folder."""
+        self._configuration: Final = configuration
+        self._environment: Final = environment
+        self._is_kept: Final = is_kept
+        self._processor: Processor | None = None
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Ends the run after the batch at hand. May be repeated."""
+        self._is_stopping = True
+        if self._processor is not None:
+            self._processor.stop()
+
+    @contextmanager
+    def run(self, progress: Progress) -> Iterator[Processed]:
+        """Reads the inputs to their end, or until stopped.
+
+        Raises `ConfigurationError` where the state is that of other inputs or another configuration, `InputGoneError` where an input is not
+        there any more or holds other bytes than were read of it, `LockedError`, `StateError`, `StorageError`.
+        """
+        with ExitStack() as held:
+            configuration, environment = self._placed(held)
+            held.enter_context(owned_state(configuration, environment))
+            _require_same_inputs(configuration, environment)
+            damage = _Damage()
+            told = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage]))
+            configuration = with_result_sinks(configuration)
+            reason, resumed, state = self._run(configuration, told, progress)
+            with storage_boundary(str(configuration.state.dir)):
+                yield Processed(
+                    is_complete=reason is StopReason.END,
+                    resumed=resumed,
+                    counts=state.counts,
+                    damaged=damage.words,
+                    first_rejected=_first_rejected(configuration, environment),
+                    lines=lambda: _lines(configuration, environment),
+                    dead_letters=lambda: _dead_letters(configuration, environment),
+                )
+
+    def _placed(self, held: ExitStack) -> tuple[Configuration, Environment]:
+        """The configuration and the world with the state where it is to live."""
+        if self._is_kept:
+            return self._configuration, self._environment
+        directory = held.enter_context(scratch_directory())
+        configuration = self._configuration.model_copy(update={"state": StateOptions(dir=ConfiguredPath(directory))})
+        if configuration.sinks:
+            # What sinks write is kept, and must be durable.
+            return configuration, self._environment
+        return configuration, replace(self._environment, fs=UnsyncedFileSystem())
+
+    def _run(self, configuration: Configuration, environment: Environment, progress: Progress) -> tuple[StopReason, bool, State]:
+        shown = _ShownProgress(progress, input_size_bytes(configuration))
+        told = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, shown]))
+        pipeline = open_pipeline(configuration, told, Mode(once=True, drain=True))
+        with closing(pipeline.processor) as processor:
+            shown.processor = self._processor = processor
+            if self._is_stopping:
+                processor.stop()
+            reason = processor.run()
+            return reason, pipeline.resumed, processor.state
+
+
+class _Damage(Telemetry):
+    """Which inputs ended before their time."""
+
+    def __init__(self) -> None:
+        self.words: Final[list[str]] = []
+
+    def file_damaged(self, *, source: str, path: str, generation: int, offset: int, reason: str) -> None:  # noqa: ARG002
+        self.words.append(f"{path}: ends before its time, at byte {offset} of what it holds: {reason}")
+
+
+class _ShownProgress(Telemetry):
+    """How much of the inputs is committed: of their bytes on the disk, or where nobody knows those, of what was read."""
+
+    def __init__(self, progress: Progress, size_bytes: int) -> None:
+        self.processor: Processor | None = None
+        self._progress: Final = progress
+        self._size_bytes: Final = size_bytes
+        self._read_bytes = 0
+
+    def batch_committed(self, *, content_bytes: int, **_facts: object) -> None:
+        self._read_bytes += content_bytes
+        if self._size_bytes and self.processor is not None:
+            self._progress(max(0, self._size_bytes - self.processor.lag_bytes()), self._size_bytes)
+        else:
+            self._progress(self._read_bytes, 0)
+
+
+def require_outputs(configuration: Configuration, environment: Environment, paths: Sequence[str]) -> None:
+    """Raises `UsageError` where a result could not be written at one of the paths, or would take the place of what is read or written."""
+    fs = environment.fs
+    taken = {os.path.realpath(path) for source in configuration.sources.values() for path in source.patterns()}
+    taken |= {os.path.realpath(path) for sink in configuration.sinks.values() for path in sink.paths()}
+    for path in paths:
+        with storage_boundary(path):
+            status, folder = fs.status(path), fs.status(os.path.dirname(path) or ".")
+        if os.path.realpath(path) in taken:
+            raise UsageError(f"{path}: is read or written by this run already", hint="name another file")
+        if status is not None and not status.is_regular:
+            raise UsageError(f"{path}: not a file that can be replaced", hint="name a file, or leave the option out for stdout")
+        if folder is None or not folder.is_directory:
+            raise UsageError(f"{path}: there is no such folder", hint="make it first")
+        taken.add(os.path.realpath(path))
+
+
+def write_whole(environment: Environment, path: str, parts: Iterable[bytes]) -> None:
+    """Makes `path` a file of these bytes, whole and durable, or leaves what was there. Raises `StorageError`."""
+    with storage_boundary(path):
+        replace_file(environment.fs, path, parts, environment.new_token())
+
+
+def _require_same_inputs(configuration: Configuration, environment: Environment) -> None:
+    checkpoint = peek(configuration, environment)
+    if checkpoint is None:
+        return
+    try:
+        check_config(configuration, checkpoint)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            error.message,
+            hint="name the same files in the same order, under the same configuration, or another folder with --state",
+        ) from error
+
+
+def _lines(configuration: Configuration, environment: Environment) -> Iterator[bytes]:
+    checkpoint = peek(configuration, environment)
+    return iter(()) if checkpoint is None else result_lines(configuration, checkpoint.state, environment.fs)
+
+
+def _dead_letters(configuration: Configuration, environment: Environment) -> Iterator[bytes]:
+    """The committed dead letters, in blocks of whole lines."""
+    checkpoint = peek(configuration, environment)
+    length_bytes = committed_length(checkpoint, DEAD_LETTERS_NAME) if checkpoint else 0
+    path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
+    for lines in committed_lines(environment.fs, path, length_bytes):
+        yield b"".join(line + b"\n" for line in lines)
+
+
+def _first_rejected(configuration: Configuration, environment: Environment) -> RejectedRecord | None:
+    block = next(filter(None, _dead_letters(configuration, environment)), b"")
+    if not block:
+        return None
+    letter = orjson.loads(block.partition(b"\n")[0])
+    path = input_name(configuration, letter["source"], letter["generation"])
+    return RejectedRecord(path, letter["line"], letter["offset"], letter["reason"])

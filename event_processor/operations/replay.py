@@ -1,0 +1,219 @@
+"""A fresh state from the log, made beside the present one, compared with it, and swapped in by one rename.
+
+Always: the caller holds the lock, and until `swap_in` the present state is untouched; a crash at any point leaves the old state
+or the new one, whole. The journal's order is kept where it can be read, so that the result is the function of the log that
+the present state was meant to be; what the log holds beyond is read as a run would read it.
+Never: the present state is not needed: it may be broken, of another version, or made by another configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+from event_processor.aggregation.categories.totals import CategoryTotal
+from event_processor.assembly import (
+    Environment,
+    Mode,
+    Replica,
+    all_sources,
+    fresh_sink_paths,
+    open_replica,
+    sink_files,
+    sink_path_of,
+)
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.engine.journal import JOURNAL_NAME
+from event_processor.engine.loop import Processor
+from event_processor.engine.state import Counts
+from event_processor.model.errors import StateError
+from event_processor.operations.log_reader import LogReader, Progress, watched_script
+from event_processor.operations.state_access import peek
+from event_processor.storage.durable import prepare_directory, remove_files, remove_tree, storage_boundary, storage_call
+
+__all__ = ["CategoryChange", "Replay", "ReplayedState"]
+
+REPLAY_INFIX: Final = "replay-"
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryChange:
+    """A category on which the two states differ; None where one of them does not have it."""
+
+    category: str
+    before: CategoryTotal | None
+    after: CategoryTotal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedState:
+    """What a swap would change. `counts_before` is None where there is no present state that can be read.
+
+    `unread_reason` says why the reading journal could not be followed, so that the sources were read as by a first start; it
+    is empty where it was followed, or where no state was there.
+    """
+
+    counts_before: Counts | None
+    counts_after: Counts
+    categories: tuple[CategoryChange, ...]
+    unread_reason: str
+
+    @property
+    def changes(self) -> bool:
+        """Whether the numbers change."""
+        return self.counts_before != self.counts_after or bool(self.categories)
+
+
+class Replay:
+    """One replay: `prepare`, then `swap_in` or `discard`. The caller holds the lock for all of it."""
+
+    def __init__(self, configuration: Configuration, environment: Environment) -> None:
+        self._configuration: Final = configuration
+        self._environment: Final = environment
+        self._fs: Final = environment.fs
+        self._directory: Final = str(configuration.state.dir)
+        self._token: Final = environment.new_token()
+        self._own_sinks: frozenset[str] = frozenset()
+        self._replica: Final = Replica(
+            os.path.join(self._directory, f"{REPLAY_INFIX}{self._token}"),
+            lambda _name, path: f"{path}.{REPLAY_INFIX}{self._token}",
+        )
+
+    def prepare(self, progress: Progress) -> ReplayedState:
+        """Makes the fresh state beside the present one, and says what would change.
+
+        Raises `InputGoneError` where bytes that the journal names are gone, `StorageError`; the present state stands.
+        """
+        with storage_boundary(self._directory):
+            self._remove_leftovers()
+        present, unread_reason = self._present()
+        self._own_sinks = frozenset(present.state.appended) if present else frozenset()
+        prepare_directory(self._fs, self._replica.directory)
+        if present is not None:
+            unread_reason = self._feed(present, progress)
+        with closing(self._open(reading=True)) as processor:
+            processor.run()
+        return _replayed(present, self._checkpoint(), unread_reason)
+
+    def swap_in(self) -> None:
+        """Makes the fresh state the present one. Raises `StorageError`: the old state then stands, or the new one does."""
+        with storage_boundary(self._directory):
+            self._swap_in(self._checkpoint())
+            self._remove_leftovers()
+
+    def _swap_in(self, fresh: Checkpoint) -> None:
+        self._move_named_files(fresh)
+        store = CheckpointStore(self._fs, self._directory, self._environment.telemetry)
+        paths, path_of = fresh_sink_paths(self._configuration), sink_path_of(self._configuration)
+        try:
+            store.load(path_of)
+        except StateError:
+            # That is what a replay is for. Of the old state its checkpoint is kept, renamed aside.
+            store = CheckpointStore(self._fs, self._directory, self._environment.telemetry)
+        self._move_aside(self._foreign_sinks(paths))
+        # If we die behind this, the present state stands: parts belong to whoever takes them, and it does not look for them.
+        self._move_aside(self._parts(paths))
+        staged = {name: os.path.join(self._replica.directory, name) for name in (JOURNAL_NAME, DEAD_LETTERS_NAME)}
+        staged |= {key: self._staged_sink(path) for key, path in paths.items()}
+        store.swap_in(fresh, staged, path_of)
+
+    def discard(self) -> None:
+        """Removes what was made beside the present state. If we die within, the next replay removes the rest."""
+        with storage_boundary(self._directory):
+            self._remove_leftovers()
+
+    def _present(self) -> tuple[Checkpoint | None, str]:
+        """The present checkpoint, or why it cannot be read."""
+        try:
+            return peek(self._configuration, self._environment), ""
+        except StateError as error:
+            return None, error.message
+
+    def _feed(self, present: Checkpoint, progress: Progress) -> str:
+        """What the present state covers, in the order of its journal; or why the journal cannot be followed."""
+        sources = all_sources(self._configuration, self._directory)
+        try:
+            reader = LogReader(self._configuration, self._environment, present, sources=sources.keys())
+        except StateError as error:
+            return error.message
+        with closing(reader), closing(self._open(reading=False)) as processor:
+            processor.feed(watched_script(reader, progress))
+        return ""
+
+    def _open(self, *, reading: bool) -> Processor:
+        opened = open_replica(self._configuration, self._environment, self._replica, reading=reading, mode=Mode(once=True))
+        return opened.processor
+
+    def _checkpoint(self) -> Checkpoint:
+        found = CheckpointStore(self._fs, self._replica.directory, self._environment.telemetry).peek()
+        assert found is not None, "to open a state is to commit it"
+        return found
+
+    def _staged_sink(self, path: str) -> str:
+        return self._replica.sink_path("", path)
+
+    def _move_named_files(self, fresh: Checkpoint) -> None:
+        """Files of the owned folders into the present state's, where no checkpoint names them yet.
+
+        If we die within, or before the swap, the next start removes them as orphans.
+        """
+        names = sorted(fresh.state.named_files())
+        for folder in sorted({os.path.dirname(name) for name in names}):
+            prepare_directory(self._fs, os.path.join(self._directory, folder))
+        for name in names:
+            path = os.path.join(self._directory, name)
+            with storage_call("rename", path):
+                self._fs.rename(os.path.join(self._replica.directory, name), path)
+        for folder in sorted({os.path.dirname(name) for name in names}):
+            path = os.path.join(self._directory, folder)
+            with storage_call("fsync", path):
+                self._fs.sync_directory(path)
+
+    def _foreign_sinks(self, paths: Mapping[str, str]) -> Iterator[str]:
+        """Files at sinks' paths of which the present state does not say that it wrote them."""
+        for key, path in paths.items():
+            status = self._fs.status(path)
+            if key not in self._own_sinks and status is not None and status.size_bytes:
+                yield path
+
+    def _parts(self, paths: Mapping[str, str]) -> Iterator[str]:
+        """The parts that stand under their names. The fresh state writes them anew, from the first on."""
+        for path in chain.from_iterable(sink_files(self._configuration, self._fs).values()):
+            if path not in paths.values() and not os.path.basename(path).startswith("."):
+                yield path
+
+    def _move_aside(self, paths: Iterable[str]) -> None:
+        """These are kept, under another name. If we die behind it, whoever looks finds them beside their old names."""
+        for path in paths:
+            with storage_call("rename", path):
+                self._fs.rename(path, f"{path}.aside-{self._token}")
+            with storage_call("fsync", os.path.dirname(path) or "."):
+                self._fs.sync_directory(os.path.dirname(path) or ".")
+
+    def _remove_leftovers(self) -> None:
+        """What this replay and earlier ones made and did not swap in."""
+        for name in self._fs.names(self._directory):
+            if name.startswith(REPLAY_INFIX):
+                remove_tree(self._fs, os.path.join(self._directory, name))
+        for path in fresh_sink_paths(self._configuration).values():
+            folder = os.path.dirname(path) or "."
+            prefix = f"{os.path.basename(path)}.{REPLAY_INFIX}"
+            remove_files(self._fs, [os.path.join(folder, name) for name in self._fs.names(folder) if name.startswith(prefix)])
+
+
+def _replayed(present: Checkpoint | None, fresh: Checkpoint, unread_reason: str) -> ReplayedState:
+    before: Mapping[str, CategoryTotal] = present.state.categories if present else {}
+    after = fresh.state.categories
+    changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    return ReplayedState(
+        counts_before=present.state.counts if present else None,
+        counts_after=fresh.state.counts,
+        categories=tuple(CategoryChange(name, before.get(name), after.get(name)) for name in changed),
+        unread_reason=unread_reason,
+    )

@@ -1,0 +1,145 @@
+"""Whether a daemon is alive and keeping up, without asking it: what is on disk answers.
+
+Always: nothing is changed. Never: nothing is judged beyond the limits that were asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from event_processor.assembly import Environment, lag_bytes
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint import Checkpoint
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.engine.state import Counts
+from event_processor.model.event import Json
+from event_processor.operations.state_access import committed_length, count_lines, lock_owner, peek
+
+__all__ = ["CommittedStatus", "Status", "StatusFrame", "StatusLimits", "read_status", "watch_status"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedStatus:
+    """What the checkpoint says, and how far the log has gone on since.
+
+    `age_s`: since the last commit, by the wall clock; None where the checkpoint does not tell. `lag_bytes`: what the sources'
+    files hold beyond the committed offsets, a torn last line included. `dead_letters`: those in the file, purged ones not.
+    """
+
+    state_id: str
+    written_at: str | None
+    age_s: float | None
+    counts: Counts
+    categories: int
+    lag_bytes: int
+    held_events: int
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLimits:
+    """How far behind is too far; None asks nothing. `age_s_max` is asked only while there are bytes to be read."""
+
+    lag_bytes_max: int | None = None
+    age_s_max: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look. `owner` says who holds the lock, in its own words; None where nobody does: then no daemon is alive.
+
+    `committed` is None where no state is yet.
+    """
+
+    state_directory: str
+    owner: str | None
+    committed: CommittedStatus | None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process owns the state directory."""
+        return self.owner is not None
+
+    def shortfalls(self, limits: StatusLimits) -> list[str]:
+        """Why the daemon is not keeping up, in words; empty where it is."""
+        return list(self._shortfalls(limits))
+
+    def _shortfalls(self, limits: StatusLimits) -> Iterator[str]:
+        if self.owner is None:
+            yield f"no process owns {self.state_directory}: nothing is running"
+        if self.committed is None:
+            yield f"{self.state_directory}: no state here yet"
+            return
+        lag, age_s = self.committed.lag_bytes, self.committed.age_s
+        if limits.lag_bytes_max is not None and lag > limits.lag_bytes_max:
+            yield f"{lag} bytes behind, over {limits.lag_bytes_max}"
+        if limits.age_s_max is not None and lag and (age_s is None or age_s > limits.age_s_max):
+            age = "at an unknown time" if age_s is None else f"{age_s:.1f} s ago"
+            yield f"{lag} bytes wait, and the last commit was {age}, over {limits.age_s_max:g} s"
+
+
+def read_status(configuration: Configuration, environment: Environment) -> Status:
+    """One look at the state directory and the sources' files. Raises `StateError` for an unreadable state, `StorageError`."""
+    owner = lock_owner(configuration, environment)
+    checkpoint = peek(configuration, environment)
+    committed = None if checkpoint is None else _committed(checkpoint, configuration, environment)
+    return Status(str(configuration.state.dir), owner, committed)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFrame:
+    """One look of several; `records_per_s` were committed since the look before, None for the first, or over another state."""
+
+    status: Status
+    records_per_s: float | None
+
+
+def watch_status(
+    configuration: Configuration, environment: Environment, *, interval_s: float, count: int | None = None
+) -> Iterator[StatusFrame]:
+    """A look every `interval_s`, `count` of them or without end. Raises as `read_status` does."""
+    clock = environment.clock
+    before: tuple[float, CommittedStatus | None] | None = None
+    for number in itertools.count(1):
+        status = read_status(configuration, environment)
+        now_s = clock.monotonic_s()
+        yield StatusFrame(status, None if before is None else _rate(before[1], status.committed, now_s - before[0]))
+        before = now_s, status.committed
+        if number == count:
+            return
+        clock.wait(environment.wakeup, interval_s)
+
+
+def _rate(before: CommittedStatus | None, after: CommittedStatus | None, elapsed_s: float) -> float | None:
+    if before is None or after is None or before.state_id != after.state_id or elapsed_s <= 0:
+        return None
+    return (after.counts.records - before.counts.records) / elapsed_s
+
+
+def _committed(checkpoint: Checkpoint, configuration: Configuration, environment: Environment) -> CommittedStatus:
+    state = checkpoint.state
+    written_at = checkpoint.meta.get("written_at")
+    letters_path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
+    return CommittedStatus(
+        state_id=state.state_id,
+        written_at=written_at if isinstance(written_at, str) else None,
+        age_s=_age_s(written_at, environment.clock.wall_ns()),
+        counts=state.counts,
+        categories=len(state.categories),
+        lag_bytes=lag_bytes(configuration, environment, state.sources),
+        held_events=state.order.held,
+        dead_letters=count_lines(environment.fs, letters_path, committed_length(checkpoint, DEAD_LETTERS_NAME)),
+    )
+
+
+def _age_s(written_at: Json, now_ns: int) -> float | None:
+    """Seconds since a time in RFC 3339, never below 0; None for anything else."""
+    try:
+        written_s = datetime.fromisoformat(str(written_at)).timestamp()
+    except ValueError:
+        return None
+    return max(0.0, round(now_ns / 1e9 - written_s, 3))

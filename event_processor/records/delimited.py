@@ -1,0 +1,373 @@
+"""CSV: one record a line, cells between delimiters, names from the header line or from the configuration.
+
+Owns: how a line becomes cells, how cells become typed values, and what is said of a line that does not.
+Always: a line is judged alone: a quote that is not closed spoils its own line and no other. The header line is no event and no fault, so it
+is counted as blank. Three ways lead to the same bytes: all lines of a chunk at once where nothing is quoted, by column where every line is
+sound, or line by line.
+Never: a type is guessed from what a cell holds.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+
+from event_processor.model.contracts import Rejection
+from event_processor.model.event import Chunk
+from event_processor.records.json_lines.judge import INT64_MAX, INT64_MIN
+from event_processor.records.json_lines.lines import BYTE_ORDER_MARK, Lines
+from event_processor.records.objects import Objects
+
+__all__ = ["HEADER_BYTES_MAX", "CellType", "DelimitedReader", "Dialect", "is_line_based"]
+
+CellType: TypeAlias = Literal["string", "integer", "number", "boolean"]
+
+HEADER_BYTES_MAX: Final = 4096
+"""How much of a file's start is kept with its place: a longer header line is not known when reading goes on behind it."""
+_ENCODER: Final = msgspec.json.Encoder()
+_STAGE: Final = "decode"
+_SHOWN_CHARACTERS_MAX: Final = 60
+_BLANK: Final = " \t\r"
+_BLANK_BYTES: Final = b" \t\r"
+_LINE_FEED, _SPACE = b"\n "
+_WIDTH_MIN: Final = 2
+"""A line of one column may be blank."""
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
+_NUMBER: Final = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_PLAIN_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
+"""What JSON writes alike stays as it is written; other numbers are written anew."""
+_PLAIN_NUMBERS: Final = re.compile(rb"(?:(?:%b)?(?:\n|$))*+" % _PLAIN_NUMBER.pattern)
+_PLAIN_INTEGERS: Final = re.compile(rb"(?:(?:0|-?[1-9][0-9]{0,17})?(?:\n|$))*+")
+"""Columns of cells, a line each, as JSON writes them, or empty."""
+_BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
+_POINTS_FOR_COMMAS: Final = bytes.maketrans(b",.", b".!")
+"""A point is then no part of a number."""
+_UNCLOSED: Final = "a quoted cell does not end on its line"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the lines are written.
+
+    `columns`: the names, in order; empty where the header line says them. `types` by name; all others are strings, and an empty cell of
+    another type is null. `quote`: empty where nothing is quoted.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    decimal: Literal[".", ","] = "."
+    encoding: str = "utf-8"
+    has_header: bool = True
+    columns: tuple[str, ...] = ()
+    types: Mapping[str, CellType] = field(default_factory=dict)
+
+
+class DelimitedReader:
+    """The `ObjectReader` of CSV lines."""
+
+    def __init__(self, dialect: Dialect, *, record_bytes_max: int) -> None:
+        """A cell may be as long as a record: the limit of Python's parser, which is one for the process, is raised to that."""
+        self._dialect: Final = dialect
+        self._record_bytes_max: Final = record_bytes_max
+        self._convert: Final = {name: self._conversion(kind) for name, kind in dialect.types.items() if kind != "string"}
+        csv.field_size_limit(max(csv.field_size_limit(), record_bytes_max))
+
+    def read(self, chunk: Chunk, lines: Lines) -> Objects:
+        names = self._names(chunk)
+        header_rows = 1 if self._dialect.has_header and len(lines.starts) and chunk.offset == _header_offset(chunk) else 0
+        at_once = None if isinstance(names, _Unfit) else self._at_once(names, lines, header_rows)
+        if at_once is not None:
+            return Objects(range(header_rows, len(lines.starts)), at_once, header_rows, [])
+        texts, unfit = self._texts(lines)
+        blank = {row for row, text in enumerate(texts) if (not text or text.isspace()) and not text.strip(_BLANK)}
+        blank = (blank - unfit.keys()) | set(range(header_rows))
+        if isinstance(names, _Unfit):
+            return Objects([], b"", len(blank), [names.at(row) for row in range(len(texts)) if row not in blank])
+        faults = {row: each.at(row) for row, each in unfit.items() if row not in blank}
+        if blank or faults:
+            rows: Sequence[int] = [row for row in range(len(texts)) if row not in blank and row not in faults]
+            texts = [texts[row] for row in rows]
+        else:
+            rows = range(len(texts))
+        cells, are_whole = self._cells(texts)
+        content = self._by_column(names, cells) if are_whole else None
+        if content is None:
+            rows, values = self._by_row(names, rows, cells, faults)
+            content = _ENCODER.encode_lines(values)
+        return Objects(rows, content, len(blank), [faults[row] for row in sorted(faults)])
+
+    def _at_once(self, names: Sequence[str], lines: Lines, header_rows: int) -> bytes | None:
+        """The objects of all lines, made by one call; None where a cell is quoted, or a line or a cell needs a look of its own."""
+        delimiter = self._dialect.delimiter.encode()
+        width, count = len(names), len(lines.starts) - header_rows
+        too_long = count > 0 and int((lines.ends - lines.starts).max()) > self._record_bytes_max
+        if width < _WIDTH_MIN or count <= 0 or too_long or len(delimiter) > 1 or delimiter in _BLANK_BYTES:
+            return None
+        content = self._unquoted(lines.content[int(lines.starts[header_rows]) :])
+        if content is None:
+            return None
+        buffer = np.frombuffer(content, np.uint8)
+        marks = ((buffer == ord(delimiter)) | (buffer == _LINE_FEED)).nonzero()[0]
+        if len(marks) != width * count or not (buffer[marks[width - 1 :: width]] == _LINE_FEED).all():
+            return None
+        cells = content[:-1].replace(b"\n", delimiter).split(delimiter)
+        for place, name in enumerate(names):
+            if name in self._convert:
+                fragments = self._fragments(self._dialect.types[name], b"\n".join(cells[place::width]))
+                if fragments is None:
+                    return None
+                cells[place::width] = fragments
+        form = _form(names, {name: b"%b" if name in self._convert else b'"%b"' for name in names})
+        return (form * count) % tuple(cells)
+
+    def _unquoted(self, content: bytes) -> bytes | None:
+        """Lines in UTF-8, each ended by a line feed, in which every cell stands as JSON writes it; None where that cannot be seen."""
+        if not content.isascii():
+            try:
+                content = content.decode(self._dialect.encoding).encode()
+            except UnicodeDecodeError:
+                return None
+        if b"\r" in content:
+            content = content.replace(b"\r\n", b"\n")
+        if not content.endswith(b"\n"):
+            content += b"\n"
+        if any(mark in content for mark in (b'"', b"\\", self._dialect.quote.encode()) if mark):
+            return None
+        controls = int(np.count_nonzero(np.frombuffer(content, np.uint8) < _SPACE))
+        return content if controls == content.count(b"\n") else None
+
+    def _texts(self, lines: Lines) -> tuple[list[str], dict[int, _Unfit]]:
+        """Each line as text, empty where something keeps it from being one, and what."""
+        spans = zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)
+        try:
+            text = lines.content.decode(self._dialect.encoding)
+        except UnicodeDecodeError:
+            text = ""
+        if text and not (lines.ends - lines.starts > self._record_bytes_max).any():
+            texts = text.removesuffix("\n").split("\n")
+            if "\r" in text:
+                texts = [each.removesuffix("\r") for each in texts]
+            texts[0] = lines.record(0).decode(self._dialect.encoding)  # a byte order mark is none of it
+            return texts, {}
+        found = [self._text(lines.content[start:end]) for start, end in spans]
+        unfit = {row: each for row, each in enumerate(found) if isinstance(each, _Unfit)}
+        return ["" if isinstance(each, _Unfit) else each for each in found], unfit
+
+    def _text(self, line: bytes) -> str | _Unfit:
+        if len(line) > self._record_bytes_max:
+            return _Unfit("record over the size limit (record_bytes_max)", stage="read")
+        try:
+            return line.decode(self._dialect.encoding)
+        except UnicodeDecodeError as error:
+            return _Unfit(f"is not {self._dialect.encoding} (byte {error.start})")
+
+    def _names(self, chunk: Chunk) -> Sequence[str] | _Unfit:
+        """The columns' names, or why nobody knows them."""
+        if self._dialect.columns:
+            return self._dialect.columns
+        head = _head(chunk).removeprefix(BYTE_ORDER_MARK)
+        line, ended, _ = head.partition(b"\n")
+        if not ended and (len(head) >= HEADER_BYTES_MAX or not chunk.final):
+            return _Unfit(f"the header line is longer than {HEADER_BYTES_MAX} bytes: name the columns (csv_columns)")
+        text = self._text(line.removesuffix(b"\r"))
+        if isinstance(text, _Unfit):
+            return _Unfit(f"the header line {text.reason}")
+        ((names,), _) = self._cells([text])
+        if isinstance(names, _Unfit):
+            return _Unfit(f"the header line: {names.reason}")
+        if len(set(names)) < len(names) or not all(names):
+            return _Unfit("the header line has a name twice, or an empty one: name the columns (csv_columns)")
+        return names
+
+    def _by_column(self, names: Sequence[str], cells: Sequence[list[str] | _Unfit]) -> bytes | None:
+        """The objects of lines that are all sound, a line each; None where one may not be. No Python object an event but its cells."""
+        if not cells or set(map(len, cells)) != {len(names)}:  # type: ignore[arg-type]  # they are whole
+            return None
+        parts: list[Sequence[bytes]] = []
+        for name, column in zip(names, zip(*cells, strict=True), strict=True):
+            fragments: Sequence[bytes] | None = _ENCODER.encode_lines(column).split(b"\n")[:-1]
+            if name in self._convert:
+                fragments = self._fragments(self._dialect.types[name], "\n".join(column).encode())
+            if fragments is None:
+                return None
+            parts.append(fragments)
+        return b"".join(map(_form(names, dict.fromkeys(names, b"%b")).__mod__, zip(*parts, strict=True)))
+
+    def _fragments(self, kind: CellType, cells: bytes) -> Sequence[bytes] | None:
+        """Typed cells, each on a line, as JSON, if all of them are written as JSON writes them, or empty; else None."""
+        if kind == "number" and self._dialect.decimal == ",":
+            cells = cells.translate(_POINTS_FOR_COMMAS)
+        if kind == "boolean" or not (_PLAIN_NUMBERS if kind == "number" else _PLAIN_INTEGERS).fullmatch(cells):
+            return None
+        fragments = cells.split(b"\n")
+        return [each or b"null" for each in fragments] if b"" in fragments else fragments
+
+    def _by_row(
+        self, names: Sequence[str], rows: Sequence[int], cells: Sequence[list[str] | _Unfit], faults: dict[int, Rejection]
+    ) -> tuple[list[int], list[dict[str, object]]]:
+        """The objects, and whose they are; what is no object joins `faults`."""
+        typed = [(name, self._convert[name]) for name in names if name in self._convert]
+        kept: list[int] = []
+        values: list[dict[str, object]] = []
+        for row, each in zip(rows, cells, strict=True):
+            if isinstance(each, _Unfit):
+                faults[row] = each.at(row)
+                continue
+            if len(each) != len(names):
+                faults[row] = _Unfit(f"has {_counted(len(each))}, and there are {len(names)} columns").at(row)
+                continue
+            value: dict[str, object] = dict(zip(names, each, strict=True))
+            try:
+                for name, convert in typed:
+                    value[name] = convert(str(value[name]))
+            except _UnfitCellError as error:
+                faults[row] = Rejection(row, _STAGE, error.reason, name)
+                continue
+            kept.append(row)
+            values.append(value)
+        return kept, values
+
+    def _cells(self, texts: list[str]) -> tuple[Sequence[list[str] | _Unfit], bool]:
+        """The cells of each line, and whether all lines are whole."""
+        try:
+            found: list[list[str]] = list(self._parser(iter(texts)))
+        except csv.Error:
+            found = []
+        # As many rows as lines: then no row went over the end of its line.
+        if len(found) == len(texts):
+            return found, True
+        return list(self._line_by_line(texts)), False
+
+    def _line_by_line(self, texts: list[str]) -> Iterator[list[str] | _Unfit]:
+        """The same where some line is at fault: the parser begins anew behind each of these.
+
+        Each line is parsed twice at the most: one that opens a quote takes those up to the next quote with it.
+        """
+        place = 0
+
+        def rest() -> Iterator[str]:
+            nonlocal place
+            while place < len(texts):
+                place += 1
+                yield texts[place - 1]
+
+        parser = None
+        while place < len(texts):
+            parser = parser or self._parser(rest())
+            begin = place
+            try:
+                cells: list[str] | _Unfit = next(parser)
+            except csv.Error as error:
+                cells = _refused(str(error))
+            if place - begin > 1:
+                cells = _Unfit(_UNCLOSED)
+            yield cells
+            if isinstance(cells, _Unfit):
+                place, parser = begin + 1, None
+
+    def _parser(self, texts: Iterator[str]) -> Iterator[list[str]]:
+        dialect = self._dialect
+        if not dialect.quote:
+            return csv.reader(texts, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        return csv.reader(texts, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
+
+    def _conversion(self, kind: CellType) -> Callable[[str], object]:
+        if kind == "integer":
+            return _integer
+        return _boolean if kind == "boolean" else self._number
+
+    def _number(self, cell: str) -> object:
+        text = cell.strip()
+        if not text:
+            return None
+        plain = text.encode(errors="replace")
+        if self._dialect.decimal == ",":
+            plain = plain.translate(_POINTS_FOR_COMMAS)
+        if _PLAIN_NUMBER.fullmatch(plain):
+            return msgspec.Raw(plain)
+        number = float(plain) if _NUMBER.fullmatch(plain) else math.inf
+        if not math.isfinite(number):
+            raise _UnfitCellError(f"is not a number: {_shown(cell)}")
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfit:
+    """Why a line is no object."""
+
+    reason: str
+    stage: str = _STAGE
+
+    def at(self, row: int) -> Rejection:
+        return Rejection(row, self.stage, self.reason, "")
+
+
+class _UnfitCellError(Exception):
+    """A cell is not of its column's type."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason: Final = reason
+
+
+def is_line_based(encoding: str) -> bool:
+    """Whether text in this encoding can be cut into lines by its bytes: a line feed, and all of ASCII, is one byte, itself."""
+    ascii_bytes = bytes(range(128))
+    try:
+        return ascii_bytes.decode(encoding) == ascii_bytes.decode("ascii") and "\n".encode(encoding) == b"\n"
+    except (LookupError, UnicodeError):
+        return False
+
+
+def _form(names: Sequence[str], values: Mapping[str, bytes]) -> bytes:
+    """An object's line, to be filled with its values."""
+    pairs = b",".join(_ENCODER.encode(name).replace(b"%", b"%%") + b":" + values[name] for name in names)
+    return b"{" + pairs + b"}\n"
+
+
+def _refused(error: str) -> _Unfit:
+    """What Python's parser said, in our words where we have some."""
+    if "end of data" in error:
+        return _Unfit(_UNCLOSED)
+    return _Unfit("has a carriage return outside quotes" if "new-line" in error else f"is not CSV: {error}")
+
+
+def _integer(cell: str) -> int | None:
+    text = cell.strip()
+    if not text:
+        return None
+    number = int(text) if _INTEGER.fullmatch(text) else INT64_MAX + 1
+    if not INT64_MIN <= number <= INT64_MAX:
+        raise _UnfitCellError(f"is not an integer of 64 bits: {_shown(cell)}")
+    return number
+
+
+def _boolean(cell: str) -> bool | None:
+    text = cell.strip().lower()
+    if text and text not in _BOOLEANS:
+        raise _UnfitCellError(f"is not true or false: {_shown(cell)}")
+    return _BOOLEANS[text] if text else None
+
+
+def _head(chunk: Chunk) -> bytes:
+    """What is known of the part's start. NULs before it are none of it: a writer went on behind a truncation."""
+    return (chunk.head or (chunk.content if chunk.offset == 0 else b"")).lstrip(b"\0")
+
+
+def _header_offset(chunk: Chunk) -> int:
+    return len(chunk.head) - len(chunk.head.lstrip(b"\0"))
+
+
+def _counted(cells: int) -> str:
+    return "1 cell" if cells == 1 else f"{cells} cells"
+
+
+def _shown(cell: str) -> str:
+    return repr(cell if len(cell) <= _SHOWN_CHARACTERS_MAX else cell[:_SHOWN_CHARACTERS_MAX] + "…")

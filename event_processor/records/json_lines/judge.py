@@ -1,0 +1,334 @@
+"""The verdict on one record: the event that it is, or what is wrong with it, in words for people.
+
+Owns: the contract. A record is a JSON object in UTF-8; the fields that make an event satisfy the pydantic model that is
+built here from the configuration; the whole of it satisfies the user's own model where there is one. All other fields may
+be anything that is JSON.
+Always: whatever bytes come in, the answer is an `EventFields` or a `Fault`. Of a key given twice the last counts.
+Never: the values that a user's model may compute are not used; the event is what stands in the record.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from types import NoneType
+from typing import Annotated, Any, Final, NoReturn
+
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from event_processor.columns.field_paths import Absent, FieldPath, field_path, reach
+from event_processor.columns.timestamps import TimestampReader
+from event_processor.configuration.configuration import EventOptions
+from event_processor.model.event import (
+    CATEGORY_CHARACTERS_MAX,
+    ID_CHARACTERS_MAX,
+    NESTING_DEPTH_MAX,
+    VALUE_MAGNITUDE_END,
+    SimpleId,
+)
+from event_processor.model.messages import cut, printable, shown
+from event_processor.model.rejections import Fault
+from event_processor.records.json_lines.lines import BYTE_ORDER_MARK, nesting_depth
+from event_processor.records.user_model import load_model
+
+__all__ = [
+    "INT64_MAX",
+    "INT64_MIN",
+    "POSITION_ID",
+    "TIMESTAMP_CHARACTERS_MAX",
+    "EventFields",
+    "Fault",
+    "Judge",
+    "id_names",
+    "kept_timestamp",
+    "not_a_number",
+    "open_text",
+]
+
+POSITION_ID: Final = "@position"
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+TIMESTAMP_CHARACTERS_MAX: Final = 64
+"""A timestamp that nothing reads is kept as it stands, for people; past this length it is none, so that no state grows by it."""
+_INTEGER_DIGITS_MAX: Final = 300
+"""Past this an integer is beyond every limit here; to read it exactly would cost the square of its length."""
+_LONE_SURROGATE: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
+
+_StringId = Annotated[str, Field(min_length=1, max_length=ID_CHARACTERS_MAX)]
+_IntegerId = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
+_Category = Annotated[str, Field(min_length=1, max_length=CATEGORY_CHARACTERS_MAX)]
+_Value = Annotated[float, Field(gt=-VALUE_MAGNITUDE_END, lt=VALUE_MAGNITUDE_END, allow_inf_nan=False)]
+
+_MISSING, _NOT_INSIDE = Absent.MISSING, Absent.NOT_INSIDE
+"""To look up a member of an enumeration costs more than all that is done with it here."""
+_WANTED: Final = {"id": "a string or an integer", "category": "a string", "value": "a number"}
+
+
+class EventFields(Struct, frozen=True):
+    """The fields of a valid event. `ids` has one entry for each configured field (none: the position is the id).
+
+    `value` is None where there is none; `timestamp` is as it stands; `timestamp_ns` is None unless timestamps are used.
+    """
+
+    ids: tuple[SimpleId, ...]
+    category: str
+    value: float | None
+    timestamp: object
+    timestamp_ns: int | None
+
+
+class _NumberText(str):
+    """A number as it is written in the record."""
+
+    __slots__ = ()
+
+
+def id_names(event: EventOptions) -> tuple[str, ...]:
+    """The dotted names of the fields that make the id; none where the position is the id."""
+    if isinstance(event.id, tuple):
+        return event.id
+    return () if event.id == POSITION_ID else (event.id,)
+
+
+def kept_timestamp(raw: object) -> str | int | float | None:
+    """A timestamp that nothing reads, as it stands; None where it is nothing that can be shown as one."""
+    if isinstance(raw, str):
+        return raw if len(raw) <= TIMESTAMP_CHARACTERS_MAX else None
+    if isinstance(raw, float):
+        return raw if math.isfinite(raw) else None
+    return raw if type(raw) is int and INT64_MIN <= raw <= INT64_MAX else None
+
+
+def not_a_number(written: str) -> Fault:
+    """The verdict on a record with NaN or an infinity in it, where nothing before that is at fault."""
+    return Fault(f"not JSON: {written} is not a number", stage="decode")
+
+
+def open_text(characters: int) -> Fault:
+    """The verdict on a record that ends within a string, where what is before it, so many characters, is JSON."""
+    return Fault(_not_json(_OPEN_TEXT, characters), stage="decode")
+
+
+def _not_json(message: str, character: int) -> str:
+    return f"not JSON: {message[0].lower()}{message[1:]} (character {character + 1})"
+
+
+class Judge:
+    """Judges records one by one. Costs about 10 microseconds a record; see `columns.py` for the way of the many."""
+
+    def __init__(self, event: EventOptions, *, record_bytes_max: int, timestamps: TimestampReader | None) -> None:
+        """`timestamps` reads them where they are used. Raises `ConfigurationError` where `event.model` names no model."""
+        self._record_bytes_max: Final = record_bytes_max
+        self._timestamps: Final = timestamps
+        self._timestamp: Final = event.timestamp
+        self._timestamp_path: Final = field_path(event.timestamp) if event.timestamp else None
+        self._names: Final = _field_names(event)
+        self._paths: Final[dict[str, FieldPath]] = {role: field_path(name) for role, name in self._names.items()}
+        self._model: Final = _event_model(event)
+        self._kinds: Final = {role: _kinds(role, event) for role in self._names}
+        self.own_model: Final = load_model(event.model) if event.model else None
+
+    def judge(self, record: bytes) -> EventFields | Fault:
+        """The event that this record is, or what is wrong with it first."""
+        parsed = self._parse(record)
+        if isinstance(parsed, Fault):
+            return parsed
+        text, document = parsed
+        if self.own_model is not None and (fault := self.refusal(record)):
+            return fault
+        found: dict[str, object] = {}
+        for role, path in self._paths.items():
+            value = reach(document, path)
+            if value is _NOT_INSIDE:
+                name = self._names[role]
+                return Fault(f'"{name}" is missing: what should hold it is not an object', name)
+            if value is not _MISSING:
+                found[role] = value
+        for role, kinds in self._kinds.items():
+            # The commonest faults are seen without asking the model, which takes longer to say no than all the rest here.
+            if type(found.get(role, _MISSING)) not in kinds:
+                return self._describe(role, found, text)
+        try:
+            fields = self._model.model_validate(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            return self._describe(str(first["loc"][0]), found, text)
+        return self._with_timestamp(vars(fields), document)
+
+    def refusal(self, record: bytes) -> Fault | None:
+        """What the user's own model has against a record that is JSON; None where it accepts it, or where there is none."""
+        if self.own_model is None:
+            return None
+        try:
+            self.own_model.model_validate_json(record)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            name = ".".join(map(str, first["loc"]))
+            of = f'"{name}"' if name else "the record"
+            return Fault(f"{of} is refused by the model: {first['msg']}: {shown(first['input'])}", name)
+        except Exception as error:  # noqa: BLE001 -- a user's validator may raise anything, and that too is its verdict
+            return Fault(f"the model failed: {type(error).__name__}: {printable(str(error))}")
+        return None
+
+    def missing(self, role: str) -> Fault:
+        """The verdict on an object that lacks the field in this role ("id_0", "category", "value"), where no role before it is at fault."""
+        return self._describe(role, {}, "")
+
+    def refused(self, role: str, given: str) -> Fault:
+        """The same, where a string stands there that is none for this role."""
+        return self._describe(role, {role: given}, "")
+
+    def _parse(self, record: bytes) -> tuple[str, dict[str, object]] | Fault:
+        """The record's text and its object, or why it is none."""
+        try:
+            text = record.decode()
+        except UnicodeDecodeError as error:
+            place = error.start
+            text, reason = "", f"not UTF-8: byte 0x{record[place]:02x} at offset {place} of the record"
+        else:
+            reason = _bytes_fault(record)
+        if len(record) > self._record_bytes_max:
+            reason = f"longer than {self._record_bytes_max} bytes"
+        if reason:
+            return Fault(reason, stage="decode")
+        try:
+            document = _read(text)
+        except json.JSONDecodeError as error:
+            reason = _not_json(error.msg, error.pos)
+        except _NotANumberError as error:
+            reason = not_a_number(str(error)).reason
+        else:
+            if "\\u" in text and _LONE_SURROGATE.search(text.replace("\\\\", "--")):
+                reason = "contains half a surrogate pair, which is no character"
+            elif not isinstance(document, dict):
+                reason = f"not a JSON object: {shown(document)}"
+        return Fault(reason, stage="decode") if reason else (text, document)
+
+    def _with_timestamp(self, fields: dict[str, Any], document: dict[str, object]) -> EventFields | Fault:
+        """The event, once its timestamp was read, if it has to be."""
+        value = fields.get("value")
+        raw = reach(document, self._timestamp_path) if self._timestamp_path else None
+        ns = None
+        if self._timestamps is not None:
+            if raw is _MISSING or raw is _NOT_INSIDE:
+                return Fault(f'"{self._timestamp}" is missing', self._timestamp)
+            ns = self._timestamps.read(raw)
+            if ns is None:
+                return Fault(f'"{self._timestamp}" {self._timestamps.explain(raw)}: {shown(raw)}', self._timestamp)
+        return EventFields(
+            ids=tuple(fields[role] for role in self._names if role.startswith("id")),
+            category=fields.get("category", ""),
+            value=None if value is None else value + 0.0,  # -0.0 becomes 0.0
+            timestamp=kept_timestamp(raw),
+            timestamp_ns=ns,
+        )
+
+    def _describe(self, role: str, found: dict[str, object], text: str) -> Fault:
+        """The words for what the event's model has against the field in this role."""
+        name, given = self._names[role], found.get(role)
+        if role not in found:
+            return Fault(f'"{name}" is missing', name)
+        if isinstance(given, str):
+            return Fault(f'"{name}" {_string_fault(role, given)}', name)
+        seen = shown(given)
+        if isinstance(given, (int, float)) and not isinstance(given, bool):
+            written = str(reach(_NUMBER_TEXT_READER.decode(text), self._paths[role]))
+            seen = cut(written)
+            if role == "value" or (role.startswith("id") and written.lstrip("-").isdigit()):
+                return Fault(f'"{name}" is out of range: {seen}', name)
+        return Fault(f'"{name}" is not {_WANTED[role.partition("_")[0]]}: {seen}', name)
+
+
+def _field_names(event: EventOptions) -> dict[str, str]:
+    """The dotted name of each field that the event's model reads, by its role."""
+    names = {f"id_{number}": name for number, name in enumerate(id_names(event))}
+    if event.category:
+        names["category"] = event.category
+    if event.value:
+        names["value"] = event.value
+    return names
+
+
+def _kinds(role: str, event: EventOptions) -> frozenset[type]:
+    """The types of which the model takes some values, for the field in this role; `Absent` where it may be missing."""
+    if role == "category":
+        return frozenset({str})
+    if role == "value":
+        return frozenset({int, float} if event.value_missing == "reject" else {int, float, NoneType, Absent})
+    return frozenset({str, int})
+
+
+def _event_model(event: EventOptions) -> type[BaseModel]:
+    """The contract of the fields that make an event, by their roles. Strict: a number is no string, and true no number."""
+    fields: dict[str, Any] = {}
+    for role in _field_names(event):
+        if role == "category":
+            fields[role] = (_Category, ...)
+        elif role == "value":
+            fields[role] = (_Value, ...) if event.value_missing == "reject" else (_Value | None, None)
+        else:
+            fields[role] = (_StringId | _IntegerId, ...)
+    return create_model("EventModel", __config__=ConfigDict(strict=True), **fields)
+
+
+def _bytes_fault(record: bytes) -> str:
+    """What is wrong with the bytes of a record in UTF-8 before they are read as JSON; "" where nothing is."""
+    if record.startswith(BYTE_ORDER_MARK):
+        return "begins with a byte order mark, which only a file may"
+    if b"\0" in record:
+        return "contains a NUL byte"
+    # A short record is not counted through: it has no room for so many.
+    is_deep = len(record) > NESTING_DEPTH_MAX and record.count(b"{") + record.count(b"[") > NESTING_DEPTH_MAX
+    if is_deep and nesting_depth(record) > NESTING_DEPTH_MAX:
+        return f"nested deeper than {NESTING_DEPTH_MAX}"
+    return ""
+
+
+def _string_fault(role: str, given: str) -> str:
+    """What is wrong with a string in the place of `role`."""
+    if role == "value":
+        return f"is not a number: {shown(given)}"
+    if not given:
+        return "is empty"
+    limit = CATEGORY_CHARACTERS_MAX if role == "category" else ID_CHARACTERS_MAX
+    return f"is longer than {limit} characters: {shown(given)}"
+
+
+class _NotANumberError(Exception):
+    """NaN or an infinity stands in a record; the message names it."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _NotANumberError(name)
+
+
+def _integer(digits: str) -> int | float:
+    """The integer; an infinity in its place where it has more digits than any limit here allows."""
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float(digits)
+
+
+def _read(text: str) -> Any:
+    """The JSON value that the text is. Raises `json.JSONDecodeError`, `_NotANumberError`."""
+    if text.startswith("{"):
+        document, end = _READER.raw_decode(text)
+        if end == len(text):  # as good as always: without the two searches for spaces around it
+            return document
+    return _READER.decode(text)
+
+
+def _message_on(text: str) -> str:
+    """What the parser says of a text that is no JSON, in the words of its version."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.msg
+    raise ValueError(f"{text} is JSON")
+
+
+_OPEN_TEXT: Final = _message_on('"')
+_READER: Final = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
+_NUMBER_TEXT_READER: Final = json.JSONDecoder(parse_int=_NumberText, parse_float=_NumberText)

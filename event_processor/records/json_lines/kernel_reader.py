@@ -1,0 +1,225 @@
+"""The way of the kernels: the events of a chunk are read in one walk through its bytes, however their lines are spelt.
+
+Owns: what the kernel is told of the configuration, and the columns of what it read.
+Always: a line that is read here is accepted by the judge with the same fields. Whatever needs a closer look is left to the others,
+and nothing is said about it.
+Never: a record is rejected here in words of our own: what the kernel saw, the judge says.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from event_processor.columns.field_paths import field_path
+from event_processor.columns.ids import IntegerIds, TextIds
+from event_processor.columns.numbered_texts import NumberedTexts
+from event_processor.columns.timestamps import TimestampReader
+from event_processor.configuration.configuration import EventOptions
+from event_processor.kernels.lines import (
+    NODES_MAX,
+    TEXT,
+    Field,
+    KnownCategories,
+    LineFault,
+    LineKernels,
+    ReadEvents,
+    Role,
+    Wanted,
+)
+from event_processor.model.columns import BoolArray, CategoryColumn, IntArray
+from event_processor.model.rejections import Fault, Rejections
+from event_processor.records.json_lines.event_columns import EventColumns
+from event_processor.records.json_lines.judge import (
+    POSITION_ID,
+    TIMESTAMP_CHARACTERS_MAX,
+    Judge,
+    kept_timestamp,
+    not_a_number,
+    open_text,
+)
+from event_processor.records.json_lines.lines import Lines
+
+__all__ = ["RawTimestamps", "WalkedReader", "raw_values"]
+
+_NUMBER_DECODER: Final = msgspec.json.Decoder(int | float)
+
+
+class RawTimestamps:
+    """m timestamps: texts without escapes (between their quotes) or numbers, at begins[i] to ends[i] of the content; an empty content has none."""
+
+    def __init__(self, content: bytes, begins: IntArray, ends: IntArray, *, is_text: bool) -> None:
+        self._content: Final = content
+        self._begins: Final = begins
+        self._ends: Final = ends
+        self._is_text: Final = is_text
+
+    @classmethod
+    def none(cls, count: int) -> RawTimestamps:
+        """Of events that bear none."""
+        places = np.zeros(count, np.int64)
+        return cls(b"", places, places, is_text=True)
+
+    def picked(self, places: IntArray) -> RawTimestamps:
+        return RawTimestamps(self._content, self._begins[places], self._ends[places], is_text=self._is_text)
+
+    def to_list(self) -> list[object]:
+        if not self._content:
+            return [None] * len(self._begins)
+        return list(map(kept_timestamp, raw_values(self._content, self._begins, self._ends, is_text=self._is_text)))
+
+    def spans(self) -> tuple[bytes, IntArray, IntArray] | None:
+        if not self._content or not self._is_text or int((self._ends - self._begins).max(initial=0)) > TIMESTAMP_CHARACTERS_MAX:
+            return None
+        return self._content, self._begins, self._ends
+
+
+def raw_values(content: bytes, begins: IntArray, ends: IntArray, *, is_text: bool) -> list[object]:
+    """The texts or numbers that stand there, as Python values."""
+    spans = zip(begins.tolist(), ends.tolist(), strict=True)
+    if is_text:
+        return [content[begin:end].decode() for begin, end in spans]
+    return [_NUMBER_DECODER.decode(content[begin:end]) for begin, end in spans]
+
+
+_ROLE_NAMES: Final = {Role.ID: "id_0", Role.CATEGORY: "category", Role.VALUE: "value"}
+"""As the judge calls them."""
+
+
+class WalkedReader:
+    """Reads what is of the ordinary kind. What it remembers of one chunk, the categories, only spares the next one time."""
+
+    def __init__(
+        self, kernels: LineKernels, event: EventOptions, timestamps: TimestampReader | None, judge: Judge | None = None
+    ) -> None:
+        """`timestamps` reads them where they are used; `judge` (of the same configuration) finds the words for what is wrong."""
+        self._kernels: Final = kernels
+        self._judge: Final = judge or Judge(event, record_bytes_max=0, timestamps=timestamps)
+        self._timestamps: Final = timestamps
+        self._shows_timestamps: Final = bool(event.timestamp)
+        fields = _fields(event)
+        self.is_able: Final = len(fields) <= NODES_MAX and not isinstance(event.id, tuple) and not event.model
+        """Whether events of this configuration can be read here: not those of several id fields, nor of a user's model."""
+        required = sum({role for field in fields for role in (Role.ID, Role.CATEGORY, Role.VALUE) if field.roles & role})
+        if timestamps is not None:
+            required |= Role.TIMESTAMP
+        self._wanted: Final = Wanted(fields if self.is_able else [], required)
+        self._categories: Final = KnownCategories()
+        missing = {role: self._judge.missing(name) for role, name in _ROLE_NAMES.items() if self._wanted.roles & role}
+        self._verdicts: Final[dict[int, Fault | None]] = {LineFault.NAN: not_a_number("NaN"), **missing}
+        """By what the kernel saw, where that says all; None where it may be no fault at all."""
+        if event.value_missing != "reject":
+            self._verdicts[Role.VALUE] = None
+
+    def read(self, lines: Lines) -> tuple[EventColumns | None, Rejections]:
+        """The events of the ordinary kind, None where there are none; and what is no event for a reason that is certain, by record."""
+        if not self.is_able or not len(lines.starts) or not self._categories.make_room(len(lines.content)):
+            return None, Rejections.of([])
+        found = self._kernels.read_events(
+            lines.content, lines.starts, lines.ends, lines.readable, wanted=self._wanted, categories=self._categories
+        )
+        events = self._with_instants(lines.content, found) if len(found.rows) else None
+        return events, self._rejections(lines.content, found.faults)
+
+    def _rejections(self, content: bytes, found: IntArray) -> Rejections:
+        """The judge's words on what the kernel saw; `found` are its columns of faults."""
+        faults: list[Fault] = []
+        numbers_of: dict[object, int] = {}
+        numbers = []
+        for kind, begin, end in zip(*found[1:].tolist(), strict=True):
+            key: object = kind
+            if kind == LineFault.TEXT_VALUE:
+                key = content[begin:end]
+            elif kind == LineFault.OPEN_TEXT:
+                key = (kind, end)
+            number = numbers_of.get(key)
+            if number is None:
+                verdict = self._verdict(kind, content[begin:end], end)
+                number = numbers_of[key] = -1 if verdict is None else len(faults)
+                faults += [] if verdict is None else [verdict]
+            numbers.append(number)
+        told = np.array(numbers, np.int64)
+        if -1 not in numbers_of.values():
+            return Rejections(found[0], told, faults)
+        certain = told >= 0
+        return Rejections(found[0][certain], told[certain], faults)
+
+    def _verdict(self, kind: int, text: bytes, characters: int) -> Fault | None:
+        """The judge's words; None where it may be no fault at all."""
+        if kind == LineFault.TEXT_VALUE:
+            return self._judge.refused("value", str(text, "utf-8"))
+        return open_text(characters) if kind == LineFault.OPEN_TEXT else self._verdicts[kind]
+
+    def _with_instants(self, content: bytes, found: ReadEvents) -> EventColumns | None:
+        """The columns, without the events whose timestamps are needed and cannot be read here."""
+        if self._timestamps is None:
+            return self._columns(content, found, None)
+        spans = found.timestamp_spans
+        if found.timestamp_kind == TEXT:
+            instants, bad = self._timestamps.read_spans(content, *spans)
+        else:
+            instants, bad = self._timestamps.read_all(raw_values(content, *spans, is_text=False))
+        if not bad.any():
+            return self._columns(content, found, instants)
+        good = np.flatnonzero(~bad)
+        return _picked(self._columns(content, found, instants), good) if len(good) else None
+
+    def _columns(self, content: bytes, found: ReadEvents, instants: IntArray | None) -> EventColumns:
+        ids: TextIds | IntegerIds | None = None
+        if found.id_numbers is not None:
+            ids = IntegerIds(found.id_numbers)
+        elif found.id_spans is not None:
+            ids = TextIds(content, *found.id_spans)
+        timestamps = None
+        if self._shows_timestamps and found.timestamp_kind:
+            timestamps = RawTimestamps(content, *found.timestamp_spans, is_text=found.timestamp_kind == TEXT)
+        elif self._shows_timestamps:
+            timestamps = RawTimestamps.none(len(found.rows))
+        return EventColumns(
+            rows=found.rows,
+            ids=ids,
+            categories=None
+            if found.codes is None or found.names is None
+            else CategoryColumn(found.codes, NumberedTexts(*found.names)),
+            values=found.values,
+            has_value=None,
+            timestamps=timestamps,
+            timestamps_ns=instants,
+        )
+
+
+def _fields(event: EventOptions) -> list[Field]:
+    """The keys that lead to the fields of an event, outer ones before inner ones."""
+    own_id = event.id if isinstance(event.id, str) and event.id != POSITION_ID else ""
+    roles = {Role.ID: own_id, Role.CATEGORY: event.category, Role.VALUE: event.value, Role.TIMESTAMP: event.timestamp}
+    numbers: dict[tuple[str, ...], int] = {}
+    fields: list[Field] = []
+    for role, name in roles.items():
+        path = tuple(field_path(name)) if name else ()
+        for depth in range(1, len(path) + 1):
+            number = numbers.setdefault(path[:depth], len(fields))
+            if number == len(fields):
+                fields.append(Field(path[depth - 1].encode(), numbers.get(path[: depth - 1], -1), 0))
+        if path:
+            last = fields[numbers[path]]
+            fields[numbers[path]] = Field(last.name, last.parent, last.roles | role)
+    return fields
+
+
+def _picked(events: EventColumns, places: IntArray) -> EventColumns:
+    """Those at these places."""
+    return EventColumns(
+        rows=events.rows[places],
+        ids=None if events.ids is None else events.ids.picked(places),
+        categories=None if events.categories is None else events.categories.picked(places),
+        values=None if events.values is None else events.values[places],
+        has_value=_picked_marks(events.has_value, places),
+        timestamps=None if events.timestamps is None else events.timestamps.picked(places),
+        timestamps_ns=None if events.timestamps_ns is None else events.timestamps_ns[places],
+    )
+
+
+def _picked_marks(marks: BoolArray | None, places: IntArray) -> BoolArray | None:
+    return None if marks is None else marks[places]

@@ -1,0 +1,240 @@
+"""Where the records of a chunk stand, and which of them may be decoded together.
+
+Owns: the cut into lines, and every check that has to be made on bytes because a decoder of whole blocks does not make it.
+Always: a line that `together` marks is valid UTF-8, begins with `{`, ends with `}`, and nests no deeper than allowed. Since
+no JSON value continues with `{` behind a `}`, no object can span two such lines; that a line holds two objects shows in
+the count. All checks run over the bytes at once; only lines that look wrong are looked at one by one.
+Never: the verdict on a line is not given here.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import utf_8_decode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from event_processor.kernels.lines import KERNELS
+from event_processor.model.columns import BoolArray, IntArray
+from event_processor.model.event import NESTING_DEPTH_MAX
+
+__all__ = [
+    "BLANK_BYTES",
+    "BYTE_ORDER_MARK",
+    "Lines",
+    "Run",
+    "Shapes",
+    "blank_rows",
+    "cut_lines",
+    "gather",
+    "nesting_depth",
+    "shapes_of",
+]
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+BLANK_BYTES: Final = b" \t\r"
+_LINE_FEED, _RETURN, _OPEN_BRACE, _CLOSE_BRACE, _OPEN_BRACKET = b"\n\r{}["
+_PIECE_BYTES: Final = 262_144
+_FEW_SHARE: Final = 16
+"""Where no more than one in so many records is asked about, they are looked at one by one."""
+_UTF8_WINDOW_BYTES: Final = 16_384
+"""A failed decoding copies its input into the error; a window bounds that copy."""
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The n records of a chunk: record i is `content[starts[i]:ends[i]]`, without its line end.
+
+    `readable` (n,) marks those that are valid UTF-8 and within the size limit.
+    """
+
+    content: bytes
+    starts: IntArray
+    ends: IntArray
+    readable: BoolArray
+
+    def record(self, row: int) -> bytes:
+        """The bytes of one record."""
+        return self.content[int(self.starts[row]) : int(self.ends[row])]
+
+    def records(self, rows: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of these records."""
+        places = np.array(rows, np.int64)
+        for start, end in zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True):
+            yield self.content[start:end]
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Of n records: `blank` marks those of spaces, tabs and returns only, `together` those that may be decoded in one block. Both (n,)."""
+
+    blank: BoolArray
+    together: BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Lines that may be decoded together, one behind the other; `rows` (m,) are their records.
+
+    Line i is `content[edges[i]:edges[i + 1]]`, line end included; `edges` (m + 1,).
+    """
+
+    content: memoryview
+    edges: IntArray
+    rows: IntArray
+
+    def between(self, begin: int, end: int) -> memoryview:
+        """The bytes of the lines from `begin` up to `end`."""
+        return self.content[self.edges[begin] : self.edges[end]]
+
+
+def gather(lines: Lines, together: BoolArray) -> Run:
+    """The lines that may be decoded together, without those that may not: nothing is copied where there are none of these."""
+    edges = np.append(lines.starts, len(lines.content))
+    rows = together.nonzero()[0]
+    if len(rows) == len(lines.starts):
+        return Run(memoryview(lines.content), edges, rows)
+    following = edges[1:][rows]
+    breaks = (rows[1:] - rows[:-1] != 1).nonzero()[0]
+    firsts = edges[rows[np.append(0, breaks + 1)]].tolist() if len(rows) else []
+    ends = following[np.append(breaks, len(rows) - 1)].tolist() if len(rows) else []
+    content = b"".join([lines.content[first:end] for first, end in zip(firsts, ends, strict=True)])
+    sizes = following - edges[rows]
+    return Run(memoryview(content), np.append(0, np.cumsum(sizes)), rows)
+
+
+def cut_lines(content: bytes, *, at_file_start: bool, record_bytes_max: int) -> Lines:
+    """Cuts `content` on line feeds. A byte order mark at the start of a file is no part of its first record."""
+    begin = len(BYTE_ORDER_MARK) if at_file_start and content.startswith(BYTE_ORDER_MARK) else 0
+    starts, ends = _cut(content, begin) if KERNELS is None else KERNELS.cut_lines(content, begin)
+    readable: BoolArray = ends - starts <= record_bytes_max
+    lines = Lines(content, starts, ends, readable)
+    readable[_not_utf8(lines)] = False
+    return lines
+
+
+def _cut(content: bytes, begin: int) -> tuple[IntArray, IntArray]:
+    """Where the records from `begin` on start and end, without their line feeds and returns before these."""
+    buffer = np.frombuffer(content, np.uint8)
+    feeds = _places_of(buffer, _LINE_FEED)
+    ends = feeds if not content or content.endswith(b"\n") else np.append(feeds, len(content))
+    starts = np.empty_like(ends)
+    starts[:1] = begin
+    starts[1:] = ends[:-1] + 1
+    if b"\r" in content:
+        filled = (ends > starts).nonzero()[0]
+        ends = ends.copy()
+        ends[filled] -= buffer[ends[filled] - 1] == _RETURN
+    return starts, ends
+
+
+def shapes_of(lines: Lines, wanted: BoolArray) -> Shapes:
+    """The shapes of the records that `wanted` marks; all others are neither."""
+    blank, together = np.zeros(len(wanted), np.bool_), np.zeros(len(wanted), np.bool_)
+    rows = wanted.nonzero()[0]
+    if not len(rows) or not lines.content:
+        return Shapes(blank, together)
+    buffer = np.frombuffer(lines.content, np.uint8)
+    last = len(buffer) - 1
+    starts, ends = lines.starts[rows], lines.ends[rows]
+    braced = (
+        (buffer[np.minimum(starts, last)] == _OPEN_BRACE) & (buffer[np.maximum(ends - 1, 0)] == _CLOSE_BRACE) & (ends > starts)
+    )
+    for index in (~braced).nonzero()[0].tolist():
+        stripped = lines.record(rows[index]).strip(BLANK_BYTES)
+        blank[rows[index]] = not stripped
+        braced[index] = stripped.startswith(b"{") and stripped.endswith(b"}")
+    together[rows] = braced & lines.readable[rows]
+    together[_too_deep(lines, rows, int(np.count_nonzero(together)))] = False
+    return Shapes(blank, together)
+
+
+def blank_rows(lines: Lines, rows: IntArray) -> BoolArray:
+    """Marks those of `rows`, a few of all records, that hold spaces, tabs and returns only. (n,) for all n records."""
+    blank = np.zeros(len(lines.starts), np.bool_)
+    blank[rows] = [not lines.content[begin:end].strip(BLANK_BYTES) for begin, end in _spans(lines, rows)]
+    return blank
+
+
+def _spans(lines: Lines, rows: IntArray) -> Iterator[tuple[int, int]]:
+    """Where these records begin and end."""
+    return zip(lines.starts[rows].tolist(), lines.ends[rows].tolist(), strict=True)
+
+
+def _places_of(buffer: NDArray[np.uint8], byte: int) -> IntArray:
+    """Where a byte stands. Piece by piece, so that what is in between stays in the processor's cache."""
+    found = [(piece == byte).nonzero()[0] + begin for begin, piece in _pieces(buffer)]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _count_of(buffer: NDArray[np.uint8], byte: int) -> int:
+    return sum(int(np.count_nonzero(piece == byte)) for _, piece in _pieces(buffer))
+
+
+def _pieces(buffer: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    for begin in range(0, len(buffer), _PIECE_BYTES):
+        yield begin, buffer[begin : begin + _PIECE_BYTES]
+
+
+def _not_utf8(lines: Lines) -> list[int]:
+    """The records with bytes that are not UTF-8. In windows of whole lines, so that the cost stays linear."""
+    if lines.content.isascii():
+        return []
+    try:
+        utf_8_decode(lines.content, "strict", True)
+    except UnicodeDecodeError as error:
+        begin = int(np.searchsorted(lines.starts, error.start, side="right")) - 1
+    else:
+        return []
+    faulty = []
+    view = memoryview(lines.content)
+    while begin < len(lines.starts):
+        offset = int(lines.starts[begin])
+        end = max(int(np.searchsorted(lines.starts, offset + _UTF8_WINDOW_BYTES)), begin + 1)
+        try:
+            utf_8_decode(view[offset : lines.ends[end - 1]], "strict", True)
+        except UnicodeDecodeError as error:
+            begin = int(np.searchsorted(lines.starts, offset + error.start, side="right"))
+            faulty.append(begin - 1)
+        else:
+            begin = end
+    return faulty
+
+
+def _too_deep(lines: Lines, rows: IntArray, braced: int) -> list[int]:
+    """Which of the records nest deeper than allowed; `braced` of them, and all others, begin with a brace.
+
+    Only what holds more opening brackets than that is looked at closely.
+    """
+    if len(rows) * _FEW_SHARE <= len(lines.starts):
+        suspects = [row for row, span in zip(rows.tolist(), _spans(lines, rows), strict=True) if _brackets(lines.content, span)]
+    else:
+        buffer = np.frombuffer(lines.content, np.uint8)
+        opening = _count_of(buffer, _OPEN_BRACE) + _count_of(buffer, _OPEN_BRACKET)
+        if opening <= NESTING_DEPTH_MAX + len(lines.starts) - len(rows) + braced - 1:
+            return []
+        places = ((buffer == _OPEN_BRACE) | (buffer == _OPEN_BRACKET)).nonzero()[0]
+        spread = places[NESTING_DEPTH_MAX:] - places[:-NESTING_DEPTH_MAX]
+        if not np.any(spread < np.max(lines.ends - lines.starts)):
+            return []  # no record is long enough to hold so many
+        counts = np.searchsorted(places, lines.ends[rows]) - np.searchsorted(places, lines.starts[rows])
+        suspects = rows[counts > NESTING_DEPTH_MAX].tolist()
+    return [row for row in suspects if nesting_depth(lines.record(row)) > NESTING_DEPTH_MAX]
+
+
+def _brackets(content: bytes, span: tuple[int, int]) -> bool:
+    """Whether the record has more opening brackets than may nest."""
+    return content.count(b"{", *span) + content.count(b"[", *span) > NESTING_DEPTH_MAX
+
+
+def nesting_depth(record: bytes) -> int:
+    """How many arrays and objects stand one inside the other at the deepest; brackets within strings do not count."""
+    brackets = np.frombuffer(_STRING.sub(b"", record).translate(None, _NO_BRACKETS), np.uint8)
+    opening = (brackets == _OPEN_BRACE) | (brackets == _OPEN_BRACKET)
+    return int(np.max(np.cumsum(np.where(opening, 1, -1)), initial=0))

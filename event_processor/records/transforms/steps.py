@@ -1,0 +1,194 @@
+"""The steps of `[[transforms]]`, compiled: each works on a whole block of documents, and what can be settled beforehand is.
+
+Always: the keys of a table work in the order in which `TransformOptions` has them. A step changes the documents in place.
+Never: no step looks at another document than the one that it changes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from event_processor.columns.timestamps import TimestampReader
+from event_processor.configuration.transforms import TransformOptions
+from event_processor.records.transforms.conversions import RIGHT_ALREADY, Convert, conversion, uuid5_strings
+from event_processor.records.transforms.documents import NULL, Document, Field, UnfitError, Value, opened, shown_value, written
+
+__all__ = ["Step", "compiled_steps"]
+
+Step: TypeAlias = Callable[[list[Document]], None]
+"""Changes documents, or raises `UnfitError` at the first that it cannot; those before it are then changed already."""
+_Shape: TypeAlias = "dict[str, _Shape | None]"
+"""The names to keep, in order: None, or those to keep inside."""
+
+_TEXTS_READER: Final[msgspec.json.Decoder[list[str | int]]] = msgspec.json.Decoder(list[str | int])
+
+
+def compiled_steps(options: TransformOptions, timestamps: TimestampReader) -> Iterator[Step]:
+    """The steps of one table, in their order."""
+    if options.rename:
+        yield _renaming(options.rename)
+    for name, kind in options.convert.items():
+        yield _converting(Field(name), conversion(kind, timestamps), RIGHT_ALREADY.get(kind))
+    for name, source in options.uuid5.items():
+        yield _naming(Field(name), Field(source), uuid.UUID(options.uuid5_namespace).bytes)
+    for name, constant in options.set.items():
+        yield _setting(Field(name), msgspec.Raw(msgspec.json.encode(constant)))
+    if options.drop:
+        yield _dropping([Field(name) for name in options.drop])
+    if options.keep:
+        yield _keeping(options.keep)
+
+
+def _renaming(table: Mapping[str, str]) -> Step:
+    """All at once: first everything is taken out, then it is put where it belongs. So names may be swapped, and a value given twice."""
+    olds = {old: Field(old) for old in table.values()}
+    news = [(Field(new), old) for new, old in table.items()]
+    is_copied = len(olds) < len(news)
+
+    def step(documents: list[Document]) -> None:
+        taken = _taken(documents, olds)
+        if is_copied:  # an object that is open must not be changed in two places
+            taken = {name: _copies(values) for name, values in taken.items()}
+        holders: dict[str, list[Document | None]] = {}
+        for new, old in news:
+            made = holders.setdefault(new.parent, [None] * len(documents))
+            _put(documents, new, taken[old], made)
+
+    return step
+
+
+def _taken(documents: list[Document], fields: Mapping[str, Field]) -> dict[str, list[Value | None]]:
+    """The fields of each, taken out of it; None where one is not there."""
+    holders: dict[str, Sequence[Document | None]] = {"": documents}
+    taken = {}
+    for name, field in fields.items():
+        if field.parent not in holders:
+            holders[field.parent] = field.holders(documents)
+        key = field.key
+        taken[name] = [None if holder is None else holder.pop(key, None) for holder in holders[field.parent]]
+    return taken
+
+
+def _copies(values: Sequence[Value | None]) -> list[Value | None]:
+    return [None if value is None else msgspec.Raw(written(value)) for value in values]
+
+
+def _put(
+    documents: list[Document], field: Field, values: Sequence[Value | None], made: list[Document | None] | None = None
+) -> None:
+    """Gives each document its value in the field; None leaves it as it is. `made`: the holders as far as they are known, and is kept."""
+    key = field.key
+    if not field.parent:
+        for document, value in zip(documents, values, strict=True):
+            if value is not None:
+                document[key] = value
+        return
+    made = [None] * len(documents) if made is None else made
+    for place, value in enumerate(values):
+        if value is not None:
+            holder = made[place]
+            if holder is None:
+                made[place] = holder = field.made_holder(documents[place])
+            holder[key] = value
+
+
+def _converting(field: Field, convert: Convert, right: msgspec.json.Decoder[object] | None) -> Step:
+    name, key = field.name, field.key
+
+    def step(documents: list[Document]) -> None:
+        holders = [holder for holder in field.holders(documents) if holder is not None and key in holder]
+        if right is not None and _all_are(right, [holder[key] for holder in holders]):
+            return
+        for holder in holders:
+            if (value := holder[key]) != NULL:
+                holder[key] = convert(name, value)
+
+    return step
+
+
+def _all_are(right: msgspec.json.Decoder[Any], values: Sequence[Value]) -> bool:
+    """Whether all values are what the decoder reads in an array."""
+    try:
+        right.decode(b"[%b]" % b",".join(values))  # type: ignore[arg-type]  # one that is no bytes raises
+    except (msgspec.MsgspecError, TypeError):
+        return False
+    return True
+
+
+def _naming(field: Field, source: Field, namespace: bytes) -> Step:
+    name, key = source.name, source.key
+
+    def step(documents: list[Document]) -> None:
+        values = [None if holder is None else holder.get(key) for holder in source.holders(documents)]
+        named = [place for place, value in enumerate(values) if value is not None and value != NULL]
+        made: list[Value | None] = [None] * len(documents)
+        strings = uuid5_strings(namespace, _texts(name, [values[place] for place in named]))
+        for place, string in zip(named, strings, strict=True):
+            made[place] = msgspec.Raw(string)
+        _put(documents, field, made)
+
+    return step
+
+
+def _texts(name: str, values: Sequence[Value | None]) -> list[bytes]:
+    """What UUIDs are made from: what a string says, or the digits of an integer. Raises `UnfitError` at anything else."""
+    try:
+        said = _TEXTS_READER.decode(b"[%b]" % b",".join(values))  # type: ignore[arg-type]  # one that is no bytes raises
+    except (msgspec.MsgspecError, TypeError) as error:
+        culprit = next((value for value in values if value is not None and not _all_are(_TEXTS_READER, [value])), None)
+        raise UnfitError(f'"{name}" is not a string or an integer: {shown_value(culprit)}', name) from error
+    return [each.encode() if isinstance(each, str) else b"%d" % each for each in said]
+
+
+def _setting(field: Field, constant: msgspec.Raw) -> Step:
+    return lambda documents: _put(documents, field, [constant] * len(documents))
+
+
+def _dropping(fields: Sequence[Field]) -> Step:
+    def step(documents: list[Document]) -> None:
+        for document in documents:
+            for field in fields:
+                with suppress(UnfitError):  # where no object is, there is nothing to take out of it
+                    if (holder := field.holder(document)) is not None:
+                        holder.pop(field.key, None)
+
+    return step
+
+
+def _keeping(names: Sequence[str]) -> Step:
+    shape: _Shape = {}
+    for name in names:
+        here = shape
+        *above, last = name.split(".")
+        for key in above:
+            inner = here.setdefault(key, {})
+            assert inner is not None, "no name lies inside another"
+            here = inner
+        here[last] = None
+
+    def step(documents: list[Document]) -> None:
+        documents[:] = _kept(shape, documents, "")
+
+    return step
+
+
+def _kept(shape: _Shape, documents: Sequence[Document], above: str) -> list[Document]:
+    """Of each document, or object inside one, the fields of the shape. An object that one inside another lacks is made, of nulls."""
+    kept: list[Document] = [{key: document.get(key, NULL) for key in shape} for document in documents]
+    for key, inner in shape.items():
+        if inner is not None:
+            there = kept if above else [document for document in kept if document[key] != NULL]
+            objects = [_object(document[key], f"{above}{key}") for document in there]
+            for document, value in zip(there, _kept(inner, objects, f"{above}{key}."), strict=True):
+                document[key] = value
+    return kept
+
+
+def _object(value: Value, name: str) -> Document:
+    """The value, which must be an object; null is an empty one. Raises `UnfitError`."""
+    return opened(value, name) or {}

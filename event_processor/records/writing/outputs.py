@@ -1,0 +1,145 @@
+"""What a file sink writes: lines behind one another in a file that grows, or whole files of some lines each.
+
+Owns: the two ways of writing, `LineOutput` and `PartOutput`, for each format.
+Always: pure: the same lines give the same bytes, in whatever pieces they come. Never fails because of what a line holds.
+Never: no file is opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
+
+from event_processor.records.writing.delimited import DelimitedWriter
+from event_processor.records.writing.parquet import ParquetWriter
+from event_processor.records.writing.rows import ObjectLines, RowReader
+
+__all__ = ["DelimitedOutput", "JsonArrayParts", "JsonLinesOutput", "LineOutput", "LineParts", "ParquetParts", "PartOutput"]
+
+_BEGIN, _BETWEEN, _END = b"[\n", b",\n", b"\n]\n"
+
+
+class LineOutput(Protocol):
+    """Writes lines one behind the other."""
+
+    @property
+    def header(self) -> bytes:
+        """What a file begins with; empty where it begins with its first line."""
+        ...
+
+    def written(self, lines: bytes) -> bytes:
+        """What is to be added for `lines`, which are whole lines."""
+        ...
+
+    def count(self, content: bytes) -> int | None:
+        """How many lines became `content`, which begins with the header; None where it is no whole file."""
+        ...
+
+
+class PartOutput(Protocol):
+    """Writes a whole file of some lines."""
+
+    def content(self, pieces: Sequence[bytes]) -> Iterator[bytes]:
+        """The file of `pieces`, each of whole lines, in order; there is at least one line."""
+        ...
+
+    def count(self, content: bytes) -> int | None:
+        """How many lines became this file; None where it is none of ours."""
+        ...
+
+    def holds(self, content: bytes, lines: bytes) -> bool:
+        """Whether a file holds what it would if `lines` became it."""
+        ...
+
+
+class JsonLinesOutput:
+    """Each line a JSON object."""
+
+    header: Final = b""
+
+    def __init__(self, objects: ObjectLines) -> None:
+        self._objects: Final = objects
+
+    def written(self, lines: bytes) -> bytes:
+        return self._objects.written(lines)
+
+    def count(self, content: bytes) -> int | None:
+        return content.count(b"\n") if content.endswith(b"\n") else None
+
+
+class DelimitedOutput:
+    """Each line a row of CSV."""
+
+    def __init__(self, rows: RowReader, writer: DelimitedWriter) -> None:
+        self._rows: Final = rows
+        self._writer: Final = writer
+
+    @property
+    def header(self) -> bytes:
+        return self._writer.header
+
+    def written(self, lines: bytes) -> bytes:
+        return self._writer.lines(self._rows.rows(lines))
+
+    def count(self, content: bytes) -> int | None:
+        return self._writer.count(content)
+
+
+class LineParts:
+    """Files of lines: what would be one growing file, cut."""
+
+    def __init__(self, output: LineOutput) -> None:
+        self._output: Final = output
+
+    def content(self, pieces: Sequence[bytes]) -> Iterator[bytes]:
+        yield self._output.header
+        for piece in pieces:
+            yield self._output.written(piece)
+
+    def count(self, content: bytes) -> int | None:
+        return self._output.count(content)
+
+    def holds(self, content: bytes, lines: bytes) -> bool:
+        return content == b"".join(self.content([lines]))
+
+
+class JsonArrayParts:
+    """Files that are one JSON array each, an object a line."""
+
+    def __init__(self, objects: ObjectLines) -> None:
+        self._objects: Final = objects
+
+    def content(self, pieces: Sequence[bytes]) -> Iterator[bytes]:
+        between = _BEGIN
+        for piece in pieces:
+            lines = self._objects.written(piece)
+            if lines:
+                yield between
+                yield lines[:-1].replace(b"\n", _BETWEEN)
+                between = _BETWEEN
+        yield _END
+
+    def count(self, content: bytes) -> int | None:
+        framed = content.startswith(_BEGIN) and content.endswith(_END) and len(content) >= len(_BEGIN) + len(_END)
+        return content.count(b"\n") - 2 if framed else None
+
+    def holds(self, content: bytes, lines: bytes) -> bool:
+        return content == b"".join(self.content([lines]))
+
+
+class ParquetParts:
+    """Files in Parquet."""
+
+    def __init__(self, rows: RowReader, writer: ParquetWriter) -> None:
+        self._rows: Final = rows
+        self._writer: Final = writer
+
+    def content(self, pieces: Sequence[bytes]) -> Iterator[bytes]:
+        yield self._writer.content([row for piece in pieces for row in self._rows.rows(piece)])
+
+    def count(self, content: bytes) -> int | None:
+        return self._writer.count(content)
+
+    def holds(self, content: bytes, lines: bytes) -> bool:
+        # What pyarrow writes beside the values differs from one version to the next.
+        return self._writer.are_equal(content, b"".join(self.content([lines])))

@@ -1,0 +1,239 @@
+"""Lines that are JSON objects, as rows: which fields, in what order, under what names, and how timestamps are written.
+
+Owns: the columns of a sink, and reaching the fields they name.
+Always: a value stands as its record wrote it, byte for byte, but for the timestamps that are to be written otherwise. A field that is
+not there is null. A line gives exactly one row, whatever it holds: a sink cannot reject.
+Never: nothing is known here of CSV or Parquet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from event_processor.columns.field_paths import FieldPath, field_path
+from event_processor.columns.timestamps import TimestampReader, canonical
+
+__all__ = [
+    "AS_IS",
+    "NULL",
+    "Column",
+    "ObjectLines",
+    "Row",
+    "RowReader",
+    "TimestampSpelling",
+    "column_of",
+    "is_spelling",
+    "text_of",
+]
+
+AS_IS: Final = "as_is"
+_NAMES: Final = (AS_IS, "rfc3339", "epoch_s", "epoch_ms")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NS_PER_S: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+_SCALAR_STARTS: Final = frozenset(b'"-0123456789')
+
+
+def is_spelling(text: str) -> bool:
+    """Whether `text` names a spelling, or is a pattern of strftime."""
+    if text in _NAMES:
+        return True
+    try:
+        return "%" in text and "\0" not in text and _EPOCH.strftime(text) != text
+    except ValueError:
+        return False
+
+
+class TimestampSpelling:
+    """Writes timestamps anew. Pure."""
+
+    def __init__(self, spelling: str, reader: TimestampReader) -> None:
+        """`spelling`: of those that `is_spelling` knows."""
+        self._spelling: Final = spelling
+        self._reader: Final = reader
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether each is left as it is."""
+        return self._spelling == AS_IS
+
+    def read(self, value: bytes) -> int | None:
+        """The instant of a JSON value, in nanoseconds since 1970-01-01 UTC; None where it is no timestamp."""
+        if value[0] not in _SCALAR_STARTS:
+            return None
+        try:
+            return self._reader.read(msgspec.json.decode(value))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+    def respelt(self, value: bytes) -> bytes:
+        """A JSON value, written anew where it is a timestamp."""
+        ns = None if self.changes_nothing else self.read(value)
+        return value if ns is None else self._written(ns)
+
+    def _written(self, ns: int) -> bytes:
+        if self._spelling == "epoch_ms":
+            return b"%d" % (ns // _NS_PER_MS)
+        if self._spelling == "epoch_s":
+            sign, (seconds, fraction) = "-" * (ns < 0), divmod(abs(ns), _NS_PER_S)
+            return f"{sign}{seconds}.{fraction:09d}".rstrip("0").rstrip(".").encode()
+        if self._spelling == "rfc3339":
+            return f'"{canonical(ns)}"'.encode()
+        instant = _EPOCH + timedelta(microseconds=ns // 1000)
+        return msgspec.json.encode(instant.strftime(self._spelling))
+
+
+NULL: Final = b"null"
+BLOCK_BYTES: Final = 65_536
+_AS: Final = " as "
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER: Final = msgspec.json.Encoder()
+
+Row = Sequence[bytes]
+"""One JSON value for each column."""
+Fields = dict[str, msgspec.Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A field, of which a dotted name reaches inside, and the name under which it is written."""
+
+    field: str
+    name: str
+
+
+def column_of(text: str) -> Column:
+    """What "field" or "field as name" says."""
+    field, found, name = text.rpartition(_AS)
+    return Column(field.strip(), name.strip()) if found else Column(text.strip(), text.strip())
+
+
+def text_of(value: bytes) -> bytes:
+    """The characters of a JSON string, in UTF-8; half of a surrogate pair becomes U+FFFD."""
+    if b"\\" not in value:
+        return value[1:-1]
+    try:
+        return msgspec.json.decode(value, type=str).encode()
+    except (msgspec.MsgspecError, UnicodeError):
+        text: str = json.loads(value)
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+class RowReader:
+    """Takes rows from lines."""
+
+    def __init__(self, columns: Sequence[Column], spelling: TimestampSpelling, timestamps: Sequence[str]) -> None:
+        """`timestamps`: the fields of which `spelling` speaks."""
+        self._paths: Final = [field_path(column.field) for column in columns]
+        respelt = () if spelling.changes_nothing else timestamps
+        self._respelt: Final = [place for place, column in enumerate(columns) if column.field in respelt]
+        self._spelling: Final = spelling
+
+    def rows(self, lines: bytes) -> Iterator[Row]:
+        """A row for each line of `lines`, which are whole lines."""
+        for block in _blocks(lines):
+            yield from map(self._row, _fields(block))
+
+    def _row(self, fields: Fields) -> Row:
+        row = [_reach(fields, path) for path in self._paths]
+        for place in self._respelt:
+            row[place] = self._spelling.respelt(row[place])
+        return row
+
+
+class ObjectLines:
+    """Lines as JSON objects again: as they are, with timestamps written anew, or with the columns alone."""
+
+    def __init__(self, columns: Sequence[Column], spelling: TimestampSpelling, timestamps: Sequence[str]) -> None:
+        self._rows: Final = RowReader(columns, spelling, timestamps) if columns else None
+        pairs = b",".join(_ENCODER.encode(column.name).replace(b"%", b"%%") + b":%b" for column in columns)
+        self._form: Final = b"{" + pairs + b"}\n"
+        self._spelling: Final = spelling
+        self._paths: Final = [] if spelling.changes_nothing else [field_path(name) for name in timestamps]
+
+    def written(self, lines: bytes) -> bytes:
+        """As many lines as `lines` has."""
+        if self._rows is not None:
+            return b"".join([self._form % tuple(row) for row in self._rows.rows(lines)])
+        if not self._paths:
+            return lines
+        return b"".join(map(self._respelt, lines.split(b"\n")[:-1]))
+
+    def _respelt(self, line: bytes) -> bytes:
+        """The same object, with its timestamps written anew."""
+        fields = _fields_of(line)
+        for path in self._paths:
+            _respell(fields, path, self._spelling)
+        return _ENCODER.encode(fields) + b"\n" if fields else line + b"\n"
+
+
+def _blocks(lines: bytes) -> Iterator[bytes]:
+    """The same lines, so many at once as are worth a call; as objects of Python they take many times the memory."""
+    start = 0
+    while start < len(lines):
+        end = lines.find(b"\n", start + BLOCK_BYTES) + 1 or len(lines)
+        yield lines[start:end]
+        start = end
+
+
+def _fields(lines: bytes) -> Sequence[Fields]:
+    """The fields of each line's object."""
+    try:
+        found = _FIELDS.decode_lines(lines)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        found = []
+    # The decoder does not keep to lines; where it found as many objects as there are lines, it did.
+    return found if len(found) == lines.count(b"\n") else [_fields_of(line) for line in lines.split(b"\n")[:-1]]
+
+
+def _fields_of(line: bytes) -> Fields:
+    """The fields of one; none where it cannot be read, which does not happen to an event."""
+    try:
+        return _FIELDS.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        # More lenient: half of a surrogate pair in a key does not keep the rest from being read.
+        found: object = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name.encode(errors="replace").decode(): msgspec.Raw(json.dumps(value).encode()) for name, value in found.items()}
+
+
+def _reach(fields: Fields, path: FieldPath) -> bytes:
+    """The value at `path`; null where there is none."""
+    here: Mapping[str, msgspec.Raw] = fields
+    *outer, last = path
+    for key in outer:
+        here = _inside(here.get(key))
+    found = here.get(last)
+    return NULL if found is None else bytes(found)
+
+
+def _inside(value: msgspec.Raw | None) -> Fields:
+    """The fields of a value, none where it is no object."""
+    content = b"" if value is None else bytes(value)
+    return _fields_of(content) if content.startswith(b"{") else {}
+
+
+def _respell(fields: Fields, path: FieldPath, spelling: TimestampSpelling) -> None:
+    """Writes the timestamp at `path` anew, if one is there."""
+    first, *rest = path
+    value = fields.get(first)
+    if value is None:
+        return
+    if not rest:
+        fields[first] = msgspec.Raw(spelling.respelt(bytes(value)))
+        return
+    inner = _inside(value)
+    if inner:
+        _respell(inner, tuple(rest), spelling)
+        fields[first] = msgspec.Raw(_ENCODER.encode(inner))

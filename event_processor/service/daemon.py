@@ -1,0 +1,200 @@
+"""The pipeline as a process: its lock, its signals, its reloads, and what the service manager is told.
+
+Owns: the life of one process, from the lock to the exit.
+Always: the lock is held from before the state is read until everything is closed. TERM and INT end the loop after a commit; a
+second one ends the process at once, which loses nothing. HUP takes up a configuration that is valid and leaves the state's
+meaning alone; any other is refused and the present one stays.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Final
+
+from event_processor import __version__
+from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state, open_pipeline, watch_sources
+from event_processor.assembly.several_telemetries import SeveralTelemetry
+from event_processor.configuration.configuration import Configuration, changed_parts, config_parts
+from event_processor.engine.loop import Processor, StopReason
+from event_processor.engine.state import Counts
+from event_processor.model.errors import EventProcessorError
+from event_processor.model.telemetry import Telemetry
+from event_processor.service.systemd import ServiceNotifier
+
+__all__ = ["Daemon", "Finished", "SignalHandlers"]
+
+
+class SignalHandlers:
+    """Each signal goes to its answer, which is told its number, while this is entered. Used by the main thread."""
+
+    def __init__(self, answers: Mapping[signal.Signals, Callable[[int], None]]) -> None:
+        self._answers: Final = answers
+        self._earlier: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number, answer in self._answers.items():
+            self._earlier[number] = signal.signal(number, _handler(answer))
+
+    def __exit__(self, *_: object) -> None:
+        for number, earlier in self._earlier.items():
+            signal.signal(number, earlier)  # type: ignore[arg-type]  # what signal.signal gave
+
+
+def _handler(answer: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        answer(number)
+
+    return handle
+
+
+OPENING_S_MAX: Final = 300.0
+"""How long the service manager is asked to wait while the state is opened; it is asked again for each opening."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a run ended, and with what."""
+
+    reason: StopReason
+    counts: Counts
+    held_events: int
+
+
+class Daemon:
+    """One process, one configuration at a time, one state directory."""
+
+    def __init__(
+        self,
+        load: Callable[[], Configuration],
+        environment_of: Callable[[Configuration], Environment],
+        mode: Mode,
+        notifier: ServiceNotifier,
+    ) -> None:
+        """`load` reads the configuration anew, and raises `ConfigurationError` with all its faults.
+
+        `environment_of` gives the world outside under a configuration, such as its log; it is asked again after a reload.
+        """
+        self._load: Final = load
+        self._environment_of: Final = environment_of
+        self._mode: Final = mode
+        self._notifier: Final = notifier
+        self._processor: Processor | None = None
+        self._stopping = False
+
+    def run(self) -> Finished:
+        """Runs until the end of the input or until told to stop. Raises `EventProcessorError`."""
+        configuration = self._load()
+        environment = self._told(configuration)
+        with ExitStack() as cleanup:
+            lock = lock_state(configuration, environment)
+            cleanup.callback(lock.release)
+            cleanup.callback(self._notifier.close)
+            cleanup.enter_context(
+                SignalHandlers({signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload})
+            )
+            while True:
+                finished = self._run_once(configuration, environment)
+                if finished.reason is not StopReason.RELOAD:
+                    return finished
+                configuration = self._reloaded(configuration, environment.telemetry)
+                environment = self._told(configuration)
+
+    def _told(self, configuration: Configuration) -> Environment:
+        """The environment under `configuration`, with the service manager told too."""
+        environment = self._environment_of(configuration)
+        return replace(environment, telemetry=SeveralTelemetry([environment.telemetry, _NotifierTelemetry(self._notifier)]))
+
+    def _run_once(self, configuration: Configuration, environment: Environment) -> Finished:
+        """One opening of the pipeline, run to its end."""
+        self._notifier.extend(OPENING_S_MAX)
+        pipeline = open_pipeline(configuration, environment, self._mode)
+        processor = pipeline.processor
+        with ExitStack() as cleanup:
+            cleanup.callback(processor.close)
+            if not self._mode.once:
+                watcher = watch_sources(configuration, environment)
+                cleanup.callback(watcher.stop)
+                processor.rely_on(watcher)
+            self._processor = processor
+            if self._stopping:
+                processor.stop()
+            self._tell_started(configuration, environment.telemetry, pipeline)
+            reason = processor.run()
+            finished = Finished(reason, processor.state.counts, len(processor.state.order.held))
+            self._tell_stopped(environment.telemetry, finished)
+            return finished
+
+    def _tell_started(self, configuration: Configuration, telemetry: Telemetry, pipeline: OpenPipeline) -> None:
+        records = pipeline.processor.state.counts.records
+        telemetry.started(
+            version=__version__, state_directory=str(configuration.state.dir), resumed=pipeline.resumed, records=records
+        )
+        self._notifier.ready(f"{records} records committed")
+
+    def _tell_stopped(self, telemetry: Telemetry, finished: Finished) -> None:
+        if finished.reason is not StopReason.RELOAD:
+            self._notifier.stopping(f"{finished.counts.records} records committed")
+        telemetry.stopped(reason=finished.reason.value, records=finished.counts.records, held_events=finished.held_events)
+
+    def _reloaded(self, present: Configuration, telemetry: Telemetry) -> Configuration:
+        """The configuration after HUP: the new one where it may be taken up, else the present one."""
+        self._notifier.reloading()
+        try:
+            wanted = self._load()
+        except EventProcessorError as error:
+            telemetry.reload_refused(reason=str(error))
+            return present
+        changes = changed_parts(config_parts(present), config_parts(wanted))
+        if changes:
+            names = "; ".join(str(change) for change in changes)
+            telemetry.reload_refused(reason=f"the state depends on what changed: {names}; stop, then 'event-processor replay'")
+            return present
+        if str(wanted.state.dir) != str(present.state.dir):
+            telemetry.reload_refused(reason="another state.dir needs a restart")
+            return present
+        telemetry.reloaded()
+        return wanted
+
+    def _on_stop(self, number: int) -> None:
+        if self._stopping:
+            # Nothing is lost: what was committed stands, and what was not is read again.
+            os._exit(128 + number)
+        self._stopping = True
+        if self._processor is not None:
+            self._processor.stop()
+
+    def _on_reload(self, _number: int) -> None:
+        if self._processor is not None:
+            self._processor.reload()
+
+
+class _NotifierTelemetry(Telemetry):
+    """Tells the service manager that the loop lives, and how far it is."""
+
+    def __init__(self, notifier: ServiceNotifier) -> None:
+        self._notifier: Final = notifier
+        self._records = 0
+
+    def started(self, *, version: str, state_directory: str, resumed: bool, records: int) -> None:  # noqa: ARG002
+        self._records = records
+
+    def progressed(self) -> None:
+        self._notifier.progress()
+
+    def batch_committed(
+        self,
+        *,
+        records: int,
+        accepted: int,  # noqa: ARG002
+        duplicate: int,  # noqa: ARG002
+        rejected: int,  # noqa: ARG002
+        released: int,  # noqa: ARG002
+        content_bytes: int,  # noqa: ARG002
+    ) -> None:
+        self._records += records
+        self._notifier.status(f"{self._records} records committed")

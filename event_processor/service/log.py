@@ -1,0 +1,177 @@
+"""The log: what an operator can see, one line each, on a stream (stderr).
+
+Owns: the levels, the words and the three forms of a line. *text*: time, level, words, key=value. *json*: one object a line
+with `time`, `level`, `event`, `message` and the facts. *journal*: text with a `<N>` priority in front and without the time,
+which the systemd journal keeps itself, so that `journalctl -p warning` works.
+Always: a line is whole (one write, under a lock), and whatever a path or a reason holds, it stays one line. No call raises: who
+cannot be told, is not told, and the pipeline goes on.
+Never: nothing is remembered here but the number of lines that could not be written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Final, Literal, TextIO, TypeAlias
+
+from event_processor.model.contracts import Clock
+from event_processor.model.telemetry import Telemetry
+
+__all__ = ["Level", "LineFormat", "LogTelemetry", "chosen_format"]
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+LineFormat: TypeAlias = Literal["text", "json", "journal"]
+Fact: TypeAlias = object
+
+_RANKS: Final[Mapping[str, int]] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
+_PRIORITIES: Final[Mapping[str, int]] = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+"""syslog's priorities, as sd-daemon(3) writes them in front of a line."""
+_NEEDS_QUOTES: Final = frozenset("\"'= \\")
+
+
+def chosen_format(requested: Literal["auto", "text", "json"], stream: TextIO, environment: Mapping[str, str]) -> LineFormat:
+    """The form for `stream`: as requested, or for "auto" text on a terminal, journal where the stream is one, json elsewhere.
+
+    Text that goes to the journal always carries priorities. A stream is the journal where its device and inode are those of
+    `$JOURNAL_STREAM` (systemd.exec(5)): a child whose stderr was redirected inherits the variable, but not the stream.
+    """
+    if requested == "json":
+        return "json"
+    if _is_journal(stream, environment.get("JOURNAL_STREAM", "")):
+        return "journal"
+    return "text" if requested == "text" or _is_terminal(stream) else "json"
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except (OSError, ValueError):  # closed
+        return False
+
+
+def _is_journal(stream: TextIO, announced: str) -> bool:
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or not a file
+        return False
+    return announced == f"{status.st_dev}:{status.st_ino}"
+
+
+class LogTelemetry(Telemetry):
+    """Every thing that can be seen, as a line on `stream`, from `level` up."""
+
+    def __init__(self, stream: TextIO, *, clock: Clock, level: Level, line_format: LineFormat) -> None:
+        self._stream: Final = stream
+        self._clock: Final = clock
+        self._rank: Final = _RANKS[level]
+        self._format: Final = line_format
+        self._lock: Final = Lock()
+
+    def log(self, level: Level, event: str, words: str, facts: Mapping[str, Fact]) -> None:
+        """One line, if `level` is shown. `event` names it for programs, `words` for people."""
+        if _RANKS[level] < self._rank:
+            return
+        try:
+            line = self._line(level, event, words, facts)
+            with self._lock:
+                self._stream.write(line)
+                self._stream.flush()
+        except (OSError, ValueError):  # a full disk, a reader that left, a closed stream
+            return
+
+    def _line(self, level: Level, event: str, words: str, facts: Mapping[str, Fact]) -> str:
+        """One line, with its end. What is no character (a byte of a file name that is not UTF-8) is escaped."""
+        if self._format == "json":
+            # What every line has stands first, and stands once more behind the facts, so that none of them can take its place.
+            always = {"time": self._time(), "level": level, "event": event, "message": words}
+            fields = {**always, **facts, **always}
+            line = json.dumps(fields, ensure_ascii=False, default=str)
+        else:
+            start = f"<{_PRIORITIES[level]}>" if self._format == "journal" else f"{self._time()} {level:<7} "
+            line = start + " ".join([words, *(f"{key}={_as_text(fact)}" for key, fact in facts.items())])
+        return f"{line}\n".encode(errors="backslashreplace").decode()
+
+    def _time(self) -> str:
+        """Now, as RFC 3339 in UTC, to the millisecond."""
+        seconds, rest_ns = divmod(self._clock.wall_ns(), 10**9)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns // 10**6:03}Z"
+
+    def started(self, **facts: Fact) -> None:
+        self.log("info", "started", "ready", facts)
+
+    def stopped(self, **facts: Fact) -> None:
+        self.log("info", "stopped", "stopped cleanly", facts)
+
+    def batch_committed(self, **facts: Fact) -> None:
+        self.log("debug", "batch_committed", "committed", facts)
+
+    def file_opened(self, **facts: Fact) -> None:
+        self.log("info", "file_opened", "reading", facts)
+
+    def file_missing(self, **facts: Fact) -> None:
+        self.log("warning", "file_missing", "no file there; waiting for one", facts)
+
+    def file_rotated(self, **facts: Fact) -> None:
+        self.log("info", "file_rotated", "renamed; following it to its end", facts)
+
+    def file_truncated(self, **facts: Fact) -> None:
+        self.log("warning", "file_truncated", "shorter than what was read of it; a new generation begins", facts)
+
+    def file_replaced(self, **facts: Fact) -> None:
+        self.log("warning", "file_replaced", "other content than what was read; a new generation begins", facts)
+
+    def file_lost(self, **facts: Fact) -> None:
+        self.log("error", "file_lost", "gone before it was read to its end: records may be missing", facts)
+
+    def file_retired(self, **facts: Fact) -> None:
+        self.log("info", "file_retired", "read to its end and closed", facts)
+
+    def file_unreadable(self, **facts: Fact) -> None:
+        self.log("warning", "file_unreadable", "cannot be read; trying again", facts)
+
+    def file_damaged(self, **facts: Fact) -> None:
+        self.log("error", "file_damaged", "ends in the middle: what could be read of it was read", facts)
+
+    def leading_nuls_skipped(self, **facts: Fact) -> None:
+        self.log("warning", "leading_nuls_skipped", "NULs at the start skipped: its writer lacks O_APPEND", facts)
+
+    def watcher_unavailable(self, **facts: Fact) -> None:
+        self.log("warning", "watcher_unavailable", "no notice of changes here; polling alone sees them", facts)
+
+    def checkpoint_recovered(self, **facts: Fact) -> None:
+        self.log("error", "checkpoint_recovered", "the checkpoint could not be used; resumed from its predecessor", facts)
+
+    def orphan_removed(self, **facts: Fact) -> None:
+        self.log("info", "orphan_removed", "removed a file of ours that no checkpoint names", facts)
+
+    def worker_started(self, **facts: Fact) -> None:
+        self.log("info", "worker_started", "started a process to decode with", facts)
+
+    def worker_unavailable(self, **facts: Fact) -> None:
+        self.log("warning", "worker_unavailable", "no further process could be started; decoding here", facts)
+
+    def worker_lost(self, **facts: Fact) -> None:
+        self.log("warning", "worker_lost", "a worker process ended; what it had is decoded here", facts)
+
+    def segments_merged(self, **facts: Fact) -> None:
+        self.log("debug", "segments_merged", "merged segments of ids", facts)
+
+    def order_idle_released(self, **facts: Fact) -> None:
+        self.log("info", "order_idle_released", "the log fell silent; what waited was let go", facts)
+
+    def reloaded(self, **facts: Fact) -> None:
+        self.log("info", "reloaded", "another configuration was taken up", facts)
+
+    def reload_refused(self, **facts: Fact) -> None:
+        self.log("error", "reload_refused", "the new configuration cannot be taken up; the present one stays", facts)
+
+
+def _as_text(fact: Fact) -> str:
+    """`fact` as it stands in a line of text: quoted where it is empty or could be taken for more than one word."""
+    text = str(fact).lower() if isinstance(fact, bool) else str(fact)
+    if not text or not text.isprintable() or not _NEEDS_QUOTES.isdisjoint(text):
+        return json.dumps(text, ensure_ascii=not text.isprintable())
+    return text

@@ -1,0 +1,189 @@
+"""Append files: only ever appended to, cut back to their committed length on opening.
+
+Owns: `AppendFile`, and reading the committed lines of one.
+Always: bytes beyond the committed length were never committed, and are cut off.
+Never: an fsync that failed is not tried again on the same descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from event_processor.model.errors import ConfigurationError, LockedError, StateError, StorageError
+from event_processor.storage.durable import read_range, storage_call, write_all
+from event_processor.storage.file_system import FileSystem
+
+__all__ = ["BEGUN_BYTES", "AppendFile", "append_lines", "committed_lines"]
+
+READ_BYTES: Final = 1_048_576
+BEGUN_BYTES: Final = 1_048_576
+
+
+def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
+    """Adds whole lines to a log of ours that others read, durably and under its lock: all of them or none.
+
+    A torn last line, as a died appender leaves it, is cut off first: it was never acknowledged, and no reader took it for a
+    record. Raises `LockedError` where somebody else appends just now, `StorageError`.
+    """
+    with storage_call("open", path):
+        descriptor = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    try:
+        with storage_call("lock", path):
+            if not fs.lock(descriptor):
+                raise LockedError(f"{path}: another process appends to this file", hint="try again when it is done")
+            size_bytes = fs.status_of(descriptor).size_bytes
+            whole_bytes = _whole_lines_bytes(fs, descriptor, size_bytes)
+            if whole_bytes < size_bytes:
+                fs.truncate(descriptor, whole_bytes)
+        try:
+            write_all(fs, descriptor, path, b"".join(line + b"\n" for line in lines))
+            with storage_call("fsync", path):
+                # If we die before this, some of the lines may stand; they were not acknowledged, and may be added again.
+                fs.sync(descriptor)
+        except StorageError:
+            with suppress(OSError):
+                fs.truncate(descriptor, whole_bytes)
+            raise
+    finally:
+        fs.close(descriptor)
+    with storage_call("fsync", os.path.dirname(path) or "."):
+        fs.sync_directory(os.path.dirname(path) or ".")
+
+
+def _whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
+    """How much of the file is whole lines: the offset behind its last line feed."""
+    end = size_bytes
+    while end:
+        start = max(0, end - 65_536)
+        feed = read_range(fs, descriptor, end - start, start).rfind(b"\n")
+        if feed >= 0:
+            return start + feed + 1
+        end = start
+    return 0
+
+
+def committed_lines(fs: FileSystem, path: str, length_bytes: int) -> Iterator[list[bytes]]:
+    """The lines of a file's first `length_bytes`, without their ends, in order; in lists, so that a file of any size may be read.
+
+    Raises `StateError` where the file is shorter, `StorageError`.
+    """
+    if not length_bytes:
+        return
+    with storage_call("read", path):
+        descriptor = fs.open(path, os.O_RDONLY) if fs.status(path) is not None else None
+    if descriptor is None:
+        raise _too_short(path, length_bytes)
+    try:
+        rest = b""
+        offset = 0
+        while offset < length_bytes:
+            with storage_call("read", path):
+                block = read_range(fs, descriptor, min(READ_BYTES, length_bytes - offset), offset)
+            if not block:
+                raise _too_short(path, length_bytes)
+            offset += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            yield lines
+        if rest:
+            yield [rest]
+    finally:
+        fs.close(descriptor)
+
+
+def _too_short(path: str, length_bytes: int) -> StateError:
+    return StateError(
+        f"{path}: gone or shorter than the {length_bytes} bytes of it that were committed",
+        hint="put the file back, or make the state anew from the log: event-processor replay",
+    )
+
+
+class AppendFile:
+    """A file that we alone append to, and whose committed length a checkpoint holds.
+
+    Always: `length_bytes` is what was appended, `synced_bytes` what is durable; what lies beyond the committed length on
+    opening was never committed, and is cut off. The file is locked while it is open. After a failed write or fsync
+    every further call fails.
+    """
+
+    def __init__(self, fs: FileSystem, path: str, committed_bytes: int) -> None:
+        """Opens the file, makes it where it is missing and nothing was committed, and cuts it to `committed_bytes`.
+
+        Raises `StateError` where the file is shorter than what was committed, `LockedError` where another process appends
+        to it, `StorageError` where a call fails.
+        """
+        self.path: Final = path
+        self._fs: Final = fs
+        self._broken = False
+        with storage_call("stat", path):
+            found = fs.status(path)
+        if committed_bytes and (found is None or found.size_bytes < committed_bytes):
+            held = "is missing" if found is None else f"holds {found.size_bytes} bytes"
+            raise StateError(
+                f"{path}: {held}, but {committed_bytes} bytes of it were committed",
+                hint="put the file back, or make the state anew from the log: event-processor replay",
+            )
+        if found is not None and not found.is_regular:
+            raise ConfigurationError(f"{path}: not a file that can be appended to", hint="name another path")
+        # A file that is there may have been made by a process that died before its folder was synced: only a committed
+        # length tells that the name survives a power cut.
+        self._name_is_durable = committed_bytes > 0
+        with storage_call("open", path):
+            self._descriptor = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        try:
+            self._take(committed_bytes)
+        except BaseException:
+            fs.close(self._descriptor)
+            raise
+        self.length_bytes = committed_bytes
+        self.synced_bytes = committed_bytes
+
+    def _take(self, committed_bytes: int) -> None:
+        """Locks the file and cuts off what no checkpoint covers."""
+        with storage_call("lock", self.path):
+            if not self._fs.lock(self._descriptor):
+                raise LockedError(f"{self.path}: another process appends to this file", hint="stop it, or name another path")
+        with storage_call("truncate", self.path):
+            if self._fs.status_of(self._descriptor).size_bytes > committed_bytes:
+                # If we die here, the next start cuts the same bytes again. The cut needs no fsync of its own: a tail
+                # that comes back after a power cut is still beyond the committed length.
+                self._fs.truncate(self._descriptor, committed_bytes)
+
+    def append(self, content: bytes | memoryview) -> None:
+        """Adds `content` to the end. Durable only after `sync`. Raises `StorageError`."""
+        if self._broken:
+            raise StorageError("write", self.path, 0, "an earlier write or fsync of this file failed")
+        if not content:
+            return
+        self._broken = True
+        write_all(self._fs, self._descriptor, self.path, content)
+        self._broken = False
+        self.length_bytes += len(content)
+
+    def begin_writing(self) -> None:
+        """Lets the disk begin with what was appended, where it is much, so that `sync` finds less to wait for. Makes nothing durable."""
+        if self.length_bytes - self.synced_bytes >= BEGUN_BYTES and not self._broken:
+            self._fs.begin_writing(self._descriptor)
+
+    def sync(self) -> None:
+        """Makes what was appended durable, and the file's name if it is new. Costs nothing where nothing was appended."""
+        if self._broken:
+            raise StorageError("fsync", self.path, 0, "an earlier write or fsync of this file failed")
+        if self.synced_bytes == self.length_bytes:
+            return
+        self._broken = True
+        with storage_call("fsync", self.path):
+            self._fs.sync(self._descriptor)
+        if not self._name_is_durable:
+            folder = os.path.dirname(self.path) or "."
+            with storage_call("fsync", folder):
+                self._fs.sync_directory(folder)
+            self._name_is_durable = True
+        self._broken = False
+        self.synced_bytes = self.length_bytes
+
+    def close(self) -> None:
+        """Gives the descriptor and the lock back. What was not synced stays uncommitted."""
+        self._fs.close(self._descriptor)
