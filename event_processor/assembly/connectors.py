@@ -1,6 +1,6 @@
 """Which adapters there are, and what the rest of the house may ask of them.
 
-Owns: the types of sources and sinks, the intake as a source. The sinks themselves are in `sinks.py`.
+Owns: the types of sources and sinks, the intake as a source. The sinks themselves are in `connectors/files/connector.py`.
 Never: nothing here keeps a state or sequences anything.
 """
 

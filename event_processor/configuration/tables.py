@@ -2,7 +2,7 @@
 
 Always: a key that is not known is a fault; so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
 `ConfiguredPath`.
-Never: which tables there are is not said here (`config.py`).
+Never: which tables there are is not said here (`configuration.py`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Always: in a backlog one commit, and never two, runs behind the loop, which meanwhile reads and steps the next batch on a state that
 is not committed yet. Nobody is told of a commit before it is durable, and only the loop's own thread tells. A failure anywhere
 ends the loop: the last commit stands, and nothing behind the failed one is written.
-Never: nothing is decided here about a record (`pipeline.py` does), nor about bytes on disk (`commit.py`, `durable.py`, `checkpoint.py`).
+Never: nothing is decided here about a record (`step.py` does), nor about bytes on disk (`commit.py`, `durable.py`, `checkpoint.py`).
 """
 
 from __future__ import annotations

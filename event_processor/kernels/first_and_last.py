@@ -1,6 +1,6 @@
 """Ids by their order, in one walk: `extremes.c`.
 
-Owns: how the kernels are called. Always: what they give is what `id_columns.py` and `aggregation/extremes.py` say in numpy.
+Owns: how the kernels are called. Always: what they give is what `columns/ids.py` and `aggregation/categories/first_and_last.py` say in numpy.
 Never: a byte outside of the content is read; texts that do not lie within it are left to numpy.
 """
 

@@ -1,6 +1,6 @@
 """The totals of a batch by group, and many sums made canonical: `totals.c`.
 
-Owns: how the kernels are called. Always: what they give is what `aggregation/batch_totals.py` and `aggregation/exact_sum.py` say in numpy.
+Owns: how the kernels are called. Always: what they give is what `aggregation/categories/batch.py` and `aggregation/exact_sum.py` say in numpy.
 Never: a result that would have been rounded; where the kernel cannot do without, it says so.
 """
 

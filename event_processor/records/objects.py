@@ -2,7 +2,7 @@
 
 Owns: the way from a record to the line that sinks see, and back from that line to the record's place.
 Always: every record has one outcome, at its own place, with its own bytes in the dead letter; everything behind the object is that of JSON Lines.
-Never: what makes an event of an object is not decided here (`jsonl.py`).
+Never: what makes an event of an object is not decided here (`json_lines/format.py`).
 """
 
 from __future__ import annotations

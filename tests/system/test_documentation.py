@@ -23,7 +23,7 @@ from support.reference import Options, evaluate
 
 EXAMPLE = ROOT / "examples" / "002-event-processor"
 NAMED_PATH = re.compile(
-    r"(?<![\w./-])((?:src|tests|docs|tools|examples|benchmarks|requirements|\.ci)/[\w./-]*\w)(?:::(test_\w+))?"
+    r"(?<![\w./-])((?:event_processor|tests|docs|tools|examples|benchmarks|requirements|\.ci)/[\w./-]*\w)(?:::(test_\w+))?"
 )
 ADAPTERS = AdapterOptions(
     sources=SOURCE_OPTIONS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,3 +199,15 @@ def test_every_module_says_what_it_owns() -> None:
         if path.read_text(encoding="utf-8").strip() and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert not silent
+
+
+def test_every_file_that_a_docstring_names_is_there() -> None:
+    names = {path.name for path in (SOURCE / PACKAGE).rglob("*")}
+    missing = [
+        f"{path}: {named}"
+        for path in (SOURCE / PACKAGE).rglob("*.*")
+        if path.suffix in {".py", ".c", ".h"}
+        for named in re.findall(r"`(?:[a-z_0-9]+/)*([a-z_0-9]+\.(?:py|c|h))`", path.read_text(encoding="utf-8"))
+        if named not in names
+    ]
+    assert not missing, "\n".join(missing)

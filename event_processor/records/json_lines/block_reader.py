@@ -1,6 +1,6 @@
 """The way of the many: decoded blocks become columns, and what cannot be vouched for is handed over to the judge.
 
-Owns: the types that make msgspec hold the contract of `verdict.py`, the checks that are left for whole columns, and the
+Owns: the types that make msgspec hold the contract of `judge.py`, the checks that are left for whole columns, and the
 gathering of columns from blocks and single records.
 Always: a row that passes here is accepted by the judge with the same fields; a row that does not is a suspect, and nothing
 more is said about it. A wrong type is let through by msgspec and found in the column, since a refusal costs the whole

@@ -1,7 +1,7 @@
 """JSON Lines: one JSON object a line, decoded a block of lines at a time.
 
-Owns: which way each line goes: the kernels (`walked.py`) read it from the bytes; blocks (`columns.py`) are decoded together and checked by
-column; the judge (`verdict.py`) decides on single lines. Without kernels, the blocks and the judge read everything.
+Owns: which way each line goes: the kernels (`kernel_reader.py`) read it from the bytes; blocks (`block_reader.py`) are decoded together and checked by
+column; the judge (`judge.py`) decides on single lines. Without kernels, the blocks and the judge read everything.
 Always: a line's outcome and its fields are those that the judge alone would give; how a chunk is cut changes nothing. The
 cost is linear in the bytes, whatever they are.
 Never: a record's verdict depends on its neighbours.

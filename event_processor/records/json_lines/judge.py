@@ -118,7 +118,7 @@ def _not_json(message: str, character: int) -> str:
 
 
 class Judge:
-    """Judges records one by one. Costs about 10 microseconds a record; see `columns.py` for the way of the many."""
+    """Judges records one by one. Costs about 10 microseconds a record; see `block_reader.py` for the way of the many."""
 
     def __init__(self, event: EventOptions, *, record_bytes_max: int, timestamps: TimestampReader | None) -> None:
         """`timestamps` reads them where they are used. Raises `ConfigurationError` where `event.model` names no model."""

@@ -1,6 +1,6 @@
 """A generation as it is followed: its tail, its number, and where and how its file was last seen.
 
-Owns: the facts that decide what may be done with a generation. `lineage.py` decides.
+Owns: the facts that decide what may be done with a generation. `path.py` decides.
 """
 
 from __future__ import annotations
