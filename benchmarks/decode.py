@@ -91,7 +91,7 @@ def _chunk(kind: Kind, events: int) -> Chunk:
     lines = [_line(number, chance, nested=kind.nested) for number in range(events)]
     changed = [kind.change(line) if number % kind.every == 0 else line for number, line in enumerate(lines)]
     content = "".join(line + "\n" for line in changed).encode("utf-8", "surrogateescape")
-    return Chunk(source="events", part=0, offset=0, content=content, resume={})
+    return Chunk(source="events", generation=0, offset=0, content=content, position={})
 
 
 def _line(number: int, chance: random.Random, *, nested: bool) -> str:

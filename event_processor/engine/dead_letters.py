@@ -44,7 +44,14 @@ def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int
     return encode_dead_letters(
         [
             DeadLetter(
-                chunk.source, chunk.part, line, offset, each.stage, each.reason, each.field, *_kept(chunk.content[begin:end])
+                chunk.source,
+                chunk.generation,
+                line,
+                offset,
+                each.stage,
+                each.reason,
+                each.field,
+                *_kept(chunk.content[begin:end]),
             )
             for line, offset, begin, end, each in places
         ]
@@ -53,7 +60,9 @@ def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int
 
 def _pieces(chunk: Chunk, faults: Sequence[Fault]) -> list[bytes]:
     """What stands before the line, before the offset, and between that and the record, by fault: as it is written of a letter."""
-    letters = [DeadLetter(chunk.source, chunk.part, 0, 0, each.stage, each.reason, each.field, record="") for each in faults]
+    letters = [
+        DeadLetter(chunk.source, chunk.generation, 0, 0, each.stage, each.reason, each.field, record="") for each in faults
+    ]
     # No text can hold this: its quotes would be escaped.
     begun = [_ENCODER.encode(letter).partition(b'"line":0,"offset":0') for letter in letters]
     return [begun[0][0] + b'"line":', b',"offset":', *(behind.removesuffix(b'"}') for _, _, behind in begun)]

@@ -95,7 +95,7 @@ class _Judged:
 def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory, options: StepOptions) -> Step:
     """The state after `chunk`; `columns` is None where it holds no record to decode (an oversized one, or none at all)."""
     before = state.source(chunk.source)
-    file = before.file(chunk.part)
+    file = before.file(chunk.generation)
     line = file.line if file else 0
     if columns is None:
         return _advance_without_columns(state, chunk, line)
@@ -144,7 +144,7 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
         return Step(moved, Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed)
     letter = DeadLetter(
         source=chunk.source,
-        part=chunk.part,
+        generation=chunk.generation,
         line=line + 1,
         offset=chunk.offset,
         stage="read",
@@ -272,12 +272,12 @@ def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: i
 def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State, list[JournalEntry]]:
     """The state with the chunk's bytes behind it, and the journal runs that this closes."""
     before = state.source(chunk.source)
-    file = FileState(generation=chunk.part, line=line + counts.records, **chunk.resume)  # type: ignore[arg-type]
+    file = FileState(generation=chunk.generation, line=line + counts.records, **chunk.position)  # type: ignore[arg-type]
     after = before.without_file(file) if chunk.retired else before.with_file(file)
     after = replace(after, counts=before.counts + counts)
     journal, closed = _journal(state.journal, chunk)
     if chunk.retired:
-        closed.append(RetiredFile(chunk.source, chunk.part, file.resume()))
+        closed.append(RetiredFile(chunk.source, chunk.generation, file.resume()))
     sources = {**state.sources, chunk.source: after}
     return replace(state, sources=sources, counts=state.counts + counts, journal=journal), closed
 
@@ -290,7 +290,7 @@ def _journal(run: JournalRun | None, chunk: Chunk) -> tuple[JournalRun | None, l
     if chunk.end_offset == chunk.offset:
         return run, []
     final = chunk.final and not chunk.content.endswith(b"\n")
-    if run and not run.final and (run.source, run.generation, run.end) == (chunk.source, chunk.part, chunk.offset):
+    if run and not run.final and (run.source, run.generation, run.end) == (chunk.source, chunk.generation, chunk.offset):
         return replace(run, end=chunk.end_offset, final=final), []
-    opened = JournalRun(chunk.source, chunk.part, chunk.offset, chunk.end_offset, final)
+    opened = JournalRun(chunk.source, chunk.generation, chunk.offset, chunk.end_offset, final)
     return opened, [run] if run else []

@@ -134,17 +134,17 @@ class Source(Protocol):
         """As the configuration names it."""
         ...
 
-    def open(self, parts: Mapping[int, Mapping[str, Json]], next_part: int) -> None:
-        """Resumes each open part where `parts` says (the `Chunk.resume` of its last committed chunk); numbers new ones from `next_part`.
+    def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
+        """Resumes each open generation at its position (the `Chunk.position` of its last committed chunk); numbers new ones from `next_generation`.
 
-        Raises `StateError` where a part cannot be resumed in truth. Once, before anything else.
+        Raises `StateError` if a generation cannot be resumed in truth. Once, before anything else.
         """
         ...
 
     def read(self, bytes_max: int) -> Chunk | None:
         """The next chunk, of about `bytes_max` at the most, or None where nothing is there now. Does not wait.
 
-        Within one part chunks come without gap and in order. A part is numbered at its first chunk. Raises `StorageError`
+        Within one generation chunks come without gap and in order. A generation is numbered at its first chunk. Raises `StorageError`
         where the medium fails.
         """
         ...

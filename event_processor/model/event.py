@@ -40,21 +40,21 @@ NESTING_DEPTH_MAX: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive bytes of one part of a source, as read at once: whole records and nothing else.
+    """Consecutive bytes of one generation of a source, as read at once: whole records and nothing else.
 
     `content` holds whole records, each ended by a line feed; only where `final` is true may the last one lack it (finished
-    input: its end ends the record). `resume` is where the part resumes once this chunk is committed, as the source wants it
+    input: its end ends the record). `position` is where the generation resumes once this chunk is committed, as the source wants it
     back. A record over the size limit comes as a chunk of its own, with empty `content` and its length, line feed
-    included, in `oversized_bytes`. A chunk may carry no record at all: then it only says that `resume` or `retired` changed.
-    `retired`: the part is finished and will never give another chunk. `head`: the part's first bytes, 4,096 at the most and none behind
+    included, in `oversized_bytes`. A chunk may carry no record at all: then it only says that `position` or `retired` changed.
+    `retired`: the generation is finished and will never give another chunk. `head`: its first bytes, 4,096 at the most and none behind
     this chunk, for a format that has to know them.
     """
 
     source: str
-    part: int
+    generation: int
     offset: int
     content: bytes
-    resume: Mapping[str, Json]
+    position: Mapping[str, Json]
     final: bool = False
     oversized_bytes: int = 0
     retired: bool = False
@@ -66,7 +66,7 @@ class Chunk:
         return self.offset + len(self.content) + self.oversized_bytes
 
 
-class DeadLetter(Struct, frozen=True, rename={"part": "generation"}):
+class DeadLetter(Struct, frozen=True):
     """A rejected record or a failed event, kept with its place and the reason, to be mended and retried: as it is written, field by field.
 
     `line` counts from 1, `offset` in bytes; `field` names the field at fault, or is empty. One of the last three is given: `record` where its bytes are
@@ -74,7 +74,7 @@ class DeadLetter(Struct, frozen=True, rename={"part": "generation"}):
     """
 
     source: str
-    part: int
+    generation: int
     line: int
     offset: int
     stage: str

@@ -144,7 +144,7 @@ class _Search:
 
     def look_through(self, chunk: Chunk) -> None:
         """Notes every place in `chunk`, and counts its lines."""
-        key = chunk.source, chunk.part
+        key = chunk.source, chunk.generation
         line = self._lines.get(key, 0)
         if chunk.content and self._may_hold(chunk):
             columns = self._formats[chunk.source].decode(chunk)
@@ -199,8 +199,8 @@ def _places(columns: Columns, event_id: EventId) -> Iterator[int]:
 def _occurrence(chunk: Chunk, columns: Columns, row: int, line: int) -> Occurrence:
     return Occurrence(
         source=chunk.source,
-        path=str(chunk.resume.get("path", "")),
-        generation=chunk.part,
+        path=str(chunk.position.get("path", "")),
+        generation=chunk.generation,
         line=line + row + 1,
         offset=chunk.offset + int(columns.starts[row]),
     )

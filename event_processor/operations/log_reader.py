@@ -217,10 +217,10 @@ class _Piece:
     def as_chunk(self, resume: Mapping[str, Json], head: bytes) -> Chunk:
         return Chunk(
             source=self.run.source,
-            part=self.run.generation,
+            generation=self.run.generation,
             offset=self.offset,
             content=self.content,
-            resume=resume,
+            position=resume,
             final=self.is_final,
             oversized_bytes=self.oversized_bytes,
             head=head,

@@ -71,7 +71,7 @@ class ObjectFormat:
         objects = self._reader.read(chunk, lines)
         content = objects.content
         # Behind the start of a file: a byte order mark in front of an object is a fault, wherever the chunk was cut.
-        found = self._json_lines.decode(Chunk(chunk.source, chunk.part, 1, content, {}))
+        found = self._json_lines.decode(Chunk(chunk.source, chunk.generation, 1, content, {}))
         places = np.array(objects.rows, np.int64)
         rows: IntArray = places[found.rows]
         refused = [Rejection(int(places[each.row]), each.stage, each.reason, each.field) for each in found.rejections]

@@ -125,7 +125,7 @@ def test_a_hostile_log_gives_what_the_model_gives(name: str) -> None:
     log = hostile_log(LINES, seed)
     fs = disk_with(log)
     run(fs, case.settings(batch_bytes=100_000), drain=drain)
-    outcome(fs).assert_is(evaluate_pieces([Piece("log", log, part=1)], case.options(drained=drain)))
+    outcome(fs).assert_is(evaluate_pieces([Piece("log", log, generation=1)], case.options(drained=drain)))
 
 
 @settings(max_examples=settings().max_examples // 2, deadline=None, suppress_health_check=list(HealthCheck))
@@ -139,7 +139,7 @@ def test_a_small_log_gives_what_the_model_gives(log: bytes, name: str, drain: bo
     case = CASES[name]
     fs = disk_with(log)
     run(fs, case.settings(batch_bytes=batch_bytes), drain=drain)
-    outcome(fs).assert_is(evaluate_pieces([Piece("log", log, part=1)], case.options(drained=drain)))
+    outcome(fs).assert_is(evaluate_pieces([Piece("log", log, generation=1)], case.options(drained=drain)))
 
 
 @pytest.mark.parametrize("batch_bytes", BATCH_SIZES)
@@ -188,7 +188,7 @@ def pieces_of(committed: Committed, contents: dict[str, bytes]) -> list[Piece]:
     runs = [entry for entry in journal_of(committed) if entry["what"] == "read"]
     for entry in runs:
         content = contents[paths[entry["source"], entry["generation"]]]
-        pieces.append(Piece(entry["source"], content[entry["from"] : entry["to"]], part=entry["generation"]))
+        pieces.append(Piece(entry["source"], content[entry["from"] : entry["to"]], generation=entry["generation"]))
     return pieces
 
 

@@ -36,7 +36,7 @@ any_bytes = st.lists(st.one_of(odd, not_utf8), max_size=5).map(b"".join)
 
 def letter(chunk: Chunk, line: int, offset: int, record: bytes, rejection: Rejection) -> dict[str, Any]:
     """What one says, as the documentation has it."""
-    place = {"source": chunk.source, "generation": chunk.part, "line": line, "offset": offset}
+    place = {"source": chunk.source, "generation": chunk.generation, "line": line, "offset": offset}
     told = place | {"stage": rejection.stage, "reason": rejection.reason, "field": rejection.field}
     try:
         return told | {"record": record.decode()}

@@ -101,16 +101,16 @@ class Reading:
 
     def take(self, chunk: Chunk) -> None:
         """Counts a chunk, and holds it to the contract."""
-        known = self.parts.get(chunk.part)
+        known = self.parts.get(chunk.generation)
         if known is None:
-            assert chunk.part == self.next_part, "parts are numbered one after the other"
+            assert chunk.generation == self.next_part, "parts are numbered one after the other"
             self.next_part += 1
         assert chunk.offset == (known["offset"] if known else 0), "chunks follow each other without a gap"
-        assert chunk.resume["offset"] == chunk.end_offset
+        assert chunk.position["offset"] == chunk.end_offset
         assert chunk.final or not chunk.content or chunk.content.endswith(b"\n"), "only the end of finished input ends a record"
-        parts = {**self.parts, chunk.part: chunk.resume}
+        parts = {**self.parts, chunk.generation: chunk.position}
         if chunk.retired:
-            del parts[chunk.part]
+            del parts[chunk.generation]
         self.parts = {int(part): resume for part, resume in json.loads(json.dumps(parts)).items()}
         if chunk.content:
             self._count(chunk)

@@ -84,7 +84,7 @@ class Committed:
         totals = {name: asdict(total) for name, total in expected.categories.items()}
         assert _json(self.state["categories"]) == _json(totals)
         places = [(one["source"], one["generation"], one["line"], one["offset"]) for one in self.letters]
-        assert places == [(one.source, one.part, one.line, one.offset) for one in expected.rejected]
+        assert places == [(one.source, one.generation, one.line, one.offset) for one in expected.rejected]
         if self.sink is not None:
             assert self.released == expected.released
             assert self.state["order"]["held"] == len(expected.held)

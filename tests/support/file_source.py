@@ -156,17 +156,17 @@ class Reader:
 
     def take(self, chunk: Chunk) -> None:
         """Counts a chunk as the pipeline would, and holds it to the contract."""
-        known = self.parts.get(chunk.part)
+        known = self.parts.get(chunk.generation)
         if known is None:
-            assert chunk.part == self.next_part, "parts are numbered one after the other"
+            assert chunk.generation == self.next_part, "parts are numbered one after the other"
             self.next_part += 1
         else:
             assert chunk.offset == known["offset"], "chunks of a part follow each other without a gap"
-        assert chunk.resume["offset"] == chunk.end_offset
+        assert chunk.position["offset"] == chunk.end_offset
         assert not chunk.content or chunk.final or chunk.content.endswith(b"\n")
-        self.parts[chunk.part] = chunk.resume
+        self.parts[chunk.generation] = chunk.position
         if chunk.retired:
-            del self.parts[chunk.part]
+            del self.parts[chunk.generation]
         self.chunks.append(chunk)
         if chunk.oversized_bytes:
             self.records.append(b"over the limit: %d" % chunk.oversized_bytes)

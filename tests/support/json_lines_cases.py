@@ -119,7 +119,7 @@ def options(shape: Shape) -> EventOptions:
 
 
 def chunk(content: bytes, offset: int = 0) -> Chunk:
-    return Chunk(source="events", part=0, offset=offset, content=content, resume={}, final=not content.endswith(b"\n"))
+    return Chunk(source="events", generation=0, offset=offset, content=content, position={}, final=not content.endswith(b"\n"))
 
 
 def build(shape: Shape, kernels: LineKernels | None = KERNELS) -> JsonLinesFormat:

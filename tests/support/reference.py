@@ -61,7 +61,7 @@ class Piece:
 
     source: str
     content: bytes
-    part: int = 0
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Rejected:
     """
 
     source: str
-    part: int
+    generation: int
     line: int
     offset: int
     length: int
@@ -144,13 +144,13 @@ def expansion(total: Fraction) -> list[float]:
 def _reading_order(pieces: Sequence[Piece], *, finished: bool) -> list[tuple[Piece, Line]]:
     whole: dict[tuple[str, int], bytes] = {}
     for piece in pieces:
-        part = (piece.source, piece.part)
+        part = (piece.source, piece.generation)
         whole[part] = whole.get(part, b"") + piece.content
     waiting = {part: deque(cut_lines(content, finished=finished)) for part, content in whole.items()}
     read_bytes: Counter[tuple[str, int]] = Counter()
     order = []
     for piece in pieces:
-        part = (piece.source, piece.part)
+        part = (piece.source, piece.generation)
         read_bytes[part] += len(piece.content)
         while waiting[part] and waiting[part][0].end <= read_bytes[part]:
             order.append((piece, waiting[part].popleft()))
@@ -194,7 +194,7 @@ class _Pipeline:
             event = parse_event(record, self.options.fields)
         except RejectedRecordError:
             return self._reject(piece, line, "event")
-        event_id = (piece.source, piece.part, line.offset) if event.id is None else event.id
+        event_id = (piece.source, piece.generation, line.offset) if event.id is None else event.id
         if self.options.dedup and _id_key(event_id) in self.seen:
             return "duplicate"
         if event.category not in self.categories and len(self.categories) >= self.options.categories_max:
@@ -203,7 +203,7 @@ class _Pipeline:
         return "accepted"
 
     def _reject(self, piece: Piece, line: Line, stage: str) -> str:
-        self.rejected.append(Rejected(piece.source, piece.part, line.number, line.offset, len(line.record), stage))
+        self.rejected.append(Rejected(piece.source, piece.generation, line.number, line.offset, len(line.record), stage))
         return "rejected"
 
     def _accept(self, event: ParsedEvent, event_id: Id, record: bytes) -> None:

@@ -69,7 +69,10 @@ def test_a_generation_is_retired_only_behind_its_successors_first_chunk(folder: 
     folder.rotate()
     folder.append(LOG, b"new\n")
     reader.read_all()
-    assert [(chunk.part, chunk.content, chunk.retired) for chunk in reader.chunks[1:]] == [(2, b"new\n", False), (1, b"", True)]
+    assert [(chunk.generation, chunk.content, chunk.retired) for chunk in reader.chunks[1:]] == [
+        (2, b"new\n", False),
+        (1, b"", True),
+    ]
 
 
 def test_a_crash_between_a_generation_and_its_successor_loses_nothing(folder: LogFolder) -> None:
@@ -157,7 +160,7 @@ def test_what_a_copy_holds_beyond_our_offset_is_read_from_the_copy(folder: LogFo
     folder.copytruncate()
     folder.append(LOG, b"second\n")
     assert reader.read_all() == [b"behind", b"second"]
-    assert [chunk.part for chunk in reader.chunks if chunk.content] == [1, 1, 2]
+    assert [chunk.generation for chunk in reader.chunks if chunk.content] == [1, 1, 2]
 
 
 def test_copytruncate_while_stopped_is_read_through_its_copies(folder: LogFolder, reader: Reader) -> None:
@@ -273,7 +276,7 @@ def test_a_change_far_behind_the_head_is_seen_before_the_next_record(folder: Log
     folder.write_at(LOG, 5003, b"Z")
     folder.append(LOG, b"new\n")
     assert len(reader.read_all()) == 3
-    assert [chunk.part for chunk in reader.chunks if chunk.content] == [1, 2]
+    assert [chunk.generation for chunk in reader.chunks if chunk.content] == [1, 2]
 
 
 def test_a_chunk_read_while_the_file_changed_is_discarded(

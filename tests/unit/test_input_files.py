@@ -60,17 +60,17 @@ class Run:
             source.close()
 
     def take(self, chunk: Chunk) -> None:
-        if chunk.part not in self.parts:
-            assert chunk.part == self.next_part, "the n-th file is part n"
+        if chunk.generation not in self.parts:
+            assert chunk.generation == self.next_part, "the n-th file is part n"
             self.next_part += 1
             assert chunk.offset == 0
         else:
-            assert chunk.offset == self.parts[chunk.part]["offset"]
-        self.parts[chunk.part] = chunk.resume
-        assert chunk.resume["offset"] == chunk.end_offset
+            assert chunk.offset == self.parts[chunk.generation]["offset"]
+        self.parts[chunk.generation] = chunk.position
+        assert chunk.position["offset"] == chunk.end_offset
         if chunk.retired:
-            del self.parts[chunk.part]
-            self.retired.append(chunk.part)
+            del self.parts[chunk.generation]
+            self.retired.append(chunk.generation)
         self.chunks.append(chunk)
 
     def records(self) -> list[bytes | int]:

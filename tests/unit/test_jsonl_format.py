@@ -28,7 +28,7 @@ def decode(
 ) -> Columns:
     reader = JsonLinesFormat(event or EventOptions(), record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
     final = not content.endswith(b"\n")
-    return reader.decode(Chunk(source="events", part=3, offset=offset, content=content, resume={}, final=final))
+    return reader.decode(Chunk(source="events", generation=3, offset=offset, content=content, position={}, final=final))
 
 
 def rejection(record: bytes, event: EventOptions | None = None, *, timestamps_used: bool = False) -> Rejection:

@@ -324,7 +324,7 @@ def test_several_sources_are_read_in_the_given_order_and_share_ids() -> None:
         Piece("one", log(line(3), line(1)) + line(4)[:5]),
         Piece("two", log(line(1), b"bad")),
         Piece("one", line(4)[5:] + b"\n"),
-        Piece("two", log(line(2)), part=1),
+        Piece("two", log(line(2)), generation=1),
     ]
     result = evaluate_pieces(pieces, Options(buffer_events=1))
     assert [json.loads(record)["id"] for record in result.released] == [1, 3, 2, 4]

@@ -99,8 +99,8 @@ def test_a_position_says_how_far_the_stream_was_read(pipe: Pipe) -> None:
     pipe.write(b"one\ntwo\n")
     pipe.end()
     first, second = pipe.read_all(4)
-    assert (first.part, first.offset, first.resume["offset"]) == (1, 0, 4)
-    assert (second.part, second.offset, second.resume["offset"]) == (1, 4, 8)
+    assert (first.generation, first.offset, first.position["offset"]) == (1, 0, 4)
+    assert (second.generation, second.offset, second.position["offset"]) == (1, 4, 8)
 
 
 def test_a_read_ends_in_bounded_time_though_its_writer_is_silent(pipe: Pipe) -> None:

@@ -1,9 +1,9 @@
 """Files that are finished, read once, one after the other, in the order in which they were named.
 
 Owns: which file comes next, and where reading goes on after a restart.
-Always: the n-th file is part n, also where it is empty, so that a state says exactly how far the list was read. One file is open
+Always: the n-th file is generation n, also where it is empty, so that a state says exactly how far the list was read. One file is open
 at a time, however many there are. A file that was read to its end is retired at once; one that ends before its time stays
-among the open parts, which so remember it.
+among the open generations, which so remember it.
 Never: no file but the named ones is looked at: `FILE.1` beside `FILE` is another file. What is read is not guessed again: a file
 that is not what was read of it ends the run.
 """
@@ -25,14 +25,14 @@ from event_processor.storage.durable import FileStatus, FileSystem, storage_call
 
 __all__ = ["InputFiles"]
 
-FIRST_PART: Final = 1
+FIRST_GENERATION: Final = 1
 
 
 class _OpenFile:
     """The file that is read now."""
 
-    def __init__(self, part: int, path: str, label: str, tail: Tail, status: FileStatus) -> None:
-        self.part: Final = part
+    def __init__(self, number: int, path: str, label: str, tail: Tail, status: FileStatus) -> None:
+        self.number: Final = number
         self.path: Final = path
         self._label: Final = label
         self.tail: Final = tail
@@ -40,13 +40,13 @@ class _OpenFile:
         self.is_known = False
         """Whether a chunk told of it."""
 
-    def resume(self) -> dict[str, Json]:
+    def position(self) -> dict[str, Json]:
         """What the state keeps of it."""
         samples = self.tail.samples
         identity = FileIdentity(
             self._label, self.status.device, self.status.inode, self.tail.offset, hash_of(samples.head), hash_of(samples.tail)
         )
-        return identity.resume()
+        return identity.position()
 
     def unread_bytes(self) -> int:
         """Of the file as it stands on the disk."""
@@ -61,18 +61,18 @@ class InputFiles:
         self._options: Final = options
         self._open_content: Final = content_opener(fs, options.items)
         self._telemetry: Final = telemetry
-        self._next_part = FIRST_PART
+        self._next_generation = FIRST_GENERATION
         self._current: _OpenFile | None = None
 
-    def open(self, parts: Mapping[int, Mapping[str, Json]], next_part: int) -> None:
-        self._next_part = next_part
-        for part, resume in sorted(parts.items()):
-            identity = FileIdentity.from_resume(resume)
-            if part == next_part - 1:
-                self._current = self._resumed(part, identity)
+    def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
+        self._next_generation = next_generation
+        for number, position in sorted(positions.items()):
+            identity = FileIdentity.of(position)
+            if number == next_generation - 1:
+                self._current = self._resumed(number, identity)
             else:
                 # Others came after it, and it was not retired: it was read as far as it could be.
-                self._tell_damaged(part, identity.offset, "as an earlier run found")
+                self._tell_damaged(number, identity.offset, "as an earlier run found")
 
     def read(self, bytes_max: int) -> Chunk | None:
         while (current := self._current or self._entered()) is not None:
@@ -88,11 +88,11 @@ class InputFiles:
         return None
 
     def lag_bytes(self) -> int:
-        ahead = sum(self._options.sizes_bytes[self._next_part - FIRST_PART :])
+        ahead = sum(self._options.sizes_bytes[self._next_generation - FIRST_GENERATION :])
         return ahead + (self._current.unread_bytes() if self._current else 0)
 
     def has_more(self) -> bool:
-        return self._current is not None or self._next_part - FIRST_PART < len(self._options.files)
+        return self._current is not None or self._next_generation - FIRST_GENERATION < len(self._options.files)
 
     def wait_s(self) -> float | None:
         """Nothing is waited for: what is there is all there is."""
@@ -106,23 +106,23 @@ class InputFiles:
             self._current.tail.content.close()
             self._current = None
 
-    def _path(self, part: int) -> str:
-        return self._options.files[part - FIRST_PART]
+    def _path(self, number: int) -> str:
+        return self._options.files[number - FIRST_GENERATION]
 
     def _entered(self) -> _OpenFile | None:
         """The next file, open; None behind the last."""
-        part = self._next_part
-        if part - FIRST_PART >= len(self._options.files):
+        number = self._next_generation
+        if number - FIRST_GENERATION >= len(self._options.files):
             return None
-        path = self._path(part)
+        path = self._path(number)
         content = self._opened(path)
-        self._next_part += 1
-        self._current = self._follow(part, Tail(content, record_bytes_max=self._options.record_bytes_max))
+        self._next_generation += 1
+        self._current = self._follow(number, Tail(content, record_bytes_max=self._options.record_bytes_max))
         return self._current
 
-    def _resumed(self, part: int, identity: FileIdentity) -> _OpenFile:
+    def _resumed(self, number: int, identity: FileIdentity) -> _OpenFile:
         """A file that was begun, where it resumes. Raises `InputGoneError` where another content stands there."""
-        path = self._path(part)
+        path = self._path(number)
         content = self._opened(path)
         samples = None
         try:
@@ -134,7 +134,7 @@ class InputFiles:
         if samples is None:
             raise _changed(path)
         tail = Tail(content, record_bytes_max=self._options.record_bytes_max, offset=identity.offset, samples=samples)
-        resumed = self._follow(part, tail)
+        resumed = self._follow(number, tail)
         resumed.is_known = True
         return resumed
 
@@ -148,12 +148,12 @@ class InputFiles:
                 f"{path}: cannot be read any more: {error.strerror or error}", hint="put it back, and run the same command again"
             ) from error
 
-    def _follow(self, part: int, tail: Tail) -> _OpenFile:
-        path = self._path(part)
+    def _follow(self, number: int, tail: Tail) -> _OpenFile:
+        path = self._path(number)
         with storage_call("stat", path):
             status = tail.content.status()
-        self._telemetry.file_opened(source=self.name, path=path, generation=part, offset=tail.offset)
-        return _OpenFile(part, path, self._options.label(path), tail, status)
+        self._telemetry.file_opened(source=self.name, path=path, generation=number, offset=tail.offset)
+        return _OpenFile(number, path, self._options.label(path), tail, status)
 
     def _chunk(self, current: _OpenFile, piece: Piece) -> Chunk:
         tail = current.tail
@@ -161,10 +161,10 @@ class InputFiles:
             self._telemetry.leading_nuls_skipped(source=self.name, path=current.path, offset=0, size_bytes=tail.leading_nul_bytes)
         return Chunk(
             self.name,
-            current.part,
+            current.number,
             piece.offset,
             piece.content,
-            current.resume(),
+            current.position(),
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
             head=tail.samples.head,
@@ -176,13 +176,13 @@ class InputFiles:
         damage = current.tail.content.damage
         current.tail.content.close()
         if damage:
-            self._tell_damaged(current.part, current.tail.offset, damage)
+            self._tell_damaged(current.number, current.tail.offset, damage)
             if current.is_known:
                 return None
-        return Chunk(self.name, current.part, current.tail.offset, b"", current.resume(), retired=not damage)
+        return Chunk(self.name, current.number, current.tail.offset, b"", current.position(), retired=not damage)
 
-    def _tell_damaged(self, part: int, offset: int, reason: str) -> None:
-        self._telemetry.file_damaged(source=self.name, path=self._path(part), generation=part, offset=offset, reason=reason)
+    def _tell_damaged(self, number: int, offset: int, reason: str) -> None:
+        self._telemetry.file_damaged(source=self.name, path=self._path(number), generation=number, offset=offset, reason=reason)
 
 
 def _changed(path: str) -> InputGoneError:

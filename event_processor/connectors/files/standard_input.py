@@ -26,7 +26,7 @@ from event_processor.storage.durable import storage_call
 
 __all__ = ["StreamSource"]
 
-PART: Final = 1
+GENERATION: Final = 1
 READ_BYTES: Final = 1 << 20
 WAIT_S: Final = 0.1
 
@@ -45,8 +45,8 @@ class StreamSource:
         self._first_bytes: bytes | None = b""
         self._poll: Final = select.poll()
 
-    def open(self, parts: Mapping[int, Mapping[str, Json]], next_part: int) -> None:
-        if parts or next_part > PART:
+    def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
+        if positions or next_generation > GENERATION:
             raise StateError(f"{STANDARD_INPUT}: what was read of it is gone, and cannot be resumed", hint="begin a new state")
         self._poll.register(self._descriptor, select.POLLIN)
 
@@ -106,7 +106,7 @@ class StreamSource:
         except DocumentError as error:
             self._cutter.feed(b"".join(lines))
             self._telemetry.file_damaged(
-                source=self.name, path=STANDARD_INPUT, generation=PART, offset=self._cutter.fed_bytes, reason=str(error)
+                source=self.name, path=STANDARD_INPUT, generation=GENERATION, offset=self._cutter.fed_bytes, reason=str(error)
             )
             # What follows a fault is no document any more.
             self._cutter.end()
@@ -114,7 +114,7 @@ class StreamSource:
         self._cutter.feed(b"".join(lines))
 
     def _chunk(self, cut: Cut) -> Chunk:
-        resume: dict[str, Json] = {
+        position: dict[str, Json] = {
             "path": STANDARD_INPUT,
             "device": 0,
             "inode": 0,
@@ -124,10 +124,10 @@ class StreamSource:
         }
         return Chunk(
             self.name,
-            PART,
+            GENERATION,
             cut.offset,
             cut.content,
-            resume,
+            position,
             final=cut.final,
             oversized_bytes=cut.oversized_bytes,
             head=cut.head,

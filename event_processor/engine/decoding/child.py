@@ -51,7 +51,7 @@ def serve(connection: Connection, memory: SharedMemory) -> None:
 
 
 def _with_content(chunk: Chunk, content: bytes) -> Chunk:
-    return Chunk(chunk.source, chunk.part, chunk.offset, content, chunk.resume, final=chunk.final, head=chunk.head)
+    return Chunk(chunk.source, chunk.generation, chunk.offset, content, chunk.position, final=chunk.final, head=chunk.head)
 
 
 def main() -> None:

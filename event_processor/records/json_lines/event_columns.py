@@ -99,7 +99,7 @@ def _joined_timestamps(one: EventColumns, other: EventColumns, order: IntArray) 
 
 def positions(chunk: Chunk, starts: IntArray) -> PlainIds:
     """The places of the records that start there as their ids."""
-    return PlainIds(list(zip(repeat(chunk.source), repeat(chunk.part), (chunk.offset + starts).tolist())))
+    return PlainIds(list(zip(repeat(chunk.source), repeat(chunk.generation), (chunk.offset + starts).tolist())))
 
 
 @dataclass(frozen=True, slots=True)

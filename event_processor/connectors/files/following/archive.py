@@ -63,10 +63,10 @@ class PartReader:
 def locate(part_identity: Mapping[str, Json], options: FileSourceOptions, fs: FileSystem) -> PartReader | None:
     """The file that held a generation, at its path or among the rotated ones, compressed or not; None where it is gone.
 
-    `part_identity` is the `Chunk.resume` of the generation's last chunk; where its offset is 0, only its inode can tell.
+    `part_identity` is the `Chunk.position` of the generation's last chunk; where its offset is 0, only its inode can tell.
     Raises `StateError` where it is none, `StorageError` where the disk fails. The caller closes what it gets.
     """
-    identity = FileIdentity.from_resume(part_identity)
+    identity = FileIdentity.of(part_identity)
     path = options.path_of(identity.path)
     match = find_file(
         content_opener(fs, options.items), identity, Rotations(fs, path, options.rotated_pattern(path)).candidates()

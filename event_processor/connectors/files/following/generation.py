@@ -49,7 +49,7 @@ class SourceContext:
 class Generation:
     """One generation that is open.
 
-    `part` is its number, None until its first bytes are delivered; `path` where its file stands now; `is_live`: at the path
+    `number` is the generation's, None until its first bytes are delivered; `path` where its file stands now; `is_live`: at the path
     of its lineage; `status` as last seen; `quiet_since_s` when it last changed, by the monotonic clock; `ends`: what it
     holds is all that it will hold; `may_have_more`: it changed since it was read to its end; `awaits_quiet`: what comes next is decided
     once it was quiet for long enough; `was_waited_for`: it had no record when it was found; `intact_ns`: the modification time at which its content was last proven.
@@ -60,7 +60,7 @@ class Generation:
     status: FileStatus
     quiet_since_s: float
     is_live: bool
-    part: int | None = None
+    number: int | None = None
     ends: bool = False
     may_have_more: bool = True
     awaits_quiet: bool = False
@@ -86,9 +86,9 @@ class Generation:
         Where it never gave anything, what stands in the file proves nothing of what came and went since it was found: then
         `intact_ns` stays at that time.
         """
-        if self.part is not None or not self.was_waited_for:
+        if self.number is not None or not self.was_waited_for:
             self.intact_ns = self.status.modified_ns
-        self.was_waited_for = self.part is None
+        self.was_waited_for = self.number is None
         self.may_have_more = False
 
     @property
@@ -114,20 +114,20 @@ class Generation:
 class FinishedGeneration:
     """One that is read to its end, and stays in the state until its successor is in it too."""
 
-    part: int
+    number: int
     identity: FileIdentity
 
 
-def follow(context: SourceContext, tail: Tail, candidate: Candidate, part: int | None = None) -> Generation:
+def follow(context: SourceContext, tail: Tail, candidate: Candidate, number: int | None = None) -> Generation:
     """`tail` of `candidate` as a generation. One that was not modified for `retire_ms` is quiet from the start."""
     with storage_call("stat", candidate.path):
         status = tail.content.status()
     is_old = context.clock.wall_ns() - status.modified_ns >= context.options.retire_ms * 1_000_000
     quiet_since_s = -math.inf if is_old else context.clock.monotonic_s()
-    return Generation(tail, candidate.path, status, quiet_since_s, candidate.is_live, part)
+    return Generation(tail, candidate.path, status, quiet_since_s, candidate.is_live, number)
 
 
 def retired_chunk(source: str, generation: FinishedGeneration) -> Chunk:
     """The chunk that says that `generation` will never give another."""
-    resume: Mapping[str, Json] = generation.identity.resume()
-    return Chunk(source, generation.part, generation.identity.offset, b"", resume, retired=True)
+    position: Mapping[str, Json] = generation.identity.position()
+    return Chunk(source, generation.number, generation.identity.offset, b"", position, retired=True)

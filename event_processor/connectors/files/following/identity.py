@@ -44,17 +44,17 @@ class FileIdentity:
     tail_hash: str
 
     @classmethod
-    def from_resume(cls, resume: Mapping[str, Json]) -> FileIdentity:
-        """The identity in a `Chunk.resume`. Raises `StateError` for anything else."""
+    def of(cls, position: Mapping[str, Json]) -> FileIdentity:
+        """The identity in a `Chunk.position`. Raises `StateError` for anything else."""
         try:
-            return msgspec.convert(dict(resume), cls)
+            return msgspec.convert(dict(position), cls)
         except msgspec.ValidationError as error:
             raise StateError(
                 f"the state names a file that cannot be read back: {error}",
                 hint="make the state anew from the log: event-processor replay",
             ) from error
 
-    def resume(self) -> dict[str, Json]:
+    def position(self) -> dict[str, Json]:
         """The identity as the state keeps it."""
         return {
             "path": self.path,

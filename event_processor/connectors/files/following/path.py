@@ -41,11 +41,11 @@ STEPS_MAX: Final = 10_000
 class Lineage:
     """Reads one path through its generations."""
 
-    def __init__(self, context: SourceContext, path: str, number_part: Callable[[], int]) -> None:
-        """`number_part` gives the number of the next generation of the source, and is called at its first bytes."""
+    def __init__(self, context: SourceContext, path: str, next_number: Callable[[], int]) -> None:
+        """`next_number` gives the number of the next generation of the source, and is called at its first bytes."""
         self.path: Final = path
         self._context: Final = context
-        self._number_part: Final = number_part
+        self._next_number: Final = next_number
         self._label: Final = context.options.label(path)
         self._rotations: Final = Rotations(context.fs, path, context.options.rotated_pattern(path))
         self._current: Generation | None = None
@@ -75,11 +75,13 @@ class Lineage:
             since_ns = max(rotated_ns, default=0)
         self._intact_ns = since_ns
 
-    def resume(self, parts: Mapping[int, FileIdentity]) -> None:
-        """Finds the latest part again, wherever it went. Those before it were finished when it began. Raises `StorageError`."""
-        *older, last = sorted(parts)
-        self._outbox.extend(retired_chunk(self._context.source, FinishedGeneration(part, parts[part])) for part in older)
-        finished = FinishedGeneration(last, parts[last])
+    def resume(self, identities: Mapping[int, FileIdentity]) -> None:
+        """Finds the latest generation again, wherever it went. Those before it were finished when it began. Raises `StorageError`."""
+        *older, last = sorted(identities)
+        self._outbox.extend(
+            retired_chunk(self._context.source, FinishedGeneration(number, identities[number])) for number in older
+        )
+        finished = FinishedGeneration(last, identities[last])
         live = self._rotations.live()
         match = (
             find_file(self._context.open_content, finished.identity, live)
@@ -213,8 +215,8 @@ class Lineage:
     def _chunk(self, current: Generation, piece: Piece) -> Chunk:
         """`piece` as a chunk; the generation gets its number with its first, and its predecessor is retired behind it."""
         source = self._context.source
-        if current.part is None:
-            current.part = self._number_part()
+        if current.number is None:
+            current.number = self._next_number()
             self._reports.opened(current, piece.offset)
             self._passed.clear()
             if self._finished:
@@ -222,10 +224,10 @@ class Lineage:
                 self._finished = None
         return Chunk(
             source,
-            current.part,
+            current.number,
             piece.offset,
             piece.content,
-            current.identity(self._label).resume(),
+            current.identity(self._label).position(),
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
             head=current.tail.samples.head,
@@ -242,13 +244,13 @@ class Lineage:
 
     def _content_changed(self, current: Generation) -> None:
         """The open file was cut or rewritten. What still holds what was delivered goes on: the file itself, or a copy of it."""
-        if current.part is not None:
+        if current.number is not None:
             identity = current.identity(self._label)
             candidates = self._rotations.candidates()
             match = find_file(self._context.open_content, identity, candidates) if identity.offset else None
             # The same file: only what was not delivered of it changed, as when a writer takes an unfinished line back.
             if match is None or not current.has_inode_of(match.candidate.status):
-                self._reports.changed(current.part, identity.offset, self._status(current).size_bytes)
+                self._reports.changed(current.number, identity.offset, self._status(current).size_bytes)
             if match:
                 self._move_to(current, match)
                 return
@@ -260,7 +262,7 @@ class Lineage:
 
         Nothing was delivered of it yet, so nothing in it could tell that it was written, copied away and cut meanwhile.
         """
-        if current.part is not None or not current.was_waited_for:
+        if current.number is not None or not current.was_waited_for:
             return False
         candidates = self._rotations.candidates()
         read = ReadFile(self._finished_identity, None, current.intact_ns, passed=self._passed)
@@ -298,13 +300,13 @@ class Lineage:
         """Goes from a renamed or removed file that is quiet to its successor, if it may; whether there is more to read."""
         succession = self._successor(candidates)
         if isinstance(succession.step, Match):
-            if current.part is None:
+            if current.number is None:
                 self._finish(current)
                 return self._take_up(succession.step)
             self._move_to(current, succession.step)
             return True
         # An empty compressed file was never numbered: let go, it would be found again as what comes next, for ever.
-        will_not_grow = current.tail.content.is_compressed and current.part is not None
+        will_not_grow = current.tail.content.is_compressed and current.number is not None
         is_gone = will_not_grow or not any(current.has_inode_of(each.status) for each in candidates)
         if succession.step is None and not is_gone:
             # A writer may go on for days in a file that somebody renamed: it is followed for as long as nothing succeeds it.
@@ -313,7 +315,7 @@ class Lineage:
         if not current.ends:
             current.ends = True
             return True
-        if current.part is None:
+        if current.number is None:
             self._passed.append(current.status)
         self._reports.missing_links(current, succession.missing)
         self._finish(current)
@@ -330,13 +332,13 @@ class Lineage:
         return True
 
     def _finish(self, current: Generation) -> None:
-        """Lets the file go. Its part stays in the state until a successor gives its first bytes."""
+        """Lets the file go. Its generation stays in the state until a successor gives its first bytes."""
         self._reports.finished(current)
         self._intact_ns = current.intact_ns
         self._current = None
         self._without_successor = None
-        if current.part is not None:
-            self._finished = FinishedGeneration(current.part, current.identity(self._label))
+        if current.number is not None:
+            self._finished = FinishedGeneration(current.number, current.identity(self._label))
         current.tail.content.close()
 
     def _open_next(self) -> bool:
@@ -363,7 +365,7 @@ class Lineage:
         return True
 
     def _retire_without_successor(self) -> None:
-        """Among the matches of a glob files come and go for ever: there a part without a file must not stay in the state."""
+        """Among the matches of a glob files come and go for ever: there a generation without a file must not stay in the state."""
         if self._finished and self._context.options.is_glob:
             self._outbox.append(retired_chunk(self._context.source, self._finished))
             self._finished = None
@@ -373,7 +375,7 @@ class Lineage:
         current = self._current
         if current is None:
             read = ReadFile(self._finished_identity, None, self._intact_ns, passed=self._passed)
-        elif current.part is None:
+        elif current.number is None:
             read = ReadFile(self._finished_identity, current.status, current.intact_ns, passed=self._passed)
         else:
             seen_bytes = current.tail.scanned_offset
@@ -411,16 +413,16 @@ class Lineage:
             offset=finished.identity.offset,
             samples=match.samples,
         )
-        self._current = follow(self._context, tail, match.candidate, finished.part)
+        self._current = follow(self._context, tail, match.candidate, finished.number)
         self._without_successor = None
         if not match.candidate.is_live:
-            self._reports.rotated(match.candidate.path, finished.part)
+            self._reports.rotated(match.candidate.path, finished.number)
         self._reports.opened(self._current, tail.offset)
 
     def _move_to(self, current: Generation, match: Match) -> None:
         """Reads the current generation on in a copy of its file."""
         current.tail.move_to(match.content)
-        self._current = follow(self._context, current.tail, match.candidate, current.part)
+        self._current = follow(self._context, current.tail, match.candidate, current.number)
         self._without_successor = None
-        if current.part is not None and not match.candidate.is_live and match.candidate.path != current.path:
-            self._reports.rotated(match.candidate.path, current.part)
+        if current.number is not None and not match.candidate.is_live and match.candidate.path != current.path:
+            self._reports.rotated(match.candidate.path, current.number)

@@ -48,56 +48,58 @@ class LineageReports:
             self._telemetry.leading_nuls_skipped(
                 source=self._source, path=current.path, offset=0, size_bytes=current.tail.leading_nul_bytes
             )
-        self._telemetry.file_opened(source=self._source, path=current.path, generation=current.part or 0, offset=offset)
+        self._telemetry.file_opened(source=self._source, path=current.path, generation=current.number or 0, offset=offset)
 
     def left(self, current: Generation, found: Found) -> None:
         """The path no longer names the current file; `current.path` is where it stands now, if it stands anywhere."""
-        if current.part is None:
+        if current.number is None:
             return
         if current.path != self._path:
-            self.rotated(current.path, current.part)
+            self.rotated(current.path, current.number)
         elif found.status is not None:
-            self._telemetry.file_replaced(source=self._source, path=self._path, generation=current.part)
+            self._telemetry.file_replaced(source=self._source, path=self._path, generation=current.number)
 
-    def rotated(self, new_path: str, part: int) -> None:
+    def rotated(self, new_path: str, generation: int) -> None:
         """The file, or a copy of it, is read under `new_path`."""
-        self._telemetry.file_rotated(source=self._source, path=self._path, new_path=new_path, generation=part)
+        self._telemetry.file_rotated(source=self._source, path=self._path, new_path=new_path, generation=generation)
 
-    def changed(self, part: int, offset: int, size_bytes: int) -> None:
+    def changed(self, generation: int, offset: int, size_bytes: int) -> None:
         """The file was cut, or rewritten, in its place."""
         if size_bytes < offset:
             self._telemetry.file_truncated(
-                source=self._source, path=self._path, generation=part, offset=offset, size_bytes=size_bytes
+                source=self._source, path=self._path, generation=generation, offset=offset, size_bytes=size_bytes
             )
         else:
-            self._telemetry.file_replaced(source=self._source, path=self._path, generation=part)
+            self._telemetry.file_replaced(source=self._source, path=self._path, generation=generation)
 
-    def not_found(self, part: int, identity: FileIdentity, candidates: Sequence[Candidate]) -> None:
+    def not_found(self, generation: int, identity: FileIdentity, candidates: Sequence[Candidate]) -> None:
         """A file of the state is nowhere: it was changed in its place, if its inode is among `candidates`, or is gone."""
         live = next((each for each in candidates if each.is_live and identity.has_inode_of(each.status)), None)
         if live:
-            self.changed(part, identity.offset, live.status.size_bytes)
+            self.changed(generation, identity.offset, live.status.size_bytes)
         else:
-            self._telemetry.file_lost(source=self._source, path=self._path, generation=part, offset=identity.offset)
+            self._telemetry.file_lost(source=self._source, path=self._path, generation=generation, offset=identity.offset)
 
     def removed_unread(self, current: Generation) -> None:
         """A file of which nothing was read is let go, though it holds something."""
         self._telemetry.file_lost(
-            source=self._source, path=current.path, generation=current.part or 0, offset=current.tail.offset
+            source=self._source, path=current.path, generation=current.number or 0, offset=current.tail.offset
         )
 
     def missing_links(self, current: Generation | None, numbers: Sequence[int]) -> None:
         """Rotated files with these numbers should stand between what was read and what comes next."""
-        part = (current.part if current else None) or 0
+        generation = (current.number if current else None) or 0
         for number in numbers:
-            self._telemetry.file_lost(source=self._source, path=f"{self._path} (rotation {number})", generation=part, offset=0)
+            self._telemetry.file_lost(
+                source=self._source, path=f"{self._path} (rotation {number})", generation=generation, offset=0
+            )
 
     def finished(self, current: Generation) -> None:
         """The current file is read to its end and closed."""
         self.damaged(current)
-        if current.part is not None:
+        if current.number is not None:
             self._telemetry.file_retired(
-                source=self._source, path=current.path, generation=current.part, size_bytes=current.tail.offset
+                source=self._source, path=current.path, generation=current.number, size_bytes=current.tail.offset
             )
 
     def damaged(self, current: Generation) -> None:
@@ -106,7 +108,7 @@ class LineageReports:
             self._telemetry.file_damaged(
                 source=self._source,
                 path=current.path,
-                generation=current.part or 0,
+                generation=current.number or 0,
                 offset=current.tail.offset,
                 reason=current.tail.content.damage,
             )

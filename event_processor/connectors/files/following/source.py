@@ -22,9 +22,9 @@ from event_processor.model.event import Chunk, Json
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileSystem
 
-__all__ = ["FIRST_PART", "FileSource"]
+__all__ = ["FIRST_GENERATION", "FileSource"]
 
-FIRST_PART: Final = 1
+FIRST_GENERATION: Final = 1
 """The number of a source's first generation."""
 SWEEP_SHARE: Final = 100
 """A look at all paths that took t is not repeated within 100 t, so that a thousand idle files cost a hundredth of a core."""
@@ -70,18 +70,18 @@ class FileSource:
         """Those of finished input that were read to their end and closed."""
         self._unresumed: Final[dict[Lineage, Mapping[int, FileIdentity]]] = {}
         """Those of the state that had no place yet, and by what their files are found again."""
-        self._next_part = FIRST_PART
+        self._next_generation = FIRST_GENERATION
         self._next_sweep_s = 0.0
         self._next_due_sweep_s = 0.0
         self._sweep_was_skipped = False
         self._reported_empty = False
 
-    def open(self, parts: Mapping[int, Mapping[str, Json]], next_part: int) -> None:
-        self._next_part = next_part
+    def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
+        self._next_generation = next_generation
         by_path: dict[str, dict[int, FileIdentity]] = {}
-        for part, resume in sorted(parts.items()):
-            identity = FileIdentity.from_resume(resume)
-            by_path.setdefault(self._options.path_of(identity.path), {})[part] = identity
+        for generation, position in sorted(positions.items()):
+            identity = FileIdentity.of(position)
+            by_path.setdefault(self._options.path_of(identity.path), {})[generation] = identity
         for path, identities in by_path.items():
             lineage = self._follow(path)
             if self._limit:
@@ -89,7 +89,7 @@ class FileSource:
                 self._unresumed[lineage] = identities
             else:
                 lineage.resume(identities)
-        is_fresh = not parts and next_part <= FIRST_PART
+        is_fresh = not positions and next_generation <= FIRST_GENERATION
         if not self._options.is_glob and self._options.path not in by_path:
             self._follow(self._options.path).begin(None if is_fresh else self._context.last_commit_ns)
         if self._options.start == "end" and is_fresh:
@@ -204,11 +204,11 @@ class FileSource:
         return self._lineages[path]
 
     def _lineage(self, path: str) -> Lineage:
-        return Lineage(self._context, path, self._number_part)
+        return Lineage(self._context, path, self._next_number)
 
-    def _number_part(self) -> int:
-        number = self._next_part
-        self._next_part += 1
+    def _next_number(self) -> int:
+        number = self._next_generation
+        self._next_generation += 1
         return number
 
 
