@@ -14,17 +14,36 @@ group are settled by error-free additions (Knuth's TwoSum), in C or in numpy. Wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import chain, zip_longest
-from math import frexp, fsum, ldexp
-from typing import Final
+from math import frexp, fsum, ldexp, ulp
+from typing import Final, TypeVar
 
 import numpy as np
 
 from event_processor.kernels.totals import add_sums, settle
 from event_processor.model.columns import BoolArray, FloatArray, IntArray
 
-__all__ = ["add_exactly", "added_by_group", "added_by_numpy", "canonical_by_group", "canonical_by_numpy", "sum_by_group"]
+__all__ = [
+    "add_exactly",
+    "added_by_group",
+    "added_by_numpy",
+    "canonical_by_group",
+    "canonical_by_numpy",
+    "exact_mean",
+    "exact_means",
+    "sum_by_group",
+]
 
+_Number = TypeVar("_Number", float, FloatArray)
+_SPLIT: Final = 2.0**27 + 1
+_POWER: Final = 0.5
+"""The mantissa of a power of two, as `frexp` gives it."""
+_CLEAR_SHARE: Final = 0.49
+"""Of the distance to the next double: a rest below this was not rounded the wrong way."""
+_SIZE_MIN: Final = 2.0**-900
+_SIZE_MAX: Final = 2.0**900
+"""Between these no product or remainder of a mean overflows or loses bits."""
 HEAD_ROUNDS_MAX: Final = 6
 """Each takes at least 53 bits less those of the greatest group's size: all of them reach over some 200 bits."""
 SETTLING_ROUNDS_MAX: Final = 8
@@ -46,6 +65,68 @@ def add_exactly(parts: Sequence[float], values: list[float]) -> tuple[float, ...
         canonical.append(remainder)
         terms.append(-remainder)
     return tuple(canonical)
+
+
+def exact_mean(parts: Sequence[float], count: int) -> float:
+    """The exact total of canonical `parts`, divided by `count` (1 to 2^53) and rounded once."""
+    if len(parts) <= 1:
+        return parts[0] / count if parts else 0.0
+    quotient = parts[0] / count
+    if _SIZE_MIN < abs(parts[0]) < _SIZE_MAX:
+        # As in `exact_means`.
+        product, error = _exact_product(quotient, float(count))
+        correction = (((parts[0] - product) - error) + parts[1]) / count
+        mean = quotient + correction
+        if abs(correction - (mean - quotient)) <= _clear_share(frexp(abs(mean))[0]) * ulp(mean):
+            return mean
+    total = sum(map(Fraction, parts))
+    return total.numerator / (total.denominator * count)  # division of integers rounds once
+
+
+def exact_means(parts: FloatArray, counts: IntArray) -> FloatArray:
+    """`exact_mean` of each column of `parts` (p, k) by `counts` (k,); NaN if the count is not positive.
+
+    The quotient of the first parts has an exact remainder (T. Dekker's product, 1971). It and the other parts correct the quotient. Only
+    if that lies too near the middle of two doubles, or too near the ends of their range, is it divided as integers.
+    """
+    divisors = np.where(counts > 0, counts, 1).astype(np.float64)
+    if len(parts) <= 1:
+        means = (parts[0] if len(parts) else np.zeros(len(counts))) / divisors
+        return np.where(counts > 0, means, np.nan)
+    upper = parts[0]
+    quotients = upper / divisors
+    with np.errstate(over="ignore", invalid="ignore"):
+        product, error = _exact_product(quotients, divisors)
+        corrections = (((upper - product) - error) + parts[1]) / divisors
+        means = quotients + corrections
+        rest = corrections - (means - quotients)
+        is_power = np.frexp(np.abs(means))[0] == _POWER
+        doubtful = np.abs(rest) > np.where(is_power, _CLEAR_SHARE / 2, _CLEAR_SHARE) * np.spacing(np.abs(means))
+        size = np.abs(upper)
+        doubtful |= (size != 0.0) & ((size < _SIZE_MIN) | (size > _SIZE_MAX)) | ~np.isfinite(means)
+    for place in np.flatnonzero(doubtful & (counts > 0)).tolist():
+        means[place] = exact_mean([part for part in parts[:, place].tolist() if part], int(counts[place]))
+    return np.where(counts > 0, means, np.nan)
+
+
+def _clear_share(mantissa: float) -> float:
+    """Below a power of two the next double is half as far as above it."""
+    return _CLEAR_SHARE / 2 if mantissa == _POWER else _CLEAR_SHARE
+
+
+def _exact_product(one: _Number, other: _Number) -> tuple[_Number, _Number]:
+    """The product, rounded, and what was rounded off."""
+    product = one * other
+    one_high, other_high = _upper_half(one), _upper_half(other)
+    one_low, other_low = one - one_high, other - other_high
+    error = one_low * other_low - (((product - one_high * other_high) - one_low * other_high) - one_high * other_low)
+    return product, error
+
+
+def _upper_half(values: _Number) -> _Number:
+    """The first 26 bits of each."""
+    scaled = values * _SPLIT
+    return scaled - (scaled - values)
 
 
 def sum_by_group(values: FloatArray, groups: IntArray, sizes: IntArray) -> list[FloatArray]:

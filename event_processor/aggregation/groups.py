@@ -38,10 +38,11 @@ class GroupTotal(Struct, frozen=True):
 
 
 class GroupTotalsDocument(Struct, frozen=True, tag_field="kind", tag="groups"):
-    """The aggregate as it stands in the checkpoint: its groups, sorted by their values as JSON."""
+    """The aggregate as it stands in the checkpoint: its groups, sorted by their values as JSON. `rows`: how many there are."""
 
     counts: GroupCounts = GroupCounts()
     groups: tuple[GroupTotal, ...] = ()
+    rows: int = 0
 
 
 class GroupTotals:
@@ -92,7 +93,7 @@ class GroupTotals:
             measures = {measure.name: self._value(measure.function, measure.field, entry) for measure in self._measures}
             self._totals[key] = GroupTotal(group, measures, entry)
         self._changed.clear()
-        return GroupTotalsDocument(self._counts, tuple(self._totals[key] for key in self._sorted))
+        return GroupTotalsDocument(self._counts, tuple(self._totals[key] for key in self._sorted), len(self._sorted))
 
     def _value(self, function: str, field: str, entry: Entry) -> Any:
         """What a measure says; None where nothing is there."""

@@ -160,4 +160,4 @@ def lag_bytes(configuration: Configuration, environment: Environment, sources: M
 
 def resume_source(source: Source, progress: SourceState) -> None:
     """Opens a source where its state says."""
-    source.open({file.generation: file.resume() for file in progress.files}, progress.next_generation())
+    source.open(progress.positions(), progress.next_generation())

@@ -8,7 +8,7 @@ checkpoint is verified and its configuration is known to be the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +33,7 @@ from event_processor.connectors.files.connector import open_sink, replica_sinks,
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.deduplication.fingerprints import Fingerprinter, mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex, NothingIsKnown
+from event_processor.engine import migration
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.engine.commit import CommitWriter, Identity, Outputs
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
@@ -41,10 +42,10 @@ from event_processor.engine.decoding.pool import DecodingPool, Worker
 from event_processor.engine.decoding.process import ProcessWorker
 from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.engine.held_events import HeldEvents, read_held_events
-from event_processor.engine.journal import JOURNAL_NAME
+from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, OrderBegun
 from event_processor.engine.loop import LoopOptions, Processor
 from event_processor.engine.state import State, fresh_state
-from event_processor.engine.step import Memory, StepOptions
+from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
 from event_processor.model.clock import SystemWakeup, utc_text, wall_ns_of
 from event_processor.model.contracts import Decoding, SeenIds, Sink, Source
 from event_processor.model.errors import ConfigurationError, LockedError, StateError
@@ -66,10 +67,14 @@ SLOT_BATCHES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How far to run: `once` ends at the end of the input; `drain` takes the input for finished and lets go of what is held."""
+    """How far to run: `once` ends at the end of the input; `drain` takes the input as finished and flushes the order buffer.
+
+    `follows_journal`: the reading journal that is fed says when the order stage is used, not the configuration.
+    """
 
     once: bool = False
     drain: bool = False
+    follows_journal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +193,7 @@ class _Opening:
         store.remove_orphans()
         appended = checkpoint.state.appended if checkpoint else {}
         _make_intake(self._fs, self._directory)
-        state = self._state(checkpoint)
+        state, entries = self._state(checkpoint)
         state_id = checkpoint.state.state_id if checkpoint else environment.new_token()
         manifest = checkpoint.state.ids if checkpoint else {}
         fingerprinter = self._fingerprinter(manifest)
@@ -223,15 +228,24 @@ class _Opening:
             wakeup=environment.wakeup,
             telemetry=environment.telemetry,
         )
-        writer.begin(state, appended)
+        writer.begin(state, appended, entries)
         return OpenPipeline(processor, resumed=checkpoint is not None)
 
-    def _state(self, checkpoint: Checkpoint | None) -> State:
+    def _state(self, checkpoint: Checkpoint | None) -> tuple[State, Sequence[JournalEntry]]:
+        """The state to go on from, and what the start adds to the reading journal."""
         buffer_events = self._configuration.order.buffer_events
-        if checkpoint is None:
-            return fresh_state(buffer_events)
-        document = checkpoint.state
-        return document.to_state(read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events))
+        state, entries = fresh_state(buffer_events), list[JournalEntry]()
+        if checkpoint is not None:
+            document = checkpoint.state
+            held = read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events)
+            state = document.to_state(held)
+            if checkpoint.version == migration.VERSION and state.ordered:
+                # Version 1 knew no such entry: there the stage was used from the start, or never.
+                entries.append(OrderBegun(0))
+        if not self._mode.follows_journal and state.ordered != self._configuration.order_is_active:
+            state, switch = (end_order if state.ordered else begin_order)(state)
+            entries += switch
+        return state, entries
 
     def _fingerprinter(self, manifest: Mapping[str, Json]) -> Fingerprinter | None:
         """The hash of the index; None where there is none."""
@@ -328,7 +342,6 @@ class _Opening:
         configuration = self._configuration
         return StepOptions(
             categories_max=configuration.totals.categories_max,
-            ordered=configuration.order_is_active,
             order_by_timestamp=configuration.order.by == "timestamp",
             timestamps=TimestampReader(configuration.event.timestamp_zone),
         )

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from event_processor import __version__
-from event_processor.cli.context import Invocation, LogFormat, LogLevel
+from event_processor.cli.invocation import Invocation, LogFormat, LogLevel
 from event_processor.cli.output import write_lines
 from event_processor.model.errors import ExitCode, UsageError
 

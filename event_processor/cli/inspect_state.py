@@ -53,9 +53,9 @@ def _write_summary(inspection: Inspection) -> None:
     )
     write_lines([""])
     rows = [
-        (name, file.generation, file.path, file.offset, file.line)
+        (name, each.generation, each.position.get("path", ""), each.position.get("offset", ""), each.line)
         for name, source in inspection.sources.items()
-        for file in source.files
+        for each in source.generations
     ]
     if rows:
         write_table(("source", "generation", "file", "bytes", "records"), rows)

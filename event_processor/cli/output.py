@@ -11,16 +11,16 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from event_processor.model.errors import StorageError, UsageError
-from event_processor.operations.log_reader import Progress as Told
-from event_processor.operations.log_reader import nobody_watches
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from event_processor.operations.log_reader import Progress as Told
 
 __all__ = [
     "ReaderGoneError",
@@ -58,7 +58,7 @@ def confirm(question: str, *, yes: bool) -> None:
 def progress_bar(words: str) -> Iterator[Told]:
     """Something to tell the bytes to that are done, of how many (0: nobody knows); the bar is gone at the end."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield nobody_watches
+        yield lambda _done_bytes, _size_bytes: None
         return
     # Loaded only where it is drawn: a service starts sooner without it.
     from rich.console import Console  # noqa: PLC0415
@@ -163,6 +163,9 @@ def write_facts(facts: Mapping[str, object]) -> None:
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """The rows below their columns' names; columns of numbers are aligned to the right."""
     if sys.stdout is not None and sys.stdout.isatty():
+        # Loaded only if it is drawn: `version` and `--help` start sooner without it.
+        from rich.console import Console  # noqa: PLC0415
+
         console = Console()
         with console.capture() as capture:
             console.print(table_of(columns, rows))
@@ -173,6 +176,9 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """The same as a thing that rich draws."""
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if _is_numeric(rows, index) else "left", overflow="fold")

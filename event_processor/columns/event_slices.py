@@ -17,12 +17,14 @@ import numpy as np
 from event_processor.columns.ids import SortableId, id_key
 from event_processor.model.columns import BoolArray, CategoryColumn, Columns, FloatArray, IdColumn, IntArray
 
-__all__ = ["Arrivals", "EventSlice", "HeldEvent", "KnownColumns", "LateEvents", "SortKey", "lines_of"]
+__all__ = ["Arrivals", "EventSlice", "HeldEvent", "KnownColumns", "LateEvents", "Origin", "Place", "SortKey", "lines_of"]
 
 SortKey: TypeAlias = tuple[int, SortableId, int]
 """(kind, value, sequence): kind and value as `id_key` gives them; a timestamp is of kind 0. The sequence settles ties."""
-HeldEvent: TypeAlias = tuple[int, SortableId, int, bytes]
-"""A sort key and the event's record. The sequence is unique, so that records are never compared."""
+Place: TypeAlias = tuple[str, int, int, int]
+"""(source, generation, offset, line) of a record; line 0: a state of version 1 did not keep the place."""
+HeldEvent: TypeAlias = tuple[int, SortableId, int, bytes, Place]
+"""A sort key, the event's record and its place. The sequence is unique, so records and places are never compared."""
 
 _TIMESTAMP_KIND: Final = 0
 
@@ -35,6 +37,17 @@ class KnownColumns:
     values: FloatArray | None
     has_value: BoolArray | None
     categories: CategoryColumn | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a chunk's records come from: the place of its first byte, `line` records of its generation and `records` of all sources before it."""
+
+    source: str
+    generation: int
+    offset: int
+    line: int
+    records: int
 
 
 class EventSlice:
@@ -120,8 +133,8 @@ class LateEvents(Sequence[HeldEvent]):
 class Arrivals:
     """The accepted events of a chunk, n of them, in log order."""
 
-    def __init__(self, columns: Columns, accepted: BoolArray, ids: IdColumn, first_sequence: int, *, by_timestamp: bool) -> None:
-        """`accepted` marks them among the chunk's valid events; `ids` (n) are theirs. `first_sequence` is that of the chunk's first record.
+    def __init__(self, columns: Columns, accepted: BoolArray, ids: IdColumn, origin: Origin, *, by_timestamp: bool) -> None:
+        """`accepted` marks them among the chunk's valid events; `ids` (n) are theirs. `origin` is the chunk's.
 
         `by_timestamp`: they are ordered by `columns.timestamps_ns`, not by id.
         """
@@ -132,7 +145,8 @@ class Arrivals:
         self._content: Final = columns.content if events is None else events.content
         self._starts: Final = columns.starts[rows] if events is None else events.starts[accepted]
         self._ends: Final = columns.ends[rows] if events is None else events.ends[accepted]
-        self._sequences: Final = rows + first_sequence
+        self._rows: Final = rows
+        self._origin: Final = origin
         self._ids: Final = ids
         self._timestamps_ns: IntArray | None = None
         if by_timestamp:
@@ -156,17 +170,27 @@ class Arrivals:
         """The events at these places, each with its sort key."""
         spans = zip(self._starts[places].tolist(), self._ends[places].tolist(), strict=True)
         records = [self._content[start:stop] for start, stop in spans]
-        sequences: list[int] = self._sequences[places].tolist()
+        rows: IntArray = self._rows[places]
+        sequences: list[int] = (rows + self._origin.records).tolist()
+        record_places = self._places(rows)
         if self._timestamps_ns is not None:
-            return list(zip(repeat(_TIMESTAMP_KIND), self._timestamps_ns[places].tolist(), sequences, records, strict=False))
+            values: list[int] = self._timestamps_ns[places].tolist()
+            return list(zip(repeat(_TIMESTAMP_KIND), values, sequences, records, record_places, strict=False))
         ids = self._ids.picked(places).to_list()
         kinds = set(map(type, ids))
         if len(kinds) == 1 and kinds <= {int, str}:
             # Ids of one simple kind, which is the rule, need no call an event.
             kind, _ = id_key(ids[0])
-            return list(zip(repeat(kind), ids, sequences, records, strict=False))  # type: ignore[arg-type]  # one kind
-        keys = map(id_key, ids)
-        return [(kind, value, sequence, record) for (kind, value), sequence, record in zip(keys, sequences, records, strict=True)]
+            return list(zip(repeat(kind), ids, sequences, records, record_places, strict=False))  # type: ignore[arg-type]  # one kind
+        rest = zip(map(id_key, ids), sequences, records, record_places, strict=True)
+        return [(kind, value, sequence, record, place) for (kind, value), sequence, record, place in rest]
+
+    def _places(self, rows: IntArray) -> list[Place]:
+        """Where these records of the chunk stand in their source."""
+        origin = self._origin
+        offsets: list[int] = (self._columns.starts[rows] + origin.offset).tolist()
+        lines: list[int] = (rows + (origin.line + 1)).tolist()
+        return list(zip(repeat(origin.source), repeat(origin.generation), offsets, lines, strict=False))
 
     @property
     def timestamps_ns(self) -> IntArray | None:

@@ -316,7 +316,6 @@ def config_parts(configuration: Configuration) -> dict[str, Json]:
         options: dict[str, Json] = getattr(configuration, section).model_dump(mode="json")
         parts |= {f"{section}.{key}": value for key, value in options.items()}
     del parts["order.idle_release_ms"]  # the journal records each release, so the state does not depend on when they come
-    parts["order.active"] = configuration.order_is_active
     for name, aggregate in configuration.aggregates.items():
         said: dict[str, Json] = aggregate.model_dump(mode="json")
         # As pairs: the order of a row's columns is part of what it says.

@@ -27,8 +27,8 @@ from event_processor.deduplication.segment_format import (
     block_checksums,
     encode_segment,
 )
+from event_processor.kernels.arrays import address
 from event_processor.kernels.fingerprints import KERNELS
-from event_processor.kernels.library import address
 from event_processor.kernels.memory import words_of_their_own
 from event_processor.kernels.segments import DESCRIBED, HELD, LEFT, SegmentKernels
 from event_processor.kernels.segments import KERNELS as SEGMENT_KERNELS

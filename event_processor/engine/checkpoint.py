@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.aggregation.categories.shown import ShownTotals
 from event_processor.aggregation.categories.totals import CategoryTotal, Totals
+from event_processor.engine import migration
 from event_processor.engine.journal import JournalRun
 from event_processor.engine.order import OrderStage
 from event_processor.engine.state import Counts, OrderSummary, SourceState, State, summarise_order
@@ -42,7 +43,7 @@ __all__ = [
     "decode_checkpoint",
 ]
 
-VERSION: Final = 1
+VERSION: Final = 2
 CHECKPOINT_NAME: Final = "checkpoint.json"
 PREDECESSOR_NAME: Final = "checkpoint.previous.json"
 CATEGORIES_DEPTH: Final = 2
@@ -59,7 +60,8 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
 
     `appended` holds the committed length in bytes of every file that we append to, by its path below the state directory,
     or `sinks.NAME:PATH`; `ids` is the manifest of the index of seen ids. `staged` names, for files of `appended`, a file that
-    is to be renamed into its place (see `CheckpointStore.swap_in`); it is absent but in the checkpoint that swaps.
+    is to be renamed into its place (see `CheckpointStore.swap_in`); it is absent but in the checkpoint that swaps. `lanes` and `lost` have no
+    entries yet.
     """
 
     state_id: str
@@ -73,6 +75,8 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     appended: dict[str, int]
     ids: dict[str, Any]
     staged: dict[str, str] = {}
+    lanes: dict[str, Any] = {}
+    lost: dict[str, Any] = {}
 
     @classmethod
     def of(
@@ -93,7 +97,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
             counts=state.counts,
             categories=state.categories,
             aggregates=dict(aggregates),
-            order=summarise_order(state.order),
+            order=summarise_order(state.order, active=state.ordered),
             journal=state.journal,
             appended=dict(appended),
             ids=dict(ids),
@@ -102,7 +106,14 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     def to_state(self, order: OrderStage) -> State:
         """The state, with the order stage as its own files gave it back."""
         categories = Totals.of(self.categories)
-        return State(sources=self.sources, counts=self.counts, categories=categories, order=order, journal=self.journal)
+        return State(
+            sources=self.sources,
+            counts=self.counts,
+            categories=categories,
+            order=order,
+            ordered=self.order.active,
+            journal=self.journal,
+        )
 
     def named_files(self) -> frozenset[str]:
         """Our own files that this checkpoint needs, by their path below the state directory."""
@@ -121,7 +132,7 @@ class CheckpointDocument(Struct, frozen=True):
     lost, which rotated files are newer, and `config` names what a changed configuration changed.
     """
 
-    version: Literal[1]
+    version: Literal[2]
     checksum: str
     state: StateDocument
     meta: dict[str, Any]
@@ -129,10 +140,11 @@ class CheckpointDocument(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One checkpoint: what P2 speaks of, and what depends on the clock, the host or the process (`meta`)."""
+    """One checkpoint: what P2 speaks of, and what depends on the clock, the host or the process (`meta`). `version`: as it was written."""
 
     state: StateDocument
     meta: Mapping[str, Json]
+    version: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +186,18 @@ def decode_checkpoint(content: bytes, path: str) -> Checkpoint | str:
         return "not a checkpoint: version, state or checksum is missing"
     if document["checksum"] != _checksum(document["version"], document["state"]):
         return "the checksum does not match the content"
-    if document["version"] != VERSION:
+    version = document["version"]
+    if version not in (migration.VERSION, VERSION):
         raise StateError(
-            f"{path}: written in version {document['version']} of the state, and this program reads version {VERSION}",
+            f"{path}: written in version {version} of the state, and this program reads versions {migration.VERSION} and {VERSION}",
             hint="run the program that wrote it, or " + REPLAY_HINT,
         )
+    meta = document["meta"] if isinstance(document.get("meta"), dict) else {}
     try:
-        state = msgspec.convert(document["state"], StateDocument)
-    except msgspec.ValidationError as error:
+        state = migration.to_version_2(document["state"], meta) if version == migration.VERSION else document["state"]
+        return Checkpoint(msgspec.convert(state, StateDocument), meta, version)
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
         raise StateError(f"{path}: the state has another shape than this program knows: {error}", hint=REPLAY_HINT) from error
-    meta = document.get("meta")
-    return Checkpoint(state, meta if isinstance(meta, dict) else {})
 
 
 def checkpoint_schema() -> dict[str, Any]:
@@ -209,11 +222,13 @@ class CheckpointStore:
         self._shown: Final = ShownTotals(CATEGORIES_DEPTH)
         self._current_names: frozenset[str] | None = None
         self._predecessor_names: frozenset[str] = frozenset()
+        self._is_version_1 = False
+        """The checkpoint on disk is of version 1, and is to be kept when it is replaced."""
 
     @property
     def has_current(self) -> bool:
-        """Whether `checkpoint.json` is there and good: not so where none was yet, or `load` fell back."""
-        return self._current_names is not None
+        """Whether `checkpoint.json` is there, good and of this version: not if there was none yet, or `load` fell back."""
+        return self._current_names is not None and not self._is_version_1
 
     def peek(self) -> Checkpoint | None:
         """What is committed, without changing anything; None where there is no state. Raises `StateError`."""
@@ -240,6 +255,7 @@ class CheckpointStore:
             self._predecessor_names = predecessor.state.named_files()
         if isinstance(found, Checkpoint):
             self._current_names = found.state.named_files()
+            self._is_version_1 = found.version == migration.VERSION
             self._finish_swap(found, sink_path)
             return found
         if found is None and predecessor is None:
@@ -262,6 +278,8 @@ class CheckpointStore:
         remove_files(self._fs, [temporary, second_name])
         content = encode_checkpoint(checkpoint, self._shown)
         create_file(self._fs, temporary, [content])
+        if self._is_version_1:
+            self._keep_version_1(checkpoint.state)
         if self._current_names is not None:
             # If we die before the second rename, the present checkpoint is its own predecessor: nothing is lost.
             # The link is made under a name of its own first, since a link never replaces a name that is there; and
@@ -279,6 +297,16 @@ class CheckpointStore:
             self._fs.sync_directory(self._directory)
         self._forget(checkpoint.state.named_files())
         return len(content)
+
+    def _keep_version_1(self, state: StateDocument) -> None:
+        """Gives the checkpoint on disk a second name. If we die here or later, the next start does it again, or finds it done."""
+        path, kept_as = self._path(CHECKPOINT_NAME), self._path(migration.KEPT_NAME)
+        if self._fs.status(kept_as) is None:
+            with storage_call("link", kept_as):
+                self._fs.link(path, kept_as)
+        self._is_version_1 = False
+        unknown = "; ".join(migration.unknown_parts(state.categories, state.aggregates, state.order))
+        self._telemetry.state_migrated(path=path, kept_as=kept_as, unknown=unknown)
 
     def sync_names(self) -> None:
         """Makes the present checkpoint durable under its name: a process that died may have renamed it and done no more. Raises `StorageError`."""

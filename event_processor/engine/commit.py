@@ -187,22 +187,29 @@ class CommitWriter:
         """Whether a batch that finishes would close something. No commit may be under way."""
         return any(sink.has_open_part for sink in self._outputs.sinks)
 
-    def begin(self, state: State, committed: Mapping[str, int]) -> None:
+    def begin(self, state: State, committed: Mapping[str, int], entries: Sequence[JournalEntry] = ()) -> None:
         """What a start owes, before anything else: a first checkpoint, and the names of parts that are committed. Raises `StorageError`.
 
         `committed`: the `appended` of the checkpoint that was loaded. A sink that it does not know is made known to a checkpoint before
-        it writes anything, so that its file is never one that no state wrote.
+        it writes anything, so that its file is never one that no state wrote. `entries` are what the start adds to the reading journal;
+        `state` is the state after them.
         """
         outputs = self._outputs
         for sink in outputs.sinks:
             # What is pending may be enough for a part already: a replay leaves it so, or parts were made smaller.
             sink.write(NOTHING_RELEASED)
-        if outputs.store.has_current and all(sink.appended().items() <= committed.items() for sink in outputs.sinks):
+        is_known = all(sink.appended().items() <= committed.items() for sink in outputs.sinks)
+        if outputs.store.has_current and is_known and not entries:
             # If we die before this, nothing has got a name yet that a power cut might leave without its checkpoint.
             outputs.store.sync_names()
         else:
             for sink in outputs.sinks:
                 sink.sync()
+            outputs.journal.append(encode_entries(entries))
+            outputs.journal.sync()
+            if not state.order.held:
+                # What was held is released: no checkpoint from here on names its file.
+                outputs.held.close()
             # If we die before this, no state ever was, or the next start falls back, or begins with the sinks, as this one did.
             outputs.store.save(self._checkpoint(state))
         self._publish()

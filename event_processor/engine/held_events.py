@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from event_processor.columns.event_slices import HeldEvent
+from event_processor.columns.event_slices import HeldEvent, Place
 from event_processor.engine.order import OrderStage
 from event_processor.engine.state import OrderSummary, summarise_order
 from event_processor.model.errors import StateError
@@ -21,8 +21,12 @@ from event_processor.storage.replaced_file import EVENTS_FOLDER, HeldFile, held_
 
 __all__ = ["HeldEvents", "read_held_events"]
 
-_Row = tuple[int, int | str | tuple[tuple[int, int | str], ...], int, str]
+_Value = int | str | tuple[tuple[int, int | str], ...]
+_Row = tuple[int, _Value, int, str, Place]
+_RowOfVersion1 = tuple[int, _Value, int, str]
 _DECODER: msgspec.json.Decoder[_Row] = msgspec.json.Decoder(_Row)
+_DECODER_OF_VERSION_1: msgspec.json.Decoder[_RowOfVersion1] = msgspec.json.Decoder(_RowOfVersion1)
+_NO_PLACE: Final[Place] = ("", 0, 0, 0)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -35,7 +39,7 @@ def read_held_events(
     if last is not None:
         held = [event for event in held if event[:3] > last]
     stage = OrderStage(buffer_events, tuple(sorted(held)), last, summary.released)
-    if summarise_order(stage) != summary:
+    if summarise_order(stage, active=summary.active) != summary:
         raise StateError(
             f"{directory}/{EVENTS_FOLDER}: does not hold the {summary.held} events that the checkpoint says are waiting",
             hint="put the folder back from a backup, or make the state anew from the log: event-processor replay",
@@ -45,12 +49,21 @@ def read_held_events(
 
 def _events(lines: Iterable[bytes], path: str) -> list[HeldEvent]:
     try:
-        rows = [_DECODER.decode(line) for line in lines]
+        return [_event(line) for line in lines]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateError(
             f"{path}: not a file of held events: {error}", hint="make the state anew from the log: event-processor replay"
         ) from error
-    return [(kind, value, sequence, record.encode()) for kind, value, sequence, record in rows]
+
+
+def _event(line: bytes) -> HeldEvent:
+    """One line of the file. Lines of version 1, which may stand before others, say no place."""
+    try:
+        kind, value, sequence, record, place = _DECODER.decode(line)
+    except msgspec.ValidationError:
+        kind, value, sequence, record = _DECODER_OF_VERSION_1.decode(line)
+        return kind, value, sequence, record.encode(), _NO_PLACE
+    return kind, value, sequence, record.encode(), place
 
 
 class HeldEvents:
@@ -82,4 +95,6 @@ class HeldEvents:
 
 
 def _encode(events: Sequence[HeldEvent]) -> bytes:
-    return _ENCODER.encode_lines([(kind, value, sequence, record.decode()) for kind, value, sequence, record in events])
+    return _ENCODER.encode_lines(
+        [(kind, value, sequence, record.decode(), place) for kind, value, sequence, record, place in events]
+    )

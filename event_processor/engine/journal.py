@@ -21,7 +21,9 @@ __all__ = [
     "InputFinished",
     "JournalEntry",
     "JournalRun",
-    "RetiredFile",
+    "OrderBegun",
+    "OrderEnded",
+    "RetiredGeneration",
     "decode_entries",
     "encode_entries",
 ]
@@ -52,18 +54,33 @@ class InputFinished(Struct, frozen=True, tag_field="what", tag="finished"):
     records: int
 
 
-class RetiredFile(Struct, frozen=True, tag_field="what", tag="retired"):
-    """A generation that was read to its end, and by what its file can be known again."""
+class OrderBegun(Struct, frozen=True, tag_field="what", tag="order_begun"):
+    """From here on accepted events enter the order stage: a sink or a window reads them. `records` were read before.
+
+    With 0 records it counts from the start, wherever it stands: a state of version 1 did not write it.
+    """
+
+    records: int
+
+
+class OrderEnded(Struct, frozen=True, tag_field="what", tag="order_ended"):
+    """From here on accepted events pass the order stage by, after `records` records; what it held was released to no reader."""
+
+    records: int
+
+
+class RetiredGeneration(Struct, frozen=True, tag_field="what", tag="retired"):
+    """A generation that was read to its end, and its last position."""
 
     source: str
     generation: int
-    resume: dict[str, Any]
+    position: dict[str, Any] = field(name="resume")  # as version 1 called it
 
 
-JournalEntry: TypeAlias = JournalRun | IdleRelease | InputFinished | RetiredFile
+JournalEntry: TypeAlias = JournalRun | IdleRelease | InputFinished | OrderBegun | OrderEnded | RetiredGeneration
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER: msgspec.json.Decoder[JournalEntry] = msgspec.json.Decoder(JournalRun | IdleRelease | InputFinished | RetiredFile)
+_DECODER: msgspec.json.Decoder[JournalEntry] = msgspec.json.Decoder(JournalEntry)
 
 
 def encode_entries(entries: Iterable[JournalEntry]) -> bytes:

@@ -18,9 +18,9 @@ from typing import Final
 
 from event_processor.engine.attention import Attention
 from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
-from event_processor.engine.journal import IdleRelease, InputFinished
+from event_processor.engine.journal import IdleRelease, InputFinished, JournalEntry, OrderBegun, OrderEnded
 from event_processor.engine.state import State
-from event_processor.engine.step import Memory, StepOptions, advance, finish, release_held
+from event_processor.engine.step import Memory, StepOptions, advance, begin_order, end_order, finish, release_held
 from event_processor.model.contracts import Clock, Decoding, Notices, Source, Wakeup
 from event_processor.model.errors import StorageError
 from event_processor.model.event import Chunk
@@ -180,7 +180,7 @@ class Processor:
         self._settle()
         return self._stop_reason
 
-    def feed(self, script: Iterable[Chunk | IdleRelease | InputFinished]) -> None:
+    def feed(self, script: Iterable[Chunk | JournalEntry]) -> None:
         """Steps over what a reading journal says was read, as if it came now, and commits it. Raises `StorageError`."""
         with self._one_go():
             batch = self._new_batch()
@@ -195,6 +195,9 @@ class Processor:
                     self._commit(batch, behind=isinstance(each, Chunk))
                 if isinstance(each, IdleRelease):
                     self._release_held()
+                elif isinstance(each, OrderBegun | OrderEnded):
+                    self._settle()
+                    self._switch_order(begins=isinstance(each, OrderBegun))
                 elif isinstance(each, InputFinished):
                     self._settle()
                     self._finish(closes_parts=False)
@@ -374,6 +377,13 @@ class Processor:
         batch.finishes = closes_parts
         if not self._memory.aggregates.is_finished:
             batch.add(finish(self._state, self._memory.aggregates), 0)
+        self._commit(batch, behind=False)
+
+    def _switch_order(self, *, begins: bool) -> None:
+        """Begins or ends the use of the order stage, as a reading journal says, and commits that."""
+        batch = self._new_batch()
+        batch.state, entries = (begin_order if begins else end_order)(self._state)
+        batch.journal.extend(entries)
         self._commit(batch, behind=False)
 
     def _release_held(self) -> None:

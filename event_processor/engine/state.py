@@ -8,6 +8,7 @@ files are not in it (see `checkpoint.py`, which adds them).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import xxhash
@@ -21,7 +22,7 @@ from event_processor.model.event import Json
 
 __all__ = [
     "Counts",
-    "FileState",
+    "GenerationState",
     "OrderSummary",
     "Retired",
     "SourceState",
@@ -52,38 +53,22 @@ class Counts(Struct, frozen=True):
         )
 
 
-class FileState(Struct, frozen=True):
-    """Where one generation of a file resumes: `offset` in bytes behind the last committed record, `line` records before it.
+class GenerationState(Struct, frozen=True):
+    """Where one generation of a source resumes: `line` records before it, and its position.
 
-    Device and inode name the file for its life; `head_hash` is of its first min(4096, offset) bytes, `tail_hash` of the last
-    min(4096, offset) before the offset.
+    Only the source can read the position, the `Chunk.position` of the last committed chunk. A file's holds its path, device, inode, offset
+    in bytes, and hashes of the bytes at its head and before the offset. Its connector names the fields that are outside P2.
     """
 
     generation: int
-    path: str
-    device: int
-    inode: int
-    offset: int
     line: int
-    head_hash: str
-    tail_hash: str
-
-    def resume(self) -> dict[str, Json]:
-        """What the source gave as `Chunk.resume`."""
-        return {
-            "path": self.path,
-            "device": self.device,
-            "inode": self.inode,
-            "offset": self.offset,
-            "head_hash": self.head_hash,
-            "tail_hash": self.tail_hash,
-        }
+    position: dict[str, Any]
 
 
 class Retired(Struct, frozen=True):
     """The generations that were read to their end and are closed, folded together."""
 
-    files: int = 0
+    generations: int = 0
     size_bytes: int = 0
     records: int = 0
 
@@ -91,32 +76,42 @@ class Retired(Struct, frozen=True):
 class SourceState(Struct, frozen=True):
     """How far one source is: its open generations, ascending, the closed ones, and its counts."""
 
-    files: tuple[FileState, ...] = ()
+    generations: tuple[GenerationState, ...] = ()
     retired: Retired = Retired()
     counts: Counts = Counts()
 
     def next_generation(self) -> int:
         """The number of the next generation: they count from 1 without a gap."""
-        return self.retired.files + len(self.files) + 1
+        return self.retired.generations + len(self.generations) + 1
 
-    def file(self, generation: int) -> FileState | None:
+    def open_generation(self, number: int) -> GenerationState | None:
         """An open generation, or None."""
-        return next((file for file in self.files if file.generation == generation), None)
+        return next((each for each in self.generations if each.generation == number), None)
 
-    def with_file(self, file: FileState) -> SourceState:
-        """With `file` in the place of its generation."""
-        others = [other for other in self.files if other.generation != file.generation]
-        return replace(self, files=tuple(sorted([*others, file], key=lambda each: each.generation)))
+    def positions(self) -> dict[int, Mapping[str, Json]]:
+        """Where each open generation resumes, as `Source.open` takes it."""
+        return {each.generation: each.position for each in self.generations}
 
-    def without_file(self, file: FileState) -> SourceState:
-        """With `file` closed: folded into the retired ones."""
-        retired = Retired(self.retired.files + 1, self.retired.size_bytes + file.offset, self.retired.records + file.line)
-        return replace(self, files=tuple(other for other in self.files if other.generation != file.generation), retired=retired)
+    def with_generation(self, opened: GenerationState) -> SourceState:
+        """With `opened` in the place of its generation."""
+        others = [other for other in self.generations if other.generation != opened.generation]
+        return replace(self, generations=tuple(sorted([*others, opened], key=lambda each: each.generation)))
+
+    def retire(self, closed: GenerationState, size_bytes: int) -> SourceState:
+        """With `closed` folded into the retired generations; it ended after `size_bytes`."""
+        before = self.retired
+        retired = Retired(before.generations + 1, before.size_bytes + size_bytes, before.records + closed.line)
+        others = tuple(other for other in self.generations if other.generation != closed.generation)
+        return replace(self, generations=others, retired=retired)
 
 
 class OrderSummary(Struct, frozen=True):
-    """What the order stage holds, by content: how many events, a hash of them in order, and the last that was released."""
+    """What the order stage holds, by content: how many events, a hash of them in order, and the last that was released.
 
+    Not `active`: no sink and no window reads events, so they pass the stage by. The reading journal says when it began and when it ended.
+    """
+
+    active: bool = False
     held: int = 0
     held_hash: str = ""
     released: int = 0
@@ -124,12 +119,13 @@ class OrderSummary(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """Everything that is known of the log. `order` is the stage itself; its summary stands in the checkpoint."""
+    """Everything that is known of the log. `order` is the stage itself, which events enter if it is `ordered`; the checkpoint has its summary."""
 
     sources: Mapping[str, SourceState]
     counts: Counts
     categories: Mapping[str, CategoryTotal]
     order: OrderStage
+    ordered: bool = False
     journal: JournalRun | None = None
 
     def source(self, name: str) -> SourceState:
@@ -142,7 +138,8 @@ def fresh_state(buffer_events: int) -> State:
     return State(sources={}, counts=Counts(), categories=Totals.of({}), order=OrderStage(buffer_events))
 
 
-def summarise_order(stage: OrderStage) -> OrderSummary:
-    """The summary of what is held: equal content gives an equal summary, however it came about. Keys are content too."""
-    digest = xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode(list(stage.held))) if stage.held else ""
-    return OrderSummary(len(stage.held), digest, stage.released_count, stage.last_released)
+def summarise_order(stage: OrderStage, *, active: bool) -> OrderSummary:
+    """The summary of what is held: equal content gives an equal summary, however it came about. Keys are content; places are not."""
+    keyed = [event[:4] for event in stage.held]
+    digest = xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode(keyed)) if keyed else ""
+    return OrderSummary(active, len(keyed), digest, stage.released_count, stage.last_released)

@@ -17,18 +17,26 @@ from msgspec.structs import replace
 from event_processor.aggregation.aggregates import Aggregates, WindowRows
 from event_processor.aggregation.categories.shown import timestamp_texts
 from event_processor.aggregation.categories.totals import AcceptedEvents, CategoryTotal, add_batch
-from event_processor.columns.event_slices import Arrivals
+from event_processor.columns.event_slices import Arrivals, Origin
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.engine.dead_letters import encode_dead_letters, letters_of
-from event_processor.engine.journal import IdleRelease, InputFinished, JournalEntry, JournalRun, RetiredFile
+from event_processor.engine.journal import (
+    IdleRelease,
+    InputFinished,
+    JournalEntry,
+    JournalRun,
+    OrderBegun,
+    OrderEnded,
+    RetiredGeneration,
+)
 from event_processor.engine.order import Ordered
-from event_processor.engine.state import Counts, FileState, State
+from event_processor.engine.state import Counts, GenerationState, State
 from event_processor.model.columns import BoolArray, CategoryColumn, Columns, Ids, IntArray, PreparedIds, TimestampColumn
 from event_processor.model.contracts import NOTHING_RELEASED, Released
 from event_processor.model.event import Chunk, DeadLetter
 from event_processor.model.rejections import Fault, Rejections
 
-__all__ = ["KnownIds", "Memory", "Step", "StepOptions", "advance", "finish", "release_held"]
+__all__ = ["KnownIds", "Memory", "Step", "StepOptions", "advance", "begin_order", "end_order", "finish", "release_held"]
 
 
 class KnownIds(Protocol):
@@ -56,10 +64,9 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """What of the configuration the step depends on. `ordered`: somebody reads released events."""
+    """What of the configuration the step depends on."""
 
     categories_max: int
-    ordered: bool
     order_by_timestamp: bool
     timestamps: TimestampReader
 
@@ -95,13 +102,14 @@ class _Judged:
 def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory, options: StepOptions) -> Step:
     """The state after `chunk`; `columns` is None where it holds no record to decode (an oversized one, or none at all)."""
     before = state.source(chunk.source)
-    file = before.file(chunk.generation)
-    line = file.line if file else 0
+    opened = before.open_generation(chunk.generation)
+    line = opened.line if opened else 0
     if columns is None:
         return _advance_without_columns(state, chunk, line)
     judged = _judge(state.categories, columns, memory.ids, options.categories_max)
     accepted = _take(columns, judged.accepted)
-    ordered = _order(state, columns, judged.accepted, accepted, memory=memory, options=options)
+    origin = Origin(chunk.source, chunk.generation, chunk.offset, line, state.counts.records)
+    ordered = _order(state, columns, judged.accepted, accepted, origin=origin, memory=memory, options=options)
     rows = memory.aggregates.release(ordered.slices)
     dead_letters = _dead_letters(chunk, columns, judged.over_limit, line)
     counts = Counts(
@@ -128,6 +136,19 @@ def release_held(state: State, aggregates: Aggregates) -> Step:
     closed = [*run, IdleRelease(state.counts.records)]
     after = replace(state, order=ordered.stage, journal=None)
     return Step(after, Counts(), ordered.released, NOTHING_RELEASED, closed, aggregates.release(ordered.slices))
+
+
+def begin_order(state: State) -> tuple[State, Sequence[JournalEntry]]:
+    """From the next event on the order stage is used, since something reads events now; and what the reading journal says of it."""
+    run: list[JournalEntry] = [state.journal] if state.journal else []
+    return replace(state, ordered=True, journal=None), [*run, OrderBegun(state.counts.records)]
+
+
+def end_order(state: State) -> tuple[State, Sequence[JournalEntry]]:
+    """From the next event on the order stage is passed by, since nothing reads events any more. What it holds is released to no reader."""
+    run: list[JournalEntry] = [state.journal] if state.journal else []
+    ended = replace(state, ordered=False, order=state.order.release_all().stage, journal=None)
+    return ended, [*run, OrderEnded(state.counts.records)]
 
 
 def finish(state: State, aggregates: Aggregates) -> Step:
@@ -246,17 +267,23 @@ class _Chosen:
 
 
 def _order(
-    state: State, columns: Columns, accepted: BoolArray, events: AcceptedEvents, *, memory: Memory, options: StepOptions
+    state: State,
+    columns: Columns,
+    accepted: BoolArray,
+    events: AcceptedEvents,
+    *,
+    origin: Origin,
+    memory: Memory,
+    options: StepOptions,
 ) -> Ordered:
     """The accepted events to the aggregates that wait for no order, and through the order stage."""
     count = len(events.ids)
-    if not count or not (options.ordered or memory.aggregates.accepts):
+    if not count or not (state.ordered or memory.aggregates.accepts):
         return Ordered(state.order)
-    by_timestamp = options.order_by_timestamp
-    arrivals = Arrivals(columns, accepted, events.ids, state.counts.records, by_timestamp=by_timestamp)
+    arrivals = Arrivals(columns, accepted, events.ids, origin, by_timestamp=options.order_by_timestamp)
     if memory.aggregates.accepts:
         memory.aggregates.accept(arrivals.between(0, count))
-    return state.order.push(arrivals) if options.ordered else Ordered(state.order)
+    return state.order.push(arrivals) if state.ordered else Ordered(state.order)
 
 
 def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: int) -> Released:
@@ -272,12 +299,12 @@ def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: i
 def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State, list[JournalEntry]]:
     """The state with the chunk's bytes behind it, and the journal runs that this closes."""
     before = state.source(chunk.source)
-    file = FileState(generation=chunk.generation, line=line + counts.records, **chunk.position)  # type: ignore[arg-type]
-    after = before.without_file(file) if chunk.retired else before.with_file(file)
+    moved = GenerationState(chunk.generation, line + counts.records, dict(chunk.position))
+    after = before.retire(moved, chunk.end_offset) if chunk.retired else before.with_generation(moved)
     after = replace(after, counts=before.counts + counts)
     journal, closed = _journal(state.journal, chunk)
     if chunk.retired:
-        closed.append(RetiredFile(chunk.source, chunk.generation, file.resume()))
+        closed.append(RetiredGeneration(chunk.source, chunk.generation, moved.position))
     sources = {**state.sources, chunk.source: after}
     return replace(state, sources=sources, counts=state.counts + counts, journal=journal), closed
 

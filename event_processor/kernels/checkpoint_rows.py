@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from event_processor.kernels.library import LIBRARY, address
+from event_processor.kernels.arrays import address
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["Loom", "Pieces"]
 
@@ -40,9 +41,9 @@ if LIBRARY is not None:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """What stands around the values, in one form: before each field of a row, and around the parts of the list that ends it.
+    """What stands around the values, in one form: before each field of a row, around the parts of the list, before the last field.
 
-    `no_part` stands in the place of a whole list, from its bracket to the row's end.
+    `last_part` ends the list and leads to the last field; `no_part` does so in the place of a whole list.
     """
 
     fields: Sequence[bytes]
@@ -50,14 +51,15 @@ class Pieces:
     next_part: bytes
     last_part: bytes
     no_part: bytes
+    end_row: bytes
     next_row: bytes
     first_row: bytes
     last_row: bytes
 
     def in_order(self) -> list[bytes]:
         """As the kernel numbers them."""
-        around = (self.first_part, self.next_part, self.last_part, self.no_part, self.next_row, self.first_row, self.last_row)
-        return [*self.fields, *around]
+        list_pieces = (self.first_part, self.next_part, self.last_part, self.no_part)
+        return [*self.fields, *list_pieces, self.end_row, self.next_row, self.first_row, self.last_row]
 
 
 class Loom:
@@ -72,14 +74,14 @@ class Loom:
         self._ends: Final = [np.array(list(accumulate(map(len, pieces.in_order()))), np.int64) for pieces in forms]
         self._rooms: Final = [np.empty(0, np.uint8) for _ in forms]
 
-    def weave(self, fields: Sequence[bytes], parts: Sequence[bytes], rows: int) -> tuple[bytes, bytes] | None:
-        """`rows` objects, in both forms, of the JSON arrays of their fields and of the parts of a list, zeros left out; None where there is no library.
+    def weave(self, fields: Sequence[bytes], parts: Sequence[bytes], last: bytes, rows: int) -> tuple[bytes, bytes] | None:
+        """`rows` objects, in both forms: their fields, a list of parts without the zeros, the last field. None if there is no library.
 
         The arrays hold a text, a number or null a row, and no spaces between them.
         """
         if LIBRARY is None:
             return None
-        arrays = [np.frombuffer(array, np.uint8) for array in (*fields, *parts)]
+        arrays = [np.frombuffer(array, np.uint8) for array in (*fields, *parts, last)]
         inside = [(address(array) + 1, address(array) + len(array) - 1) for array in arrays]
         columns = (_Column * len(arrays))(*(_Column(*ends) for ends in inside))
         told = (_Form * _FORMS)()

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from event_processor.kernels.library import LIBRARY, IntArray, address, content_address
+from event_processor.kernels.arrays import IntArray, address, content_address
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["write_letters"]
 

@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.kernels.library import LIBRARY, BoolArray, IntArray, address, content_address
+from event_processor.kernels.arrays import BoolArray, IntArray, address, content_address
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["KERNELS", "KERNEL_MIN", "FingerprintKernels"]
 

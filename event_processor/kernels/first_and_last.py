@@ -12,7 +12,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.kernels.library import LIBRARY, BoolArray, IntArray, address, content_address
+from event_processor.kernels.arrays import BoolArray, IntArray, address, content_address
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["Ends", "integer_extremes", "leading_words", "text_extremes", "text_peaks", "texts_rise"]
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.kernels.library import LIBRARY, BoolArray, FloatArray, IntArray, address, content_address, on_cache_lines
+from event_processor.kernels.arrays import BoolArray, FloatArray, IntArray, address, content_address, on_cache_lines
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["KERNELS", "NODES_MAX", "Field", "LineFault", "LineKernels", "ReadEvents", "Role", "Wanted"]
 

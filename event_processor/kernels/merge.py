@@ -9,7 +9,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.kernels.library import LIBRARY, IntArray, address
+from event_processor.kernels.arrays import IntArray, address
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["KERNELS", "MergeKernels", "RowMerge"]
 

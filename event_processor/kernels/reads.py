@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.kernels.library import LIBRARY, IntArray, address
+from event_processor.kernels.arrays import IntArray, address
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["KERNELS", "ReadKernels"]
 

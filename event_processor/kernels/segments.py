@@ -8,7 +8,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.kernels.library import LIBRARY, ByteArray, IntArray, address
+from event_processor.kernels.arrays import ByteArray, IntArray, address
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["CHECKSUM_BYTES_MIN", "DESCRIBED", "HELD", "KERNELS", "LEFT", "NEW", "SegmentKernels"]
 

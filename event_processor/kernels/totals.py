@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from event_processor.kernels.library import LIBRARY, BoolArray, FloatArray, IntArray, address, on_cache_lines
+from event_processor.kernels.arrays import BoolArray, FloatArray, IntArray, address, on_cache_lines
+from event_processor.kernels.library import LIBRARY
 
 __all__ = ["WORTH_FROM", "GroupTotals", "add_sums", "settle", "total_groups"]
 

@@ -63,6 +63,9 @@ class Telemetry:
     def checkpoint_recovered(self, *, path: str, reason: str, kept_as: str) -> None:
         """The checkpoint could not be used and its predecessor is; the broken one was renamed to `kept_as`."""
 
+    def state_migrated(self, *, path: str, kept_as: str, unknown: str) -> None:
+        """A state of version 1 goes on as one of version 2; the old checkpoint is kept. `unknown`: what version 1 did not keep."""
+
     def orphan_removed(self, *, path: str) -> None:
         """A file of ours that no checkpoint names was unlinked."""
 

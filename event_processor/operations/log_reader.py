@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 from event_processor.assembly import LINE_END_BYTES_MAX, Environment, PartReader, all_sources, locate_part, whole_records_end
 from event_processor.configuration.configuration import Configuration
+from event_processor.engine import migration
 from event_processor.engine.checkpoint import Checkpoint
 from event_processor.engine.journal import (
     JOURNAL_NAME,
@@ -23,7 +24,9 @@ from event_processor.engine.journal import (
     InputFinished,
     JournalEntry,
     JournalRun,
-    RetiredFile,
+    OrderBegun,
+    OrderEnded,
+    RetiredGeneration,
     decode_entries,
 )
 from event_processor.engine.state import SourceState
@@ -68,6 +71,7 @@ class _Survey:
     ends: dict[PartKey, int] = field(default_factory=dict)
     retired: dict[PartKey, Mapping[str, Json]] = field(default_factory=dict)
     size_bytes: int = 0
+    is_ordered_from_start: bool = False
 
     @classmethod
     def of(cls, journal: ReadingJournal) -> _Survey:
@@ -76,8 +80,10 @@ class _Survey:
             if isinstance(entry, JournalRun):
                 survey.ends[entry.source, entry.generation] = entry.end
                 survey.size_bytes += entry.end - entry.start
-            elif isinstance(entry, RetiredFile):
-                survey.retired[entry.source, entry.generation] = entry.resume
+            elif isinstance(entry, RetiredGeneration):
+                survey.retired[entry.source, entry.generation] = entry.position
+            elif isinstance(entry, OrderBegun):
+                survey.is_ordered_from_start |= entry.records == 0
         return survey
 
 
@@ -101,6 +107,9 @@ class LogReader:
         self._progress: Final[Mapping[str, SourceState]] = checkpoint.state.sources
         self._journal: Final = ReadingJournal(environment.fs, directory, checkpoint)
         self._survey: Final = _Survey.of(self._journal)
+        if checkpoint.version == migration.VERSION:
+            # Version 1 knew no entry for it: there the order stage was used from the start, or never.
+            self._survey.is_ordered_from_start = checkpoint.state.order.active
         self._parts: Final[OrderedDict[PartKey, PartReader]] = OrderedDict()
 
     @property
@@ -108,10 +117,15 @@ class LogReader:
         """How much there is to be read, all sources together."""
         return self._survey.size_bytes
 
-    def script(self) -> Iterator[Chunk | IdleRelease | InputFinished]:
+    def script(self) -> Iterator[Chunk | JournalEntry]:
         """Everything that was read, in its order. Raises `InputGoneError` naming what is gone, `StateError`, `StorageError`."""
+        if self._survey.is_ordered_from_start:
+            yield OrderBegun(0)
         for entry in self._journal:
-            if isinstance(entry, IdleRelease | InputFinished):
+            if isinstance(entry, OrderBegun):
+                if entry.records:
+                    yield entry
+            elif isinstance(entry, IdleRelease | InputFinished | OrderEnded):
                 yield entry
             elif entry.source in self._wanted:
                 yield from self._chunks_of(entry)
@@ -122,7 +136,7 @@ class LogReader:
         while self._parts:
             self._parts.popitem()[1].close()
 
-    def _chunks_of(self, entry: JournalRun | RetiredFile) -> Iterator[Chunk]:
+    def _chunks_of(self, entry: JournalRun | RetiredGeneration) -> Iterator[Chunk]:
         """The chunks of one entry. A generation is retired behind its last byte, which its entry may precede."""
         key = entry.source, entry.generation
         retired = self._survey.retired.get(key)
@@ -136,15 +150,15 @@ class LogReader:
     def _open_without_records(self) -> Iterator[Chunk]:
         """Generations that are open but gave no record: only that they are there is known of them."""
         for name, source in sorted(self._progress.items()):
-            for file in source.files:
-                if name in self._wanted and (name, file.generation) not in self._survey.ends:
-                    yield _moved((name, file.generation), file.resume())
+            for each in source.generations:
+                if name in self._wanted and (name, each.generation) not in self._survey.ends:
+                    yield _moved((name, each.generation), each.position)
 
     def _resume(self, key: PartKey) -> Mapping[str, Json]:
         """By what the generation can be known again. Raises `InputGoneError` where nobody wrote it down."""
         source = self._progress.get(key[0])
-        file = source.file(key[1]) if source else None
-        identity = self._survey.retired.get(key) or (file.resume() if file else None)
+        opened = source.open_generation(key[1]) if source else None
+        identity = self._survey.retired.get(key) or (opened.position if opened else None)
         if identity is None:
             raise InputGoneError(f"source {key[0]!r}, generation {key[1]}: the state does not say which file this was")
         return identity
@@ -249,7 +263,7 @@ def nobody_watches(_done_bytes: int, _size_bytes: int) -> None:
     """The progress that nobody is shown."""
 
 
-def watched_script(reader: LogReader, progress: Progress) -> Iterator[Chunk | IdleRelease | InputFinished]:
+def watched_script(reader: LogReader, progress: Progress) -> Iterator[Chunk | JournalEntry]:
     """The reader's script, with word of how much of it was taken."""
     done_bytes = 0
     for each in reader.script():

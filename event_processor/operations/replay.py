@@ -29,7 +29,7 @@ from event_processor.assembly import (
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
-from event_processor.engine.journal import JOURNAL_NAME
+from event_processor.engine.journal import JOURNAL_NAME, OrderBegun, OrderEnded
 from event_processor.engine.loop import Processor
 from event_processor.engine.state import Counts
 from event_processor.model.errors import StateError
@@ -143,7 +143,9 @@ class Replay:
         except StateError as error:
             return error.message
         with closing(reader), closing(self._open(reading=False)) as processor:
-            processor.feed(watched_script(reader, progress))
+            # The fresh state uses the order stage as the configuration says, from the start: so its sinks get everything.
+            script = (each for each in watched_script(reader, progress) if not isinstance(each, OrderBegun | OrderEnded))
+            processor.feed(script)
         return ""
 
     def _open(self, *, reading: bool) -> Processor:

@@ -17,6 +17,7 @@ from typing import Final
 from event_processor.assembly import (
     CommittedParts,
     Environment,
+    Mode,
     Replica,
     check_config,
     committed_parts,
@@ -46,6 +47,7 @@ __all__ = ["DIFFERENCES_MAX", "SinkVerification", "Verification", "verify"]
 
 DIFFERENCES_MAX: Final = 100
 """More than these are not listed: whoever sees a hundred needs no more to know that the state is wrong."""
+FOLLOWING: Final = Mode(once=True, follows_journal=True)
 LOOKS_MAX: Final = 100
 """How often a checkpoint and the files it names are looked for, while a daemon goes from one to the next."""
 
@@ -136,7 +138,7 @@ class _Recomputation:
         replica = Replica(self.folder, lambda name, _path: os.path.join(self._sink_folder, name))
         with (
             closing(LogReader(self._configuration, self._environment, checkpoint)) as reader,
-            closing(open_replica(self._configuration, quiet, replica, reading=False).processor) as processor,
+            closing(open_replica(self._configuration, quiet, replica, reading=False, mode=FOLLOWING).processor) as processor,
         ):
             processor.feed(watched_script(reader, progress))
             return reader.size_bytes

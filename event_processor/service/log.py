@@ -144,6 +144,14 @@ class LogTelemetry(Telemetry):
     def checkpoint_recovered(self, **facts: Fact) -> None:
         self.log("error", "checkpoint_recovered", "the checkpoint could not be used; resumed from its predecessor", facts)
 
+    def state_migrated(self, *, path: str, kept_as: str, unknown: str) -> None:
+        words = "state of version 1 continued as version 2"
+        if not unknown:
+            self.log("info", "state_migrated", words, {"path": path, "kept_as": kept_as})
+            return
+        words += "; it does not say everything: 'event-processor replay' makes a state that does"
+        self.log("warning", "state_migrated", words, {"path": path, "kept_as": kept_as, "unknown": unknown})
+
     def orphan_removed(self, **facts: Fact) -> None:
         self.log("info", "orphan_removed", "removed a file of ours that no checkpoint names", facts)
 

@@ -180,9 +180,9 @@ def journal_of(committed: Committed) -> list[dict[str, Any]]:
 def pieces_of(committed: Committed, contents: dict[str, bytes]) -> list[Piece]:
     """What the journal says was read, in its order; what was let go at the end is no reading."""
     paths = {
-        (name, file["generation"]): f"{FOLDER}/{file['path']}"
+        (name, file["generation"]): f"{FOLDER}/{file['position']['path']}"
         for name, source in committed.state["sources"].items()
-        for file in source["files"]
+        for file in source["generations"]
     }
     pieces = []
     runs = [entry for entry in journal_of(committed) if entry["what"] == "read"]

@@ -5,11 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from event_processor.aggregation import exact_sum
-from event_processor.aggregation.exact_sum import add_exactly, canonical_by_group, sum_by_group
+from event_processor.aggregation.exact_sum import add_exactly, canonical_by_group, exact_mean, exact_means, sum_by_group
 
 values = st.floats(allow_nan=False, allow_infinity=False, min_value=-(2.0**959), max_value=2.0**959).map(
     lambda value: value + 0.0
@@ -94,3 +94,24 @@ def test_values_too_far_apart_for_a_few_rounds_are_summed_all_the_same() -> None
     numbers = [2.0**exponent for exponent in range(-1000, 950, 130)]
     parts = canonical_by_group(sum_by_group(np.array(numbers), np.zeros(len(numbers), np.int64), np.array([len(numbers)])))
     assert tuple(parts[:, 0].tolist()) == canonical_parts(sum(map(Fraction, numbers), Fraction(0)))
+
+
+counts = st.one_of(st.integers(1, 9), st.integers(1, 2**53))
+
+
+@settings(max_examples=400)
+@given(st.lists(st.tuples(kinds.flatmap(lambda kind: st.lists(kind, max_size=6)), counts), min_size=1, max_size=8))
+@example([([0.1, 0.2, 0.3], 3), ([0.1] * 3, 3), ([], 1), ([2.0**960] * 3, 3), ([5e-324], 2), ([1.0, 2.0**-53], 1)])
+@example([([1.0, 2.0**-53, 2.0**-106], 1), ([3.0, 3 * 2.0**-53], 3), ([1.0, -(2.0**-54)], 1)])
+def test_a_mean_is_the_exact_total_divided_and_rounded_once(rows: list[tuple[list[float], int]]) -> None:
+    expected = [float(sum(map(Fraction, values), Fraction(0)) / count) for values, count in rows]
+    parts = [add_exactly((), values) for values, _ in rows]
+    assert [exact_mean(each, count) for each, (_, count) in zip(parts, rows, strict=True)] == expected
+    columns = np.zeros((max(map(len, parts)), len(rows)))
+    for place, each in enumerate(parts):
+        columns[: len(each), place] = each
+    assert exact_means(columns, np.array([count for _, count in rows])).tolist() == expected
+
+
+def test_no_values_have_no_mean() -> None:
+    assert np.isnan(exact_means(np.array([[3.0, 0.0]]), np.array([-1, 0]))).all()

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_processor.columns.event_slices import Arrivals, HeldEvent, LateEvents
+from event_processor.columns.event_slices import Arrivals, HeldEvent, LateEvents, Origin
 from event_processor.columns.ids import IntegerIds, PlainIds, id_key
 from event_processor.engine.order import OrderStage
 from event_processor.model.columns import Columns
@@ -18,8 +18,15 @@ ids = st.one_of(
 )
 
 
-def numbered(event_ids: list[object]) -> list[HeldEvent]:
-    return [(*id_key(event_id), sequence, f"{event_id!r}".encode()) for sequence, event_id in enumerate(event_ids)]  # type: ignore[arg-type]
+def numbered(event_ids: list[object], gap: bytes = b"\n") -> list[HeldEvent]:
+    """Consecutive events of one file, 100 bytes and 7 records after its start."""
+    events: list[HeldEvent] = []
+    offset = 100
+    for sequence, event_id in enumerate(event_ids):
+        record = f"{event_id!r}".encode()
+        events.append((*id_key(event_id), sequence, record, ("events", 3, offset, sequence + 8)))  # type: ignore[arg-type]
+        offset += len(record) + len(gap)
+    return events
 
 
 def arrivals(
@@ -50,7 +57,9 @@ def arrivals(
         timestamps_ns=np.array(event_ids, np.int64) if by_timestamp else None,
         rejections=[],
     )
-    return Arrivals(columns, np.ones(len(records), np.bool_), ids, events[0][2] if events else 0, by_timestamp=by_timestamp)
+    source, generation, offset, line = events[0][4] if events else ("events", 3, 0, 1)
+    origin = Origin(source, generation, offset, line - 1, events[0][2] if events else 0)
+    return Arrivals(columns, np.ones(len(records), np.bool_), ids, origin, by_timestamp=by_timestamp)
 
 
 def by_definition(events: list[HeldEvent], size: int) -> tuple[list[bytes], int, list[HeldEvent]]:
@@ -97,7 +106,7 @@ rising_ids = st.builds(
 def test_release_is_a_function_of_the_events_and_not_of_the_batches(
     event_ids: list[object], size: int, cuts: list[int], gap: bytes, looked_at: bool
 ) -> None:
-    events = numbered(event_ids)
+    events = numbered(event_ids, gap)
     plain = not all(type(event_id) is int for event_id in event_ids)
     stage, late, start = OrderStage(size), 0, 0
     released: list[bytes] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from fractions import Fraction
 
 import msgspec
 import orjson
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from event_processor.aggregation.categories.shown import WEAVE_FROM, ShownTotals
 from event_processor.aggregation.categories.totals import CategoryTotal, Totals
-from event_processor.aggregation.exact_sum import add_exactly
+from event_processor.aggregation.exact_sum import add_exactly, exact_mean
 from event_processor.kernels.library import LIBRARY
 
 DEPTH = 2
@@ -26,13 +26,15 @@ def totals_of(draw: st.DrawFn, ids: st.SearchStrategy[object] = simple_ids) -> C
     values = draw(st.lists(finite, max_size=4))
     parts = add_exactly((), values)
     total, count = parts[0] if parts else 0.0, draw(st.integers(1, 2**62))
+    known = draw(st.booleans())
+    mean = float(sum(map(Fraction, values), Fraction(0)) / len(values)) if values and known else None
     least, greatest = (min(values), max(values)) if values else (None, None)
     shown = draw(st.none() | st.sampled_from(["2026-01-01T00:00:00Z", 'a"\\,é']))
-    return CategoryTotal(count, total, parts, least, greatest, total / count, draw(ids), draw(ids), shown)  # type: ignore[arg-type]
+    return CategoryTotal(count, total, parts, least, greatest, mean, draw(ids), draw(ids), shown, len(values) if known else None)  # type: ignore[arg-type]
 
 
-PLAIN = CategoryTotal(1, 0.1, (0.1, 1e-20, 1e-40), 0.1, 0.1, 0.1, "a", 7, None)
-EMPTY = CategoryTotal(3, 0.0, (), None, None, 0.0, "", '"', "2026-01-01T00:00:00Z")
+PLAIN = CategoryTotal(1, 0.1, (0.1, 1e-20, 1e-40), 0.1, 0.1, 0.1, "a", 7, None, 1)
+EMPTY = CategoryTotal(3, 0.0, (), None, None, None, "", '"', "2026-01-01T00:00:00Z", 0)
 
 
 def as_orjson_writes(totals: dict[str, CategoryTotal]) -> tuple[bytes, bytes]:
@@ -56,7 +58,7 @@ def written(totals: dict[str, CategoryTotal], shown: ShownTotals) -> tuple[bytes
 @example({"only": EMPTY})
 @example(
     {
-        str(value): CategoryTotal(1, value, (value,), value, value, value, 1, 1, None)
+        str(value): CategoryTotal(1, value, (value,), value, value, value, 1, 1, None, 1)
         for value in (1e16, 1e-7, 123456789e14, 5e-324, -0.1)
     }
 )
@@ -84,7 +86,7 @@ def test_few_and_many_categories_are_shown_alike_one_commit_after_the_other(coun
     totals: dict[str, CategoryTotal] = {}
     for number in range(count + 2):
         totals[f"category {(7 * number) % (count + 2)}"] = msgspec.structs.replace(
-            PLAIN, count=number + 1, mean=0.1 / (number + 1)
+            PLAIN, count=number + 1, values=number + 1, mean=exact_mean(PLAIN.sum_parts, number + 1)
         )
         if number >= count - 3:
             totals["category 0"] = msgspec.structs.replace(EMPTY, count=number, last_id=last_id)
@@ -101,4 +103,4 @@ def test_a_state_in_the_place_of_another_is_shown_under_its_own_names() -> None:
 def test_numbers_that_are_not_finite_are_shown_as_none() -> None:
     (only,) = orjson.loads(written({"a": EMPTY}, ShownTotals(DEPTH))[0]).values()
     assert (only["min"], only["max"]) == (None, None)
-    assert math.isfinite(only["mean"])
+    assert only["mean"] is None

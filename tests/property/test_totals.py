@@ -106,18 +106,19 @@ def model(log: list[Row], *, count_only: bool) -> dict[str, CategoryTotal]:
         mine = [row for row in log if row[1] == category]
         numbers = [row[2] for row in mine if row[3] or not count_only]
         parts = expansion(sum(map(Fraction, numbers), Fraction(0)))
-        total = parts[0] if parts else 0.0
+        exact = sum(map(Fraction, numbers), Fraction(0))
         last = max(mine, key=lambda row: order(row[0]))[0]
         found[category] = CategoryTotal(
             count=len(mine),
-            sum=total,
+            sum=parts[0] if parts else 0.0,
             sum_parts=parts,
             min=min(numbers, default=None),
             max=max(numbers, default=None),
-            mean=total / len(mine),
+            mean=float(exact / len(numbers)) if numbers else None,
             first_id=min(mine, key=lambda row: order(row[0]))[0],
             last_id=last,
             last_timestamp=str(last),
+            values=len(numbers),
         )
     return found
 

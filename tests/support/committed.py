@@ -66,7 +66,9 @@ class Committed:
         for name in ("records", *OUTCOMES, "late"):
             assert counts[name] == sum(one[name] for one in by_source)
         for source in state["sources"].values():
-            assert source["counts"]["records"] == source["retired"]["records"] + sum(file["line"] for file in source["files"])
+            assert source["counts"]["records"] == source["retired"]["records"] + sum(
+                file["line"] for file in source["generations"]
+            )
         assert counts["accepted"] == sum(total["count"] for total in state["categories"].values())
         assert counts["rejected"] == len(self.letters)
         if self.sink is not None:
@@ -116,8 +118,8 @@ def canonical_state(committed: Committed) -> bytes:
     state = {key: value for key, value in committed.state.items() if key not in HISTORY_KEYS}
     sources = json.loads(json.dumps(state["sources"]))
     for source in sources.values():
-        for file in source["files"]:
-            del file["device"], file["inode"]
+        for each in source["generations"]:
+            del each["position"]["device"], each["position"]["inode"]
     return _json({**state, "sources": sources})
 
 

@@ -30,7 +30,7 @@ class State(TypedDict):
     """The counted records, how far the log was read, and the committed length of the sink."""
 
     counts: dict[str, int]
-    sources: dict[str, dict[str, list[dict[str, int]]]]
+    sources: dict[str, dict[str, list[dict[str, dict[str, int]]]]]
     appended: dict[str, int]
 
 
@@ -90,7 +90,7 @@ class Job:
         self.offset = self.records = self.sink_bytes = 0
         if self.checkpoint_path.exists():
             state: State = json.loads(self.checkpoint_path.read_bytes())["state"]
-            self.offset = state["sources"]["events"]["files"][0]["offset"]
+            self.offset = state["sources"]["events"]["generations"][0]["position"]["offset"]
             self.records = state["counts"]["records"]
             self.sink_bytes = state["appended"][str(self.sink_path)]
         self.sink = os.open(self.sink_path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -113,7 +113,7 @@ class Job:
         self.sink_bytes += len(batch)
         counted: State = {
             "counts": {"records": self.records},
-            "sources": {"events": {"files": [{"offset": self.offset}]}},
+            "sources": {"events": {"generations": [{"position": {"offset": self.offset}}]}},
             "appended": {str(self.sink_path): self.sink_bytes},
         }
         save(self.checkpoint_path, {"state": counted})

@@ -111,6 +111,6 @@ def comparable(content: bytes) -> dict[str, Any]:
     for key in HISTORY_KEYS:
         state.pop(key, None)
     for source in state["sources"].values():
-        for file in source["files"]:
-            del file["device"], file["inode"]
+        for each in source["generations"]:
+            del each["position"]["device"], each["position"]["inode"]
     return dict(state)

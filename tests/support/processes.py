@@ -261,11 +261,12 @@ def _files(state: dict[str, Json]) -> list[dict[str, Json]]:
     """The files of the one source, open or retired."""
     sources = state["sources"]
     assert isinstance(sources, dict)
-    source = sources.get("events", {"files": []})
+    source = sources.get("events", {"generations": []})
     assert isinstance(source, dict)
-    files = source["files"]
+    files = source["generations"]
     assert isinstance(files, list)
-    return [file for file in files if isinstance(file, dict)]
+    positions = [file["position"] for file in files if isinstance(file, dict)]
+    return [position for position in positions if isinstance(position, dict)]
 
 
 def _number(value: Json) -> int:

@@ -6,7 +6,7 @@ Always: nothing of the program under test is imported, so that an error there ca
 
 Where the promises leave room, this is what holds here: a byte order mark counts only in the first three bytes of a file, and
 is no part of the record that sinks get, which then stands at offset 3; a line over the limit is rejected even if it is blank; a limit is on a line without
-its end; `mean` divides by every event counted, those without a value too; `min` and `max` are None and `sum` is 0.0 without
+its end; `mean` divides the exact sum by the events that have a value, and is rounded once; `min` and `max` are None and `sum` is 0.0 without
 parts where no event had a value; several sources that meet in the order stage are placed by the reading order.
 """
 
@@ -88,10 +88,11 @@ class CategoryTotal:
     sum_parts: list[float]
     min: float | None
     max: float | None
-    mean: float
+    mean: float | None
     first_id: Id
     last_id: Id
     last_timestamp: str | None
+    values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,8 @@ def _release(events: list[_Accepted], buffer_events: int) -> tuple[list[_Accepte
 
 def _total(events: list[_Accepted]) -> CategoryTotal:
     values = [event.value for event in events if event.value is not None]
-    parts = expansion(sum(map(Fraction, values), Fraction(0)))
+    exact = sum(map(Fraction, values), Fraction(0))
+    parts = expansion(exact)
     rounded = parts[0] if parts else 0.0
     first = min(events, key=lambda event: event.id_key)
     last = max(reversed(events), key=lambda event: event.id_key)
@@ -268,8 +270,9 @@ def _total(events: list[_Accepted]) -> CategoryTotal:
         sum_parts=parts,
         min=min(values, default=None),
         max=max(values, default=None),
-        mean=rounded / len(events),
+        mean=float(exact / len(values)) if values else None,
         first_id=first.id,
         last_id=last.id,
         last_timestamp=canonical_timestamp(last.timestamp_ns),
+        values=len(values),
     )

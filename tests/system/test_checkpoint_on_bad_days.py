@@ -239,9 +239,9 @@ def with_state(files: Files, **changes: Any) -> Files:
 
 
 def test_an_unknown_version_is_65_and_falls_back_to_nothing(morning: Files) -> None:
-    error = refusal(disk_with(with_state(grown(morning), version=2)))
+    error = refusal(disk_with(with_state(grown(morning), version=3)))
     assert error.exit_code == ExitCode.STATE
-    assert "version 2" in error.message
+    assert "version 3" in error.message
 
 
 def test_a_state_of_another_shape_is_65(morning: Files) -> None:
@@ -347,7 +347,6 @@ def test_foreign_bytes_behind_the_committed_length_of_a_sink_are_cut_off(morning
         ({"record_bytes_max": 5000}, "sources.log.record_bytes_max: 4096 -> 5000"),
         ({"dedup": {"enabled": False}}, "dedup.enabled: true -> false"),
         ({"totals": {"categories_max": 5}}, "totals.categories_max: 100000 -> 5"),
-        ({"sink": False}, "order.active: true -> false"),
     ],
 )
 def test_another_configuration_is_78_and_names_the_key_and_the_way_out(morning: Files, sections: Any, said: str) -> None:

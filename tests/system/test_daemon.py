@@ -135,5 +135,5 @@ def test_the_log_on_stderr_is_one_json_object_a_line(pipeline: Pipeline, daemon:
 def test_an_absolute_path_is_followed_and_stands_in_the_state(pipeline: Pipeline) -> None:
     change(pipeline, 'path = "events.jsonl"', f'path = "{pipeline.log}"')
     assert pipeline.run("--once").exit_code == 0
-    files = json.loads(pipeline.checkpoint.read_bytes())["state"]["sources"]["events"]["files"]
-    assert [file["path"] for file in files] == [str(pipeline.log)]
+    files = json.loads(pipeline.checkpoint.read_bytes())["state"]["sources"]["events"]["generations"]
+    assert [file["position"]["path"] for file in files] == [str(pipeline.log)]

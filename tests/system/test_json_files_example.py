@@ -99,7 +99,7 @@ def read_bytes(made: Pipeline) -> int:
         sources = json.loads(made.checkpoint.read_bytes())["state"]["sources"]
     except FileNotFoundError:
         return 0
-    return sum(file["offset"] for file in sources["users"]["files"]) if "users" in sources else 0
+    return sum(each["position"]["offset"] for each in sources["users"]["generations"]) if "users" in sources else 0
 
 
 def kill_on_the_way(made: Pipeline, size_bytes: int, *, kills: int) -> None:

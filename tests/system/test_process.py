@@ -73,7 +73,7 @@ class Folder:
         except FileNotFoundError:
             return 0
         source = document["state"]["sources"].get("input", {"files": [], "retired": {"size_bytes": 0}})
-        sizes: list[int] = [source["retired"]["size_bytes"], *(file["offset"] for file in source["files"])]
+        sizes: list[int] = [source["retired"]["size_bytes"], *(each["position"]["offset"] for each in source["generations"])]
         return sum(sizes)
 
 
@@ -95,7 +95,7 @@ def expected(*contents: bytes) -> Reference:
 
 
 def expected_rows(model: Reference) -> list[dict[str, object]]:
-    names = ("count", "sum", "min", "max", "mean", "first_id", "last_id", "last_timestamp")
+    names = ("count", "sum", "min", "max", "mean", "first_id", "last_id", "last_timestamp", "values")
     return [
         {"category": category, **{name: getattr(total, name) for name in names}}
         for category, total in sorted(model.categories.items())
@@ -332,7 +332,9 @@ def test_a_file_cut_short_counts_up_to_there_and_says_so_each_time(folder: Folde
     assert b"cut.gz: ends before its time, at byte " in first.stderr
     assert b"the gzip stream is cut short; what came before counts" in first.stderr
     whole_lines = LOG[
-        : json.loads((folder.root / "st/checkpoint.json").read_bytes())["state"]["sources"]["input"]["files"][0]["offset"]
+        : json.loads((folder.root / "st/checkpoint.json").read_bytes())["state"]["sources"]["input"]["generations"][0][
+            "position"
+        ]["offset"]
     ]
     assert 0 < len(whole_lines) < len(LOG)
     assert rows_of(first.stdout) == expected_rows(expected(whole_lines, OTHER))

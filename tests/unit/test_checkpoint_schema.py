@@ -93,16 +93,16 @@ def test_a_rotated_file_keeps_to_the_schema() -> None:
     fs.plant(f"{FOLDER}/log.jsonl", events(30, start=30))
     run(fs, configuration(FOLDER), seed=1, drain=True)
     source = checkpoint(fs)["state"]["sources"]["log"]
-    assert (source["retired"]["files"], source["counts"]["accepted"]) == (1, 60)
+    assert (source["retired"]["generations"], source["counts"]["accepted"]) == (1, 60)
     assert faults(SCHEMA, checkpoint(fs)) == []
 
 
 @pytest.mark.parametrize(
     ("path", "wrong"),
     [
-        (["version"], 2),
+        (["version"], 1),
         (["state", "counts", "late"], None),
-        (["state", "sources", "log", "files"], {}),
+        (["state", "sources", "log", "generations"], {}),
         (["state", "categories", "c0", "sum_parts"], ["0.1"]),
         (["state", "order", "last_released"], [0, 1]),
         (["state", "appended", "journal.jsonl"], "0"),

@@ -73,8 +73,8 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 def test_the_result_is_a_line_of_json_for_each_category(shell: Shell) -> None:
     assert shell.call("process", "log.jsonl") == 0
-    one = {"sum": 2.0, "min": 2.0, "max": 2.0, "mean": 2.0, "first_id": "1", "last_id": "1", "last_timestamp": None}
-    two = {"sum": 1.5, "min": 0.5, "max": 1.0, "mean": 0.75, "first_id": 1, "last_id": 2, "last_timestamp": None}
+    one = {"sum": 2.0, "min": 2.0, "max": 2.0, "mean": 2.0, "first_id": "1", "last_id": "1", "last_timestamp": None, "values": 1}
+    two = {"sum": 1.5, "min": 0.5, "max": 1.0, "mean": 0.75, "first_id": 1, "last_id": 2, "last_timestamp": None, "values": 2}
     assert [json.loads(line) for line in shell.out.splitlines()] == [
         {"category": "a", "count": 2, **two},
         {"category": "b", "count": 1, **one},

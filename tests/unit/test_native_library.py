@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from event_processor.kernels.library import LIBRARY, SWITCH, address, load_library
+from event_processor.kernels.arrays import address
+from event_processor.kernels.library import LIBRARY, SWITCH, load_library
 
 SOURCES = Path(__file__).parents[2] / "event_processor" / "kernels" / "c"
 COMPILER = shutil.which("cc")

@@ -192,7 +192,7 @@ def test_a_log_that_was_rotated_and_retired_is_ok(place: Place) -> None:
         place.path("log.jsonl").rename(place.path(name))
         place.append(lines([name, 1]))
     place.run()
-    assert place.state()["sources"]["log"]["retired"]["files"] == 2
+    assert place.state()["sources"]["log"]["retired"]["generations"] == 2
     verification = verified(place)
     assert verification.is_ok
     assert verification.counts.records == 14

@@ -111,7 +111,7 @@ def test_a_silent_log_lets_go_of_what_is_held_once_and_the_journal_says_when() -
     assert commits.idle_releases == [2]
     assert fs.content(f"{FOLDER}/out/ordered.jsonl") == event(1) + event(2)
     journal = [json.loads(line) for line in (fs.content(f"{FOLDER}/state/journal.jsonl") or b"").splitlines()]
-    assert [entry["what"] for entry in journal] == ["read", "idle_release"]
+    assert [entry["what"] for entry in journal] == ["order_begun", "read", "idle_release"]
     assert journal[1]["records"] == 2
     assert checkpoint(fs)["order"]["held"] == 0
 
@@ -179,7 +179,7 @@ def test_without_a_sink_the_order_stage_holds_nothing() -> None:
     fs = SimulatedFileSystem(1)
     fs.plant(LOG, event(2) + event(1))
     live([], fs, sink=False)
-    assert checkpoint(fs)["order"] == {"held": 0, "held_hash": "", "released": 0, "last_released": None}
+    assert checkpoint(fs)["order"] == {"active": False, "held": 0, "held_hash": "", "released": 0, "last_released": None}
 
 
 def test_a_category_too_many_is_a_dead_letter_and_reserves_no_id() -> None:

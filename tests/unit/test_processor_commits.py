@@ -114,8 +114,8 @@ class WatchedSource:
         assert threading.current_thread() is threading.main_thread()
         committed = read_committed(self.fs.content, FOLDER)
         assert committed is not None
-        files = committed.state["sources"][self.name]["files"] if self.given_end else []
-        assert {file["offset"] for file in files} == ({self.given_end} if self.given_end else set())
+        files = committed.state["sources"][self.name]["generations"] if self.given_end else []
+        assert {file["position"]["offset"] for file in files} == ({self.given_end} if self.given_end else set())
         self.acknowledged.append(self.given_end)
 
     def close(self) -> None:
@@ -290,7 +290,7 @@ def test_a_stop_under_a_commit_ends_behind_the_batch_at_hand(ask: Callable[[Proc
     assert len(pipeline.told.batches) in (2, 3)
     committed = read_committed(fs.content, FOLDER)
     assert committed is not None
-    assert committed.state["sources"]["log"]["files"][0]["offset"] == pipeline.source.given_end
+    assert committed.state["sources"]["log"]["generations"][0]["position"]["offset"] == pipeline.source.given_end
 
 
 @pytest.mark.parametrize("name", ["late", "by chance", "thread"])

@@ -65,8 +65,8 @@ def test_totals_of_a_category_by_hand() -> None:
     )
     result = evaluate(content)
     assert result.categories == {
-        "other": CategoryTotal(1, 0.0, [], 0.0, 0.0, 0.0, "z", "z", None),
-        "shop": CategoryTotal(3, -1.25, [-1.25], -2.0, 0.5, -1.25 / 3, 7, "b", "2026-01-02T02:04:05.12Z"),
+        "other": CategoryTotal(1, 0.0, [], 0.0, 0.0, 0.0, "z", "z", None, 1),
+        "shop": CategoryTotal(3, -1.25, [-1.25], -2.0, 0.5, -1.25 / 3, 7, "b", "2026-01-02T02:04:05.12Z", 3),
     }
     assert str(result.categories["other"].min) == "0.0"
 
@@ -298,7 +298,7 @@ def test_an_event_may_be_counted_without_a_value() -> None:
     options = Options(fields=Fields(value_missing="count_only"))
     content = log(line(1, value=3), line(2, value=None), b'{"id":3,"category":"a"}', line(4, value="x"))
     total = evaluate(content, options).categories["a"]
-    assert (total.count, total.sum, total.min, total.mean) == (3, 3.0, 3.0, 1.0)
+    assert (total.count, total.sum, total.min, total.mean, total.values) == (3, 3.0, 3.0, 3.0, 1)
     counted = evaluate(log(b'{"id":3}'), Options(fields=Fields(category="", value=""))).categories[""]
     assert (counted.count, counted.sum, counted.sum_parts, counted.min, counted.max) == (1, 0.0, [], None, None)
 

@@ -47,7 +47,7 @@ def events(ids: list[EventId], categories: str, *timestamps: str) -> AcceptedEve
 
 
 def total(**changed: object) -> CategoryTotal:
-    plain = CategoryTotal(1, 1.0, (1.0,), 1.0, 1.0, 1.0, "a", "a", None)
+    plain = CategoryTotal(1, 1.0, (1.0,), 1.0, 1.0, 1.0, "a", "a", None, 1)
     return msgspec.structs.replace(plain, **changed)
 
 
@@ -131,7 +131,7 @@ def test_timestamps_are_read_all_at_once_where_somebody_can() -> None:
 def test_one_total_stands_where_there_is_no_category() -> None:
     batch = AcceptedEvents(PlainIds(["x"]), None, None, None, None)
     only = add_batch(Totals.of({}), batch, as_they_stand)
-    assert only == {"": total(sum=0.0, sum_parts=(), min=None, max=None, mean=0.0, first_id="x", last_id="x")}
+    assert only == {"": total(sum=0.0, sum_parts=(), min=None, max=None, mean=None, first_id="x", last_id="x", values=0)}
 
 
 def test_a_category_that_no_event_bears_opens_no_total() -> None:
@@ -145,7 +145,10 @@ def test_no_events_leave_the_totals_as_they_are() -> None:
 
 
 def test_totals_are_a_mapping_and_equal_by_content() -> None:
-    rows = {"b": total(sum=3.0, sum_parts=(3.0,), mean=3.0), "a": total(min=None, max=None, sum=0.0, sum_parts=(), mean=0.0)}
+    rows = {
+        "b": total(sum=3.0, sum_parts=(3.0,), mean=3.0),
+        "a": total(min=None, max=None, sum=0.0, sum_parts=(), mean=None, values=0),
+    }
     totals = Totals.of(rows)
     assert totals == rows
     assert totals == Totals.of(dict(reversed(rows.items())))

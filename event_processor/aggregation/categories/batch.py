@@ -54,12 +54,13 @@ class AcceptedEvents:
 class BatchTotals:
     """The g categories that some event bears; each column (g,).
 
-    least, greatest: inf and -inf where no event has a value. `terms`: their sum is the exact sum of the values; it is not canonical.
-    The three say nothing where the events have no values.
+    `values`: how many of the events have a value. least, greatest: inf and -inf if none has one. `terms`: their sum is the exact sum of the
+    values; it is not canonical. The last three say nothing if no event has a value.
     """
 
     names: Sequence[str]
     sizes: IntArray
+    values: IntArray
     least: FloatArray
     greatest: FloatArray
     terms: Sequence[FloatArray]
@@ -85,7 +86,8 @@ def batch_totals_by_kernel(events: AcceptedEvents) -> BatchTotals | None:
         extremes = extremes_of(ids, codes, len(names))
     if extremes is None:
         return None
-    totals = BatchTotals(names, found.sizes, found.least, found.greatest, list(found.terms), extremes)
+    value_counts = _value_counts(events, codes, found.sizes)
+    totals = BatchTotals(names, found.sizes, value_counts, found.least, found.greatest, list(found.terms), extremes)
     return totals if found.sizes.all() else _borne(totals)
 
 
@@ -101,7 +103,19 @@ def batch_totals_by_numpy(events: AcceptedEvents) -> BatchTotals:
         least = _best_by_group(lower, groups, np.minimum, np.inf)
         greatest = _best_by_group(upper, groups, np.maximum, -np.inf)
         terms = sum_by_group(events.values, groups.numbers, groups.sizes)
-    return BatchTotals(names, groups.sizes, least, greatest, terms, find_extremes(events.ids, groups))
+    value_counts = _value_counts(events, groups.numbers, groups.sizes)
+    return BatchTotals(names, groups.sizes, value_counts, least, greatest, terms, find_extremes(events.ids, groups))
+
+
+def _value_counts(events: AcceptedEvents, codes: IntArray | None, sizes: IntArray) -> IntArray:
+    """How many events of each group have a value; `codes` are their groups, None if all are in one."""
+    if events.values is None:
+        return np.zeros(len(sizes), np.int64)
+    if events.has_value is None:
+        return sizes
+    if codes is None:
+        return np.array([np.count_nonzero(events.has_value)], np.int64)
+    return np.bincount(codes[events.has_value], minlength=len(sizes))
 
 
 def _borne(totals: BatchTotals) -> BatchTotals:
@@ -111,6 +125,7 @@ def _borne(totals: BatchTotals) -> BatchTotals:
     return BatchTotals(
         picked_texts(totals.names, kept),
         totals.sizes[kept],
+        totals.values[kept],
         totals.least[kept],
         totals.greatest[kept],
         [term[kept] for term in totals.terms],

@@ -17,16 +17,21 @@ from numpy.typing import NDArray
 
 from event_processor.aggregation.categories.first_and_last import order_words
 from event_processor.aggregation.categories.lazy_objects import LateObjects
-from event_processor.aggregation.exact_sum import without_empty_rows
+from event_processor.aggregation.exact_sum import exact_mean, exact_means, without_empty_rows
 from event_processor.columns.ids import OrderKey, PlainIds, WordArray, id_key
 from event_processor.model.columns import FloatArray, IntArray
 
-__all__ = ["CategoryTotal", "KnownRows", "TotalColumns", "Totals"]
+__all__ = ["UNKNOWN", "CategoryTotal", "KnownRows", "TotalColumns", "Totals"]
+
+UNKNOWN: Final = -1
+"""In place of a number of values that a state of version 1 did not keep."""
 
 
 class CategoryTotal(Struct, frozen=True):
-    """What is known of one category. `min` and `max` are None until a value was seen; `sum` is `sum_parts`, rounded once.
+    """What is known of one category. `sum` is `sum_parts`, rounded once; `min`, `max` and `mean` are None if no event had a value.
 
+    `values` is how many events had one, and `mean` is the exact sum divided by it, rounded once. Both are None if a state of version 1
+    did not say how many there were.
     `last_timestamp` is that of the event that is last by id, in RFC 3339 and UTC, or None where it bears none that can be read.
     """
 
@@ -35,21 +40,23 @@ class CategoryTotal(Struct, frozen=True):
     sum_parts: tuple[float, ...]
     min: float | None
     max: float | None
-    mean: float
+    mean: float | None
     first_id: int | str | tuple[int | str, ...]
     last_id: int | str | tuple[int | str, ...]
     last_timestamp: str | None
+    values: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class TotalColumns:
     """Each column (k,): one entry a category. What is shared with an earlier value is never written to.
 
-    parts: (p, k), the canonical parts of each sum, zeros behind them. least, greatest: inf and -inf where no event had a value.
+    values: how many events had a value; -1 if that is not known. parts: (p, k), the canonical parts of each sum, zeros behind them. least, greatest: inf and -inf where no event had a value.
     first_words, last_words: `order_words` of the ids. greatest_key: of all ids; None where there is none.
     """
 
     counts: IntArray
+    values: IntArray
     parts: FloatArray
     least: FloatArray
     greatest: FloatArray
@@ -66,6 +73,7 @@ class TotalColumns:
             return self
         return TotalColumns(
             counts=np.concatenate([self.counts, np.zeros(count, np.int64)]),
+            values=np.concatenate([self.values, np.zeros(count, np.int64)]),
             parts=np.concatenate([self.parts, np.zeros((len(self.parts), count))], axis=1),
             least=np.concatenate([self.least, np.full(count, np.inf)]),
             greatest=np.concatenate([self.greatest, np.full(count, -np.inf)]),
@@ -80,6 +88,10 @@ class TotalColumns:
     def sums(self) -> FloatArray:
         """Each sum, rounded once."""
         return self.parts[0] if len(self.parts) else np.zeros(len(self.counts))
+
+    def means(self) -> FloatArray:
+        """Each mean; NaN if there is none."""
+        return exact_means(self.parts, self.values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +125,7 @@ class Totals(Mapping[str, CategoryTotal]):
         first_ids, last_ids = [row.first_id for row in rows], [row.last_id for row in rows]
         columns = TotalColumns(
             counts=np.array([row.count for row in rows], np.int64),
+            values=np.array([UNKNOWN if row.values is None else row.values for row in rows], np.int64),
             parts=without_empty_rows(parts),
             least=np.array([inf if row.min is None else row.min for row in rows], np.float64),
             greatest=np.array([-inf if row.max is None else row.max for row in rows], np.float64),
@@ -128,18 +141,19 @@ class Totals(Mapping[str, CategoryTotal]):
     def __getitem__(self, name: str) -> CategoryTotal:
         row, columns = self.index[name], self.columns
         parts = tuple(part for part in columns.parts[:, row].tolist() if part)
-        count, total = int(columns.counts[row]), parts[0] if parts else 0.0
+        values = int(columns.values[row])
         least, greatest = float(columns.least[row]), float(columns.greatest[row])
         return CategoryTotal(
-            count=count,
-            sum=total,
+            count=int(columns.counts[row]),
+            sum=parts[0] if parts else 0.0,
             sum_parts=parts,
             min=None if isinf(least) else least,
             max=None if isinf(greatest) else greatest,
-            mean=total / count,
+            mean=exact_mean(parts, values) if values > 0 else None,
             first_id=columns.first_ids.resolved()[row],
             last_id=columns.last_ids.resolved()[row],
             last_timestamp=columns.last_timestamps.resolved()[row],
+            values=None if values == UNKNOWN else values,
         )
 
     def __iter__(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from event_processor.aggregation.categories.columns import Totals
+from event_processor.aggregation.categories.columns import UNKNOWN, Totals
 from event_processor.columns.timestamps import TimestampReader, canonical
 from event_processor.kernels.checkpoint_rows import Loom, Pieces
 from event_processor.model.columns import FloatArray, IntArray, TimestampColumn
@@ -106,7 +106,7 @@ Shown: TypeAlias = "dict[str, dict[str, Json]] | orjson.Fragment"
 WEAVE_FROM: Final = 64
 """So many categories are worth the kernel."""
 INDENT: Final = "  "
-FIELDS: Final = ("count", "first_id", "last_id", "last_timestamp", "max", "mean", "min", "sum", "sum_parts")
+FIELDS: Final = ("count", "first_id", "last_id", "last_timestamp", "max", "mean", "min", "sum", "sum_parts", "values")
 """In ascending order: who writes them sorted finds them so."""
 
 
@@ -150,11 +150,11 @@ class ShownTotals:
             orjson.dumps(last_ids),
             orjson.dumps(columns.last_timestamps.resolved()[order].tolist()),
             _dumped(columns.greatest[order]),
-            _dumped(sums / counts),
+            _dumped(columns.means()[order]),
             _dumped(columns.least[order]),
             _dumped(sums),
         ]
-        return self._loom.weave(fields, [_dumped(part) for part in parts], len(order))
+        return self._loom.weave(fields, [_dumped(part) for part in parts], _counts(columns.values[order]), len(order))
 
     def of(self, totals: Totals) -> dict[str, dict[str, Json]]:
         """As plain objects. They are made once and filled again at each commit: to make ten thousand anew costs more than all that is in them."""
@@ -172,13 +172,14 @@ class ShownTotals:
             columns.last_ids.resolved()[order].tolist(),
             columns.last_timestamps.resolved()[order].tolist(),
             _numbers(columns.greatest[order]),
-            (columns.sums()[order] / counts).tolist(),
+            _numbers(columns.means()[order]),
             _numbers(columns.least[order]),
             sums,
             _part_tuples(part_rows, len(order)),
+            [None if values == UNKNOWN else values for values in columns.values[order].tolist()],
             strict=True,
         )
-        for row, count, first_id, last_id, last_timestamp, greatest, mean, least, total, parts in filled:
+        for row, count, first_id, last_id, last_timestamp, greatest, mean, least, total, parts, values in filled:
             row["count"] = count
             row["first_id"] = first_id
             row["last_id"] = last_id
@@ -188,6 +189,7 @@ class ShownTotals:
             row["min"] = least
             row["sum"] = total
             row["sum_parts"] = parts
+            row["values"] = values
         return self._objects
 
     def _look_up(self, totals: Totals) -> None:
@@ -201,12 +203,13 @@ def _pieces(lines: Sequence[str], colon: str) -> Pieces:
     """What stands around the values. `lines` begin a line: that of the object's end, of a name, of a field and of a part of a sum."""
     outside, row, field, part = lines
     first, *others = [f'"{name}"{colon}' for name in FIELDS]
-    before = ["", f"{colon}{{{field}{first}", *(f",{field}{name}" for name in others)]
+    *before, parts, last = ["", f"{colon}{{{field}{first}", *(f",{field}{name}" for name in others)]
     texts = {
-        "first_part": f"{before.pop()}[{part}",
+        "first_part": f"{parts}[{part}",
         "next_part": f",{part}",
-        "last_part": f"{field}]{row}}}",
-        "no_part": f",{field}{others[-1]}[]{row}}}",
+        "last_part": f"{field}]{last}",
+        "no_part": f"{parts}[]{last}",
+        "end_row": f"{row}}}",
         "next_row": f",{row}",
         "first_row": f"{{{row}",
         "last_row": f"{outside}}}",
@@ -219,10 +222,17 @@ def _dumped(column: NDArray[np.int64] | FloatArray) -> bytes:
     return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def _counts(column: IntArray) -> bytes:
+    """The numbers as an array; null for those that are not known."""
+    if (column != UNKNOWN).all():
+        return _dumped(column)
+    return orjson.dumps([None if count == UNKNOWN else count for count in column.tolist()])
+
+
 def _numbers(column: FloatArray) -> list[float | None]:
     """The numbers, None for those that are not finite."""
     numbers: list[float | None] = column.tolist()
-    for place in np.flatnonzero(np.isinf(column)).tolist():
+    for place in np.flatnonzero(~np.isfinite(column)).tolist():
         numbers[place] = None
     return numbers
 

@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 
 from event_processor.aggregation.categories.batch import AcceptedEvents, BatchTotals, batch_totals
-from event_processor.aggregation.categories.columns import CategoryTotal, KnownRows, TotalColumns, Totals
+from event_processor.aggregation.categories.columns import UNKNOWN, CategoryTotal, KnownRows, TotalColumns, Totals
 from event_processor.aggregation.categories.first_and_last import Extremes, order_words
 from event_processor.aggregation.categories.lazy_objects import LateObjects
-from event_processor.aggregation.exact_sum import add_exactly, added_by_group
+from event_processor.aggregation.exact_sum import add_exactly, added_by_group, exact_mean
 from event_processor.columns.ids import WordArray, id_key
 from event_processor.columns.numbered_texts import NumberedTexts, no_numbers
 from event_processor.model.columns import BoolArray, IdColumn, IntArray, TimestampColumn
@@ -56,20 +56,20 @@ def add_batch(
 def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
     """The total of both; where ids are equal, first is the earlier's and last the later's."""
     parts = add_exactly(earlier.sum_parts, list(later.sum_parts))
-    total = parts[0] if parts else 0.0
-    count = earlier.count + later.count
+    values = None if earlier.values is None or later.values is None else earlier.values + later.values
     last = later if id_key(later.last_id) >= id_key(earlier.last_id) else earlier
     first = later if id_key(later.first_id) < id_key(earlier.first_id) else earlier
     return CategoryTotal(
-        count=count,
-        sum=total,
+        count=earlier.count + later.count,
+        sum=parts[0] if parts else 0.0,
         sum_parts=parts,
         min=_least(earlier.min, later.min),
         max=_greatest(earlier.max, later.max),
-        mean=total / count,
+        mean=exact_mean(parts, values) if values else None,
         first_id=first.first_id,
         last_id=last.last_id,
         last_timestamp=last.last_timestamp,
+        values=values,
     )
 
 
@@ -114,7 +114,10 @@ def _with_values(columns: TotalColumns, rows: IntArray, batch: BatchTotals) -> T
     least, greatest = columns.least.copy(), columns.greatest.copy()
     least[rows] = np.minimum(least[rows], batch.least)
     greatest[rows] = np.maximum(greatest[rows], batch.greatest)
-    return replace(columns, parts=added_by_group(columns.parts, rows, batch.terms), least=least, greatest=greatest)
+    values = columns.values.copy()
+    # A number that is not known stays so.
+    values[rows] = np.where(values[rows] == UNKNOWN, UNKNOWN, values[rows] + batch.values)
+    return replace(columns, values=values, parts=added_by_group(columns.parts, rows, batch.terms), least=least, greatest=greatest)
 
 
 def _with_ids(

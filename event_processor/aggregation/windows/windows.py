@@ -52,7 +52,8 @@ class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
     """What the windows hold, by content. None stands for what is not known before the first event.
 
     `highest_ns`: the highest timestamp released. `next_row`: the first row that is not out yet. `latest_cell`: of any event that came.
-    `held`: how many entries, and `held_hash` a hash of them that does not depend on their order.
+    `held`: how many entries, and `held_hash` a hash of them that does not depend on their order. `rows`: how many rows are out; None if a
+    state of version 1 did not say how many there were.
     """
 
     counts: WindowCounts = WindowCounts()
@@ -61,6 +62,7 @@ class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
     latest_cell: int | None = None
     held: int = 0
     held_hash: str = ""
+    rows: int | None = 0
 
 
 class _Contribution(Struct, frozen=True, gc=False):
@@ -96,6 +98,7 @@ class SlidingWindows:
         self._highest_ns = summary.highest_ns
         self._next_row = summary.next_row
         self._latest_cell = summary.latest_cell
+        self._rows = summary.rows
         self._running: Final[dict[GroupKey, Running]] = {}
         self._groups: list[GroupKey] | None = None
         """Those of `_running`, sorted; None where one came or went since somebody asked."""
@@ -230,6 +233,8 @@ class SlidingWindows:
             tails = self._tails()
             if tails:
                 runs.append(WindowRun(row, until - row, tails))
+                if self._rows is not None:
+                    self._rows += runs[-1].row_count
             self._next_row = until
             self._evict(self._grid.first_cell(until))
         return runs
@@ -296,7 +301,9 @@ class SlidingWindows:
         """What the checkpoint says."""
         self._refresh()
         lines = self._lines
-        return WindowSummary(self._counts, self._highest_ns, self._next_row, self._latest_cell, len(lines), lines.digest)
+        return WindowSummary(
+            self._counts, self._highest_ns, self._next_row, self._latest_cell, len(lines), lines.digest, self._rows
+        )
 
     def take_changes(self) -> list[bytes]:
         """The lines of the entries that came or changed since the last call. One may have left again; `restore` then leaves it out."""

@@ -10,8 +10,8 @@ struct column {
 };
 
 /* What stands around the values: piece i is `pieces[ends[i - 1]]` to `pieces[ends[i]]`. With n columns of fields, piece i < n stands before the
- * value of field i; then come, in this order, what stands before the first part, between two, behind the last, and where there is none; between
- * two rows; before the first; behind the last. */
+ * value of field i; then come, in this order, what stands before the first part, between two, after the last, and if there is none, each of the
+ * latter two with what stands before the value of the last column; the end of a row; between two rows; before the first; after the last. */
 struct form {
     const uint8_t *pieces;
     const int64_t *ends;
@@ -20,7 +20,7 @@ struct form {
 };
 
 enum { FORMS = 2, SPARE = 32 };
-enum { FIRST_PART, NEXT_PART, LAST_PART, NO_PART, NEXT_ROW, FIRST_ROW, LAST_ROW };
+enum { FIRST_PART, NEXT_PART, LAST_PART, NO_PART, END_ROW, NEXT_ROW, FIRST_ROW, LAST_ROW };
 
 /* Appends `size` bytes, of which there are more up to `end`. Few bytes are copied as SPARE, without a call: what is behind them is written over. */
 static inline void put(struct form *form, const uint8_t *bytes, int64_t size, const uint8_t *end) {
@@ -58,7 +58,7 @@ static inline const uint8_t *next_value(struct column *column, const uint8_t **p
 
 static inline int is_zero(const uint8_t *begin, const uint8_t *end) { return end - begin == 3 && memcmp(begin, "0.0", 3) == 0; }
 
-/* Writes `rows` rows of the first `fields` columns and a list of what the other `parts` columns hold, those that are not 0.0. The caller has seen
+/* Writes `rows` rows: the first `fields` columns, a list of what the next `parts` columns hold, those that are not 0.0, and the last column. The caller has seen
  * to the room: that of all columns, in each row that of each piece, and of the one between parts before each of them, and SPARE bytes more.
  * Returns 0, or -1 where a column holds fewer values. */
 EXPORT int64_t ep_weave(
@@ -89,7 +89,14 @@ EXPORT int64_t ep_weave(
             }
             written++;
         }
-        for (int form = 0; form < FORMS; form++) put_piece(&forms[form], fields + (written ? LAST_PART : NO_PART), last);
+        struct column *final = &columns[fields + parts];
+        if (!(end = next_value(final, &begin)))
+            return -1;
+        for (int form = 0; form < FORMS; form++) {
+            put_piece(&forms[form], fields + (written ? LAST_PART : NO_PART), last);
+            put(&forms[form], begin, end - begin, final->end);
+            put_piece(&forms[form], fields + END_ROW, last);
+        }
     }
     for (int form = 0; form < FORMS; form++) put_piece(&forms[form], last, last);
     return 0;

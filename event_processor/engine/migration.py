@@ -1,0 +1,94 @@
+"""A state of version 1, read as one of version 2.
+
+Owns: what version 1 called otherwise, and what it did not keep.
+Always: pure; counts, sums and ids stay as they are. What version 1 did not keep is None, never a guess.
+Never: nothing is written here. The first start writes the state in version 2 and keeps the old checkpoint beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from event_processor.aggregation.aggregates import AggregateDocument
+from event_processor.aggregation.categories.totals import CategoryTotal
+from event_processor.aggregation.exact_sum import exact_mean
+from event_processor.configuration.configuration import config_hash
+from event_processor.engine.state import OrderSummary
+from event_processor.model.event import Json
+
+__all__ = ["KEPT_NAME", "VERSION", "to_version_2", "unknown_parts"]
+
+VERSION: Final = 1
+KEPT_NAME: Final = "checkpoint.version-1.json"
+"""Where the first start keeps the old checkpoint."""
+_ORDER_KEY: Final = "order.active"
+_POSITION_KEYS: Final = ("path", "device", "inode", "offset", "head_hash", "tail_hash")
+
+
+def to_version_2(state: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """`state` as version 2 has it; `meta` holds the configuration that made it. Raises `KeyError` and the like for another shape."""
+    recorded: dict[str, Json] = meta["config"] if isinstance(meta.get("config"), dict) else {}
+    # The checksum does not cover `meta`: only a configuration with the hash of the state is the one that made it.
+    parts = recorded if config_hash(recorded) == state["config_hash"] else {}
+    active = bool(parts[_ORDER_KEY]) if _ORDER_KEY in parts else bool(state["order"]["released"] or state["order"]["held"])
+    hashed = {key: value for key, value in parts.items() if key != _ORDER_KEY}
+    return {
+        **state,
+        "config_hash": config_hash(hashed) if parts else state["config_hash"],
+        "sources": {name: _source(each) for name, each in state["sources"].items()},
+        "categories": {name: _category(each, parts) for name, each in state["categories"].items()},
+        "aggregates": {name: _aggregate(each) for name, each in state["aggregates"].items()},
+        "order": {**state["order"], "active": active},
+    }
+
+
+def unknown_parts(
+    categories: Mapping[str, CategoryTotal], aggregates: Mapping[str, AggregateDocument], order: OrderSummary
+) -> list[str]:
+    """What a state does not know that came from version 1 just now, in words; empty if it knows everything."""
+    without_values = sum(total.values is None for total in categories.values())
+    without_rows = [name for name, each in aggregates.items() if each.rows is None]
+    words = []
+    if without_values:
+        words.append(f"the number of values, and so the mean, of {without_values} categories")
+    if without_rows:
+        words.append(f"the number of rows of {', '.join(without_rows)}")
+    if order.held:
+        words.append(f"the places of {order.held} held events")
+    return words
+
+
+def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+    generations = [
+        {"generation": file["generation"], "line": file["line"], "position": {key: file[key] for key in _POSITION_KEYS}}
+        for file in source["files"]
+    ]
+    retired = source["retired"]
+    return {
+        "generations": generations,
+        "retired": {
+            "generations": retired["files"],
+            "size_bytes": retired["size_bytes"],
+            "records": retired["records"],
+        },
+        "counts": source["counts"],
+    }
+
+
+def _category(total: Mapping[str, Any], parts: Mapping[str, Json]) -> dict[str, Any]:
+    """Every event had a value, or none had one; in between, version 1 did not say how many."""
+    if total["min"] is None:
+        values = 0
+    elif parts.get("event.value_missing") == "reject":
+        values = total["count"]
+    else:
+        return {**total, "values": None, "mean": None}
+    return {**total, "values": values, "mean": exact_mean(total["sum_parts"], values) if values else None}
+
+
+def _aggregate(aggregate: Mapping[str, Any]) -> dict[str, Any]:
+    if aggregate["kind"] == "groups":
+        return {**aggregate, "rows": len(aggregate["groups"])}
+    # Rows that went out before are counted nowhere, unless no row was due yet.
+    return {**aggregate, "rows": 0 if aggregate["next_row"] is None else None}
