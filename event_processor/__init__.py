@@ -4,7 +4,7 @@
     state = run(load("event-processor.toml"))
     state.categories["order"].sum
 
-`load`, `build` and `run` are the library; the contracts (`Source`, `Format`, `Sink`) are what extensions implement.
+`load`, `build` and `run` are the library; `Connector` and the contracts around it are what extensions implement.
 """
 
 from __future__ import annotations
@@ -13,12 +13,44 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = ["Format", "Sink", "Source", "__version__", "build", "load", "run"]
+__all__ = [
+    "Chunk",
+    "ConfiguredPath",
+    "Connector",
+    "Format",
+    "Json",
+    "PastGeneration",
+    "Piece",
+    "Released",
+    "Sink",
+    "SinkContext",
+    "SinkOptions",
+    "Source",
+    "SourceContext",
+    "SourceOptions",
+    "World",
+    "__version__",
+    "build",
+    "load",
+    "run",
+]
 
 _HOMES = {
+    "Chunk": "event_processor.model.event",
+    "ConfiguredPath": "event_processor.model.options",
+    "Connector": "event_processor.model.connector",
     "Format": "event_processor.model.contracts",
+    "Json": "event_processor.model.event",
+    "PastGeneration": "event_processor.model.connector",
+    "Piece": "event_processor.model.connector",
+    "Released": "event_processor.model.released",
     "Sink": "event_processor.model.contracts",
+    "SinkContext": "event_processor.model.connector",
+    "SinkOptions": "event_processor.model.options",
     "Source": "event_processor.model.contracts",
+    "SourceContext": "event_processor.model.connector",
+    "SourceOptions": "event_processor.model.options",
+    "World": "event_processor.model.connector",
     "build": "event_processor.assembly.library",
     "load": "event_processor.assembly.library",
     "run": "event_processor.assembly.library",

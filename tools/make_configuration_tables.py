@@ -17,9 +17,9 @@ from event_processor.configuration import toml_value
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
 from event_processor.configuration.configuration import AGGREGATES, Configuration, Section, config_parts
 from event_processor.configuration.loader import array_sections
-from event_processor.configuration.tables import keys_of
 from event_processor.configuration.template import key_documentation
 from event_processor.connectors.files.source_options import FORMATS
+from event_processor.model.options import keys_of
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN: Final = "<!-- tables: written by tools/make_configuration_tables.py -->"

@@ -1,21 +1,24 @@
-"""From a configuration to a processor that runs: the only importer of adapters.
+"""From a configuration to a processor that runs: the only importer of connectors.
 
-Owns: the environment of a pipeline, which adapters there are, and the order in which a pipeline is opened.
+Owns: the environment of a pipeline, which connectors there are, and the order in which a pipeline is opened.
 """
 
 from event_processor.assembly.connectors import (
     ADAPTERS,
+    CONNECTORS,
     INTAKE_NAME,
-    LINE_END_BYTES_MAX,
     SINK_OPTIONS,
     SOURCE_OPTIONS,
-    PartReader,
     all_sources,
+    committed_outputs,
+    fresh_sink_paths,
     lag_bytes,
-    locate_part,
+    outside_p2,
     record_format,
+    reopen_generation,
+    sink_files,
+    sink_path_of,
     watch_sources,
-    whole_records_end,
 )
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.inputs import (
@@ -38,49 +41,38 @@ from event_processor.assembly.opening import (
     open_pipeline,
     open_replica,
 )
-from event_processor.connectors.files.connector import (
-    CommittedParts,
-    committed_parts,
-    fresh_sink_paths,
-    sink_files,
-    sink_header_bytes,
-    sink_path_of,
-)
 
 __all__ = [
     "ADAPTERS",
+    "CONNECTORS",
     "INPUT_SOURCE_NAME",
     "INTAKE_NAME",
-    "LINE_END_BYTES_MAX",
     "LOCK_NAME",
     "SINK_OPTIONS",
     "SOURCE_OPTIONS",
     "STDIN_ARGUMENT",
-    "CommittedParts",
     "Environment",
     "InputFormat",
     "Mode",
     "OpenPipeline",
-    "PartReader",
     "Replica",
     "all_sources",
     "check_config",
-    "committed_parts",
+    "committed_outputs",
     "fresh_sink_paths",
     "input_name",
     "input_size_bytes",
     "lag_bytes",
-    "locate_part",
     "lock_state",
     "open_pipeline",
     "open_replica",
+    "outside_p2",
     "record_format",
+    "reopen_generation",
     "result_file",
     "sink_files",
-    "sink_header_bytes",
     "sink_path_of",
     "watch_sources",
-    "whole_records_end",
     "with_inputs",
     "with_result_sinks",
 ]

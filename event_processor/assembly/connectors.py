@@ -1,103 +1,166 @@
-"""Which adapters there are, and what the rest of the house may ask of them.
+"""The one table of connectors, and what the rest of the program may ask of sources and sinks through it.
 
-Owns: the types of sources and sinks, the intake as a source. The sinks themselves are in `connectors/files/connector.py`.
+Owns: which types there are: those built in, and those that other packages offer by the entry point group `event_processor.connectors`; the
+intake as a source.
+Always: a connector of another package is imported only if it is asked for.
 Never: nothing here keeps a state or sequences anything.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Final
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, TypeVar
 
 from event_processor.assembly.environment import Environment
 from event_processor.configuration import AdapterOptions
-from event_processor.configuration.configuration import (
-    RESERVED_SOURCE_NAME,
-    Configuration,
-    ConfiguredPath,
-    SinkOptions,
-    SourceOptions,
-)
-from event_processor.connectors.files.finished import InputFiles
-from event_processor.connectors.files.following.archive import PartReader, locate
-from event_processor.connectors.files.following.source import FileSource
+from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
+from event_processor.connectors.files.connector import FilesConnector
 from event_processor.connectors.files.following.watch import LogWatcher
-from event_processor.connectors.files.record_cutter import LINE_END_BYTES_MAX, whole_records_end
-from event_processor.connectors.files.sink_options import FileSinkOptions
-from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions, StandardInputOptions
-from event_processor.connectors.files.standard_input import StreamSource
+from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.engine.state import SourceState
-from event_processor.model.contracts import Format, Source
+from event_processor.model.connector import CommittedOutput, Connector, PastGeneration, SinkContext, SourceContext
+from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath, Source
+from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
+from event_processor.model.options import ConfiguredPath, SinkOptions, SourceOptions
 from event_processor.model.telemetry import Telemetry
-from event_processor.records.delimited import DelimitedReader
 from event_processor.records.json_lines.format import JsonLinesFormat
-from event_processor.records.objects import LineReader, ObjectFormat, ObjectReader, TransformedReader
+from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader
 from event_processor.records.transforms.tables import transform_factories
-from event_processor.records.user_format import OwnReader
 
 __all__ = [
     "ADAPTERS",
+    "CONNECTORS",
     "INTAKE_NAME",
-    "LINE_END_BYTES_MAX",
     "SINK_OPTIONS",
     "SOURCE_OPTIONS",
-    "PartReader",
     "all_sources",
+    "committed_outputs",
     "format_factory",
+    "fresh_sink_paths",
     "lag_bytes",
-    "locate_part",
+    "make_sink",
+    "make_sink_replica",
     "make_source",
+    "outside_p2",
     "record_format",
+    "reopen_generation",
     "resume_source",
+    "sink_files",
+    "sink_path_of",
     "watch_sources",
-    "whole_records_end",
 ]
 
-SOURCE_OPTIONS: Final[Mapping[str, type[SourceOptions]]] = {"file": FileSourceOptions}
-SINK_OPTIONS: Final[Mapping[str, type[SinkOptions]]] = {"file": FileSinkOptions}
+GROUP: Final = "event_processor.connectors"
+BUILT_IN: Final[Mapping[str, Connector]] = {connector.type_name: connector for connector in (FilesConnector(),)}
+INTAKE_NAME: Final = "intake.jsonl"
+
+
+class Connectors(Mapping[str, Connector]):
+    """Every connector there is, by its type. One of another package is imported when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._known: Final[dict[str, Connector]] = dict(BUILT_IN)
+        self._offered: Final[dict[str, EntryPoint]] = {each.name: each for each in entry_points(group=GROUP)}
+
+    def __getitem__(self, type_name: str) -> Connector:
+        """Raises `KeyError` for an unknown type, `ConfigurationError` if the package that offers it cannot be used."""
+        if type_name not in self._known:
+            self._known[type_name] = _loaded(self._offered[type_name])
+        return self._known[type_name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._known, **self._offered})
+
+    def __len__(self) -> int:
+        return len({**self._known, **self._offered})
+
+
+def _loaded(offered: EntryPoint) -> Connector:
+    """The connector that an entry point names: an instance of `Connector`, or a class that makes one."""
+    try:
+        found = offered.load()
+        connector = found() if isinstance(found, type) else found
+    except Exception as error:
+        raise ConfigurationError(
+            f'type = "{offered.name}": the connector {offered.value} cannot be loaded: {type(error).__name__}: {error}',
+            hint="repair or remove the package that offers it",
+        ) from error
+    if not isinstance(connector, Connector):
+        raise ConfigurationError(
+            f'type = "{offered.name}": {offered.value} is no connector',
+            hint="it must be an event_processor.Connector, or a class that extends it",
+        )
+    return connector
+
+
+CONNECTORS: Final = Connectors()
+Options = TypeVar("Options", SourceOptions, SinkOptions)
+
+
+class OptionsByType(Mapping[str, type[Options]]):
+    """The options models of the sources, or of the sinks, by type; types that offer none are left out."""
+
+    def __init__(self, options_of: Callable[[Connector], type[Options] | None]) -> None:
+        self._options_of: Callable[[Connector], type[Options] | None] = options_of
+
+    def __getitem__(self, type_name: str) -> type[Options]:
+        found = self._options_of(CONNECTORS[type_name])
+        if found is None:
+            raise KeyError(type_name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """A type that cannot be loaded is named too: the reason is said when it is asked for."""
+        for name in CONNECTORS:
+            try:
+                is_offered = self._options_of(CONNECTORS[name]) is not None
+            except ConfigurationError:
+                is_offered = True
+            if is_offered:
+                yield name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+SOURCE_OPTIONS: Final[Mapping[str, type[SourceOptions]]] = OptionsByType(lambda connector: connector.source_options)
+SINK_OPTIONS: Final[Mapping[str, type[SinkOptions]]] = OptionsByType(lambda connector: connector.sink_options)
 ADAPTERS: Final = AdapterOptions(
     sources=SOURCE_OPTIONS,
     sinks=SINK_OPTIONS,
     default_type="file",
     default_sources={"events": {"path": "events/events.jsonl"}},
 )
-"""What the loader is given: the core knows no adapter."""
-INTAKE_NAME: Final = "intake.jsonl"
+"""What the loader is given: the configuration knows no connector."""
 
 
-def all_sources(configuration: Configuration, intake_directory: str) -> dict[str, FileSourceOptions]:
+# Sources.
+
+
+def all_sources(configuration: Configuration, intake_directory: str) -> dict[str, SourceOptions]:
     """The configured sources, and the intake, which is always there."""
     intake = FileSourceOptions(path=ConfiguredPath(os.path.join(intake_directory, INTAKE_NAME), INTAKE_NAME))
-    configured = {name: options for name, options in configuration.sources.items() if isinstance(options, FileSourceOptions)}
-    return {**configured, RESERVED_SOURCE_NAME: intake}
+    return {**configuration.sources, RESERVED_SOURCE_NAME: intake}
 
 
-def make_source(
-    name: str, options: FileSourceOptions, environment: Environment, *, finished: bool, last_commit_ns: int | None
-) -> Source:
-    """A source, not opened yet. `finished` and `last_commit_ns` are those of `FileSource`; an input of a one-shot run always is finished."""
-    if isinstance(options, InputFilesOptions):
-        return InputFiles(name, options, fs=environment.fs, telemetry=environment.telemetry)
-    if isinstance(options, StandardInputOptions):
-        return StreamSource(name, options, clock=environment.clock, telemetry=environment.telemetry)
-    return FileSource(
-        name,
-        options,
-        fs=environment.fs,
-        clock=environment.clock,
-        telemetry=environment.telemetry,
-        finished=finished,
-        last_commit_ns=last_commit_ns,
-    )
+def make_source(options: SourceOptions, context: SourceContext) -> Source:
+    """A source, not opened yet. Raises `ConfigurationError`."""
+    return CONNECTORS[options.type].source(options, context)
+
+
+def resume_source(source: Source, progress: SourceState) -> None:
+    """Opens a source at its committed positions."""
+    source.open(progress.positions(), progress.next_generation())
 
 
 def watch_sources(configuration: Configuration, environment: Environment) -> LogWatcher:
-    """Starts to watch the configured sources' folders: a hint that wakes the loop, behind which the poll stands. The caller stops it.
+    """Starts to watch the configured sources' folders: a hint that wakes the loop; a poll backs it up. The caller stops it.
 
-    The intake is left to the poll: its folder is the state's, where each commit of ours would be a notice to us.
+    The intake is left to the poll: its folder is the state's, and each commit of ours would be a notice to us.
     """
     patterns = [pattern for options in configuration.sources.values() for pattern in options.patterns()]
     watcher = LogWatcher(patterns, environment.wakeup, fs=environment.fs, telemetry=environment.telemetry)
@@ -105,59 +168,98 @@ def watch_sources(configuration: Configuration, environment: Environment) -> Log
     return watcher
 
 
-def record_format(configuration: Configuration, options: FileSourceOptions) -> Format:
+def record_format(configuration: Configuration, options: SourceOptions) -> Format:
     """How the records of a source are read. Raises `ConfigurationError`."""
     return format_factory(configuration, options)()
 
 
-def format_factory(configuration: Configuration, options: FileSourceOptions) -> Callable[[], Format]:
+def format_factory(configuration: Configuration, options: SourceOptions) -> Callable[[], Format]:
     """What makes that format, here or in another process."""
     event, record_bytes_max = configuration.event, options.record_bytes_max
     timestamps_used = configuration.timestamps_are_used
     transforms = transform_factories(configuration.transforms, event.timestamp_zone)
-    make_reader: Callable[[], ObjectReader]
-    if options.format == "csv":
-        make_reader = partial(DelimitedReader, options.dialect(event.value), record_bytes_max=record_bytes_max)
-    elif options.is_own_format:
-        make_reader = partial(OwnReader, options.format, dict(options.format_options), record_bytes_max=record_bytes_max)
-    elif transforms:
-        make_reader = partial(LineReader, record_bytes_max=record_bytes_max)
-    else:
-        # The items of a document are lines already.
+    make_reader: Callable[[], ObjectReader] | None = options.object_reader(event.value)
+    if make_reader is None and not transforms:
         return partial(JsonLinesFormat, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
+    if make_reader is None:
+        make_reader = partial(LineReader, record_bytes_max=record_bytes_max)
     for make_transform in transforms:
         make_reader = partial(TransformedReader, make_reader, make_transform)
     return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
 
 
-def locate_part(options: FileSourceOptions, resume: Mapping[str, Json], environment: Environment) -> PartReader | None:
-    """The file that held a generation, known again by its content, or None where it is gone. Raises `StorageError`."""
-    return locate(resume, options, environment.fs)
+def reopen_generation(options: SourceOptions, position: Mapping[str, Json], environment: Environment) -> PastGeneration | None:
+    """A generation that was read, to be read again; None if it is gone. Raises `StateError`, `StorageError`."""
+    return CONNECTORS[options.type].reopen(options, position, environment)
+
+
+def outside_p2(configuration: Configuration) -> dict[str, frozenset[str]]:
+    """By source, the fields of its positions that depend on the host."""
+    sources = all_sources(configuration, str(configuration.state.dir))
+    return {name: CONNECTORS[options.type].outside_p2 for name, options in sources.items()}
 
 
 def lag_bytes(configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState]) -> int:
-    """What the sources' files hold beyond the committed offsets, by a look that changes nothing."""
+    """What waits in the sources beyond the committed positions, by a look that changes nothing."""
     lag = 0
+    quiet = Environment(fs=environment.fs, clock=environment.clock, telemetry=Telemetry())
     for name, options in all_sources(configuration, str(configuration.state.dir)).items():
-        # With a limit, a file that waits for its turn is not even looked at.
-        unlimited = options.model_copy(update={"files_concurrent_max": 0})
-        source = FileSource(
-            name,
-            unlimited,
-            fs=environment.fs,
-            clock=environment.clock,
-            telemetry=Telemetry(),
-            finished=False,
-            last_commit_ns=None,
-        )
-        resume_source(source, sources.get(name) or SourceState())
-        # Only a read finds files that were not there before; what it gives was not read as far as the state knows.
-        chunk = source.read(1)
-        lag += source.lag_bytes() + (chunk.end_offset - chunk.offset if chunk else 0)
-        source.close()
+        progress = sources.get(name) or SourceState()
+        context = SourceContext(name, quiet)
+        lag += CONNECTORS[options.type].lag_bytes(options, context, progress.positions(), progress.next_generation())
     return lag
 
 
-def resume_source(source: Source, progress: SourceState) -> None:
-    """Opens a source where its state says."""
-    source.open(progress.positions(), progress.next_generation())
+# Sinks.
+
+
+def _context(configuration: Configuration, environment: Environment, name: str, committed: Mapping[str, int]) -> SinkContext:
+    event = configuration.event
+    return SinkContext(name, environment, committed, event.timestamp, event.timestamp_zone)
+
+
+def make_sink(configuration: Configuration, environment: Environment, name: str, committed: Mapping[str, int]) -> Sink:
+    """The sink, resumed at `committed`, the checkpoint's `appended`. Raises as `Connector.sink` does."""
+    options = configuration.sinks[name]
+    return CONNECTORS[options.type].sink(options, _context(configuration, environment, name, committed))
+
+
+def make_sink_replica(
+    configuration: Configuration, environment: Environment, name: str, committed: Mapping[str, int], path: str
+) -> Sink:
+    """What replaces the sink while a state is recomputed: it writes to `path`, if anywhere."""
+    options = configuration.sinks[name]
+    return CONNECTORS[options.type].replica(options, _context(configuration, environment, name, committed), path)
+
+
+def sink_path_of(configuration: Configuration) -> SinkPath:
+    """Where the file of a sink's entry in `appended` lies; None if no configured sink has it."""
+
+    def path_of(key: str) -> str | None:
+        for name, options in configuration.sinks.items():
+            if key.startswith(f"sinks.{name}:"):
+                return CONNECTORS[options.type].sink_file(options, name, key)
+        return None
+
+    return path_of
+
+
+def fresh_sink_paths(configuration: Configuration) -> dict[str, dict[str, str]]:
+    """By sink, the entry of `appended` that a recomputed state has for it, and where its file belongs; empty for a sink without files."""
+    sinks = configuration.sinks.items()
+    return {name: dict(CONNECTORS[options.type].fresh_files(options, name)) for name, options in sinks}
+
+
+def sink_files(configuration: Configuration, environment: Environment) -> dict[str, list[str]]:
+    """By sink, every file of it that is there."""
+    return {name: CONNECTORS[options.type].files(options, environment) for name, options in configuration.sinks.items()}
+
+
+def committed_outputs(
+    configuration: Configuration, environment: Environment, committed: Mapping[str, int]
+) -> dict[str, CommittedOutput | None]:
+    """By sink, what it has committed; None if it keeps nothing that could be compared, or the checkpoint does not know it."""
+    return {
+        name: CONNECTORS[options.type].committed_output(options, _context(configuration, environment, name, committed))
+        for name, options in configuration.sinks.items()
+    }

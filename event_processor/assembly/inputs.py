@@ -12,8 +12,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from event_processor.assembly.connectors import sink_path_of
 from event_processor.configuration.configuration import AGGREGATES, Configuration, ConfiguredPath, SinkOptions, contradictions
-from event_processor.connectors.files.connector import sink_path_of
 from event_processor.connectors.files.content import open_content
 from event_processor.connectors.files.paths import look_at
 from event_processor.connectors.files.sink_options import FileSinkOptions

@@ -8,7 +8,7 @@ checkpoint is verified and its configuration is known to be the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,17 @@ import msgspec
 
 from event_processor import __version__
 from event_processor.aggregation.aggregates import Aggregates
-from event_processor.assembly.connectors import INTAKE_NAME, all_sources, format_factory, make_source, resume_source
+from event_processor.assembly.connectors import (
+    INTAKE_NAME,
+    all_sources,
+    format_factory,
+    fresh_sink_paths,
+    make_sink,
+    make_sink_replica,
+    make_source,
+    resume_source,
+    sink_path_of,
+)
 from event_processor.assembly.environment import Environment
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.configuration import (
@@ -29,8 +39,6 @@ from event_processor.configuration.configuration import (
     config_hash,
     config_parts,
 )
-from event_processor.connectors.files.connector import open_sink, replica_sinks, sink_path_of
-from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.deduplication.fingerprints import Fingerprinter, mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex, NothingIsKnown
 from event_processor.engine import migration
@@ -42,14 +50,16 @@ from event_processor.engine.decoding.pool import DecodingPool, Worker
 from event_processor.engine.decoding.process import ProcessWorker
 from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.engine.held_events import HeldEvents, read_held_events
-from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, OrderBegun
-from event_processor.engine.loop import LoopOptions, Processor
+from event_processor.engine.journal import JOURNAL_NAME, OrderBegun
+from event_processor.engine.loop import Begun, LoopOptions, Processor
 from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
 from event_processor.model.clock import SystemWakeup, utc_text, wall_ns_of
+from event_processor.model.connector import SourceContext
 from event_processor.model.contracts import Decoding, SeenIds, Sink, Source
 from event_processor.model.errors import ConfigurationError, LockedError, StateError
 from event_processor.model.event import Json
+from event_processor.model.options import SourceOptions
 from event_processor.records.json_lines.judge import POSITION_ID
 from event_processor.storage.append_file import AppendFile, append_lines
 from event_processor.storage.durable import FileSystem, prepare_directory, storage_boundary
@@ -79,9 +89,9 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """The same pipeline over another state directory, to recompute in: its sinks write where `sink_path` says.
+    """The same pipeline over another state directory, to recompute in: what replaces its sinks writes where `sink_path` says, if anywhere.
 
-    `sink_path` gives the path for a sink's name and the path of `fresh_sink_paths`. The intake is still the configured state's.
+    `sink_path` gives the path for a sink's name and the path of `fresh_sink_paths`, "" if it has none. The intake is still the configured state's.
     """
 
     directory: str
@@ -123,7 +133,8 @@ def open_pipeline(configuration: Configuration, environment: Environment, mode: 
 
     Raises `StateError`, `ConfigurationError`, `LockedError`, `StorageError`; nothing is left open then.
     """
-    return _open(configuration, environment, mode, str(configuration.state.dir), reading=True)
+    opening = _Opening(configuration, environment, mode, str(configuration.state.dir), None)
+    return _opened(opening, configuration, reading=True)
 
 
 def open_replica(
@@ -134,15 +145,14 @@ def open_replica(
     Raises as `open_pipeline` does.
     """
     state = StateOptions(dir=ConfiguredPath(replica.directory))
-    copied = configuration.model_copy(update={"state": state, "sinks": replica_sinks(configuration, replica.sink_path)})
-    return _open(copied, environment, mode or Mode(once=True), str(configuration.state.dir), reading=reading)
+    copied = configuration.model_copy(update={"state": state})
+    opening = _Opening(copied, environment, mode or Mode(once=True), str(configuration.state.dir), replica)
+    return _opened(opening, copied, reading=reading)
 
 
-def _open(
-    configuration: Configuration, environment: Environment, mode: Mode, intake_directory: str, *, reading: bool
-) -> OpenPipeline:
-    with ExitStack() as opened, storage_boundary(str(configuration.state.dir)):
-        opening = _Opening(configuration, environment, mode, all_sources(configuration, intake_directory), opened)
+def _opened(opening: _Opening, configuration: Configuration, *, reading: bool) -> OpenPipeline:
+    """The pipeline, or everything closed again."""
+    with opening.opened as opened, storage_boundary(str(configuration.state.dir)):
         pipeline = opening.open(reading=reading)
         opened.pop_all()
         return pipeline
@@ -170,14 +180,15 @@ class _Opening:
         configuration: Configuration,
         environment: Environment,
         mode: Mode,
-        sources: Mapping[str, FileSourceOptions],
-        opened: ExitStack,
+        intake_directory: str,
+        replica: Replica | None,
     ) -> None:
+        self.opened: Final = ExitStack()
         self._configuration: Final = configuration
-        self._sources: Final = sources
+        self._sources: Final = all_sources(configuration, intake_directory)
+        self._replica: Final = replica
         self._environment: Final = environment
         self._mode: Final = mode
-        self._opened: Final = opened
         self._fs: Final = environment.fs
         self._directory: Final = str(configuration.state.dir)
         self._config_parts: Final = config_parts(configuration)
@@ -193,7 +204,7 @@ class _Opening:
         store.remove_orphans()
         appended = checkpoint.state.appended if checkpoint else {}
         _make_intake(self._fs, self._directory)
-        state, entries = self._state(checkpoint)
+        state = self._state(checkpoint)
         state_id = checkpoint.state.state_id if checkpoint else environment.new_token()
         manifest = checkpoint.state.ids if checkpoint else {}
         fingerprinter = self._fingerprinter(manifest)
@@ -222,30 +233,31 @@ class _Opening:
             executor=environment.committing(),
             memory=Memory(outputs.ids or NothingIsKnown(), aggregates),
             state=state,
+            begun=self._begun(state),
             step_options=self._step_options(),
             options=self._loop_options(),
             clock=environment.clock,
             wakeup=environment.wakeup,
             telemetry=environment.telemetry,
         )
-        writer.begin(state, appended, entries)
+        # Version 1 knew no such entry: there the stage was used from the start, or never.
+        is_migrated = checkpoint is not None and checkpoint.version == migration.VERSION
+        writer.begin(state, appended, [OrderBegun(0)] if is_migrated and state.ordered else [])
         return OpenPipeline(processor, resumed=checkpoint is not None)
 
-    def _state(self, checkpoint: Checkpoint | None) -> tuple[State, Sequence[JournalEntry]]:
-        """The state to go on from, and what the start adds to the reading journal."""
+    def _state(self, checkpoint: Checkpoint | None) -> State:
+        """The committed state."""
         buffer_events = self._configuration.order.buffer_events
-        state, entries = fresh_state(buffer_events), list[JournalEntry]()
-        if checkpoint is not None:
-            document = checkpoint.state
-            held = read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events)
-            state = document.to_state(held)
-            if checkpoint.version == migration.VERSION and state.ordered:
-                # Version 1 knew no such entry: there the stage was used from the start, or never.
-                entries.append(OrderBegun(0))
-        if not self._mode.follows_journal and state.ordered != self._configuration.order_is_active:
-            state, switch = (end_order if state.ordered else begin_order)(state)
-            entries += switch
-        return state, entries
+        if checkpoint is None:
+            return fresh_state(buffer_events)
+        document = checkpoint.state
+        return document.to_state(read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events))
+
+    def _begun(self, state: State) -> Begun | None:
+        """The state with the order stage begun or ended, if the configuration wants that now."""
+        if self._mode.follows_journal or state.ordered == self._configuration.order_is_active:
+            return None
+        return Begun(*(end_order if state.ordered else begin_order)(state))
 
     def _fingerprinter(self, manifest: Mapping[str, Json]) -> Fingerprinter | None:
         """The hash of the index; None where there is none."""
@@ -273,7 +285,7 @@ class _Opening:
             limits=self._environment.index_limits,
             mint=self._new_name,
         )
-        self._opened.callback(index.close)
+        self.opened.callback(index.close)
         return index
 
     def _decoding(self, fingerprinter: Fingerprinter | None) -> Decoding:
@@ -289,12 +301,12 @@ class _Opening:
         if not decode.lets_others_run:
             start = partial(ProcessWorker, spec, SLOT_BATCHES * configuration.batch.bytes_max)
         pool = DecodingPool(decode, configuration.engine.workers, start, self._environment.telemetry)
-        self._opened.callback(pool.close)
+        self.opened.callback(pool.close)
         return pool
 
     def _held_file(self, folder: str, appended: Mapping[str, int]) -> HeldFile:
         file = HeldFile(self._fs, self._directory, folder, appended, self._new_name)
-        self._opened.callback(file.close)
+        self.opened.callback(file.close)
         return file
 
     def _aggregates(self, checkpoint: Checkpoint | None) -> Aggregates:
@@ -324,17 +336,23 @@ class _Opening:
 
     def _append_file(self, name: str, appended: Mapping[str, int]) -> AppendFile:
         file = AppendFile(self._fs, os.path.join(self._directory, name), appended.get(name, 0))
-        self._opened.callback(file.close)
+        self.opened.callback(file.close)
         return file
 
     def _sink(self, name: str, appended: Mapping[str, int]) -> Sink:
-        sink = open_sink(self._configuration, name, fs=self._fs, committed=appended)
-        self._opened.callback(sink.close)
+        if self._replica is None:
+            sink = make_sink(self._configuration, self._environment, name, appended)
+        else:
+            (fresh,) = (*fresh_sink_paths(self._configuration)[name].values(), "")[:1]
+            path = self._replica.sink_path(name, fresh)
+            sink = make_sink_replica(self._configuration, self._environment, name, appended, path)
+        self.opened.callback(sink.close)
         return sink
 
-    def _source(self, name: str, options: FileSourceOptions, state: State) -> Source:
-        source = make_source(name, options, self._environment, finished=self._mode.drain, last_commit_ns=self._last_commit_ns)
-        self._opened.callback(source.close)
+    def _source(self, name: str, options: SourceOptions, state: State) -> Source:
+        context = SourceContext(name, self._environment, self._mode.drain, self._last_commit_ns)
+        source = make_source(options, context)
+        self.opened.callback(source.close)
         resume_source(source, state.source(name))
         return source
 

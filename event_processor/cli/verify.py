@@ -46,5 +46,7 @@ def _lines(verification: Verification) -> Iterator[str]:
     for sink in verification.sinks:
         if sink.skipped_bytes:
             yield f"sink {sink.name} began when {sink.skipped_bytes:,} bytes had been released; {one_line(sink.path)} holds the rest"
+        if sink.not_compared:
+            yield f"sink {sink.name}: not compared: {sink.not_compared}"
         if sink.parts_gone:
             yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these, or later ones, were taken away"

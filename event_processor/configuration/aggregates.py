@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, TypeAlias, cast
 from pydantic import Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
-from event_processor.configuration.tables import Section
+from event_processor.model.options import Section
 
 __all__ = [
     "WINDOW_S_MAX",

@@ -14,8 +14,7 @@ import hashlib
 import os
 import re
 import zoneinfo
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import combinations
@@ -26,9 +25,9 @@ from pydantic import Field, SerializeAsAny, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions, aggregate_contradictions
-from event_processor.configuration.tables import ConfiguredPath, LocatedText, Section
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.model.event import Json
+from event_processor.model.options import ConfiguredPath, LocatedText, Section, SinkOptions, SourceOptions
 
 __all__ = [
     "AGGREGATES",
@@ -71,31 +70,6 @@ AGGREGATES: Final = "aggregates"
 CONFIG_HASH_BYTES: Final = 16
 
 FieldName = Annotated[str, StringConstraints(min_length=1)]
-
-
-class SourceOptions(Section):
-    """What every source's options say; an adapter's model adds its `type` (a Literal) and its own keys."""
-
-    type: str
-
-    @abstractmethod
-    def identity(self) -> Mapping[str, Json]:
-        """What of these options the state depends on; paths as they were written, so that a folder may be moved."""
-
-    @abstractmethod
-    def patterns(self) -> Sequence[str]:
-        """The local paths and globs that this source reads; empty where it reads none."""
-
-
-class SinkOptions(Section):
-    """What every sink's options say; an adapter's model adds its `type` (a Literal) and its own keys."""
-
-    type: str
-    input: str
-
-    @abstractmethod
-    def paths(self) -> Sequence[str]:
-        """The local files that this sink writes; empty where it writes none."""
 
 
 class EventOptions(Section):

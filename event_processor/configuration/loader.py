@@ -26,9 +26,9 @@ from event_processor.configuration.configuration import (
     name_fault,
 )
 from event_processor.configuration.faults import UNKNOWN_KEY, ConfigurationFaultsError, Fault, findings, nearest, shown_value
-from event_processor.configuration.tables import keys_of
 from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, read_files
 from event_processor.model.event import Json
+from event_processor.model.options import keys_of
 
 __all__ = ["AdapterOptions", "LoadedConfiguration", "array_sections", "core_sections", "flattened", "load_configuration"]
 

@@ -18,7 +18,7 @@ from event_processor.configuration.aggregates import AggregateOptions, WindowOpt
 from event_processor.configuration.configuration import Configuration, Section
 from event_processor.configuration.faults import toml_value
 from event_processor.configuration.loader import AdapterOptions, array_sections, core_sections
-from event_processor.configuration.tables import keys_of
+from event_processor.model.options import keys_of
 
 __all__ = ["configuration_template", "key_documentation"]
 

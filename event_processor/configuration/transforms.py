@@ -16,8 +16,8 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from event_processor.configuration.tables import Section
 from event_processor.model.event import Json
+from event_processor.model.options import Section
 
 __all__ = ["UUID5_NAMESPACE", "Conversion", "TransformOptions"]
 

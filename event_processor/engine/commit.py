@@ -207,9 +207,6 @@ class CommitWriter:
                 sink.sync()
             outputs.journal.append(encode_entries(entries))
             outputs.journal.sync()
-            if not state.order.held:
-                # What was held is released: no checkpoint from here on names its file.
-                outputs.held.close()
             # If we die before this, no state ever was, or the next start falls back, or begins with the sinks, as this one did.
             outputs.store.save(self._checkpoint(state))
         self._publish()

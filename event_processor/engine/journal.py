@@ -70,11 +70,19 @@ class OrderEnded(Struct, frozen=True, tag_field="what", tag="order_ended"):
 
 
 class RetiredGeneration(Struct, frozen=True, tag_field="what", tag="retired"):
-    """A generation that was read to its end, and its last position."""
+    """A generation that was read to its end, and its last position.
+
+    `end`: the offset after its last byte; None in entries of version 1, whose positions are those of files.
+    """
 
     source: str
     generation: int
     position: dict[str, Any] = field(name="resume")  # as version 1 called it
+    end: int | None = None
+
+    def end_offset(self) -> int:
+        """The offset after its last byte."""
+        return int(self.position.get("offset", 0)) if self.end is None else self.end
 
 
 JournalEntry: TypeAlias = JournalRun | IdleRelease | InputFinished | OrderBegun | OrderEnded | RetiredGeneration

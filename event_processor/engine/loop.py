@@ -27,7 +27,7 @@ from event_processor.model.event import Chunk
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import storage_boundary
 
-__all__ = ["LoopOptions", "Processor", "StopReason"]
+__all__ = ["Begun", "LoopOptions", "Processor", "StopReason"]
 
 WAIT_S_MAX: Final = 1.0
 """The loop shows that it lives at least this often, however long there is nothing to do."""
@@ -68,6 +68,14 @@ class LoopOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The state that a start goes on from, if it is not the committed one, and what the reading journal says of it."""
+
+    state: State
+    entries: Sequence[JournalEntry]
+
+
+@dataclass(frozen=True, slots=True)
 class _InFlight:
     """The commit that runs behind the loop. Its future gives the checkpoint's size in bytes, or raises why it failed."""
 
@@ -88,13 +96,17 @@ class Processor:
         executor: CommitExecutor,
         memory: Memory,
         state: State,
+        begun: Begun | None = None,
         step_options: StepOptions,
         options: LoopOptions,
         clock: Clock,
         wakeup: Wakeup,
         telemetry: Telemetry,
     ) -> None:
-        """`directory` is named where a call fails that names no file; `memory` is what the last committed state goes with."""
+        """`directory` is named if a call fails that names no file; `memory` is what the last committed state goes with.
+
+        `begun`: what this start changed of the state; the first commit makes it durable.
+        """
         self._sources: Final = list(sources)
         self._decoding: Final = decoding
         self._directory: Final = directory
@@ -102,6 +114,7 @@ class Processor:
         self._executor: Final = executor
         self._memory: Final = memory
         self._state = state
+        self._begun = begun
         self._step_options: Final = step_options
         self._options: Final = options
         self._clock: Final = clock
@@ -255,7 +268,10 @@ class Processor:
         return self._clock.monotonic_s() >= deadline_s and not any(source.has_more() for source in self._sources)
 
     def _new_batch(self) -> Batch:
-        """An empty one behind everything that was handed to a commit, whether that is durable yet or not."""
+        """An empty one after everything that was handed to a commit, whether that is durable yet or not."""
+        if self._begun is not None:
+            # If we die before its commit, the next start begins likewise.
+            return Batch(self._begun.state, self._begun.state.counts.records, journal=list(self._begun.entries))
         return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state)
 
     def _is_full(self, batch: Batch) -> bool:
@@ -279,6 +295,7 @@ class Processor:
         Raises `StorageError`, which may be the failure of the one before: nothing of this batch counts then.
         """
         self._settle()
+        self._begun = None
         job = self._writer.prepare(batch)
         self._read_ahead = set(self._handed_in)
         if not behind:
@@ -376,13 +393,13 @@ class Processor:
         batch = self._new_batch()
         batch.finishes = closes_parts
         if not self._memory.aggregates.is_finished:
-            batch.add(finish(self._state, self._memory.aggregates), 0)
+            batch.add(finish(batch.state, self._memory.aggregates), 0)
         self._commit(batch, behind=False)
 
     def _switch_order(self, *, begins: bool) -> None:
         """Begins or ends the use of the order stage, as a reading journal says, and commits that."""
         batch = self._new_batch()
-        batch.state, entries = (begin_order if begins else end_order)(self._state)
+        batch.state, entries = (begin_order if begins else end_order)(batch.state)
         batch.journal.extend(entries)
         self._commit(batch, behind=False)
 
@@ -391,7 +408,7 @@ class Processor:
         self._settle()
         held_count = len(self._state.order.held)
         batch = self._new_batch()
-        batch.add(release_held(self._state, self._memory.aggregates), 0)
+        batch.add(release_held(batch.state, self._memory.aggregates), 0)
         self._commit(batch, behind=False)
         self._telemetry.order_idle_released(events=held_count)
 

@@ -304,7 +304,7 @@ def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State,
     after = replace(after, counts=before.counts + counts)
     journal, closed = _journal(state.journal, chunk)
     if chunk.retired:
-        closed.append(RetiredGeneration(chunk.source, chunk.generation, moved.position))
+        closed.append(RetiredGeneration(chunk.source, chunk.generation, moved.position, chunk.end_offset))
     sources = {**state.sources, chunk.source: after}
     return replace(state, sources=sources, counts=state.counts + counts, journal=journal), closed
 

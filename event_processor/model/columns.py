@@ -7,7 +7,7 @@ Never: no implementation of an id or timestamp column lives here (`columns/`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -27,6 +27,7 @@ __all__ = [
     "IdColumn",
     "Ids",
     "IntArray",
+    "Lines",
     "PreparedIds",
     "TimestampColumn",
 ]
@@ -145,3 +146,26 @@ class Columns:
     def record(self, row: int) -> bytes:
         """The bytes of record `row`, without its line end."""
         return self.content[int(self.starts[row]) : int(self.ends[row])]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The n records of a chunk: record i is `content[starts[i]:ends[i]]`, without its line end.
+
+    `readable` (n,) marks those that are valid UTF-8 and within the size limit.
+    """
+
+    content: bytes
+    starts: IntArray
+    ends: IntArray
+    readable: BoolArray
+
+    def record(self, row: int) -> bytes:
+        """The bytes of one record."""
+        return self.content[int(self.starts[row]) : int(self.ends[row])]
+
+    def records(self, rows: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of these records."""
+        places = np.array(rows, np.int64)
+        for start, end in zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True):
+            yield self.content[start:end]

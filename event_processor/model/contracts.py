@@ -8,11 +8,12 @@ Never: no implementation lives here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from event_processor.model.columns import BoolArray, Columns, Ids, PreparedIds
+from event_processor.model.columns import BoolArray, Columns, Ids, Lines, PreparedIds
 from event_processor.model.event import Chunk, Json
 from event_processor.model.rejections import Rejection
 from event_processor.model.released import NOTHING_RELEASED, Released
@@ -24,7 +25,9 @@ __all__ = [
     "Format",
     "IdsCommit",
     "Notices",
+    "ObjectReader",
     "ObjectTransform",
+    "Objects",
     "RecordReader",
     "Refusal",
     "Rejection",
@@ -78,6 +81,24 @@ class Transform(Protocol):
 
         The objects are the transform's own, to be changed and given back.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What became of the records of a chunk: record `rows[i]` (ascending) is the JSON object on line i of `content`; the others are blank or rejected."""
+
+    rows: Sequence[int]
+    content: bytes
+    blank_count: int
+    rejections: Sequence[Rejection]
+
+
+class ObjectReader(Protocol):
+    """Reads records as objects. Pure, as `Format.decode` is."""
+
+    def read(self, chunk: Chunk, lines: Lines) -> Objects:
+        """Each record of `lines`, which were cut from `chunk`, is an object, blank or rejected. Never raises for bad input."""
         ...
 
 

@@ -22,8 +22,8 @@ from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, record_of
 from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Json
-from event_processor.operations.state_access import committed_length, count_lines, peek, require_checkpoint
-from event_processor.storage.append_file import append_lines, committed_lines
+from event_processor.operations.state_access import committed_length, peek, require_checkpoint
+from event_processor.storage.append_file import append_lines, committed_lines, count_lines
 from event_processor.storage.durable import create_file, prepare_directory, remove_files, storage_boundary
 
 __all__ = [

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from event_processor.assembly import LINE_END_BYTES_MAX, Environment, PartReader, all_sources, locate_part, whole_records_end
+from event_processor.assembly import Environment, all_sources, reopen_generation
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine import migration
 from event_processor.engine.checkpoint import Checkpoint
@@ -30,18 +30,18 @@ from event_processor.engine.journal import (
     decode_entries,
 )
 from event_processor.engine.state import SourceState
+from event_processor.model.connector import PastGeneration, Piece
 from event_processor.model.errors import InputGoneError
 from event_processor.model.event import Chunk, Json
 from event_processor.operations.state_access import committed_length
 from event_processor.storage.append_file import committed_lines
-from event_processor.storage.durable import FileSystem, storage_call
+from event_processor.storage.durable import FileSystem
 
 __all__ = ["LogReader", "Progress", "ReadingJournal", "nobody_watches", "watched_script"]
 
-OPEN_PARTS_MAX: Final = 32
-SCAN_BLOCK_BYTES: Final = 262_144
+OPEN_GENERATIONS_MAX: Final = 32
 
-PartKey: TypeAlias = tuple[str, int]
+GenerationKey: TypeAlias = tuple[str, int]
 """A source's name and a generation."""
 
 
@@ -68,8 +68,8 @@ class ReadingJournal:
 class _Survey:
     """What a first pass over the journal tells: how far each generation was read, and what each retired one is known by."""
 
-    ends: dict[PartKey, int] = field(default_factory=dict)
-    retired: dict[PartKey, Mapping[str, Json]] = field(default_factory=dict)
+    ends: dict[GenerationKey, int] = field(default_factory=dict)
+    retired: dict[GenerationKey, RetiredGeneration] = field(default_factory=dict)
     size_bytes: int = 0
     is_ordered_from_start: bool = False
 
@@ -81,7 +81,7 @@ class _Survey:
                 survey.ends[entry.source, entry.generation] = entry.end
                 survey.size_bytes += entry.end - entry.start
             elif isinstance(entry, RetiredGeneration):
-                survey.retired[entry.source, entry.generation] = entry.position
+                survey.retired[entry.source, entry.generation] = entry
             elif isinstance(entry, OrderBegun):
                 survey.is_ordered_from_start |= entry.records == 0
         return survey
@@ -110,7 +110,7 @@ class LogReader:
         if checkpoint.version == migration.VERSION:
             # Version 1 knew no entry for it: there the order stage was used from the start, or never.
             self._survey.is_ordered_from_start = checkpoint.state.order.active
-        self._parts: Final[OrderedDict[PartKey, PartReader]] = OrderedDict()
+        self._open: Final[OrderedDict[GenerationKey, PastGeneration]] = OrderedDict()
 
     @property
     def size_bytes(self) -> int:
@@ -133,117 +133,76 @@ class LogReader:
 
     def close(self) -> None:
         """Gives the files back."""
-        while self._parts:
-            self._parts.popitem()[1].close()
+        while self._open:
+            self._open.popitem()[1].close()
 
     def _chunks_of(self, entry: JournalRun | RetiredGeneration) -> Iterator[Chunk]:
-        """The chunks of one entry. A generation is retired behind its last byte, which its entry may precede."""
+        """The chunks of one entry. A generation is retired after its last byte, which its entry may precede."""
         key = entry.source, entry.generation
         retired = self._survey.retired.get(key)
         if isinstance(entry, JournalRun):
-            yield from self._read(entry, self._resume(key))
+            yield from self._read(entry, self._position(key))
             if retired is not None and entry.end == self._survey.ends[key]:
-                yield _moved(key, retired, retired=True)
+                yield _moved(key, retired.position, retired.end_offset(), retired=True)
         elif retired is not None and key not in self._survey.ends:
-            yield _moved(key, retired, retired=True)
+            yield _moved(key, retired.position, retired.end_offset(), retired=True)
 
     def _open_without_records(self) -> Iterator[Chunk]:
-        """Generations that are open but gave no record: only that they are there is known of them."""
+        """Generations that are open but gave no record: only their position is known."""
         for name, source in sorted(self._progress.items()):
             for each in source.generations:
                 if name in self._wanted and (name, each.generation) not in self._survey.ends:
-                    yield _moved((name, each.generation), each.position)
+                    yield _moved((name, each.generation), each.position, 0)
 
-    def _resume(self, key: PartKey) -> Mapping[str, Json]:
-        """By what the generation can be known again. Raises `InputGoneError` where nobody wrote it down."""
+    def _position(self, key: GenerationKey) -> Mapping[str, Json]:
+        """The last position of a generation. Raises `InputGoneError` if the state does not say it."""
+        if retired := self._survey.retired.get(key):
+            return retired.position
         source = self._progress.get(key[0])
         opened = source.open_generation(key[1]) if source else None
-        identity = self._survey.retired.get(key) or (opened.position if opened else None)
-        if identity is None:
-            raise InputGoneError(f"source {key[0]!r}, generation {key[1]}: the state does not say which file this was")
-        return identity
+        if opened is None:
+            raise InputGoneError(f"source {key[0]!r}, generation {key[1]}: the state does not say which input this was")
+        return opened.position
 
-    def _read(self, run: JournalRun, resume: Mapping[str, Json]) -> Iterator[Chunk]:
+    def _read(self, run: JournalRun, position: Mapping[str, Json]) -> Iterator[Chunk]:
         """The run in chunks of whole records; a record over the limit is a chunk of its own."""
-        part = self._part(run, resume)
-        record_bytes_max = self._options[run.source].record_bytes_max
-        block_bytes = max(self._block_bytes_min, record_bytes_max + LINE_END_BYTES_MAX + 1)
+        generation = self._generation(run, position)
         offset = run.start
-        while offset < run.end:
-            content = self._bytes(part, run, min(block_bytes, run.end - offset), offset)
-            whole_bytes, is_oversized = whole_records_end(content, record_bytes_max)
-            is_last = not whole_bytes and offset + len(content) == run.end
-            if whole_bytes:
-                chunk = _Piece(run, offset, content[:whole_bytes])
-            elif is_oversized or len(content) > record_bytes_max:
-                chunk = self._oversized(part, run, offset)
-            else:
-                assert is_last, "a block is longer than a record within the limit"
-                chunk = _Piece(run, offset, content, is_final=True)
-            offset = chunk.end_offset
-            is_end = offset == self._survey.ends[run.source, run.generation]
-            yield chunk.as_chunk(resume if is_end else {**resume, "offset": offset}, part.head[:offset])
+        for piece in generation.pieces(run.start, run.end, self._block_bytes_min):
+            yield _chunk(run, piece, position, generation.head[: piece.offset])
+            offset = piece.end_offset
+        if offset < run.end:
+            raise _gone(run, offset)
 
-    def _oversized(self, part: PartReader, run: JournalRun, start: int) -> _Piece:
-        """The length of the record at `start`, whose end is searched block by block."""
-        offset = start
-        while offset < run.end:
-            block = self._bytes(part, run, min(SCAN_BLOCK_BYTES, run.end - offset), offset)
-            end = block.find(b"\n") + 1
-            offset += end or len(block)
-            if end:
-                return _Piece(run, start, b"", oversized_bytes=offset - start)
-        return _Piece(run, start, b"", oversized_bytes=offset - start, is_final=True)
-
-    def _bytes(self, part: PartReader, run: JournalRun, size_bytes: int, offset: int) -> bytes:
-        with storage_call("read", f"source {run.source}, generation {run.generation}"):
-            content = part.read(size_bytes, offset)
-        if len(content) < size_bytes:
-            raise _gone(run, offset + len(content))
-        return content
-
-    def _part(self, run: JournalRun, resume: Mapping[str, Json]) -> PartReader:
-        """The file that holds the run, found by its content; a few stay open, since runs of several files alternate."""
+    def _generation(self, run: JournalRun, position: Mapping[str, Json]) -> PastGeneration:
+        """The generation that holds the run; a few stay open, since runs of several alternate."""
         key = run.source, run.generation
-        part = self._parts.pop(key, None) or locate_part(self._options[run.source], resume, self._environment)
-        if part is None:
-            raise _gone(run, run.start, str(resume.get("path", "")))
-        self._parts[key] = part
-        if len(self._parts) > OPEN_PARTS_MAX:
-            self._parts.popitem(last=False)[1].close()
-        return part
+        found = self._open.pop(key, None) or reopen_generation(self._options[run.source], position, self._environment)
+        if found is None:
+            raise _gone(run, run.start, str(position.get("path", "")))
+        self._open[key] = found
+        if len(self._open) > OPEN_GENERATIONS_MAX:
+            self._open.popitem(last=False)[1].close()
+        return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Bytes of a run, as one chunk will carry them. `is_final`: the last record lacks its line end."""
-
-    run: JournalRun
-    offset: int
-    content: bytes
-    oversized_bytes: int = 0
-    is_final: bool = False
-
-    @property
-    def end_offset(self) -> int:
-        return self.offset + len(self.content) + self.oversized_bytes
-
-    def as_chunk(self, resume: Mapping[str, Json], head: bytes) -> Chunk:
-        return Chunk(
-            source=self.run.source,
-            generation=self.run.generation,
-            offset=self.offset,
-            content=self.content,
-            position=resume,
-            final=self.is_final,
-            oversized_bytes=self.oversized_bytes,
-            head=head,
-        )
+def _chunk(run: JournalRun, piece: Piece, position: Mapping[str, Json], head: bytes) -> Chunk:
+    """A piece of a run as the source gave it; every one bears the last position, since only that is compared."""
+    return Chunk(
+        source=run.source,
+        generation=run.generation,
+        offset=piece.offset,
+        content=piece.content,
+        position=position,
+        final=piece.final,
+        oversized_bytes=piece.oversized_bytes,
+        head=head,
+    )
 
 
-def _moved(key: PartKey, resume: Mapping[str, Json], *, retired: bool = False) -> Chunk:
-    """A chunk without a record, which only says where a generation stands."""
-    return Chunk(key[0], key[1], int(str(resume["offset"])), b"", resume, retired=retired)
+def _moved(key: GenerationKey, position: Mapping[str, Json], offset: int, *, retired: bool = False) -> Chunk:
+    """A chunk without a record: it only says that the generation is there, or that it is retired."""
+    return Chunk(key[0], key[1], offset, b"", position, retired=retired)
 
 
 def _gone(run: JournalRun, start: int, path: str = "") -> InputGoneError:

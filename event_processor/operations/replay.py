@@ -82,7 +82,7 @@ class Replay:
         self._own_sinks: frozenset[str] = frozenset()
         self._replica: Final = Replica(
             os.path.join(self._directory, f"{REPLAY_INFIX}{self._token}"),
-            lambda _name, path: f"{path}.{REPLAY_INFIX}{self._token}",
+            lambda _name, path: f"{path}.{REPLAY_INFIX}{self._token}" if path else "",
         )
 
     def prepare(self, progress: Progress) -> ReplayedState:
@@ -110,7 +110,7 @@ class Replay:
     def _swap_in(self, fresh: Checkpoint) -> None:
         self._move_named_files(fresh)
         store = CheckpointStore(self._fs, self._directory, self._environment.telemetry)
-        paths, path_of = fresh_sink_paths(self._configuration), sink_path_of(self._configuration)
+        paths, path_of = _fresh_paths(self._configuration), sink_path_of(self._configuration)
         try:
             store.load(path_of)
         except StateError:
@@ -186,7 +186,7 @@ class Replay:
 
     def _parts(self, paths: Mapping[str, str]) -> Iterator[str]:
         """The parts that stand under their names. The fresh state writes them anew, from the first on."""
-        for path in chain.from_iterable(sink_files(self._configuration, self._fs).values()):
+        for path in chain.from_iterable(sink_files(self._configuration, self._environment).values()):
             if path not in paths.values() and not os.path.basename(path).startswith("."):
                 yield path
 
@@ -203,10 +203,15 @@ class Replay:
         for name in self._fs.names(self._directory):
             if name.startswith(REPLAY_INFIX):
                 remove_tree(self._fs, os.path.join(self._directory, name))
-        for path in fresh_sink_paths(self._configuration).values():
+        for path in _fresh_paths(self._configuration).values():
             folder = os.path.dirname(path) or "."
             prefix = f"{os.path.basename(path)}.{REPLAY_INFIX}"
             remove_files(self._fs, [os.path.join(folder, name) for name in self._fs.names(folder) if name.startswith(prefix)])
+
+
+def _fresh_paths(configuration: Configuration) -> dict[str, str]:
+    """The entries of `appended` that the fresh state has for sinks, and where their files belong."""
+    return {key: path for files in fresh_sink_paths(configuration).values() for key, path in files.items()}
 
 
 def _replayed(present: Checkpoint | None, fresh: Checkpoint, unread_reason: str) -> ReplayedState:

@@ -42,6 +42,7 @@ class Reset:
     """One reset: `moves` says what would be done, `apply` does it. The caller holds the lock for both."""
 
     def __init__(self, configuration: Configuration, environment: Environment) -> None:
+        self._environment: Final = environment
         self._fs: Final = environment.fs
         self._directory: Final = str(configuration.state.dir)
         self._configuration: Final = configuration
@@ -73,7 +74,7 @@ class Reset:
         yield from self._own(CHECKPOINT_NAME)
 
     def _sinks(self) -> Iterator[Move]:
-        for path in chain.from_iterable(sink_files(self._configuration, self._fs).values()):
+        for path in chain.from_iterable(sink_files(self._configuration, self._environment).values()):
             status = self._fs.status(path)
             if status is not None and status.size_bytes:
                 yield Move(path, f"{path}.{self._suffix}")

@@ -16,13 +16,11 @@ from event_processor.assembly import LOCK_NAME, Environment, lock_state
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.model.errors import InputGoneError
-from event_processor.storage.append_file import committed_lines
-from event_processor.storage.durable import FileSystem, OperatingSystem, storage_boundary, storage_call
+from event_processor.storage.durable import OperatingSystem, storage_boundary, storage_call
 
 __all__ = [
     "UnsyncedFileSystem",
     "committed_length",
-    "count_lines",
     "lock_owner",
     "owned_state",
     "peek",
@@ -86,11 +84,6 @@ def require_checkpoint(configuration: Configuration, environment: Environment) -
 def committed_length(checkpoint: Checkpoint, name: str) -> int:
     """How many bytes of one of our own append files are committed."""
     return checkpoint.state.appended.get(name, 0)
-
-
-def count_lines(fs: FileSystem, path: str, length_bytes: int) -> int:
-    """How many lines a file's first `length_bytes` hold. Raises as `committed_lines` does."""
-    return sum(map(len, committed_lines(fs, path, length_bytes)))
 
 
 def lock_owner(configuration: Configuration, environment: Environment) -> str | None:

@@ -17,7 +17,8 @@ from event_processor.engine.checkpoint import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json
-from event_processor.operations.state_access import committed_length, count_lines, lock_owner, peek
+from event_processor.operations.state_access import committed_length, lock_owner, peek
+from event_processor.storage.append_file import count_lines
 
 __all__ = ["CommittedStatus", "Status", "StatusFrame", "StatusLimits", "read_status", "watch_status"]
 

@@ -8,14 +8,14 @@ Never: what makes an event of an object is not decided here (`json_lines/format.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from event_processor.configuration.configuration import EventOptions
 from event_processor.model.columns import BoolArray, Columns, EventLines, IntArray
-from event_processor.model.contracts import ObjectTransform, Refusal, Rejection
+from event_processor.model.contracts import ObjectReader, Objects, ObjectTransform, Refusal, Rejection
 from event_processor.model.event import Chunk
 from event_processor.records.json_lines.event_columns import positions
 from event_processor.records.json_lines.format import JsonLinesFormat
@@ -26,24 +26,6 @@ __all__ = ["OBJECT_BYTES_MAX", "LineReader", "ObjectFormat", "ObjectReader", "Ob
 
 OBJECT_BYTES_MAX: Final = 1 << 30
 """The limit of a record is that of its own bytes; the object made of it may be longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Objects:
-    """What became of the records of a chunk: record `rows[i]` (ascending) is the JSON object on line i of `content`; the others are blank or rejected."""
-
-    rows: Sequence[int]
-    content: bytes
-    blank_count: int
-    rejections: Sequence[Rejection]
-
-
-class ObjectReader(Protocol):
-    """Reads records as objects. Pure, as `Format.decode` is."""
-
-    def read(self, chunk: Chunk, lines: Lines) -> Objects:
-        """Each record of `lines`, which were cut from `chunk`, is an object, blank or rejected. Never raises for bad input."""
-        ...
 
 
 class ObjectFormat:

@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import Final
 
 from event_processor.model.errors import ConfigurationError, LockedError, StateError, StorageError
+from event_processor.model.file_system import FileSystem
 from event_processor.storage.durable import read_range, storage_call, write_all
-from event_processor.storage.file_system import FileSystem
 
-__all__ = ["BEGUN_BYTES", "AppendFile", "append_lines", "committed_lines"]
+__all__ = ["BEGUN_BYTES", "AppendFile", "append_lines", "committed_lines", "count_lines"]
 
 READ_BYTES: Final = 1_048_576
 BEGUN_BYTES: Final = 1_048_576
@@ -187,3 +187,8 @@ class AppendFile:
     def close(self) -> None:
         """Gives the descriptor and the lock back. What was not synced stays uncommitted."""
         self._fs.close(self._descriptor)
+
+
+def count_lines(fs: FileSystem, path: str, length_bytes: int) -> int:
+    """How many lines a file's first `length_bytes` hold. Raises as `committed_lines` does."""
+    return sum(map(len, committed_lines(fs, path, length_bytes)))

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from event_processor.model.errors import ConfigurationError, StorageError
-from event_processor.storage.file_system import DIRECTORY_MODE, FILE_MODE, FileStatus, FileSystem, OperatingSystem
+from event_processor.model.file_system import DIRECTORY_MODE, FILE_MODE, FileStatus, FileSystem
+from event_processor.storage.file_system import OperatingSystem
 
 __all__ = [
     "DIRECTORY_MODE",

@@ -9,8 +9,8 @@ import os
 from typing import Final
 
 from event_processor.model.errors import LockedError
+from event_processor.model.file_system import FileSystem
 from event_processor.storage.durable import storage_call, write_all
-from event_processor.storage.file_system import FileSystem
 
 __all__ = ["DirectoryLock"]
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from event_processor.assembly.connectors import format_factory, make_source
 from event_processor.configuration.configuration import Configuration, ConfiguredPath
 from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions, StandardInputOptions
+from event_processor.model.connector import SourceContext
 from event_processor.model.contracts import Source
 from event_processor.model.event import Chunk, Json
 from event_processor.storage.durable import OperatingSystem
@@ -95,7 +96,7 @@ class Reading:
         self.format = pickle.loads(pickle.dumps(factory))()
 
     def opened(self) -> Source:
-        made = make_source("log", self.options, environment(OperatingSystem()), finished=True, last_commit_ns=None)
+        made = make_source(self.options, SourceContext("log", environment(OperatingSystem()), finished=True))
         made.open(self.parts, self.next_part)
         return made
 

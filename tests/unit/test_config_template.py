@@ -7,11 +7,11 @@ import pytest
 
 from event_processor.configuration import AdapterOptions, ConfigurationFaultsError, ConfigurationRequest, load_configuration
 from event_processor.configuration.configuration import Configuration, Section
-from event_processor.configuration.tables import keys_of
 from event_processor.configuration.template import configuration_template, key_documentation
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.model.options import keys_of
 
 ADAPTERS = AdapterOptions(
     sources={"file": FileSourceOptions},

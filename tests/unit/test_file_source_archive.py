@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from event_processor.connectors.files.content import CompressedContent, open_content
-from event_processor.connectors.files.following.archive import locate
 from event_processor.connectors.files.following.watch import LogWatcher
+from event_processor.connectors.files.past_generation import find_generation
 from event_processor.connectors.files.paths import PathPattern
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
@@ -41,7 +41,7 @@ def test_every_generation_is_found_where_it_went(folder: LogFolder, compressed: 
     if compressed:
         folder.compress(f"{LOG}.2")
     for resume, expected in zip(resumes, (b"a" * 5000, b"b", b"c"), strict=True):
-        found = locate(resume, reader.options, OperatingSystem())
+        found = find_generation(resume, reader.options, OperatingSystem())
         assert found is not None
         assert found.read(10_000, 0) == expected + b"\n"
         assert found.read(2, len(expected) - 1) == expected[-1:] + b"\n"
@@ -54,12 +54,12 @@ def test_a_generation_that_is_gone_is_not_found(folder: LogFolder) -> None:
     folder.append(LOG, b"a\n")
     reader.read()
     folder.write_at(LOG, 0, b"b\n")
-    assert locate(reader.parts[1], reader.options, OperatingSystem()) is None
+    assert find_generation(reader.parts[1], reader.options, OperatingSystem()) is None
 
 
 def test_a_position_that_is_none_is_refused_by_the_archive(folder: LogFolder) -> None:
     with pytest.raises(StateError):
-        locate({"path": LOG}, Reader(folder).options, OperatingSystem())
+        find_generation({"path": LOG}, Reader(folder).options, OperatingSystem())
 
 
 def test_compressed_content_is_read_at_any_offset(folder: LogFolder) -> None:

@@ -1,22 +1,31 @@
-"""The sinks that a configuration names, opened; and where their files lie, for those who load, swap, move or compare them.
+"""The connector of `type = "file"`: logs that are followed, finished input, and sinks that write files.
 
-Owns: which options make which sink, the names of sinks' files in a checkpoint, and the form in which a recomputation keeps what a
-sink is to get: one growing file, also where the sink writes parts.
+Owns: which options make which source or sink, the entries of sinks' files in `appended`, and the form in which a recomputation keeps what a
+sink is to get: one growing file, also if the sink writes parts.
 Never: nothing here keeps a state or sequences anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from event_processor.columns.timestamps import TimestampReader
-from event_processor.configuration.configuration import Configuration, ConfiguredPath
+from event_processor.connectors.files.finished import InputFiles
+from event_processor.connectors.files.following.source import FileSource
+from event_processor.connectors.files.growing_comparison import GrowingOutput
 from event_processor.connectors.files.growing_sink import GrowingSink, SinkIdentity
+from event_processor.connectors.files.part_comparison import PartsOutput
 from event_processor.connectors.files.part_files import CommittedParts, PartNames
 from event_processor.connectors.files.part_sink import PartSink, committed_part
+from event_processor.connectors.files.past_generation import FileGeneration, find_generation
 from event_processor.connectors.files.sink_options import FileSinkOptions
-from event_processor.model.contracts import Sink, SinkPath
+from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions, StandardInputOptions
+from event_processor.connectors.files.standard_input import StreamSource
+from event_processor.model.connector import CommittedFile, CommittedOutput, Connector, SinkContext, SourceContext, World
+from event_processor.model.contracts import Sink, Source
+from event_processor.model.event import Json
+from event_processor.model.options import ConfiguredPath
 from event_processor.records.writing.delimited import DelimitedWriter
 from event_processor.records.writing.outputs import (
     DelimitedOutput,
@@ -29,100 +38,102 @@ from event_processor.records.writing.outputs import (
 )
 from event_processor.records.writing.parquet import ColumnType, ParquetWriter
 from event_processor.records.writing.rows import ObjectLines, RowReader, TimestampSpelling
-from event_processor.storage.durable import FileSystem
 
-__all__ = [
-    "CommittedParts",
-    "committed_parts",
-    "fresh_sink_paths",
-    "open_sink",
-    "replica_sinks",
-    "sink_files",
-    "sink_header_bytes",
-    "sink_path_of",
-]
+__all__ = ["FilesConnector"]
 
 FIRST_PART: Final = 1
 DEFAULT_COLUMN_TYPE: Final[ColumnType] = "string"
 
 
-def open_sink(configuration: Configuration, name: str, *, fs: FileSystem, committed: Mapping[str, int]) -> Sink:
-    """The sink, resumed where `committed` (the checkpoint's `appended`) says. Raises as `GrowingSink` and `PartSink` do."""
-    options = _file_sinks(configuration)[name]
-    identity = _identity(name, options)
-    if options.parts:
-        output = _part_output(configuration, options)
-        return PartSink(identity, output, part_events=options.parts, fs=fs, committed=committed)
-    return GrowingSink(identity, _line_output(configuration, options), fs=fs, committed=committed)
+class FilesConnector(Connector):
+    """See `Connector`."""
 
+    type_name = "file"
+    source_options = FileSourceOptions
+    sink_options = FileSinkOptions
+    outside_p2 = frozenset({"device", "inode"})
 
-def sink_path_of(configuration: Configuration) -> SinkPath:
-    """Where the file of a sink's entry in `appended` lies, whichever part is open in it."""
-    sinks = [(_identity(name, options), options.parts > 0) for name, options in _file_sinks(configuration).items()]
+    def source(self, options: FileSourceOptions, context: SourceContext) -> Source:
+        """The source; an input of a one-shot run is always finished."""
+        world = context.world
+        if isinstance(options, InputFilesOptions):
+            return InputFiles(context.name, options, fs=world.fs, telemetry=world.telemetry)
+        if isinstance(options, StandardInputOptions):
+            return StreamSource(context.name, options, clock=world.clock, telemetry=world.telemetry)
+        return FileSource(
+            context.name,
+            options,
+            fs=world.fs,
+            clock=world.clock,
+            telemetry=world.telemetry,
+            finished=context.finished,
+            last_commit_ns=context.last_commit_ns,
+        )
 
-    def path_of(key: str) -> str | None:
-        for identity, writes_parts in sinks:
-            if not key.startswith(identity.key_prefix):
-                continue
-            if not writes_parts:
-                return str(identity.path) if key == identity.key else None
-            part = committed_part(identity, {key: 0})
-            return PartNames(identity.path).pending(part[0]) if part else None
-        return None
+    def reopen(self, options: FileSourceOptions, position: Mapping[str, Json], world: World) -> FileGeneration | None:
+        """The file, known again by its content."""
+        return find_generation(position, options, world.fs)
 
-    return path_of
+    def lag_bytes(
+        self,
+        options: FileSourceOptions,
+        context: SourceContext,
+        positions: Mapping[int, Mapping[str, Json]],
+        next_generation: int,
+    ) -> int:
+        """See `Connector.lag_bytes`. With a limit, a file that waits for its turn would not even be looked at."""
+        unlimited = options.model_copy(update={"files_concurrent_max": 0})
+        return super().lag_bytes(unlimited, context, positions, next_generation)
 
-
-def fresh_sink_paths(configuration: Configuration) -> dict[str, str]:
-    """Where the entries of `appended` lie that a recomputed state has: a growing file, or the pending file of the first part."""
-    fresh = {name: _fresh_path(options) for name, options in _file_sinks(configuration).items()}
-    return {SinkIdentity(name, "", path).key: str(path) for name, path in fresh.items()}
-
-
-def replica_sinks(configuration: Configuration, sink_path: Callable[[str, str], str]) -> dict[str, FileSinkOptions]:
-    """The sinks of a recomputation: all that a sink is to get goes into one file, whose path `sink_path` gives for its name and fresh path.
-
-    Of a sink that writes parts these are the lines as they come: its own first start cuts them.
-    """
-    replicas = {}
-    for name, options in _file_sinks(configuration).items():
-        fresh = _fresh_path(options)
-        path = ConfiguredPath(sink_path(name, str(fresh)), fresh.written)
+    def sink(self, options: FileSinkOptions, context: SinkContext) -> Sink:
+        """A file that grows, or numbered parts."""
+        identity, fs, committed = _identity(context.name, options), context.world.fs, context.committed
         if options.parts:
-            replicas[name] = FileSinkOptions.model_construct(path=path, input=options.input)
+            output = _part_output(context, options)
+            return PartSink(identity, output, part_events=options.parts, fs=fs, committed=committed)
+        return GrowingSink(identity, _line_output(context, options), fs=fs, committed=committed)
+
+    def replica(self, options: FileSinkOptions, context: SinkContext, path: str) -> Sink:
+        """A growing file at `path`. For a sink that writes parts it has the lines as they come: the sink's own first start cuts them."""
+        fresh = _fresh_path(options)
+        placed = ConfiguredPath(path, fresh.written)
+        if options.parts:
+            replica = FileSinkOptions.model_construct(path=placed, input=options.input)
         else:
-            replicas[name] = options.model_copy(update={"path": path})
-    return replicas
+            replica = options.model_copy(update={"path": placed})
+        return self.sink(replica, context)
 
+    def sink_file(self, options: FileSinkOptions, name: str, key: str) -> str | None:
+        """The growing file, or the pending file of whichever part is open."""
+        identity = _identity(name, options)
+        if not options.parts:
+            return str(identity.path) if key == identity.key else None
+        part = committed_part(identity, {key: 0})
+        return PartNames(identity.path).pending(part[0]) if part else None
 
-def sink_files(configuration: Configuration, fs: FileSystem) -> dict[str, list[str]]:
-    """By sink, every file of it that is there: the growing one, or parts, those that wait for their name, and pending ones."""
-    files = {}
-    for name, options in _file_sinks(configuration).items():
-        paths = PartNames(options.path).paths(fs) if options.parts else [str(options.path)]
-        files[name] = [path for path in paths if fs.status(path) is not None]
-    return files
+    def fresh_files(self, options: FileSinkOptions, name: str) -> Mapping[str, str]:
+        """A growing file, or the pending file of the first part."""
+        path = _fresh_path(options)
+        return {SinkIdentity(name, "", path).key: str(path)}
 
+    def files(self, options: FileSinkOptions, world: World) -> list[str]:
+        """The growing file; or parts, those that wait for their name, and pending ones."""
+        paths = PartNames(options.path).paths(world.fs) if options.parts else [str(options.path)]
+        return [path for path in paths if world.fs.status(path) is not None]
 
-def sink_header_bytes(configuration: Configuration) -> dict[str, int]:
-    """By sink, how many bytes a growing file begins with before its first line; 0 of one that writes parts."""
-    sinks = _file_sinks(configuration).items()
-    return {name: 0 if options.parts else len(_line_output(configuration, options).header) for name, options in sinks}
-
-
-def committed_parts(configuration: Configuration, fs: FileSystem, committed: Mapping[str, int]) -> dict[str, CommittedParts]:
-    """By sink, what is committed of those that write parts and that the checkpoint knows. The caller closes each."""
-    found = {}
-    for name, options in _file_sinks(configuration).items():
-        part = committed_part(_identity(name, options), committed) if options.parts else None
-        if part is not None:
-            found[name] = CommittedParts(PartNames(options.path), _part_output(configuration, options), part, fs=fs)
-    return found
-
-
-def _file_sinks(configuration: Configuration) -> dict[str, FileSinkOptions]:
-    sinks = configuration.sinks.items()
-    return {name: options for name, options in sinks if isinstance(options, FileSinkOptions)}
+    def committed_output(self, options: FileSinkOptions, context: SinkContext) -> CommittedOutput | None:
+        """See `Connector.committed_output`."""
+        identity, fs = _identity(context.name, options), context.world.fs
+        if options.parts:
+            part = committed_part(identity, context.committed)
+            if part is None:
+                return None
+            return PartsOutput(context.name, CommittedParts(PartNames(options.path), _part_output(context, options), part, fs=fs))
+        if identity.key not in context.committed:
+            return None
+        committed = CommittedFile(fs, str(identity.path), context.committed[identity.key])
+        header_bytes = len(_line_output(context, options).header)
+        return GrowingOutput(context.name, identity.key, committed, header_bytes=header_bytes)
 
 
 def _identity(name: str, options: FileSinkOptions) -> SinkIdentity:
@@ -136,7 +147,7 @@ def _fresh_path(options: FileSinkOptions) -> ConfiguredPath:
     return ConfiguredPath(path.pending(FIRST_PART), written.pending(FIRST_PART))
 
 
-def _line_output(configuration: Configuration, options: FileSinkOptions) -> LineOutput:
+def _line_output(context: SinkContext, options: FileSinkOptions) -> LineOutput:
     if options.format == "csv":
         writer = DelimitedWriter(
             [column.name for column in options.named_columns],
@@ -145,34 +156,34 @@ def _line_output(configuration: Configuration, options: FileSinkOptions) -> Line
             decimal=options.csv_decimal,
             has_header=options.csv_header,
         )
-        return DelimitedOutput(_rows(configuration, options), writer)
-    return JsonLinesOutput(_objects(configuration, options))
+        return DelimitedOutput(_rows(context, options), writer)
+    return JsonLinesOutput(_objects(context, options))
 
 
-def _part_output(configuration: Configuration, options: FileSinkOptions) -> PartOutput:
+def _part_output(context: SinkContext, options: FileSinkOptions) -> PartOutput:
     if options.format == "json":
-        return JsonArrayParts(_objects(configuration, options))
+        return JsonArrayParts(_objects(context, options))
     if options.format == "parquet":
         names = [column.name for column in options.named_columns]
         types = [(name, options.column_types.get(name, DEFAULT_COLUMN_TYPE)) for name in names]
-        return ParquetParts(_rows(configuration, options), ParquetWriter(types, _spelling(configuration, options).read))
-    return LineParts(_line_output(configuration, options))
+        return ParquetParts(_rows(context, options), ParquetWriter(types, _spelling(context, options).read))
+    return LineParts(_line_output(context, options))
 
 
-def _rows(configuration: Configuration, options: FileSinkOptions) -> RowReader:
-    return RowReader(options.named_columns, _spelling(configuration, options), _timestamps(configuration, options))
+def _rows(context: SinkContext, options: FileSinkOptions) -> RowReader:
+    return RowReader(options.named_columns, _spelling(context, options), _timestamps(context, options))
 
 
-def _objects(configuration: Configuration, options: FileSinkOptions) -> ObjectLines:
-    return ObjectLines(options.named_columns, _spelling(configuration, options), _timestamps(configuration, options))
+def _objects(context: SinkContext, options: FileSinkOptions) -> ObjectLines:
+    return ObjectLines(options.named_columns, _spelling(context, options), _timestamps(context, options))
 
 
-def _spelling(configuration: Configuration, options: FileSinkOptions) -> TimestampSpelling:
-    return TimestampSpelling(options.timestamp_format, TimestampReader(configuration.event.timestamp_zone))
+def _spelling(context: SinkContext, options: FileSinkOptions) -> TimestampSpelling:
+    return TimestampSpelling(options.timestamp_format, TimestampReader(context.timestamp_zone))
 
 
-def _timestamps(configuration: Configuration, options: FileSinkOptions) -> tuple[str, ...]:
+def _timestamps(context: SinkContext, options: FileSinkOptions) -> tuple[str, ...]:
     """The fields whose timestamps are written as the options say."""
-    if options.timestamp_columns or not configuration.event.timestamp:
+    if options.timestamp_columns or not context.timestamp_field:
         return options.timestamp_columns
-    return (configuration.event.timestamp,)
+    return (context.timestamp_field,)

@@ -9,16 +9,19 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.configuration import ConfiguredPath, SourceOptions
+from event_processor.model.contracts import ObjectReader
 from event_processor.model.event import Json
-from event_processor.records.delimited import CellType, Dialect, is_line_based
+from event_processor.records.delimited import CellType, DelimitedReader, Dialect, is_line_based
 from event_processor.records.json_documents import ITEM, item_path
+from event_processor.records.user_format import OwnReader
 
 __all__ = ["FORMATS", "STANDARD_INPUT", "FileSourceOptions", "InputFilesOptions", "StandardInputOptions"]
 
@@ -41,10 +44,6 @@ class FileSourceOptions(SourceOptions):
     start: Literal["beginning", "end"] = "beginning"
     """Where reading begins in the files that are there at the very first start. With "end", what they hold already is never
     counted. Files that appear later are always read whole."""
-    record_bytes_max: int = Field(default=1_048_576, ge=16, le=1 << 30)
-    """A longer record is rejected with its offset and length. A chunk may hold this much in memory."""
-    poll_interval_ms: int = Field(default=200, ge=1, le=3_600_000)
-    """How often files are looked at where no notice of a change comes."""
     rotated: ConfiguredPath | None = Field(default=None, examples=["events/events.jsonl.*"])
     """Where rotated files go: a glob; by default the path and `.*`. With a glob in `path` it must contain `{name}`, the name
     of the file that was rotated."""
@@ -149,6 +148,14 @@ class FileSourceOptions(SourceOptions):
     def holds_objects(self) -> bool:
         """Whether its records are JSON objects as they stand."""
         return self.format in ("jsonl", "json")
+
+    def object_reader(self, value_field: str) -> Callable[[], ObjectReader] | None:
+        # The items of a JSON document are lines already.
+        if self.format == "csv":
+            return partial(DelimitedReader, self.dialect(value_field), record_bytes_max=self.record_bytes_max)
+        if self.is_own_format:
+            return partial(OwnReader, self.format, dict(self.format_options), record_bytes_max=self.record_bytes_max)
+        return None
 
     @property
     def is_own_format(self) -> bool:

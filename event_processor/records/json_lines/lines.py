@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from codecs import utf_8_decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.kernels.lines import KERNELS
-from event_processor.model.columns import BoolArray, IntArray
+from event_processor.model.columns import BoolArray, IntArray, Lines
 from event_processor.model.event import NESTING_DEPTH_MAX
 
 __all__ = [
@@ -45,29 +45,6 @@ _UTF8_WINDOW_BYTES: Final = 16_384
 """A failed decoding copies its input into the error; a window bounds that copy."""
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """The n records of a chunk: record i is `content[starts[i]:ends[i]]`, without its line end.
-
-    `readable` (n,) marks those that are valid UTF-8 and within the size limit.
-    """
-
-    content: bytes
-    starts: IntArray
-    ends: IntArray
-    readable: BoolArray
-
-    def record(self, row: int) -> bytes:
-        """The bytes of one record."""
-        return self.content[int(self.starts[row]) : int(self.ends[row])]
-
-    def records(self, rows: Sequence[int]) -> Iterator[bytes]:
-        """The bytes of these records."""
-        places = np.array(rows, np.int64)
-        for start, end in zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True):
-            yield self.content[start:end]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,24 @@
-"""What every table of the configuration is: closed, frozen and strict; and the paths in it, which know how they were written.
+"""What every table of the configuration is: closed, frozen and strict; its paths, which know how they were written; and the keys of every source and sink.
 
-Always: a key that is not known is a fault; so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
-`ConfiguredPath`.
+Always: an unknown key is a fault; so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
+`ConfiguredPath`. A connector's options extend `SourceOptions` or `SinkOptions`.
 Never: which tables there are is not said here (`configuration.py`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-__all__ = ["ConfiguredPath", "LocatedText", "Section", "keys_of"]
+from event_processor.model.contracts import ObjectReader
+from event_processor.model.event import Json
+
+__all__ = ["ConfiguredPath", "LocatedText", "Section", "SinkOptions", "SourceOptions", "keys_of"]
 
 
 class LocatedText(str):
@@ -71,6 +74,51 @@ class Section(BaseModel):
     """A table of the configuration: frozen, closed against unknown keys, and strict: "5" is not a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class SourceOptions(Section):
+    """The keys of every source. A connector's options add `type` (a Literal) and their own keys."""
+
+    type: str
+    record_bytes_max: int = Field(default=1_048_576, ge=16, le=1 << 30)
+    """A longer record is rejected with its offset and length. A chunk may hold this much in memory."""
+    poll_interval_ms: int = Field(default=200, ge=1, le=3_600_000)
+    """How often the source is looked at if no notice of a change comes."""
+
+    def identity(self) -> Mapping[str, Json]:
+        """What of these options the state depends on; paths as they were written, so that a folder may be moved.
+
+        By default every key but `poll_interval_ms`.
+        """
+        values: dict[str, Json] = self.model_dump(mode="json", exclude={"poll_interval_ms"})
+        paths = {key: value.written for key in values if isinstance(value := getattr(self, key), ConfiguredPath)}
+        return {**values, **paths}
+
+    def patterns(self) -> Sequence[str]:
+        """The local paths and globs that this source reads, to be watched; empty if it reads none."""
+        return ()
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether its records are JSON objects as they are."""
+        return True
+
+    def object_reader(self, value_field: str) -> Callable[[], ObjectReader] | None:
+        """What makes a reader of its records, to be pickled; None if they are JSON objects, one a line. `value_field` is `event.value`."""
+        del value_field
+        return None
+
+
+class SinkOptions(Section):
+    """The keys of every sink. A connector's options add `type` (a Literal) and their own keys."""
+
+    type: str
+    input: str = "events"
+    """What it writes: "events", in the order of [order], or "dead_letters", as they are rejected, or "aggregates.NAME", the rows of that aggregate's windows."""
+
+    def paths(self) -> Sequence[str]:
+        """The local files that this sink writes; empty if it writes none."""
+        return ()
 
 
 def keys_of(model: type[Section]) -> dict[str, FieldInfo]:

@@ -12,12 +12,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Final
 
-from event_processor.assembly import CommittedParts
-from event_processor.operations.comparison import EXCERPT_BYTES, CommittedFile, Difference
-from event_processor.storage.append_file import committed_lines
+from event_processor.connectors.files.growing_comparison import EXCERPT_BYTES
+from event_processor.connectors.files.part_files import CommittedParts
+from event_processor.model.connector import CommittedFile, Difference, SinkVerification
+from event_processor.storage.append_file import committed_lines, count_lines
 
-__all__ = ["ComparedParts", "compare_parts"]
+__all__ = ["ComparedParts", "PartsOutput", "compare_parts"]
+
+
+class PartsOutput:
+    """The committed parts of a sink: a `CommittedOutput`."""
+
+    def __init__(self, name: str, parts: CommittedParts) -> None:
+        """Owns `parts` from here on."""
+        self._name: Final = name
+        self._parts: Final = parts
+
+    @property
+    def is_whole(self) -> bool:
+        return self._parts.pending_bytes_there == self._parts.pending_bytes
+
+    def compare(self, released: CommittedFile) -> SinkVerification:
+        compared, parts = compare_parts(self._name, self._parts, released), self._parts
+        return SinkVerification(
+            self._name,
+            parts.pending_path,
+            parts.pending_bytes,
+            parts=compared.compared,
+            parts_gone=compared.not_compared,
+            difference=compared.difference,
+        )
+
+    def close(self) -> None:
+        self._parts.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +72,10 @@ def compare_parts(name: str, parts: CommittedParts, released: CommittedFile) -> 
     if unreadable is not None:
         return _with(compared, Difference(f"sinks.{name} ({parts.path(unreadable)})", "no whole part", None))
     pending_count = sum(block.count(b"\n") for block in parts.pending())
-    released_count, there_count = released.line_count(), sum(counts.values()) + pending_count
+    released_count, there_count = (
+        count_lines(released.fs, released.path, released.length_bytes),
+        sum(counts.values()) + pending_count,
+    )
     if there_count > released_count:
         return _with(compared, Difference(f"sinks.{name} (how many)", there_count, released_count))
     lines = chain.from_iterable(committed_lines(released.fs, released.path, released.length_bytes))

@@ -1,0 +1,139 @@
+"""A connector of one's own: a source that reads a folder of files, each of which holds one event.
+
+The folder is one generation. Files are read in the order of their names, so a new file must have a greater name than those before (a time, a
+number with leading zeros). The position is the name of the last file that was read; the offset counts the bytes of all files so far.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from event_processor import (
+    Chunk,
+    ConfiguredPath,
+    Connector,
+    Json,
+    PastGeneration,
+    Piece,
+    Source,
+    SourceContext,
+    SourceOptions,
+    World,
+)
+
+GENERATION = 1
+
+
+class OneEventFilesOptions(SourceOptions):
+    """A folder of files with one event each."""
+
+    type: Literal["one_event_files"] = "one_event_files"
+    folder: ConfiguredPath
+    """The folder. Files whose names begin with a dot are not read: write a file under such a name, then rename it."""
+
+    def patterns(self) -> Sequence[str]:
+        return (f"{self.folder}/*",)
+
+
+def names_after(folder: str, name: str) -> list[str]:
+    """The names of the files after `name`, in order."""
+    found = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(each for each in found if each > name and not each.startswith("."))
+
+
+def record_of(path: str) -> bytes:
+    """What a file holds, as one line."""
+    with open(path, "rb") as file:
+        return b" ".join(file.read().splitlines()) + b"\n"
+
+
+class OneEventFiles:
+    """The source."""
+
+    def __init__(self, options: OneEventFilesOptions, context: SourceContext) -> None:
+        self.name = context.name
+        self._options = options
+        self._last = ""
+        self._offset = 0
+
+    def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
+        if GENERATION in positions:
+            self._last = str(positions[GENERATION]["last"])
+            self._offset = int(str(positions[GENERATION]["offset"]))
+
+    def read(self, bytes_max: int) -> Chunk | None:
+        records: list[bytes] = []
+        size_bytes = 0
+        for name in names_after(self._options.folder, self._last):
+            record = record_of(os.path.join(self._options.folder, name))
+            if len(record) > self._options.record_bytes_max + 1:
+                if records:
+                    break
+                return self._chunk(name, b"", oversized_bytes=len(record))
+            if records and size_bytes + len(record) > bytes_max:
+                break
+            records.append(record)
+            size_bytes += len(record)
+            self._last = name
+        return self._chunk(self._last, b"".join(records)) if records else None
+
+    def _chunk(self, last: str, content: bytes, *, oversized_bytes: int = 0) -> Chunk:
+        offset, self._last = self._offset, last
+        self._offset += len(content) + oversized_bytes
+        position: dict[str, Json] = {"last": last, "offset": self._offset}
+        return Chunk(self.name, GENERATION, offset, content, position, oversized_bytes=oversized_bytes)
+
+    def lag_bytes(self) -> int:
+        names = names_after(self._options.folder, self._last)
+        return sum(os.path.getsize(os.path.join(self._options.folder, name)) for name in names)
+
+    def has_more(self) -> bool:
+        return bool(names_after(self._options.folder, self._last))
+
+    def wait_s(self) -> float | None:
+        return None
+
+    def acknowledge(self) -> None:
+        """The files stay."""
+
+    def close(self) -> None:
+        """No file is held open."""
+
+
+class PastFiles:
+    """The files that were read, to be read again."""
+
+    head = b""
+
+    def __init__(self, options: OneEventFilesOptions, last: str) -> None:
+        self._options = options
+        self._last = last
+
+    def pieces(self, start: int, end: int, bytes_max: int) -> Iterator[Piece]:
+        offset = 0
+        for name in names_after(self._options.folder, ""):
+            if offset >= end or name > self._last:
+                return
+            record = record_of(os.path.join(self._options.folder, name))
+            if offset >= start:
+                is_oversized = len(record) > self._options.record_bytes_max + 1
+                yield Piece(offset, b"", oversized_bytes=len(record)) if is_oversized else Piece(offset, record)
+            offset += len(record)
+
+    def close(self) -> None:
+        """No file is held open."""
+
+
+class OneEventFilesConnector(Connector):
+    """`type = "one_event_files"`."""
+
+    type_name = "one_event_files"
+    source_options = OneEventFilesOptions
+
+    def source(self, options: OneEventFilesOptions, context: SourceContext) -> Source:
+        return OneEventFiles(options, context)
+
+    def reopen(self, options: OneEventFilesOptions, position: Mapping[str, Json], world: World) -> PastGeneration | None:
+        return PastFiles(options, str(position["last"])) if os.path.isdir(options.folder) else None

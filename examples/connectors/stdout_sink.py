@@ -1,0 +1,60 @@
+"""A connector of one's own: a sink that prints each event on standard output.
+
+It keeps no file, so it defines nothing beyond its options and its sink. `verify` and `replay` recompute a state without printing anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Literal
+
+from event_processor import Connector, Released, Sink, SinkContext, SinkOptions
+
+
+class StdoutOptions(SinkOptions):
+    """Prints what it gets, a line each."""
+
+    type: Literal["stdout"] = "stdout"
+    prefix: str = ""
+    """What to print before each line."""
+
+
+class StdoutSink:
+    """Prints within the commit: if the process dies before the checkpoint, the same lines are printed again."""
+
+    has_open_part = False
+
+    def __init__(self, name: str, options: StdoutOptions) -> None:
+        self.name = name
+        self.input = options.input
+        self._prefix = options.prefix
+
+    def write(self, released: Released) -> None:
+        for record in released.records():
+            sys.stdout.write(f"{self._prefix}{record.decode()}\n")
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def sync(self) -> None:
+        sys.stdout.flush()
+
+    def appended(self) -> Mapping[str, int]:
+        return {}
+
+    def publish(self) -> None:
+        """Nothing waits for the checkpoint."""
+
+    def close(self) -> None:
+        """Standard output is not ours."""
+
+
+class StdoutConnector(Connector):
+    """`type = "stdout"`."""
+
+    type_name = "stdout"
+    sink_options = StdoutOptions
+
+    def sink(self, options: StdoutOptions, context: SinkContext) -> Sink:
+        return StdoutSink(context.name, options)
