@@ -1,9 +1,9 @@
 """The compiled library: where it is, whether it may be used, and how columns reach it.
 
-Owns: the one place that loads machine code of ours; the addresses and types of the arrays that kernels take.
-Always: where the library is missing, of another form than these sources, or switched off, everything works as it does with it, and only
-slower. A call lets go of the interpreter, so that other threads run meanwhile.
-Never: more is imported here than that takes.
+Owns: the only place that loads our machine code; the addresses and types of the arrays that kernels take.
+Always: everything works without the library, only slower: if it is missing, does not fit these sources, or is switched off.
+A call releases the interpreter lock, so that other threads run meanwhile. A kernel gets only contiguous arrays.
+Never: imports more than this needs.
 """
 
 from __future__ import annotations
@@ -38,42 +38,42 @@ _LINE_BYTES: Final = 64
 
 
 def address(column: NDArray[Any]) -> int:
-    """Where the column stands in memory. It has to be contiguous, and to be kept until the call returns."""
+    """The address of the column in memory. It must be contiguous, and be kept until the call returns."""
     flags = column.flags
     assert flags.c_contiguous, "a kernel reads a column from front to back"
-    if flags.writeable and column.size:  # a third of what the description of the whole array costs
+    if flags.writeable and column.size:  # costs a third of describing the whole array
         return ctypes.addressof(ctypes.c_char.from_buffer(cast("Any", column)))
     place: int = column.__array_interface__["data"][0]
     return place
 
 
 def content_address(content: bytes) -> int:
-    """Where the bytes stand in memory."""
+    """The address of the bytes in memory."""
     return address(np.frombuffer(content, np.uint8))
 
 
 def on_cache_lines(size_bytes: int) -> NDArray[np.uint8]:
-    """So many bytes, zeros, that begin with a line of the processor's cache: what divides its 64 bytes lies on one line."""
+    """(size_bytes,) zeros that start on a cache line: an item whose size divides 64 bytes never spans two lines."""
     room = np.zeros(size_bytes + _LINE_BYTES, np.uint8)
     skipped = -address(room) % _LINE_BYTES
     return room[skipped : skipped + size_bytes]
 
 
 SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
-"""The environment variable that rules the library out where it is `off`, to compare or to exclude a suspect; a path names another one."""
+"""The environment variable that switches the library `off`, to compare results or to find a fault; a path selects another one."""
 _FORM: Final = 12
-"""What `ep_form` of these sources gives; it changes whenever an argument of any kernel does."""
+"""The result of `ep_form` in these sources. It changes whenever an argument of any kernel does."""
 
 
 def load_library(switch: str = "") -> ctypes.CDLL | None:
-    """The library that was installed, or that at the path `switch`; None where there is none that fits, or where `switch` is "off"."""
+    """The installed library, or the one at the path `switch`. None if none fits, or if `switch` is "off"."""
     path = switch or _installed_path()
     if path is None or switch == "off":
         return None
     try:
         library = ctypes.CDLL(path)
         form = library.ep_form
-    except (OSError, AttributeError):  # of another machine, or no library of ours
+    except (OSError, AttributeError):  # built for another machine, or not our library
         return None
     form.restype = ctypes.c_int64
     return library if form() == _FORM else None
