@@ -30,7 +30,7 @@ HEAD_ROUNDS_MAX: Final = 6
 """Each round covers at least 53 bits, less the bits of the greatest group's size: all rounds together cover some 200 bits."""
 SETTLING_ROUNDS_MAX: Final = 8
 FEW_GROUPS: Final = 32
-"""For at most so many groups, `fsum` of their few terms costs less than some hundred calls of numpy."""
+"""Up to this number of groups, `fsum` of their few terms costs less than some hundred calls of numpy."""
 
 
 def add_exactly(parts: Sequence[float], values: list[float]) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ __all__ = ["GroupCounts", "GroupTotal", "GroupTotals", "GroupTotalsDocument"]
 
 
 class GroupCounts(Struct, frozen=True):
-    """Accepted events that came to the aggregate. `over_limit` counts those of groups beyond the limit.
+    """Accepted events that came to the aggregate. `over_limit` counts events of groups beyond the limit.
 
     `unfit` are not among the `events`: see `WindowCounts`.
     """

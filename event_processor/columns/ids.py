@@ -66,7 +66,7 @@ def is_ascending(ids: Sequence[EventId]) -> bool:
 WordArray: TypeAlias = NDArray[np.uint64]
 WORD_BYTES: Final = 8
 FIRST_WORDS: Final = 8
-"""So many words are gathered at once and cached."""
+"""The number of words gathered at once and cached."""
 _WORD_MASKS: Final = np.array([2**64 - 2 ** (64 - 8 * length) for length in range(WORD_BYTES + 1)], np.uint64)
 """By length in bytes: the bits of a word that belong to a text of that length."""
 
@@ -200,7 +200,7 @@ class TextIds:
 
     @cached_property
     def word_count(self) -> int:
-        """So many words distinguish any two of these ids, compared word by word as numbers."""
+        """The number of words that distinguish any two of these ids, compared word by word as numbers."""
         least, most = self.widths
         return -(-most // WORD_BYTES) + (least < most)
 

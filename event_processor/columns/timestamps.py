@@ -68,7 +68,7 @@ _EXACT_SECONDS_MIN: Final = 2.0**20
 
 
 class TimestampReader:
-    """Reads timestamps; those without an offset are in `zone`. Pure, except that it reads the time zone database once."""
+    """Reads timestamps. A timestamp without an offset is in `zone`. Pure, except that it reads the time zone database once."""
 
     def __init__(self, zone: str) -> None:
         """`zone` is an IANA name. Raises `ConfigurationError` if this machine does not know it."""

@@ -1,8 +1,8 @@
 """Recent ids, which are in no segment yet: in memory as a few sorted runs, on disk in the active file.
 
 Owns: `Generation`, and the frames of the active file: their bytes, and how they are read again.
-Always: a generation holds the ids of one future segment: those in the active file and those not yet appended to it. It has few
-runs: eight of about one size are joined. A table of marks comes first, so that runs are searched only for ids that may be here.
+Always: a generation holds the ids of one future segment: in the active file, or not yet appended to it. It has few runs: eight
+of about one size are joined. A table of marks comes first, so that runs are searched only for ids that may be here.
 Never: adds an id to a frozen generation; changes a frame after it was written.
 
 The active file: the ids learnt since the last segment was sealed, appended commit by commit. It is a sequence of frames. A frame
@@ -103,7 +103,7 @@ class Generation:
         mark_bits = max(_MARK_BITS_MIN, (ids_max * _MARKS_PER_ID - 1).bit_length())
         self.ids = 0
         self.frames = 0
-        """So many pieces were added. Each is a frame of the active file."""
+        """The number of pieces added. Each is a frame of the active file."""
         self.runs: list[Run] = []
         self._unwritten: list[Run] = []
         self._described: IntArray = np.zeros((0, 5), np.int64)

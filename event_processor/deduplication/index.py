@@ -68,14 +68,14 @@ class IndexLimits:
     seal_ids: int = 524_288
     """A generation becomes a segment before it holds more (8 MiB). Only a single larger batch makes a larger one."""
     frames_max: int = 131_072
-    """Or at the commit at which it has so many frames in its file: a restart reads them one by one, and this many take 0.2 s."""
+    """Or at the commit at which it has this number of frames in its file: a restart reads them one by one, in 0.2 s."""
     merge_segments: int = 8
-    """So many segments of level 0 (sealed generations) are merged. They are small, and quick to search."""
+    """Segments of level 0 (sealed generations) in one merge. They are small, and quick to search."""
     merge_segments_above: int = 4
-    """So many segments of a higher level are merged. Each id is rewritten once per power of this number, and searched in every
-    segment. The larger the segments, the more an answer costs, so there should be few."""
+    """Segments of a higher level in one merge. Each id is rewritten once per power of this number, and searched in every segment.
+    The larger the segments, the more an answer costs, so there should be few."""
     merge_segments_max: int = 64
-    """At most so many in one merge, if merging has fallen behind: then it catches up with fewer passes."""
+    """The maximum in one merge. It is reached if merging has fallen behind: then it catches up with fewer passes."""
     geometry: Geometry = field(default_factory=Geometry)
 
 

@@ -55,7 +55,7 @@ class Inline:
 
 
 class Turns:
-    """Lets one of several jobs go on: of those under way, the one of the lowest rank. All their threads use it."""
+    """Lets one of several jobs run: the job under way with the lowest rank. All their threads use it."""
 
     def __init__(self) -> None:
         self._changed: Final = Condition()

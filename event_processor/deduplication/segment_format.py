@@ -1,6 +1,6 @@
 """What the index keeps durably: the bytes of a segment file, and the manifest in the checkpoint.
 
-Owns: both formats; no other module knows them.
+Owns: both formats.
 A segment file is: header; then per section its rows and the filter piece that these rows finish; then the index; then the
 footer. Rows are 16 bytes, ascending. A block is `block_rows` rows, a section `section_blocks` blocks; only the last block and the
 last section may be shorter. The index holds the first `hi` and a checksum of each block, and the size and the checksum of each
@@ -9,9 +9,9 @@ The manifest names the files that hold the committed ids, and their hash.
 
 Always: a checksum (xxh3_64) covers every byte: header and index have one each, rows one per block, the filter one per piece. The
 file is written from front to back in one pass, and its size follows from its header. The manifest is small: one entry per
-segment, and merges keep segments few: at most seven new ones, and three per power of four of the others, except for those
-that wait for a merge.
-Never: gives a field another meaning under the same version number. Puts an id into the manifest, except the greatest of each
+segment, and merges keep segments few: at most seven new ones, and three per power of four of the others, not counting
+segments that wait for a merge.
+Never: gives a field another meaning under the same version number; puts an id into the manifest, except the greatest of each
 kind (`high_water.py`).
 """
 

@@ -41,7 +41,7 @@ from event_processor.storage.durable import FileSystem, create_file, read_range,
 __all__ = ["OpenSegments", "Segment", "create_segment"]
 
 _ROUND_PROBES: Final = 1024
-"""So many fingerprints are searched at once. Each needs a block, so a round holds about 4 MiB at most."""
+"""Fingerprints searched at once. Each needs a block, so a round holds about 4 MiB at most."""
 _FIRST: Final = np.zeros(1, dtype=np.int64)
 _REPLAY_HINT: Final = "put the original file back, or rebuild the state from the log: event-processor replay"
 

@@ -118,7 +118,7 @@ class FingerprintKernels:
         return rows
 
     def filter_hits(self, words: WordArray, patterns: WordArray, columns: Columns) -> IntArray:
-        """The ascending places of those ascending fingerprints that may be in the filter of these `words`, eight per block."""
+        """The ascending places of the ascending fingerprints that may be in the filter of these `words`, eight per block."""
         hi, lo = _words(columns[0]), _words(columns[1])
         places = np.empty(len(hi), np.int64)
         count = self._library.ep_filter_hits(

@@ -18,7 +18,7 @@ from event_processor.kernels.library import LIBRARY, BoolArray, FloatArray, IntA
 __all__ = ["KERNELS", "NODES_MAX", "Field", "LineFault", "LineKernels", "ReadEvents", "Role", "Wanted"]
 
 NODES_MAX: Final = 32
-"""At most so many keys lead to the fields."""
+"""The maximum number of keys on the way to the fields."""
 _POWER_MIN, _POWER_MAX = -60, 60
 _HALF_BITS: Final = 64
 _ROUNDED_UP_MIN: Final = -27

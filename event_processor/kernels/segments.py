@@ -35,7 +35,7 @@ class SegmentKernels:
         self._checksums.restype = number
 
     def search(self, segments: IntArray, patterns: WordArray, hi: WordArray, lo: WordArray, answers: ByteArray) -> int:
-        """Searches those of n ascending fingerprints whose answer is NEW, and sets it to HELD, NEW or LEFT.
+        """Searches the ascending fingerprints, n, whose answer is NEW, and sets it to HELD, NEW or LEFT.
 
         Returns how many are LEFT. `segments` (k, DESCRIBED): keep what the words point to, and each descriptor, until this
         returns. All columns are contiguous.

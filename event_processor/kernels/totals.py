@@ -88,7 +88,7 @@ def settle(terms: FloatArray) -> BoolArray | None:
 def add_sums(parts: FloatArray, rows: IntArray, terms: FloatArray) -> tuple[FloatArray, BoolArray] | None:
     """Adds `terms` (t, g) to the sums `rows` (g,), each named at most once. `parts` (p, k) are the canonical parts of k sums.
 
-    Returns the new parts (p + t, k), and marks those of `rows` (g,) that are not canonical yet; their exact sum is right.
+    Returns the new parts (p + t, k), and marks which of `rows` (g,) are not canonical yet; their exact sum is right.
     None if the kernel cannot.
     """
     if LIBRARY is None:

@@ -54,7 +54,7 @@ def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
 
 
 def _whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
-    """Returns the offset after the last line feed: so many bytes are whole lines."""
+    """Returns the length of the whole lines in bytes: the offset after the last line feed."""
     end = size_bytes
     while end:
         start = max(0, end - 65_536)

@@ -4,8 +4,8 @@ Owns: whole files (immutable or replaced), folders, complete reads and writes, a
 `file_system.py` has the calls, `append_file.py` the files that grow, `lock.py` the lock of a directory.
 Always: a failed call becomes a `StorageError` that names the call and the file. A new or renamed file counts as present only
 after an fsync of its folder.
-Never: repeats a failed fsync on the same descriptor: the kernel may have dropped the pages and would then report success.
-Never: interprets the bytes.
+Never: interprets the bytes; repeats a failed fsync on the same descriptor: the kernel may have dropped the pages and would then
+report success.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def replace_file(fs: FileSystem, path: str, parts: Iterable[bytes], token: str) 
 
 
 def remove_files(fs: FileSystem, paths: Sequence[str]) -> None:
-    """Unlinks those of `paths` that exist. Not durable before the folder is synced. Raises `StorageError`."""
+    """Unlinks the `paths` that exist. Not durable before the folder is synced. Raises `StorageError`."""
     for path in paths:
         with storage_call("unlink", path):
             try:

@@ -156,7 +156,7 @@ class EntryLines:
         self._count(line, 1)
 
     def drop(self, place: Place) -> None:
-        """Removes an entry from those that may still change. It need not have a line."""
+        """Removes an entry from the entries that may still change. It need not have a line."""
         line = self._unsettled.pop(place, None)
         if line is not None:
             self._count(line, -1)

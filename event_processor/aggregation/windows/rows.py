@@ -1,8 +1,8 @@
 """The rows of windows: runs of windows with equal content, and their text.
 
 Owns: the text of a row: its times, its group, its measures.
-Always: a run is expanded only when it is read, so a gap of a million windows is one run in memory. Numbers have full precision,
-whole numbers no point.
+Always: a run is expanded only when it is read, so a gap of a million windows is one run in memory. Numbers have full precision;
+whole numbers have no point.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Best:
             place = bisect_right(cells, cell, self._start)
             if keys[place] < key or (keys[place] == key and not self._latest_wins):
                 return
-        if place > self._start and cells[place - 1] == cell and self._stands(keys[place - 1], key):
+        if place > self._start and cells[place - 1] == cell and self._is_kept(keys[place - 1], key):
             return
         first = place
         while first > self._start and keys[first - 1] >= key:
@@ -50,7 +50,7 @@ class Best:
         keys[first:place] = [key]
         self._values[first:place] = [value]
 
-    def _stands(self, present: float, key: float) -> bool:
+    def _is_kept(self, present: float, key: float) -> bool:
         """Whether the present entry of a cell is kept before a new one with `key`."""
         return present < key or (present == key and not self._latest_wins)
 

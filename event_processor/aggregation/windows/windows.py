@@ -52,8 +52,8 @@ class WindowCounts(Struct, frozen=True):
 class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
     """The content of the windows. None means unknown: no event came yet.
 
-    `highest_ns`: the highest released timestamp. `next_row`: the first row not returned yet. `latest_cell`: the latest cell of any
-    event so far. `held`: the number of entries. `held_hash`: a hash of them that does not depend on their order.
+    `highest_ns`: the highest released timestamp. `next_row`: the first row not returned yet. `latest_cell`: the latest cell of
+    any event so far. `held`: the number of entries. `held_hash`: a hash of them that does not depend on their order.
     """
 
     counts: WindowCounts = WindowCounts()
@@ -372,7 +372,7 @@ class SlidingWindows:
         self._stale.clear()
 
     def _forget(self, place: Place) -> None:
-        """Removes an entry from those that may change."""
+        """Removes an entry from the entries that may change."""
         self._changed.discard(place)
         self._stale.discard(place)
         self._lines.drop(place)

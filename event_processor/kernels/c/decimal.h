@@ -81,7 +81,7 @@ static inline uint64_t number_of(uint64_t values, int count) {
     return (values * 10000 + (values >> 32)) & 0xffffffffu;
 }
 
-/* So many bytes are read. */
+/* The number of bytes that may be read. */
 #define PLAIN_BYTES 32
 
 static const uint64_t WHOLE_POWERS[9] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};

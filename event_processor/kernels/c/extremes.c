@@ -84,7 +84,7 @@ static int64_t shared_bytes(const struct texts *texts) {
     return shared;
 }
 
-/* After so many texts it is known whether most are peaks. */
+/* After this number of texts it is known whether most are peaks. */
 enum { PEAKS_TRIED = 1024 };
 
 /* peaks[i]: whether text i is above all before it; the first is. Returns 1; or 0 if the texts do not all have one width, if

@@ -5,7 +5,7 @@
  */
 #include "filter.h"
 
-/* So many probes run together: all their words are prefetched before the first is read. */
+/* The number of probes that run together: all their words are prefetched before the first is read. */
 #define AHEAD 64
 #define BLOCK_WORDS 8
 

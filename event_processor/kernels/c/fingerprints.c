@@ -173,7 +173,7 @@ static void sort_words(const uint8_t *rows, uint64_t *words, int64_t count) {
     }
 }
 
-/* A larger bucket is sorted separately. The others cost the last pass at most so many steps per entry. */
+/* A larger bucket is sorted separately. For the others, this limits the steps per entry of the last pass. */
 #define BUCKET_MAX 24
 
 /* Sorts the keys: by buckets of their first `bits` bits, and then each key among its few neighbours. */
@@ -297,9 +297,9 @@ EXPORT void ep_contains(const uint64_t *hi, int64_t hi_step, const uint64_t *lo,
     }
 }
 
-/* So many runs are searched together. Each keeps the place that its search has reached. */
+/* The number of runs that are searched together. Each keeps the place that its search has reached. */
 #define RUNS_ASKED 64
-/* So many marks are prefetched before the first is read. */
+/* The number of marks that are prefetched before the first is read. */
 #define AHEAD 64
 
 /* Sets answers[i] to 0 if fingerprint i of the n, ascending, is in one of the k runs. Fingerprints whose answer is 0 are not

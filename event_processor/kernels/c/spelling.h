@@ -11,7 +11,7 @@
 
 #define LITERAL_BYTES_MAX 64
 #define SPELLINGS_MAX 4
-/* After so many misses, a new spelling is learnt only while most lines match a known one. */
+/* After this number of misses, a new spelling is learnt only while most lines match a known one. */
 #define LEARNT_ANYWAY 16
 
 enum value_kind { VALUE_TEXT, VALUE_NUMBER, VALUE_OTHER };
