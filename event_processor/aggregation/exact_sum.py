@@ -1,14 +1,15 @@
-"""Sums without rounding error: a sum is an exact expansion of doubles, and what is shown is that expansion, rounded once.
+"""Sums without rounding error. A sum is an exact expansion of doubles; its shown value is that expansion, rounded once.
 
-Always: the parts are canonical, so that equal totals have equal parts: the first is the total rounded to the nearest double,
-the second what remains of it, rounded, and so on until nothing remains. A total of zero has no parts. Values are finite,
-below 2**960 in magnitude and never -0.0, so that no total of fewer than 2**63 of them overflows.
+Owns: adding values exactly, for one sum or for many groups at once, and making the result canonical.
+Always: the parts are canonical, so equal totals have equal parts. The first part is the total rounded to the nearest double, the
+second is the remainder, rounded, and so on until nothing remains. A total of zero has no parts. Values are finite, below 2**960
+in magnitude and never -0.0, so no total of fewer than 2**63 of them overflows.
 
-Sources of the methods. Alone: every double is a multiple of 2^-1074 and `math.fsum` rounds an exact sum once; to take the
-rounded part away and sum again leaves the exact remainder (Shewchuk, "Adaptive Precision Floating-Point Arithmetic", 1997).
-Many groups at once: heads are cut from all values at one power of two, so that plain addition of heads is exact in any
-order (Rump, Ogita, Oishi, "Accurate Floating-Point Summation, Part I", 2008); the few terms that this leaves of each
-group are settled by error-free additions (Knuth's TwoSum), in C or in numpy. What does not settle soon goes to `fsum`, group by group.
+Sources of the methods. One sum: every double is a multiple of 2^-1074, and `math.fsum` rounds an exact sum once. Subtracting the
+rounded part and summing again leaves the exact remainder (Shewchuk, "Adaptive Precision Floating-Point Arithmetic", 1997).
+Many groups at once: heads are cut from all values at one power of two, so that plain addition of heads is exact in any order
+(Rump, Ogita, Oishi, "Accurate Floating-Point Summation, Part I", 2008). This leaves a few terms per group. Error-free additions
+(Knuth's TwoSum) make them canonical, in C or in numpy. If that takes too many rounds, `fsum` does it, group by group.
 """
 
 from __future__ import annotations
@@ -45,19 +46,19 @@ _SIZE_MIN: Final = 2.0**-900
 _SIZE_MAX: Final = 2.0**900
 """Between these no product or remainder of a mean overflows or loses bits."""
 HEAD_ROUNDS_MAX: Final = 6
-"""Each takes at least 53 bits less those of the greatest group's size: all of them reach over some 200 bits."""
+"""Each round covers at least 53 bits, less the bits of the greatest group's size: all rounds together cover some 200 bits."""
 SETTLING_ROUNDS_MAX: Final = 8
 FEW_GROUPS: Final = 32
-"""Up to here `fsum` of each group's few terms costs less than some hundred calls of numpy."""
+"""Up to this number of groups, `fsum` of their few terms costs less than some hundred calls of numpy."""
 
 
 def add_exactly(parts: Sequence[float], values: list[float]) -> tuple[float, ...]:
-    """The canonical parts of the total of `parts` and `values`, whatever their order."""
+    """The canonical parts of the total of `parts` and `values`, in any order."""
     if len(parts) == 1 and len(values) == 1:
         one, other = parts[0], values[0]
         total = one + other
         if total - one == other and total - other == one:
-            # Nothing was rounded off, as TwoSum would find: whole numbers, most often.
+            # Nothing was rounded off, as TwoSum would find. Mostly these are whole numbers.
             return (total,) if total else ()
     terms = [*parts, *values]
     canonical: list[float] = []
@@ -130,17 +131,18 @@ def _upper_half(values: _Number) -> _Number:
 
 
 def sum_by_group(values: FloatArray, groups: IntArray, sizes: IntArray) -> list[FloatArray]:
-    """The exact total of each group, as terms: that of group i is the sum of `term[i]` over the returned terms, each (g,).
+    """The exact total of each group as terms, (g,) each: the total of group i is the sum of `term[i]` over the returned terms.
 
-    `groups` (n,) is the group of each value, from 0; `sizes` (g,) how many each has. The terms are not canonical.
+    `groups` (n,) is the group of each value, from 0; `sizes` (g,) is the number of values in each group. The terms are not
+    canonical.
     """
     terms: list[FloatArray] = []
     rest = values
     size_bits = int(sizes.max()).bit_length()
     for _ in range(HEAD_ROUNDS_MAX):
         exponent = frexp(float(np.abs(rest).max()))[1]
-        # With |v| < 2^e and n < 2^b of them, a head is a multiple of 2^(e+b-53) and no sum of heads exceeds 2^(e+b): all
-        # are doubles, whatever the order. What is left of a value is exact too, since the cut is above it.
+        # With |v| < 2^e and n < 2^b values, a head is a multiple of 2^(e+b-53), and no sum of heads exceeds 2^(e+b): all are
+        # doubles, in any order. The rest of a value is exact too, since the cut is above it.
         # Near 2^-1074 nothing is cut off: every double is a multiple of that.
         cut = ldexp(1.0, exponent + size_bits)
         heads = (rest + cut) - cut
@@ -152,7 +154,10 @@ def sum_by_group(values: FloatArray, groups: IntArray, sizes: IntArray) -> list[
 
 
 def added_by_group(parts: FloatArray, rows: IntArray, terms: Sequence[FloatArray]) -> FloatArray:
-    """The canonical parts (p, k) of k sums with the sum of `term[i]` over the terms, each (g,), added to `rows[i]`, each there once."""
+    """Adds the sum of `term[i]` over the terms, (g,) each, to sum `rows[i]`. Each row is named at most once.
+
+    `parts` (p, k) are the canonical parts of k sums. Returns theirs, with the terms added.
+    """
     used = [term for term in terms if term.any()]
     if not used:
         return parts
@@ -167,16 +172,16 @@ def added_by_group(parts: FloatArray, rows: IntArray, terms: Sequence[FloatArray
 
 
 def added_by_numpy(parts: FloatArray, rows: IntArray, terms: Sequence[FloatArray]) -> FloatArray:
-    """`added_by_group` in numpy."""
+    """As `added_by_group`, in numpy."""
     # Great terms before small ones settle soonest.
     changed = canonical_by_numpy(np.array([term for term in chain(*zip_longest(parts[:, rows], terms)) if term is not None]))
     return without_empty_rows(_replaced(parts, rows, changed))
 
 
 def canonical_by_group(terms: Sequence[FloatArray]) -> FloatArray:
-    """The canonical parts of each group's total, (p, g): those of group i are `[:, i]`, and zeros behind them.
+    """The canonical parts of each group's total, (p, g): `[:, i]` are the parts of group i, followed by zeros.
 
-    `terms` are (g,) each: the total of group i is the sum of `term[i]`. At least one.
+    `terms`, at least one, are (g,) each: the total of group i is the sum of `term[i]`.
     """
     used = [term for term in terms if term.any()]
     if not used:
@@ -192,7 +197,7 @@ def canonical_by_group(terms: Sequence[FloatArray]) -> FloatArray:
 
 
 def canonical_by_numpy(settled: FloatArray) -> FloatArray:
-    """`canonical_by_group` in numpy; the terms (m, g) are written to."""
+    """As `canonical_by_group`, in numpy. Overwrites the terms (m, g)."""
     if settled.shape[1] <= FEW_GROUPS:
         return _add_each(settled)
     changing = np.ones(settled.shape[1], np.bool_)
@@ -209,7 +214,7 @@ def canonical_by_numpy(settled: FloatArray) -> FloatArray:
 
 
 def without_empty_rows(parts: FloatArray) -> FloatArray:
-    """Without the rows at the end that are all zero."""
+    """Removes the rows at the end that are all zero."""
     used = len(parts)
     while used and not parts[used - 1].any():
         used -= 1
@@ -217,9 +222,9 @@ def without_empty_rows(parts: FloatArray) -> FloatArray:
 
 
 def _pass_up(terms: FloatArray) -> None:
-    """Adds each term to the one above it, from the last to the first, and leaves in its place what was rounded off.
+    """Adds each term to the one above it, from the last to the first, and replaces it by what was rounded off.
 
-    No total changes. Where nothing moves any more, each term is the one above it's rounding error at the most.
+    No total changes. Once no term changes any more, each is at most the rounding error of the one above it.
     """
     total = terms[-1]
     for place in range(len(terms) - 2, -1, -1):
@@ -232,9 +237,10 @@ def _pass_up(terms: FloatArray) -> None:
 
 
 def _halfway(terms: FloatArray) -> BoolArray:
-    """Where settled terms may not be canonical: one is followed by half the distance to its neighbour, and that by more.
+    """Marks the groups whose settled terms may not be canonical.
 
-    Which of the two is nearest then hangs on what follows.
+    In these a term is half the distance from the term above it to the next double, and another term follows. That one decides
+    which of the two doubles is nearest.
     """
     upper, lower, below = terms[:-2], terms[1:-1], terms[2:]
     twice = lower + lower
@@ -243,7 +249,7 @@ def _halfway(terms: FloatArray) -> BoolArray:
 
 
 def _sum_each(values: FloatArray, groups: IntArray, group_count: int) -> list[FloatArray]:
-    """`sum_by_group` of the values that are not zero, one group after the other."""
+    """As `sum_by_group`, for the values that are not zero, one group after the other."""
     left: list[list[float]] = [[] for _ in range(group_count)]
     places = np.flatnonzero(values)
     for group, value in zip(groups[places].tolist(), values[places].tolist(), strict=True):
@@ -252,12 +258,12 @@ def _sum_each(values: FloatArray, groups: IntArray, group_count: int) -> list[Fl
 
 
 def _add_each(terms: FloatArray) -> FloatArray:
-    """`canonical_by_group`, one group after the other; `terms` (m, g)."""
+    """As `canonical_by_group`, one group after the other; `terms` (m, g)."""
     return _padded([add_exactly((), column) for column in terms.T.tolist()])
 
 
 def _padded(expansions: Sequence[tuple[float, ...]]) -> FloatArray:
-    """(p, g), with zeros behind the shorter ones."""
+    """(p, g), the shorter expansions padded with zeros."""
     parts = np.zeros((max(map(len, expansions)), len(expansions)))
     for place, expansion in enumerate(expansions):
         parts[: len(expansion), place] = expansion
@@ -265,7 +271,7 @@ def _padded(expansions: Sequence[tuple[float, ...]]) -> FloatArray:
 
 
 def _replaced(parts: FloatArray, groups: IntArray, others: FloatArray) -> FloatArray:
-    """`parts` (p, g) with the columns `groups` from `others`, which may have more rows or fewer."""
+    """`parts` (p, g) with the columns `groups` replaced by `others`, which may have more rows or fewer."""
     replaced = np.zeros((max(len(parts), len(others)), parts.shape[1]))
     replaced[: len(parts)] = parts
     replaced[:, groups] = 0.0

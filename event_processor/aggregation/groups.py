@@ -1,8 +1,8 @@
 """One aggregate without a window: everything that was ever accepted, by group.
 
-Owns: the entry of each group, and how it stands in the checkpoint.
-Always: a function of the sequence of accepted events, not of how it was cut into batches; a group that was let in stays.
-Never: nothing is written here. Like the index of ids this object remembers, and what it remembers is an input of the step.
+Owns: the entry of each group, and its form in the checkpoint.
+Always: depends only on the sequence of accepted events, not on their batches. An admitted group stays.
+Never: writes to disk. Like the index of ids, this object keeps state, and that state is an input of the step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ __all__ = ["GroupCounts", "GroupTotal", "GroupTotals", "GroupTotalsDocument"]
 
 
 class GroupCounts(Struct, frozen=True):
-    """Accepted events that came to the aggregate; `over_limit` of them were of a group too many. `unfit` are not among the `events`: see `WindowCounts`."""
+    """Accepted events that came to the aggregate. `over_limit` counts events of groups beyond the limit.
+
+    `unfit` are not among the `events`: see `WindowCounts`.
+    """
 
     events: int = 0
     unfit: int = 0
@@ -30,7 +33,7 @@ class GroupCounts(Struct, frozen=True):
 
 
 class GroupTotal(Struct, frozen=True):
-    """One group: its fields, its measures as they are now, and what they are made of."""
+    """One group: its fields, its measures as of now, and the entry they come from."""
 
     group: dict[str, Any]
     measures: dict[str, Any]
@@ -38,7 +41,7 @@ class GroupTotal(Struct, frozen=True):
 
 
 class GroupTotalsDocument(Struct, frozen=True, tag_field="kind", tag="groups"):
-    """The aggregate as it stands in the checkpoint: its groups, sorted by their values as JSON. `rows`: how many there are."""
+    """The aggregate in the checkpoint: its groups, sorted by their values as JSON. `rows`: how many there are."""
 
     counts: GroupCounts = GroupCounts()
     groups: tuple[GroupTotal, ...] = ()
@@ -46,7 +49,7 @@ class GroupTotalsDocument(Struct, frozen=True, tag_field="kind", tag="groups"):
 
 
 class GroupTotals:
-    """Used by one thread."""
+    """The groups of one aggregate. Used by one thread."""
 
     def __init__(self, options: AggregateOptions, measurer: EventMeasurer, document: GroupTotalsDocument) -> None:
         self._options: Final = options
@@ -62,7 +65,7 @@ class GroupTotals:
         self._changed: Final[dict[GroupKey, Entry]] = {}
 
     def add(self, events: EventSlice) -> None:
-        """Takes accepted events in the order of the log."""
+        """Adds accepted events, in the order of the log."""
         measured = self._measurer.measure(events)
         before, over_limit = self._counts, 0
         if measured.count:
@@ -75,7 +78,7 @@ class GroupTotals:
         self._counts = GroupCounts(before.events + measured.count, before.unfit + measured.unfit, before.over_limit + over_limit)
 
     def _add(self, key: GroupKey, entry: Entry) -> int:
-        """How many of the entry's events are not counted, since their group is one too many."""
+        """Adds an entry. Returns how many of its events are not counted because their group is beyond the limit."""
         present = self._changed.get(key)
         if present is None and key in self._totals:
             present = self._totals[key].entry
@@ -87,7 +90,7 @@ class GroupTotals:
         return 0
 
     def document(self) -> GroupTotalsDocument:
-        """What the checkpoint says. It does not change any more."""
+        """The form for the checkpoint. It does not change afterwards."""
         for key, entry in self._changed.items():
             group = dict(zip(self._options.group_by, group_values(key), strict=True))
             measures = {measure.name: self._value(measure.function, measure.field, entry) for measure in self._measures}
@@ -96,7 +99,7 @@ class GroupTotals:
         return GroupTotalsDocument(self._counts, tuple(self._totals[key] for key in self._sorted), len(self._sorted))
 
     def _value(self, function: str, field: str, entry: Entry) -> Any:
-        """What a measure says; None where nothing is there."""
+        """The value of a measure; None if there is none."""
         if not field:
             return entry.count
         total = entry.fields[self._places[field]]

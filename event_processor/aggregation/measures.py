@@ -1,10 +1,11 @@
-"""From events to what an aggregate measures of them: their groups, their numbers, and which of them count at all.
+"""From events to what an aggregate measures: their groups, their numbers, and which of them count.
 
-Owns: how the fields that an aggregate names are read, from columns where those are known already, else from the events' lines;
-what a group's key is; and what `where` lets through.
-Always: a key is the JSON array of the group's values; a number that is whole is written as an integer there, so that 1 and 1.0
-are one group, and "1" is another.
-Never: no event is refused here. What cannot be measured is counted as unfit.
+Owns: how the fields of an aggregate are read: from columns if these are known, else from the events' lines; the key of a group;
+and which events `where` selects.
+Always: a key is the JSON array of the group's values. A whole number is written there as an integer, so 1 and 1.0 are one group,
+and "1" is another. What is read of one event does not depend on the events around it: if a block cannot be decoded, it is halved
+until the line at fault is alone. That line may hold a number beyond every double, which is valid JSON: it is read as infinity.
+Never: refuses an event. An event that cannot be measured is counted as unfit.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from event_processor.model.event import VALUE_MAGNITUDE_END
 __all__ = ["ALL", "EventMeasurer", "GroupKey", "LineFields", "Measured", "group_key", "group_values", "number_text"]
 
 _INTEGER_DIGITS_MAX: Final = 300
-"""Past this an integer is beyond every limit here; to read it exactly would cost the square of its length."""
+"""A longer integer is beyond every limit here. Reading it exactly would cost the square of its length."""
 
 
 def _integer(digits: str) -> int | float:
@@ -44,17 +45,17 @@ class LineFields:
     """Reads the same fields of any events. Pure."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """`names` are dotted. Raises `ConfigurationError` where a field would be inside another."""
+        """`names` are dotted. Raises `ConfigurationError` if a field would be inside another."""
         self._paths: Final = [field_path(name) for name in names]
         self._decoder: Final = BlockDecoder([(path, Any) for path in self._paths])
 
     def read(self, events: EventSlice) -> list[list[object]]:
-        """For each field the values of all events, as they stand; an `Absent` where there is none, an infinity for a number that no double holds."""
+        """For each field the values of all events, unchanged: an `Absent` if there is none, infinity if too great for a double."""
         columns = self._decoded(events.lines, events.count)
         return self._halved(events.lines.split(b"\n")[:-1]) if columns is None else columns
 
     def _decoded(self, lines: bytes, count: int) -> list[list[object]] | None:
-        """None where the fast decoder refuses one of the lines."""
+        """The columns; None if the fast decoder refuses one of the lines."""
         try:
             decoded = self._decoder.decode(lines)
         except (msgspec.MsgspecError, RecursionError):
@@ -79,32 +80,32 @@ class LineFields:
 GroupKey: TypeAlias = str
 """A group's values as a JSON array."""
 ALL: Final = "[]"
-"""The key of the one group where nothing is grouped."""
+"""The key of the only group if nothing is grouped."""
 GROUP_CHARACTERS_MAX: Final = 1024
-"""Of a text that groups: as long as an id may be."""
+"""Of a text that names a group: the same limit as for an id."""
 INTEGER_END: Final = 2**63
-"""Integers from here on name no group."""
+"""Integers of this magnitude and above cannot name a group."""
 _ENCODER: Final = msgspec.json.Encoder()
 _NUMBERS: Final = {int, float}
 
 
 def number_text(number: float) -> str:
-    """A number as JSON, in full precision; whole ones without a point."""
+    """A number as JSON, in full precision; whole numbers without a point."""
     return repr(number).removesuffix(".0")
 
 
 def group_values(key: GroupKey) -> list[Any]:
-    """The values of a group's fields."""
+    """The values of a group's fields, from its key."""
     values: list[Any] = msgspec.json.decode(key)
     return values
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """n events, as far as an aggregate cares. `kept` (n,) marks, of all that came, those that are here: None where all are.
+    """n events, as far as an aggregate needs them. `kept` marks which of the events that came are here; None if all are.
 
-    `codes` (n,) number the groups in `names`, which may hold some that no event is in. `unfit`: how many events there were of
-    which something could not be measured, or that are in no group that can be named.
+    `codes` (n,) are indices into `names`, which may also hold groups without an event. `unfit` counts the events of which
+    something could not be measured, or whose group cannot be named.
     """
 
     count: int
@@ -119,7 +120,7 @@ class EventMeasurer:
     """Reads the fields of one aggregate. Pure."""
 
     def __init__(self, options: AggregateOptions, event: EventOptions) -> None:
-        """Raises `ConfigurationError` where a field would be inside another."""
+        """Raises `ConfigurationError` if a field would be inside another."""
         self.plans: Final = field_plans(options.columns())
         self._group_by: Final = options.group_by
         self._where: Final = {name: _wanted(values) for name, values in options.where.items()}
@@ -130,7 +131,7 @@ class EventMeasurer:
         self._by_category: Final = options.group_by == (event.category,) and bool(event.category)
 
     def measure(self, events: EventSlice) -> Measured:
-        """What the aggregate sees of the events, in their order."""
+        """Measures the events for the aggregate, in their order."""
         raw: Mapping[str, Sequence[object]] | None = None
         if not self._is_known(events):
             raw = dict(zip(self._names, self._fields.read(events), strict=True))
@@ -148,7 +149,7 @@ class EventMeasurer:
         return measured if kept is None or kept.all() else _picked(measured, kept)
 
     def _is_known(self, events: EventSlice) -> bool:
-        """Whether the columns say all that is needed."""
+        """Whether the columns hold everything needed."""
         if events.columns is None:
             return False
         numbers_known = all(plan.name == self._value and not plan.ends for plan in self.plans)
@@ -169,7 +170,7 @@ class EventMeasurer:
     def _groups(
         self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None
     ) -> tuple[IntArray, Sequence[GroupKey], BoolArray | None]:
-        """The group of each event, and which events are in none that can be named."""
+        """The group of each event, and the events whose group cannot be named."""
         if not self._group_by:
             return np.zeros(events.count, np.int64), [ALL], None
         if raw is None:
@@ -197,12 +198,12 @@ class EventMeasurer:
     def _values(
         self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None
     ) -> tuple[list[FieldValues], BoolArray | None]:
-        """Each planned field, and the events of which one is not what it should be."""
+        """The values of each planned field, and the events of which one has a wrong type."""
         found: list[FieldValues] = []
         unfit: BoolArray | None = None
         for plan in self.plans:
             if raw is None:
-                assert events.columns is not None, "what is known is known by columns"
+                assert events.columns is not None, "known values are in columns"
                 numbers = events.columns.values
                 found.append(FieldValues(numbers, events.columns.has_value, None))
                 continue
@@ -214,13 +215,13 @@ class EventMeasurer:
 
 
 def _categories(events: EventSlice) -> CategoryColumn:
-    assert events.columns is not None, "what is known is known by columns"
+    assert events.columns is not None, "known values are in columns"
     assert events.columns.categories is not None, "a category is named"
     return events.columns.categories
 
 
 def _picked(measured: Measured, kept: BoolArray) -> Measured:
-    """Those that are kept."""
+    """The events that are kept."""
     values = [
         FieldValues(
             None if each.numbers is None else each.numbers[kept],
@@ -233,7 +234,7 @@ def _picked(measured: Measured, kept: BoolArray) -> Measured:
 
 
 def _wanted(values: Scalar | tuple[Scalar, ...]) -> frozenset[tuple[bool, object]]:
-    """The values, each with whether it is true or false: 1 is not true."""
+    """The values, each with a flag for booleans: 1 is not true."""
     return frozenset((isinstance(value, bool), value) for value in (values if isinstance(values, tuple) else (values,)))
 
 
@@ -242,7 +243,7 @@ def _is_wanted(value: object, wanted: frozenset[tuple[bool, object]]) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value can name a group, or be kept as the first or the last: it is a scalar of a bounded size."""
+    """Whether a value can name a group, or be kept as first or last: a scalar of limited size."""
     if isinstance(value, str):
         return len(value) <= GROUP_CHARACTERS_MAX
     if isinstance(value, int):
@@ -253,19 +254,19 @@ def _is_plain(value: object) -> bool:
 
 
 def group_key(values: Sequence[object]) -> GroupKey:
-    """The key of the group with these values, of which each can name one."""
+    """The key of the group with these values; each of them can name a group."""
     return _ENCODER.encode([_canonical(value) for value in values]).decode()
 
 
 def _canonical(value: object) -> object:
-    """What is missing is null, and a whole number an integer."""
+    """Makes an absent value null, and a whole number an integer."""
     if isinstance(value, Absent):
         return None
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < INTEGER_END else value
 
 
 def _field_values(plan: FieldPlan, raw: Sequence[object]) -> tuple[FieldValues, BoolArray | None]:
-    """One field by what is planned for it; and where it is there, but no number that can be summed, if any is so."""
+    """Reads one field as its plan says. Also marks the values that are present but unfit for it; None if none is."""
     is_there = np.fromiter((value is not None and not isinstance(value, Absent) for value in raw), np.bool_, len(raw))
     if plan.is_number and set(map(type, raw)) <= _NUMBERS and (numbers := _doubles(raw)) is not None:
         fit, numbers_of = is_there, numbers
@@ -285,7 +286,7 @@ def _field_values(plan: FieldPlan, raw: Sequence[object]) -> tuple[FieldValues, 
 
 
 def _doubles(raw: Sequence[object]) -> FloatArray | None:
-    """Numbers as the nearest doubles, -0.0 as 0.0; None where one is too great to be summed."""
+    """Numbers as the nearest doubles, -0.0 as 0.0; None if one is too great to be summed."""
     try:
         numbers = np.array(raw, np.float64) + 0.0
     except (OverflowError, ValueError, TypeError):

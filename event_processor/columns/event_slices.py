@@ -1,8 +1,8 @@
-"""Accepted events on their way into the order stage: by column, until one has to be held.
+"""Accepted events between the chunk and the order stage: as columns, until the stage has to hold one.
 
-Owns: what the order stage asks of a batch: its sort keys, whether they rise, its lines.
-Always: an event becomes a Python object only where it is asked for alone. Of a log in order that is what is still held behind it.
-Never: nothing is ordered here.
+Owns: what the order stage needs from a batch: its sort keys, whether they rise, its lines.
+Always: an event becomes a Python object only if a caller asks for it alone. In an ordered log only the held events do.
+Never: sorts anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from event_processor.model.columns import BoolArray, CategoryColumn, Columns, Fl
 __all__ = ["Arrivals", "EventSlice", "HeldEvent", "KnownColumns", "LateEvents", "Origin", "Place", "SortKey", "lines_of"]
 
 SortKey: TypeAlias = tuple[int, SortableId, int]
-"""(kind, value, sequence): kind and value as `id_key` gives them; a timestamp is of kind 0. The sequence settles ties."""
+"""(kind, value, sequence): kind and value as in `id_key`; a timestamp has kind 0. The sequence breaks ties."""
 Place: TypeAlias = tuple[str, int, int, int]
 """(source, generation, offset, line) of a record; line 0: a state of version 1 did not keep the place."""
 HeldEvent: TypeAlias = tuple[int, SortableId, int, bytes, Place]
@@ -31,7 +31,7 @@ _TIMESTAMP_KIND: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class KnownColumns:
-    """What the format has read of n events already, as in `contracts.Columns`."""
+    """What the format has already read of n events, as in `model.columns.Columns`."""
 
     timestamps_ns: IntArray | None
     values: FloatArray | None
@@ -51,9 +51,10 @@ class Origin:
 
 
 class EventSlice:
-    """`count` events one behind the other, at least one: their JSON objects, and what else is known of them.
+    """`count` consecutive events, at least one: their JSON objects, and what else is known of them.
 
-    `columns` is None where some of the events waited. `sort_values` are the middle of their sort keys then, else None.
+    If some of the events were held, `columns` is None and `sort_values` has the values of their sort keys; else `sort_values`
+    is None.
     """
 
     __slots__ = ("_lines", "_make_lines", "columns", "count", "sort_values")
@@ -65,7 +66,7 @@ class EventSlice:
         columns: KnownColumns | None,
         sort_values: Sequence[SortableId] | None = None,
     ) -> None:
-        """`make_lines` may be called in any thread, and later: what it reads must not change."""
+        """`make_lines` may be called later and in any thread: what it reads must not change."""
         self.count: Final = count
         self.columns: Final = columns
         self.sort_values: Final = sort_values
@@ -74,27 +75,27 @@ class EventSlice:
 
     @property
     def lines(self) -> bytes:
-        """The objects, each with a line feed behind it. Made when somebody first looks: where only columns are read, nobody does."""
+        """The objects, each with a line feed after it. Made on first use: never, if only columns are read."""
         if self._lines is None:
             self._lines = self._make_lines()
         return self._lines
 
     @classmethod
     def of_held(cls, events: Sequence[HeldEvent]) -> EventSlice:
-        """Events that were held, or that came out of order."""
+        """Wraps events that were held, or that came out of order."""
         return cls(len(events), lambda: lines_of([event[3] for event in events]), None, [event[1] for event in events])
 
 
 class LateEvents(Sequence[HeldEvent]):
-    """Events of one chunk, at least one, in log order, which become objects when somebody looks at one; most go on before that.
+    """Events of one chunk, at least one, in log order. They become objects when a caller reads one; most never do.
 
-    May be read by several threads.
+    Several threads may read it.
     """
 
     __slots__ = ("_count", "_made", "_source", "last_key")
 
     def __init__(self, source: Arrivals, begin: int, end: int) -> None:
-        """Those of `source` from `begin` up to `end`."""
+        """The events of `source` from `begin` up to `end`."""
         self._count: Final = end - begin
         self._source: tuple[Arrivals, int, int] | None = (source, begin, end)
         self._made: tuple[HeldEvent, ...] = ()
@@ -114,16 +115,16 @@ class LateEvents(Sequence[HeldEvent]):
         return iter(self.all())
 
     def all(self) -> tuple[HeldEvent, ...]:
-        """The events; the chunk is let go then."""
+        """Returns the events, and drops the reference to the chunk."""
         if (source := self._source) is not None:
             arrivals, begin, end = source
             self._made = tuple(arrivals.events(begin, end))
-            # In this order: a reader in another thread that finds no source finds the events.
+            # In this order: if a reader in another thread finds no source, it finds the events.
             self._source = None
         return self._made
 
     def slice(self) -> EventSlice:
-        """The same events, to be let go."""
+        """The same events as a slice, for release."""
         if (source := self._source) is None:
             return EventSlice.of_held(self._made)
         arrivals, begin, end = source
@@ -134,9 +135,10 @@ class Arrivals:
     """The accepted events of a chunk, n of them, in log order."""
 
     def __init__(self, columns: Columns, accepted: BoolArray, ids: IdColumn, origin: Origin, *, by_timestamp: bool) -> None:
-        """`accepted` marks them among the chunk's valid events; `ids` (n) are theirs. `origin` is the chunk's.
+        """`accepted` marks them among the chunk's valid events; `ids` (n,) are their ids; `origin` is the chunk's.
 
-        `by_timestamp`: they are ordered by `columns.timestamps_ns`, not by id.
+        `first_sequence` is the sequence of the chunk's first record. With `by_timestamp` they are ordered by
+        `columns.timestamps_ns`, else by id.
         """
         rows: IntArray = columns.rows[accepted]
         self._columns: Final = columns
@@ -157,7 +159,7 @@ class Arrivals:
         return len(self._starts)
 
     def is_rising(self) -> bool:
-        """Whether the sort keys are known to rise; False says nothing."""
+        """Whether the sort keys are known to rise; False means unknown."""
         if self._timestamps_ns is None:
             return self._ids.is_ascending()
         return bool((self._timestamps_ns[1:] >= self._timestamps_ns[:-1]).all())
@@ -179,7 +181,7 @@ class Arrivals:
         ids = self._ids.picked(places).to_list()
         kinds = set(map(type, ids))
         if len(kinds) == 1 and kinds <= {int, str}:
-            # Ids of one simple kind, which is the rule, need no call an event.
+            # Ids are nearly always of one simple kind; then no call per event is needed.
             kind, _ = id_key(ids[0])
             return list(zip(repeat(kind), ids, sequences, records, record_places, strict=False))  # type: ignore[arg-type]  # one kind
         rest = zip(map(id_key, ids), sequences, records, record_places, strict=True)
@@ -194,11 +196,11 @@ class Arrivals:
 
     @property
     def timestamps_ns(self) -> IntArray | None:
-        """The sort values, where these are timestamps."""
+        """The sort values, if these are timestamps."""
         return self._timestamps_ns
 
     def between(self, begin: int, end: int) -> EventSlice:
-        """The events from `begin` up to `end`, with all that is known of them."""
+        """The events from `begin` up to `end`, with everything known of them."""
         content, starts, ends = self._content, self._starts[begin:end], self._ends[begin:end]
         places: slice | IntArray = slice(begin, end) if self._accepted.all() else np.flatnonzero(self._accepted)[begin:end]
         return EventSlice(end - begin, lambda: _lines_between(content, starts, ends), self._known(places))
@@ -220,15 +222,15 @@ class Arrivals:
 
 
 def _lines_between(content: bytes, starts: IntArray, ends: IntArray) -> bytes:
-    """The records at these places, each with a line feed behind it. What stands together is copied together."""
+    """The records at these places, each with a line feed after it. Copies adjacent records together."""
     if not len(starts):
         return b""
-    # One byte between two records is the line feed; more is a carriage return, or a record that is not ours.
+    # A gap of one byte between two records is the line feed. A larger gap is a carriage return, or another record.
     breaks = (starts[1:] != ends[:-1] + 1).nonzero()[0]
     firsts, lasts = starts[np.append(0, breaks + 1)].tolist(), ends[np.append(breaks, -1)].tolist()
     return lines_of([content[first:last] for first, last in zip(firsts, lasts, strict=True)])
 
 
 def lines_of(records: Sequence[bytes]) -> bytes:
-    """Records, each with a line feed behind it."""
+    """Joins the records, each with a line feed after it."""
     return b"\n".join([*records, b""])

@@ -1,5 +1,6 @@
-"""Field paths: how a dotted name reaches a field inside a JSON object, and how msgspec decodes just these fields.
+"""Field paths: how a dotted name reaches a field in a JSON object, and how msgspec decodes only these fields.
 
+Owns: `reach` for one object, `BlockDecoder` for many lines.
 Always: the decoder and `reach` agree on every object.
 """
 
@@ -19,7 +20,7 @@ from event_processor.model.errors import ConfigurationError
 __all__ = ["Absent", "BlockDecoder", "FieldPath", "field_path", "reach"]
 
 FieldPath: TypeAlias = tuple[str, ...]
-"""The keys that lead to a field, outermost first."""
+"""The keys to a field, outermost first."""
 _Step: TypeAlias = Callable[[list[Any]], list[object]]
 _FIRST_STEPS: Final[tuple[_Step, ...]] = (
     lambda structs: [struct.f0 for struct in structs],
@@ -27,28 +28,28 @@ _FIRST_STEPS: Final[tuple[_Step, ...]] = (
     lambda structs: [struct.f2 for struct in structs],
     lambda structs: [struct.f3 for struct in structs],
 )
-"""Written out, since an attribute that stands in the code is read in half the time that `attrgetter` takes."""
+"""Written out: an attribute named in the code is read in half the time that `attrgetter` takes."""
 
 
 class Absent(Enum):
     """Why a record has no value at a path."""
 
     MISSING = "missing"
-    """The key, or an object on the way to it, is not there or null."""
+    """The key, or an object on the path, is missing or null."""
     NOT_INSIDE = "not inside"
-    """Something else than an object stands on the way to it."""
+    """A value on the path is not an object."""
 
 
 _MISSING, _NOT_INSIDE = Absent.MISSING, Absent.NOT_INSIDE
 
 
 def field_path(name: str) -> FieldPath:
-    """The keys of a dotted name: "payload.size" is `("payload", "size")`."""
+    """Splits a dotted name into keys: "payload.size" is `("payload", "size")`."""
     return tuple(name.split("."))
 
 
 def reach(document: dict[str, object], path: FieldPath) -> object:
-    """The value at `path`, or an `Absent`."""
+    """Returns the value at `path`, or an `Absent`."""
     here: object = document
     for key in path:
         if here is None:
@@ -63,21 +64,21 @@ def reach(document: dict[str, object], path: FieldPath) -> object:
 
 @dataclass(slots=True)
 class _Node:
-    """A key of the struct to be: a leaf with its type, or an object with keys of its own."""
+    """A key of the struct to build: a leaf with its type, or an object with keys of its own."""
 
     kind: object = None
     """The leaf's type; None for an object with `children`."""
     required: bool = False
     children: dict[str, _Node] = field(default_factory=dict)
     lenient: bool = True
-    """Whether something else than an object in its place is let through, to be judged by the record."""
+    """Whether another value than an object is accepted here. The record's own check then judges it."""
 
 
 class BlockDecoder:
-    """Decodes whole lines at once, and takes fields out of them. Of a key given twice the last wins, as everywhere."""
+    """Decodes many lines at once, and extracts fields from them. If a key comes twice, the last wins, as everywhere."""
 
     def __init__(self, fields: Sequence[tuple[FieldPath, object]]) -> None:
-        """`fields` are the paths with the type that msgspec reads at each; no path twice. Raises `ConfigurationError`."""
+        """`fields`: each path, once, with the type that msgspec reads there. Raises `ConfigurationError`."""
         root = _Node()
         for path, kind in fields:
             _add_field(root, path, kind)
@@ -90,16 +91,16 @@ class BlockDecoder:
         self._steps: Final = [_steps(root, path) for path, _ in fields]
 
     def decode(self, lines: bytes | memoryview) -> list[Struct]:
-        """Every JSON value of `lines`, in order.
+        """Decodes every JSON value of `lines`, in order.
 
-        Does not keep to lines: the caller has to know that each line begins and ends with a brace, and to compare the counts.
-        Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` where anything is refused.
+        Ignores line boundaries: the caller must know that each line begins and ends with a brace, and must compare the counts.
+        Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` if it refuses any value.
         """
         decoded: list[Struct] = self._decoder.decode_lines(lines)
         return decoded
 
     def columns(self, decoded: list[Struct]) -> list[list[object]]:
-        """For each field the values of all records, as they stand; an `Absent` where there is none."""
+        """For each field the values of all records, unchanged; an `Absent` if a record has none."""
         columns = []
         for outermost, *inner in self._steps:
             column = outermost(decoded)
@@ -110,7 +111,7 @@ class BlockDecoder:
 
 
 def _add_field(root: _Node, path: FieldPath, kind: object) -> None:
-    """Adds the event's field at `path`. Raises `ConfigurationError` where one field would be inside another."""
+    """Adds the event's field at `path`. Raises `ConfigurationError` if one field would be inside another."""
     node = root
     for depth, key in enumerate(path, start=1):
         inner = depth < len(path)
@@ -123,7 +124,7 @@ def _add_field(root: _Node, path: FieldPath, kind: object) -> None:
 
 
 def _struct_type(node: _Node) -> type[Struct]:
-    """The struct with the keys of `node`. Its attributes are numbered, since a key need not be an identifier."""
+    """Builds the struct with the keys of `node`. Attributes are numbered, since a key need not be an identifier."""
     names = {f"f{number}": key for number, key in enumerate(node.children)}
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for attribute, child in zip(names, node.children.values(), strict=True):
@@ -133,12 +134,12 @@ def _struct_type(node: _Node) -> type[Struct]:
             if child.lenient:
                 kind = Union[kind, None, bool, int, float, str, list[Any]]  # noqa: UP007 -- built at run time
         fields.append((attribute, kind) if child.required else (attribute, kind, _MISSING))
-    # Decoded JSON has no cycles, so the garbage collector need not know of the structs.
+    # Decoded JSON has no cycles, so the garbage collector need not track the structs.
     return msgspec.defstruct("Record", fields, rename=names, gc=False, kw_only=True)
 
 
 def _steps(root: _Node, path: FieldPath) -> list[_Step]:
-    """What leads from structs to their fields at `path`, a key each."""
+    """The steps from structs to their fields at `path`, one per key."""
     steps: list[_Step] = []
     node = root
     for key in path:
@@ -148,7 +149,7 @@ def _steps(root: _Node, path: FieldPath) -> list[_Step]:
 
 
 def _step(number: int) -> _Step:
-    """What takes the field of this number out of each struct."""
+    """Returns the step that reads field `number` of each struct."""
     if number < len(_FIRST_STEPS):
         return _FIRST_STEPS[number]
     getter = operator.attrgetter(f"f{number}")
@@ -156,7 +157,7 @@ def _step(number: int) -> _Step:
 
 
 def _step_inside(parents: list[object], step: _Step) -> list[object]:
-    """One level down: the field of each parent, or why there is none."""
+    """One level down: the field of each parent, or why it has none."""
     kinds = set(map(type, parents))
     if len(kinds) == 1 and issubclass(next(iter(kinds)), Struct):
         return step(parents)
@@ -165,5 +166,5 @@ def _step_inside(parents: list[object], step: _Step) -> list[object]:
 
 
 def _absence(parent: object) -> Absent:
-    """Why nothing can be inside `parent`, which is no object."""
+    """Why a `parent` that is not an object has no fields."""
     return _MISSING if parent is None or parent is _MISSING else _NOT_INSIDE

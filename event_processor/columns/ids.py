@@ -1,7 +1,11 @@
-"""Columns of ids, each in the form in which its ids came: as Python values, as texts within a chunk, or as 64-bit integers.
+"""Columns of ids, and the order of ids.
 
-Always: whatever the form, `column[i]` is the id that the record at place i bears, and equal ids are equal in any form.
-Never: a text or an integer becomes a Python object before somebody asks for it.
+Owns: each form in which ids come (Python values, texts within a chunk, 64-bit integers), and the key that sorts them.
+Always: `column[i]` is the id of the record at place i, in every form; equal ids are equal in every form.
+The order is total over every possible id: integers by value, then strings by code point, then ids of several fields, part by
+part. The order stage and the totals share it. Python compares strings by code point too, so a list of ids of one kind needs
+no key.
+Never: makes a text or an integer a Python object before a caller asks for it.
 """
 
 from __future__ import annotations
@@ -35,13 +39,13 @@ __all__ = [
 
 SortableId: TypeAlias = "int | str | tuple[tuple[int, int | str], ...]"
 OrderKey: TypeAlias = tuple[int, SortableId]
-"""(kind, value): kinds are compared first, so that values are compared only with their like."""
+"""(kind, value): the kind is compared first, so values are compared only with values of their kind."""
 
 INTEGER, STRING, SEVERAL = 0, 1, 2
 
 
 def id_key(event_id: EventId) -> OrderKey:
-    """The key by which ids are sorted."""
+    """Returns the key that sorts this id."""
     if isinstance(event_id, str):
         return STRING, event_id
     if isinstance(event_id, int):
@@ -50,7 +54,7 @@ def id_key(event_id: EventId) -> OrderKey:
 
 
 def is_ascending(ids: Sequence[EventId]) -> bool:
-    """Whether the ids are known to rise, without a key an id: False also where they are of several kinds."""
+    """Whether the ids are known to rise, without a key per id. Also False if they are of several kinds."""
     if not ids or isinstance(ids[0], tuple):
         return not ids
     try:
@@ -62,9 +66,9 @@ def is_ascending(ids: Sequence[EventId]) -> bool:
 WordArray: TypeAlias = NDArray[np.uint64]
 WORD_BYTES: Final = 8
 FIRST_WORDS: Final = 8
-"""So many are gathered at once and kept."""
+"""The number of words gathered at once and cached."""
 _WORD_MASKS: Final = np.array([2**64 - 2 ** (64 - 8 * length) for length in range(WORD_BYTES + 1)], np.uint64)
-"""By length: what of a word is text of that length."""
+"""By length in bytes: the bits of a word that belong to a text of that length."""
 
 
 class PlainIds:
@@ -112,7 +116,7 @@ class IntegerIds:
 
 
 class TextIds:
-    """Ids that are strings, by where their UTF-8 stands: id i is `content[begins[i]:ends[i]]`, without escapes. Both (m,)."""
+    """Ids that are strings, by the place of their UTF-8: id i is `content[begins[i]:ends[i]]`, without escapes. Both (m,)."""
 
     def __init__(self, content: bytes, begins: IntArray, ends: IntArray) -> None:
         self.content: Final = content
@@ -127,7 +131,7 @@ class TextIds:
 
     @cached_property
     def encoded(self) -> list[bytes]:
-        """Each in UTF-8."""
+        """Each id in UTF-8."""
         if not len(self.begins):
             return []
         widths = self.ends - self.begins
@@ -140,26 +144,26 @@ class TextIds:
         least, most = self.widths
         if least == most > 0:
             joined = _windows(self.content, most)[self.begins].tobytes().decode()
-            if joined.isascii():  # to cut text costs half of what it costs to decode each
+            if joined.isascii():  # slicing one text costs half as much as decoding each id
                 return [joined[begin : begin + most] for begin in range(0, len(joined), most)]
         return [text.decode() for text in self.encoded]
 
     def picked(self, places: IntArray) -> TextIds:
         found = TextIds(self.content, self.begins[places], self.ends[places])
         if "_first_words" in self.__dict__ and found.widths[1] == self.widths[1]:
-            # They lie together here; in the content they are far from one another.
+            # Here they lie together; in the content they lie far apart.
             found.__dict__["_first_words"] = self._first_words[places]
         peaks = self.__dict__.get("peaks")
-        # Peaks rise where they stand one behind the other, not in any order in which somebody picks them.
+        # Peaks rise in their own order, not in any order of `places`.
         if peaks is not None and (places[1:] >= places[:-1]).all() and peaks[places].all():
             found.__dict__["_is_rising"] = True
         return found
 
     @cached_property
     def peaks(self) -> BoolArray | None:
-        """Which ids are above all before them (m,), where they are of one length in bytes and most rise; else None.
+        """Which ids are greater than all before them (m,); None unless all have one length in bytes and most rise.
 
-        It is for who decodes to ask for it first: what it spares, it spares to those who have the column afterwards.
+        The decoder computes this first, so later users of the column get it for free.
         """
         return text_peaks(self.content, self.begins, self.ends) if len(self) >= WORTH_FROM else None
 
@@ -168,13 +172,13 @@ class TextIds:
 
     @cached_property
     def _is_rising(self) -> bool:
-        """`is_ascending`, which more than one asks. The order of UTF-8 is the order of code points."""
+        """`is_ascending`, cached for several callers. The order of UTF-8 is the order of code points."""
         found = texts_rise(self.content, self.begins, self.ends) if len(self) >= WORTH_FROM else None
         return self.rises_in_words() if found is None else found
 
     def rises_in_words(self) -> bool:
         """`is_ascending` in numpy."""
-        # Only pairs that tie in all words so far need the next one.
+        # Only pairs that are equal in all words so far need the next word.
         tied = np.arange(max(len(self) - 1, 0))
         for number in range(self.word_count):
             if 2 * len(tied) > len(self):
@@ -190,20 +194,20 @@ class TextIds:
         return True
 
     def leading_words(self) -> WordArray:
-        """`words(0)`, for those who need no other."""
+        """`words(0)`, for callers that need no other word."""
         found = leading_words(self.content, self.begins, self.ends) if len(self) >= WORTH_FROM else None
         return self.words(0) if found is None else found
 
     @cached_property
     def word_count(self) -> int:
-        """So many words tell any two of these ids apart, compared one after the other as numbers."""
+        """The number of words that distinguish any two of these ids, compared word by word as numbers."""
         least, most = self.widths
         return -(-most // WORD_BYTES) + (least < most)
 
     def words(self, number: int, places: IntArray | None = None) -> WordArray:
-        """The word `number` of the ids at these places (all): eight bytes each, zeros behind the end.
+        """Word `number` of the ids at `places` (default: all), (n,): eight bytes each, zeros after the end of the id.
 
-        As numbers they are in the order of the texts. Where one text is another and NULs, the lengths tell: they are the last.
+        As numbers they sort like the texts. The last word is the length: it decides if one text is another plus NULs.
         """
         begins, ends = (self.begins, self.ends) if places is None else (self.begins[places], self.ends[places])
         least, most = self.widths
@@ -215,25 +219,25 @@ class TextIds:
         else:
             words = _words_at(self.content, begins + WORD_BYTES * number, 1)[:, 0].astype(np.uint64)
         if WORD_BYTES * (number + 1) > least:
-            # Where all are of one width, one mask will do.
+            # If all have one width, one mask is enough.
             widths = np.int64(most) if least == most else ends - begins
             words &= _WORD_MASKS[np.clip(widths - WORD_BYTES * number, 0, WORD_BYTES)]
         return words
 
     @cached_property
     def _first_words(self) -> NDArray[Any]:
-        """The first words of all, (m, w), big-endian: gathered together they cost little more than one alone."""
+        """The first words of all ids, (m, w), big-endian. Gathering them together costs little more than gathering one."""
         return _words_at(self.content, self.begins, min(-(-self.widths[1] // WORD_BYTES), FIRST_WORDS))
 
     @cached_property
     def widths(self) -> tuple[int, int]:
-        """The least and the greatest length in bytes; zeros where there are no ids."""
+        """The least and the greatest length in bytes; zeros if there are no ids."""
         widths = self.ends - self.begins
         return (int(widths.min()), int(widths.max())) if len(widths) else (0, 0)
 
 
 def typed_ids(ids: Ids) -> IdColumn:
-    """Ids that are all strings with UTF-8, or all integers, in a form that numpy can read; others as they are, or as `PlainIds`."""
+    """Converts ids to a form that numpy can read: all strings with UTF-8, or all integers. Others come back as `PlainIds`."""
     if isinstance(ids, (TextIds, IntegerIds)):
         return ids
     values = ids.values if isinstance(ids, PlainIds) else cast("Sequence[EventId]", ids)
@@ -247,7 +251,7 @@ def typed_ids(ids: Ids) -> IdColumn:
 
 
 def text_ids(texts: Sequence[str]) -> TextIds:
-    """The texts, in a content of their own. Raises `UnicodeEncodeError` where one has no UTF-8."""
+    """Joins the texts into one content. Raises `UnicodeEncodeError` if a text has no UTF-8."""
     joined = "".join(texts)
     if joined.isascii():
         content, lengths = joined.encode(), np.fromiter(map(len, texts), np.int64, len(texts))
@@ -265,12 +269,12 @@ def _words_at(content: bytes, begins: IntArray, count: int) -> NDArray[Any]:
         content = content.ljust(width, b"\0")
     last = len(content) - width
     found = _windows(content, width)[np.minimum(begins, last)]
-    for place in np.flatnonzero(begins > last).tolist():  # so near the end there are few
+    for place in np.flatnonzero(begins > last).tolist():  # few ids are so near the end
         begin = int(begins[place])
         found[place] = content[begin : begin + width].ljust(width, b"\0")
     return found.view(">u8").reshape(len(begins), count)
 
 
 def _windows(content: bytes, width: int) -> NDArray[np.void]:
-    """Every run of `width` bytes in `content`, by its begin: nothing is copied until some are picked."""
+    """Every run of `width` bytes in `content`, by its begin. Copies nothing until a caller picks some."""
     return np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))

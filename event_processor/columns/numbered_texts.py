@@ -1,6 +1,6 @@
-"""Texts by their numbers in a table that is shared: who looks up the same texts again and again can remember, for each number, what it found.
+"""Strings interned in a shared table, so callers can cache lookups by index.
 
-Always: under one number of one table stands one text for ever.
+Always: one number in one table keeps the same text for the table's life.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["NumberedTexts", "no_numbers", "picked_texts"]
 
 
 class NumberedTexts(Sequence[str]):
-    """The texts `table[numbers]`, n of them. `table` has Python strings as far as numbers go; more may be added behind these."""
+    """The texts `table[numbers]`, n of them. `table` holds Python strings; more may be added after the numbers in use."""
 
     __slots__ = ("numbers", "table")
 
@@ -42,11 +42,11 @@ class NumberedTexts(Sequence[str]):
         return iter(self.table[self.numbers].tolist())
 
     def picked(self, places: IntArray) -> NumberedTexts:
-        """Those at these places."""
+        """The texts at these places."""
         return NumberedTexts(self.table, self.numbers[places])
 
     def __reduce__(self) -> tuple[type[list[str]], tuple[list[str]]]:
-        # In another process there is no such table.
+        # Another process has no such table.
         return list, (list(self),)
 
     def __eq__(self, other: object) -> bool:
@@ -63,5 +63,5 @@ def picked_texts(texts: Sequence[str], places: IntArray) -> Sequence[str]:
 
 
 def no_numbers(count: int) -> IntArray:
-    """What is remembered of `count` numbers at first: nothing, -1."""
+    """An empty cache for `count` numbers: -1 each."""
     return np.full(count, -1, np.int64)

@@ -1,12 +1,12 @@
-"""Reading timestamps: what a record writes becomes nanoseconds since 1970-01-01 UTC.
+"""Reads timestamps: from the form in a record to nanoseconds since 1970-01-01 UTC.
 
-Owns: which spellings are timestamps, and what instant each of them is. These are: RFC 3339 (`T`, `t` or a space; `Z`, `z` or
-an offset; any fraction, of which nine digits are read and the rest is dropped); the same without an offset, in the
-configured zone; and seconds since the epoch, as a JSON integer or float, read to the nearest nanosecond, ties to even.
-Always: an instant fits into a signed 64-bit number, so it lies between 1677-09-21 and 2262-04-11; another is no
-timestamp. A local time that occurs twice is its first occurrence; one that the clocks skip is read with the offset before
-the skip. A leap second, 23:59:60 UTC, is the second after it.
-Never: nothing is guessed: no other order of day and month, no week dates, no digits in a string.
+Owns: which forms are timestamps, and the instant of each. These are accepted: RFC 3339 (`T`, `t` or a space; `Z`, `z` or an
+offset; any fraction, of which nine digits are read and the rest is dropped); the same without an offset, in the configured
+zone; and seconds since the epoch, as a JSON integer or float, read to the nearest nanosecond, ties to even.
+Always: an instant fits in a signed 64-bit number, so it lies between 1677-09-21 and 2262-04-11; any other is not a timestamp.
+A local time that occurs twice is read as its first occurrence. A local time that the clocks skip is read with the offset
+before the skip. A leap second, 23:59:60 UTC, is the second after it.
+Never: guesses: no other order of day and month, no week dates, no digits in a string.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WordArray: TypeAlias = NDArray[np.uint64]
 """Eight bytes each, little-endian: the first byte is the lowest."""
 WORD_BYTES: Final = 8
 _NS_PER_S: Final = 1_000_000_000
-_INT64_MAX: Final = 2**63 - 1  # its negative counterpart is one less than what numpy takes for "not a time"
+_INT64_MAX: Final = 2**63 - 1  # -_INT64_MAX - 1 is numpy's "not a time"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SPELLING: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
@@ -38,13 +38,13 @@ _SECONDS_LENGTH: Final = len("2026-01-31T23:59:59")
 _DATE_DIGITS: Final = [0, 1, 2, 3, 5, 6, 8, 9]
 _DATE_ENDS: Final = np.frombuffer(b"Tt ", np.uint8)
 _DATE_TAIL: Final = np.uint64(0xFF_FFFF)
-"""Of the second word of a text: the day, and what divides it from the time."""
+"""Mask of the second word of a text: the day, and the separator before the time."""
 _TIME_PLACE: Final = len("2026-01-31T")
 _MIDNIGHT: Final = np.uint64(int.from_bytes(b"00:00:00", "little"))
 _ABOVE_TIME: Final = np.uint64(int.from_bytes(b"\x76\x76\x7f\x76\x76\x7f\x76\x76", "little"))
-"""Added to digits and zeros for colons, it reaches the high bit of a byte that is none."""
+"""Added to digits, and to zeros for colons, it sets the high bit of any other byte."""
 _ABOVE_LATEST: Final = np.uint64(sum((0x7F - most) << shift for most, shift in ((23, 0), (59, 24), (59, 48))))
-"""Added to hours, minutes and seconds in their bytes, it reaches the high bit of one that no day has."""
+"""Added to hours, minutes and seconds in their bytes, it sets the high bit of any that is out of range."""
 _HIGH_BITS: Final = np.uint64(0x8080_8080_8080_8080)
 _ZEROS: Final = np.uint64(0x3030_3030_3030_3030)
 _ABOVE_NINE: Final = np.uint64(0x4646_4646_4646_4646)
@@ -62,26 +62,26 @@ _FRACTION_DIGITS_MAX: Final = 9
 _TEXT_LENGTH_MAX: Final = _SECONDS_LENGTH + 1 + _FRACTION_DIGITS_MAX + len("+01:00")
 _FIRST_YEAR: Final = 1678
 _MONTH_STARTS: Final = np.arange(f"{_FIRST_YEAR}-01", "2262-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
-"""The day from the epoch on which each month begins, over all whole years that a signed 64-bit number of nanoseconds holds."""
+"""The day since the epoch on which each month begins, over all whole years that signed 64-bit nanoseconds hold."""
 _EXACT_SECONDS_MIN: Final = 2.0**20
-"""From here on a float has at most 32 bits behind the point, so that their product with 10^9 is exact in a double."""
+"""From here on a float has at most 32 bits after the point, so their product with 10^9 is exact in a double."""
 
 
 class TimestampReader:
-    """Reads timestamps; those without an offset are in `zone`. Pure but for the time zone database, which is read once."""
+    """Reads timestamps. A timestamp without an offset is in `zone`. Pure, except that it reads the time zone database once."""
 
     def __init__(self, zone: str) -> None:
-        """`zone` is an IANA name. Raises `ConfigurationError` where this machine does not know it."""
+        """`zone` is an IANA name. Raises `ConfigurationError` if this machine does not know it."""
         try:
             self._zone: Final[tzinfo] = UTC if zone == "UTC" else ZoneInfo(zone)
         except (KeyError, OSError, ValueError) as error:
             raise ConfigurationError(
                 f'event.timestamp_zone: "{zone}" is not a known time zone',
-                hint='write an IANA name, such as "Europe/Berlin"; the system needs its time zone database (tzdata)',
+                hint='use an IANA name, such as "Europe/Berlin"; the system needs its time zone database (tzdata)',
             ) from error
 
     def read(self, raw: object) -> int | None:
-        """Nanoseconds since 1970-01-01 UTC; None where `raw` is no timestamp, or out of range."""
+        """Nanoseconds since 1970-01-01 UTC; None if `raw` is no timestamp, or out of range."""
         if isinstance(raw, str):
             ns = self._read_text(raw)
         elif type(raw) is int:
@@ -93,7 +93,7 @@ class TimestampReader:
         return ns if ns is not None and -_INT64_MAX <= ns <= _INT64_MAX else None
 
     def explain(self, raw: object) -> str:
-        """What is wrong with a timestamp that `read` refuses, to follow its name."""
+        """Says what is wrong with a timestamp that `read` refuses; the text follows the field's name."""
         if isinstance(raw, (int, float)) and not isinstance(raw, bool):
             return "is not between 1677-09-21 and 2262-04-11"
         if isinstance(raw, str) and self._read_text(raw) is not None:
@@ -101,7 +101,7 @@ class TimestampReader:
         return "is not a timestamp"
 
     def read_all(self, raw: Sequence[object]) -> tuple[IntArray, BoolArray]:
-        """`read` for each: nanoseconds (0 where there is none), and where there is none. Both (n,)."""
+        """`read` for each: nanoseconds (0 if not a timestamp), and a mark on each that is not one. Both (n,)."""
         ns = np.zeros(len(raw), np.int64)
         bad = np.zeros(len(raw), np.bool_)
         rest = np.ones(len(raw), np.bool_)
@@ -117,7 +117,10 @@ class TimestampReader:
         return ns, bad
 
     def read_spans(self, content: bytes, begins: IntArray, ends: IntArray) -> tuple[IntArray, BoolArray]:
-        """`read_all` of the texts `content[begins[i]:ends[i]]`, which are UTF-8 and hold no escapes. None of them becomes a Python object where it is spelt like others."""
+        """`read_all` of the texts `content[begins[i]:ends[i]]`, which are UTF-8 without escapes.
+
+        Texts in a form shared with others of their length do not become Python objects.
+        """
         ns = np.zeros(len(begins), np.int64)
         rest = np.ones(len(begins), np.bool_)
         widths = ends - begins
@@ -135,7 +138,7 @@ class TimestampReader:
         return ns, bad
 
     def _read_text(self, text: str) -> int | None:
-        """The instant of one spelling, perhaps out of range; None where it is none."""
+        """The instant of one text, perhaps out of range; None if it is not a timestamp."""
         match = _SPELLING.fullmatch(text)
         if match is None:
             return None
@@ -157,7 +160,7 @@ class TimestampReader:
         return seconds * _NS_PER_S + int((fraction or "0")[:_FRACTION_DIGITS_MAX].ljust(_FRACTION_DIGITS_MAX, "0"))
 
     def _read_texts(self, texts: Sequence[str], ns: IntArray, rest: BoolArray) -> None:
-        """Reads what is spelt alike, all texts at once; `rest` keeps what was not read."""
+        """Reads texts of one form together; `rest` keeps the unread ones marked."""
         joined = "".join(texts)
         if not joined.isascii():
             return
@@ -172,7 +175,7 @@ class TimestampReader:
             self._read_alike(characters[starts[rows][:, None] + np.arange(length)], rows, ns, rest)
 
     def _read_alike(self, table: NDArray[np.uint8], rows: IntArray | slice, ns: IntArray, rest: BoolArray) -> None:
-        """Reads texts of one length, a row of `table` each, as far as they are spelt like the first; they stand at `rows`."""
+        """Reads texts of one length, one per row of `table`, if they have the first one's form. They belong at `rows`."""
         match = _SPELLING.fullmatch(table[0].tobytes().decode("latin-1"))
         if match is None or (match[8] is None and self._zone is not UTC):
             return
@@ -195,14 +198,14 @@ class TimestampReader:
 
 
 def canonical(ns: int) -> str:
-    """RFC 3339 in UTC, with as many digits of a fraction as are needed, and none where there is nothing to say."""
+    """RFC 3339 in UTC, with as many digits of a fraction as needed, and none for whole seconds."""
     seconds, fraction = divmod(ns, _NS_PER_S)
     text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"
 
 
 def _offset_zone(offset: str) -> timezone | None:
-    """The zone of "Z" or "+hh:mm"; None where there is no such offset."""
+    """The zone of "Z" or "+hh:mm"; None if there is no such offset."""
     if offset in ("Z", "z"):
         return UTC
     hours, minutes = int(offset[1:3]), int(offset[4:6])
@@ -213,7 +216,7 @@ def _offset_zone(offset: str) -> timezone | None:
 
 
 def _float_ns(seconds: float) -> int | None:
-    """The nearest nanosecond, ties to even; None where there is none."""
+    """The nearest nanosecond, ties to even; None if there is none."""
     if not -(2.0**63) < seconds < 2.0**63:
         return None
     numerator, denominator = seconds.as_integer_ratio()
@@ -232,9 +235,10 @@ def _read_floats(raw: Sequence[object], ns: IntArray, rest: BoolArray) -> None:
 
 
 def _read_seconds(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
-    """Seconds from the epoch to the local date and time that each text begins with, and where they are one (and in range).
+    """Seconds from the epoch to the local date and time at the start of each text, and whether they are valid and in range.
 
-    `table` (n, 19 or more) holds the bytes of a text in each row. Neighbours are most often of one day: a date is read where it changes.
+    `table` (n, 19 or more) holds the bytes of one text per row. Neighbours mostly share a day, so a date is read only where it
+    changes.
     """
     is_new = np.ones(len(table), np.bool_)
     first, second = _words(table, 0), _words(table, WORD_BYTES) & _DATE_TAIL
@@ -246,7 +250,7 @@ def _read_seconds(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
     else:
         lengths = np.diff(np.append(begins, len(table)))
         days, good = np.repeat(days, lengths), np.repeat(good, lengths)
-    # "12:34:56" as eight digits, a colon for a zero: what is left of a digit without the upper half of its byte is its number.
+    # "12:34:56" as eight digits, with a colon as zero: clearing the upper half of a digit's byte leaves its number.
     time = _words(table, _TIME_PLACE) ^ _MIDNIGHT
     pairs = time * np.uint64(10) + (time >> np.uint64(8))
     beyond = ((time | (time + _ABOVE_TIME)) & _HIGH_BITS) | ((pairs + _ABOVE_LATEST) & _PAIR_HIGH_BITS)
@@ -255,7 +259,7 @@ def _read_seconds(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
 
 
 def _read_days(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
-    """The day from the epoch that each text begins with, and where there is one, in range and with what divides it from a time."""
+    """The day since the epoch at the start of each text, and whether it is valid, in range and followed by a separator."""
     digits = table[:, _DATE_DIGITS].astype(np.int64) - ord("0")
     good = np.asarray(((digits >= 0) & (digits <= 9)).all(axis=1), np.bool_)
     good &= (table[:, 4] == ord("-")) & (table[:, 7] == ord("-")) & np.isin(table[:, 10], _DATE_ENDS)
@@ -269,7 +273,7 @@ def _read_days(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
 
 
 def _read_fraction(table: NDArray[np.uint8], digits: int) -> tuple[IntArray, BoolArray]:
-    """The nanoseconds that a point and so many digits (1 to 9) behind the seconds say, and where they do."""
+    """The nanoseconds of a point and `digits` digits (1 to 9) after the seconds, and whether they are valid."""
     good = np.asarray(table[:, _SECONDS_LENGTH] == ord("."), np.bool_)
     end = _SECONDS_LENGTH + 1 + digits
     found: IntArray = np.zeros(len(table), np.int64)
@@ -281,25 +285,25 @@ def _read_fraction(table: NDArray[np.uint8], digits: int) -> tuple[IntArray, Boo
         scale = 10
     else:
         scale = 10 ** (_FRACTION_DIGITS_MAX - digits)
-    # The word that ends with the last digit: what stands in it before the first is pushed out.
+    # The word that ends with the last digit; the shift removes the bytes before the first digit.
     word = _words(table, end - WORD_BYTES) >> np.uint64(8 * (WORD_BYTES - digits))
     number, fine = _digits_of(word, digits)
     return found + number * scale, good & fine
 
 
 def _words(table: NDArray[np.uint8], place: int) -> WordArray:
-    """The word at a place of each row."""
+    """The word at `place` of each row."""
     return np.ndarray((len(table),), "<u8", table, offset=place, strides=table.strides[:1])
 
 
 def _digits_of(word: WordArray, count: int) -> tuple[IntArray, BoolArray]:
-    """The number that the first `count` bytes (1 to 8) of each word write in decimal digits, and where all are digits. Both (n,).
+    """The decimal number in the first `count` bytes (1 to 8) of each word, and whether all are digits. Both (n,).
 
     Source: eight digits become a number in three multiplications (D. Lemire, "Number parsing at a gigabyte per second", 2021).
     """
     shift = np.uint64(8 * (WORD_BYTES - count))
     word = word << shift
-    # The bytes shifted in count as leading zeros.
+    # The shift leaves zero bytes; make them leading zeros.
     word |= _ZEROS & ~(~np.uint64(0) << shift)
     good: BoolArray = ((word + _ABOVE_NINE) | (word - _ZEROS)) & _HIGH_BITS == 0
     word &= _LOW_NIBBLES

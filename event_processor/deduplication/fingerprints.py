@@ -1,13 +1,13 @@
 """Ids -> 128-bit fingerprints, tagged by type and seeded per state.
 
 Owns: the two hashes, and how a string, an integer and a composite id become bytes.
-Always: equal ids give equal fingerprints under one seed, on any machine and in any version (what is on disk depends on it);
-the type is a part of the hash, so `1`, `"1"` and `("1",)` are three ids.
-Never: an id is not normalised: two strings that look alike are two ids.
+Always: equal ids give equal fingerprints under one seed, on any machine and in any version (the data on disk depends on it).
+The type is part of the hash, so `1`, `"1"` and `("1",)` are three ids.
+Never: normalises an id: two strings that look alike are two ids.
 
-The odds: among n distinct ids, some two share a fingerprint with a probability of at most n^2 / 2^129: 1.5e-21 for a billion
-ids, 1.5e-15 for a million millions. xxh3 keeps these odds for ids that were not chosen against the seed; blake2b, keyed with 256 bits,
-keeps them for any.
+The odds: among n distinct ids, the probability that any two share a fingerprint is at most n^2 / 2^129: 1.5e-21 for a billion
+ids, 1.5e-15 for a million millions. xxh3 keeps these odds if ids are not chosen against the seed. blake2b, keyed with 256
+bits, keeps them for any ids.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 RowArray: TypeAlias = NDArray[np.uint64]
-"""(n, 2) little-endian 64-bit halves: a fingerprint a row, `hi` before `lo`, 16 bytes."""
+"""(n, 2) little-endian 64-bit halves: one fingerprint per row, `hi` before `lo`, 16 bytes."""
 Algorithm: TypeAlias = Literal["xxh3", "blake2b"]
 _Hash: TypeAlias = Callable[[Iterable[bytes]], Iterable[bytes]]
 
@@ -59,19 +59,19 @@ _PERSONS: Final = (b"string", b"integer", b"composite")
 
 
 class Fingerprinter(Protocol):
-    """A seeded hash of ids. Immutable; may be used by any thread."""
+    """A seeded hash of ids. Immutable; any thread may use it."""
 
     algorithm: Algorithm
     seed: str
-    """Hexadecimal, as the manifest keeps it."""
+    """Hexadecimal, as in the manifest."""
 
     def rows(self, ids: Ids) -> RowArray:
-        """(n, 2) fingerprints by position in `ids`. Raises `TypeError` for what is no id, `OverflowError` beyond 64 bits."""
+        """(n, 2) fingerprints by position in `ids`. Raises `TypeError` if a value is no id, `OverflowError` beyond 64 bits."""
         ...
 
 
 class _TypedFingerprinter:
-    """Sorts ids by type and hashes each kind under its own seed; a list of one type costs no Python step an id."""
+    """Sorts ids by type and hashes each type under its own seed. A list of one type needs no Python step per id."""
 
     def __init__(self, hashes: Sequence[_Hash]) -> None:
         self._hashes: Final = hashes
@@ -84,7 +84,7 @@ class _TypedFingerprinter:
         values = ids.values if isinstance(ids, PlainIds) else cast("Sequence[EventId]", ids)
         if values and type(values[0]) is str:
             try:
-                # `str.encode` refuses what is no string, so the common case needs no look at the types.
+                # `str.encode` refuses other types, so the common case needs no type check.
                 return _to_rows(self._hashes[_STRING_TAG](map(str.encode, cast("Sequence[str]", values))))
             except (TypeError, UnicodeEncodeError):
                 return self._mixed_rows(values)
@@ -109,19 +109,19 @@ class _TypedFingerprinter:
 
 
 class Xxh3Fingerprinter(_TypedFingerprinter):
-    """XXH3-128 with a 64-bit seed: the fast one."""
+    """XXH3-128 with a 64-bit seed: the fast hash."""
 
     algorithm: Algorithm = "xxh3"
 
     def __init__(self, seed: bytes) -> None:
-        """`seed`: 8 bytes, minted with the state."""
+        """`seed`: 8 bytes, made with the state."""
         self.seed = seed.hex()
         number = int.from_bytes(seed, "big")
         self._seeds: Final = [(number + tag * _TAG_STRIDE) % _SEED_END for tag in range(len(_PERSONS))]
         super().__init__([partial(_xxh3, tag_seed) for tag_seed in self._seeds])
 
     def _text_rows(self, ids: TextIds) -> RowArray:
-        """By the kernel if it knows their lengths, else one by one with the library: the same hash."""
+        """Uses the kernel if it handles these lengths, else the library, id by id: the same hash."""
         rows = None
         if KERNELS is not None and len(ids) >= KERNEL_MIN:
             rows = KERNELS.hash_texts(ids.content, ids.begins, ids.ends, self._seeds[_STRING_TAG])
@@ -139,20 +139,20 @@ class Blake2bFingerprinter(_TypedFingerprinter):
     algorithm: Algorithm = "blake2b"
 
     def __init__(self, seed: bytes) -> None:
-        """`seed`: 32 bytes, minted with the state; secret, or the key protects nothing."""
+        """`seed`: 32 bytes, made with the state. Keep it secret, or the key protects nothing."""
         self.seed = seed.hex()
         super().__init__([partial(_keyed_blake2b, seed, person) for person in _PERSONS])
 
 
 def mint_fingerprinter(algorithm: Algorithm, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> Fingerprinter:
-    """With a new seed of `random_bytes`, for a new state."""
+    """Makes a fingerprinter for a new state, with a new seed from `random_bytes`."""
     if algorithm == "xxh3":
         return Xxh3Fingerprinter(random_bytes(_XXH3_SEED_BYTES))
     return Blake2bFingerprinter(random_bytes(_BLAKE2B_SEED_BYTES))
 
 
 def open_fingerprinter(algorithm: str, seed: str) -> Fingerprinter:
-    """As a manifest names it. Raises `StateError` where it names none that is known."""
+    """Makes the fingerprinter that a manifest names. Raises `StateError` if this version does not know it."""
     try:
         key = bytes.fromhex(seed)
     except ValueError:
@@ -162,13 +162,13 @@ def open_fingerprinter(algorithm: str, seed: str) -> Fingerprinter:
     if algorithm == "blake2b" and len(key) == _BLAKE2B_SEED_BYTES:
         return Blake2bFingerprinter(key)
     raise StateError(
-        f'the index of seen ids names the fingerprint "{algorithm}" with a seed of {len(seed)} characters, which this version does not know',
-        hint="use the version that wrote the state, or make the state anew from the log: event-processor replay",
+        f'the seen ids use the fingerprint "{algorithm}" with a seed of {len(seed)} characters, unknown to this version',
+        hint="use the version that wrote the state, or rebuild the state from the log: event-processor replay",
     )
 
 
 def _tag_of(event_id: EventId) -> int:
-    """Which kind of id this is. `bool` is no integer here."""
+    """The kind of this id. `bool` is not an integer here."""
     kind = type(event_id)
     if kind is int:
         return _INTEGER_TAG
@@ -180,7 +180,7 @@ def _tag_of(event_id: EventId) -> int:
 
 
 def _encode_strings(ids: Sequence[EventId]) -> Iterable[bytes]:
-    """UTF-8. A lone surrogate, which UTF-8 lacks, becomes the three bytes that it would have: still one encoding a string."""
+    """UTF-8. A lone surrogate, which UTF-8 lacks, becomes the three bytes it would have: still one encoding per string."""
     return [text.encode("utf-8", "surrogatepass") for text in cast("Sequence[str]", ids)]
 
 
@@ -194,7 +194,7 @@ def _encode_numbers(numbers: IntArray) -> list[bytes]:
 
 
 def _encode_composites(ids: Sequence[EventId]) -> Iterable[bytes]:
-    """As msgpack arrays in their shortest form: each part bears its type and its length, so no two tuples share an encoding."""
+    """Encodes each tuple as a msgpack array in its shortest form. Each part has its type and length, so no encoding is shared."""
     encoder = msgspec.msgpack.Encoder()
     try:
         return list(map(encoder.encode, ids))
@@ -203,7 +203,7 @@ def _encode_composites(ids: Sequence[EventId]) -> Iterable[bytes]:
 
 
 def _encodable_part(part: EventId) -> EventId | bytes:
-    """A string with a lone surrogate as msgpack's `bin`, which no other part uses."""
+    """Turns a string with a lone surrogate into msgpack's `bin`, which no other part uses."""
     if not isinstance(part, str):
         return part
     try:
@@ -214,12 +214,12 @@ def _encodable_part(part: EventId) -> EventId | bytes:
 
 
 def _to_rows(digests: Iterable[bytes]) -> RowArray:
-    """The 16-byte digests, end to end, as (n, 2) halves. Not writable."""
+    """Joins the 16-byte digests to (n, 2) halves. Not writable."""
     return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
 
 
 def _xxh3(seed: int, encoded: Iterable[bytes]) -> Iterable[bytes]:
-    # The seed is passed by place: by name, or through `partial`, the same call takes three times as long.
+    # The seed is a positional argument: by name, or through `partial`, the same call takes three times as long.
     return map(xxhash.xxh3_128_digest, encoded, repeat(seed))
 
 

@@ -1,8 +1,14 @@
-"""The ids that stand in no segment yet, in memory: a few sorted runs instead of a set.
+"""Recent ids, which are in no segment yet: in memory as a few sorted runs, on disk in the active file.
 
-Always: a generation holds what one segment will hold: it is the content of the active file and what waits to be appended to it.
-Its runs are few: eight of about one size become one. A table of marks stands before them, so that only what may be here is searched.
-Never: a generation that was frozen gains an id.
+Owns: `Generation`, and the frames of the active file: their bytes, and how they are read again.
+Always: a generation holds the ids of one future segment: in the active file, or not yet appended to it. It has few runs: eight
+of about one size are joined. A table of marks comes first, so that runs are searched only for ids that may be here.
+Never: adds an id to a frozen generation; changes a frame after it was written.
+
+The active file: the ids learnt since the last segment was sealed, appended commit by commit. It is a sequence of frames. A frame
+is a head of 16 bytes, a checksum and the number of rows, and then the rows, 16 bytes each. The checksum (xxh3_64, seeded with
+the frame's offset) covers the number and the rows, so it detects a flipped bit and a frame in the wrong place. Within the
+committed length there are only whole frames. Bytes beyond it were never committed, and are cut off.
 """
 
 from __future__ import annotations
@@ -28,13 +34,16 @@ _HEAD: Final = struct.Struct("<QQ")
 
 
 def encode_frame(run: Run, offset: int) -> bytes:
-    """The frame of `run`, to be appended at `offset`."""
+    """Encodes `run` as a frame to append at `offset`."""
     content = len(run).to_bytes(_CHECKSUM.size, "little") + run.rows().tobytes()
     return _CHECKSUM.pack(xxhash.xxh3_64_intdigest(content, offset)) + content
 
 
 def read_active(fs: FileSystem, path: str, committed_bytes: int, committed_ids: int) -> tuple[Run, int]:
-    """All ids within the committed length, and in how many frames they stand. Raises `StateError` where they are not what was written, `StorageError`."""
+    """Returns all ids within the committed length, and the number of their frames.
+
+    Raises `StateError` if the file is not as it was written, `StorageError`.
+    """
     content = _read_committed(fs, path, committed_bytes)
     parts = []
     offset = 0
@@ -72,29 +81,29 @@ def _read_committed(fs: FileSystem, path: str, committed_bytes: int) -> memoryvi
 def _damaged(path: str, reason: str) -> StateError:
     return StateError(
         f"{path}: {reason}",
-        hint="put back the file as it was, or make the state anew from the log: event-processor replay",
+        hint="put the original file back, or rebuild the state from the log: event-processor replay",
     )
 
 
 _RUNS_JOINED: Final = 8
-"""A search in one more run costs about as much as joining; eights balance them."""
+"""A search in one more run costs about as much as joining; groups of eight balance the two."""
 _MARKS_PER_ID: Final = 32
-"""At most one probe in thirty-two then goes on to the runs by chance."""
+"""At most one probe in thirty-two then reaches the runs by chance."""
 _MARK_BITS_MIN: Final = 3
-"""A whole byte of them."""
+"""One whole byte of marks."""
 _WORD_BITS: Final = 64
 _BYTE_BITS: Final = 8
 
 
 class Generation:
-    """Distinct ids on their way into one segment. Used by the main thread; `runs` may be handed to another once frozen."""
+    """Distinct ids that will become one segment. Used by the main thread; `runs` may go to another thread once it is frozen."""
 
     def __init__(self, ids_max: int) -> None:
-        """`ids_max` sizes the marks, a bit each, or a byte where numpy sets them; more ids are right, but slower."""
+        """`ids_max` sizes the marks: a bit each, or a byte with numpy. More ids stay correct, but slower."""
         mark_bits = max(_MARK_BITS_MIN, (ids_max * _MARKS_PER_ID - 1).bit_length())
         self.ids = 0
         self.frames = 0
-        """In so many pieces they were added, each of which is a frame of the active file."""
+        """The number of pieces added. Each is a frame of the active file."""
         self.runs: list[Run] = []
         self._unwritten: list[Run] = []
         self._described: IntArray = np.zeros((0, 5), np.int64)
@@ -102,38 +111,38 @@ class Generation:
         self._mark_shift: Final = _WORD_BITS - mark_bits
 
     def restore(self, run: Run, frames: int) -> None:
-        """Takes what is on disk already, in so many frames."""
+        """Adds ids that are already on disk, in `frames` frames."""
         self._hold(run)
         self.frames += frames
 
     def add(self, run: Run) -> None:
-        """Takes ids that are in no run here, to be written at the next commit."""
+        """Adds ids that are in no run here. The next commit writes them."""
         self._hold(run)
         self.frames += 1
         self._unwritten.append(run)
 
     def take_unwritten(self) -> Sequence[Run]:
-        """What was added since the last call."""
+        """Returns the runs added since the last call."""
         taken, self._unwritten = self._unwritten, []
         return taken
 
     def search(self, sought: Run, new: BoolArray) -> None:
-        """Takes out of `new` (an answer a fingerprint of `sought`) what is here."""
+        """Clears in `new` (one answer per fingerprint of `sought`) the fingerprints that are here."""
         if KERNELS is not None:
             KERNELS.search_runs(self._marks, self._mark_shift, self._described, (sought.hi, sought.lo), new.view(np.uint8))
             return
-        # As in a filter: no place lies outside, and to say so is faster. Only what is still thought new is looked for.
+        # As in a filter: no place is out of range, so "clip" is faster. Only fingerprints still marked new are searched.
         hits: IntArray = (self._marks.take(self._mark_of(sought), mode="clip").view(np.bool_) & new).nonzero()[0]
         asked = sought.picked(hits)
         for run in self.runs:
             new[hits[run.contains(asked)]] = False
 
     def _mark_of(self, run: Run) -> IntArray:
-        """The mark of each fingerprint: the high bits of `hi`, so that a sorted run walks through the marks once."""
+        """The mark of each fingerprint: the high bits of `hi`, so that a sorted run reads the marks in one pass."""
         return (run.hi >> np.uint64(self._mark_shift)).view(np.int64)
 
     def _hold(self, run: Run) -> None:
-        """Adds a run, and joins the last eight as soon as they are of one size class (a power of eight)."""
+        """Adds a run. Joins the last eight once they are in one size class (a power of eight)."""
         if not len(run):
             return
         self.ids += len(run)
@@ -149,5 +158,5 @@ class Generation:
 
 
 def _size_class(run: Run) -> int:
-    """Which power of eight the run's length reaches."""
+    """The power of eight that the run's length reaches."""
     return (len(run).bit_length() - 1) // 3

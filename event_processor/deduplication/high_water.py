@@ -1,12 +1,12 @@
-"""The greatest id of each kind that was observed: an id above it is new, and need not be searched for.
+"""The greatest id of each kind so far: an id above it is new, and needs no search.
 
-Owns: which ids are of one kind, and how those of a kind compare. Integers are one kind; strings of one length in bytes, 1 to
-`WIDTH_MAX`, are one kind a length. Longer strings, those that have no UTF-8, and ids of several fields are of none.
-Always: equal ids are of one kind, and every id of a kind that was observed is not above its mark; so what is above it was never observed.
-Never: an id is called seen here. Where ids do not rise, nothing is said of most of them, and they are searched for as ever.
+Owns: which ids are of one kind, and how ids of a kind compare. Integers are one kind. Strings are one kind per length in bytes,
+1 to `WIDTH_MAX`. Longer strings, strings without UTF-8, and ids of several fields have no kind.
+Always: equal ids are of one kind, and no observed id is above the mark of its kind. So an id above the mark was never observed.
+Never: decides that an id was seen. If ids do not rise, most stay undecided, and are searched as usual.
 
-Numbers that rise, texts of a fixed length that begin with a time (ULID, UUIDv7), numbers as text with leading zeros or without: of
-such ids nearly all are above, and what is not are the duplicates and the late.
+Ids that rise are numbers, texts of a fixed length that begin with a time (ULID, UUIDv7), and numbers as text, with leading zeros
+or without. Nearly all of these are above the mark; the rest are duplicates and late events.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from event_processor.model.event import EventId
 __all__ = ["WIDTH_MAX", "HighWaterMarks", "kind_of"]
 
 WIDTH_MAX: Final = 64
-"""In bytes. It bounds the marks, which stand in the checkpoint: 64 texts of 2 KiB in all, six times that if JSON escapes every byte."""
+"""In bytes. It limits the marks in the checkpoint: 64 texts, 2 KiB in all, six times that if JSON escapes every byte."""
 INTEGER: Final = 0
 """The kind of integers."""
 COLUMN_MIN: Final = 64
-"""Fewer ids are passed over sooner one by one."""
+"""Fewer ids are faster one by one."""
 
 
 class HighWaterMarks:
-    """The marks, as of the last id that was observed. Used by one thread."""
+    """The marks, as of the last observed id. Used by one thread."""
 
     def __init__(self, greatest: Iterable[int | str] | None) -> None:
-        """`greatest`: what `to_list` gave, empty for an index without ids; None where ids are held whose greatest is not known."""
+        """`greatest`: the result of `to_list`; empty for an index without ids; None if the greatest of its ids is unknown."""
         self._integer: int | None = None
         self._texts: dict[int, bytes] = {}
         self._is_known: Final = greatest is not None
@@ -46,16 +46,16 @@ class HighWaterMarks:
                 self._texts[len(event_id.encode())] = event_id.encode()
 
     def to_list(self) -> list[int | str] | None:
-        """The greatest ids, one a kind; None where they are not known."""
+        """The greatest ids, one per kind; None if they are unknown."""
         if not self._is_known:
             return None
         integers = [] if self._integer is None else [self._integer]
         return [*integers, *(self._texts[width].decode() for width in sorted(self._texts))]
 
     def pass_over(self, ids: Ids) -> BoolArray:
-        """For each id, whether it is above its kind's mark as it was before this call; then raises the marks to these ids.
+        """Marks each id that is above its kind's mark, as it was before this call; then raises the marks to these ids.
 
-        An id that stands in `ids` twice is above both times.
+        An id that is twice in `ids` is above both times.
         """
         above = np.zeros(len(ids), dtype=np.bool_)
         if not self._is_known:
@@ -87,7 +87,7 @@ class HighWaterMarks:
                 self._texts[kind] = max(self._texts.get(kind, b""), encoded)
 
     def _pass_over_mixed(self, ids: Sequence[EventId], above: BoolArray) -> None:
-        """Ids of several types: those of each type by themselves."""
+        """Ids of several types: each type separately."""
         integers = [place for place, event_id in enumerate(ids) if isinstance(event_id, int)]
         texts = [place for place, event_id in enumerate(ids) if isinstance(event_id, str) and _has_utf8(event_id)]
         above[integers] = self._pass_over_integers(np.array([ids[place] for place in integers], np.int64))
@@ -110,7 +110,7 @@ class HighWaterMarks:
         return self.pass_over_texts_by_numpy(texts)
 
     def pass_over_texts_by_numpy(self, texts: TextIds) -> BoolArray:
-        """The kernel's twin: for each text whether it is above the mark of its width; raises the marks."""
+        """Marks each text above the mark of its width, and raises the marks. As the kernel does."""
         least, most = texts.widths
         if least == most:
             return self._pass_over_width(texts, most)
@@ -122,7 +122,7 @@ class HighWaterMarks:
         return above
 
     def _pass_over_width(self, texts: TextIds, width: int) -> BoolArray:
-        """Texts that are all of this width."""
+        """Texts that all have this width."""
         if not 1 <= width <= WIDTH_MAX:
             return np.zeros(len(texts), dtype=np.bool_)
         mark, greatest = self._texts.get(width), _greatest(texts)
@@ -134,7 +134,7 @@ class HighWaterMarks:
 
 
 def kind_of(event_id: EventId) -> int | None:
-    """The kind of one id: `INTEGER`, else the width of the text; None where it has no mark."""
+    """The kind of one id: `INTEGER`, or the width of the text; None if ids like it have no mark."""
     if isinstance(event_id, int):
         return INTEGER
     if not isinstance(event_id, str) or not _has_utf8(event_id):
@@ -152,7 +152,7 @@ def _has_utf8(text: str) -> bool:
 
 
 def _greatest(texts: TextIds) -> bytes:
-    """The greatest of the texts, which are of one width and at least one. The order of UTF-8 is that of its bytes."""
+    """The greatest of at least one text, all of one width. The order of UTF-8 is the order of its bytes."""
     places: IntArray | None = None
     for number in range(texts.word_count):
         words = texts.words(number, places)
@@ -166,7 +166,7 @@ def _greatest(texts: TextIds) -> bytes:
 
 
 def _above(texts: TextIds, mark: bytes) -> BoolArray:
-    """For each of the texts, whether it is greater than `mark`, which is as wide as they are."""
+    """Marks each text that is greater than `mark`, which has their width."""
     above = np.zeros(len(texts), dtype=np.bool_)
     places: IntArray | None = None
     for number in range(texts.word_count):

@@ -1,17 +1,19 @@
-"""The index of seen ids: which id is new, for ever, in bounded memory and at a flat cost.
+"""The index of seen ids: decides which id is new, over all time, in bounded memory and at a constant cost.
 
-Owns: the files of `<state>/ids` and what stands for them in memory.
-Always: each id that was observed is in exactly one place: a generation (recent ids: in memory, and in the active file as soon as they are
-written) or a segment (on disk, behind a filter in memory). A generation that is full becomes a segment; eight of these become one of the
-next level, and four of any other level one of the next, in the background. What is searched is therefore a few runs and some segments a level.
-A merge takes the longer the higher its level is; one of a lower level goes first, so that no segments pile up meanwhile.
-Never: a merge or a seal changes an answer; a file is unlinked; a wrong byte on disk becomes a wrong answer.
+Owns: the files of `<state>/ids` and their counterparts in memory; `NothingIsKnown`, the index if duplicates are not looked for.
+Always: each observed id is in exactly one place: a generation (recent ids: in memory, and in the active file once written) or a
+segment (on disk, with a filter in memory). A full generation becomes a segment. Eight of these become one of the next level, and
+four of any other level one of the next, in the background. So a search covers a few runs and some segments per level.
+A merge of a higher level takes longer. A merge of a lower level goes first, so that no segments pile up meanwhile.
+Never: lets a merge or a seal change an answer; unlinks a file; turns a wrong byte on disk into a wrong answer.
 
-Threads. `observe`, `take` and `close` belong to one thread, here the main thread. A commit's `write` may run in another one, meanwhile,
-and merges run in threads of their own, one a level, of which one works at a time. They share only what no longer changes (runs, frozen generations, open segments); what a write or a merge
-brings forth waits in a queue or a future until the main thread adopts it, so `observe` always sees one whole state.
+Threads. `observe`, `take` and `close` belong to one thread, here the main thread. A commit's `write` may run in another thread
+at the same time. Merges run in their own threads, one per level, and only one of them works at a time. They share only what no
+longer changes (runs, frozen generations, open segments). The result of a write or a merge waits in a queue or a future until
+the main thread adopts it, so `observe` always sees one complete state.
 
-Memory: 1.88 bytes an id in segments, and a fixed part: two generations of `seal_ids` (16 bytes an id) and the buffers of the merges under way.
+Memory: 1.88 bytes per id in segments, and a fixed part: two generations of `seal_ids` (16 bytes per id) and the buffers of the
+merges under way.
 """
 
 from __future__ import annotations
@@ -48,32 +50,32 @@ __all__ = ["DedupIndex", "IndexLimits", "NothingIsKnown", "firsts_by_numpy", "ta
 
 
 class NothingIsKnown:
-    """Answers as an index that never saw an id, and remembers none."""
+    """The index if duplicates are not looked for: every id is new, and none is remembered."""
 
     def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:  # noqa: ARG002 -- as any index is asked
-        """All are new."""
+        """Marks all as new."""
         return np.ones(len(ids), dtype=np.bool_)
 
     def contains(self, ids: Ids) -> BoolArray:
-        """None was seen."""
+        """Marks none as seen."""
         return np.zeros(len(ids), dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexLimits:
-    """The index's sizes. The defaults suit everybody; tests make them tiny."""
+    """The index's sizes. The defaults fit every use; tests make them tiny."""
 
     seal_ids: int = 524_288
-    """A generation becomes a segment before it outgrows this (8 MiB); only one batch of more makes a larger one."""
+    """A generation becomes a segment before it holds more (8 MiB). Only a single larger batch makes a larger one."""
     frames_max: int = 131_072
-    """Or at the commit at which it stands in so many frames of its file: a restart reads them one by one, in 0.2 s then."""
+    """Or at the commit at which it has this number of frames in its file: a restart reads them one by one, in 0.2 s."""
     merge_segments: int = 8
-    """So many segments that were generations are merged: they are small, and quick to ask."""
+    """Segments of level 0 (sealed generations) in one merge. They are small, and quick to search."""
     merge_segments_above: int = 4
-    """So many that were merged are merged again. Each id is rewritten once for each power of this, and asked of every segment: the larger
-    they are, the dearer is an answer, so there should be few of them."""
+    """Segments of a higher level in one merge. Each id is rewritten once per power of this number, and searched in every segment.
+    The larger the segments, the more an answer costs, so there should be few."""
     merge_segments_max: int = 64
-    """So many at once where merging has fallen behind, so that it catches up with fewer passes."""
+    """The maximum in one merge. It is reached if merging has fallen behind: then it catches up with fewer passes."""
     geometry: Geometry = field(default_factory=Geometry)
 
 
@@ -101,11 +103,11 @@ class DedupIndex:
         limits: IndexLimits | None = None,
         mint: Mint = mint_name,
     ) -> None:
-        """Opens the index as the checkpoint has it, or an empty one where `manifest` is None.
+        """Opens the index as in the checkpoint, or an empty one if `manifest` is None.
 
-        `directory` is `<state>/ids`, made where it is missing; `committed_bytes` the committed length of the manifest's active file;
-        `fingerprinter` must be the one that the manifest names. Reads filters and the active file, not the segments' rows.
-        Raises `StateError` where a file is not what was committed, `StorageError` where a call fails.
+        `directory` is `<state>/ids`; it is made if missing. `committed_bytes` is the committed length of the active file.
+        `fingerprinter` must be the one that the manifest names. Reads filters and the active file, not the rows of segments.
+        Raises `StateError` if a file is not as it was committed, `StorageError` if a call fails.
         """
         self._fs: Final = fs
         self._directory: Final = directory
@@ -127,7 +129,7 @@ class DedupIndex:
         self._writer: Final = self._open(committed, committed_bytes)
 
     def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:
-        """As `SeenIds.observe`. Raises `StateError` or `StorageError`, and then nothing was remembered."""
+        """As `SeenIds.observe`. Raises `StateError` or `StorageError`; then it has remembered nothing."""
         if not len(ids):
             return np.zeros(0, dtype=np.bool_)
         batch, places = self._sorted(ids, prepared)
@@ -145,7 +147,7 @@ class DedupIndex:
         return _put_back(places, ~self._search_everywhere(batch))
 
     def _sorted(self, ids: Ids, prepared: PreparedIds | None) -> tuple[Run, IntArray]:
-        """The fingerprints, ascending, and each one's place."""
+        """The fingerprints, ascending, and the place of each."""
         if prepared is None:
             return sort_rows(self._fingerprinter.rows(ids))
         assert isinstance(prepared, SortedFingerprints), "prepared by this package"
@@ -154,7 +156,7 @@ class DedupIndex:
         return prepared.run, prepared.places
 
     def take(self) -> Commit:
-        """As `SeenIds.take`. Does not block, but where a merge is done it loads its filter: some milliseconds for ten million ids.
+        """As `SeenIds.take`. Does not block, but loads the filter of a finished merge: some milliseconds for ten million ids.
 
         Raises what a merge in the background raised.
         """
@@ -176,9 +178,9 @@ class DedupIndex:
         )
 
     def close(self) -> None:
-        """As `SeenIds.close`. No write may be under way; a merge that is stops at its next step and leaves an orphan file.
+        """As `SeenIds.close`. No write may be under way. A running merge stops at its next step and leaves an orphan file.
 
-        Raises what a merge in the background raised and nobody was told yet, when everything is closed.
+        Closes everything first. Then raises what a merge in the background raised and no call has reported yet.
         """
         self._stopping.set()
         merges = list(self._merges.values())
@@ -190,7 +192,7 @@ class DedupIndex:
         self._writer.close()
         for result in under_way:
             with suppress(CancelledError):
-                # Nothing that was committed depends on the merge, but a disk that fails is never passed over in silence.
+                # Nothing that was committed depends on the merge, but a failing disk must be reported.
                 result.result()
 
     def _committed(self, content: Mapping[str, Json] | None) -> Manifest:
@@ -200,13 +202,13 @@ class DedupIndex:
         manifest = Manifest.of(content)
         if (manifest.fingerprint, manifest.seed) != (own.fingerprint, own.seed):
             raise StateError(
-                f"{self._directory}: its ids are held under another fingerprint ({manifest.fingerprint}) or seed than this run's",
-                hint="make the state anew from the log: event-processor replay",
+                f"{self._directory}: its ids have another fingerprint ({manifest.fingerprint}) or seed than this run uses",
+                hint="rebuild the state from the log: event-processor replay",
             )
         return manifest
 
     def _open(self, manifest: Manifest, committed_bytes: int) -> IndexWriter:
-        """Opens every file that the manifest names; on a failure none stays open."""
+        """Opens every file that the manifest names. If one fails, none stays open."""
         try:
             for entry in manifest.segments:
                 self._segments.add(Segment(self._fs, self._directory, entry))
@@ -226,7 +228,7 @@ class DedupIndex:
             raise
 
     def _search_everywhere(self, batch: Run) -> BoolArray:
-        """For each fingerprint of the batch, whether it is held nowhere."""
+        """Marks each fingerprint of the batch that is not found anywhere."""
         new = np.ones(len(batch), dtype=np.bool_)
         self._adopt_sealed()
         for generation in self._generations:
@@ -235,7 +237,7 @@ class DedupIndex:
         return new
 
     def _remember(self, fresh: Run) -> None:
-        """Adds new ids to the youngest generation, or to another one where they would make it outgrow its size."""
+        """Adds new ids to the youngest generation, or to a new one if it would outgrow its size."""
         if not len(fresh):
             return
         if self._generations[-1].ids and self._generations[-1].ids + len(fresh) > self._limits.seal_ids:
@@ -243,25 +245,28 @@ class DedupIndex:
         self._generations[-1].add(fresh)
 
     def _freeze(self) -> None:
-        """The youngest generation is to be sealed by the next commit; a new one begins."""
+        """Freezes the youngest generation for the next commit to seal, and starts a new one."""
         self._frozen.append(self._generations[-1])
         self._generations.append(Generation(self._limits.seal_ids))
 
     def _adopt_sealed(self) -> None:
-        """Generations that a write made segments are searched as such from now on."""
+        """Replaces generations that a write has sealed by their segments."""
         while self._sealed:
             generation, segment = self._sealed.popleft()
             self._generations.remove(generation)
             self._segments.add(segment)
 
     def _adopt_merge(self) -> Replacement | None:
-        """The output of a merge that is done takes its inputs' place: of one a call, that of the lowest level. Raises what the merge raised."""
+        """Replaces the inputs of a finished merge by its output: one merge per call, of the lowest level.
+
+        Raises what the merge raised.
+        """
         level = min((level for level, merge in self._merges.items() if merge.result.done()), default=None)
         if level is None:
             return None
         merge = self._merges.pop(level)
         output = merge.result.result()
-        # The inputs' filters are let go before the output's is loaded, so that the two are never in memory together.
+        # Discard the inputs' filters before loading the output's, so that both are never in memory together.
         self._segments.close(merge.inputs)
         inputs = frozenset(segment.entry.file for segment in merge.inputs)
         count = len(merge.inputs)
@@ -271,7 +276,7 @@ class DedupIndex:
         return Replacement(output=output, inputs=inputs)
 
     def _start_merges(self) -> None:
-        """Sends each level that is full to the background, unless a merge of it is under way."""
+        """Starts a merge in the background for each full level, unless one of that level is under way."""
         by_level = sorted(self._segments, key=lambda segment: segment.entry.level)
         for number, group in groupby(by_level, key=lambda segment: segment.entry.level):
             level = tuple(group)
@@ -281,7 +286,7 @@ class DedupIndex:
                 self._merges[number] = _Merge(inputs, self._executor.submit(partial(self._merged, number, inputs)))
 
     def _merged(self, level: int, inputs: tuple[Segment, ...]) -> SegmentEntry:
-        """Writes one segment of `inputs`. Runs in the background; touches nothing that changes."""
+        """Writes one segment from `inputs`. Runs in the background; touches nothing that changes."""
         header = Header(level=level + 1, ids=sum(segment.entry.ids for segment in inputs), geometry=self._limits.geometry)
         with self._turns.under_way(level):
             return create_segment(self._fs, self._directory, self._mint("segment"), header, self._until_stopped(level, inputs))
@@ -295,9 +300,10 @@ class DedupIndex:
 
 
 def _firsts(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray, Run]:
-    """Which fingerprints of a sorted batch are not the same as the one before; of equal ones that is the first by place.
+    """Marks the fingerprints of a sorted batch that differ from the one before: of equal ones, the first by place.
 
-    And where those of them stand, ascending, that `known` (an answer an id, in the order of the ids) does not hold for new; and these.
+    Also returns the ascending places of the marked ones that `known` (an answer per id, in the order of the ids) does not mark
+    as new, and the fingerprints there.
     """
     if KERNELS is None:
         return firsts_by_numpy(batch, places, known)
@@ -306,7 +312,7 @@ def _firsts(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, 
 
 
 def firsts_by_numpy(batch: Run, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray, Run]:
-    """The kernel's twin."""
+    """As `_firsts`, without the kernel."""
     firsts = np.ones(len(batch), dtype=np.bool_)
     firsts[1:] = (batch.hi[1:] != batch.hi[:-1]) | (batch.lo[1:] != batch.lo[:-1])
     doubtful = (firsts & ~known[places]).nonzero()[0]
@@ -314,7 +320,7 @@ def firsts_by_numpy(batch: Run, places: IntArray, known: BoolArray) -> tuple[Boo
 
 
 def _taken(batch: Run, places: IntArray, firsts: BoolArray, doubtful: IntArray, answers: BoolArray) -> tuple[Run, BoolArray]:
-    """The fingerprints that are new, and for each id whether it is; `answers`: whether each of the doubtful is new."""
+    """The new fingerprints, and for each id whether it is new. `answers`: for each of `doubtful`, whether it is new."""
     if KERNELS is None:
         return taken_by_numpy(batch, places, firsts, doubtful, answers)
     new, by_id = KERNELS.take_new((batch.hi, batch.lo), places, firsts, doubtful, answers)
@@ -324,13 +330,13 @@ def _taken(batch: Run, places: IntArray, firsts: BoolArray, doubtful: IntArray, 
 def taken_by_numpy(
     batch: Run, places: IntArray, firsts: BoolArray, doubtful: IntArray, answers: BoolArray
 ) -> tuple[Run, BoolArray]:
-    """The kernel's twin."""
+    """As `_taken`, without the kernel."""
     firsts[doubtful] = answers
     return batch.picked(firsts), _put_back(places, firsts)
 
 
 def _put_back(places: IntArray, answers: BoolArray) -> BoolArray:
-    """The answers in the order of the ids, `places` being each one's place."""
+    """The answers in the order of the ids; `places` has the place of each."""
     result = np.empty(len(places), dtype=np.bool_)
     result[places] = answers
     return result

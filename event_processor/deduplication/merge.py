@@ -1,7 +1,10 @@
-"""Many segments, or the runs of a generation, into one, as a stream of sections.
+"""Merges many segments, or the runs of a generation, into a stream of sections; and the threads in which merges run.
 
-Always: memory is one buffer an input and one section, whatever their size. The inputs are only read.
-Never: a merge decides nothing: what it made counts once a checkpoint names it.
+Owns: the merge, step by step; the executors; and `Turns`, so that no commit waits for a merge.
+Always: memory is one buffer per input and one section, whatever the size of the inputs. Inputs are only read. A job's result or
+failure is in its future; no thread loses one. Of the jobs under way, the one of the lowest rank goes on.
+Never: commits anything: a merge counts only once a checkpoint names its output. A job does not outlive the process: the threads
+are daemons, and an unfinished job leaves an orphan file.
 """
 
 from __future__ import annotations
@@ -26,15 +29,15 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Runs jobs, some time. The index has at most one under way a level, and all but one of them wait for their turn."""
+    """Runs jobs, at any time. The index has at most one job per level under way, and all but one of them wait for their turn."""
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
-        """Takes a job; its future tells when it is done. Does not raise what the job raises."""
+        """Starts a job, and returns its future. Does not raise what the job raises."""
         ...
 
 
 class BackgroundThreads:
-    """A daemon thread a job."""
+    """Runs each job in a daemon thread of its own."""
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
         future: Future[Result] = Future()
@@ -43,7 +46,7 @@ class BackgroundThreads:
 
 
 class Inline:
-    """At once, in the caller's thread: for a command that has nothing else to do, and for a repeatable test."""
+    """Runs a job at once, in the caller's thread: for a command that has nothing else to do, and for repeatable tests."""
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
         future: Future[Result] = Future()
@@ -52,7 +55,7 @@ class Inline:
 
 
 class Turns:
-    """Lets one of several jobs go on: the one of the least rank that is under way. For the threads of all of them."""
+    """Lets one of several jobs run: the job under way with the lowest rank. All their threads use it."""
 
     def __init__(self) -> None:
         self._changed: Final = Condition()
@@ -60,7 +63,7 @@ class Turns:
 
     @contextmanager
     def under_way(self, rank: int) -> Iterator[None]:
-        """A job of this rank is under way within this context: from now on those of greater ranks wait for it."""
+        """A job of this rank is under way within this context: jobs of higher ranks wait meanwhile."""
         with self._changed:
             self._ranks.append(rank)
         try:
@@ -71,39 +74,39 @@ class Turns:
                 self._changed.notify_all()
 
     def wait(self, rank: int) -> None:
-        """Returns when no job of a lesser rank is under way; a job calls it between its steps."""
+        """Returns when no job of a lower rank is under way. A job calls it between its steps."""
         with self._changed:
             self._changed.wait_for(lambda: self.may_go_on(rank))
 
     def may_go_on(self, rank: int) -> bool:
-        """Whether no job of a lesser rank is under way."""
+        """Whether no job of a lower rank is under way."""
         return min(self._ranks, default=rank) >= rank
 
 
 def _run(job: Callable[[], Result], future: Future[Result]) -> None:
-    """The job's outcome, whatever it is, into `future`."""
+    """Runs the job and stores its result or its exception in `future`."""
     if not future.set_running_or_notify_cancel():
         return
     try:
         result = job()
-    except BaseException as error:  # noqa: BLE001 - the thread that asks for the result raises it
+    except BaseException as error:  # noqa: BLE001 - raised in the thread that asks for the result
         future.set_exception(error)
     else:
         future.set_result(result)
 
 
 _BUFFER_BLOCKS: Final = 32
-"""64 KiB an input: reads long enough to be sequential, short enough that what is joined stays near the processor."""
+"""64 KiB per input: long enough for sequential reads, short enough that the merged rows stay in the processor's cache."""
 _BUFFER_ROWS: Final = 4096
 
 _Reader: TypeAlias = Callable[[int], Run]
-"""The rows of an input from a place on, as many as a buffer holds."""
+"""Reads the rows of an input from a place on, as many as a buffer holds."""
 
 
 def merged_sections(segments: Sequence[Segment], section_rows: int) -> Iterator[RowArray]:
-    """All fingerprints of `segments`, ascending, so many rows at a time, each good until the next is asked for; only the last may be shorter.
+    """Yields all fingerprints of `segments`, ascending, `section_rows` at a time; only the last section may be shorter.
 
-    Raises `StateError`, `StorageError`.
+    Each is valid until the next is asked for. Raises `StateError`, `StorageError`.
     """
     readers = [partial(segment.rows_from, blocks_max=_BUFFER_BLOCKS) for segment in segments]
     if KERNELS is None:
@@ -113,7 +116,7 @@ def merged_sections(segments: Sequence[Segment], section_rows: int) -> Iterator[
 
 
 def joined_sections(runs: Sequence[Run], section_rows: int) -> Iterator[RowArray]:
-    """The same of `runs`, of which no two may hold one fingerprint."""
+    """As `merged_sections`, of `runs`. No two of them may hold the same fingerprint."""
     readers = [partial(_part, run) for run in runs]
     if KERNELS is None:
         return sections_by_numpy(readers, section_rows)
@@ -125,7 +128,7 @@ def _part(run: Run, first_row: int) -> Run:
 
 
 def _sections(merge: RowMerge, readers: Sequence[_Reader], section_rows: int) -> Iterator[RowArray]:
-    """What a kernel merges. What it cannot read it is given, and so it is where a reader says what is wrong."""
+    """Yields what the kernel merges. Rows that it cannot read come from a reader, which also says what is wrong."""
     rows = np.empty((section_rows, 2), np.uint64)
     filled = section_rows
     while filled == section_rows:
@@ -141,7 +144,7 @@ def _sections(merge: RowMerge, readers: Sequence[_Reader], section_rows: int) ->
 
 
 def sections_by_numpy(readers: Sequence[_Reader], section_rows: int) -> Iterator[RowArray]:
-    """The twin of `merged_sections` and `joined_sections`."""
+    """As `merged_sections` and `joined_sections`, in numpy, without the kernel."""
     waiting = EMPTY_RUN
     for run in _merged_by_numpy(readers):
         waiting = Run(np.concatenate([waiting.hi, run.hi]), np.concatenate([waiting.lo, run.lo]))
@@ -155,14 +158,13 @@ def sections_by_numpy(readers: Sequence[_Reader], section_rows: int) -> Iterator
 def _merged_by_numpy(readers: Iterable[_Reader]) -> Iterator[Run]:
     cursors = [_Cursor(reader) for reader in readers]
     while cursors := [cursor for cursor in cursors if cursor.fill()]:
-        # Whatever is not above the least of the buffers' ends is all there: what is still unread lies above. One buffer
-        # is used up each time.
+        # Take every row up to the lowest of the buffers' ends: unread rows lie above it. This empties one buffer per step.
         bound = min((cursor.buffer.hi[-1], cursor.buffer.lo[-1]) for cursor in cursors)
         yield join_runs([run for cursor in cursors if len(run := cursor.take_through(*bound))])
 
 
 class _Cursor:
-    """How far one input was merged."""
+    """The progress of the merge in one input."""
 
     def __init__(self, reader: _Reader) -> None:
         self._reader: Final = reader
@@ -170,14 +172,14 @@ class _Cursor:
         self.buffer = EMPTY_RUN
 
     def fill(self) -> bool:
-        """Whether anything is left, with some of it in the buffer."""
+        """Fills an empty buffer. Returns whether it holds rows; False at the end of the input."""
         if not len(self.buffer):
             self.buffer = self._reader(self._next_row)
             self._next_row += len(self.buffer)
         return bool(len(self.buffer))
 
     def take_through(self, hi: np.uint64, lo: np.uint64) -> Run:
-        """Takes what is not above (`hi`, `lo`) out of the buffer."""
+        """Removes from the buffer the rows up to and including (`hi`, `lo`), and returns them."""
         count = self.buffer.count_through(hi, lo)
         taken, self.buffer = self.buffer.part(0, count), self.buffer.part(count, len(self.buffer))
         return taken

@@ -1,7 +1,9 @@
-"""Sorted runs of fingerprints: sort, search, join. The arithmetic that everything else in the index stands on.
+"""Sorted runs of fingerprints: sort, search, join. The rest of the index builds on this arithmetic.
 
-Always: a run is ascending by (hi, lo), holds no fingerprint twice, and is never changed.
-Never: nothing here relies on `hi` being distinct; it is only fast where it mostly is.
+Owns: `Run`, and `SortedFingerprints`: ids hashed and sorted before the index needs them, ahead of time and in any process.
+Always: a run is ascending by (hi, lo), holds no fingerprint twice, and never changes. Fingerprints prepared under one hash and
+seed are used under no other.
+Never: relies on distinct `hi` for correctness. It is only faster if most `hi` are distinct.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ ROW_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """n fingerprints, ascending and distinct: `hi` and `lo` have n entries each, as columns of their own or as views of rows."""
+    """n fingerprints, ascending and distinct: `hi` and `lo`, (n,) each, as separate columns or as views of rows."""
 
     hi: WordArray
     lo: WordArray
@@ -57,17 +59,17 @@ class Run:
         return rows
 
     def part(self, start: int, end: int) -> Run:
-        """Fingerprints `start` to `end`, as a view."""
+        """The fingerprints from `start` up to `end`, as a view."""
         return Run(self.hi[start:end], self.lo[start:end])
 
     def picked(self, which: BoolArray | IntArray) -> Run:
-        """Those that `which` (a mask, or ascending places) names, as a copy."""
+        """The fingerprints that `which` (a mask, or ascending places) selects, as a copy."""
         if KERNELS is not None and which.dtype == np.bool_:
             return Run(*KERNELS.pick(cast("BoolArray", which), (self.hi, self.lo)))
         return Run(self.hi[which], self.lo[which])
 
     def contains(self, sought: Run) -> BoolArray:
-        """For each fingerprint of `sought`, whether it is in this run. `sought` may repeat itself."""
+        """For each fingerprint of `sought`, whether it is in this run. `sought` may contain repetitions."""
         if KERNELS is None:
             return contains_by_numpy(self, sought)
         return KERNELS.contains((self.hi, self.lo), (sought.hi, sought.lo))
@@ -82,9 +84,9 @@ EMPTY_RUN: Final = Run(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64
 
 
 def sort_rows(rows: RowArray) -> tuple[Run, IntArray]:
-    """`rows` in ascending order, and each one's place in `rows`; equal rows keep the order of their places.
+    """Returns `rows` in ascending order, and the place of each in `rows`. Equal rows keep the order of their places.
 
-    The result is a `Run` but for repetitions, which the caller takes out.
+    The result is a `Run` except for repetitions, which the caller removes.
     """
     if KERNELS is None or len(rows) < KERNEL_MIN:
         return sort_by_numpy(rows)
@@ -93,7 +95,7 @@ def sort_rows(rows: RowArray) -> tuple[Run, IntArray]:
 
 
 def join_runs(runs: Sequence[Run]) -> Run:
-    """One run of all of them; no fingerprint may stand in two."""
+    """Joins all into one run. No two may hold the same fingerprint."""
     if len(runs) == 1:
         return runs[0]
     if KERNELS is None or not runs:
@@ -102,7 +104,7 @@ def join_runs(runs: Sequence[Run]) -> Run:
 
 
 def contains_by_numpy(held: Run, sought: Run) -> BoolArray:
-    """`Run.contains`: the kernel's twin."""
+    """As `Run.contains`, in numpy, without the kernel."""
     if not len(held):
         return np.zeros(len(sought), dtype=np.bool_)
     places = np.searchsorted(held.hi, sought.hi)
@@ -110,7 +112,7 @@ def contains_by_numpy(held: Run, sought: Run) -> BoolArray:
     same_hi = held.hi[places] == sought.hi
     found: BoolArray = same_hi & (held.lo[places] == sought.lo)
     for tied in (same_hi & ~found).nonzero()[0]:
-        # Another fingerprint with the same 64 bits stands first. One in 2^64 among real ones; a test makes many.
+        # Another fingerprint with the same `hi` comes first. One case in 2^64 in real data; a test makes many.
         found[tied] = _ties_contain(held, sought.hi[tied], sought.lo[tied], int(places[tied]))
     return found
 
@@ -123,17 +125,17 @@ def _ties_contain(held: Run, hi: np.uint64, lo: np.uint64, start: int) -> bool:
 
 
 def sort_by_numpy(rows: RowArray) -> tuple[Run, IntArray]:
-    """`sort_rows`: the kernel's twin."""
+    """As `sort_rows`, in numpy, without the kernel."""
     hi, lo = rows[:, 0], rows[:, 1]
     order = _order(hi, lo)
     return Run(hi[order], lo[order]), order
 
 
 def _order(hi: WordArray, lo: WordArray) -> IntArray:
-    """The stable ascending order by (hi, lo).
+    """Returns the stable ascending order by (hi, lo).
 
-    Sorts one word a row, `hi` with its low bits replaced by the row's place: a plain sort of words runs several times as
-    fast as a sort of indices. Rows whose remaining high bits tie (repetitions, mostly) are then put right on their own.
+    Sorts one word per row: `hi` with its low bits replaced by the row's place. A plain sort of words is several times as fast
+    as a sort of indices. Rows whose remaining high bits tie (mostly repetitions) are then sorted separately.
     """
     place_bits = max(len(hi) - 1, 1).bit_length()
     place_mask = np.uint64((1 << place_bits) - 1)
@@ -146,13 +148,13 @@ def _order(hi: WordArray, lo: WordArray) -> IntArray:
     if len(tied):
         slots = np.union1d(tied, tied + 1)
         places = order[slots]
-        # The slots of one tie are neighbours and ties keep their order, so sorting all of them at once moves none astray.
+        # The slots of a tie are neighbours, and ties keep their order: sorting all slots together mixes no two ties.
         order[slots] = places[np.lexsort((places, lo[places], hi[places]))]
     return order
 
 
 def join_by_numpy(runs: Sequence[Run]) -> Run:
-    """`join_runs`: the kernel's twin."""
+    """As `join_runs`, in numpy, without the kernel."""
     hi = np.concatenate([EMPTY_RUN.hi, *(run.hi for run in runs)])
     lo = np.concatenate([EMPTY_RUN.lo, *(run.lo for run in runs)])
     order = _order(hi, lo)
@@ -161,9 +163,9 @@ def join_by_numpy(runs: Sequence[Run]) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class SortedFingerprints:
-    """The fingerprints of a column of m ids in ascending order (`run`), each one's place in the column (`places`, m), and their hash.
+    """The fingerprints of a column of m ids in ascending order (`run`), the place of each (`places`, (m,)), and their hash.
 
-    It is of use to nobody but the index.
+    Only the index uses it.
     """
 
     run: Run
@@ -176,7 +178,7 @@ class SortedFingerprints:
 
 
 def prepared(ids: IdColumn, fingerprinter: Fingerprinter) -> SortedFingerprints:
-    """What the index needs of the ids; and of texts what it will ask them for, `TextIds.peaks`, which they keep."""
+    """Computes ahead of time what the index needs of the ids. Texts also cache their `TextIds.peaks`, which it asks for."""
     if isinstance(ids, TextIds):
         _ = ids.peaks
     run, places = sort_rows(fingerprinter.rows(ids))

@@ -1,13 +1,18 @@
-"""How a segment lies on disk: the one place that knows its bytes.
+"""What the index keeps durably: the bytes of a segment file, and the manifest in the checkpoint.
 
-A file is: header; then for each section its rows and the piece of the filter that is finished with them; then the index;
-then the footer. Rows are 16 bytes, ascending; a block is `block_rows` of them, a section `section_blocks` blocks; only the last
-block of all and the last section may be shorter. The index holds, for each block, the first `hi` and a checksum, and for each
-section the size and the checksum of its filter piece.
+Owns: both formats.
+A segment file is: header; then per section its rows and the filter piece that these rows finish; then the index; then the
+footer. Rows are 16 bytes, ascending. A block is `block_rows` rows, a section `section_blocks` blocks; only the last block and the
+last section may be shorter. The index holds the first `hi` and a checksum of each block, and the size and the checksum of each
+section's filter piece.
+The manifest names the files that hold the committed ids, and their hash.
 
-Always: every byte is under a checksum (xxh3_64): header and index under their own, rows by the block, the filter by the piece. The
-file is written from front to back in one pass, and its size follows from its header.
-Never: a field changes its meaning under one version number.
+Always: a checksum (xxh3_64) covers every byte: header and index have one each, rows one per block, the filter one per piece. The
+file is written from front to back in one pass, and its size follows from its header. The manifest is small: one entry per
+segment, and merges keep segments few: at most seven new ones, and three per power of four of the others, not counting
+segments that wait for a merge.
+Never: gives a field another meaning under the same version number; puts an id into the manifest, except the greatest of each
+kind (`high_water.py`).
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class SegmentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A segment file: its name in the folder, how many ids it holds, how often they were merged, and its size."""
+    """A segment file: its name in the folder, the number of its ids, how often they were merged, and its size."""
 
     file: str
     ids: _Positive
@@ -47,9 +52,9 @@ class SegmentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The committed index. `active` is "" where nothing was appended since the last segment was sealed; else `active_ids` > 0.
+    """The committed index. `active` is "" if nothing was appended since the last segment was sealed; else `active_ids` > 0.
 
-    `greatest_ids`: of the ids that are held, the greatest of each kind; None where an earlier version, which did not know, wrote it.
+    `greatest_ids`: the greatest held id of each kind; None if an earlier version wrote it, which did not record them.
     """
 
     fingerprint: str
@@ -61,7 +66,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, content: Mapping[str, Json]) -> Manifest:
-        """As the checkpoint keeps it. Raises `StateError` for anything that `to_json` does not write."""
+        """Reads the checkpoint's form. Raises `StateError` for anything that `to_json` does not write."""
         try:
             manifest = msgspec.convert(content, cls)
         except msgspec.ValidationError as error:
@@ -86,7 +91,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return sum(entry.ids for entry in self.segments) + self.active_ids
 
     def to_json(self) -> dict[str, Json]:
-        """For the checkpoint: what a JSON decoder would give back, lists for tuples."""
+        """For the checkpoint: as a JSON decoder would return it, with lists for tuples."""
         content = cast("dict[str, Json]", msgspec.to_builtins(self))
         greatest_ids: Json = None if self.greatest_ids is None else list(self.greatest_ids)
         segments: Json = [cast("dict[str, Json]", msgspec.to_builtins(entry)) for entry in self.segments]
@@ -96,7 +101,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def _unreadable(reason: str) -> StateError:
     return StateError(
         f"the checkpoint's list of the files of seen ids cannot be read: {reason}",
-        hint="use the version that wrote the state, or make the state anew from the log: event-processor replay",
+        hint="use the version that wrote the state, or rebuild the state from the log: event-processor replay",
     )
 
 
@@ -112,7 +117,7 @@ FOOTER_BYTES: Final = _FOOTER.size
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How many rows are a block, the least that is read and checked (2 KiB), and how many blocks are a section (1 MiB)."""
+    """The rows per block, the least that is read and checked (2 KiB), and the blocks per section (1 MiB)."""
 
     block_rows: int = 128
     section_blocks: int = 512
@@ -124,7 +129,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a segment is; all sizes follow from it."""
+    """What a segment holds. All sizes follow from it."""
 
     level: int
     ids: int
@@ -138,13 +143,13 @@ class Header:
 
     @classmethod
     def decode(cls, content: bytes) -> Header:
-        """Raises `ValueError` for what `encode` of this version does not give."""
+        """Raises `ValueError` for bytes that `encode` of this version does not write."""
         head, checksum = content[: _HEADER.size], content[_HEADER.size :]
         if len(content) != cls.SIZE_BYTES or _CHECKSUM.unpack(checksum)[0] != xxhash.xxh3_64_intdigest(head):
             raise ValueError("the header does not match its checksum")
         magic, version, level, ids, block_rows, section_blocks = _HEADER.unpack(head)
         if magic != _MAGIC or version != _VERSION:
-            raise ValueError(f"this version reads form {_VERSION}, not {magic!r} {version}")
+            raise ValueError(f"this version reads format {_VERSION}, not {magic!r} {version}")
         return cls(level, ids, Geometry(block_rows, section_blocks))
 
     @property
@@ -174,9 +179,9 @@ class Header:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentIndex:
-    """What is kept in memory of a segment beside its filter: 16 bytes a block and 16 a section.
+    """The part of a segment kept in memory besides its filter: 16 bytes per block and 16 per section.
 
-    fences, block_checksums: an entry a block. piece_blocks (filter blocks), piece_checksums: an entry a section.
+    fences, block_checksums: one entry per block. piece_blocks (filter blocks), piece_checksums: one entry per section.
     """
 
     fences: WordArray
@@ -194,7 +199,7 @@ class SegmentIndex:
 
     @classmethod
     def decode(cls, header: Header, content: bytes) -> SegmentIndex:
-        """Raises `ValueError` where index or footer are not what was written."""
+        """Raises `ValueError` if index or footer are not as they were written."""
         index, footer = content[: header.index_bytes], content[header.index_bytes :]
         if len(footer) != FOOTER_BYTES or _FOOTER.unpack(footer) != (xxhash.xxh3_64_intdigest(index), _MAGIC):
             raise ValueError("the index does not match its checksum")
@@ -207,7 +212,10 @@ class SegmentIndex:
 
 
 def encode_segment(header: Header, sections: Iterable[RowArray]) -> Iterator[bytes | memoryview]:
-    """The file, piece by piece, from the ascending rows of its sections, each good until the next is asked for. A piece is good as long."""
+    """Yields the file, piece by piece, from the ascending rows of its sections.
+
+    A section is valid until the next is asked for, and so is a piece.
+    """
     yield header.encode()
     block_bytes = header.geometry.block_rows * ROW_BYTES
     stream = FilterStream(header.filter_blocks)
@@ -240,7 +248,7 @@ def encode_segment(header: Header, sections: Iterable[RowArray]) -> Iterator[byt
 
 
 def block_checksums(rows: ByteArray, block_bytes: int) -> WordArray:
-    """The checksum (xxh3_64) of each `block_bytes` of rows, the last block perhaps shorter."""
+    """The checksum (xxh3_64) of each `block_bytes` of rows; the last block may be shorter."""
     checksums = None if KERNELS is None else KERNELS.checksums(rows, block_bytes)
     if checksums is not None:
         return checksums

@@ -1,9 +1,11 @@
-"""Immutable files of sorted fingerprints, each with its filter: made whole, then only read.
+"""Immutable files of sorted fingerprints, each with its filter: written once, then only read.
 
-Owns: making a segment durable, opening one, and the search in it.
-Always: what is read is checked before it decides anything, each time: an answer is right, or it is a `StateError` with path and offset. Files
-are read by pread, so that a bad disk is an error and not a signal.
-Never: nothing here unlinks, and a segment is never written to again.
+Owns: making a segment durable, opening one, the search in it, and `OpenSegments`, the search in all of them at once. With a
+kernel and files of the operating system, one kernel call serves a whole batch.
+Always: every read is checked before it decides anything, each time: an answer is right, or it is a `StateError` with path and
+offset. What the kernel leaves open is searched segment by segment, which checks the reads and says what is wrong; without a
+kernel, everything is. The answer is the same. Files are read by pread, so that a bad disk is an error and not a signal.
+Never: unlinks a file, or writes to a segment again.
 """
 
 from __future__ import annotations
@@ -39,14 +41,14 @@ from event_processor.storage.durable import FileSystem, create_file, read_range,
 __all__ = ["OpenSegments", "Segment", "create_segment"]
 
 _ROUND_PROBES: Final = 1024
-"""Fingerprints searched at once; each needs a block, so a round holds about 4 MiB at the most."""
+"""Fingerprints searched at once. Each needs a block, so a round holds about 4 MiB at most."""
 _FIRST: Final = np.zeros(1, dtype=np.int64)
-_REPLAY_HINT: Final = "put back the file as it was, or make the state anew from the log: event-processor replay"
+_REPLAY_HINT: Final = "put the original file back, or rebuild the state from the log: event-processor replay"
 
 
 def create_segment(fs: FileSystem, directory: str, name: str, header: Header, sections: Iterable[RowArray]) -> SegmentEntry:
-    """Writes a new segment from its sections, ascending rows; it is durable, name and all, when this returns. Raises `StorageError`."""
-    # If we die here, anywhere before a checkpoint names the file, it is an orphan: the next start removes it.
+    """Writes a new segment from its sections of ascending rows, durably, including its name. Raises `StorageError`."""
+    # If we die here, or anywhere before a checkpoint names the file, it is an orphan: the next start removes it.
     create_file(fs, os.path.join(directory, name), encode_segment(header, sections))
     with storage_call("fsync", directory):
         fs.sync_directory(directory)
@@ -54,10 +56,10 @@ def create_segment(fs: FileSystem, directory: str, name: str, header: Header, se
 
 
 class Segment:
-    """An open segment: filter and index in memory (1.88 bytes an id), rows on disk. May be read by several threads."""
+    """An open segment: filter and index in memory (1.88 bytes per id), rows on disk. Several threads may read it."""
 
     def __init__(self, fs: FileSystem, directory: str, entry: SegmentEntry) -> None:
-        """Opens the file and loads filter and index. Raises `StateError` where it is not what `entry` says, `StorageError`."""
+        """Opens the file and loads filter and index. Raises `StateError` if it does not match `entry`, `StorageError`."""
         self.entry: Final = entry
         self._fs: Final = fs
         self._path: Final = os.path.join(directory, entry.file)
@@ -79,11 +81,14 @@ class Segment:
             raise
 
     def hits(self, probe: Probe) -> IntArray:
-        """The places in the probe, ascending, of what may be in here; all others certainly are not. Touches memory only."""
+        """The ascending places in the probe that may be in here. All others certainly are not. Reads memory only."""
         return self._filter.hits(probe)
 
     def contains(self, sought: Run) -> BoolArray:
-        """For each fingerprint of `sought`, whether it is in here. Reads the blocks that decide it. Raises `StateError`, `StorageError`."""
+        """For each fingerprint of `sought`, whether it is in here. Reads the blocks that decide it.
+
+        Raises `StateError`, `StorageError`.
+        """
         found = np.zeros(len(sought), dtype=np.bool_)
         for start in range(0, len(sought), _ROUND_PROBES):
             part = sought.part(start, start + _ROUND_PROBES)
@@ -91,22 +96,25 @@ class Segment:
         return found
 
     def rows_from(self, first_row: int, blocks_max: int) -> Run:
-        """The fingerprints from `first_row` on, where a block begins, ascending: those of so many blocks, none at the end. Raises `StateError`, `StorageError`."""
+        """The ascending fingerprints of at most `blocks_max` blocks from `first_row` on; none at the end.
+
+        `first_row` is the first row of a block. Raises `StateError`, `StorageError`.
+        """
         first = -(-first_row // self.block_rows)
         return self._read(np.arange(first, min(first + blocks_max, self._header.block_count)))
 
     @property
     def block_rows(self) -> int:
-        """So many rows are a block."""
+        """The rows of a block."""
         return self._header.geometry.block_rows
 
     @property
     def for_kernel(self) -> IntArray | None:
-        """What describes it to a kernel that reads it, good until it is closed; None where its descriptor is not the system's."""
+        """Describes it to a kernel that reads it, valid until it is closed; None if its descriptor is not the system's."""
         return np.array(self.described(), np.int64) if self._fs.has_descriptors_of_the_system else None
 
     def described(self) -> tuple[int, ...]:
-        """What a kernel has to know to ask this segment, as it wants it; good until it is closed."""
+        """The words of `struct segment`, with which a kernel searches this segment; valid until it is closed."""
         index, geometry = self._index, self._header.geometry
         return (
             self._descriptor,
@@ -123,11 +131,11 @@ class Segment:
         )
 
     def close(self) -> None:
-        """Gives the descriptor back."""
+        """Releases the descriptor."""
         self._fs.close(self._descriptor)
 
     def _blocks_of(self, sought: Run) -> IntArray:
-        """The blocks, ascending, that hold whatever of `sought` is in here."""
+        """The ascending blocks that hold every fingerprint of `sought` that is in here."""
         fences = self._index.fences
         last = np.maximum(np.searchsorted(fences, sought.hi, side="right") - 1, 0)
         if not (fences[last] == sought.hi).any():
@@ -141,19 +149,19 @@ class Segment:
         return blocks
 
     def _read(self, blocks: IntArray) -> Run:
-        """The fingerprints of these blocks (ascending), each block checked; neighbours are read at once."""
+        """The fingerprints of these blocks (ascending), each block checked. Adjacent blocks are read together."""
         if not len(blocks):
             return EMPTY_RUN
         geometry = self._header.geometry
         block_bytes = geometry.block_rows * ROW_BYTES
         offsets = Header.SIZE_BYTES + blocks * block_bytes + self._piece_offsets[blocks // geometry.section_blocks]
-        # Only the last block of all may be a short one.
+        # Only the very last block may be shorter.
         short_bytes = max(0, (int(blocks[-1]) + 1) * block_bytes - self._header.ids * ROW_BYTES)
         content = np.empty(len(blocks) * block_bytes - short_bytes, np.uint8)
         breaks = (np.diff(offsets) != block_bytes).nonzero()[0] + 1
         firsts = np.concatenate([_FIRST, breaks])
         begins = np.append(firsts * block_bytes, len(content))
-        # One call for all reads: one for each would cost as much as the read.
+        # One call for all reads: a call per read would cost as much as the read.
         with storage_call("read", self._path):
             if self._fs.read_each(self._descriptor, content, begins, offsets[firsts]) != len(content):
                 for (begin, end), place in zip(pairwise(begins.tolist()), offsets[firsts].tolist(), strict=True):
@@ -164,7 +172,7 @@ class Segment:
         rows = content.view("<u8").reshape(-1, 2)
         if KERNELS is not None:
             return Run(rows[:, 0], rows[:, 1])
-        # Only `hi` is searched; of `lo` a few are looked at, which is not worth a copy of all.
+        # Only `hi` is searched. A few `lo` are compared, which is not worth a copy of all.
         return Run(np.ascontiguousarray(rows[:, 0]), rows[:, 1])
 
     def _read_exactly(self, size_bytes: int, offset: int) -> bytes:
@@ -192,14 +200,14 @@ class Segment:
             self._fail(f"byte {self._header.index_offset}: {error}")
 
     def _section_offsets(self) -> IntArray:
-        """For each section, how many bytes of filter stand before its rows."""
+        """For each section, how many bytes of filter come before its rows."""
         offsets = np.zeros(self._header.section_count, dtype=np.int64)
         np.cumsum(self._index.piece_blocks[:-1].astype(np.int64) * BLOCK_BYTES, out=offsets[1:])
         return offsets
 
     def _load_filter(self) -> Filter:
-        """The filter's pieces, each from behind the rows of its section, end to end."""
-        # The next merge replaces it by another: what the allocator would keep of one it could seldom use for the other.
+        """Joins the filter's pieces, which follow the rows of each section."""
+        # The next merge replaces this filter. The allocator could seldom reuse its freed memory for the next one.
         words = words_of_their_own(self._header.filter_blocks * BLOCK_WORDS)
         section_bytes = self._header.geometry.section_rows * ROW_BYTES
         rows_bytes = self._header.ids * ROW_BYTES
@@ -221,7 +229,7 @@ class Segment:
 
 
 class OpenSegments:
-    """Some segments, each owned from when it is added. Used by one thread, but that others read the segments meanwhile."""
+    """A set of segments, owned once added. Used by one thread; other threads may read the segments meanwhile."""
 
     def __init__(self, fs: FileSystem) -> None:
         self._kernels: Final = SEGMENT_KERNELS if fs.has_descriptors_of_the_system else None
@@ -238,13 +246,16 @@ class OpenSegments:
         self._set([*self._segments, segment])
 
     def close(self, segments: Collection[Segment]) -> None:
-        """Closes these, and asks them no more. Nobody may be reading one of them."""
+        """Closes these segments and removes them. No thread may be reading them."""
         self._set([segment for segment in self._segments if segment not in segments])
         for segment in segments:
             segment.close()
 
     def search(self, batch: Run, new: BoolArray) -> None:
-        """Takes out of `new` (an answer a fingerprint of the batch) what a segment holds. Raises `StateError`, `StorageError`."""
+        """Clears in `new` (one answer per fingerprint of the batch) the ones that a segment holds.
+
+        Raises `StateError`, `StorageError`.
+        """
         if not self._segments:
             return
         if self._kernels is None:
@@ -257,7 +268,7 @@ class OpenSegments:
             new[places] = still_new
 
     def _search_at_once(self, kernels: SegmentKernels, batch: Run, new: BoolArray) -> IntArray:
-        """As `search`, but for what it leaves, which stays in `new` no more: the places of these, ascending."""
+        """As `search`, with one kernel call. Returns the ascending places that the kernel left open, and clears them in `new`."""
         answers = new.view(np.uint8)
         left = kernels.search(self._described, BIT_PATTERNS, batch.hi, batch.lo, answers)
         places = np.flatnonzero(answers == LEFT) if left else np.zeros(0, np.int64)
@@ -269,7 +280,7 @@ class OpenSegments:
         probe = Probe.of(batch)
         for segment in self._segments:
             hits = segment.hits(probe)
-            # Only what is still thought new is read for.
+            # Read only for fingerprints still marked new.
             hits = hits[new[hits]]
             if len(hits):
                 new[hits[segment.contains(batch.picked(hits))]] = False

@@ -1,10 +1,10 @@
-"""The durable side of the index: what one commit appends, seals or swaps, and the manifest that comes of it.
+"""The durable side of the index: what one commit appends, seals or replaces, and the manifest that results.
 
 Owns: the active file and the manifest as of the last write.
-Always: writes come one at a time, in the order in which they were taken; the thread may change from one to the next. When `write` returns,
+Always: writes run one at a time, in the order in which they were taken; each may run in another thread. When `write` returns,
 every id of the manifest is durable.
-Never: nothing is unlinked here. A file that the manifest no longer names may still be named by a checkpoint on disk; the
-checkpoint's owner removes it when none does.
+Never: unlinks a file. A checkpoint on disk may still name a file that the manifest no longer names. The owner of the checkpoint
+removes it when none does.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from event_processor.storage.durable import FileSystem
 __all__ = ["Commit", "IndexWriter", "Mint", "Replacement", "mint_name"]
 
 Mint: TypeAlias = Callable[[str], str]
-"""A new file name of this kind, never given before."""
+"""Returns a new file name of this kind, never used before."""
 
 
 def mint_name(kind: str) -> str:
-    """`kind` and 64 random bits."""
+    """Returns `kind` and 64 random bits."""
     return f"{kind}-{secrets.token_hex(8)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A merge that is done: the new segment, already durable, and the names of those whose ids it holds."""
+    """A finished merge: the new segment, already durable, and the file names of its inputs."""
 
     output: SegmentEntry
     inputs: frozenset[str]
 
 
 class IndexWriter:
-    """Appends, seals and swaps. Used by one thread at a time: whichever writes the commit."""
+    """Appends, seals and replaces. Used by one thread at a time: the one that writes the commit."""
 
     def __init__(
         self, fs: FileSystem, directory: str, *, manifest: Manifest, committed_bytes: int, geometry: Geometry, mint: Mint
     ) -> None:
-        """`committed_bytes`: of the manifest's active file, which is cut to it. Raises as `AppendFile` does."""
+        """Cuts the manifest's active file to its committed length, `committed_bytes`. Raises as `AppendFile` does."""
         self._fs: Final = fs
         self._directory: Final = directory
         self._geometry: Final = geometry
@@ -60,15 +60,15 @@ class IndexWriter:
         self._active = self._open_active(manifest.active, committed_bytes) if manifest.active else None
 
     def replace(self, replacement: Replacement) -> None:
-        """The manifest names the merged segment instead of its inputs."""
+        """Replaces the inputs by the merged segment in the manifest."""
         kept = [entry for entry in self._manifest.segments if entry.file not in replacement.inputs]
         self._change(segments=(*kept, replacement.output))
 
     def seal(self, generation: Generation) -> Segment:
-        """Makes a whole frozen generation a segment, which takes the active file's place. Raises `StorageError`, `StateError`."""
+        """Makes a whole frozen generation a segment, which replaces the active file. Raises `StorageError`, `StateError`."""
         header = Header(level=0, ids=generation.ids, geometry=self._geometry)
-        # If we die here, or anywhere before the checkpoint that names the segment, the active file still holds what was
-        # committed of these ids; it is closed, but stays as it is.
+        # If we die here, or anywhere before the checkpoint that names the segment, the active file still holds the committed
+        # ids of these. It is closed, but unchanged.
         sections = joined_sections(generation.runs, self._geometry.section_rows)
         entry = create_segment(self._fs, self._directory, self._mint("segment"), header, sections)
         segment = Segment(self._fs, self._directory, entry)
@@ -77,34 +77,34 @@ class IndexWriter:
         return segment
 
     def append(self, runs: Sequence[Run]) -> None:
-        """Appends to the active file, a new one where none is open, and makes it durable. Raises `StorageError`."""
+        """Appends to the active file, or to a new one if none is open, and makes it durable. Raises `StorageError`."""
         if self._active is None:
             name = self._mint("active")
             self._active = self._open_active(name, 0)
             self._change(active=name)
         for run in runs:
             self._active.append(encode_frame(run, self._active.length_bytes))
-        # If we die here, these frames lie beyond the committed length, or in a file that no checkpoint names: the next
-        # start cuts them off, or removes the file, and the same records give the same ids again.
+        # If we die here, these frames lie beyond the committed length, or in a file that no checkpoint names. The next start
+        # cuts them off, or removes the file. Then the same records give the same ids again.
         self._active.sync()
         self._change(active_ids=self._manifest.active_ids + sum(map(len, runs)))
 
     def raise_marks(self, greatest_ids: Sequence[int | str] | None) -> None:
-        """The manifest names the greatest ids of all that were appended."""
+        """Stores in the manifest the greatest of all ids that were appended, per kind."""
         self._change(greatest_ids=None if greatest_ids is None else tuple(greatest_ids))
 
     def manifest(self) -> Mapping[str, Json]:
-        """As of the last write."""
+        """The manifest as of the last write."""
         return self._manifest.to_json()
 
     def appended(self) -> Mapping[str, int]:
-        """The active file's length in bytes, by its path below the state directory; empty where there is none."""
+        """The active file's length in bytes, by its path below the state directory; empty if there is none."""
         if self._active is None:
             return {}
         return {f"{os.path.basename(self._directory)}/{self._manifest.active}": self._active.length_bytes}
 
     def close(self) -> None:
-        """Gives the active file back."""
+        """Closes the active file."""
         active, self._active = self._active, None
         if active is not None:
             active.close()
@@ -117,9 +117,9 @@ class IndexWriter:
 
 
 class Commit:
-    """What was observed between two takes, detached: it shares only what no longer changes with the index.
+    """What was observed between two calls of `take`. It shares with the index only what no longer changes.
 
-    `write` may run in another thread while the index observes further ids.
+    `write` may run in another thread while the index observes more ids.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Commit:
         greatest_ids: Sequence[int | str] | None,
         sealed: Callable[[Generation, Segment], None],
     ) -> None:
-        """`sealed` is called, in the writing thread, for each of the `frozen` generations that became a segment."""
+        """`sealed` is called in the writing thread, for each of the `frozen` generations once it is a segment."""
         self._writer: Final = writer
         self._replacement: Final = replacement
         self._frozen: Final = frozen

@@ -2,5 +2,5 @@
 
 Owns: the compiled library; how arrays reach it.
 Always: each call gives the same result as its counterpart in numpy or Python, bit for bit.
-Never: a module of another room is imported. Open `library.py` first, then `c/kernels.h`.
+Never: imports a module of another room. Open `library.py` first, then `c/kernels.h`.
 """

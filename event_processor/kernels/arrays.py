@@ -22,22 +22,22 @@ _LINE_BYTES: Final = 64
 
 
 def address(column: NDArray[Any]) -> int:
-    """Where the column stands in memory. It has to be contiguous, and to be kept until the call returns."""
+    """The address of the column in memory. It must be contiguous, and be kept until the call returns."""
     flags = column.flags
     assert flags.c_contiguous, "a kernel reads a column from front to back"
-    if flags.writeable and column.size:  # a third of what the description of the whole array costs
+    if flags.writeable and column.size:  # costs a third of describing the whole array
         return ctypes.addressof(ctypes.c_char.from_buffer(cast("Any", column)))
     place: int = column.__array_interface__["data"][0]
     return place
 
 
 def content_address(content: bytes) -> int:
-    """Where the bytes stand in memory."""
+    """The address of the bytes in memory."""
     return address(np.frombuffer(content, np.uint8))
 
 
 def on_cache_lines(size_bytes: int) -> NDArray[np.uint8]:
-    """So many bytes, zeros, that begin with a line of the processor's cache: what divides its 64 bytes lies on one line."""
+    """(size_bytes,) zeros that start on a cache line: an item whose size divides 64 bytes never spans two lines."""
     room = np.zeros(size_bytes + _LINE_BYTES, np.uint8)
     skipped = -address(room) % _LINE_BYTES
     return room[skipped : skipped + size_bytes]

@@ -1,6 +1,6 @@
-"""Rows of JSON objects from columns of JSON values: `weave.c`.
+"""Rows of JSON objects from columns of JSON values: calls `weave.c`.
 
-Owns: how the kernel is called. Always: values stand in the rows as they stand in the columns.
+Owns: how the kernel is called. Always: copies values unchanged from the columns to the rows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if LIBRARY is not None:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """What stands around the values, in one form: before each field of a row, around the parts of the list, before the last field.
+    """The bytes around the values, in one form: before each field of a row, around the parts of the list, before the last field.
 
     `last_part` ends the list and leads to the last field; `no_part` does so in the place of a whole list.
     """
@@ -57,15 +57,15 @@ class Pieces:
     last_row: bytes
 
     def in_order(self) -> list[bytes]:
-        """As the kernel numbers them."""
+        """The pieces in the order in which the kernel numbers them."""
         list_pieces = (self.first_part, self.next_part, self.last_part, self.no_part)
         return [*self.fields, *list_pieces, self.end_row, self.next_row, self.first_row, self.last_row]
 
 
 class Loom:
-    """Weaves rows in two forms, one text after the other. Used by one thread.
+    """Writes rows in two forms, each as one text. Used by one thread.
 
-    It keeps the memory that it wrote to: to be given new pages costs as much as to write.
+    Keeps its output memory: getting new pages costs as much as writing them.
     """
 
     def __init__(self, forms: tuple[Pieces, Pieces]) -> None:
@@ -77,23 +77,23 @@ class Loom:
     def weave(self, fields: Sequence[bytes], parts: Sequence[bytes], last: bytes, rows: int) -> tuple[bytes, bytes] | None:
         """`rows` objects, in both forms: their fields, a list of parts without the zeros, the last field. None if there is no library.
 
-        The arrays hold a text, a number or null a row, and no spaces between them.
+        The arrays hold a text, a number or null per row, without spaces between. Returns None if there is no library.
         """
         if LIBRARY is None:
             return None
         arrays = [np.frombuffer(array, np.uint8) for array in (*fields, *parts, last)]
         inside = [(address(array) + 1, address(array) + len(array) - 1) for array in arrays]
         columns = (_Column * len(arrays))(*(_Column(*ends) for ends in inside))
-        told = (_Form * _FORMS)()
-        for number, (form, pieces) in enumerate(zip(told, self._forms, strict=True)):
-            assert len(pieces.fields) == len(fields), "a piece stands before each field"
+        described = (_Form * _FORMS)()
+        for number, (form, pieces) in enumerate(zip(described, self._forms, strict=True)):
+            assert len(pieces.fields) == len(fields), "each field has a piece before it"
             around_bytes = (rows + 1) * (len(self._texts[number]) + len(parts) * len(pieces.next_part))
             self._make_room(number, sum(map(len, arrays)) + around_bytes + _SPARE_BYTES)
             form.pieces, form.ends = address(self._texts[number]), address(self._ends[number])
             form.out = address(self._rooms[number])
-        status: int = LIBRARY.ep_weave(columns, len(fields), len(parts), rows, told)
-        assert status == 0, "each column holds a value a row"
-        compact, indented = (room[: form.size].tobytes() for room, form in zip(self._rooms, told, strict=True))
+        status: int = LIBRARY.ep_weave(columns, len(fields), len(parts), rows, described)
+        assert status == 0, "each column holds one value per row"
+        compact, indented = (room[: form.size].tobytes() for room, form in zip(self._rooms, described, strict=True))
         return compact, indented
 
     def _make_room(self, number: int, size_bytes: int) -> None:

@@ -1,6 +1,6 @@
-"""Dead letters as lines of JSON: `letters.c`.
+"""Dead letters as lines of JSON: calls `letters.c`.
 
-Owns: how the kernel is called. Always: what it writes is what `dead_letters.py` makes of each letter alone.
+Owns: how the kernel is called. Always: writes the same bytes as `engine/dead_letters.py` does letter by letter.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ def write_letters(
     numbers: IntArray,
     pieces: Sequence[bytes],
 ) -> bytes | None:
-    """The lines of k letters; None where there is no library, or where a record is not UTF-8.
+    """Writes the lines of k letters; None if there is no library, or if a record is not UTF-8.
 
-    A letter is piece 0, its line, piece 1, its offset (both of `places`, and not below 0), piece 2 + numbers[i] and the record, from begin to
-    end (both of `spans`), as a text whose opening quote that piece ends with. All columns (k,).
+    A letter is piece 0, its line, piece 1, its offset, piece 2 + numbers[i], and the record as a text. `places` has lines and
+    offsets, not below 0; `spans` the begin and end of each record in `content`. The third piece ends with the opening quote of
+    the text. All columns (k,).
     """
     if LIBRARY is None:
         return None
     sizes = [len(piece) for piece in pieces]
-    own = np.array(sizes[2:], np.int64)[numbers]  # raises where there is no such piece
+    own = np.array(sizes[2:], np.int64)[numbers]  # raises if there is no such piece
     records_bytes = int((spans[1] - spans[0]).sum())
     around_bytes = sizes[0] + sizes[1] + 2 * _NUMBER_BYTES + _CLOSING_BYTES
     room = np.empty(len(numbers) * around_bytes + int(own.sum()) + _ESCAPED_BYTES * records_bytes, np.uint8)

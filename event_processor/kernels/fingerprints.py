@@ -1,9 +1,9 @@
-"""The kernels of the index of seen ids: hash, sort, join and search; filters, marks, and which texts are above all before.
+"""The kernels of the index of seen ids: hash, sort, join, search; filters, marks, and texts above all before them.
 
-Owns: how their arguments are handed over, and the arrays that they write to.
-Always: a column is contiguous, or a view of rows at a step of whole words; one that is not aligned, as what comes from another process
-may be, is copied first. What it holds is read, never changed.
-Never: a kernel is asked what its twin would refuse: where it finds a place out of bounds, the caller hears of it.
+Owns: how the arguments reach the kernels, and the arrays that they write to.
+Always: a column is contiguous, or a view of rows with a step of whole words. An unaligned column, which may come from another
+process, is copied first. Input columns are read, never changed.
+Never: hides an input that the numpy version would refuse: if a kernel finds a place out of range, the call fails.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Columns: TypeAlias = tuple[WordArray, WordArray]
 """hi and lo of fingerprints, n words each; both may be views of rows."""
 
 KERNEL_MIN: Final = 64
-"""For fewer fingerprints a call costs about what it spares."""
+"""For fewer fingerprints, a call costs about as much as it saves."""
 _WORD_BYTES: Final = 8
 _BUCKET_BITS_MAX: Final = 18
-"""A sort counts in a megabyte at the most: more would not stay near the processor."""
+"""A sort counts in at most a megabyte: more would not stay in the processor's cache."""
 _MARK_BYTES_BITS: Final = 61
-"""Of 2^64 values of `hi`, eight have their marks in one byte."""
+"""There are 2^64 values of `hi`, and eight marks in a byte."""
 _KEPT_SHARE: Final = 0.75
 _WIDTHS: Final = 65
 _WIDTH_MAX: Final = 64
@@ -56,11 +56,11 @@ _FORMS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "ep_pick": (_INT, (_POINTER, _POINTER, _POINTER, _INT, _POINTER, _POINTER)),
     "ep_texts_above": (_INT, (_POINTER, _INT, _POINTER, _POINTER, _INT, *[_POINTER] * 5)),
 }
-"""What each kernel gives, and its arguments."""
+"""The result type of each kernel, and its arguments."""
 
 
 class FingerprintKernels:
-    """The kernels of one library. They keep nothing: any thread may call them."""
+    """The kernels of one library. They keep no state: any thread may call them."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library: Final = library
@@ -69,7 +69,7 @@ class FingerprintKernels:
             kernel.restype, kernel.argtypes = result, arguments
 
     def hash_texts(self, content: bytes, begins: IntArray, ends: IntArray, seed: int) -> WordArray | None:
-        """(n, 2) fingerprints of the texts `content[begins[i]:ends[i]]`; None where one has fewer than 4 or more than 128 bytes."""
+        """(n, 2) fingerprints of the texts `content[begins[i]:ends[i]]`; None if one has fewer than 4 or more than 128 bytes."""
         rows = np.empty((len(begins), 2), np.uint64)
         begins, ends = _integers(begins), _integers(ends)
         good = self._library.ep_hash_texts(
@@ -94,7 +94,7 @@ class FingerprintKernels:
         return hi, lo, places
 
     def join(self, runs: Sequence[Columns]) -> Columns:
-        """One ascending run of those, at least one, that are ascending."""
+        """Joins ascending runs, at least one, into one."""
         runs = [_aligned(run) for run in runs]
         described = np.array([_description(run) for run in runs], np.int64)
         count = int(described[:, -1].sum())
@@ -104,7 +104,7 @@ class FingerprintKernels:
         return (columns[2], columns[3]) if is_other else (columns[0], columns[1])
 
     def contains(self, held: Columns, sought: Columns) -> BoolArray:
-        """For each of the m fingerprints of `sought`, ascending, whether it is among those of `held`, ascending."""
+        """For each of m ascending fingerprints `sought`, whether it is among the ascending `held`."""
         found = np.empty(len(sought[0]), np.bool_)
         hi, lo = _words(sought[0]), _words(sought[1])
         held = _aligned(held)
@@ -119,7 +119,7 @@ class FingerprintKernels:
         return rows
 
     def filter_hits(self, words: WordArray, patterns: WordArray, columns: Columns) -> IntArray:
-        """The places, ascending, of the fingerprints, ascending, that may be in the filter of these `words`, eight a block."""
+        """The ascending places of the ascending fingerprints that may be in the filter of these `words`, eight per block."""
         hi, lo = _words(columns[0]), _words(columns[1])
         places = np.empty(len(hi), np.int64)
         count = self._library.ep_filter_hits(
@@ -128,24 +128,24 @@ class FingerprintKernels:
         return places[:count]
 
     def filter_add(self, words: WordArray, block: int, blocks: int, patterns: WordArray, columns: Columns) -> None:
-        """Sets the fingerprints' bits in `words`: those of the blocks from `block` on, of a filter of `blocks`."""
+        """Sets the fingerprints' bits in `words`: the blocks from `block` on, of a filter of `blocks`."""
         columns = _aligned(columns)
         good = self._library.ep_filter_add(address(words), len(words), block, blocks, address(patterns), *_run(columns))
         assert good, "every fingerprint lies in one of these blocks"
 
     def marks_set(self, marks: ByteArray, shift: int, hi: WordArray) -> None:
-        """Sets the mark of each: that of the bits of `hi` from `shift` on. There are 2^(64 - shift) marks, eight a byte."""
+        """Sets the mark of each fingerprint: the bits of `hi` from `shift` on. There are 2^(64 - shift) marks, eight per byte."""
         hi = _words(hi)
         assert len(marks) << shift == 1 << _MARK_BYTES_BITS, "a bit for each"
         self._library.ep_marks_set(address(marks), shift, address(hi), len(hi))
 
     def described(self, runs: Sequence[Columns]) -> IntArray:
-        """The runs as `search_runs` takes them, (k, 5); good as long as they are kept."""
+        """The runs in the form for `search_runs`, (k, 5); valid as long as the runs are kept."""
         assert all(column.flags.aligned for run in runs for column in run), "columns are read by the word"
         return np.array([_description(run) for run in runs], np.int64).reshape(-1, 5)
 
     def search_runs(self, marks: ByteArray, shift: int, described: IntArray, columns: Columns, answers: ByteArray) -> None:
-        """Makes 0 of the answers of those fingerprints, ascending, that one of the runs holds. `marks` are set for all that the runs hold."""
+        """Sets the answer to 0 for each ascending fingerprint that a run holds. `marks` are set for all ids in the runs."""
         hi, lo = _words(columns[0]), _words(columns[1])
         assert len(marks) << shift == 1 << _MARK_BYTES_BITS, "a bit for each"
         assert len(hi) == len(lo) == len(answers), "an answer for each"
@@ -154,9 +154,10 @@ class FingerprintKernels:
         )
 
     def firsts(self, columns: Columns, places: IntArray, known: BoolArray) -> tuple[BoolArray, IntArray, Columns]:
-        """Which of n ascending fingerprints are not the same as the one before; where those stand that are not `known` to be new, and these.
+        """Marks which of n ascending fingerprints differ from the one before.
 
-        `known` has an answer an id, and `places` each fingerprint's id.
+        Also returns the places of the marked ones not `known` to be new, and the fingerprints there. `known` has an answer per
+        id, and `places` the id of each fingerprint.
         """
         hi, lo, places = _words(columns[0]), _words(columns[1]), _integers(places)
         fresh, doubtful = np.empty(len(hi), np.bool_), np.empty(len(hi), np.int64)
@@ -164,15 +165,15 @@ class FingerprintKernels:
         assert len(places) == len(known) == len(hi), "a place and an answer for each"
         read, written = map(address, (hi, lo, places, known)), map(address, (fresh, doubtful, doubtful_hi, doubtful_lo))
         count = self._library.ep_firsts(*read, len(hi), *written)
-        assert count >= 0, "each place is that of an id"
+        assert count >= 0, "each place is the place of an id"
         return fresh, doubtful[:count], (doubtful_hi[:count], doubtful_lo[:count])
 
     def take_new(
         self, columns: Columns, places: IntArray, fresh: BoolArray, doubtful: IntArray, answers: BoolArray
     ) -> tuple[Columns, BoolArray]:
-        """What `firsts` began: the fingerprints that are new, and for each id whether it is. `answers`: whether each of the doubtful is new.
+        """Completes `firsts`: the fingerprints that are new, and for each id whether it is new.
 
-        Changes `fresh`.
+        `answers`: for each of `doubtful`, whether it is new. Changes `fresh`.
         """
         hi, lo, places = _words(columns[0]), _words(columns[1]), _integers(places)
         new_hi, new_lo = np.empty(len(hi), np.uint64), np.empty(len(hi), np.uint64)
@@ -181,26 +182,27 @@ class FingerprintKernels:
         assert len(places) == len(fresh) == len(hi), "a place for each"
         read, asked = map(address, (hi, lo, places)), map(address, (fresh, doubtful, answers))
         count = self._library.ep_take_new(*read, len(hi), *asked, len(doubtful), *map(address, (new_hi, new_lo, by_id)))
-        assert count >= 0, "each place is that of an id"
-        if count < _KEPT_SHARE * len(hi):  # what is kept of a batch of duplicates should not hold on to the room for all
+        assert count >= 0, "each place is the place of an id"
+        if count < _KEPT_SHARE * len(hi):  # the new ids of a batch of duplicates must not keep the memory of all
             return (new_hi[:count].copy(), new_lo[:count].copy()), by_id
         return (new_hi[:count], new_lo[:count]), by_id
 
     def pick(self, mask: BoolArray, columns: Columns) -> Columns:
-        """The fingerprints that the mask names."""
+        """The fingerprints that the mask selects."""
         hi, lo = _words(columns[0]), _words(columns[1])
         picked_hi, picked_lo = np.empty(len(hi), np.uint64), np.empty(len(hi), np.uint64)
         count = self._library.ep_pick(address(mask), address(hi), address(lo), len(hi), address(picked_hi), address(picked_lo))
-        if count < len(hi):  # what is kept of a batch of duplicates should not hold on to the room for all
+        if count < len(hi):  # the new ids of a batch of duplicates must not keep the memory of all
             return picked_hi[:count].copy(), picked_lo[:count].copy()
         return picked_hi, picked_lo
 
     def texts_above(
         self, content: bytes, begins: IntArray, ends: IntArray, marks: dict[int, bytes], peaks: BoolArray | None = None
     ) -> tuple[BoolArray, dict[int, bytes]] | None:
-        """For each text whether it is above the mark of its width (1 to 64 bytes) or there is none; and the marks that it raises.
+        """Marks each text above the mark of its width (1 to 64 bytes), or without one. Also returns the raised marks.
 
-        `marks` are by width. `peaks`, if given: which of the texts, all of one width, are above all before them. None where a text does not lie in `content`.
+        `marks` are by width. `peaks`, if given, marks the texts, all of one width, that are above all before them. None if a text
+        does not lie in `content`.
         """
         table, known = np.zeros(_WIDTHS * _WIDTH_MAX, np.uint8), np.zeros(_WIDTHS, np.uint8)
         for width, mark in marks.items():
@@ -253,16 +255,16 @@ def _step(column: WordArray) -> int:
 
 
 def _description(columns: Columns) -> tuple[int, int, int, int, int]:
-    """Of a run as a join takes it: where its columns begin, their steps, and its length."""
+    """A run in the form for a join: the addresses of its columns, their steps, and its length."""
     hi, lo = columns
     return _start(hi), _start(lo), _step(hi), _step(lo), len(hi)
 
 
 def _run(columns: Columns) -> tuple[int, int, int, int, int]:
-    """Of a run as the kernels take it: where its columns begin and their steps, and its length."""
+    """A run in the form for the other kernels: address and step of each column, and the length."""
     hi, lo = columns
     return _start(hi), _step(hi), _start(lo), _step(lo), len(hi)
 
 
 KERNELS: Final = None if LIBRARY is None else FingerprintKernels(LIBRARY)
-"""The kernels, or None: then their twins do."""
+"""The kernels; None if there is no library: then numpy or Python does the same."""

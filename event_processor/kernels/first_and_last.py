@@ -1,7 +1,8 @@
-"""Ids by their order, in one walk: `extremes.c`.
+"""Ids by their order, in one pass: calls `extremes.c`.
 
-Owns: how the kernels are called. Always: what they give is what `columns/ids.py` and `aggregation/categories/first_and_last.py` say in numpy.
-Never: a byte outside of the content is read; texts that do not lie within it are left to numpy.
+Owns: how the kernels are called.
+Always: gives the same results as `columns/ids.py` and `aggregation/categories/first_and_last.py` in numpy.
+Never: reads a byte outside of the content. Texts that do not lie within it are left to numpy.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from event_processor.kernels.library import LIBRARY
 __all__ = ["Ends", "integer_extremes", "leading_words", "text_extremes", "text_peaks", "texts_rise"]
 
 Ends: TypeAlias = tuple[IntArray, IntArray, int]
-"""The places of each group's first and last event by id, (g,) each, -1 in an empty group; and that of the greatest id of all."""
+"""The places of each group's first and last event by id, (g,) each, -1 if it is empty; and the place of the greatest id."""
 _FIELDS: Final = 4
-"""Of `struct ends`, 8 bytes each: two words, and the places of the first and the last."""
+"""Of `struct ends`, 8 bytes each: two words, and the places of the first and the last event."""
 _TEXTS: Final = (c_void_p, c_int64, c_void_p, c_void_p)
 
 if LIBRARY is not None:
@@ -37,7 +38,7 @@ if LIBRARY is not None:
 
 
 def texts_rise(content: bytes, begins: IntArray, ends: IntArray) -> bool | None:
-    """Whether no text `content[begins[i]:ends[i]]` is below the one before it, in the order of bytes. None where the kernel cannot tell."""
+    """Whether no text `content[begins[i]:ends[i]]` is below the one before it, in byte order. None if the kernel cannot tell."""
     if LIBRARY is None:
         return None
     begins, ends = _columns(begins, ends)
@@ -46,7 +47,10 @@ def texts_rise(content: bytes, begins: IntArray, ends: IntArray) -> bool | None:
 
 
 def text_peaks(content: bytes, begins: IntArray, ends: IntArray) -> BoolArray | None:
-    """Which texts are above all before them, in the order of bytes. None where they differ in width, where few rise, or where the kernel cannot tell."""
+    """Marks the texts that are above all before them, in byte order.
+
+    None if their widths differ, if few rise, or if the kernel cannot tell.
+    """
     if LIBRARY is None:
         return None
     begins, ends = _columns(begins, ends)
@@ -58,7 +62,7 @@ def text_peaks(content: bytes, begins: IntArray, ends: IntArray) -> BoolArray | 
 
 
 def leading_words(content: bytes, begins: IntArray, ends: IntArray) -> NDArray[np.uint64] | None:
-    """The first eight bytes of each text, zeros behind its end, as a number in the order of texts. None where the kernel cannot."""
+    """The first eight bytes of each text, zeros after its end, as a number in the order of texts. None if the kernel cannot."""
     if LIBRARY is None:
         return None
     begins, ends = _columns(begins, ends)
@@ -70,9 +74,9 @@ def leading_words(content: bytes, begins: IntArray, ends: IntArray) -> NDArray[n
 
 
 def text_extremes(content: bytes, begins: IntArray, ends: IntArray, codes: IntArray | None, group_count: int) -> Ends | None:
-    """The first and the last event by id of each group: of equal ids the earliest is first and the latest last. None where the kernel cannot.
+    """The first and the last event of each group, by id. Of equal ids, the earliest is first and the latest is last.
 
-    `codes` (n,) are below `group_count`, n at least 1; None: all are in group 0.
+    `codes` (n,) are below `group_count`, n at least 1; None: all are in group 0. Returns None if the kernel cannot.
     """
     if LIBRARY is None:
         return None
@@ -92,7 +96,7 @@ def text_extremes(content: bytes, begins: IntArray, ends: IntArray, codes: IntAr
 
 
 def integer_extremes(numbers: IntArray, codes: IntArray | None, group_count: int) -> Ends | None:
-    """`text_extremes` of ids that are integers."""
+    """As `text_extremes`, for ids that are integers."""
     if LIBRARY is None:
         return None
     groups = np.empty((group_count, _FIELDS), np.int64)
@@ -104,7 +108,7 @@ def integer_extremes(numbers: IntArray, codes: IntArray | None, group_count: int
 
 
 def _columns(*columns: IntArray | None) -> list[IntArray]:
-    """Those that are there, each as a kernel reads it. They are of one length."""
+    """The columns that are not None, each in the form that a kernel reads. All have one length."""
     found = [np.ascontiguousarray(column, np.int64) for column in columns if column is not None]
-    assert len(set(map(len, found))) == 1, "a kernel is told one length for all columns"
+    assert len(set(map(len, found))) == 1, "a kernel takes one length for all columns"
     return found

@@ -1,6 +1,6 @@
 """The kernels that read lines of JSON: the cut into lines, and the fields of events by column.
 
-Owns: how the arguments of `lines.c` are laid out. What it reads, and what it leaves to others, is said there.
+Owns: the layout of the arguments of `lines.c`. That file says what it reads, and what it leaves to the other decoders.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from event_processor.kernels.library import LIBRARY
 __all__ = ["KERNELS", "NODES_MAX", "Field", "LineFault", "LineKernels", "ReadEvents", "Role", "Wanted"]
 
 NODES_MAX: Final = 32
-"""So many keys lead to the fields at the most."""
+"""The maximum number of keys on the way to the fields."""
 _POWER_MIN, _POWER_MAX = -60, 60
 _HALF_BITS: Final = 64
 _ROUNDED_UP_MIN: Final = -27
@@ -38,7 +38,7 @@ _NODE: Final = np.dtype(
 
 
 class Role:
-    """What a field is to an event, as bits; a field may be several things."""
+    """What a field is to an event, as bits. A field may have several roles."""
 
     ID, CATEGORY, VALUE, TIMESTAMP = 1, 2, 4, 8
 
@@ -48,7 +48,7 @@ TEXT, NUMBER = 1, 2
 
 
 class LineFault:
-    """What is wrong first with a line that is no event: a field that is missing, by its `Role`; a text for the value; NaN for it; or a text without an end."""
+    """The first fault of a line that is no event: a missing field (by `Role`), a text or NaN as value, a text without an end."""
 
     MISSING = Role.ID | Role.CATEGORY | Role.VALUE
     TEXT_VALUE, NAN, OPEN_TEXT = 16, 32, 64
@@ -56,7 +56,7 @@ class LineFault:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A key that leads to a field: its name, the number of the key around it (-1: none), and the roles of what is read there (0: an object)."""
+    """A key on the way to a field: its name, the index of the key around it (-1: none), and the roles read there (0: object)."""
 
     name: bytes
     parent: int
@@ -64,11 +64,11 @@ class Field:
 
 
 class Wanted:
-    """The fields that an event has, as the kernel wants to be told. `required`: the roles without which a line is no event."""
+    """The fields of an event, in the kernel's form. `required`: the roles without which a line is no event."""
 
     def __init__(self, fields: Sequence[Field], required: int) -> None:
         """At most `NODES_MAX` fields."""
-        assert len(fields) <= NODES_MAX, "the kernel has a bit for each"
+        assert len(fields) <= NODES_MAX, "the kernel has one bit for each"
         self.required: Final = required
         self.roles: Final = sum({role for field in fields for role in (1, 2, 4, 8) if field.roles & role})
         names = [field.name + b'"' for field in fields]
@@ -86,10 +86,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class ReadEvents:
-    """m events, by column: `rows` are their lines, ascending. None where nobody asked for the field; of the ids, one form is given.
+    """m events, by column. `rows` are their lines, ascending. A column that was not asked for is None.
 
-    Texts stand from begins[i] to ends[i] in the content. `names` are
-    the table of categories and the number in it of each code. `timestamp_kind` is TEXT, NUMBER or 0 for none.
+    Ids come in one of two forms. Texts reach from begins[i] to ends[i] in the content. `names` are the table of categories and,
+    for each code, its index in that table. `timestamp_kind` is TEXT, NUMBER or 0 for none.
     """
 
     rows: IntArray
@@ -101,8 +101,8 @@ class ReadEvents:
     timestamp_kind: int
     timestamp_spans: tuple[IntArray, IntArray]
     faults: IntArray
-    """What is certainly wrong with k of the other lines (4, k): the line, a `LineFault`, and from where to where it stands; of an open text the last
-    is how many characters stand before it."""
+    """The certain faults of k of the other lines (4, k): the line, a `LineFault`, and its begin and end. For an open text, the
+    last is the number of characters before it."""
 
 
 class _Columns(ctypes.Structure):
@@ -118,15 +118,15 @@ class _Categories(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("bytes", "entries", "slots")),
         ("slot_mask", ctypes.c_int64),
-        ("borne", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("known", "known_max", "borne_count")),
+        ("used", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("known", "known_max", "used_count")),
     )
 
 
 class KnownCategories:
-    """The categories that were seen, so that the next chunk's need not be found anew: what they are changes nothing but time.
+    """The categories seen so far, so that the next chunk does not search them again. They affect only speed, never results.
 
-    The table is small as long as they are few: it is looked into for every event, and should stay in the processor's cache.
+    The table is small while there are few: each event looks into it, so it should stay in the processor's cache.
     """
 
     def __init__(self) -> None:
@@ -136,35 +136,38 @@ class KnownCategories:
     def _forget(self, slots: int) -> None:
         known_max = slots // 2
         self._entries = on_cache_lines((known_max + 1) * _ENTRY.itemsize).view(_ENTRY)
-        self._slots, self._borne = np.zeros(slots, np.int32), np.zeros(known_max, np.int32)
+        self._slots, self._used = np.zeros(slots, np.int32), np.zeros(known_max, np.int32)
         self._names = np.zeros(known_max, object)
         self._named = 0
         places = map(address, (self._bytes, self._entries, self._slots))
-        self.table = _Categories(*places, slots - 1, address(self._borne), 0, known_max, 0)
+        self.table = _Categories(*places, slots - 1, address(self._used), 0, known_max, 0)
 
     def make_room(self, content_bytes: int) -> bool:
-        """Before a chunk of so many bytes is read: forgets what is known where the chunk's might not fit beside it. Whether they fit at all."""
+        """Prepares for a chunk of `content_bytes`. Forgets the known categories if the chunk's might not fit beside them.
+
+        Returns whether the chunk fits at all.
+        """
         known, slots = self.table.known, len(self._slots)
         if known == self.table.known_max or int(self._entries["begin"][known]) + content_bytes > _TEXT_BYTES_MAX:
             self._forget(min(_SLOTS_GROWN * slots, _SLOTS_MAX) if known == self.table.known_max else slots)
             known = 0
         self._entries["code"][:known] = -1
-        self.table.borne_count = 0
+        self.table.used_count = 0
         return content_bytes <= _TEXT_BYTES_MAX
 
     def names(self) -> tuple[NDArray[Any], IntArray]:
-        """The table of all that are known, and the numbers in it of the categories of the chunk just read, by code."""
+        """The table of all known categories, and for each code of the last chunk the index in that table."""
         known = self.table.known
         fresh = slice(self._named, known)
         spans = zip(self._entries["begin"][fresh].tolist(), self._entries["length"][fresh].tolist(), strict=True)
         for number, (begin, length) in enumerate(spans, start=self._named):
             self._names[number] = self._bytes[begin : begin + length].tobytes().decode()
         self._named = known
-        return self._names, self._borne[: self.table.borne_count].astype(np.int64)
+        return self._names, self._used[: self.table.used_count].astype(np.int64)
 
 
 class LineKernels:
-    """The functions of `lines.c`. Used by any thread; `KnownCategories` by one at a time."""
+    """The functions of `lines.c`. Any thread may use them, but one `KnownCategories` only one at a time."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
@@ -180,7 +183,7 @@ class LineKernels:
         self._powers: Final = _powers_of_five()
 
     def cut_lines(self, content: bytes, begin: int) -> tuple[IntArray, IntArray]:
-        """Where the records from `begin` on start and end, without their line feeds and returns before these."""
+        """The starts and ends of the records from `begin` on, without their line feeds and a return before these."""
         room = len(content) // _LINE_BYTES_GUESSED + 16
         while True:
             starts, ends = np.empty(room, np.int64), np.empty(room, np.int64)
@@ -199,7 +202,7 @@ class LineKernels:
         wanted: Wanted,
         categories: KnownCategories,
     ) -> ReadEvents:
-        """The events among the lines, as far as they are of the ordinary kind. `categories` has room for them."""
+        """Reads the events of ordinary form among the lines. `categories` has room for them."""
         count = len(starts)
         rows, id_begins, id_ends, id_numbers, codes, timestamp_begins, timestamp_ends = np.empty((7, count), np.int64)
         values, faults = np.empty(count), np.empty((4, count), np.int64)
@@ -238,13 +241,13 @@ class LineKernels:
 
 
 def _powers_of_five() -> NDArray[np.uint64]:
-    """5^q to 128 bits, the highest of them set: for negative q rounded up, else cut off. (n, 2), the high half first."""
+    """5^q to 128 bits, the highest bit set: rounded up for negative q, else cut off. (n, 2), the high half first."""
     rows = []
     for power in range(_POWER_MIN, _POWER_MAX + 1):
         five = 5 ** abs(power)
         number = five << (2 * _HALF_BITS)
         if power < 0:
-            # Down to 5^-27 the quotient is rounded up in its last bit; below that it is cut off, of a longer one that was.
+            # Down to 5^-27 the quotient is rounded up in its last bit. Below, a longer quotient is rounded up, then cut off.
             bits = 2 * _HALF_BITS - 1 if power >= _ROUNDED_UP_MIN else five.bit_length() + 2 * _HALF_BITS
             number = (1 << (five.bit_length() + bits)) // five + 1
         number >>= number.bit_length() - 2 * _HALF_BITS
@@ -253,4 +256,4 @@ def _powers_of_five() -> NDArray[np.uint64]:
 
 
 KERNELS: Final = None if LIBRARY is None else LineKernels(LIBRARY)
-"""None where there is no library."""
+"""None if there is no library."""

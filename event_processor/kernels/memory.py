@@ -1,6 +1,6 @@
-"""What the process does with memory that it freed, and large memory that is not to be kept.
+"""How the process reuses freed memory, and large arrays that give their memory back at once.
 
-Owns: the one setting of the C library's allocator that this program changes, and what goes around it.
+Owns: the one setting of the C library's allocator that this program changes, and the arrays that bypass the allocator.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _KEPT_BYTES: Final = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Keeps what is freed for the next allocation, where the C library can be told to (glibc); does nothing elsewhere.
+    """Keeps freed memory for the next allocation, if the C library supports it (glibc); else does nothing.
 
-    A batch needs arrays of some hundred kilobytes, over and over. By default each may be handed back to the kernel when it is
-    freed and come back page by page, zeroed, which takes longer than the arithmetic on it. The process then holds on to
-    the most it ever needed; that is bounded by the batch. For a whole process: a library does not call this for its host.
+    A batch needs arrays of some hundred kilobytes, again and again. By default, the allocator may return each to the kernel when
+    it is freed. It then comes back page by page, zeroed, which takes longer than the arithmetic on it. The process now keeps
+    the most it ever needed; the batch limits that. For a whole process: a library does not call this for its host.
     """
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -36,8 +36,8 @@ def keep_freed_memory() -> None:
 
 
 def words_of_their_own(count: int) -> NDArray[np.uint64]:
-    """(count,) words, zeros, that go back to the kernel as soon as nobody holds them, whatever the allocator keeps; for large arrays that live long."""
+    """(count,) zero words whose memory returns to the kernel as soon as they are unused. For large arrays that live long."""
     room = mmap.mmap(-1, max(count, 1) * 8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    # The array holds the map, and the map goes with the array.
+    # The array holds the map, and the map is freed with the array.
     words: NDArray[Any] = np.frombuffer(room, "<u8", count)
     return words

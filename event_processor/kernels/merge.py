@@ -1,4 +1,4 @@
-"""The kernel that merges sources of rows. What it does is said in `merge.c`."""
+"""The kernel that merges sources of rows. `merge.c` says what it does."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class MergeKernels:
         self._merge.restype = number
 
     def merge(self, segments: Sequence[IntArray | None], buffer_rows: int) -> RowMerge:
-        """A merge of as many sources: a segment, described as a search wants it, and None where the caller hands in the rows.
+        """Starts a merge of as many sources: a segment, described as for a search, or None if the caller supplies the rows.
 
-        `buffer_rows`: so many of each are in memory; a block at least.
+        `buffer_rows`: the rows of each source in memory; at least one block.
         """
         return RowMerge(self._merge, segments, buffer_rows)
 
 
 class RowMerge:
-    """k ascending sources, merged step by step. Used by one thread. What describes a segment, and its descriptor, is kept as long as this."""
+    """k ascending sources, merged step by step. Used by one thread. Keep the segments' descriptions and descriptors as long."""
 
     def __init__(self, kernel: ctypes._NamedFuncPointer, segments: Sequence[IntArray | None], buffer_rows: int) -> None:
         count = len(segments)
@@ -57,7 +57,10 @@ class RowMerge:
         self._starved: Final = np.empty(1, np.int64)
 
     def put(self, rows: RowArray) -> tuple[int, int | None]:
-        """Puts the next rows of all into `rows`, as many as fit. How many; and which source has to be filled before there are more, if one has."""
+        """Puts the next rows of all sources into `rows`, as many as fit.
+
+        Returns how many, and the source that must be filled before more can follow, if any.
+        """
         put: int = self._kernel(
             address(self._sources),
             len(self._sources),
@@ -70,11 +73,11 @@ class RowMerge:
         return put, None if starved < 0 else starved
 
     def next_row(self, source: int) -> int:
-        """The first row of the source that was not in its buffer yet."""
+        """The source's first row that was not in its buffer yet."""
         return int(self._sources[source, _NEXT_ROW])
 
     def fill(self, source: int, rows: RowArray) -> None:
-        """The source's rows from `next_row` on, of a segment whole blocks; none: it is at its end. Only for a source that has to be filled."""
+        """Fills a starved source with its rows from `next_row` on: whole blocks of a segment, none at its end."""
         self._buffers[source, : len(rows)] = rows
         self._sources[source, _BEGIN] = 0
         self._sources[source, _END] = len(rows)
@@ -83,4 +86,4 @@ class RowMerge:
 
 
 KERNELS: Final = None if LIBRARY is None else MergeKernels(LIBRARY)
-"""None where there is no library."""
+"""None if there is no library."""

@@ -1,4 +1,4 @@
-"""The kernel that reads many pieces of a file at once. What it does is said in `reads.c`."""
+"""The kernel that reads many pieces of a file at once. `reads.c` says what it does."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class ReadKernels:
         self._read_at_once.restype = number
 
     def read_at_once(self, descriptor: int, content: NDArray[Any], begins: IntArray, offsets: IntArray) -> IntArray:
-        """Reads piece i into content[begins[i]:begins[i + 1]] from offsets[i], where it is in the page cache; the numbers of the others.
+        """Reads piece i from offsets[i] into content[begins[i]:begins[i + 1]], if it is in the page cache.
 
-        `begins` (n + 1,), `offsets` (n,); the pieces lie within `content` (bytes). No error is raised: what is not whole is left.
+        `begins` (n + 1,), `offsets` (n,); the pieces lie within `content` (bytes). Returns the numbers of the pieces that were
+        not read whole. Raises no error.
         """
         assert 0 <= int(begins[0]) <= int(begins[-1]) <= len(content), "the pieces lie within"
         left = np.empty(len(offsets), np.int64)
@@ -35,4 +36,4 @@ class ReadKernels:
 
 
 KERNELS: Final = None if LIBRARY is None else ReadKernels(LIBRARY)
-"""None where there is no library."""
+"""None if there is no library."""

@@ -1,4 +1,4 @@
-"""The kernels of segments: the search of a batch in all of them at once, and the checksums of blocks. What they do is said in `segments.c`."""
+"""The kernels of segments: the search of a batch in all of them at once, and the checksums of blocks. See `segments.c`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["CHECKSUM_BYTES_MIN", "DESCRIBED", "HELD", "KERNELS", "LEFT", "NEW", 
 WordArray: TypeAlias = NDArray[np.uint64]
 
 CHECKSUM_BYTES_MIN: Final = 241
-"""Of fewer bytes the kernels make no checksum."""
+"""The kernels make no checksum of fewer bytes."""
 HELD, NEW, LEFT = 0, 1, 2
-"""What a search says of a fingerprint: a segment holds it, none does, or the caller has to look."""
+"""The answer for a fingerprint: a segment holds it, none does, or the caller has to look."""
 DESCRIBED: Final = 11
-"""So many words describe a segment: `struct segment`."""
+"""The words that describe a segment: `struct segment`."""
 
 
 class SegmentKernels:
@@ -36,9 +36,10 @@ class SegmentKernels:
         self._checksums.restype = number
 
     def search(self, segments: IntArray, patterns: WordArray, hi: WordArray, lo: WordArray, answers: ByteArray) -> int:
-        """Looks for those of n fingerprints, ascending, whose answer is NEW, and makes it HELD, NEW or LEFT; how many are LEFT.
+        """Searches the ascending fingerprints, n, whose answer is NEW, and sets it to HELD, NEW or LEFT.
 
-        `segments` (k, DESCRIBED): what the words point to is kept until this returns, and so is each descriptor. All columns are contiguous.
+        Returns how many are LEFT. `segments` (k, DESCRIBED): keep what the words point to, and each descriptor, until this
+        returns. All columns are contiguous.
         """
         assert segments.shape[1] == DESCRIBED, "each segment is described"
         assert len(hi) == len(lo) == len(answers), "an answer for each"
@@ -48,11 +49,14 @@ class SegmentKernels:
         return left
 
     def checksums(self, content: NDArray[Any], block_bytes: int) -> WordArray | None:
-        """Of each `block_bytes` of contiguous content, the last perhaps shorter; None where one is too short for the kernel."""
+        """The checksum of each `block_bytes` of contiguous content; the last block may be shorter.
+
+        None if a block is too short for the kernel.
+        """
         checksums = np.empty(-(-content.nbytes // block_bytes), np.uint64)
         made = self._checksums(address(content), content.nbytes, block_bytes, address(checksums))
         return checksums if made == len(checksums) else None
 
 
 KERNELS: Final = None if LIBRARY is None else SegmentKernels(LIBRARY)
-"""None where there is no library."""
+"""None if there is no library."""

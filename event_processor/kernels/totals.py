@@ -1,7 +1,8 @@
-"""The totals of a batch by group, and many sums made canonical: `totals.c`.
+"""The totals of a batch by group, and many sums made canonical: calls `totals.c`.
 
-Owns: how the kernels are called. Always: what they give is what `aggregation/categories/batch.py` and `aggregation/exact_sum.py` say in numpy.
-Never: a result that would have been rounded; where the kernel cannot do without, it says so.
+Owns: how the kernels are called.
+Always: they give the same results as `aggregation/categories/batch.py` and `aggregation/exact_sum.py` in numpy.
+Never: returns a rounded result. If the kernel cannot avoid rounding, it says so.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from event_processor.kernels.library import LIBRARY
 __all__ = ["WORTH_FROM", "GroupTotals", "add_sums", "settle", "total_groups"]
 
 WORTH_FROM: Final = 64
-"""To call a kernel costs some microseconds: for fewer events numpy is as good."""
+"""A kernel call costs some microseconds: for fewer events numpy is as good."""
 _FIELDS: Final = 8
-"""Of `struct group`, 8 bytes each: size, first, last, least, greatest, and the terms."""
+"""The fields of `struct group`, 8 bytes each: size, first, last, least, greatest, and the terms."""
 _GROUP_BYTES: Final = 64
 _DONE: Final = 0
 
@@ -36,10 +37,10 @@ if LIBRARY is not None:
 
 @dataclass(frozen=True, slots=True)
 class GroupTotals:
-    """The g groups of a batch, (g,) each: how many events, the places of the first and the last in log order (-1 in an empty group).
+    """The g groups of a batch, (g,) each: the number of events, and the places of the first and the last in log order.
 
-    least, greatest: inf and -inf where no event has a value. terms (t, g): the exact sum of group i is that of `terms[:, i]`.
-    The three say nothing where no values were given.
+    first, last: -1 in an empty group. least, greatest: inf and -inf if no event has a value. terms (t, g): the exact sum of
+    group i is the sum of `terms[:, i]`. Without values, least, greatest and terms mean nothing.
     """
 
     sizes: IntArray
@@ -53,10 +54,10 @@ class GroupTotals:
 def total_groups(
     codes: IntArray | None, values: FloatArray | None, has_value: BoolArray | None, count: int, group_count: int
 ) -> GroupTotals | None:
-    """The totals of `count` events by group; None where the kernel cannot give them.
+    """The totals of `count` events by group; None if the kernel cannot give them.
 
-    `codes` (n,) are below `group_count`; None: all are in group 0. `values` (n,) are finite, and 0.0 where `has_value` is False; None
-    where there are none. `has_value` is None where each event has one.
+    `codes` (n,) are below `group_count`; None: all are in group 0. `values` (n,) are finite, and 0.0 if `has_value` is False;
+    None if there are none. `has_value` is None if each event has a value.
     """
     if LIBRARY is None:
         return None
@@ -73,9 +74,9 @@ def total_groups(
 
 
 def settle(terms: FloatArray) -> BoolArray | None:
-    """Makes the terms (m, g) of each group canonical, in place; and says which groups (g,) still are not: only their exact sum is kept.
+    """Makes the terms (m, g) of each group canonical, in place. Marks the groups (g,) that still are not.
 
-    None where nothing was done.
+    Every exact sum is kept. None if nothing was done.
     """
     if LIBRARY is None or terms.dtype != np.float64 or not terms.flags.c_contiguous:
         return None
@@ -86,9 +87,10 @@ def settle(terms: FloatArray) -> BoolArray | None:
 
 
 def add_sums(parts: FloatArray, rows: IntArray, terms: FloatArray) -> tuple[FloatArray, BoolArray] | None:
-    """The canonical parts (p, k) of k sums with `terms` (t, g) added to the sums `rows` (g,), each there once: (p + t, k).
+    """Adds `terms` (t, g) to the sums `rows` (g,), each named at most once. `parts` (p, k) are the canonical parts of k sums.
 
-    And which of these (g,) are not canonical yet: only their exact sum is right. None where the kernel cannot.
+    Returns the new parts (p + t, k), and marks which of `rows` (g,) are not canonical yet; their exact sum is right.
+    None if the kernel cannot.
     """
     if LIBRARY is None:
         return None
@@ -106,5 +108,5 @@ def add_sums(parts: FloatArray, rows: IntArray, terms: FloatArray) -> tuple[Floa
 def _place(column: NDArray[Any] | None, count: int) -> int | None:
     if column is None:
         return None
-    assert len(column) == count, "a kernel is told one length for all columns"
+    assert len(column) == count, "a kernel takes one length for all columns"
     return address(column)

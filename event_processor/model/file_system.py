@@ -19,7 +19,7 @@ FILE_MODE: Final = 0o640
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """What the kernel knows of a file: device and inode name it for its life, whatever its path; sizes in bytes."""
+    """What the kernel knows of a file. Device and inode identify it for its whole life, whatever its path."""
 
     device: int
     inode: int
@@ -30,42 +30,42 @@ class FileStatus:
 
 
 class FileSystem(Protocol):
-    """The calls we make. Each blocks, raises `OSError` as the kernel does, and does nothing beyond its name.
+    """The calls that we make. Each blocks, raises `OSError` as the kernel does, and does nothing beyond its name.
 
-    `write` and `read` may do less than asked and say how much. Nothing is durable before `sync` of its descriptor, and no
-    name (new, linked, renamed, unlinked) before `sync_directory` of its folder.
+    `write` and `read` may do less than asked, and say how much. Content is durable only after `sync` of its descriptor. A name
+    (new, linked, renamed, unlinked) is durable only after `sync_directory` of its folder.
     """
 
     @property
     def has_descriptors_of_the_system(self) -> bool:
-        """Whether a descriptor that `open` gives is the operating system's, so that a kernel may read from it."""
+        """Whether `open` returns descriptors of the operating system, so that a C kernel may read from them."""
         ...
 
     def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
-        """A descriptor, closed on exec; `flags` are those of `os.open`."""
+        """Returns a descriptor, closed on exec; `flags` as in `os.open`."""
         ...
 
     def close(self, descriptor: int) -> None:
-        """Gives the descriptor back. Makes nothing durable."""
+        """Releases the descriptor. Makes nothing durable."""
         ...
 
     def read(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
-        """At most `size_bytes` from `offset`; empty at the end of the file."""
+        """Reads at most `size_bytes` from `offset`; empty at the end of the file."""
         ...
 
     def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
-        """The same into `view`, at most what it holds, for who reads a thousand pieces at once; how many bytes were read."""
+        """As `read`, into `view`, at most its length, for callers with a thousand pieces at once. Returns the bytes read."""
         ...
 
     def read_each(self, descriptor: int, content: ByteArray, begins: IntArray, offsets: IntArray) -> int:
-        """`read_into` of piece i from offsets[i] into content[begins[i]:begins[i + 1]]; how many bytes were read in all.
+        """Reads piece i from offsets[i] into content[begins[i]:begins[i + 1]]. Returns the bytes read in all.
 
-        `begins` (n + 1,), `offsets` (n,). The disk may work on all of them at once.
+        `begins` (n + 1,), `offsets` (n,). The disk may work on all pieces at once.
         """
         ...
 
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
-        """Writes at the descriptor's place (the end, with O_APPEND); returns how many bytes were taken."""
+        """Writes at the descriptor's position (with O_APPEND, the end). Returns the bytes written."""
         ...
 
     def truncate(self, descriptor: int, size_bytes: int) -> None:
@@ -73,49 +73,49 @@ class FileSystem(Protocol):
         ...
 
     def begin_writing(self, descriptor: int) -> None:
-        """The disk begins with what was written, and nobody waits for it: a hint that makes nothing durable, and that fails unheard."""
+        """Asks the disk to start writing, without waiting. A hint: makes nothing durable, reports no failure."""
         ...
 
     def sync(self, descriptor: int) -> None:
-        """Content and size are durable when this returns. Never repeat it after a failure."""
+        """Makes content and size durable before it returns. Never repeat it after a failure."""
         ...
 
     def sync_directory(self, path: str) -> None:
-        """The names in the folder are durable when this returns."""
+        """Makes the names in the folder durable before it returns."""
         ...
 
     def status(self, path: str) -> FileStatus | None:
-        """Of what `path` names, links followed; None where there is nothing."""
+        """Status of the file at `path`, links followed; None if there is none."""
         ...
 
     def status_of(self, descriptor: int) -> FileStatus:
-        """Of an open file, whatever became of its name."""
+        """Status of an open file, even if it has lost its name."""
         ...
 
     def names(self, path: str) -> list[str]:
-        """The names in a folder, sorted; empty where there is no such folder."""
+        """The names in a folder, sorted; empty if there is no such folder."""
         ...
 
     def make_directory(self, path: str, mode: int = DIRECTORY_MODE) -> None:
-        """Makes one folder, whose parent is there."""
+        """Makes one folder. Its parent exists."""
         ...
 
     def link(self, path: str, new_path: str) -> None:
-        """A second name for a file; fails where `new_path` is there."""
+        """Adds a second name for a file; fails if `new_path` exists."""
         ...
 
     def rename(self, path: str, new_path: str) -> None:
-        """Puts `path` in the place of `new_path`, atomically."""
+        """Moves `path` to `new_path` atomically, and replaces a file there."""
         ...
 
     def unlink(self, path: str) -> None:
-        """Takes the name away."""
+        """Removes the name."""
         ...
 
     def remove_directory(self, path: str) -> None:
-        """Takes away a folder that is empty."""
+        """Removes an empty folder."""
         ...
 
     def lock(self, descriptor: int) -> bool:
-        """Takes the exclusive advisory lock of an open file without waiting; False where somebody else has it."""
+        """Takes the exclusive advisory lock of an open file without waiting; False if another process holds it."""
         ...

@@ -1,8 +1,8 @@
-"""Append files: only ever appended to, cut back to their committed length on opening.
+"""Files that only grow: opened at their committed length, appended to, synced.
 
-Owns: `AppendFile`, and reading the committed lines of one.
-Always: bytes beyond the committed length were never committed, and are cut off.
-Never: an fsync that failed is not tried again on the same descriptor.
+Owns: `AppendFile`, the reading of its committed lines, and whole lines added to a log of ours under its lock.
+Always: bytes beyond the committed length were never committed. Opening cuts them off.
+Never: repeats a failed fsync on the same descriptor: the kernel may have dropped the pages and would then report success.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ BEGUN_BYTES: Final = 1_048_576
 
 
 def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
-    """Adds whole lines to a log of ours that others read, durably and under its lock: all of them or none.
+    """Appends whole lines to a log of ours that others read: durably, under its lock, all of them or none.
 
-    A torn last line, as a died appender leaves it, is cut off first: it was never acknowledged, and no reader took it for a
-    record. Raises `LockedError` where somebody else appends just now, `StorageError`.
+    First cuts off a torn last line that a dead process left: it was never acknowledged, and no reader took it as a record.
+    Raises `LockedError` if another process is appending, `StorageError`.
     """
     with storage_call("open", path):
         descriptor = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         with storage_call("lock", path):
             if not fs.lock(descriptor):
-                raise LockedError(f"{path}: another process appends to this file", hint="try again when it is done")
+                raise LockedError(f"{path}: another process is appending to this file", hint="try again when it has finished")
             size_bytes = fs.status_of(descriptor).size_bytes
             whole_bytes = _whole_lines_bytes(fs, descriptor, size_bytes)
             if whole_bytes < size_bytes:
@@ -41,7 +41,7 @@ def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
         try:
             write_all(fs, descriptor, path, b"".join(line + b"\n" for line in lines))
             with storage_call("fsync", path):
-                # If we die before this, some of the lines may stand; they were not acknowledged, and may be added again.
+                # If we die before this, some of the lines may be there. They were not acknowledged, and may be added again.
                 fs.sync(descriptor)
         except StorageError:
             with suppress(OSError):
@@ -54,7 +54,7 @@ def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
 
 
 def _whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
-    """How much of the file is whole lines: the offset behind its last line feed."""
+    """Returns the length of the whole lines in bytes: the offset after the last line feed."""
     end = size_bytes
     while end:
         start = max(0, end - 65_536)
@@ -66,9 +66,10 @@ def _whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
 
 
 def committed_lines(fs: FileSystem, path: str, length_bytes: int) -> Iterator[list[bytes]]:
-    """The lines of a file's first `length_bytes`, without their ends, in order; in lists, so that a file of any size may be read.
+    """Yields the lines of a file's first `length_bytes`, without line ends, in order.
 
-    Raises `StateError` where the file is shorter, `StorageError`.
+    They come in lists, one per block, so that a file of any size can be read.
+    Raises `StateError` if the file is shorter, `StorageError`.
     """
     if not length_bytes:
         return
@@ -95,24 +96,24 @@ def committed_lines(fs: FileSystem, path: str, length_bytes: int) -> Iterator[li
 
 def _too_short(path: str, length_bytes: int) -> StateError:
     return StateError(
-        f"{path}: gone or shorter than the {length_bytes} bytes of it that were committed",
-        hint="put the file back, or make the state anew from the log: event-processor replay",
+        f"{path}: missing, or shorter than the {length_bytes} bytes that were committed",
+        hint="put the file back, or rebuild the state from the log: event-processor replay",
     )
 
 
 class AppendFile:
-    """A file that we alone append to, and whose committed length a checkpoint holds.
+    """A file to which only we append. A checkpoint holds its committed length.
 
-    Always: `length_bytes` is what was appended, `synced_bytes` what is durable; what lies beyond the committed length on
-    opening was never committed, and is cut off. The file is locked while it is open. After a failed write or fsync
-    every further call fails.
+    Always: `length_bytes` counts what was appended, `synced_bytes` what is durable. Opening cuts off what lies beyond the
+    committed length: it was never committed. The file is locked while it is open. After a failed write or fsync every later
+    call fails.
     """
 
     def __init__(self, fs: FileSystem, path: str, committed_bytes: int) -> None:
-        """Opens the file, makes it where it is missing and nothing was committed, and cuts it to `committed_bytes`.
+        """Opens the file and cuts it to `committed_bytes`. Creates it if it is missing and nothing was committed.
 
-        Raises `StateError` where the file is shorter than what was committed, `LockedError` where another process appends
-        to it, `StorageError` where a call fails.
+        Raises `StateError` if the file is shorter than `committed_bytes`, `ConfigurationError` if it is no regular file,
+        `LockedError` if another process appends to it, `StorageError` if a call fails.
         """
         self.path: Final = path
         self._fs: Final = fs
@@ -122,13 +123,13 @@ class AppendFile:
         if committed_bytes and (found is None or found.size_bytes < committed_bytes):
             held = "is missing" if found is None else f"holds {found.size_bytes} bytes"
             raise StateError(
-                f"{path}: {held}, but {committed_bytes} bytes of it were committed",
-                hint="put the file back, or make the state anew from the log: event-processor replay",
+                f"{path}: {held}, but {committed_bytes} bytes were committed",
+                hint="put the file back, or rebuild the state from the log: event-processor replay",
             )
         if found is not None and not found.is_regular:
-            raise ConfigurationError(f"{path}: not a file that can be appended to", hint="name another path")
-        # A file that is there may have been made by a process that died before its folder was synced: only a committed
-        # length tells that the name survives a power cut.
+            raise ConfigurationError(f"{path}: is not a regular file, so nothing can be appended to it", hint="name another path")
+        # An existing file may come from a process that died before it synced the folder. Only a committed length proves that
+        # the name survives a power cut.
         self._name_is_durable = committed_bytes > 0
         with storage_call("open", path):
             self._descriptor = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
@@ -144,15 +145,15 @@ class AppendFile:
         """Locks the file and cuts off what no checkpoint covers."""
         with storage_call("lock", self.path):
             if not self._fs.lock(self._descriptor):
-                raise LockedError(f"{self.path}: another process appends to this file", hint="stop it, or name another path")
+                raise LockedError(f"{self.path}: another process is appending to this file", hint="stop it, or name another path")
         with storage_call("truncate", self.path):
             if self._fs.status_of(self._descriptor).size_bytes > committed_bytes:
-                # If we die here, the next start cuts the same bytes again. The cut needs no fsync of its own: a tail
-                # that comes back after a power cut is still beyond the committed length.
+                # If we die here, the next start cuts the same bytes again. The cut needs no fsync of its own: a tail that
+                # returns after a power cut is still beyond the committed length.
                 self._fs.truncate(self._descriptor, committed_bytes)
 
     def append(self, content: bytes | memoryview) -> None:
-        """Adds `content` to the end. Durable only after `sync`. Raises `StorageError`."""
+        """Appends `content`. It is durable only after `sync`. Raises `StorageError`."""
         if self._broken:
             raise StorageError("write", self.path, 0, "an earlier write or fsync of this file failed")
         if not content:
@@ -163,12 +164,18 @@ class AppendFile:
         self.length_bytes += len(content)
 
     def begin_writing(self) -> None:
-        """Lets the disk begin with what was appended, where it is much, so that `sync` finds less to wait for. Makes nothing durable."""
+        """Asks the disk to start writing if at least `BEGUN_BYTES` are unsynced, so that `sync` waits less.
+
+        Makes nothing durable.
+        """
         if self.length_bytes - self.synced_bytes >= BEGUN_BYTES and not self._broken:
             self._fs.begin_writing(self._descriptor)
 
     def sync(self) -> None:
-        """Makes what was appended durable, and the file's name if it is new. Costs nothing where nothing was appended."""
+        """Makes what was appended durable, and the file's name if it is new. Costs nothing if nothing was appended.
+
+        Raises `StorageError`.
+        """
         if self._broken:
             raise StorageError("fsync", self.path, 0, "an earlier write or fsync of this file failed")
         if self.synced_bytes == self.length_bytes:
@@ -185,7 +192,7 @@ class AppendFile:
         self.synced_bytes = self.length_bytes
 
     def close(self) -> None:
-        """Gives the descriptor and the lock back. What was not synced stays uncommitted."""
+        """Releases the descriptor and the lock. What was not synced stays uncommitted."""
         self._fs.close(self._descriptor)
 
 

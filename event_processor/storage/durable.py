@@ -1,10 +1,11 @@
-"""The only module that writes state: the file system as we need it, and the few shapes in which bytes become durable.
+"""Files and folders that we write once: created, replaced or removed as a whole, durably.
 
-Owns: append files and the reading of what is committed of them, immutable files, the lock on a directory; `file_system.py` has the calls they make.
-Always: a failed call becomes a `StorageError` that names the call and the file. A failed fsync is never tried again on the
-same descriptor: the kernel may have dropped the pages and would then call it a success. A new or renamed file counts as
-there only once its folder was synced.
-Never: nothing here knows what the bytes mean.
+Owns: whole files (immutable or replaced), folders, complete reads and writes, and the step from `OSError` to `StorageError`.
+`file_system.py` has the calls, `append_file.py` the files that grow, `lock.py` the lock of a directory.
+Always: a failed call becomes a `StorageError` that names the call and the file. A new or renamed file counts as present only
+after an fsync of its folder.
+Never: interprets the bytes; repeats a failed fsync on the same descriptor: the kernel may have dropped the pages and would then
+report success.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ SYNC_BYTES: Final = 32 * 1_048_576
 
 @contextmanager
 def storage_call(operation: str, path: str) -> Iterator[None]:
-    """Turns an `OSError` of the calls inside into the `StorageError` that names `operation` and `path`."""
+    """Turns an `OSError` of the calls inside into a `StorageError` with this `operation` and `path`."""
     try:
         yield
     except OSError as error:
@@ -50,7 +51,7 @@ def storage_call(operation: str, path: str) -> Iterator[None]:
 
 @contextmanager
 def storage_boundary(directory: str) -> Iterator[None]:
-    """The same for calls that only look (stat, list): the kernel named the file, or it is of `directory`."""
+    """As `storage_call`, for calls that only look (stat, list). Names the file from the kernel's error, else `directory`."""
     try:
         yield
     except OSError as error:
@@ -58,7 +59,7 @@ def storage_boundary(directory: str) -> Iterator[None]:
 
 
 def read_file(fs: FileSystem, path: str) -> bytes | None:
-    """The whole file, or None where there is none. For small files only. Raises `StorageError`."""
+    """Reads the whole file; None if there is none. For small files only. Raises `StorageError`."""
     with storage_call("read", path):
         if fs.status(path) is None:
             return None
@@ -70,7 +71,7 @@ def read_file(fs: FileSystem, path: str) -> bytes | None:
 
 
 def read_range(fs: FileSystem, descriptor: int, size_bytes: int, offset: int) -> bytes:
-    """`size_bytes` from `offset`, or less where the file ends before. Raises `OSError`."""
+    """Reads `size_bytes` from `offset`, fewer if the file ends first. Raises `OSError`."""
     first = fs.read(descriptor, size_bytes, offset)
     if len(first) == size_bytes or not first:
         return first
@@ -83,29 +84,32 @@ def read_range(fs: FileSystem, descriptor: int, size_bytes: int, offset: int) ->
 
 
 def prepare_directory(fs: FileSystem, path: str) -> None:
-    """Makes the folder and those above it where they are missing, each durable in its parent. Raises `StorageError`."""
+    """Makes the folder and its missing parents, each durable in its own parent.
+
+    Raises `ConfigurationError` if `path` is not a folder, `StorageError`.
+    """
     parent = os.path.dirname(path) or "."
     with storage_call("stat", path):
         status = fs.status(path)
     if status is None and parent != path:
         prepare_directory(fs, parent)
     if status is not None and not status.is_directory:
-        raise ConfigurationError(f"{path}: a folder is wanted here, and this is a file", hint="name another path")
+        raise ConfigurationError(f"{path}: is a file, but a folder is needed here", hint="name another path")
     with storage_call("mkdir", path):
         if status is None:
             with suppress(FileExistsError):
                 fs.make_directory(path)
-        # A folder that is there may have been made by a process that died before this. One whose parent we may not even
-        # read was made by somebody else, who answers for it.
+        # An existing folder may come from a process that died before this fsync. If we may not even read the parent, another
+        # user made the folder; making it durable was then their task.
         with suppress(PermissionError):
             fs.sync_directory(parent)
 
 
 def create_file(fs: FileSystem, path: str, parts: Iterable[bytes | memoryview], *, sync_bytes: int = SYNC_BYTES) -> None:
-    """Writes a new file and makes its content durable; its name is durable once the caller synced the folder.
+    """Writes a new file and makes its content durable. Its name is durable only after the caller syncs the folder.
 
-    A large one is made durable as it grows, so many bytes at a time: a commit's fsync on the same disk then waits for no more than these.
-    Raises `StorageError`; what was begun is then left behind under `path`, where no checkpoint names it.
+    Syncs after every `sync_bytes`: a commit's fsync on the same disk then waits for no more than these.
+    Raises `StorageError`; the unfinished file then stays under `path`, and no checkpoint names it.
     """
     with storage_call("create", path):
         descriptor = fs.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -125,15 +129,15 @@ def create_file(fs: FileSystem, path: str, parts: Iterable[bytes | memoryview], 
 
 
 def replace_file(fs: FileSystem, path: str, parts: Iterable[bytes], token: str) -> None:
-    """Makes `path` a file of these bytes, durably: until it is whole, what stood there stands, or nothing.
+    """Replaces `path` by a file of these bytes, durably. Until the new file is whole, the old one stays (or none).
 
-    `token` makes the name of its own under which it is written first, in the same folder. Raises `StorageError`, or what `parts` raises;
-    nothing is left behind then.
+    The new file is first written in the same folder, under a name made from `token`. Raises `StorageError`, or what `parts`
+    raises; the unfinished file is then removed.
     """
     folder = os.path.dirname(path) or "."
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{token}.partial")
     try:
-        # If we die before the rename, the old file stands, and the beginning of a new one under the other name.
+        # If we die before the rename, the old file is still there, and the start of the new one under the other name.
         create_file(fs, temporary, parts)
         with storage_call("rename", path):
             fs.rename(temporary, path)
@@ -142,12 +146,12 @@ def replace_file(fs: FileSystem, path: str, parts: Iterable[bytes], token: str) 
             remove_files(fs, [temporary])
         raise
     with storage_call("fsync", folder):
-        # If we die before this, either file may stand after a power cut; both are whole.
+        # If we die before this, either file may be there after a power cut; both are whole.
         fs.sync_directory(folder)
 
 
 def remove_files(fs: FileSystem, paths: Sequence[str]) -> None:
-    """Unlinks what is there of `paths`. Not durable before the folder is synced. Raises `StorageError`."""
+    """Unlinks the `paths` that exist. Not durable before the folder is synced. Raises `StorageError`."""
     for path in paths:
         with storage_call("unlink", path):
             try:
@@ -157,9 +161,9 @@ def remove_files(fs: FileSystem, paths: Sequence[str]) -> None:
 
 
 def remove_tree(fs: FileSystem, path: str) -> None:
-    """Takes a folder that only we ever wrote into away, with all that is in it. Not durable before its parent is synced.
+    """Removes a folder that only we write to, and everything in it. Not durable before its parent is synced.
 
-    Costs nothing where there is no such folder. Raises `StorageError`; the rest is removed by the next call.
+    Costs nothing if there is no such folder. Raises `StorageError`; the next call removes the rest.
     """
     for name in fs.names(path):
         below = os.path.join(path, name)
@@ -174,11 +178,11 @@ def remove_tree(fs: FileSystem, path: str) -> None:
 
 
 def write_all(fs: FileSystem, descriptor: int, path: str, content: bytes | memoryview) -> None:
-    """Writes every byte, however short the kernel's writes are. Raises `StorageError`."""
+    """Writes every byte, even if the kernel's writes are short. Raises `StorageError`."""
     rest = memoryview(content)
     while rest:
         with storage_call("write", path):
             taken = fs.write(descriptor, rest)
         if taken <= 0:
-            raise StorageError("write", path, 0, "the kernel took no byte")
+            raise StorageError("write", path, 0, "the kernel wrote no byte")
         rest = rest[taken:]

@@ -52,7 +52,7 @@ class OperatingSystem:
         sizes = begins[1:] - begins[:-1]
         pieces = list(zip(begins[left].tolist(), sizes[left].tolist(), offsets[left].tolist(), strict=True))
         if KERNELS is not None:
-            # What is in no cache is asked for before the first of it is waited for: a disk does many such reads in the time of one.
+            # Prefetch every uncached piece before waiting for the first: a disk serves many such reads in the time of one.
             for _, size, offset in pieces:
                 os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_WILLNEED)
         view = content.data
@@ -67,7 +67,7 @@ class OperatingSystem:
 
     def begin_writing(self, descriptor: int) -> None:
         if _SYNC_FILE_RANGE is not None:
-            # What goes wrong with the disk here is told by the `sync` that follows.
+            # If the disk fails here, the `sync` that follows reports it.
             _SYNC_FILE_RANGE(descriptor, 0, 0, _WRITE_ONLY)
 
     def sync(self, descriptor: int) -> None:

@@ -1,6 +1,8 @@
 """The lock of a state directory: one writer.
 
-Always: the kernel holds the lock; the lock file is never unlinked, and the pid in it is information only.
+Owns: `DirectoryLock`, and the lock file with the name of its owner.
+Always: the kernel holds the lock, and releases it if the process dies. The owner's name in the file is information only.
+Never: unlinks the lock file: a lock on an unlinked file excludes no other process.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ __all__ = ["DirectoryLock"]
 
 
 class DirectoryLock:
-    """The one writer of a directory: a kernel lock on a file in it, which is never unlinked and frees itself when we die.
+    """Makes this process the only writer of a directory, by a kernel lock on a file in it.
 
-    The file holds the owner's process id, for people to read; only the lock itself decides.
+    The kernel releases the lock when the process dies. The file holds the owner's name and process id, for people to read;
+    only the lock decides.
     """
 
     def __init__(self, fs: FileSystem, path: str, owner: str) -> None:
-        """Takes the lock at `path`, and writes `owner` into it. Raises `LockedError` naming who holds it, `StorageError`."""
+        """Takes the lock at `path`, then writes `owner` into it. Raises `LockedError` with the holder's name, `StorageError`."""
         self.path: Final = path
         self._fs: Final = fs
         with storage_call("open", path):
@@ -34,7 +37,7 @@ class DirectoryLock:
             raise
 
     def _take(self, owner: str) -> None:
-        """Locks the file, and only then says whose it is."""
+        """Locks the file first, then writes the owner."""
         with storage_call("lock", self.path):
             if not self._fs.lock(self._descriptor):
                 holder = self._fs.read(self._descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
@@ -43,5 +46,5 @@ class DirectoryLock:
         write_all(self._fs, self._descriptor, self.path, f"{owner}\n".encode())
 
     def release(self) -> None:
-        """Gives the lock back. The file stays: a lock on an unlinked file excludes nobody."""
+        """Releases the lock. The file stays: a lock on an unlinked file excludes no other process."""
         self._fs.close(self._descriptor)

@@ -1,8 +1,9 @@
-"""A file of what waits beside the state, so that a crash forgets none of it: added to at each commit, replaced when little of it waits still.
+"""A file of events or window entries that wait beside the state, so that a crash loses none of them.
 
-Owns: `state/held/` and `state/windows/`: the one append file in each, its name, and when replacing it is worth what that writes.
-Always: what a commit adds stands behind what was there; what waits no more is never taken off, only left behind with its file. The file
-before stays on disk while a checkpoint names it.
+Each commit appends to it. It is replaced when only a small part of it still waits.
+Owns: `state/held/` and `state/windows/`: the one append file in each, its name, and when it is worth replacing.
+Always: a commit appends after what is there. The previous file stays on disk while a checkpoint names it.
+Never: removes a single entry that no longer waits; the whole file is replaced instead.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ __all__ = ["EVENTS_FOLDER", "WINDOWS_FOLDER", "HeldFile", "held_lines", "is_wort
 EVENTS_FOLDER: Final = "held"
 WINDOWS_FOLDER: Final = "windows"
 REPLACED_BYTES_MIN: Final = 1_048_576
-"""Below this a file is not worth replacing; above it, it is replaced when less than a quarter of it is still held."""
+"""A smaller file is not worth replacing. A larger one is replaced when less than a quarter of it is still held."""
 
 
 def is_worth_replacing(file_bytes: int, held_bytes: int) -> bool:
-    """Whether a file of which so much is still held should be replaced by one that holds that alone."""
+    """Whether to replace a file of which only `held_bytes` are still held."""
     return file_bytes > max(REPLACED_BYTES_MIN, 4 * held_bytes)
 
 
 def held_lines(fs: FileSystem, directory: str, folder: str, appended: Mapping[str, int]) -> Iterator[bytes]:
-    """The committed lines of a folder's file, in the order in which they were added. Raises `StateError`, `StorageError`."""
+    """Yields the committed lines of a folder's file, oldest first. Raises `StateError`, `StorageError`."""
     named = ((name, length_bytes) for name, length_bytes in appended.items() if name.startswith(f"{folder}/"))
     blocks = (committed_lines(fs, f"{directory}/{name}", length_bytes) for name, length_bytes in named)
     return chain.from_iterable(chain.from_iterable(blocks))
@@ -40,7 +41,7 @@ class HeldFile:
     def __init__(
         self, fs: FileSystem, directory: str, folder: str, appended: Mapping[str, int], new_name: Callable[[str], str]
     ) -> None:
-        """Takes up the file that `appended` names. `new_name` gives file names that are never used twice. Raises as `AppendFile` does."""
+        """Opens the file that `appended` names. `new_name` returns names that are never used twice. Raises as `AppendFile` does."""
         self._fs: Final = fs
         self._directory: Final = directory
         self._folder: Final = folder
@@ -54,26 +55,30 @@ class HeldFile:
 
     @property
     def length_bytes(self) -> int:
-        """How much was added to it; 0 where there is none."""
+        """Bytes added to the file; 0 if there is none."""
         return self._file.length_bytes if self._file else 0
 
     def add(self, content: bytes, *, anew: bool) -> None:
-        """Makes `content` durable in the file; `anew`, in one that holds nothing else. Raises `StorageError`."""
+        """Makes `content` durable in the file; with `anew`, in a new file that holds nothing else. Raises `StorageError`."""
         if self._file is None or anew:
             self.close()
             prepare_directory(self._fs, f"{self._directory}/{self._folder}")
             self._name = f"{self._folder}/{self._new_name(self._folder)}"
             self._file = AppendFile(self._fs, f"{self._directory}/{self._name}", 0)
         self._file.append(content)
-        # If we die here, the committed length cuts off what was appended, or the checkpoint names the file before: it comes again from the log.
+        # If we die here, the committed length cuts off what was appended, or the checkpoint names the previous file. The same
+        # content comes again from the log.
         self._file.sync()
 
     def appended(self) -> dict[str, int]:
-        """The committed length of the file, if there is one."""
+        """The committed length of the file by name, if there is a file."""
         return {self._name: self._file.length_bytes} if self._file else {}
 
     def close(self) -> None:
-        """Gives the file back. If nothing is added any more, the next checkpoint names none, and the file goes when its predecessor does not either."""
+        """Closes the file. If nothing more is added, the next checkpoint names no file.
+
+        The file is removed when that checkpoint's predecessor does not name it either.
+        """
         if self._file is not None:
             self._file.close()
         self._file = None

@@ -333,11 +333,11 @@ def test_those_that_a_mask_names_are_picked(rows: list[Pair], data: st.DataObjec
 def test_a_place_out_of_bounds_is_refused(place: int) -> None:
     places, values = np.array([0, place, 1]), np.ones(3, np.bool_)
     run, nothing = columns_of([(1, 1), (1, 2), (2, 1)], False), np.zeros(0, np.int64)
-    with pytest.raises(AssertionError, match="that of an id"):
+    with pytest.raises(AssertionError, match="the place of an id"):
         kernels().firsts(run, places, values)
-    with pytest.raises(AssertionError, match="that of an id"):
+    with pytest.raises(AssertionError, match="the place of an id"):
         kernels().take_new(run, places, values, nothing, nothing.astype(np.bool_))
-    with pytest.raises(AssertionError, match="that of an id"):
+    with pytest.raises(AssertionError, match="the place of an id"):
         kernels().take_new(run, np.arange(3), values, np.array([place]), np.ones(1, np.bool_))
 
 

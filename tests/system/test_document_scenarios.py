@@ -230,4 +230,4 @@ def test_a_state_that_is_a_file_is_78(system: System) -> None:
     (system.folder / "state").write_text("not a folder")
     code, said = system.call("run", "--once")
     assert code == ExitCode.CONFIGURATION
-    assert "state: a folder is wanted here" in said
+    assert "state: is a file, but a folder is needed here" in said

@@ -57,7 +57,7 @@ def test_a_file_that_lost_committed_bytes_is_a_state_error_with_the_way_out(
 ) -> None:
     if content is not None:
         fs.plant("/d/log", content)
-    with pytest.raises(StateError, match=r"/d/log.*10 bytes of it were committed") as raised:
+    with pytest.raises(StateError, match=r"/d/log.*10 bytes were committed") as raised:
         AppendFile(fs, "/d/log", 10)
     assert "replay" in raised.value.hint
 
@@ -125,7 +125,7 @@ def test_what_the_disk_cannot_begin_with_is_left_to_the_sync(tmp_path: Path) -> 
 
 def test_an_append_file_is_locked_against_a_second_writer(fs: SimulatedFileSystem) -> None:
     first = AppendFile(fs, "/d/log", 0)
-    with pytest.raises(LockedError, match="another process appends"):
+    with pytest.raises(LockedError, match="another process is appending"):
         AppendFile(fs, "/d/log", 0)
     first.close()
     AppendFile(fs, "/d/log", 0).close()

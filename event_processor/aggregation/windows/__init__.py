@@ -2,5 +2,5 @@
 
 Owns: the grid of windows, the entries they hold, their rows, and how open windows survive a restart.
 Always: a window closes by the events' timestamps, never by the clock.
-Never: nothing is written here. Open `windows.py` first.
+Never: writes to disk. Open `windows.py` first.
 """

@@ -1,9 +1,10 @@
-"""What is kept of some events of one group: how many they are, and of each measured field its total.
+"""What is kept of some events of one group: their number, and the total of each measured field.
 
-Owns: the form in which it is kept, in memory and on disk, how two of them become one, and one is taken out of another.
-Always: a value. Sums are exact (`exact_sum.py`), so that it does not matter in what order, or in how many pieces, events were
-added, and what was added can be taken out again. To merge is associative; of two first values with one key the earlier
-argument's stands, of two last values the later's.
+Owns: the form of an entry, in memory and on disk; how two are merged; and how a batch of events is split into segments, from
+which entries are made.
+Always: an entry is a value. Sums are exact (`exact_sum.py`), so the order and the number of additions do not matter, and what was
+added can be subtracted again. Merging is associative: of two first values with the same key, the earlier argument's is kept; of
+two last values, the later's. Within a segment the keys rise, and events with equal keys keep the order in which they came.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """n events in g segments: `order` (n,) lists them segment by segment, None where they stand so already.
+    """n events in g segments. `order` (n,) lists the events segment by segment; None if they are already in that order.
 
     Segment i is the `sizes[i]` events from `starts[i]` on; none is empty.
     """
@@ -46,9 +47,9 @@ class Segments:
 
 
 def segments_of(columns: Sequence[IntArray], keys: IntArray | None) -> tuple[Segments, IntArray]:
-    """The n events, at least one, by the values of the columns, the first before the second; within one by `keys`, where there are any.
+    """Groups n events, at least one, by the values of the columns, the first before the second, and then by `keys`, if given.
 
-    And the place of each segment's first event (g,).
+    Also returns the place of each segment's first event (g,).
     """
     if len(columns) > 1 and not (columns[-1] != columns[-1][0]).any():
         columns = columns[:-1]
@@ -66,18 +67,18 @@ def segments_of(columns: Sequence[IntArray], keys: IntArray | None) -> tuple[Seg
 
 
 def _is_sorted(columns: Sequence[IntArray]) -> bool:
-    """Whether each rises by itself: then they rise together too."""
+    """Whether each column rises by itself. Then they also rise together."""
     return all(bool((column[1:] >= column[:-1]).all()) for column in columns)
 
 
 Keyed = tuple[int, Any]
-"""A key that orders events, and a field's value as JSON gives it."""
+"""A key that orders events, and a field's value as in the JSON."""
 
 
 class FieldTotal(Struct, frozen=True, array_like=True):
-    """One field's values of some events; what the plan does not ask for stays as it is here.
+    """One field's values of some events. Members that the plan does not need keep their default.
 
-    `parts` is the exact sum, canonical. `first` and `last` are those with the least and the greatest key.
+    `parts` is the exact sum, canonical. `first` and `last` are the values with the least and the greatest key.
     """
 
     count: int = 0
@@ -111,7 +112,7 @@ class FieldPlan:
 
 
 def field_plans(measures: Sequence[Measure]) -> tuple[FieldPlan, ...]:
-    """What has to be kept of which field, in the order in which the measures name them."""
+    """What to keep of each field, in the order in which the measures name them."""
     functions: dict[str, set[str]] = {}
     for measure in measures:
         if measure.field:
@@ -123,7 +124,7 @@ def field_plans(measures: Sequence[Measure]) -> tuple[FieldPlan, ...]:
 
 
 def merge_entries(earlier: Entry, later: Entry) -> Entry:
-    """What is kept of the events of both."""
+    """Merges the entries of earlier and of later events."""
     fields = tuple(_merged(one, other) for one, other in zip(earlier.fields, later.fields, strict=True))
     return Entry(earlier.count + later.count, fields)
 
@@ -144,7 +145,7 @@ def _merged(earlier: FieldTotal, later: FieldTotal) -> FieldTotal:
 
 @dataclass(frozen=True, slots=True)
 class FieldValues:
-    """One field of n events. `numbers` (n,) are 0.0 where there is none; `present` (n,) is None where each event has one; `raw` as decoded."""
+    """One field of n events. `numbers` (n,): 0.0 if absent. `present` (n,): None if all are present. `raw`: as decoded."""
 
     numbers: FloatArray | None
     present: BoolArray | None
@@ -154,7 +155,7 @@ class FieldValues:
 def summarise(
     plans: Sequence[FieldPlan], values: Sequence[FieldValues], keys: IntArray | None, segments: Segments
 ) -> list[Entry]:
-    """What is to be kept of each segment. `keys` (n,) order the events; they are needed where a plan wants ends."""
+    """Makes the entry of each segment. `keys` (n,) order the events; they are needed if a plan wants ends."""
     columns = [_totals(plan, each, keys, segments) for plan, each in zip(plans, values, strict=True)]
     counts: list[int] = segments.sizes.tolist()
     fields = zip(*columns, strict=True) if columns else [()] * len(counts)
@@ -193,14 +194,14 @@ def _exact_parts(numbers: FloatArray, sizes: IntArray) -> list[tuple[float, ...]
 
 
 def _outside(numbers: FloatArray, present: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Twice the numbers, with what is absent above and below all of them."""
+    """Two copies of the numbers: absent values become infinity in the first, minus infinity in the second."""
     return np.where(present, numbers, np.inf), np.where(present, numbers, -np.inf)
 
 
 def _ends(values: FieldValues, keys: IntArray | None, segments: Segments) -> tuple[list[Keyed | None], list[Keyed | None]]:
     """The first and the last value of each segment that has one, with their keys."""
-    assert keys is not None, "who wants ends gives keys"
-    assert values.raw is not None, "who wants ends gives values"
+    assert keys is not None, "first and last need keys"
+    assert values.raw is not None, "first and last need values"
     places = np.arange(len(keys)) if segments.order is None else segments.order
     numbers = np.repeat(np.arange(len(segments.sizes)), segments.sizes)
     if values.present is not None:

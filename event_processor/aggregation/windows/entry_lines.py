@@ -1,8 +1,8 @@
-"""The entries of windows as lines: as they stand on disk, counted, measured and hashed.
+"""The entries of windows as lines: as on disk, with their number, size and hash.
 
-Owns: the form of a line, and what is known of all lines together without a look at them.
-Always: the hash does not depend on the order of the lines. Entries that change no more lie in a queue, and leave it at its head; one is
-written as a line only when somebody wants to see it, so that one that comes and goes in between costs none.
+Owns: the form of a line; and the number, size and hash of all lines, kept up to date without reading them.
+Always: the hash does not depend on the order of the lines. Entries that no longer change are in a queue, and leave it at its
+head. An entry becomes a line only when a caller needs it, so one that comes and goes in between costs no line.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from event_processor.aggregation.windows.entries import Entry
 __all__ = ["EntryLines", "EntryRow", "Place", "decode_line", "encode_line", "line_beginning"]
 
 Place: TypeAlias = tuple[bool, int, GroupKey]
-"""Whether an entry came behind the latest cell, its cell and its group."""
+"""Whether an entry came after a later cell, its cell and its group."""
 BLOCK_LINES: Final = 256
 _HASH_END: Final = 1 << 128
 
 
 class EntryRow(Struct, frozen=True, array_like=True):
-    """An entry on disk. `is_behind`: it came behind the latest cell."""
+    """An entry on disk. `is_behind`: it came after a later cell."""
 
     aggregate: str
     is_behind: bool
@@ -41,34 +41,35 @@ _DECODER: Final = msgspec.json.Decoder(EntryRow)
 
 
 def encode_line(aggregate: str, place: Place, entry: Entry) -> bytes:
-    """An entry as it stands on disk, without a line feed."""
+    """An entry as a line on disk, without a line feed."""
     return _ENCODER.encode(EntryRow(aggregate, *place, entry))
 
 
 def line_beginning(aggregate: str) -> bytes:
-    """What the lines of this aggregate begin with, and no other line of ours."""
+    """The bytes with which the lines of this aggregate begin, and no other lines of ours."""
     return _ENCODER.encode([aggregate])[:-1] + b","
 
 
 def decode_line(line: bytes) -> EntryRow:
-    """Raises `msgspec.DecodeError` for a line that is none of ours."""
+    """Raises `msgspec.DecodeError` for a line that we did not write."""
     return _DECODER.decode(line)
 
 
 class EntryLines:
-    """The lines of all entries of an aggregate. `settle` puts an entry in the queue; `write` makes lines of those that have none yet.
+    """The lines of all entries of an aggregate. `settle` puts an entry in the queue; `write` makes the missing lines.
 
-    Length, size, digest and `all` are of what is written: who asks for them writes first.
+    Length, size, digest and `all` cover only written lines: call `write` first.
     """
 
     def __init__(self) -> None:
         self._oldest: EntryRow | None = None
         self._head: Final[deque[bytes]] = deque()
         self._blocks: Final[deque[bytes]] = deque()
-        """Lines between head and tail, joined: as objects of their own, millions would take twice the memory, and time at each garbage collection."""
+        """Lines between head and tail, joined. Millions of separate objects would take twice the memory, and time at each garbage
+        collection."""
         self._tail: list[bytes] = []
         self._unwritten: Final[deque[EntryRow]] = deque()
-        """Behind the tail."""
+        """After the tail."""
         self._settled_count = 0
         self._unsettled: Final[dict[Place, bytes]] = {}
         self._hash = 0
@@ -78,13 +79,13 @@ class EntryLines:
         return self._settled_count + len(self._unsettled)
 
     def all(self) -> list[bytes]:
-        """Those that change no more, in their order, then the others."""
+        """The lines that no longer change, in their order, then the others."""
         between = [line for block in self._blocks for line in block.split(b"\n")]
         return [*self._head, *between, *self._tail, *self._unsettled.values()]
 
     @property
     def digest(self) -> str:
-        """A hash of all of them; "" where there are none."""
+        """A hash of all lines; "" if there are none."""
         return f"{self._hash % _HASH_END:032x}" if len(self) else ""
 
     @property
@@ -100,7 +101,7 @@ class EntryLines:
         return self._oldest
 
     def drop_oldest(self) -> None:
-        """Takes the head off the queue."""
+        """Removes the head of the queue."""
         self._oldest = None
         if not self._head:
             self._refill()
@@ -118,11 +119,11 @@ class EntryLines:
             self._tail = []
 
     def settle(self, row: EntryRow) -> None:
-        """An entry that changes no more."""
+        """Queues an entry that no longer changes and has no line yet."""
         self._unwritten.append(row)
 
     def write(self) -> list[bytes]:
-        """The lines of what was settled since the last call and is in the queue still."""
+        """Writes and returns the lines of entries that were settled since the last call and are still in the queue."""
         lines = [_ENCODER.encode(row) for row in self._unwritten]
         self._unwritten.clear()
         for line in lines:
@@ -130,13 +131,13 @@ class EntryLines:
         return lines
 
     def settle_put(self, place: Place) -> None:
-        """An entry that has a line, and changes no more."""
+        """Queues an entry that has a line and no longer changes."""
         line = self._unsettled[place]
         self.drop(place)
         self.settle_line(line)
 
     def settle_line(self, line: bytes) -> None:
-        """An entry that changes no more, of which the line is known. In the queue it stands before those that have none."""
+        """Queues the line of an entry that no longer changes. It comes before the entries without a line."""
         self._tail.append(line)
         if len(self._tail) == BLOCK_LINES:
             self._blocks.append(b"\n".join(self._tail))
@@ -149,13 +150,13 @@ class EntryLines:
         return [self._unsettled[place] for place in places]
 
     def put(self, place: Place, line: bytes) -> None:
-        """The line of an entry that may still change, in the place of the one before."""
+        """Sets or replaces the line of an entry that may still change."""
         self.drop(place)
         self._unsettled[place] = line
         self._count(line, 1)
 
     def drop(self, place: Place) -> None:
-        """An entry is no more among those that may change; perhaps it had no line yet."""
+        """Removes an entry from the entries that may still change. It need not have a line."""
         line = self._unsettled.pop(place, None)
         if line is not None:
             self._count(line, -1)

@@ -1,10 +1,10 @@
-"""Where windows lie on the axis of time, and which instants they hold. Arithmetic only, on whole nanoseconds.
+"""The place of windows in time, and the instants they hold. Only arithmetic, on whole nanoseconds.
 
-A row is a window by the number of its end: row r ends at r times the step. A cell is a piece of time that no window cuts: with a
-grid whose distance divides step and size, cell 2k is the instant k times that distance, and cell 2k + 1 the open interval behind it.
-So whether a window holds its own ends is only a question of which cells it begins and ends with.
+A row is a window, numbered by its end: row r ends at r times the step. A cell is a piece of time that no window cuts. The
+distance of the grid divides step and size. Cell 2k is the instant k times that distance; cell 2k + 1 is the open interval after
+it. So the first and the last cell of a window say whether it holds its own ends.
 
-Always: the cells of a row are consecutive; both the first and the last of them rise from row to row.
+Always: the cells of a row are consecutive. Its first and its last cell rise from row to row.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ NS_PER_S: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class WindowGrid:
-    """Windows of `size_ns`, one every `step_ns`. `holds_start`, `holds_end`: whether an event at that very instant is in it.
+    """Windows of `size_ns`, one every `step_ns`. `cell_ns` is the distance of the grid.
 
-    `cell_ns` is the distance of the grid.
+    `holds_start`, `holds_end`: whether a window holds an event at that very instant.
     """
 
     size_ns: int
@@ -38,7 +38,7 @@ class WindowGrid:
 
     @classmethod
     def of(cls, options: WindowOptions) -> WindowGrid:
-        """As it is configured."""
+        """The grid of the configured windows."""
         size_ns, step_ns = options.size_s * NS_PER_S, options.step_s * NS_PER_S
         return cls(
             size_ns,
@@ -54,19 +54,19 @@ class WindowGrid:
         return np.asarray(2 * numbers + is_behind, np.int64)
 
     def first_rows(self, timestamps_ns: IntArray) -> IntArray:
-        """The first row that holds each instant; it is also the first that is still open once events have come that far."""
+        """The first row that holds each instant. It is also the first row still open once events have reached that instant."""
         if not self.holds_end:
             return np.asarray(timestamps_ns // self.step_ns + 1, np.int64)
         numbers, is_behind = _divided(timestamps_ns, self.step_ns)
         return np.asarray(numbers + is_behind, np.int64)
 
     def first_row(self, timestamp_ns: int) -> int:
-        """`first_rows` of one."""
+        """`first_rows` of one instant."""
         number, rest = divmod(timestamp_ns, self.step_ns)
         return number + (rest > 0 if self.holds_end else 1)
 
     def row_of(self, timestamp_ns: int) -> int:
-        """The row whose end is at this instant, or the last before it."""
+        """The row that ends at this instant, or the last that ends before it."""
         return timestamp_ns // self.step_ns
 
     def first_cell(self, row: int) -> int:
@@ -81,6 +81,6 @@ class WindowGrid:
 
 
 def _divided(timestamps_ns: IntArray, distance_ns: int) -> tuple[IntArray, BoolArray]:
-    """The last multiple of a distance that each instant is not before, and whether it is behind it. Half the time of `divmod`."""
+    """The last multiple of the distance up to each instant, and whether the instant is after it. Twice as fast as `divmod`."""
     numbers: IntArray = timestamps_ns // distance_ns
     return numbers, timestamps_ns != numbers * distance_ns

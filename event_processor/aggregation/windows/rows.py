@@ -1,7 +1,8 @@
-"""The rows of windows: runs that say the same for one window after the other, and their text.
+"""The rows of windows: runs of windows with equal content, and their text.
 
-Always: a run is written out only where it is read, so that a gap of a million windows is one run in memory. Numbers stand in full
-precision, whole ones without a point.
+Owns: the text of a row: its times, its group, its measures.
+Always: a run is expanded only when it is read, so a gap of a million windows is one run in memory. Numbers have full precision;
+whole numbers have no point.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class WindowRun(Struct, frozen=True):
-    """`count` windows from row `first` on, and the groups of each: what stands in a row behind its start and end, its line feed included."""
+    """`count` windows from row `first` on. `tails`: per group, the text of its row after start and end, with the line feed."""
 
     first: int
     count: int
@@ -45,15 +46,15 @@ def _text(value: Any) -> str:
 
 
 def group_line(group: Sequence[tuple[str, Any]], measures: Sequence[tuple[str, Any]]) -> bytes:
-    """A group of an aggregate without a window, in the form of a window's row; null is what there is none of."""
+    """A group of an aggregate without a window, in the form of a window's row. A missing value is null."""
     return f"{{{', '.join(f'{_text(name)}: {_text(value)}' for name, value in (*group, *measures))}}}\n".encode()
 
 
 class RowForm:
-    """How the rows of one aggregate are written."""
+    """The form of the rows of one aggregate."""
 
     def __init__(self, options: AggregateOptions, zone: str) -> None:
-        """`zone`: that of times that are written without one."""
+        """`zone`: the zone of times that are written without one."""
         assert options.window is not None, "rows are of windows"
         self._window: Final[WindowOptions] = options.window
         self._zone: Final = UTC if zone == "UTC" else ZoneInfo(zone)
@@ -67,7 +68,7 @@ class RowForm:
         self._times: Final[dict[int, str]] = {}
 
     def tail(self, key: GroupKey, values: Sequence[Any]) -> bytes:
-        """What stands behind start and end: the group's fields and the measures; None is what there is none of."""
+        """The text after start and end: the group's fields and the measures. None becomes the configured empty value."""
         texts = [self._empty if value is None else _text(value) for value in values]
         measures = ", ".join(map(add, self._members, texts))
         if not self._group_by:
@@ -80,7 +81,7 @@ class RowForm:
         return ", ".join(f"{_text(name)}: {_text(value)}" for name, value in named)
 
     def head(self, row: int) -> bytes:
-        """What a row begins with."""
+        """The start of a row."""
         window, end_s = self._window, row * self._window.step_s
         start = f"{self._starts}{self._time(end_s - window.size_s)}, " if self._starts else ""
         end = f"{self._ends}{self._time(end_s)}, " if self._ends else ""
@@ -107,7 +108,7 @@ def _day_text(day: int) -> str:
 
 
 class RowPieces:
-    """The text of runs, one behind the other, in pieces; written anew each time it is read."""
+    """The text of consecutive runs, in pieces. It is made again each time it is read."""
 
     def __init__(self, form: RowForm, runs: Sequence[WindowRun]) -> None:
         self._form: Final = form

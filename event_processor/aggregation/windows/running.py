@@ -1,7 +1,8 @@
-"""What a window holds at the moment, of one group: entries come in by the cell they are of, and go out in the order of cells.
+"""What a window holds now, of one group: entries are added by their cell, and removed in the order of cells.
 
-Always: sums are exact, so that what went out leaves nothing behind. The least and greatest, the first and last, are kept as the
-entries that may yet be it (a monotonic queue), so that each is found at once when another leaves.
+Owns: the running totals of the fields, and `Best`, the queue of candidates for least, greatest, first and last.
+Always: sums are exact, so removed entries leave no trace. A queue keeps only the entries that may still become the best
+(a monotonic queue), so the next best is known at once when one leaves.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ COMPACT_FROM: Final = 1024
 
 
 class Best:
-    """Of entries by cell, the one with the least key; and those that will be it when it leaves."""
+    """Of entries by cell, the one with the least key; and the candidates to follow it."""
 
     __slots__ = ("_cells", "_keys", "_latest_wins", "_start", "_values")
 
     def __init__(self, *, latest_wins: bool = False) -> None:
-        """`latest_wins`: of equal keys the one that came last is it, else the one that came first."""
+        """With `latest_wins`, the later of two entries with equal keys is best, else the earlier."""
         self._cells: list[int] = []
         self._keys: list[float] = []
         self._values: list[Any] = []
@@ -33,14 +34,14 @@ class Best:
         self._latest_wins: Final = latest_wins
 
     def add(self, cell: int, key: float, value: Any) -> None:
-        """Takes an entry in. Most come behind all others."""
+        """Adds an entry. Most come after all others."""
         cells, keys = self._cells, self._keys
         place = len(cells)
         if place > self._start and cells[-1] > cell:
             place = bisect_right(cells, cell, self._start)
             if keys[place] < key or (keys[place] == key and not self._latest_wins):
                 return
-        if place > self._start and cells[place - 1] == cell and self._stands(keys[place - 1], key):
+        if place > self._start and cells[place - 1] == cell and self._is_kept(keys[place - 1], key):
             return
         first = place
         while first > self._start and keys[first - 1] >= key:
@@ -49,12 +50,12 @@ class Best:
         keys[first:place] = [key]
         self._values[first:place] = [value]
 
-    def _stands(self, present: float, key: float) -> bool:
-        """Whether an entry of the same cell stands before one that comes with `key`."""
+    def _is_kept(self, present: float, key: float) -> bool:
+        """Whether the present entry of a cell is kept before a new one with `key`."""
         return present < key or (present == key and not self._latest_wins)
 
     def drop_before(self, cell: int) -> None:
-        """Lets go what is of earlier cells."""
+        """Discards the entries of earlier cells."""
         start, cells = self._start, self._cells
         while start < len(cells) and cells[start] < cell:
             start += 1
@@ -64,7 +65,7 @@ class Best:
             self._start = 0
 
     def value(self) -> Any:
-        """Its value, or None where nothing is left."""
+        """The value of the best entry; None if there is none."""
         return self._values[self._start] if self._start < len(self._values) else None
 
 
@@ -104,7 +105,7 @@ class RunningField:
             best.drop_before(first_cell)
 
     def value(self, function: str) -> Any:
-        """What a function of the field says; None where nothing is there."""
+        """The value of a function of the field; None if there is none."""
         if function == "count":
             return self.count
         total = self.parts[0] if self.parts else 0.0
@@ -116,7 +117,7 @@ class RunningField:
 
 
 class Running:
-    """One group within the window. `tail` is a place for what its row says; whoever changes what is in it clears that."""
+    """One group within the window. `tail` caches the text of its row; code that changes the content clears it."""
 
     __slots__ = ("_fields", "count", "tail")
 
@@ -126,17 +127,17 @@ class Running:
         self._fields: Final = [RunningField(plan) for plan in plans]
 
     def add(self, cell: int, entry: Entry) -> None:
-        """Takes in what is kept of some events of a cell."""
+        """Adds the entry of some events of a cell."""
         self.count += entry.count
         for field, total in zip(self._fields, entry.fields, strict=True):
             field.add(cell, total)
 
     def remove(self, entry: Entry, first_cell: int) -> None:
-        """Takes out an entry that was added, of a cell before `first_cell`, which is the first that stays."""
+        """Removes an entry that was added. Its cell is before `first_cell`, the first that stays."""
         self.count -= entry.count
         for field, total in zip(self._fields, entry.fields, strict=True):
             field.remove(total, first_cell)
 
     def value(self, measure: Measure, place: int | None) -> Any:
-        """What a measure says; `place` is that of its field in the plan, None where events are counted."""
+        """The value of a measure; `place` is its field's place in the plan, None to count events."""
         return self.count if place is None else self._fields[place].value(measure.function)

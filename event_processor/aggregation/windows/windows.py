@@ -1,13 +1,13 @@
-"""The windows of one aggregate: released events come in, and a row goes out for each window that they have passed.
+"""The windows of one aggregate: takes released events, and returns a row for each window that they have passed.
 
-Owns: what the open windows hold, when a window closes, and which event comes too late for one.
-Always: a function of the sequence of released events, not of how it was cut into batches. An event counts in every window that is
-still open and holds it; it is `late_window` where another that holds it is closed. A window closes when the highest timestamp that
-was released is past its end. What is kept is one entry for each cell and group in which events lie: a gap costs nothing.
-Never: nothing is written here. Like the index of ids this object remembers, and what it remembers is an input of the step.
+Owns: the content of the open windows, when a window closes, and which event is too late for one.
+Always: depends only on the sequence of released events, not on their batches. An event counts in every open window that holds
+it; it is `late_window` if another window that holds it is already closed. A window closes when the highest released timestamp is
+past its end. One entry is kept for each cell and group with events: a gap costs nothing.
+Never: writes to disk. Like the index of ids, this object keeps state, and that state is an input of the step.
 
-Entries lie in a queue by cell, and leave in that order. Those of the latest cell, and of events behind it, still change, and stand
-apart. Each has the line that stands for it on disk once somebody wants to see it.
+Entries are in a queue by cell, and leave in that order. Entries of the latest cell, and of events that came after a later cell,
+still change, and are kept apart. An entry's line on disk is made when it is first needed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ _BEFORE_ALL: Final = -(2**63)
 
 
 class WindowCounts(Struct, frozen=True):
-    """`events` came to the aggregate. Of these `late_window` came too late for one window at least, and `over_limit` were of a group too many.
+    """`events` came to the aggregate; `late_window` of them were too late for at least one window.
 
-    `unfit` had a field that could not be measured, or group that cannot be named; those are not among the `events`.
+    `over_limit` of them had a group beyond the limit. `unfit` events had a field that could not be measured, or a group that
+    cannot be named; they are not among the `events`.
     """
 
     events: int = 0
@@ -49,11 +50,11 @@ class WindowCounts(Struct, frozen=True):
 
 
 class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
-    """What the windows hold, by content. None stands for what is not known before the first event.
+    """The content of the windows. None means unknown: no event came yet.
 
-    `highest_ns`: the highest timestamp released. `next_row`: the first row that is not out yet. `latest_cell`: of any event that came.
-    `held`: how many entries, and `held_hash` a hash of them that does not depend on their order. `rows`: how many rows are out; None if a
-    state of version 1 did not say how many there were.
+    `highest_ns`: the highest released timestamp. `next_row`: the first row not returned yet. `latest_cell`: the latest cell of
+    any event so far. `held`: the number of entries. `held_hash`: a hash of them that does not depend on their order. `rows`: the
+    number of rows returned; None if a state of version 1 did not keep it.
     """
 
     counts: WindowCounts = WindowCounts()
@@ -66,7 +67,10 @@ class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
 
 
 class _Contribution(Struct, frozen=True, gc=False):
-    """Some events of one group and cell that came in while `row` was the first open one. `is_behind`: each came behind a later cell."""
+    """Some events of one group and cell that came while `row` was the first open row.
+
+    `is_behind`: each of them came after an event of a later cell.
+    """
 
     row: int
     cell: int
@@ -81,7 +85,7 @@ class SlidingWindows:
     def __init__(
         self, name: str, options: AggregateOptions, measurer: EventMeasurer, form: RowForm, summary: WindowSummary
     ) -> None:
-        """As `summary` says; `restore` gives it the entries."""
+        """Restores `summary`; `restore` adds the entries."""
         assert options.window is not None, "there are windows"
         self._name: Final = name
         self._measurer: Final = measurer
@@ -101,21 +105,21 @@ class SlidingWindows:
         self._rows = summary.rows
         self._running: Final[dict[GroupKey, Running]] = {}
         self._groups: list[GroupKey] | None = None
-        """Those of `_running`, sorted; None where one came or went since somebody asked."""
+        """The keys of `_running`, sorted; None if one was added or removed since."""
         self._lines: Final = EntryLines()
         self._latest: dict[GroupKey, Entry] = {}
         self._behind: Final[dict[Place, Entry]] = {}
         self._behind_order: Final[list[Place]] = []
         self._changed: Final[set[Place]] = set()
         self._stale: Final[set[Place]] = set()
-        """Of which entries the lines are to be made anew before somebody looks."""
+        """The entries whose lines are out of date."""
         self._settled: list[bytes] = []
-        """The lines of what left the latest cell since somebody last took them, as far as they are written."""
+        """The written lines of entries that left the latest cell since the last `take_changes`."""
 
     # Events in, rows out.
 
     def add(self, events: EventSlice, timestamps_ns: IntArray) -> list[WindowRun]:
-        """Takes released events in their order; the rows of the windows that closed by them."""
+        """Adds released events in their order. Returns the rows of the windows that they close."""
         measured = self._measurer.measure(events)
         before = _BEFORE_ALL if self._highest_ns is None else self._highest_ns
         highest = np.maximum(np.maximum.accumulate(timestamps_ns), before)
@@ -135,18 +139,18 @@ class SlidingWindows:
         return runs
 
     def finish(self) -> list[WindowRun]:
-        """The rows up to the one behind the last event: nothing more comes."""
+        """Ends the input. Returns the rows up to the first that ends after the last event."""
         if self._next_row is None or self._highest_ns is None:
             return []
         return self._emit(self._end_row(self._highest_ns))
 
     @property
     def is_finished(self) -> bool:
-        """Whether `finish` would give no row."""
+        """Whether `finish` would return no row."""
         return self._next_row is None or self._highest_ns is None or self._next_row >= self._end_row(self._highest_ns)
 
     def _end_row(self, highest_ns: int) -> int:
-        """Behind the last row of finished input."""
+        """The row after the last one of finished input."""
         return self._grid.row_of(highest_ns) + 2
 
     def _add_measured(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> list[WindowRun]:
@@ -164,10 +168,10 @@ class SlidingWindows:
         return runs
 
     def _contributions(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> Iterator[_Contribution]:
-        """The events by row, cell and group, in the order of rows, and within one in that of each's first event.
+        """The events by row, cell and group, in the order of rows, and within a row in the order of each one's first event.
 
-        The rows rise with the events, since each is that of the highest timestamp so far. Those that came behind a later cell stand apart
-        from those of their cell that did not. So nothing depends on the batch.
+        The rows rise with the events, since each is the row of the highest timestamp so far. Events that came after a later cell
+        are kept apart from the others of their cell. So nothing depends on the batch.
         """
         cells = self._grid.cells(timestamps_ns)
         latest = np.maximum.accumulate(cells)
@@ -184,7 +188,7 @@ class SlidingWindows:
             yield _Contribution(at_rows[place], at_cells[place], behind[place], measured.names[codes[place]], entries[place])
 
     def _admit(self, new: _Contribution) -> None:
-        """Adds to the open windows, if there is room for its group."""
+        """Adds events to the open windows, if there is room for their group."""
         if new.group not in self._running and len(self._running) >= self._groups_max:
             over_limit = self._counts.over_limit + new.entry.count
             self._counts = msgspec.structs.replace(self._counts, over_limit=over_limit)
@@ -209,7 +213,7 @@ class SlidingWindows:
         self._stale.add(place)
 
     def _settle_latest(self) -> None:
-        """The latest cell is not the latest any more: its entries change no more."""
+        """The latest cell is no longer the latest: queues its entries, which no longer change."""
         for group, entry in self._latest.items():
             assert self._latest_cell is not None, "its entries are of a cell"
             place = False, self._latest_cell, group
@@ -217,14 +221,14 @@ class SlidingWindows:
                 self._forget(place)
                 self._lines.settle(EntryRow(self._name, *place, entry))
             else:
-                # It stands on disk as it is, and so does all of earlier cells.
+                # Its line on disk is up to date, and so are the lines of earlier cells.
                 self._lines.settle_put(place)
         self._latest = {}
 
     # Rows.
 
     def _emit(self, end: int) -> list[WindowRun]:
-        """The rows before `end` that are not out yet."""
+        """Returns the rows before `end` that were not returned yet."""
         runs: list[WindowRun] = []
         assert self._next_row is not None, "the first event sets it"
         while self._next_row < end:
@@ -240,7 +244,7 @@ class SlidingWindows:
         return runs
 
     def _tails(self) -> tuple[bytes, ...]:
-        """What the rows of the open window say at the moment."""
+        """The text of the open window's rows, as of now."""
         if not self._running and self._shows_empty:
             nothing = Running(self._measurer.plans)
             return (self._tail(ALL, nothing, is_empty=True),)
@@ -248,7 +252,7 @@ class SlidingWindows:
             self._groups = sorted(self._running)
         tails: list[bytes] = []
         for group in self._groups:
-            # Most groups say in one row what they said in the row before: then the two share the text.
+            # Most groups have the same values in two consecutive rows: these then share the text.
             running = self._running[group]
             if running.tail is None:
                 running.tail = self._tail(group, running)
@@ -264,7 +268,7 @@ class SlidingWindows:
         return self._form.tail(group, values)
 
     def _evict(self, first_cell: int) -> None:
-        """Takes out what lies before `first_cell`."""
+        """Removes the entries before `first_cell`."""
         while (head := self._lines.oldest) is not None and head.cell < first_cell:
             self._lines.drop_oldest()
             self._take_out(head.group, head.entry, first_cell)
@@ -279,9 +283,9 @@ class SlidingWindows:
             self._latest = {}
 
     def _oldest_cell(self) -> int | None:
-        """The oldest cell of which something is held."""
+        """The oldest cell with an entry."""
         head = self._lines.oldest
-        # Nothing in the queue is of a later cell than what was taken out of the latest.
+        # The queue holds no cell later than the latest cell.
         oldest = head.cell if head is not None else self._latest_cell if self._latest else None
         if self._behind_order and (oldest is None or self._behind_order[0][1] < oldest):
             return self._behind_order[0][1]
@@ -298,7 +302,7 @@ class SlidingWindows:
     # What is kept on disk.
 
     def summary(self) -> WindowSummary:
-        """What the checkpoint says."""
+        """The state for the checkpoint."""
         self._refresh()
         lines = self._lines
         return WindowSummary(
@@ -306,7 +310,10 @@ class SlidingWindows:
         )
 
     def take_changes(self) -> list[bytes]:
-        """The lines of the entries that came or changed since the last call. One may have left again; `restore` then leaves it out."""
+        """The lines of the entries that were added or changed since the last call.
+
+        Such an entry may have left the windows since; `restore` ignores it.
+        """
         self._refresh()
         lines = [*self._settled, *self._lines.unsettled(sorted(self._changed))]
         self._settled = []
@@ -314,19 +321,19 @@ class SlidingWindows:
         return lines
 
     def lines(self) -> list[bytes]:
-        """Those of all entries."""
+        """The lines of all entries."""
         self._refresh()
         return self._lines.all()
 
     def size_bytes(self) -> int:
-        """What they measure."""
+        """The size of these lines."""
         self._refresh()
         return self._lines.size_bytes
 
     def restore(self, lines: Iterable[bytes]) -> None:
-        """Gives back what was held when the summary was made: of lines of one entry the last counts.
+        """Restores the entries held when the summary was made. Of several lines of one entry the last counts.
 
-        Raises `msgspec.DecodeError` for a line that is none of ours.
+        Raises `msgspec.DecodeError` for a line that we did not write.
         """
         first_cell = _BEFORE_ALL if self._next_row is None else self._grid.first_cell(self._next_row)
         cell, of_cell, behind = first_cell, dict[GroupKey, _Restored](), dict[Place, _Restored]()
@@ -338,7 +345,7 @@ class SlidingWindows:
                 behind[row.is_behind, row.cell, row.group] = line, row.entry
                 continue
             if row.cell != cell:
-                # They were appended as their cells came to be the latest, so that no more than one cell is ever at hand.
+                # Lines were appended in the order in which their cells became the latest, so one cell at a time is in memory.
                 self._restore_cell(cell, of_cell)
                 cell, of_cell = row.cell, {}
             of_cell[row.group] = line, row.entry
@@ -365,20 +372,20 @@ class SlidingWindows:
         return self._running[group]
 
     def _refresh(self) -> None:
-        """Writes the lines of what changed anew."""
+        """Writes the lines that are missing or out of date."""
         self._settled += self._lines.write()
         for place in self._stale:
             self._lines.put(place, self._line(place))
         self._stale.clear()
 
     def _forget(self, place: Place) -> None:
-        """An entry is no more among those that may change."""
+        """Removes an entry from the entries that may change."""
         self._changed.discard(place)
         self._stale.discard(place)
         self._lines.drop(place)
 
     def _line(self, place: Place) -> bytes:
-        """An entry as it stands now, on disk."""
+        """The line of an entry as of now."""
         is_behind, _, group = place
         entry = self._behind[place] if is_behind else self._latest[group]
         return encode_line(self._name, place, entry)

@@ -1,7 +1,7 @@
 /* XXH3, 64 bits of more than 240 bytes, without a seed: the checksum of a block.
  *
- * Source: the published description of XXH3 (Y. Collet, "xxHash fast digest algorithm", the algorithm for large inputs); the constants are its
- * primes and its default secret.
+ * Source: the published description of XXH3 (Y. Collet, "xxHash fast digest algorithm", the algorithm for large inputs). The
+ * constants are its primes and its default secret.
  */
 #ifndef EVENT_PROCESSOR_CHECKSUM_H
 #define EVENT_PROCESSOR_CHECKSUM_H
@@ -12,12 +12,12 @@
 #include <emmintrin.h>
 #endif
 
-/* What is shorter is hashed in another way, which nobody needs here. */
+/* Shorter content has another hash, which is not needed here. */
 #define CHECKSUM_BYTES_MIN 241
 
 #define LANES 8
 #define STRIPE_BYTES 64
-/* Stripes between two scrambles: each is mixed with the secret from the next word on, and the secret is that long. */
+/* Stripes between two scrambles. Each stripe uses the secret from the next word on; the secret is long enough for these. */
 #define BLOCK_STRIPES 16
 
 static const uint64_t checksum_secret[24] = {
@@ -55,12 +55,12 @@ static inline void scramble(uint64_t *lanes, const uint8_t *secret) {
         lanes[lane] = (lanes[lane] ^ (lanes[lane] >> 47) ^ word_at(secret + 8 * lane)) * 0x9E3779B1ULL;
 }
 
-/* Of `size` bytes, at least CHECKSUM_BYTES_MIN. */
+/* The checksum of `size` bytes, at least CHECKSUM_BYTES_MIN. */
 static inline uint64_t checksum_of(const uint8_t *content, int64_t size) {
     const uint8_t *secret = (const uint8_t *)checksum_secret, *last = secret + sizeof checksum_secret - STRIPE_BYTES;
     uint64_t lanes[LANES] = {0xC2B2AE3DULL,         0x9E3779B185EBCA87ULL, 0xC2B2AE3D27D4EB4FULL, 0x165667B19E3779F9ULL,
                              0x85EBCA77C2B2AE63ULL, 0x85EBCA77ULL,         0x27D4EB2F165667C5ULL, 0x9E3779B1ULL};
-    const int64_t stripes = (size - 1) / STRIPE_BYTES; /* the last one ends where the content does, and may take up bytes of the one before */
+    const int64_t stripes = (size - 1) / STRIPE_BYTES; /* the last one ends with the content, and may overlap the one before */
     for (int64_t stripe = 0; stripe < stripes; stripe++) {
         take_stripe(lanes, content + STRIPE_BYTES * stripe, secret + 8 * (stripe % BLOCK_STRIPES));
         if (stripe % BLOCK_STRIPES == BLOCK_STRIPES - 1)

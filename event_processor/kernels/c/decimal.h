@@ -1,8 +1,8 @@
 /* Decimal numbers -> the nearest double, and 64-bit integers.
  *
- * Sources: a number below 2^53 and a power of ten up to 10^22 are doubles, so that their product or quotient is rounded once (W. Clinger,
- * "How to read floating point numbers accurately", 1990); else 128 bits of a power of five decide (D. Lemire, "Number parsing at a
- * gigabyte per second", 2021), and where they might not, the number is left to others. */
+ * Sources: a number below 2^53 and a power of ten up to 10^22 are doubles, so that their product or quotient is rounded once
+ * (W. Clinger, "How to read floating point numbers accurately", 1990). Otherwise 128 bits of a power of five decide (D.
+ * Lemire, "Number parsing at a gigabyte per second", 2021). If they might not decide, the number is left to another decoder. */
 #ifndef EVENT_PROCESSOR_DECIMAL_H
 #define EVENT_PROCESSOR_DECIMAL_H
 
@@ -10,7 +10,7 @@
 
 #include "json.h"
 
-/* The exponents of ten that the table of powers covers. */
+/* The exponents of ten in the table of powers. */
 #define POWER_MIN (-60)
 #define POWER_MAX 60
 
@@ -22,20 +22,20 @@
 static const double EXACT_POWERS[EXACT_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                          1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-/* The double nearest to digits * 10^power, digits not 0; -1 where it cannot tell. */
+/* The double nearest to digits * 10^power, digits not 0; -1 if it cannot tell. */
 static inline double scaled(uint64_t digits, int power, const uint64_t *powers) {
     const int leading = __builtin_clzll(digits);
     const uint64_t *five = powers + 2 * (power - POWER_MIN);
     const wide upper = (wide)(digits << leading) * five[0];
     uint64_t high = (uint64_t)(upper >> 64), low = (uint64_t)upper;
     if ((high & 0x1ff) == 0x1ff) {
-        /* The bits that are cut off are all ones, so that a carry from the lower half of the power might reach the rounding. */
+        /* All bits that are cut off are ones, so a carry from the lower half of the power might change the rounding. */
         const uint64_t carried = (uint64_t)(((wide)(digits << leading) * five[1]) >> 64);
         low += carried;
         high += low < carried;
     }
     if (low == UINT64_MAX || (low <= 1 && power >= -4 && power <= 23))
-        return -1.0; /* it may lie halfway between two doubles: rare, and others can tell */
+        return -1.0; /* it may lie halfway between two doubles: rare, and left to another decoder */
     const int upper_bit = (int)(high >> 63);
     uint64_t mantissa = high >> (upper_bit + 64 - MANTISSA_BITS - 3);
     /* 217706 / 2^16 is log2(10): the exponent of two of 10^power. */
@@ -63,16 +63,17 @@ static inline double nearest(uint64_t digits, int power, const uint64_t *powers)
     return scaled(digits, power, powers);
 }
 
-/* How many digits the word begins with: 8 where it is all digits. `values` gets its bytes less '0'. */
+/* The number of digits at the start of the word: 8 if it is all digits. `values` gets its bytes less '0'. */
 static inline int leading_digits(uint64_t word, uint64_t *values) {
     const uint64_t highs = 0x8080808080808080u;
     *values = word ^ 0x3030303030303030u;
-    /* Above the first byte that is none the marks may be wrong, never below. */
+    /* Above the first byte that is no digit the marks may be wrong, never below. */
     const uint64_t others = ((*values + 0x7676767676767676u) | *values) & highs;
     return others ? __builtin_ctzll(others) >> 3 : 8;
 }
 
-/* The number that the first `count` (1 to 8) of these digits make, the first in the lowest byte. Three multiplications (D. Lemire, as above). */
+/* The number of the first `count` (1 to 8) of these digits, the first in the lowest byte. Three multiplications (D. Lemire, as
+ * above). */
 static inline uint64_t number_of(uint64_t values, int count) {
     values <<= 64 - 8 * count;
     values = (values * 10 + (values >> 8)) & 0x00ff00ff00ff00ffu;
@@ -80,13 +81,14 @@ static inline uint64_t number_of(uint64_t values, int count) {
     return (values * 10000 + (values >> 32)) & 0xffffffffu;
 }
 
-/* So many bytes are looked at. */
+/* The number of bytes that may be read. */
 #define PLAIN_BYTES 32
 
 static const uint64_t WHOLE_POWERS[9] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
 
-/* `read_decimal` of a plain number of up to 15 digits, in words and without a branch a digit: how many there are cannot be foretold. PLAIN_BYTES
- * from `place` on can be read, and before `end` there is no more than the number: a byte that is no digit follows. NULL says nothing. */
+/* As `read_decimal`, for a plain number of up to 15 digits: in words, without a branch per digit, since their number cannot be
+ * predicted. PLAIN_BYTES from `place` on can be read. Before `end` there is only the number; a byte that is no digit follows.
+ * NULL decides nothing. */
 static inline const uint8_t *read_plain_decimal(const uint8_t *place, double *value, int64_t *whole, int *integer) {
     const int negative = *place == '-';
     place += negative;
@@ -122,10 +124,11 @@ static inline const uint8_t *read_plain_decimal(const uint8_t *place, double *va
     return place;
 }
 
-/* The number at `place`, up to `end` at the most: its double goes to `value`, never -0.0; `*integer` is 1 where it is written
- * as an integer of 64 bits, which goes to `whole` (not "-0"), else 0.
- * `powers`: 128 bits of 5^q a row, high half first, the highest bit set, for q from POWER_MIN to POWER_MAX.
- * Returns what follows, or NULL where it is no JSON number, or one that is left to others: of more than 19 digits or out of the table. */
+/* Reads the number at `place`, at most up to `end`. Its double goes to `value`, never -0.0. `*integer` is 1 if it is written as
+ * an integer of 64 bits (not "-0"), which goes to `whole`; else 0.
+ * `powers`: 128 bits of 5^q per row, high half first, the highest bit set, for q from POWER_MIN to POWER_MAX.
+ * Returns what follows; or NULL if it is no JSON number, or one for another decoder: of more than 19 digits, or outside of the
+ * table. */
 static inline const uint8_t *read_decimal(
     const uint8_t *place, const uint8_t *end, const uint64_t *powers, double *value, int64_t *whole, int *integer) {
     const int negative = place < end && *place == '-';
@@ -135,7 +138,7 @@ static inline const uint8_t *read_decimal(
         digits = 10 * digits + (uint64_t)(*place++ - '0');
     if (place == first || (*first == '0' && place - first > 1))
         return NULL;
-    ptrdiff_t count = place - first - (*first == '0'); /* of the digits that count: zeros in front do not */
+    ptrdiff_t count = place - first - (*first == '0'); /* of the significant digits: leading zeros do not count */
     int power = 0;
     *integer = 1;
     if (place < end && *place == '.') {

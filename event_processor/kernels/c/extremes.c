@@ -1,12 +1,12 @@
 /* Ids by their order: whether a column of them rises, the first and the last of each group, and their leading words.
  *
- * A text is `content[begins[i]:ends[i]]`. Texts are in the order of their bytes; one that is the beginning of another is first.
+ * A text is `content[begins[i]:ends[i]]`. Texts are in the order of their bytes; a prefix of another text comes first.
  */
 #include "kernels.h"
 
 enum { WORD = 8, AHEAD = 16 };
 
-/* A column of texts, and how many bytes at the beginning of each are the same in all. */
+/* A column of texts, and how many bytes at their beginning are the same in all. */
 struct texts {
     const uint8_t *content;
     int64_t size;
@@ -20,7 +20,7 @@ struct ends {
     int64_t first, last;
 };
 
-/* The word that begins at `begin`, as a number in the order of texts; zeros behind `end`. Both lie within the content. */
+/* The word that begins at `begin`, as a number in the order of texts; zeros after `end`. Both lie within the content. */
 static inline uint64_t ordered_word(const uint8_t *content, int64_t size, int64_t begin, int64_t end) {
     int64_t width = end - begin;
     if (width <= 0) return 0;
@@ -33,7 +33,7 @@ static inline uint64_t ordered_word(const uint8_t *content, int64_t size, int64_
     return word;
 }
 
-/* The order of two texts that are the same in their first `shared` bytes: negative, 0 or positive. */
+/* The order of two texts whose first `shared` bytes are equal: negative, 0 or positive. */
 static inline int compare(const struct texts *texts, int64_t one, int64_t other, int64_t shared) {
     const uint8_t *first = texts->content + texts->begins[one], *second = texts->content + texts->begins[other];
     int64_t width = texts->ends[one] - texts->begins[one], second_width = texts->ends[other] - texts->begins[other];
@@ -43,7 +43,7 @@ static inline int compare(const struct texts *texts, int64_t one, int64_t other,
         if (word != second_word) return __builtin_bswap64(word) < __builtin_bswap64(second_word) ? -1 : 1;
     }
     if (shared < common && common >= WORD) {
-        /* What is left is less than a word: the last word, of which some is known to be the same. */
+        /* Less than a word is left: compare the last word, part of which is known to be equal. */
         uint64_t word = word_at(first + common - WORD), second_word = word_at(second + common - WORD);
         if (word != second_word) return __builtin_bswap64(word) < __builtin_bswap64(second_word) ? -1 : 1;
         shared = common;
@@ -58,7 +58,7 @@ static inline int is_within(const struct texts *texts, int64_t place) {
     return 0 <= begin && begin <= end && end <= texts->size;
 }
 
-/* Fetches the text that will be looked at so many places on: they lie too far apart for the machine to guess. */
+/* Prefetches the text AHEAD places on: texts lie too far apart for the processor to predict. */
 static inline void fetch_ahead(const struct texts *texts, int64_t place) {
     if (place + AHEAD < texts->count) {
         uintptr_t text = (uintptr_t)texts->content + (uintptr_t)texts->begins[place + AHEAD];
@@ -66,7 +66,7 @@ static inline void fetch_ahead(const struct texts *texts, int64_t place) {
     }
 }
 
-/* So many bytes at the beginning of all texts are the same. -1 where a text lies outside of the content. */
+/* How many bytes at the beginning of all texts are the same. -1 if a text lies outside of the content. */
 static int64_t shared_bytes(const struct texts *texts) {
     if (!texts->count) return 0;
     if (!is_within(texts, 0)) return -1;
@@ -84,11 +84,11 @@ static int64_t shared_bytes(const struct texts *texts) {
     return shared;
 }
 
-/* After so many texts it is seen whether most of them are peaks. */
+/* After this number of texts it is known whether most are peaks. */
 enum { PEAKS_TRIED = 1024 };
 
-/* peaks[i]: whether text i is above all before it; the first is. Gives 1; or 0 where the texts are not all of one width, where one lies outside
- * of the content, or where soon less than half of them are peaks: then what was written means nothing. */
+/* peaks[i]: whether text i is above all before it; the first is. Returns 1; or 0 if the texts do not all have one width, if
+ * one lies outside of the content, or if fewer than half of the first texts are peaks: then the output means nothing. */
 EXPORT int64_t ep_text_peaks(const uint8_t *content, int64_t size, const int64_t *begins, const int64_t *ends, int64_t count,
                              uint8_t *peaks) {
     const struct texts texts = {content, size, begins, ends, count, 0};
@@ -105,7 +105,7 @@ EXPORT int64_t ep_text_peaks(const uint8_t *content, int64_t size, const int64_t
     return 1;
 }
 
-/* 1 where no text is below the one before it, 0 where one is; -1 where one that was looked at lies outside of the content. */
+/* 1 if no text is below the one before it, 0 if one is; -1 if one that was read lies outside of the content. */
 EXPORT int64_t ep_texts_rise(const uint8_t *content, int64_t size, const int64_t *begins, const int64_t *ends, int64_t count) {
     const struct texts texts = {content, size, begins, ends, count, 0};
     if (count && !is_within(&texts, 0)) return -1;
@@ -117,8 +117,8 @@ EXPORT int64_t ep_texts_rise(const uint8_t *content, int64_t size, const int64_t
     return 1;
 }
 
-/* The first word of each text, as a number in the order of texts, into `words` (count).
- * 0: done. -1: a text lies outside of the content. */
+/* Writes the first word of each text, as a number in the order of texts, into `words` (count).
+ * Returns 0; or -1 if a text lies outside of the content. */
 EXPORT int64_t ep_leading_words(const uint8_t *content, int64_t size, const int64_t *begins, const int64_t *ends, int64_t count,
                                 uint64_t *words) {
     const struct texts texts = {content, size, begins, ends, count, 0};
@@ -135,7 +135,7 @@ static void empty_groups(struct ends *groups, int64_t group_count) {
     for (int64_t number = 0; number < group_count; number++) groups[number] = empty;
 }
 
-/* Makes the event the first, the last, or both. Without a branch: in small groups nobody could foretell it. */
+/* Makes the event the first, the last, or both. Without a branch: in small groups it could not be predicted. */
 static inline void move_ends(struct ends *group, uint64_t word, int64_t place, int is_first, int is_last) {
     uint64_t first = (uint64_t)0 - (uint64_t)is_first, last = (uint64_t)0 - (uint64_t)is_last;
     group->least ^= (group->least ^ word) & first;
@@ -144,7 +144,7 @@ static inline void move_ends(struct ends *group, uint64_t word, int64_t place, i
     group->last ^= (group->last ^ place) & (int64_t)last;
 }
 
-/* Takes a text whose word is no further inside than the group's: by word alone, or where these tie, by what follows. */
+/* Takes a text whose word is not strictly inside the group's range: compares words, and if they tie, the bytes after them. */
 static void take_tied(const struct texts *texts, struct ends *group, uint64_t word, int64_t place) {
     int64_t known = texts->shared;
     if (group->first < 0 || word < group->least ||
@@ -159,11 +159,12 @@ static void take_tied(const struct texts *texts, struct ends *group, uint64_t wo
     }
 }
 
-/* The first and the last event by id of each of `group_count` groups, into `groups`: of equal ids the earliest event is first
- * and the latest is last; -1 in an empty group. What stands there as words is for the kernel alone.
+/* Writes the first and the last event by id of each of `group_count` groups into `groups`. Of equal ids, the earliest event is
+ * first and the latest is last; -1 in an empty group. The words there are for the kernel only.
  *
  * codes: the group of each of `count` events, at least one; NULL: all are in group 0.
- * The place of the greatest id of all, of equal ones any; -1: a text lies outside of the content. -2: a code is out of range. */
+ * Returns the place of the greatest id of all, any of equal ones; -1: a text lies outside of the content. -2: a code is out of
+ * range. */
 EXPORT int64_t ep_text_extremes(const uint8_t *content, int64_t size, const int64_t *begins, const int64_t *ends,
                                 const int64_t *codes, int64_t count, struct ends *groups, int64_t group_count) {
     struct texts texts = {content, size, begins, ends, count, 0};
@@ -180,7 +181,7 @@ EXPORT int64_t ep_text_extremes(const uint8_t *content, int64_t size, const int6
             take_tied(&texts, group, word, place);
             continue;
         }
-        /* The word of a first event is in both directions further. */
+        /* The word of a first event extends both ends. */
         move_ends(group, word, place, word < group->least, word > group->greatest);
     }
     int64_t found = -1;
@@ -195,7 +196,7 @@ EXPORT int64_t ep_text_extremes(const uint8_t *content, int64_t size, const int6
     return found;
 }
 
-/* `ep_text_extremes` of ids that are integers. */
+/* As `ep_text_extremes`, for ids that are integers. */
 EXPORT int64_t ep_integer_extremes(const int64_t *numbers, const int64_t *codes, int64_t count, struct ends *groups,
                                    int64_t group_count) {
     const uint64_t sign = (uint64_t)1 << 63;

@@ -1,10 +1,11 @@
-/* What stands before the sorted runs: the blocked Bloom filter of a segment, the marks of a generation, and which of a batch are new.
+/* What comes before the sorted runs: the blocked Bloom filter of a segment, the marks of a generation, and which fingerprints of
+ * a batch are new.
  *
- * A batch is n fingerprints, ascending, as the columns hi and lo.
+ * A batch is n ascending fingerprints, as the columns hi and lo.
  */
 #include "filter.h"
 
-/* So many probes are under way at once: their words are asked for before the first of them is looked at. */
+/* The number of probes that run together: all their words are prefetched before the first is read. */
 #define AHEAD 64
 #define BLOCK_WORDS 8
 
@@ -15,11 +16,11 @@ static inline uint64_t first_bits(uint64_t lo, const uint64_t *patterns) { retur
 
 static inline uint64_t second_bits(uint64_t lo, const uint64_t *patterns) { return patterns[lo >> 17 & 0xFFF]; }
 
-/* Which word of the block holds the second four bits: never the first word. */
+/* The word of the block with the second four bits: never the first word. */
 static inline uint64_t second_word(uint64_t lo) { return (lo & 7) ^ ((lo >> 2 & 6) | 1); }
 
-/* The places, ascending, of what may be in the filter of 8 `blocks` words; gives how many. `places` has room for n.
- * `patterns`: the 4096 words that a fingerprint's bits are chosen from. */
+/* Writes the ascending places of the fingerprints that may be in the filter of 8 `blocks` words; returns how many. `places`
+ * has room for n. `patterns`: the 4096 words from which a fingerprint's bits are chosen. */
 EXPORT int64_t ep_filter_hits(const uint64_t *words, uint64_t blocks, const uint64_t *patterns, const uint64_t *hi, const uint64_t *lo,
                               int64_t n, int64_t *places) {
     int64_t count = 0;
@@ -30,7 +31,7 @@ EXPORT int64_t ep_filter_hits(const uint64_t *words, uint64_t blocks, const uint
             firsts[i - start] = block_of(hi[i], blocks) | (lo[i] & 7);
             __builtin_prefetch(words + firsts[i - start]);
         }
-        /* Those that the first word lets through, which is one in a hundred, are written down without a branch. */
+        /* About one in a hundred passes the first word. They are collected without a branch. */
         const int64_t before = count;
         for (int64_t i = start; i < end; i++) {
             const uint64_t bits = first_bits(lo[i], patterns);
@@ -49,8 +50,9 @@ EXPORT int64_t ep_filter_hits(const uint64_t *words, uint64_t blocks, const uint
     return count;
 }
 
-/* Sets the bits of the batch, whose columns may be views of rows, in `words`, which are those of the blocks from `block` on, of `blocks` in all. `count`: how many words there
- * are. Gives 1; or 0 where a fingerprint's block is not among them, and then what is set means nothing. */
+/* Sets the bits of the batch in `words`: the blocks from `block` on, of `blocks` in all. The columns may be views of rows.
+ * `count`: the number of words. Returns 1; or 0 if a fingerprint's block is not among them: then the bits that were set mean
+ * nothing. */
 EXPORT int64_t ep_filter_add(uint64_t *words, int64_t count, uint64_t block, uint64_t blocks, const uint64_t *patterns,
                              const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
@@ -63,16 +65,16 @@ EXPORT int64_t ep_filter_add(uint64_t *words, int64_t count, uint64_t block, uin
     return 1;
 }
 
-/* Sets the mark of each of n fingerprints: that of the high bits of `hi`. There are 2^(64 - shift) marks, a bit each, in whole bytes:
- * 1 <= shift <= 61. */
+/* Sets the mark of each of n fingerprints, chosen by the high bits of `hi`. There are 2^(64 - shift) marks, a bit each, in
+ * whole bytes: 1 <= shift <= 61. */
 EXPORT void ep_marks_set(uint8_t *marks, int64_t shift, const uint64_t *hi, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         marks[hi[i] >> shift >> 3] |= (uint8_t)(1 << (hi[i] >> shift & 7));
 }
 
-/* fresh[i]: whether fingerprint i is another than the one before it. doubtful: the places, ascending, of those of them that are not known
- * to be new, and `doubtful_hi` and `doubtful_lo` these themselves: `known` tells that by the place of each among its ids, which is places[i].
- * They have room for n. Gives how many are doubtful; or -1 where a place is not below n. */
+/* fresh[i]: whether fingerprint i differs from the one before it. `doubtful`: the ascending places of the fresh ones that are
+ * not known to be new; `doubtful_hi` and `doubtful_lo`: the fingerprints there. `known` has an answer per id; places[i] is the
+ * id of fingerprint i. The outputs have room for n. Returns how many are doubtful; or -1 if a place is not below n. */
 EXPORT int64_t ep_firsts(const uint64_t *hi, const uint64_t *lo, const int64_t *places, const uint8_t *known, int64_t n, uint8_t *fresh,
                          int64_t *doubtful, uint64_t *doubtful_hi, uint64_t *doubtful_lo) {
     int64_t count = 0;
@@ -89,8 +91,9 @@ EXPORT int64_t ep_firsts(const uint64_t *hi, const uint64_t *lo, const int64_t *
     return count;
 }
 
-/* What `ep_firsts` began, when the m doubtful have their answers, 1 for those that are new: `fresh` becomes which of the n are new, answers_by_id[places[i]]
- * the same of fingerprint i, and `new_hi` and `new_lo`, with room for n, are those that are. Gives how many; or -1 where a place is not below n. */
+/* Completes `ep_firsts`, when the m doubtful have their answers, 1 for new. `fresh` becomes which of the n are new;
+ * answers_by_id[places[i]] is the same for fingerprint i. `new_hi` and `new_lo`, with room for n, get the new ones. Returns
+ * how many; or -1 if a place is not below n. */
 EXPORT int64_t ep_take_new(const uint64_t *hi, const uint64_t *lo, const int64_t *places, int64_t n, uint8_t *fresh, const int64_t *doubtful,
                            const uint8_t *answers, int64_t m, uint64_t *new_hi, uint64_t *new_lo, uint8_t *answers_by_id) {
     for (int64_t i = 0; i < m; i++) {
@@ -110,7 +113,7 @@ EXPORT int64_t ep_take_new(const uint64_t *hi, const uint64_t *lo, const int64_t
     return count;
 }
 
-/* Those fingerprints whose mask is 1 (else it is 0), in their order, into columns with room for n; gives how many. */
+/* Copies the fingerprints whose mask is 1 (else it is 0), in their order, into columns with room for n; returns how many. */
 EXPORT int64_t ep_pick(const uint8_t *mask, const uint64_t *hi, const uint64_t *lo, int64_t n, uint64_t *picked_hi, uint64_t *picked_lo) {
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++) {

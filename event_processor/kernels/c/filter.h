@@ -1,4 +1,4 @@
-/* What the search in segments asks of their filters. */
+/* The part of the filter that the search in segments uses. */
 #ifndef EVENT_PROCESSOR_FILTER_H
 #define EVENT_PROCESSOR_FILTER_H
 

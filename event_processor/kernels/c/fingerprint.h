@@ -1,7 +1,7 @@
-/* Fingerprints in order: how two compare, how they lie in runs and in rows, and how two runs become one.
+/* Fingerprints in order: how two compare, how they lie in runs and in rows, and how two runs are joined.
  *
- * A fingerprint is two words, hi and lo, and stands before another where (hi, lo) is less. In rows the two lie together, 16 bytes in any alignment; in a
- * run word i stands at `column[i * step]`: its columns may be their own, or a view of rows that are aligned.
+ * A fingerprint is two words, hi and lo, and comes before another if (hi, lo) is less. In a row the two lie together, 16 bytes in
+ * any alignment. In a run, word i is `column[i * step]`: its columns may be separate, or a view of rows that are aligned.
  */
 #ifndef EVENT_PROCESSOR_FINGERPRINT_H
 #define EVENT_PROCESSOR_FINGERPRINT_H
@@ -16,7 +16,7 @@ static inline wide row_at(const uint8_t *rows, uint64_t place) {
     return key_of(word_at(rows + ROW_BYTES * place), word_at(rows + ROW_BYTES * place + 8));
 }
 
-/* A part of a run: `left` fingerprints from these on. */
+/* A part of a run: `left` fingerprints from these addresses on. */
 struct part {
     const uint64_t *hi, *lo;
     int64_t hi_step, lo_step, left;
@@ -26,9 +26,10 @@ static inline wide key_at(const struct part *part, int64_t place) {
     return key_of(part->hi[place * part->hi_step], part->lo[place * part->lo_step]);
 }
 
-/* Both parts, ascending, into hi and lo, whose step is `step`. It goes from both ends at once and branches on nothing that it compares: what stands where
- * is chance, so a branch would be wrong each second time. As many rounds as the shorter part has entries never look beyond either: the least and the
- * greatest so many of both are others. */
+/* Joins both parts, ascending, into hi and lo, with step `step`. It works from both ends at once and branches on no
+ * comparison: the order is random, so a branch would be mispredicted every second time. One pass has as many rounds as the
+ * shorter part has entries, so it never reads beyond either part: the front and the back of the result never take the same
+ * entry. */
 static inline void join_two(struct part a, struct part b, uint64_t *hi, uint64_t *lo, int64_t step) {
     int64_t first = 0, last = a.left + b.left - 1;
     for (int64_t rounds; (rounds = a.left < b.left ? a.left : b.left) > 0;) {

@@ -1,7 +1,7 @@
-/* Fingerprints: XXH3-128 of short texts and of integers, and the order, the union and the search of sorted runs.
+/* Fingerprints: XXH3-128 of short texts and of integers; and the order, the union and the search of sorted runs.
  *
- * Source of the hash: the published description of XXH3 (Y. Collet, "xxHash fast digest algorithm", the 128-bit variants for 4 to 8,
- * 9 to 16 and 17 to 128 bytes); the constants are its primes and the first bytes of its default secret.
+ * Source of the hash: the published description of XXH3 (Y. Collet, "xxHash fast digest algorithm", the 128-bit variants for 4 to
+ * 8, 9 to 16 and 17 to 128 bytes). The constants are its primes and the first bytes of its default secret.
  */
 #include "fingerprint.h"
 
@@ -14,7 +14,7 @@
 #define MULTIPLIER_1 0x165667919E3779F9ULL
 #define MULTIPLIER_2 0x9FB21C651E98DF25ULL
 
-/* The words of the secret, as they are read at every eighth byte. */
+/* The words of the secret, one at every eighth byte. */
 static const uint64_t secret[16] = {
     0xBE4BA423396CFEB8ULL, 0x1CAD21F72C81017CULL, 0xDB979083E96DD4DEULL, 0x1F67B3B7A4A44072ULL,
     0x78E5C0CC4EE679CBULL, 0x2172FFCC7DD05A82ULL, 0x8E2443F7744608B8ULL, 0x4C263A81E69035E0ULL,
@@ -38,7 +38,7 @@ static inline uint64_t avalanche(uint64_t word) {
     return word ^ (word >> 32);
 }
 
-/* Sixteen bytes with two words of the seeded secret: both halves of their product, folded. */
+/* Mixes sixteen bytes with two words of the seeded secret: both halves of their product, folded. */
 static inline uint64_t mix(uint64_t one, uint64_t other, const uint64_t *seeded) {
     const wide product = (wide)(one ^ seeded[0]) * (other ^ seeded[1]);
     return (uint64_t)product ^ (uint64_t)(product >> 64);
@@ -69,7 +69,7 @@ static inline struct hash hash_9_to_16(const uint8_t *text, uint64_t width, uint
     return (struct hash){avalanche((uint64_t)mixed), avalanche((uint64_t)(mixed >> 64) + high * PRIME64_2)};
 }
 
-/* Sixteen bytes from the front and sixteen from the back, `step` such pieces away from either end, into both halves. */
+/* Mixes sixteen bytes from the front and sixteen from the back, `step` such pieces from either end, into both halves. */
 static inline struct hash mixed_in(struct hash hash, const uint8_t *text, uint64_t width, unsigned step, const uint64_t *seeded) {
     const uint8_t *front = text + 16 * step, *back = text + width - 16 * (step + 1);
     const uint64_t front_one = word_at(front), front_other = word_at(front + 8);
@@ -81,7 +81,7 @@ static inline struct hash mixed_in(struct hash hash, const uint8_t *text, uint64
     return hash;
 }
 
-/* `seeded`: the secret's words, plus the seed and less the seed by turns. */
+/* `seeded`: the secret's words, alternately plus and minus the seed. */
 static inline struct hash hash_17_to_128(const uint8_t *text, uint64_t width, uint64_t seed, const uint64_t *seeded) {
     struct hash hash = {width * PRIME64_1, 0};
     /* From the middle outwards. */
@@ -96,14 +96,14 @@ static inline struct hash hash_17_to_128(const uint8_t *text, uint64_t width, ui
     return (struct hash){avalanche(hash.low + hash.high), 0 - avalanche(mixed)};
 }
 
-/* The digest is big-endian, its high half first; a row holds its bytes as they stand. */
+/* The digest is big-endian, its high half first. A row holds its bytes in that order. */
 static inline void put_row(uint64_t *row, struct hash hash) {
     row[0] = __builtin_bswap64(hash.high);
     row[1] = __builtin_bswap64(hash.low);
 }
 
-/* rows[2 i], rows[2 i + 1]: the fingerprint of content[begins[i]:ends[i]], for n texts. Gives 1; or 0 where some text is shorter than
- * WIDTH_MIN, longer than WIDTH_MAX or not within the `length` bytes of content: then the rows mean nothing. */
+/* rows[2 i], rows[2 i + 1]: the fingerprint of content[begins[i]:ends[i]], for n texts. Returns 1; or 0 if a text is shorter
+ * than WIDTH_MIN, longer than WIDTH_MAX or not within the `length` bytes of content: then the rows mean nothing. */
 EXPORT int64_t ep_hash_texts(const uint8_t *content, int64_t length, const int64_t *begins, const int64_t *ends, int64_t n,
                              uint64_t seed, uint64_t *rows) {
     uint64_t seeded[16];
@@ -129,13 +129,13 @@ EXPORT int64_t ep_hash_texts(const uint8_t *content, int64_t length, const int64
     return 1;
 }
 
-/* The same of n integers, as the eight bytes of each. */
+/* As `ep_hash_texts`, for n integers, as eight bytes each. */
 EXPORT void ep_hash_numbers(const uint64_t *numbers, int64_t n, uint64_t seed, uint64_t *rows) {
     for (int64_t i = 0; i < n; i++)
         put_row(rows + 2 * i, hash_4_to_8(numbers[i], 8, seed));
 }
 
-/* Whether one word stands before another: as numbers where `rows` is NULL; else they are places, in the order of what stands there. */
+/* Whether one word comes before another: as numbers if `rows` is NULL; else as places, in the order of the rows there. */
 static inline int stands_before(const uint8_t *rows, uint64_t one, uint64_t other) {
     if (rows == NULL)
         return one < other;
@@ -155,8 +155,8 @@ static void sift_down(const uint8_t *rows, uint64_t *words, int64_t root, int64_
     words[root] = sifted;
 }
 
-/* `count` words, however they stand, no two equal: n log n at the worst. What is in order already, as repetitions of one fingerprint are,
- * is only read. */
+/* Sorts `count` words in any order, no two equal: n log n at worst. Words already in order, such as repetitions of one
+ * fingerprint, are only read. */
 static void sort_words(const uint8_t *rows, uint64_t *words, int64_t count) {
     int64_t ordered = 1;
     while (ordered < count && stands_before(rows, words[ordered - 1], words[ordered]))
@@ -173,10 +173,10 @@ static void sort_words(const uint8_t *rows, uint64_t *words, int64_t count) {
     }
 }
 
-/* A bucket that holds more is sorted by itself; the others cost the last walk at most so many steps an entry. */
+/* A larger bucket is sorted separately. For the others, this limits the steps per entry of the last pass. */
 #define BUCKET_MAX 24
 
-/* The keys in ascending order: by buckets of their first `bits` bits, and then each to its place among its few neighbours. */
+/* Sorts the keys: by buckets of their first `bits` bits, and then each key among its few neighbours. */
 static void fill_buckets(const uint8_t *rows, int64_t n, int bits, uint64_t place_mask, uint32_t *ends, uint64_t *keys) {
     const int shift = 64 - bits;
     const int64_t buckets = (int64_t)1 << bits;
@@ -194,7 +194,7 @@ static void fill_buckets(const uint8_t *rows, int64_t n, int bits, uint64_t plac
         const uint64_t word = word_at(rows + 16 * i);
         keys[ends[word >> shift]++] = (word & ~place_mask) | (uint64_t)i;
     }
-    /* Each counter is its bucket's end now. */
+    /* Each counter is now the end of its bucket. */
     uint32_t start = 0;
     for (int64_t bucket = 0; bucket < buckets && most > BUCKET_MAX; start = ends[bucket++])
         if (ends[bucket] - start > BUCKET_MAX)
@@ -208,10 +208,10 @@ static void fill_buckets(const uint8_t *rows, int64_t n, int bits, uint64_t plac
     }
 }
 
-/* n rows in ascending order into the columns hi and lo, and each one's place among the rows; equal rows keep the order of their places.
- * `ends`: 2^bits counters, 1 <= bits <= 31, n < 2^32. One word a row is sorted: hi, with its low bits replaced by the row's place; rows
- * that tie in what is left of hi are then put right on their own. It is quickest where 2^bits is about n and the high bits of hi are as
- * chance would have them: then nearly every key falls to its place at once. At the worst it takes n log n. */
+/* Sorts n rows into the columns hi and lo, ascending, and writes the place of each among the rows. Equal rows keep the order
+ * of their places. `ends`: 2^bits counters, 1 <= bits <= 31, n < 2^32. It sorts one word per row: hi, with its low bits
+ * replaced by the row's place. Rows that tie in the rest of hi are then sorted separately. It is fastest if 2^bits is about n
+ * and the high bits of hi are random: then nearly every key is at its place at once. The worst case is n log n. */
 EXPORT void ep_sort_rows(const uint8_t *rows, int64_t n, int64_t bits, uint32_t *ends, uint64_t *hi, uint64_t *lo, uint64_t *places) {
     int place_bits = 1;
     while (n > (int64_t)1 << place_bits)
@@ -232,15 +232,15 @@ EXPORT void ep_sort_rows(const uint8_t *rows, int64_t n, int64_t bits, uint32_t 
     }
 }
 
-/* One of the k sorted runs, as the caller names them: five words a run. */
+/* One of the k sorted runs, in the caller's form: five words per run. */
 static struct part part_of(const int64_t *run) {
     return (struct part){(const uint64_t *)(intptr_t)run[0], (const uint64_t *)(intptr_t)run[1], run[2], run[3], run[4]};
 }
 
-/* k >= 1 sorted runs, ascending, into one of all their fingerprints.
- * `runs` holds five words for each: the addresses of hi and lo, their steps, the length. Two by two they become half as many, again and
- * again, from one pair of columns to the other; both hold all of them. `ends`: k words to count in. Gives 1 where the result is in the
- * other pair, and 0 where it is in the first. */
+/* Joins k >= 1 ascending runs into one run of all their fingerprints.
+ * `runs` holds five words for each: the addresses of hi and lo, their steps, the length. Pairs of runs are joined, which
+ * halves their number, again and again, from one pair of columns to the other; each pair has room for all. `ends`: k words to
+ * count in. Returns 1 if the result is in the other pair, 0 if it is in the first. */
 EXPORT int64_t ep_join_runs(const int64_t *runs, int64_t k, int64_t *ends, uint64_t *hi, uint64_t *lo, uint64_t *other_hi,
                             uint64_t *other_lo) {
     const struct part nothing = {hi, lo, 1, 1, 0};
@@ -267,8 +267,8 @@ EXPORT int64_t ep_join_runs(const int64_t *runs, int64_t k, int64_t *ends, uint6
     return is_other;
 }
 
-/* The first place from `start` on whose fingerprint is not less than `key`: by strides that double, then by halves. What is sought in
- * order is mostly near. */
+/* The first place from `start` on whose fingerprint is not less than `key`. Steps double, then halve: if keys are sought in
+ * order, the next is mostly near. */
 static int64_t bound_of(const struct part *held, int64_t start, wide key) {
     int64_t low = start, stride = 1;
     while (stride <= held->left - low && key_at(held, low + stride - 1) < key) {
@@ -285,7 +285,7 @@ static int64_t bound_of(const struct part *held, int64_t start, wide key) {
     return low;
 }
 
-/* found[i]: whether fingerprint i of the m that are sought, ascending, is among the n of the run. Those sought may repeat themselves. */
+/* found[i]: whether fingerprint i of m ascending `sought` ones is among the n of the run. `sought` may contain repetitions. */
 EXPORT void ep_contains(const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n, const uint64_t *sought_hi,
                         const uint64_t *sought_lo, int64_t m, uint8_t *found) {
     const struct part held = {hi, lo, hi_step, lo_step, n};
@@ -297,13 +297,13 @@ EXPORT void ep_contains(const uint64_t *hi, int64_t hi_step, const uint64_t *lo,
     }
 }
 
-/* So many runs are asked side by side: for each it is remembered how far the search has come. */
+/* The number of runs that are searched together. Each keeps the place that its search has reached. */
 #define RUNS_ASKED 64
-/* So many marks are asked for before the first of them is looked at. */
+/* The number of marks that are prefetched before the first is read. */
 #define AHEAD 64
 
-/* answers[i] becomes 0 where fingerprint i of the n, ascending, is in one of the k runs; those whose answer is 0 are not looked for. `runs`: as for a
- * join. `marks`, of 64 - `shift` bits of hi, are set for all that the runs hold. */
+/* Sets answers[i] to 0 if fingerprint i of the n, ascending, is in one of the k runs. Fingerprints whose answer is 0 are not
+ * searched. `runs`: as for a join. `marks`, of 64 - `shift` bits of hi, are set for everything in the runs. */
 EXPORT void ep_search_runs(const uint8_t *marks, int64_t shift, const int64_t *runs, int64_t k, const uint64_t *hi, const uint64_t *lo,
                            int64_t n, uint8_t *answers) {
     for (int64_t first = 0; first < k; first += RUNS_ASKED) {
@@ -326,7 +326,7 @@ EXPORT void ep_search_runs(const uint8_t *marks, int64_t shift, const int64_t *r
     }
 }
 
-/* n fingerprints of two columns as rows. */
+/* Copies n fingerprints of two columns to rows. */
 EXPORT void ep_rows_of(const uint64_t *hi, int64_t hi_step, const uint64_t *lo, int64_t lo_step, int64_t n, uint64_t *rows) {
     for (int64_t i = 0; i < n; i++) {
         rows[2 * i] = hi[i * hi_step];

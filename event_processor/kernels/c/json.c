@@ -1,8 +1,8 @@
-/* Steps over JSON values that nobody reads. They have to be JSON all the same: a record that is none is rejected. */
+/* Skips JSON values that are not read. They must still be JSON: a record that is not JSON is rejected. */
 #include "json.h"
 
-/* A text in which the plain escapes may stand, from behind its opening quote to behind the closing one. An escape by
- * number is left to others: it may be half a character. */
+/* Skips a text with plain escapes, from after its opening quote to after the closing one. An escape by number is left to
+ * another decoder: it may be half a character. */
 static const uint8_t *skip_text(const uint8_t *place, const uint8_t *end) {
     for (;;) {
         place = text_end(place, end);
@@ -16,7 +16,8 @@ static const uint8_t *skip_text(const uint8_t *place, const uint8_t *end) {
     }
 }
 
-/* A number. One with an exponent of three digits, or of a hundred characters, is left to others: it may be infinite. */
+/* Skips a number. One with an exponent of three digits, or of a hundred characters, is left to another decoder: it may be
+ * infinite. */
 const uint8_t *ep_skip_number(const uint8_t *place, const uint8_t *end) {
     const uint8_t *begin = place;
     if (place < end && *place == '-')
@@ -52,7 +53,7 @@ static const uint8_t *skip_word(const uint8_t *place, const uint8_t *end, const 
     return end - place >= length && memcmp(place, word, (size_t)length) == 0 ? place + length : NULL;
 }
 
-/* A value that holds no other. */
+/* A value that holds no other value. */
 static const uint8_t *skip_scalar(const uint8_t *place, const uint8_t *end) {
     switch (*place) {
     case '"':
@@ -68,7 +69,7 @@ static const uint8_t *skip_scalar(const uint8_t *place, const uint8_t *end) {
     }
 }
 
-/* A key and its colon, to where its value begins. */
+/* Skips a key and its colon, up to its value. */
 static const uint8_t *skip_key(const uint8_t *place, const uint8_t *end) {
     place = skip_spaces(place, end);
     if (place >= end || *place != '"' || !(place = skip_text(place + 1, end)))
@@ -77,7 +78,7 @@ static const uint8_t *skip_key(const uint8_t *place, const uint8_t *end) {
     return place < end && *place == ':' ? skip_spaces(place + 1, end) : NULL;
 }
 
-/* Any value; `depth` arrays and objects stand around it. Without recursion: the input does not decide how deep the stack grows. */
+/* Skips any value inside `depth` arrays and objects. Not recursive: the input does not decide how deep the stack grows. */
 const uint8_t *ep_skip_value(const uint8_t *place, const uint8_t *end, int depth) {
     uint8_t closing[DEPTH_MAX];
     const int outermost = depth;
@@ -101,7 +102,7 @@ const uint8_t *ep_skip_value(const uint8_t *place, const uint8_t *end, int depth
         } else if (!(place = skip_scalar(place, end))) {
             return NULL;
         }
-        /* A value is behind us: whatever it ends, ends; or the next one follows. */
+        /* After a value: close everything that ends here, or go on to the next value. */
         for (; depth > outermost; place++, depth--) {
             place = skip_spaces(place, end);
             if (place >= end)

@@ -1,8 +1,9 @@
-/* What all kernels share: the types of columns, and how words stand in memory.
+/* What all kernels share: the types of columns, and how words lie in memory.
  *
- * Always: a kernel is a pure function of its arguments. It allocates nothing, keeps nothing, calls nothing that can fail (but reads.c, segments.c and merge.c, which read),
- * and writes only within the lengths that it was given; whatever bytes come in, it reads only within them.
- * Each has a twin, in numpy or by a library of Python's, which says what it means and takes its place where there is no compiler; tests hold them together.
+ * Always: a kernel is a pure function of its arguments. It allocates nothing, keeps no state, and calls nothing that can fail
+ * (except reads.c, segments.c and merge.c, which read). It writes only within the lengths that it was given, and reads only
+ * within them, whatever the bytes. Each kernel has a counterpart, in numpy or in a Python library. The counterpart defines the
+ * result, and replaces the kernel if there is no compiler. Tests compare the two.
  */
 #ifndef EVENT_PROCESSOR_KERNELS_H
 #define EVENT_PROCESSOR_KERNELS_H
@@ -12,7 +13,7 @@
 #include <string.h>
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "the kernels read words as they stand in memory, little-endian; without them the package uses numpy"
+#error "the kernels read words as they lie in memory, little-endian; without them the package uses numpy"
 #endif
 
 __extension__ typedef unsigned __int128 wide;
@@ -25,7 +26,7 @@ static inline uint64_t word_at(const uint8_t *place) {
     return word;
 }
 
-/* Whether `length` bytes are the same: short ones mostly, for which a call of memcmp costs more than the look. */
+/* Whether `length` bytes are equal. Most are short: for these a call of memcmp costs more than the comparison. */
 static inline int same_bytes(const uint8_t *one, const uint8_t *other, int64_t length) {
     if (length < 8) {
         for (; length > 0; length--)

@@ -1,16 +1,17 @@
-/* Dead letters as lines of JSON: what is known of each by column, and the record as a text.
+/* Dead letters as lines of JSON: their facts by column, and the record as a text.
  *
- * Always: the bytes are those that the library writes which writes one letter after the other (`dead_letters.py`). A record that is not UTF-8 is left to that.
+ * Always: writes the same bytes as the library that writes letters one by one (`engine/dead_letters.py`). A record that is not
+ * UTF-8 is left to that.
  */
 #include "json.h"
 
-/* Behind one character of more than a byte, as RFC 3629 has it; NULL where there is none. */
+/* The place after one character of several bytes, as in RFC 3629; NULL if there is none. */
 static const uint8_t *behind_character(const uint8_t *place, const uint8_t *end) {
     const uint8_t first = *place;
     const int length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
     if (!length || end - place < length)
         return NULL;
-    /* What would be a shorter character written longer, a surrogate, or beyond the last one. */
+    /* Excludes overlong forms, surrogates, and code points beyond the last one. */
     const uint8_t least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80, most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
     if (place[1] < least || place[1] > most)
         return NULL;
@@ -38,7 +39,7 @@ static uint8_t *put_bytes(uint8_t *out, const uint8_t *bytes, int64_t size) {
     return out + size;
 }
 
-/* A number that is not below 0. */
+/* Writes a number that is not below 0. */
 static uint8_t *put_number(uint8_t *out, int64_t number) {
     uint8_t digits[20];
     int first = 20;
@@ -48,7 +49,7 @@ static uint8_t *put_number(uint8_t *out, int64_t number) {
     return put_bytes(out, digits + first, 20 - first);
 }
 
-/* A quote, a backslash or a control character. */
+/* Writes the escape of a quote, a backslash or a control character. */
 static uint8_t *put_escape(uint8_t *out, uint8_t byte) {
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt", digits[] = "0123456789abcdef";
     const char *found = byte ? strchr(from, byte) : NULL;
@@ -74,9 +75,10 @@ static uint8_t *put_text(uint8_t *out, const uint8_t *place, const uint8_t *end)
     }
 }
 
-/* Writes `count` letters: piece 0, the line's number, piece 1, the offset, piece 2 + numbers[i], the record, and what closes the letter. The pieces
- * end at `piece_ends`, one behind the other. `out` has room for each with its pieces, two numbers of 20 digits, 6 bytes for each of the record's and 3 more.
- * Returns how many bytes were written, or -1 where a record is not UTF-8. */
+/* Writes `count` letters: piece 0, the line's number, piece 1, the offset, piece 2 + numbers[i], the record, and the end of
+ * the letter. The pieces are consecutive and end at `piece_ends`. `out` has room for each letter with its pieces, two numbers
+ * of 20 digits, 6 bytes per byte of the record, and 3 more. Returns how many bytes were written, or -1 if a record is not
+ * UTF-8. */
 EXPORT int64_t ep_write_letters(
     const uint8_t *content, const int64_t *begins, const int64_t *ends, const int64_t *lines, const int64_t *offsets,
     const int64_t *numbers, int64_t count, const uint8_t *pieces, const int64_t *piece_ends, uint8_t *out) {

@@ -1,4 +1,4 @@
-/* A line of JSON as the walk through it sees it: which keys lead to which fields, what was found, and where its values stand. */
+/* A line of JSON in the walk through it: the keys to the fields, the fields found so far, and the places of its values. */
 #ifndef EVENT_PROCESSOR_LINE_H
 #define EVENT_PROCESSOR_LINE_H
 
@@ -11,8 +11,8 @@
 
 enum role { ROLE_ID = 1, ROLE_CATEGORY = 2, ROLE_VALUE = 4, ROLE_TIMESTAMP = 8 };
 enum kind { KIND_NONE = 0, KIND_TEXT = 1, KIND_NUMBER = 2 };
-/* What is certainly wrong first with a line that is no event: a role without a field, a text for the value, NaN for it; or a text that does not end
- * with the line, which is no JSON then. */
+/* The first certain fault of a line that is no event: a role without a field, a text for the value, NaN for it; or a text that
+ * does not end within the line, so that it is not JSON. */
 enum fault {
     FAULT_UNKNOWN = 0,
     FAULT_NO_ID = 1,
@@ -23,8 +23,9 @@ enum fault {
     FAULT_OPEN_TEXT = 64
 };
 
-/* A key that leads to a field: `name` is `length` bytes, its closing quote the last of them; `head` and `mask` are the
- * first eight and which of them count. `parent` is the key around it, or -1; `roles` what is read there, 0 where an object leads on. */
+/* A key on the way to a field: `name` is `length` bytes, including its closing quote. `head` is its first eight bytes, and
+ * `mask` selects the ones that count. `parent` is the key around it, or -1. `roles` are the roles of its value, 0 if it is an
+ * object with further keys. */
 struct node {
     uint64_t head, mask;
     const uint8_t *name;
@@ -34,18 +35,18 @@ struct node {
 
 #define VALUES_MAX 24
 
-/* Where a value stands that is no object on the way to a field: with its quotes, if it has some. `roles` are 0 where nobody reads it; `depth` arrays and
- * objects stand around it. */
+/* The place of a value that is no object on the way to a field; includes the quotes of a text. `roles` are 0 if it is not
+ * read. `depth` arrays and objects are around it. */
 struct value_place {
     const uint8_t *begin, *end;
     int32_t roles, depth;
 };
 
 struct line {
-    uint32_t seen; /* a bit a node */
-    int32_t value_count; /* of the places below; more than VALUES_MAX where there were more */
-    int has_nan;   /* in the place of the value: nothing behind it was looked at */
-    const uint8_t *open_text; /* the quote of a text or a key that does not end; all before it is JSON */
+    uint32_t seen; /* one bit per node */
+    int32_t value_count; /* of the places below; more than VALUES_MAX if there were more */
+    int has_nan;   /* as the value: the rest of the line was not read */
+    const uint8_t *open_text; /* the quote of a text or a key that does not end; everything before it is JSON */
     const uint8_t *value_text, *value_text_end;
     int id_kind, timestamp_kind;
     int64_t id_number;
@@ -61,7 +62,7 @@ struct walk {
     const uint8_t *content_end;
 };
 
-/* The text from `begin` to `quote` is what these roles read. Returns whether it can be that. */
+/* Takes the text from `begin` to `quote` for these roles. Returns whether it is valid for them. */
 static inline int take_text(struct line *line, int roles, const uint8_t *begin, const uint8_t *quote) {
     if (roles & ROLE_VALUE) {
         if (roles != ROLE_VALUE)
@@ -90,7 +91,7 @@ static inline int take_text(struct line *line, int roles, const uint8_t *begin, 
     return 1;
 }
 
-/* Reads the number at `place`, which is what these roles read; returns what follows, or NULL where it is left to others. */
+/* Reads the number at `place` for these roles. Returns what follows, or NULL if the number is left to another decoder. */
 static inline const uint8_t *take_number(
     const struct walk *walk, struct line *line, int roles, const uint8_t *place, const uint8_t *end) {
     int64_t whole = 0;

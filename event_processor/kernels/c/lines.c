@@ -1,41 +1,43 @@
-/* Lines of JSON -> columns of the fields of events, in one walk through the bytes.
+/* Lines of JSON -> columns of the fields of events, in one pass through the bytes.
  *
- * Always: a line that is read here is an event, with the fields that the judge alone would give it. A line that is not read is left to
- * others, and nothing is said about it. Where fields stand, and in which order, does not matter; a field given twice is left to others.
+ * Always: a line that is read here is an event, with the fields that the judge alone would give it. A line that is not read is
+ * left to another decoder, and nothing is said about it. The place and the order of fields do not matter; a field that comes
+ * twice is left to another decoder.
  */
 #include "spelling.h"
 
-/* A text that was seen as a category: `length` bytes from `begin` on, the first sixteen of them here too, zeros behind its end. `code` is its
- * code in this chunk, -1 where no event bears it yet. 32 bytes: half a line of a cache. */
+/* A text that was seen as a category: `length` bytes from `begin` on. `head` and `tail` are its first sixteen bytes, zeros
+ * after its end. `code` is its code in this chunk, -1 if no event has it yet. 32 bytes: half a cache line. */
 struct entry {
     uint64_t head, tail;
     int64_t begin;
     int32_t length, code;
 };
 
-/* The texts that were seen as categories, in this chunk and before: entry i tells of text i, and the entry behind the last where the next text's `bytes`
- * begin. `slots` (a power of two, `slot_mask` + 1 of them) hold numbers of texts plus one, 0 for none. `borne[code]` is the number of
- * the text. */
+/* The texts seen as categories, in this chunk and before. Entry i describes text i; the entry after the last says where the
+ * `bytes` of the next text begin. `slots` (a power of two, `slot_mask` + 1 of them) hold the index of a text plus one, 0 for
+ * none. `used[code]` is the index of the text with that code. */
 struct categories {
     uint8_t *bytes;
     struct entry *entries;
     int32_t *slots;
     int64_t slot_mask;
-    int32_t *borne;
-    int64_t known, known_max, borne_count;
+    int32_t *used;
+    int64_t known, known_max, used_count;
 };
 
-/* The columns, as long as there are lines; `count` of each are written. Which are NULL is what nobody reads. */
+/* The columns, each with room for all lines; `count` entries of each are written. A column that is not read is NULL. */
 struct events {
     int64_t *rows, *id_begins, *id_ends, *id_numbers, *codes;
     double *values;
     int64_t *timestamp_begins, *timestamp_ends;
-    int64_t *fault_rows, *faults, *fault_begins, *fault_ends; /* the last two: where a text for the value stands; or 0, and how many characters are before an open one */
+    /* Begin and end are the place of a text for the value; or 0, and the number of characters before an open text. */
+    int64_t *fault_rows, *faults, *fault_begins, *fault_ends;
     int64_t id_kind, timestamp_kind, count, fault_count;
 };
 
-/* Where the records of `content`, from `begin` on, start and end, without their line feed and a return before it. Returns how many there are, or -1
- * where there are more than `room`. */
+/* Writes the starts and ends of the records of `content` from `begin` on, without their line feed and a return before it.
+ * Returns how many there are, or -1 if there are more than `room`. */
 EXPORT int64_t ep_cut_lines(
     const uint8_t *content, int64_t size, int64_t begin, int64_t *starts, int64_t *ends, int64_t room) {
     int64_t count = 0;
@@ -52,7 +54,7 @@ EXPORT int64_t ep_cut_lines(
     return count;
 }
 
-/* The node below `parent` whose name begins at `place`, or -1. `guess` is looked at first. */
+/* The node below `parent` whose name begins at `place`, or -1. `guess` is tried first. */
 static int node_at(const struct walk *walk, int parent, int guess, const uint8_t *place, const uint8_t *end) {
     const int whole = walk->content_end - place >= 8;
     uint64_t head = 0;
@@ -71,7 +73,7 @@ static int node_at(const struct walk *walk, int parent, int guess, const uint8_t
     return -1;
 }
 
-/* Whether a text goes on to the end, from behind its opening quote, and holds plain escapes at the most. */
+/* Whether a text goes on to the end, from after its opening quote, with only plain escapes. */
 static int is_open_text(const uint8_t *place, const uint8_t *end) {
     while ((place = text_end(place, end)) < end) {
         if (*place != '\\' || end - place < 2 || place[1] == 0 || !strchr("\"\\/bfnrt", place[1]))
@@ -81,14 +83,15 @@ static int is_open_text(const uint8_t *place, const uint8_t *end) {
     return 1;
 }
 
-/* Of UTF-8. */
+/* Counts the characters of UTF-8. */
 static int64_t characters_between(const uint8_t *place, const uint8_t *end) {
     int64_t count = 0;
     for (; place < end; place++) count += (*place & 0xc0) != 0x80;
     return count;
 }
 
-/* The value of the field at a node. A timestamp that nobody reads may be anything: what is no text and no number is none. */
+/* Reads the value of the field at a node. A timestamp that is not wanted may be anything; a value that is no text and no
+ * number is none. */
 static const uint8_t *read_field(
     const struct walk *walk, struct line *line, int roles, int depth, const uint8_t *place, const uint8_t *end) {
     if (place >= end)
@@ -103,8 +106,8 @@ static const uint8_t *read_field(
     return roles == ROLE_TIMESTAMP && !(walk->wanted & ROLE_TIMESTAMP) ? ep_skip_value(place, end, depth) : NULL;
 }
 
-/* The members of an object, from behind its brace to behind the closing one; `node` is what leads to it, -1 for the line's own. The depth of
- * the recursion is that of the fields' names. */
+/* Reads the members of an object, from after its brace to after the closing one; `node` is the key to it, -1 for the line
+ * itself. The recursion is as deep as the names of the fields. */
 static const uint8_t *walk_object(
     const struct walk *walk, struct line *line, int node, int depth, const uint8_t *place, const uint8_t *end) {
     place = skip_spaces(place, end);
@@ -125,7 +128,7 @@ static const uint8_t *walk_object(
             place = text_end(place, end);
             if (place >= end)
                 line->open_text = quote;
-            if (place >= end || *place++ != '"') /* an escape: it might spell the name of a field */
+            if (place >= end || *place++ != '"') /* an escape: the key might be the name of a field */
                 return NULL;
         }
         place = skip_spaces(place, end);
@@ -157,8 +160,8 @@ static const uint8_t *walk_object(
     }
 }
 
-/* Whether the line begins as an object, holds no NUL, and no more brackets than may nest: then what is wrong with it first stands before what
- * was not looked at. */
+/* Whether the line begins as an object, holds no NUL, and no more brackets than may nest: then its first fault lies before the
+ * bytes that were not read. */
 static int is_shallow(const uint8_t *place, const uint8_t *end) {
     int brackets = 0;
     if (memchr(place, 0, (size_t)(end - place)))
@@ -168,7 +171,7 @@ static int is_shallow(const uint8_t *place, const uint8_t *end) {
     return brackets <= DEPTH_MAX;
 }
 
-/* What is wrong with a line of JSON: the first role, in the order of the judge, that is missing or ill. */
+/* The fault of a line of JSON: the first role, in the order of the judge, that is missing or invalid. */
 static enum fault fault_of(const struct walk *walk, const struct line *line, int32_t found) {
     const int32_t missing = walk->wanted & ~found;
     for (int32_t role = ROLE_ID; role <= ROLE_VALUE; role <<= 1)
@@ -177,7 +180,7 @@ static enum fault fault_of(const struct walk *walk, const struct line *line, int
     return line->value_text ? FAULT_TEXT_VALUE : FAULT_UNKNOWN;
 }
 
-/* Whether the line is an event; what it holds goes to `line`, and what is wrong with it to `fault`, where that is certain. */
+/* Whether the line is an event. `line` gets its content; `fault` gets its fault, if that is certain. */
 static int read_line(
     const struct walk *walk, struct line *line, enum fault *fault, const uint8_t *place, const uint8_t *end) {
     memset(line, 0, offsetof(struct line, places));
@@ -202,7 +205,7 @@ static int read_line(
     return 0;
 }
 
-/* A text as it is looked for: its first sixteen bytes, zeros behind its end, and how long it is. */
+/* A text to look up: its first sixteen bytes, zeros after its end, and its length. */
 struct text {
     const uint8_t *begin;
     uint64_t head, tail;
@@ -219,7 +222,7 @@ static struct text text_of(const uint8_t *begin, const uint8_t *end, const uint8
         return text;
     }
     const int in_head = text.length < 8 ? text.length : 8, in_tail = text.length < 8 ? 0 : text.length < 16 ? text.length - 8 : 8;
-    /* To shift by all 64 bits is undefined. */
+    /* A shift by all 64 bits is undefined. */
     text.head = word_at(begin) & (in_head == 8 ? ~0ull : (1ull << 8 * in_head) - 1);
     text.tail = word_at(begin + 8) & (in_tail == 8 ? ~0ull : (1ull << 8 * in_tail) - 1);
     return text;
@@ -236,14 +239,15 @@ static uint64_t text_hash(const struct text *text) {
     return hash ^ (hash >> 32);
 }
 
-/* Whether the entry is that of this text. */
+/* Whether the entry has this text. */
 static int is_text(const struct categories *categories, const struct entry *entry, const struct text *text) {
     if (entry->length != text->length || entry->head != text->head || entry->tail != text->tail)
         return 0;
     return text->length <= 16 || same_bytes(categories->bytes + entry->begin + 16, text->begin + 16, text->length - 16);
 }
 
-/* The code of a category in this chunk; -1 where it is not known and no more can be. For the bytes there is room: the caller has seen to that. */
+/* The code of a category in this chunk; -1 if it is unknown and the table is full. There is room for its bytes: the caller
+ * made it. */
 static int64_t category_code(struct categories *categories, const struct text *text, int64_t slot) {
     struct entry *entry;
     for (;; slot = (slot + 1) & categories->slot_mask) {
@@ -262,16 +266,16 @@ static int64_t category_code(struct categories *categories, const struct text *t
             break;
     }
     if (entry->code < 0) {
-        entry->code = (int32_t)categories->borne_count;
-        categories->borne[categories->borne_count++] = (int32_t)(entry - categories->entries);
+        entry->code = (int32_t)categories->used_count;
+        categories->used[categories->used_count++] = (int32_t)(entry - categories->entries);
     }
     return entry->code;
 }
 
 #define WAITING_MAX 16
 
-/* The categories of the last events that were read, not looked up yet: among thousands, each lies in some other part of the table, and what is
- * asked for ahead is there when it is needed. */
+/* The categories of the last events, not looked up yet. Among thousands, each lies in another part of the table; prefetching
+ * brings it in before it is needed. */
 struct waiting {
     int64_t count;
     struct text texts[WAITING_MAX];
@@ -285,7 +289,7 @@ static inline void wait_for(struct waiting *waiting, const struct categories *ca
     waiting->slots[waiting->count++] = slot;
 }
 
-/* Writes the codes of those that wait before `codes_end`. Returns whether each has one. */
+/* Writes the codes of the waiting categories before `codes_end`. Returns whether each has a code. */
 static int look_up(struct waiting *waiting, struct categories *categories, int64_t *codes_end) {
     int64_t *codes = codes_end - waiting->count;
     int are_known = 1;
@@ -301,7 +305,7 @@ static int look_up(struct waiting *waiting, struct categories *categories, int64
     return are_known;
 }
 
-/* Without the events that have no code: their lines are as if they had not been read. */
+/* Removes the events that have no code: their lines count as not read. */
 static int64_t with_codes(struct events *events, int64_t count) {
     int64_t *columns[] = {events->rows, events->id_begins, events->id_ends, events->id_numbers, events->timestamp_begins, events->timestamp_ends, events->codes};
     int64_t kept = 0;
@@ -315,11 +319,13 @@ static int64_t with_codes(struct events *events, int64_t count) {
     return kept;
 }
 
-/* Reads the lines of `content` that `starts`, `ends` and `readable` (not 0) name, `count` of them, as far as they are events of the ordinary kind.
- * `nodes` are at most NODES_MAX; `wanted` are the roles without which a line is no event; `powers` as in decimal.h. Ids are of one kind, and timestamps too (or there are none): `events->id_kind` and
- * `events->timestamp_kind` are those of the first event where they come in as -1. `categories->entries` has to
- * have room for one more than `known_max`, and `bytes` for all of the content behind what is known. What is certainly wrong with others goes to `faults`.
- * Returns 0, or -1 where the nodes are too many. */
+/* Reads the lines of `content` given by `starts`, `ends` and `readable` (not 0), `count` of them, if they are events of ordinary
+ * form.
+ * `nodes` are at most NODES_MAX. `wanted` are the roles without which a line is no event. `powers`: see decimal.h. All ids are
+ * of one kind, and so are timestamps (or there are none): `events->id_kind` and `events->timestamp_kind`, which the first
+ * event sets if they are -1. `categories->entries` must have room for one more than `known_max`, and `bytes` for all of the
+ * content after the known texts. The certain faults of other lines go to `faults`. Returns 0, or -1 if there are too many
+ * nodes. */
 EXPORT int64_t ep_read_events(
     const uint8_t *content, int64_t size, const int64_t *starts, const int64_t *ends, const uint8_t *readable, int64_t count,
     const struct node *nodes, int64_t node_count, int64_t wanted, const uint64_t *powers, struct categories *categories,
@@ -338,7 +344,7 @@ EXPORT int64_t ep_read_events(
             continue;
         const uint8_t *begin = content + starts[row], *end = content + ends[row];
         if (read_alike(&spellings, &walk, &line, begin, end)) {
-            /* as one before it was spelt */
+            /* it has the spelling of an earlier line */
         } else if (read_line(&walk, &line, &fault, begin, end)) {
             learn_spelling(&spellings, &line, begin, end);
         } else {

@@ -1,8 +1,10 @@
-/* The merge of ascending sources of fingerprints into one: segments, which are read and checked here, and what the caller hands in.
+/* Merges ascending sources of fingerprints into one: segments, which are read and checked here, and rows that the caller
+ * supplies.
  *
- * Rows are two words, hi and lo. Of each source there is a buffer of its next rows; what stands in no buffer yet is above all that its source gave
- * before. So whatever is not above the least of the buffers' ends can be joined now, and empties one buffer at least.
- * Always: a block is joined only after its checksum was found right. A read that fails, for whatever reason, is left to the caller, who learns why.
+ * Rows are two words, hi and lo. Each source has a buffer of its next rows. A row in no buffer yet is above all earlier rows of
+ * its source. So every row up to the least of the buffers' ends can be joined now; this empties at least one buffer.
+ * Always: a block is joined only after its checksum is verified. A failed read, whatever the reason, is left to the caller, who
+ * learns why.
  */
 #define _GNU_SOURCE
 #include "checksum.h"
@@ -14,15 +16,15 @@ struct row {
     uint64_t hi, lo;
 };
 
-/* `segment` is NULL where the caller hands in the rows. Those in the buffer from `begin` to `end` are to be joined; `next_row` is the first one that
- * was not in the buffer yet. */
+/* `segment` is NULL if the caller supplies the rows. The rows of the buffer from `begin` to `end` are still to be joined.
+ * `next_row` is the first row that was not in the buffer yet. */
 struct source {
     const struct segment *segment;
     struct row *buffer;
     int64_t begin, end, next_row, is_at_end;
 };
 
-/* What was joined and is not given yet: from `begin` to `end` of one of two arrays, each with room for all buffers. */
+/* Joined rows that were not returned yet: from `begin` to `end` of one of two arrays, each with room for all buffers. */
 struct joined {
     struct row *arrays[2];
     int64_t which, begin, end;
@@ -30,7 +32,7 @@ struct joined {
 
 static inline wide key_of_row(const struct row *row) { return key_of(row->hi, row->lo); }
 
-/* Whether the buffer holds a row, or the source has come to its end. */
+/* Fills an empty buffer. Returns whether it holds a row, or the source is at its end. */
 static int fill(struct source *source, int64_t buffer_rows) {
     const struct segment *segment = source->segment;
     if (source->begin < source->end || source->is_at_end)
@@ -40,7 +42,7 @@ static int fill(struct source *source, int64_t buffer_rows) {
     const int64_t number = source->next_row / segment->block_rows;
     if (source->next_row >= segment->rows)
         return (int)(source->is_at_end = 1);
-    /* The rows of a section lie side by side; behind them stands a piece of the filter. */
+    /* The rows of a section lie together; a piece of the filter follows them. */
     int64_t count = segment->section_blocks - number % segment->section_blocks;
     count = count < buffer_rows / segment->block_rows ? count : buffer_rows / segment->block_rows;
     const int64_t rows = block_rows_of(segment, number, count), size = rows * ROW_BYTES, block_bytes = segment->block_rows * ROW_BYTES;
@@ -58,7 +60,7 @@ static int fill(struct source *source, int64_t buffer_rows) {
     return 1;
 }
 
-/* The first place from `begin` on whose row is above `bound`; `end` where none is. */
+/* The first place from `begin` on whose row is above `bound`; `end` if there is none. */
 static int64_t place_behind(const struct row *rows, int64_t begin, int64_t end, wide bound) {
     while (begin < end) {
         const int64_t middle = begin + (end - begin) / 2;
@@ -70,14 +72,14 @@ static int64_t place_behind(const struct row *rows, int64_t begin, int64_t end, 
     return begin;
 }
 
-/* Both, ascending, into `rows`. */
+/* Joins both, ascending, into `rows`. */
 static void join_rows(const struct row *a, int64_t a_rows, const struct row *b, int64_t b_rows, struct row *rows) {
     const struct part one = {&a->hi, &a->lo, 2, 2, a_rows}, other = {&b->hi, &b->lo, 2, 2, b_rows};
     join_two(one, other, &rows->hi, &rows->lo, 2);
 }
 
-/* What stands in the first array, in as many ascending parts as `ends` has entries, becomes one part of one of the arrays. Two by two they become half
- * as many, again and again, from one array to the other. */
+/* Joins the ascending parts of the first array, whose ends are `ends`, into one part of one of the arrays. Pairs are joined,
+ * which halves their number, again and again, from one array to the other. */
 static void join_parts(struct joined *joined, int64_t *ends, int64_t parts) {
     joined->which = 0;
     for (int64_t count; parts > 1; parts = count, joined->which = !joined->which) {
@@ -93,7 +95,7 @@ static void join_parts(struct joined *joined, int64_t *ends, int64_t parts) {
     }
 }
 
-/* Joins whatever of the buffers' rows nothing that is still to come can stand before. `ends` has room for one a source. */
+/* Joins every row of the buffers that no later row can precede. `ends` has room for one entry per source. */
 static void join_buffers(struct source *sources, int64_t count, struct joined *joined, int64_t *ends) {
     wide bound = ~(wide)0;
     for (struct source *source = sources; source < sources + count; source++)
@@ -126,9 +128,9 @@ static void join_buffers(struct source *sources, int64_t count, struct joined *j
     joined->end = end;
 }
 
-/* The next rows of all k >= 1 sources, at most `wanted`. Gives how many; `starved` is the source that the caller has to fill before there can be more,
- * or -1: then there are fewer than wanted only where all sources are at their end. A buffer has room for `buffer_rows`, at least a block.
- * `ends`: k words to count in. */
+/* Writes the next rows of all k >= 1 sources, at most `wanted`; returns how many. `starved` is the source that the caller must
+ * fill before more can follow, or -1: then there are fewer than wanted only if all sources are at their end. A buffer has room
+ * for `buffer_rows`, at least a block. `ends`: k words to count in. */
 EXPORT int64_t ep_merge(struct source *sources, int64_t k, int64_t buffer_rows, struct joined *joined, int64_t *ends, struct row *rows,
                         int64_t wanted, int64_t *starved) {
     int64_t given = 0;

@@ -1,14 +1,14 @@
-/* Many small reads of one file. A thousand calls without one step of the interpreter's between them.
+/* Many small reads of one file: a thousand calls without a step of the interpreter between them.
  *
- * Always: what is not complete is left to the caller, whatever the reason: it reads it again by itself, and learns why.
+ * Always: an incomplete read, whatever the reason, is left to the caller. The caller reads again, and learns why.
  */
 #define _GNU_SOURCE
 #include "kernels.h"
 
 #include <sys/uio.h>
 
-/* Reads piece i, from begins[i] to begins[i + 1] of `content`, from offsets[i] of the file, as far as it is in the page cache. `left` gets the
- * numbers of those that were not read whole. Returns how many these are. */
+/* Reads piece i from offsets[i] of the file into begins[i] to begins[i + 1] of `content`, if it is in the page cache. `left`
+ * gets the numbers of the pieces that were not read whole. Returns how many. */
 EXPORT int64_t ep_read_at_once(
     int64_t descriptor, uint8_t *content, const int64_t *begins, const int64_t *offsets, int64_t count, int64_t *left) {
     int64_t left_count = 0;

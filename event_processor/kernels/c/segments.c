@@ -1,7 +1,8 @@
 /* The search of a batch in all segments at once, and the checksums of blocks.
  *
- * Always: a block decides nothing before its checksum was found right. What a segment does not settle here, whatever the reason (its block is not in
- * the page cache, cannot be read, is short, or does not match its checksum), is left to the caller, who looks again by himself, and learns why.
+ * Always: a block decides nothing before its checksum is verified. If a segment cannot decide here, whatever the reason (its
+ * block is not in the page cache, cannot be read, is short, or does not match its checksum), the caller has to search again, and
+ * learns why.
  */
 #define _GNU_SOURCE
 #include "checksum.h"
@@ -10,19 +11,19 @@
 
 #include <sys/uio.h>
 
-/* A block that is larger is left. */
+/* A larger block is left to the caller. */
 #define BLOCK_BYTES_MAX 4096
 #define NO_BLOCK (-1)
 
 enum answer { HELD = 0, NEW = 1, LEFT = 2 };
 
-/* A block in memory, its checksum found right. */
+/* A block in memory, its checksum verified. */
 struct block {
     int64_t number, rows;
     uint8_t content[BLOCK_BYTES_MAX];
 };
 
-/* The last block from `start` on whose fence is not above `hi`; `start` where all are. By strides that double, then by halves. */
+/* The last block from `start` on whose fence is not above `hi`; `start` if all are above. Steps double, then halve. */
 static int64_t block_of_row(const struct segment *segment, int64_t start, uint64_t hi) {
     int64_t low = start, stride = 1;
     while (stride < segment->blocks - low && segment->fences[low + stride] <= hi) {
@@ -30,7 +31,7 @@ static int64_t block_of_row(const struct segment *segment, int64_t start, uint64
         stride *= 2;
     }
     int64_t count = stride < segment->blocks - low ? stride : segment->blocks - low;
-    /* It is one of `count` from `low` on. */
+    /* It is one of `count` blocks from `low` on. */
     while (count > 1) {
         const int64_t half = count / 2;
         const int is_below = segment->fences[low + half] <= hi;
@@ -40,7 +41,7 @@ static int64_t block_of_row(const struct segment *segment, int64_t start, uint64
     return low;
 }
 
-/* Whether block `number` is in memory now. */
+/* Reads block `number` into memory, if it is not there yet. Returns whether it is there now. */
 static int read_block(const struct segment *segment, int64_t number, struct block *block) {
     if (block->number == number)
         return 1;
@@ -60,7 +61,8 @@ static int read_block(const struct segment *segment, int64_t number, struct bloc
     return 1;
 }
 
-/* What a segment says of a fingerprint that its filter lets through. `near`: a block before which it does not stand, and then a nearer one. */
+/* The segment's answer for a fingerprint that passed its filter. `near`: a block before which the fingerprint cannot lie; it
+ * moves forward. */
 static enum answer ask(const struct segment *segment, int64_t *near, struct block *block, uint64_t hi, uint64_t lo) {
     const wide key = key_of(hi, lo);
     const int64_t number = *near = block_of_row(segment, *near, hi);
@@ -77,12 +79,13 @@ static enum answer ask(const struct segment *segment, int64_t *near, struct bloc
     }
     if (low < block->rows && row_at(block->content, low) == key)
         return HELD;
-    /* Where the block begins with its `hi`, others that share it may stand in blocks before. */
+    /* If the block begins with the same `hi`, fingerprints with that `hi` may lie in blocks before it. */
     return low == 0 && number > 0 && segment->fences[number] == hi ? LEFT : NEW;
 }
 
-/* answers[i], which comes in as HELD for those that are not looked for, and else as NEW: whether fingerprint i of the n, ascending, is NEW to all
- * segments, or HELD by one, or LEFT: then the caller has to ask them all. `patterns` are those of the filters; `places` has room for n. Gives how many are left. */
+/* Sets the answers for n ascending fingerprints. On entry answers[i] is NEW, or HELD if fingerprint i is not to be searched.
+ * On return it is NEW if it is new to all segments, HELD if one holds it, or LEFT if the caller has to search all segments.
+ * `patterns` are the patterns of the filters; `places` has room for n. Returns how many are LEFT. */
 EXPORT int64_t ep_search_segments(const struct segment *segments, int64_t segment_count, const uint64_t *patterns, const uint64_t *hi,
                                   const uint64_t *lo, int64_t n, uint8_t *answers, int64_t *places) {
     int64_t left = 0;
@@ -102,8 +105,8 @@ EXPORT int64_t ep_search_segments(const struct segment *segments, int64_t segmen
     return left;
 }
 
-/* checksums[i]: of the bytes from i `block_bytes` on, as many or what is left of `size`. Gives how many there are where each has CHECKSUM_BYTES_MIN at
- * least; else how many before the first that has not. */
+/* checksums[i]: the checksum of `block_bytes` bytes from i * block_bytes on, fewer at the end of `size`. Returns how many
+ * there are if each block has at least CHECKSUM_BYTES_MIN; else how many come before the first that is too short. */
 EXPORT int64_t ep_checksums(const uint8_t *content, int64_t size, int64_t block_bytes, uint64_t *checksums) {
     int64_t count = 0;
     for (int64_t begin = 0; begin < size; begin += block_bytes, count++) {

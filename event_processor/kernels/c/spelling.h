@@ -1,7 +1,8 @@
-/* Lines that are spelt as one before them, but for their values: what stands between the values is compared, not read.
+/* Lines with the same spelling as an earlier line, except for their values: the bytes between the values are compared, not
+ * parsed.
  *
- * Always: a line that is read here was one that the walk reads, with the same fields: it differs from that one only in its values, and each of these
- * is of the same kind and as good. A line that is not is left to the walk.
+ * Always: a line that is read here would give the same fields in the walk: it differs from an earlier line only in its values,
+ * and each value is valid and of the same kind. Any other line is left to the walk.
  */
 #ifndef EVENT_PROCESSOR_SPELLING_H
 #define EVENT_PROCESSOR_SPELLING_H
@@ -10,18 +11,18 @@
 
 #define LITERAL_BYTES_MAX 64
 #define SPELLINGS_MAX 4
-/* After so many lines in vain a new spelling is learnt only while most lines are spelt as one that is known. */
+/* After this number of misses, a new spelling is learnt only while most lines match a known one. */
 #define LEARNT_ANYWAY 16
 
 enum value_kind { VALUE_TEXT, VALUE_NUMBER, VALUE_OTHER };
 
-/* A value and what stands before it, the opening quote of a text and the closing one of the text before included; zeros behind that. */
+/* A value and the bytes before it, including the opening quote of a text and the closing quote of the text before; then zeros. */
 struct step {
     uint8_t literal[LITERAL_BYTES_MAX];
     int32_t length, kind, roles, depth;
 };
 
-/* `steps` values, and one step more, whose literal ends the line. */
+/* `steps` values, and one more step, whose literal ends the line. */
 struct spelling {
     int32_t steps;
     struct step step[VALUES_MAX + 1];
@@ -33,7 +34,7 @@ struct spellings {
     struct spelling spelling[SPELLINGS_MAX];
 };
 
-/* Whether the literal stands at `place`, from where LITERAL_BYTES_MAX can be read. */
+/* Whether the literal is at `place`; LITERAL_BYTES_MAX bytes can be read from there. */
 static inline int is_literal(const uint8_t *place, const struct step *step) {
 #if defined(__SSE2__) && !defined(EP_PORTABLE)
     for (int32_t at = 0; at < step->length; at += 16) {
@@ -50,16 +51,16 @@ static inline int is_literal(const uint8_t *place, const struct step *step) {
 #endif
 }
 
-/* The value of a step, to where the next literal begins; NULL where it is not as it should be. */
+/* Takes the value of a step. Returns where the next literal begins; NULL if the value is not as expected. */
 static inline const uint8_t *take_value(
     const struct step *step, const struct walk *walk, struct line *line, const uint8_t *place, const uint8_t *end) {
     const uint8_t *begin = place;
     switch (step->kind) {
     case VALUE_TEXT:
-        place = text_end(place, walk->content_end); /* behind the line there is a line feed at the latest */
+        place = text_end(place, walk->content_end); /* at the latest, it stops at the line feed after the line */
         if (step->roles)
             return take_text(line, step->roles, begin, place) ? place : NULL;
-        if (place < end && *place == '\\') { /* nobody reads it: it may hold an escape */
+        if (place < end && *place == '\\') { /* it is not read, so it may hold an escape */
             place = ep_skip_value(begin - 1, end, step->depth);
             return place ? place - 1 : NULL;
         }
@@ -73,7 +74,7 @@ static inline const uint8_t *take_value(
     }
 }
 
-static inline int is_spelt_so(
+static inline int has_spelling(
     const struct spelling *spelling, const struct walk *walk, struct line *line, const uint8_t *place, const uint8_t *end) {
     const struct step *step = spelling->step, *last = step + spelling->steps;
     for (;; step++) {
@@ -87,12 +88,12 @@ static inline int is_spelt_so(
     }
 }
 
-/* Whether the line is spelt as one before it; then `line` has what it holds, as the walk would give it. */
+/* Whether the line has a known spelling. If so, `line` gets its content, as the walk would give it. */
 static inline int read_alike(
     struct spellings *spellings, const struct walk *walk, struct line *line, const uint8_t *begin, const uint8_t *end) {
     for (int32_t tried = 0, number = spellings->latest; tried < spellings->known; tried++) {
         line->id_kind = line->timestamp_kind = KIND_NONE;
-        if (is_spelt_so(&spellings->spelling[number], walk, line, begin, end)) {
+        if (has_spelling(&spellings->spelling[number], walk, line, begin, end)) {
             spellings->latest = number;
             spellings->hits++;
             return 1;
@@ -103,17 +104,17 @@ static inline int read_alike(
     return 0;
 }
 
-/* Where value `number` begins as a step has it, behind the quote of a text; behind the last, where the line ends. */
+/* Where value `number` begins for a step: after the quote of a text; after the last value, the end of the line. */
 static inline const uint8_t *literal_end(const struct line *line, int32_t number, const uint8_t *end) {
     return number == line->value_count ? end : line->places[number].begin + (*line->places[number].begin == '"');
 }
 
-/* Where the literal before value `number` begins: at the closing quote of the text before, or behind what else stands there. */
+/* Where the literal before value `number` begins: at the closing quote of the text before, or after another value. */
 static inline const uint8_t *literal_begin(const struct line *line, int32_t number, const uint8_t *begin) {
     return number == 0 ? begin : line->places[number - 1].end - (*line->places[number - 1].begin == '"');
 }
 
-/* Remembers how the line is spelt, which the walk has just read, unless there is too much of it. */
+/* Learns the spelling of the line that the walk has just read, unless it is too long. */
 static inline void learn_spelling(
     struct spellings *spellings, const struct line *line, const uint8_t *begin, const uint8_t *end) {
     if (line->value_count > VALUES_MAX || spellings->misses > spellings->hits + LEARNT_ANYWAY)

@@ -1,4 +1,5 @@
-/* The totals of a batch by group: how many events, which is first and last in the log, least, greatest, exact sum; and sums of terms made canonical. */
+/* The totals of a batch by group: number of events, first and last in the log, least, greatest, exact sum; and sums of terms
+ * made canonical. */
 #include "kernels.h"
 
 #include <math.h>
@@ -8,16 +9,16 @@
 #endif
 
 enum {
-    TERMS = 3,        /* so many heads are cut from each value: with 2^16 of them, these reach over 111 bits */
+    TERMS = 3,        /* heads cut from each value: with 2^16 values, these cover 111 bits */
     MANTISSA = 53,
     LEAST_CUT = -1022, /* below 2^-1022 every double is a multiple of 2^-1074, and so is what is cut off at it */
     GREATEST_CUT = 1022,
-    BLOCK = 8,         /* so many groups are settled side by side, for the sake of vector instructions */
+    BLOCK = 8,         /* groups that are settled side by side, for vector instructions */
     SETTLED_MAX = 16,  /* terms of one group */
     ROUNDS_MAX = 8
 };
 
-/* One group; 64 bytes, which are one line of a cache. */
+/* One group; 64 bytes, one cache line. */
 struct group {
     int64_t size, first, last;
     double least, greatest, terms[TERMS];
@@ -38,7 +39,7 @@ static inline double power_of_two(int64_t exponent) {
 
 static inline double greater_of(double one, double other) { return one > other ? one : other; }
 
-/* The greatest magnitude. Four by four: one maximum waits for the one before it. */
+/* The greatest magnitude. Four lanes: a maximum waits for the one before it. */
 static double greatest_magnitude(const double *values, int64_t count) {
     double greatest[4] = {0.0, 0.0, 0.0, 0.0};
     int64_t place = 0;
@@ -48,9 +49,9 @@ static double greatest_magnitude(const double *values, int64_t count) {
     return greater_of(greater_of(greatest[0], greatest[1]), greater_of(greatest[2], greatest[3]));
 }
 
-/* Where the heads are cut. With |v| <= 2^e and fewer than 2^b values, at 2^(e+b): a head is a multiple of 2^(e+b-53) and no
- * sum of heads reaches 2^(e+b), so that all are doubles, whatever the order. What is left of a value is exact too, and at
- * most 2^(e+b-53): the next e. 0 where a cut would overflow, else 1. */
+/* Finds where the heads are cut. With |v| <= 2^e and fewer than 2^b values, the cut is 2^(e+b): a head is a multiple of
+ * 2^(e+b-53), and no sum of heads reaches 2^(e+b), so all are doubles, in any order. The rest of a value is exact too, and at
+ * most 2^(e+b-53): the next e. Returns 0 if a cut would overflow, else 1. */
 static int find_cuts(const double *values, int64_t count, double *cuts) {
     int64_t size_bits = 0;
     while (size_bits < 63 && count >> size_bits) size_bits++;
@@ -64,12 +65,12 @@ static int find_cuts(const double *values, int64_t count, double *cuts) {
     return 1;
 }
 
-/* The total of each of `group_count` groups over `count` events, which must be below 2^63, into `groups`.
+/* Writes the total of each of `group_count` groups over `count` events, which must be below 2^63, into `groups`.
  *
- * codes: the group of each event; NULL: all are in group 0. values: finite, 0.0 where there is none; NULL: there are none, and
- * `least`, `greatest` and `terms` say nothing. has_value: 1 or 0 an event; NULL: each has one.
- * An empty group has `first` and `last` -1. `least` is inf and `greatest` -inf where no event has a value. The exact sum of
- * the group's values is that of its terms.
+ * codes: the group of each event; NULL: all are in group 0. values: finite, 0.0 if there is none; NULL: there are none, and
+ * `least`, `greatest` and `terms` mean nothing. has_value: 1 or 0 per event; NULL: each has one.
+ * An empty group has `first` and `last` -1. `least` is inf and `greatest` -inf if no event has a value. The exact sum of the
+ * group's values is the exact sum of its terms.
  * 0: done. 1: the values are too far apart, or too great, for so few terms. 2: a code is out of range. */
 EXPORT int64_t ep_total_groups(const int64_t *codes, const double *values, const uint8_t *has_value, int64_t count,
                                struct group *groups, int64_t group_count) {
@@ -99,8 +100,8 @@ EXPORT int64_t ep_total_groups(const int64_t *codes, const double *values, const
     return left ? 1 : 0;
 }
 
-/* Adds each term to the one above it, from the last to the first, and leaves in its place what was rounded off (TwoSum).
- * Whether any moved. A term that only changed the sign of its zero did not. */
+/* Adds each term to the one above it, from the last to the first, and replaces it by what was rounded off (TwoSum).
+ * Returns whether any term changed. A change of the sign of a zero does not count. */
 static int pass_up(double terms[SETTLED_MAX][BLOCK], int64_t term_count, uint64_t moved[BLOCK]) {
     double total[BLOCK];
     uint64_t any = 0;
@@ -127,7 +128,8 @@ static int pass_up(double terms[SETTLED_MAX][BLOCK], int64_t term_count, uint64_
     return any != 0;
 }
 
-/* Whether settled terms may not be canonical: one is followed by half the distance to its neighbour, and that by more. */
+/* Whether settled terms may not be canonical: a term is half the distance from the term above it to the next double, and
+ * another term follows. */
 static int is_halfway(double terms[SETTLED_MAX][BLOCK], int64_t term_count, int lane) {
     for (int64_t place = 0; place + 2 < term_count; place++) {
         double upper = terms[place][lane], twice = terms[place + 1][lane] + terms[place + 1][lane];
@@ -136,7 +138,7 @@ static int is_halfway(double terms[SETTLED_MAX][BLOCK], int64_t term_count, int 
     return 0;
 }
 
-/* Settles the terms of a block: whether each lane is canonical now stands in `unsettled`. How many are not. */
+/* Settles the terms of a block. `unsettled` says for each lane whether it is still not canonical. Returns how many are not. */
 static int64_t settle_block(double block[SETTLED_MAX][BLOCK], int64_t term_count, int lanes, uint8_t *unsettled) {
     uint64_t moved[BLOCK];
     int64_t found = 0;
@@ -149,8 +151,8 @@ static int64_t settle_block(double block[SETTLED_MAX][BLOCK], int64_t term_count
 }
 
 /* Makes the terms of each group canonical in place: `terms` (term_count, group_count), term j of group i at j * group_count + i.
- * What does not settle soon is left with its exact sum unchanged, and its `unsettled` (group_count) is 1, else 0.
- * How many these are; -1 where there are more terms than it takes, and then nothing is changed. */
+ * A group that does not settle soon keeps its exact sum, and its `unsettled` (group_count) is 1, else 0.
+ * Returns how many these are; -1 if there are too many terms: then nothing is changed. */
 EXPORT int64_t ep_settle(double *terms, int64_t term_count, int64_t group_count, uint8_t *unsettled) {
     double block[SETTLED_MAX][BLOCK];
     int64_t found = 0;
@@ -167,10 +169,10 @@ EXPORT int64_t ep_settle(double *terms, int64_t term_count, int64_t group_count,
     return found;
 }
 
-/* Adds to some sums, each of which stands in a column of `parts` (part_count + term_count, width): the first `part_count` rows hold
- * its parts, and what the others hold is written over. Group i adds `terms` (term_count, group_count) to column `rows[i]`; each
- * column is named at most once. What does not settle soon is left with its exact sum, and its `unsettled` (group_count) is 1, else 0.
- * How many these are; -1 where there are more terms than it takes, and then nothing is changed; -2 where a row is out of range. */
+/* Adds to some sums. Each sum is a column of `parts` (part_count + term_count, width): the first `part_count` rows hold its
+ * parts, and the others are overwritten. Group i adds `terms` (term_count, group_count) to column `rows[i]`; each column is named
+ * at most once. A group that does not settle soon keeps its exact sum, and its `unsettled` (group_count) is 1, else 0.
+ * Returns how many these are; -1 if there are too many terms: then nothing is changed; -2 if a row is out of range. */
 EXPORT int64_t ep_add_sums(double *parts, int64_t part_count, int64_t width, const int64_t *rows, const double *terms,
                            int64_t term_count, int64_t group_count, uint8_t *unsettled) {
     double block[SETTLED_MAX][BLOCK];

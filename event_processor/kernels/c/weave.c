@@ -1,17 +1,19 @@
 /* Columns of JSON values -> rows of JSON objects, in two forms at once: what a checkpoint shows of thousands of categories.
  *
- * Always: values are copied as they stand. How they are written is the business of who made the columns, and so is what stands between them.
+ * Always: copies values unchanged. The caller decides the form of the values and the bytes between them.
  */
 #include "json.h"
 
-/* Values one behind the other, a comma between two: what stands within the brackets of an array, to `end`. Texts, numbers or words, no arrays. */
+/* Consecutive values, with a comma between two: the inside of an array's brackets, up to `end`. Texts, numbers or words, no
+ * arrays. */
 struct column {
     const uint8_t *place, *end;
 };
 
-/* What stands around the values: piece i is `pieces[ends[i - 1]]` to `pieces[ends[i]]`. With n columns of fields, piece i < n stands before the
- * value of field i; then come, in this order, what stands before the first part, between two, after the last, and if there is none, each of the
- * latter two with what stands before the value of the last column; the end of a row; between two rows; before the first; after the last. */
+/* The bytes around the values: piece i is `pieces[ends[i - 1]]` to `pieces[ends[i]]`. With n columns of fields, piece i < n
+ * comes before the value of field i. Then follow, in this order, the pieces before the first part, between two parts, after
+ * the last part, and for no part (these two lead to the value of the last column); the end of a row; between two rows; before
+ * the first row; after the last row. */
 struct form {
     const uint8_t *pieces;
     const int64_t *ends;
@@ -22,7 +24,8 @@ struct form {
 enum { FORMS = 2, SPARE = 32 };
 enum { FIRST_PART, NEXT_PART, LAST_PART, NO_PART, END_ROW, NEXT_ROW, FIRST_ROW, LAST_ROW };
 
-/* Appends `size` bytes, of which there are more up to `end`. Few bytes are copied as SPARE, without a call: what is behind them is written over. */
+/* Appends `size` bytes; more can be read, up to `end`. A few bytes are copied as SPARE bytes, without a call; the next write
+ * replaces the excess. */
 static inline void put(struct form *form, const uint8_t *bytes, int64_t size, const uint8_t *end) {
     uint8_t *out = form->out + form->size;
     if (size <= SPARE && end - bytes >= SPARE)
@@ -37,7 +40,7 @@ static inline void put_piece(struct form *form, int64_t number, int64_t last) {
     put(form, form->pieces + begin, form->ends[number] - begin, form->pieces + form->ends[last]);
 }
 
-/* The column's next value, from `place` to what is returned, and the column behind it; NULL where it has none. */
+/* The column's next value, from `place` to the returned pointer; moves the column past it. NULL if there is none. */
 static inline const uint8_t *next_value(struct column *column, const uint8_t **place) {
     const uint8_t *end = column->place;
     *place = end;
@@ -58,9 +61,10 @@ static inline const uint8_t *next_value(struct column *column, const uint8_t **p
 
 static inline int is_zero(const uint8_t *begin, const uint8_t *end) { return end - begin == 3 && memcmp(begin, "0.0", 3) == 0; }
 
-/* Writes `rows` rows: the first `fields` columns, a list of what the next `parts` columns hold, those that are not 0.0, and the last column. The caller has seen
- * to the room: that of all columns, in each row that of each piece, and of the one between parts before each of them, and SPARE bytes more.
- * Returns 0, or -1 where a column holds fewer values. */
+/* Writes `rows` rows: the first `fields` columns, a list of the values of the next `parts` columns that are not 0.0, and the last column.
+ * The caller provides the room: the size of all columns; per row the size of each piece, and of the piece between parts once per
+ * part; and SPARE bytes more.
+ * Returns 0, or -1 if a column holds fewer values. */
 EXPORT int64_t ep_weave(
     struct column *columns, int64_t fields, int64_t parts, int64_t rows, struct form *forms) {
     const uint8_t *begin, *end;
