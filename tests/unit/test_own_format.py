@@ -90,8 +90,8 @@ def test_it_is_made_with_its_options() -> None:
 @pytest.mark.parametrize(
     ("reference", "fault"),
     [
-        (f"{HERE}:Unwilling", "cannot be made: RuntimeError: no"),
-        (f"{HERE}:Missing", "cannot be made: TypeError"),
+        (f"{HERE}:Unwilling", "cannot be created: RuntimeError: no"),
+        (f"{HERE}:Missing", "cannot be created: TypeError"),
         (f"{HERE}:Empty", "has no method read"),
         ("no_such_module_here:Class", 'cannot import "no_such_module_here"'),
     ],

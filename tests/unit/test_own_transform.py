@@ -114,8 +114,8 @@ def test_no_records_ask_nothing() -> None:
 @pytest.mark.parametrize(
     ("reference", "fault"),
     [
-        (f"{HERE}:Unwilling", "cannot be made: RuntimeError: no"),
-        (f"{HERE}:Missing", "cannot be made: TypeError"),
+        (f"{HERE}:Unwilling", "cannot be created: RuntimeError: no"),
+        (f"{HERE}:Missing", "cannot be created: TypeError"),
         (f"{HERE}:Empty", "has no method transform"),
         ("no_such_module_here:Class", 'cannot import "no_such_module_here"'),
     ],
