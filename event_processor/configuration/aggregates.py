@@ -51,8 +51,8 @@ class Measure:
 class WindowOptions(Section):
     """Windows of event time. Each gives a row once an event past its end was released.
 
-    Windows end at whole multiples of `every_s` since 1970-01-01 00:00 UTC. The first row ends at the last multiple that is not after
-    the first event. If the input is finished, the last row ends at the first multiple after the last event.
+    Windows end at whole multiples of `every_s` since 1970-01-01 00:00 UTC. The first row ends at the last multiple that is not
+    after the first event. If the input is finished, the last row ends at the first multiple after the last event.
     """
 
     size_s: int = Field(ge=1, le=WINDOW_S_MAX, examples=[600])
@@ -62,13 +62,15 @@ class WindowOptions(Section):
     closed: Literal["left", "right", "both", "none"] = "left"
     """Which of its two ends belong to a window: an event exactly at such an end counts in the window."""
     empty: int | Annotated[float, Field(allow_inf_nan=False)] | None = Field(default=None, examples=[0])
-    """The value of the measures of a window without events. If it is not set, such a window has no row. Only without `group_by`."""
+    """The value of the measures of a window without events. If it is not set, such a window has no row. Only without
+    `group_by`."""
     start_as: str = "window_start"
     """The name of the column with the window's start; "" for no such column."""
     end_as: str = "window_end"
     """The name of the column with the window's end; "" for no such column."""
     timestamp_format: Literal["rfc3339", "datetime", "epoch_s"] = "rfc3339"
-    """How start and end are written: "2018-12-26T18:11:00Z", "2018-12-26 18:11:00" in the zone of `event.timestamp_zone`, or seconds."""
+    """How start and end are written: "2018-12-26T18:11:00Z", "2018-12-26 18:11:00" in the zone of `event.timestamp_zone`, or
+    seconds."""
 
     @property
     def step_s(self) -> int:
@@ -80,17 +82,17 @@ class AggregateOptions(Section):
     """Measures of the accepted events, by group. With a window: of the events in each window, in the order of [order]."""
 
     group_by: tuple[Name, ...] = ()
-    """The fields by which events are grouped. Dotted names reach inside objects. A missing field counts as null. Empty: all events are one
-    group."""
+    """The fields by which events are grouped. Dotted names reach inside objects. A missing field counts as null. Empty: all
+    events are one group."""
     measures: Mapping[Name, str] = Field(examples=[{"events": "count", "average": "mean(value)"}])
-    """Column = measure: "count", or "count", "sum", "mean", "min", "max", "first" or "last" of a field, as in "mean(duration)". Sums are
-    exact. If the field is missing or null, the event adds nothing. If a number is needed and the field is not one, the event adds nothing
-    and is counted as `unfit`."""
+    """Column = measure: "count", or "count", "sum", "mean", "min", "max", "first" or "last" of a field, as in "mean(duration)".
+    Sums are exact. If the field is missing or null, the event adds nothing. If a number is needed and the field is not one, the
+    event adds nothing and is counted as `unfit`."""
     where: Mapping[Name, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
     """Which events are measured: field = the value that it must have, or an array of such values."""
     groups_max: int = Field(default=100_000, ge=1)
-    """The maximum number of groups; with a window, of groups at the same time. Above it, an event of a new group is not measured but
-    counted as `over_limit`."""
+    """The maximum number of groups; with a window, of groups at the same time. Above it, an event of a new group is not measured
+    but counted as `over_limit`."""
     window: WindowOptions | None = None
     """The window. Without one, the aggregate covers all events ever accepted."""
 

@@ -62,7 +62,9 @@ _WANTED: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing to fix. `key` is dotted; it is empty if the fault is about a whole file. `value` is the value as written, or empty.
+    """One thing to fix.
+
+    `key` is dotted; it is empty if the fault is about a whole file. `value` is the value as written, or empty.
 
     `suggestion` is a known key that is similar to an unknown one, or empty.
     """
@@ -97,7 +99,10 @@ class ConfigurationFaultsError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """One fault of a section, before its place is known. `key` starts at the section's table; `inside` is the path inside its value."""
+    """One fault of a section, before its place is known.
+
+    `key` starts at the section's table; `inside` is the path inside its value.
+    """
 
     key: Key
     inside: str
@@ -106,7 +111,10 @@ class Findings:
 
 
 def findings(errors: Iterable[ErrorDetails], table: Mapping[str, object]) -> list[Findings]:
-    """Translates pydantic's errors about `table`: one finding a key. If several members of a union failed, "or" joins what they want."""
+    """Translates pydantic's errors about `table`: one finding a key.
+
+    If several members of a union failed, "or" joins what they want.
+    """
     by_key: dict[Key, list[tuple[tuple[int, ...], ErrorDetails]]] = {}
     for error in errors:
         key, steps = _place(error, table)

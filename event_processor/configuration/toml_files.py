@@ -179,10 +179,12 @@ def _located(value: object, folder: str) -> object:
 
 
 def key_lines(text: str) -> dict[Key, int]:
-    """The line, from 1, of each table header and each key in a valid TOML text. The tables of an array are `name[0]`, `name[1]`, ….
+    """The line, from 1, of each table header and each key in a valid TOML text.
 
-    This is a good guess, not exact, because it reads line by line: a line inside an array that looks like an assignment is read as
-    one. Only messages use the result, and only keys that were really parsed are looked up.
+    The tables of an array are `name[0]`, `name[1]`, ….
+
+    This is a good guess, not exact, because it reads line by line: a line inside an array that looks like an assignment is read
+    as one. Only messages use the result, and only keys that were really parsed are looked up.
     """
     lines: dict[Key, int] = {}
     counts: dict[Key, int] = {}

@@ -1,8 +1,8 @@
 """The options of one transform: `[[transforms]]`.
 
 Owns: the keys of the table and their checks.
-Always: names are dotted, on both sides. A table inside a table means the same as a dotted name. No name of a table is inside another
-name of it. Constants are JSON values, as plain Python objects.
+Always: names are dotted, on both sides. A table inside a table means the same as a dotted name. No name of a table is inside
+another name of it. Constants are JSON values, as plain Python objects.
 Never: nothing is transformed here.
 """
 
@@ -23,7 +23,8 @@ from event_processor.model.event import Json
 __all__ = ["UUID5_NAMESPACE", "Conversion", "TransformOptions"]
 
 UUID5_NAMESPACE: Final = "d5d65ec9-07bc-5a2f-a965-0ac359daf1da"
-"""Our namespace: the UUID of the name "event-processor" in the DNS namespace. It never changes, so the text alone decides a uuid5."""
+"""Our namespace: the UUID of the name "event-processor" in the DNS namespace. It never changes, so the text alone decides a
+uuid5."""
 Conversion: TypeAlias = Literal["string", "integer", "number", "boolean", "uuid", "timestamp"]
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -133,18 +134,20 @@ class TransformOptions(Section):
     rename: Annotated[Mapping[str, str], BeforeValidator(_flat), AfterValidator(_both_apart)] = Field(
         default={}, examples=[{"payload.size": "bytes"}]
     )
-    """New name = old name. Dotted names reach inside objects: `"user.name" = "userName"` moves a field in, `city = "address.city"` moves
-    it out. All renames happen at once. A missing field is not renamed. A field that already has the new name is replaced."""
+    """New name = old name. Dotted names reach inside objects: `"user.name" = "userName"` moves a field in, `city =
+    "address.city"` moves it out. All renames happen at once. A missing field is not renamed. A field that already has the new
+    name is replaced."""
     convert: Annotated[Mapping[str, Conversion], BeforeValidator(_flat), AfterValidator(_keys_apart)] = Field(
         default={}, examples=[{"amount": "number"}]
     )
-    """Field = its new type: "string", "integer", "number", "boolean", "uuid" (an integer becomes the UUID of that number) or "timestamp"
-    (RFC 3339 in UTC). If a value cannot be converted, the record is rejected. Null and missing fields stay as they are."""
+    """Field = its new type: "string", "integer", "number", "boolean", "uuid" (an integer becomes the UUID of that number) or
+    "timestamp" (RFC 3339 in UTC). If a value cannot be converted, the record is rejected. Null and missing fields stay as they
+    are."""
     uuid5: Annotated[Mapping[str, str], BeforeValidator(_flat), AfterValidator(_keys_apart)] = Field(
         default={}, examples=[{"external_id": "id"}]
     )
-    """New field = a field with a string or an integer. The new field is the UUID (version 5) of that value: the same value gives the
-    same UUID in every run."""
+    """New field = a field with a string or an integer. The new field is the UUID (version 5) of that value: the same value gives
+    the same UUID in every run."""
     uuid5_namespace: Annotated[str, AfterValidator(_is_uuid)] = UUID5_NAMESPACE
     """The namespace of these UUIDs."""
     set: Annotated[Mapping[str, object], BeforeValidator(_flat), BeforeValidator(_plain_table), AfterValidator(_keys_apart)] = (
@@ -154,9 +157,9 @@ class TransformOptions(Section):
     drop: _Names = Field(default=(), examples=[["password"]])
     """Fields to remove."""
     keep: _Names = Field(default=(), examples=[["id", "category", "value"]])
-    """The fields of the result, in this order. All other fields are dropped; a missing field is null. If names reach inside an object
-    that is missing or null, the object is null. If the object is present, the objects inside it are present too. Empty: every field
-    is kept."""
+    """The fields of the result, in this order. All other fields are dropped; a missing field is null. If names reach inside an
+    object that is missing or null, the object is null. If the object is present, the objects inside it are present too. Empty:
+    every field is kept."""
     class_: Annotated[str, AfterValidator(_is_class)] | None = Field(
         default=None, alias="class", examples=["package.module:Class"]
     )
@@ -173,7 +176,10 @@ class TransformOptions(Section):
         return self
 
     def parts(self) -> dict[str, Json]:
-        """What the state depends on: every key that is set. Tables of fields become pairs, because their order sets the order of new fields."""
+        """What the state depends on: every key that is set.
+
+        Tables of fields become pairs, because their order sets the order of new fields.
+        """
         said: dict[str, Json] = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         tables = said.keys() & {"rename", "convert", "uuid5", "set"}
         return said | {key: [list(pair) for pair in _pairs(said[key])] for key in tables}

@@ -39,7 +39,8 @@ def load_class(key: str, import_string: str) -> object:
 def make_own(key: str, reference: str, options: Mapping[str, object], *, method: str, page: str) -> Any:
     """Creates an object of the user's class `reference` with `options`. The object has the method `method`.
 
-    Raises `ConfigurationError` with `key` and the page that has an example, if the class is not found or the object cannot be created.
+    Raises `ConfigurationError` with `key` and the page that has an example, if the class is not found or the object cannot be
+    created.
     """
     made = load_class(key, reference)
     try:

@@ -33,8 +33,8 @@ class SystemClock:
 class SystemWakeup:
     """A `contracts.Wakeup` that a signal handler may set at any moment.
 
-    A `threading.Event` does not allow this: it takes its lock in Python code. A handler that interrupts `clear` or `wait` would then
-    wait for itself and never return. A `SimpleQueue` is reentrant.
+    A `threading.Event` does not allow this: it takes its lock in Python code. A handler that interrupts `clear` or `wait` would
+    then wait for itself and never return. A `SimpleQueue` is reentrant.
     """
 
     def __init__(self) -> None:

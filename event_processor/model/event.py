@@ -71,7 +71,9 @@ class Chunk:
 
 
 class DeadLetter(Struct, frozen=True, rename={"part": "generation"}):
-    """A rejected record or a failed event, kept with its place and the reason, to be repaired and retried. The fields are those of the file.
+    """A rejected record or a failed event, kept with its place and the reason, to be repaired and retried.
+
+    The fields are those of the file.
 
     `line` counts from 1, `offset` is in bytes. `field` names the bad field, or is empty. Exactly one of the last three is set:
     `record` if the bytes are UTF-8, `record_base64` if they are not, `length` (in bytes) if the record was too long to be held.

@@ -11,7 +11,10 @@ __all__ = ["Telemetry"]
 
 
 class Telemetry:
-    """Every event that can be reported. All methods do nothing; exporters override them. `path` is a file's path; offsets are in bytes."""
+    """Every event that can be reported.
+
+    All methods do nothing; exporters override them. `path` is a file's path; offsets are in bytes.
+    """
 
     def started(self, *, version: str, state_directory: str, resumed: bool, records: int) -> None:
         """The processor is ready to read."""

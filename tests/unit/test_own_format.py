@@ -61,8 +61,8 @@ def test_objects_are_events_none_is_blank_and_a_text_is_the_reason() -> None:
     ("line", "reason"),
     [
         ("x", "ValueError: invalid literal for int() with base 10: 'x'"),
-        ("short", "the format gave 0 answers for 1 records"),
-        ("list", "the format gave list, and no object"),
+        ("short", "the format returned 0 answers for 1 records"),
+        ("list", "the format returned list, not an object"),
         ("set", "TypeError: Encoding objects of type object is unsupported"),
         ("long", "x" * 200),
     ],
