@@ -70,7 +70,7 @@ def _joined_marks(one: EventColumns, other: EventColumns, order: IntArray) -> Bo
 
 
 def _joined_ids(one: IdColumn, other: IdColumn, order: IntArray) -> IdColumn:
-    """The ids in the form of `one` where those of `other` fit it, else as Python values."""
+    """The ids of both. In the form of `one` if the ids of `other` fit it, or else as Python values."""
     values = other.to_list()
     kinds = set(map(type, values))
     if isinstance(one, TextIds) and kinds == {str}:
