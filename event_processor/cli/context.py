@@ -1,6 +1,9 @@
-"""What the global options said, as every command gets it.
+"""What every command starts with: the global options, the configuration, and the real environment.
 
-Owns: `Invocation`. Never: nothing heavy is imported here.
+Owns: `Invocation` (the global options), `load` (the configuration, from the options, the environment variables, the working
+directory and the known adapters), and `real_environment` (the real disk and clock, and the log on stderr as configured).
+Always: an option wins over every file.
+Never: only configuration files are opened here.
 """
 
 from __future__ import annotations
@@ -27,9 +30,12 @@ SWITCH_INTERVAL_S: Final = 0.0005
 
 
 def real_environment(configuration: Configuration) -> Environment:
-    """The environment of this process, which is from now on one that runs a pipeline."""
+    """The environment of this process.
+
+    Also tunes the process to run a pipeline: memory, and the interpreter's switch interval.
+    """
     keep_freed_memory()
-    # Notices of a busy log keep a thread busy; by default the loop would wait 5 ms for it behind every system call.
+    # Change notices of a busy log keep another thread busy. By default the loop would wait 5 ms for it after every system call.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = SystemClock()
     line_format = chosen_format(configuration.log.format, sys.stderr, os.environ)
@@ -49,7 +55,7 @@ _OPTION_KEYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """The global options, as given; None where one was not."""
+    """The global options as given. An option that was not given is None."""
 
     config_paths: tuple[str, ...] = ()
     state_directory: str | None = None
@@ -57,18 +63,18 @@ class Invocation:
     log_level: LogLevel | None = None
 
     def overrides(self) -> Mapping[str, tuple[str, str]]:
-        """What goes before every file: by dotted key, the value and the option that set it."""
+        """The values that win over every file: dotted key -> the value, and the option that set it."""
         given = ((key, getattr(self, name), option) for name, (key, option) in _OPTION_KEYS.items())
         return {key: (value, option) for key, value, option in given if value is not None}
 
 
 def invocation(context: typer.Context) -> Invocation:
-    """The global options of the process that `context` belongs to."""
+    """The global options of the command line that `context` belongs to."""
     return context.find_object(Invocation) or Invocation()
 
 
 def load(invocation: Invocation) -> LoadedConfiguration:
-    """The effective configuration. Raises `ConfigurationFaultsError` with every fault."""
+    """The effective configuration. Raises `ConfigurationFaultsError` with all faults."""
     request = ConfigurationRequest(
         working_directory=working_directory(),
         environment=os.environ,
@@ -79,8 +85,8 @@ def load(invocation: Invocation) -> LoadedConfiguration:
 
 
 def working_directory() -> str:
-    """The working directory. Raises `UsageError` where it was deleted under us."""
+    """The working directory. Raises `UsageError` if it was deleted."""
     try:
         return os.getcwd()
     except FileNotFoundError as error:
-        raise UsageError("the working directory is gone", hint="change to a folder that is there") from error
+        raise UsageError("the working directory was deleted", hint="change to a folder that exists") from error

@@ -309,7 +309,7 @@ def test_a_signal_stops_a_run_that_keeps_its_state_and_says_how_to_go_on(folder:
     folder.wait_for(running, 0)
     code, stdout, stderr = finish(running, signal.SIGINT)
     assert (code, stdout) == (128 + signal.SIGINT, b"")
-    assert "the same command goes on" in stderr
+    assert "run the same command to resume" in stderr
     assert 0 < folder.committed_bytes() < len(LOG)
     assert rows_of(folder.process(*arguments).stdout) == expected_rows(expected(LOG))
 

@@ -43,7 +43,7 @@ def test_init_does_not_touch_what_is_there(capsys: pytest.CaptureFixture[str]) -
     configure("mine")
     assert run(["init"], COMMANDS) == ExitCode.USAGE
     assert Path("event-processor.toml").read_text(encoding="utf-8") == "mine"
-    assert "there is a configuration already" in capsys.readouterr().err
+    assert "this file already exists" in capsys.readouterr().err
 
 
 def test_init_does_not_follow_a_link_that_leads_nowhere(folder: Path) -> None:
