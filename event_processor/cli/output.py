@@ -4,7 +4,7 @@ Owns: lines, JSON, tables (drawn on a terminal, otherwise plain and aligned), th
 question before a state is changed.
 Always: a written line has left the process, or the error was raised. A reader that left (`| head`) is not an error. A cell of a
 table is one line, whatever a category, a path or a reason holds, and none of its bytes can control the terminal.
-Never: no other file writes to standard output. No answer does not count as yes.
+Never: no other file writes to standard output. A missing answer never counts as yes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 
 def require_answerable(*, yes: bool) -> None:
-    """Raises `UsageError` if nobody can answer `confirm`. Call it before long work, so that the work is not wasted."""
+    """Raises `UsageError` if `confirm` could get no answer. Call it before long work, so that the work is not wasted."""
     if not yes and (sys.stdin is None or not sys.stdin.isatty()):
         raise UsageError("this changes the state and asks first, but there is no terminal", hint="use --yes to confirm")
 
@@ -141,7 +141,7 @@ def _unwritable(number: int, reason: str) -> StorageError:
         STANDARD_OUTPUT,
         number,
         reason,
-        hint="the result is incomplete: run the command again, with an output that has room",
+        hint="the result is incomplete: repeat the command with an output that has room",
     )
 
 

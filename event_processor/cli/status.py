@@ -27,7 +27,7 @@ def command(
     lag_bytes_max: Annotated[int | None, typer.Option(min=0, help="Fail if more bytes than this are left to read.")] = None,
     age_s_max: Annotated[
         float | None,
-        typer.Option(min=0, help="Fail if bytes are left to read and the last commit is older than this, in seconds."),
+        typer.Option(min=0, help="Fail if bytes are left to read and the last commit is older, in seconds."),
     ] = None,
 ) -> None:
     """Say whether a daemon is alive and keeps up. Exits with 0 if it does, or else with 69. Changes nothing."""

@@ -50,6 +50,6 @@ def _lines(verification: Verification) -> Iterator[str]:
         yield f"not compared, because purged: {counted(verification.dead_letters_purged, 'dead letter')}"
     for sink in verification.sinks:
         if sink.skipped_bytes:
-            yield f"sink {sink.name} started after {sink.skipped_bytes:,} bytes were released; {one_line(sink.path)} holds the rest"
+            yield f"sink {sink.name} started after {sink.skipped_bytes:,} bytes were released; {one_line(sink.path)} has the rest"
         if sink.parts_gone:
-            yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these or later parts were removed"
+            yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these or later parts are gone"

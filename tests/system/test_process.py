@@ -297,7 +297,7 @@ def test_a_signal_stops_it_without_a_result_and_leaves_nothing(folder: Folder) -
     wait_until(lambda: any(folder.temporary.rglob("checkpoint.json")), "it reads")
     code, stdout, stderr = finish(running, signal.SIGTERM)
     assert (code, stdout) == (128 + signal.SIGTERM, b"")
-    assert "nothing is kept, and there is no result" in stderr
+    assert "nothing was kept, and there is no result" in stderr
     assert (folder.root / "result").read_bytes() == b"before\n"
     assert sorted(path.name for path in folder.root.iterdir()) == ["result", "tmp"]
 
