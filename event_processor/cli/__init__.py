@@ -1,18 +1,19 @@
-"""The command line: a file per command, and this list of them.
+"""The command line: one file per command, and the list of all commands.
 
 To add a command, write `cli/NAME.py` and add a line to `COMMANDS`. The file defines one public function
 
-    def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="…")] = False) -> None:
-        '''What it does, in one sentence: this is its --help.'''
-        loaded = load(invocation(context))
+def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="…")] = False) -> None:
+'''What it does, in one sentence: this is its --help.'''
+loaded = load(invocation(context))
 
-or, for a group of commands, `app`, a `typer.Typer`. `invocation(context)` (cli/invocation.py) is what the global options said,
-`load` (cli/loading.py) the configuration they lead to. Results go to stdout through `cli/output.py` alone. A command ends by
-returning, by `typer.Exit(ExitCode.X)`, or by any `EventProcessorError`, which the boundary prints with its hint.
+or, for a group of commands, `app`, a `typer.Typer`. `cli/context.py` has `invocation(context)`, the global options, and `load`,
+which reads the configuration that they select. Results go to stdout only through `cli/output.py`. A command ends by returning, by
+`typer.Exit(ExitCode.X)`, or by any `EventProcessorError`. The boundary prints that error with its hint.
 
-Always: only the module of the command that is called is imported, so that `--help` and `version` are quick; whatever is heavy
-may stand at the top of a command's file. Global options may stand before or behind the command.
-Never: nothing is computed here; what a command does is one call to `operations`, `assembly` or `configuration_files`.
+Owns: `COMMANDS`, and `main`, the console script.
+Always: only the module of the called command is imported, so `--help` and `version` are fast. A command's file may import heavy
+modules at its top. Global options may be given before or after the command.
+Never: nothing is computed here. A command makes one call to `operations`, `assembly` or `configuration`.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ COMMANDS: Final = (
     CommandEntry("status", "event_processor.cli.status", "Say whether a daemon is alive and keeps up."),
     CommandEntry("top", "event_processor.cli.top", "Show the status, live."),
     CommandEntry("inspect", "event_processor.cli.inspect_state", "Show what is committed."),
-    CommandEntry("explain", "event_processor.cli.explain", "Say what became of one id."),
-    CommandEntry("verify", "event_processor.cli.verify", "Recompute everything from the log and compare."),
-    CommandEntry("replay", "event_processor.cli.replay", "Make a fresh state from the log and swap it in."),
+    CommandEntry("explain", "event_processor.cli.explain", "Show what happened to one id."),
+    CommandEntry("verify", "event_processor.cli.verify", "Recompute everything from the log, and compare."),
+    CommandEntry("replay", "event_processor.cli.replay", "Rebuild the state from the log, and replace the present one."),
     CommandEntry("reset", "event_processor.cli.reset", "Move the state aside."),
     CommandEntry("dead-letters", "event_processor.cli.dead_letters", "List, export, retry or purge rejected records."),
     CommandEntry("init", "event_processor.cli.init", "Write a commented configuration."),
     CommandEntry("config", "event_processor.cli.config", "Show the effective configuration and where each value came from."),
-    CommandEntry("validate", "event_processor.cli.validate", "Check the configuration; every fault at once."),
+    CommandEntry("validate", "event_processor.cli.validate", "Check the configuration and list all faults."),
     CommandEntry("version", "event_processor.cli.version", "Show the version, Python's and the dependencies'."),
 )
-"""In the order in which --help lists them: the name, the module, and one sentence."""
+"""Name, module and one sentence of each command, in the order of --help."""
 
 
 def main() -> None:
     """The console script: runs the command line of this process and exits with its code."""
-    # numpy's linear algebra, which nothing here uses, would start a thread a core when it is imported.
+    # Nothing here uses numpy's linear algebra. Without this, its import would start one thread for each core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # pydantic would look through every installed package for plugins, which nothing here uses.
+    # Nothing here uses pydantic's plugins. Without this, pydantic would search every installed package for them.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     exit_code = boundary.run(sys.argv[1:], COMMANDS)
     drop_unwritten()

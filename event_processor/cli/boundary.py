@@ -1,7 +1,8 @@
-"""The boundary of the process: whatever happens inside becomes an exit code and, where something is wrong, words on stderr.
+"""The boundary of the process: every outcome becomes an exit code, and every error becomes a message on stderr.
 
-Always: no traceback reaches a user who did not ask for it (`--log-level debug`). Each error is printed once, here.
-Never: nothing is decided here but words and codes.
+Owns: the exit code of the process, and the printing of errors.
+Always: a user sees a traceback only with `--log-level debug`. Each error is printed once, here.
+Never: no error is handled here in any other way.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from event_processor.model.errors import EventProcessorError, ExitCode, StorageE
 __all__ = ["INTERRUPTED_EXIT_CODE", "Call", "run", "run_application"]
 
 INTERRUPTED_EXIT_CODE: Final = 130
-"""128 and SIGINT, as shells say it: a command that does not drain was cut short. `run`, which does, ends with 0."""
+"""128 plus SIGINT, like in shells: Ctrl-C ended a command. (`run` handles SIGINT itself: it commits and exits with 0.)"""
 BUG_HINT: Final = "this is a bug, please report it: repeat the command with --log-level debug, and add 'event-processor version'"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An application, what it is called with, and what to type for its --help."""
+    """An application, its arguments, and the command to type before --help."""
 
     app: typer.Typer
     arguments: Sequence[str]
@@ -37,7 +38,7 @@ class Call:
 
 
 def run(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
-    """Runs the command that `arguments` call and returns the exit code of the process. Raises nothing."""
+    """Runs the command of `arguments` and returns the exit code of the process. Raises nothing."""
 
     def make() -> Call:
         line = arranged(arguments)
@@ -48,7 +49,10 @@ def run(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
 
 
 def run_application(arguments: Sequence[str], make: Callable[[], Call], program: str) -> int:
-    """Runs the application that `make` gives, as `program`, and returns the exit code of the process. Raises nothing, whatever `make` raises."""
+    """Runs the application of `make` as `program`, and returns the exit code of the process.
+
+    Raises nothing, whatever `make` raises.
+    """
     try:
         return _called(make(), program)
     except EventProcessorError as error:
@@ -59,28 +63,28 @@ def run_application(arguments: Sequence[str], make: Callable[[], Call], program:
         return INTERRUPTED_EXIT_CODE
     except OSError as error:
         return _failed(program, arguments, StorageError.from_os("a system call", str(error.filename or "a file"), error))
-    except Exception as error:  # noqa: BLE001 (the boundary: whatever it is, it becomes one line)
+    except Exception as error:  # noqa: BLE001 (the boundary: any error becomes one line)
         return _failed(
             program, arguments, EventProcessorError(f"internal error: {_in_one_line(error)}", hint=BUG_HINT), bug=error
         )
 
 
 def _called(call: Call, program: str) -> int:
-    """The exit code of the command. Raises what it raises, with typer's own complaints as `UsageError`."""
+    """The exit code of the command. Raises the command's errors. Errors of typer become `UsageError`."""
     try:
         outcome: object = get_command(call.app).main(args=list(call.arguments), prog_name=program, standalone_mode=False)
     except typer.Abort as error:
-        raise UsageError("aborted", hint="answer the question, or say --yes where the command knows it") from error
+        raise UsageError("aborted", hint="answer the question, or use --yes if the command has it") from error
     except typer.TyperException as error:
         raise UsageError(error.format_message(), hint=f"see {call.asked} --help") from error
     except SystemExit as error:
-        # Typer ends so, and by this alone, where its own output (--help) met a closed pipe.
+        # Typer raises this only if its own output (--help) met a closed pipe.
         raise ReaderGoneError from error
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
 def _failed(program: str, arguments: Sequence[str], error: EventProcessorError, *, bug: Exception | None = None) -> int:
-    """Says what is wrong on stderr, and gives the exit code."""
+    """Prints the error on stderr, and returns the exit code."""
     code = ExitCode(error.exit_code)
     if _value_of("--log-format", arguments) == "json":
         fields = {"level": "error", "event": "failed", "message": error.message, "hint": error.hint, "exit_code": code}
@@ -92,13 +96,13 @@ def _failed(program: str, arguments: Sequence[str], error: EventProcessorError, 
     try:
         sys.stderr.write(f"{text}\n".encode(errors="backslashreplace").decode())
         sys.stderr.flush()
-    except (AttributeError, OSError, ValueError):  # no stderr, a closed one, a full disk: the code still says it
+    except (AttributeError, OSError, ValueError):  # no stderr, a closed one, a full disk: the exit code still shows the error
         return code
     return code
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str:
-    """What an option was set to, the last time it was, wherever it stands; empty where it was not."""
+    """The last value of an option, anywhere in the arguments; empty if it is not there."""
     found = ""
     for place, argument in enumerate(arguments):
         if argument == option:
@@ -109,5 +113,5 @@ def _value_of(option: str, arguments: Sequence[str]) -> str:
 
 
 def _in_one_line(error: Exception) -> str:
-    """The type and the words of an error, without line breaks."""
+    """The type and the message of an error, without line breaks."""
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,6 +1,8 @@
-"""The command line as typer gets it: the global options in front, and only the module of the command that is called loaded.
+"""Builds the typer application: global options first, and only the called command's module is imported.
 
-Owns: `CommandEntry`, the global options, and the order of arguments. Never: no command is run here.
+Owns: `CommandEntry`, the global options, and the order of arguments.
+Always: a global option may be given before or after the command.
+Never: no command is run here.
 """
 
 from __future__ import annotations
@@ -22,12 +24,12 @@ __all__ = ["PROGRAM", "CommandEntry", "CommandLine", "application", "arranged"]
 
 PROGRAM: Final = "event-processor"
 GLOBAL_OPTIONS: Final = ("--config", "--state", "--log-format", "--log-level")
-"""Each takes a value, and may stand anywhere before a `--`. No command may have an option of the same name."""
+"""Each takes a value, and may be anywhere before a `--`. No command may have an option of the same name."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
-    """A command: its name, the module that defines `command` (or `app`, for a group), and the sentence that --help lists."""
+    """A command: its name, the module that defines `command` (or `app`, for a group), and its sentence in --help."""
 
     name: str
     module: str
@@ -36,14 +38,14 @@ class CommandEntry:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """The arguments in typer's order: global options first. `command` is the name of the command called, or empty."""
+    """The arguments in typer's order: global options first. `command` is the name of the called command, or empty."""
 
     arguments: tuple[str, ...]
     command: str
 
 
 def arranged(arguments: Sequence[str]) -> CommandLine:
-    """Global options moved to the front, so that they may stand behind the command too. Raises `UsageError` for one without a value."""
+    """Moves global options to the front, so that they may also follow the command. Raises `UsageError` if one has no value."""
     front: list[str] = []
     rest: list[str] = []
     remaining = iter(arguments)
@@ -64,7 +66,7 @@ def arranged(arguments: Sequence[str]) -> CommandLine:
 
 
 def application(entries: Sequence[CommandEntry], called: str) -> typer.Typer:
-    """The typer application, with every command listed and the one that is `called` loaded."""
+    """The typer application. It lists every command, and loads only the command `called`."""
     app = typer.Typer(
         name=PROGRAM,
         add_completion=False,
@@ -87,8 +89,8 @@ def application(entries: Sequence[CommandEntry], called: str) -> typer.Typer:
 
 
 def _not_loaded() -> None:
-    """Stands in the list for a command whose module was not needed."""
-    raise AssertionError("the command that is called is loaded")
+    """A placeholder in the list, for a command whose module is not needed."""
+    raise AssertionError("the called command is loaded")
 
 
 def global_options(
@@ -96,17 +98,18 @@ def global_options(
     *,
     config: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="A configuration file; may be repeated, later ones win."),
+        typer.Option(metavar="FILE", help="A configuration file. May be repeated; later files win."),
     ] = None,
-    state: Annotated[str | None, typer.Option(metavar="DIR", help="The state directory; goes before state.dir.")] = None,
-    log_format: Annotated[LogFormat | None, typer.Option(help="How logs are written to stderr.")] = None,
-    log_level: Annotated[LogLevel | None, typer.Option(help="The least that is logged.")] = None,
+    state: Annotated[str | None, typer.Option(metavar="DIR", help="The state directory. Wins over state.dir.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="Format of the log on stderr.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="Minimum log level.")] = None,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     """Exactly-once aggregates from append-only logs.
 
-    Without --config: $EVENT_PROCESSOR_CONFIG, ./event-processor.toml, or /etc/event-processor/event-processor.toml, and
-    defaults for the rest. Global options may stand before or behind the command. Results go to stdout, logs to stderr.
+    Without --config, the first of these is used: $EVENT_PROCESSOR_CONFIG, ./event-processor.toml,
+    /etc/event-processor/event-processor.toml. Other keys have their defaults. Global options may be given before or after the
+    command. Results go to stdout, logs to stderr.
     """
     context.obj = Invocation(tuple(config or ()), state, log_format, log_level)
     if version:

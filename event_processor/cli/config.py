@@ -1,4 +1,9 @@
-"""`config`: the effective configuration, and where each value came from."""
+"""`config`: shows the effective configuration, and where each value came from.
+
+Owns: the command, and its output as TOML or JSON.
+Always: the text output is valid TOML.
+Never: no key is named here; the keys come from the models.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ __all__ = ["command"]
 def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show the effective configuration and where each value came from.
 
-    As text it is TOML itself: dotted keys, and behind each value its origin.
+    The text is TOML: dotted keys, with the origin of each value as a comment.
     """
     loaded = load(invocation(context))
     if as_json:
@@ -31,7 +36,10 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
 
 
 def _settings(loaded: LoadedConfiguration) -> Iterator[tuple[str, Origin | None]]:
-    """The lines, and the origin of each. The tables of arrays stand last: no key behind them could belong to anything else."""
+    """The lines, and the origin of each.
+
+    The tables of arrays come last, because any key after such a table would belong to it.
+    """
     keys = flattened(loaded.configuration)
     origins = loaded.origins
     tables: dict[str, list[Key]] = {}
@@ -47,13 +55,13 @@ def _settings(loaded: LoadedConfiguration) -> Iterator[tuple[str, Origin | None]
 
 
 def _setting(key: Key, value: Json) -> str:
-    """One line of TOML, which cannot say that a key is not set but by a comment."""
+    """One line of TOML. A key that is not set becomes a comment, because TOML has no null."""
     written = toml_key(key)
     return f"# {written} is not set" if value is None else f"{written} = {toml_value(value)}"
 
 
 def _document(loaded: LoadedConfiguration) -> dict[str, object]:
-    """What `config --json` writes; docs/json-output.md says what each key means."""
+    """The output of `config --json`. docs/json-output.md says what each key means."""
     origins = {
         key: {"from": origin.kind, "place": origin.place or None, "line": origin.line or None}
         for key, origin in loaded.origins.items()

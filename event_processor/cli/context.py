@@ -24,9 +24,12 @@ SWITCH_INTERVAL_S: Final = 0.0005
 
 
 def real_environment(configuration: Configuration) -> Environment:
-    """The environment of this process, which is from now on one that runs a pipeline."""
+    """The environment of this process.
+
+    Also tunes the process to run a pipeline: memory, and the interpreter's switch interval.
+    """
     keep_freed_memory()
-    # Notices of a busy log keep a thread busy; by default the loop would wait 5 ms for it behind every system call.
+    # Change notices of a busy log keep another thread busy. By default the loop would wait 5 ms for it after every system call.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = SystemClock()
     line_format = chosen_format(configuration.log.format, sys.stderr, os.environ)
@@ -35,7 +38,7 @@ def real_environment(configuration: Configuration) -> Environment:
 
 
 def load(invocation: Invocation) -> LoadedConfiguration:
-    """The effective configuration. Raises `ConfigurationFaultsError` with every fault."""
+    """The effective configuration. Raises `ConfigurationFaultsError` with all faults."""
     request = ConfigurationRequest(
         working_directory=working_directory(),
         environment=os.environ,
@@ -46,8 +49,8 @@ def load(invocation: Invocation) -> LoadedConfiguration:
 
 
 def working_directory() -> str:
-    """The working directory. Raises `UsageError` where it was deleted under us."""
+    """The working directory. Raises `UsageError` if it was deleted."""
     try:
         return os.getcwd()
     except FileNotFoundError as error:
-        raise UsageError("the working directory is gone", hint="change to a folder that is there") from error
+        raise UsageError("the working directory was deleted", hint="change to a folder that exists") from error

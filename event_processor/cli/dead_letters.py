@@ -1,4 +1,9 @@
-"""`dead-letters`: what was rejected, to be looked at, mended and brought back."""
+"""`dead-letters`: lists, exports, retries and purges rejected records.
+
+Owns: the four commands and their output.
+Always: an export never overwrites a file.
+Never: no dead letter is read or written here; `operations/dead_letters.py` does that.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,7 @@ from event_processor.storage.durable import FileSystem, create_file, remove_file
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Rejected records: list them, export them, retry the mended ones, purge them.")
+app = typer.Typer(help="Rejected records: list them, export them, retry repaired ones, purge them.")
 
 EXCERPT_CHARACTERS: Final = 60
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -46,7 +51,7 @@ def list_letters(
     context: typer.Context,
     *,
     as_json: AsJson = False,
-    limit: Annotated[int, typer.Option(min=1, help="Only so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many, the newest.")] = 50,
 ) -> None:
     """List the newest dead letters, oldest first."""
     configuration, environment = _surroundings(context)
@@ -57,7 +62,7 @@ def list_letters(
         return
     if letters:
         write_table(("source", "generation", "line", "byte", "reason", "record"), [_row(letter) for letter in letters])
-    rest = f", of which these are the newest {len(letters):,}" if len(letters) < count else ""
+    rest = f"; the newest {len(letters):,} are shown" if len(letters) < count else ""
     write_lines([f"{counted(count, 'dead letter')}{rest}"])
 
 
@@ -72,9 +77,9 @@ def _row(letter: dict[str, Json]) -> tuple[object, ...]:
 def export(
     context: typer.Context,
     *,
-    output: Annotated[str | None, typer.Option(metavar="FILE", help="A new file; standard output without it.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="FILE", help="A new file. Default: standard output.")] = None,
 ) -> None:
-    """Write all dead letters as JSON lines, to be mended by hand and retried."""
+    """Write all dead letters as JSON lines, to repair and retry them."""
     configuration, environment = _surroundings(context)
     letters = read_dead_letters(configuration, environment)
     if output is None:
@@ -82,7 +87,7 @@ def export(
         return
     write_new_file(environment.fs, output, letters)
     write_lines(
-        [f'wrote {output}; mend each "record", take out what is not wanted, then: event-processor dead-letters retry {output}']
+        [f"wrote {output}; fix each \"record\", delete unwanted lines, then run 'event-processor dead-letters retry {output}'"]
     )
 
 
@@ -90,54 +95,55 @@ def export(
 def retry(
     context: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="JSON lines: dead letters as exported, or bare records; - for standard input.")
+        str, typer.Argument(metavar="FILE", help="JSON lines: exported dead letters, or bare records. - for standard input.")
     ],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Bring mended records back through the intake: all of the file, or nothing. Works while a daemon runs."""
+    """Send repaired records back through the intake: the whole file or nothing. Works while a daemon runs."""
     configuration, environment = _surroundings(context)
     records = mended_records(_lines_of(file), "standard input" if file == "-" else file)
     path = retry_records(configuration, environment, records)
     if as_json:
         write_json({"retried": len(records), "intake": path})
     else:
-        write_lines(
-            [f"appended to {path}: {counted(len(records), 'record')}; a running daemon reads them now, else the next start"]
-        )
+        write_lines([f"appended to {path}: {counted(len(records), 'record')}; a running daemon or the next start reads this"])
 
 
 @app.command("purge")
 def purge(context: typer.Context, *, yes: Annotated[bool, typer.Option("--yes", help="Purge without asking.")] = False) -> None:
-    """Empty the dead-letter file. The counts stay as they are. The daemon must be stopped."""
+    """Empty the dead-letter file. The counts do not change. The daemon must be stopped."""
     require_answerable(yes=yes)
     configuration, environment = _surroundings(context)
     with owned_state(configuration, environment):
         count = count_dead_letters(configuration, environment)
         if count:
-            confirm(f"Remove {counted(count, 'dead letter')} for good?", yes=yes)
+            confirm(f"Remove {counted(count, 'dead letter')} permanently?", yes=yes)
             purge_dead_letters(configuration, environment)
     write_lines([f"purged: {counted(count, 'dead letter')}"])
 
 
 def write_new_file(fs: FileSystem, path: str, letters: Iterable[dict[str, Json]]) -> None:
-    """The letters as lines of a new file: one that is there may hold somebody's work. Raises `UsageError`, `StorageError`."""
+    """Writes the letters as lines of a new file. An existing file is never replaced: it may hold repaired records.
+
+    Raises `UsageError` if the file exists, `StorageError` if it cannot be written.
+    """
     try:
         create_file(fs, path, (orjson.dumps(letter, option=orjson.OPT_APPEND_NEWLINE) for letter in letters))
     except StorageError as error:
         if error.errno == errno.EEXIST:
-            raise UsageError(f"{path}: there is a file already", hint="name another, or move it aside") from error
-        with suppress(StorageError):  # half a file would be taken for a whole one; what failed first is what counts
+            raise UsageError(f"{path}: this file already exists", hint="name another file, or move this one aside") from error
+        with suppress(StorageError):  # half a file would look like a whole one; the first error is the one to report
             remove_files(fs, [path])
         raise
 
 
 def _lines_of(file: str) -> list[bytes]:
-    """The lines of a file, or of standard input. Raises `UsageError` where it cannot be read."""
+    """The lines of a file, or of standard input. Raises `UsageError` if it cannot be read."""
     try:
         if file == "-":
             return sys.stdin.buffer.read().split(b"\n")
         with open(file, "rb") as opened:
             return opened.read().split(b"\n")
     except OSError as error:
-        raise UsageError(f"{file}: {error.strerror or error}", hint="name the file of mended records") from error
+        raise UsageError(f"{file}: {error.strerror or error}", hint="name the file with the repaired records") from error

@@ -1,4 +1,9 @@
-"""`explain`: what became of one id."""
+"""`explain`: shows what happened to one id.
+
+Owns: the command and its output.
+Always: a place is shown with its path, line and byte.
+Never: no log is read here; `operations/explanation.py` does that.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +23,11 @@ __all__ = ["command"]
 
 def command(
     context: typer.Context,
-    event_id: Annotated[str, typer.Argument(metavar="ID", help="The id; for one of several fields a JSON array: '[\"a\", 1]'.")],
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="The id. If it has several fields, a JSON array: '[\"a\", 1]'.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what became of one id: where it was accepted, where it came again, where it was rejected. Reads the log."""
+    """Show what happened to one id: where it was accepted, where it came again, where it was rejected. Reads the log."""
     configuration = load(invocation(context)).configuration
     with progress_bar("reading the log") as progress:
         explanation = explain(configuration, real_environment(configuration), event_id, progress=progress)
@@ -33,14 +38,14 @@ def command(
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:
-    """Each id that a record bears, and its places; the text's ids that none bears only where none of them is known."""
+    """Each id that was found, and its places. If none was found, one line with all ids that the text may mean."""
     known = [history for history in explanation.ids if history.is_known]
     for history in known:
         yield f"{_name(history.id)}:"
         yield from _places(history)
     if not known:
         meant = " or ".join(_name(history.id) for history in explanation.ids)
-        yield f"{meant}: borne by none of {counted(explanation.records, 'record')}"
+        yield f"{meant}: not found in {counted(explanation.records, 'record')}"
 
 
 def _places(history: IdHistory) -> Iterator[str]:

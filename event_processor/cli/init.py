@@ -1,4 +1,9 @@
-"""`init`: a commented configuration to begin with."""
+"""`init`: writes a commented configuration to start with.
+
+Owns: the command, and the durable write of the file.
+Always: the file is whole, or it is not there.
+Never: no existing file is replaced.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +24,16 @@ __all__ = ["command"]
 
 
 def command(
-    directory: Annotated[str, typer.Argument(metavar="[DIR]", help="The folder; made where it is missing.")] = ".",
+    directory: Annotated[str, typer.Argument(metavar="[DIR]", help="The folder. Created if missing.")] = ".",
 ) -> None:
-    """Write event-processor.toml with every key, its default and what it means."""
+    """Write event-processor.toml with every key, its default and its meaning."""
     path = os.path.normpath(os.path.join(directory, CONFIGURATION_FILE_NAME))
     write_template(OperatingSystem(), path, configuration_template(ADAPTERS))
-    write_lines([f"wrote {path}; look it over, then: event-processor validate"])
+    write_lines([f"wrote {path}; edit it, then run 'event-processor validate'"])
 
 
 def write_template(fs: FileSystem, path: str, text: str) -> None:
-    """Writes a new file, durably. Raises `UsageError` where one is there already, `StorageError` where it cannot be written."""
+    """Writes a new file, durably. Raises `UsageError` if it already exists, `StorageError` if it cannot be written."""
     folder = os.path.dirname(path) or "."
     prepare_directory(fs, folder)
     try:
@@ -36,7 +41,7 @@ def write_template(fs: FileSystem, path: str, text: str) -> None:
         fs.sync_directory(folder)
     except StorageError as error:
         if error.errno == errno.EEXIST:
-            raise UsageError(f"{path}: there is a configuration already", hint="name another folder, or move it aside") from error
-        # Half a configuration would be taken for a whole one.
+            raise UsageError(f"{path}: this file already exists", hint="name another folder, or move the file aside") from error
+        # Half a configuration would look like a whole one.
         remove_files(fs, [path])
         raise

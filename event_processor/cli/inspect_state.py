@@ -1,4 +1,9 @@
-"""`inspect`: what is committed."""
+"""`inspect`: shows what is committed.
+
+Owns: the command, and its output as text or JSON.
+Always: only committed values are shown.
+Never: no state is read here; `operations/inspection.py` does that.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ def command(
     context: typer.Context,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    category: Annotated[str | None, typer.Option(help="This category alone.")] = None,
+    category: Annotated[str | None, typer.Option(help="Show only this category.")] = None,
 ) -> None:
     """Show what is committed: counts, categories, sources. Works while a daemon runs."""
     configuration = load(invocation(context)).configuration
@@ -44,11 +49,11 @@ def _write_summary(inspection: Inspection) -> None:
             "state": f"{inspection.state_directory} ({inspection.state_id})",
             "last commit": inspection.written_at,
             "records": counts.records,
-            "accepted": f"{counts.accepted:,}, of which {counts.late:,} came late",
+            "accepted": f"{counts.accepted:,}, of which {counts.late:,} late",
             "duplicate": counts.duplicate,
             "rejected": counts.rejected,
             "blank": counts.blank,
-            "held": f"{inspection.held_events:,} events wait for earlier ones; {inspection.released:,} were released",
+            "held": f"{inspection.held_events:,} events in the order buffer; {inspection.released:,} released",
         }
     )
     write_lines([""])

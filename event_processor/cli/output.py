@@ -1,6 +1,10 @@
-"""Results on standard output, the one place that writes there, and notes beside them on standard error.
+"""Everything that a command shows: results on standard output; notes, questions and progress on standard error.
 
-Always: what was written has left the process, or the failure was raised; a reader that left (`| head`) is no failure of ours.
+Owns: lines, JSON, tables (drawn on a terminal, otherwise plain and aligned), the progress bar (only on a terminal), and the
+question before a state is changed.
+Always: a written line has left the process, or the error was raised. A reader that left (`| head`) is not an error. A cell of a
+table is one line, whatever a category, a path or a reason holds, and none of its bytes can control the terminal.
+Never: no other file writes to standard output. A missing answer never counts as yes.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from event_processor.model.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from event_processor.operations.log_reader import Progress as Told
+    from event_processor.operations.log_reader import Progress as ProgressCallback
 
 __all__ = [
     "ReaderGoneError",
@@ -40,27 +44,25 @@ __all__ = [
 
 
 def require_answerable(*, yes: bool) -> None:
-    """Raises `UsageError` where `confirm` could not be answered, so that long work before it is not done in vain."""
+    """Raises `UsageError` if `confirm` could get no answer. Call it before long work, so that the work is not wasted."""
     if not yes and (sys.stdin is None or not sys.stdin.isatty()):
-        raise UsageError(
-            "this changes the state and asks first, and there is no terminal to ask on", hint="say --yes to answer it now"
-        )
+        raise UsageError("this changes the state and asks first, but there is no terminal", hint="use --yes to confirm")
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks on the terminal, unless `yes`. Raises `UsageError` where the answer is no."""
+    """Asks on the terminal, unless `yes`. Raises `UsageError` if the answer is no."""
     require_answerable(yes=yes)
     if not yes and not typer.confirm(question, err=True):
         raise UsageError("not done: the answer was no", hint="nothing was changed")
 
 
 @contextmanager
-def progress_bar(words: str) -> Iterator[Told]:
-    """Something to tell the bytes to that are done, of how many (0: nobody knows); the bar is gone at the end."""
+def progress_bar(words: str) -> Iterator[ProgressCallback]:
+    """Yields a callback `(bytes_done, bytes_total)`; the total is 0 if unknown. The bar disappears at the end."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _done_bytes, _size_bytes: None
         return
-    # Loaded only where it is drawn: a service starts sooner without it.
+    # Imported only if it is drawn: a service starts faster without it.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -81,18 +83,18 @@ STANDARD_OUTPUT: Final = "standard output"
 
 
 class ReaderGoneError(Exception):
-    """Whoever read our output closed it; there is nobody to tell anything more."""
+    """The reader of our output closed it. No more output is possible."""
 
 
 def write_json(value: Mapping[str, object]) -> None:
-    """`value` as one JSON document, indented; the keys keep their order. Raises as `write_lines` does."""
+    """Writes `value` as one JSON document, indented, with keys in their order. Raises like `write_lines`."""
     write_lines([json.dumps(value, indent=2, ensure_ascii=False)])
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Each line, and what could not be encoded (a byte of a file name that is not UTF-8) escaped.
+    """Writes each line. What cannot be encoded (a byte of a file name that is not UTF-8) is escaped.
 
-    Raises `StorageError` where the output cannot be written, `ReaderGoneError` where nobody reads it.
+    Raises `StorageError` if the output cannot be written, `ReaderGoneError` if the reader closed it.
     """
     if sys.stdout is None:
         raise _unwritable(errno.EBADF, "it is closed")
@@ -108,7 +110,7 @@ def write_lines(lines: Iterable[str]) -> None:
 
 
 def write_notes(lines: Iterable[str]) -> None:
-    """Lines beside the result, on standard error. What it does not take is lost: the result and the exit code say the same."""
+    """Writes notes to standard error. A note that cannot be written is lost: the result and the exit code show the same."""
     try:
         for line in lines:
             sys.stderr.write(f"{line}\n".encode(errors="backslashreplace").decode())
@@ -118,9 +120,9 @@ def write_notes(lines: Iterable[str]) -> None:
 
 
 def drop_unwritten() -> None:
-    """Lets go of what standard output and standard error could not take: it was reported, or there is nowhere to report it.
+    """Discards what standard output and standard error could not take. This was reported already, or cannot be reported.
 
-    The interpreter would try again at its end, and exit with 120 whatever became of the command.
+    Otherwise the interpreter would try to write it again at its end, and would exit with 120.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
@@ -129,18 +131,22 @@ def drop_unwritten() -> None:
             stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except ValueError:  # closed already: nothing is left in it
+        except ValueError:  # closed already, so nothing is left in it
             continue
 
 
 def _unwritable(number: int, reason: str) -> StorageError:
     return StorageError(
-        "write", STANDARD_OUTPUT, number, reason, hint="the result is incomplete: send it somewhere with room, again"
+        "write",
+        STANDARD_OUTPUT,
+        number,
+        reason,
+        hint="the result is incomplete: repeat the command with an output that has room",
     )
 
 
 def one_line(value: object) -> str:
-    """`value` as a cell shows it: whole numbers in groups of three, nothing for None, what is not printable escaped."""
+    """`value` as a cell shows it: whole numbers in groups of three digits, None as nothing, unprintable characters escaped."""
     if value is None:
         return ""
     text = f"{value:,}" if type(value) is int else str(value)
@@ -150,18 +156,18 @@ def one_line(value: object) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """How many of what: "1 record", "2 records"."""
+    """A count and its noun: "1 record", "2 records"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def write_facts(facts: Mapping[str, object]) -> None:
-    """One fact a line: its name, and what it is."""
+    """Writes one fact a line: its name and its value."""
     width = max(map(len, facts), default=0)
     write_lines(f"{name:<{width}}  {one_line(value)}" for name, value in facts.items())
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """The rows below their columns' names; columns of numbers are aligned to the right."""
+    """Writes the rows below the names of their columns. Columns of numbers are aligned to the right."""
     if sys.stdout is not None and sys.stdout.isatty():
         # Loaded only if it is drawn: `version` and `--help` start sooner without it.
         from rich.console import Console  # noqa: PLC0415
@@ -175,7 +181,7 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """The same as a thing that rich draws."""
+    """The table in the form that rich draws."""
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -201,6 +207,6 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str
 
 
 def _is_numeric(rows: Sequence[Sequence[object]], index: int) -> bool:
-    """Whether every cell of the column is a number or empty, and some cell is one."""
+    """Whether every cell of the column is a number or empty, and at least one is a number."""
     cells = [row[index] for row in rows if row[index] is not None]
     return bool(cells) and all(isinstance(cell, int | float) for cell in cells)

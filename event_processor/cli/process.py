@@ -1,4 +1,9 @@
-"""`process`: finished inputs to a result, once."""
+"""`process`: reads finished inputs once, and writes a result.
+
+Owns: the command, its options, its signals, and its messages.
+Always: a result file is whole, or it is not there. If a signal stops the run, there is no result.
+Never: no record is read here; `operations/processing.py` does that.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +34,7 @@ from event_processor.storage.durable import OperatingSystem
 __all__ = ["ProcessCall", "command", "size_bytes"]
 
 SIGNAL_EXIT_BASE: Final = 128
-"""What shells add to the number of a signal that ended a command."""
+"""Shells add this to the number of the signal that ended a command."""
 UNITS_BYTES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 WORKERS_MAX: Final = 64
 INPUTS: Final = "Inputs"
@@ -38,48 +43,48 @@ COST: Final = "Cost"
 
 
 def size_bytes(text: str) -> int:
-    """A size as people write it: "4194304", "4MB", "4MiB". Raises `typer.BadParameter`."""
+    """Parses a size: "4194304", "4MB", "4MiB". Raises `typer.BadParameter`."""
     found = re.fullmatch(r"(\d+) ?([kmg]i?)?b?", text.strip().lower())
     size = int(found[1]) * UNITS_BYTES[found[2] or ""] if found else 0
     limits = BatchOptions.model_fields["bytes_max"].metadata
     least, most = limits[0].ge, limits[1].le
     if not least <= size <= most:
-        raise typer.BadParameter(f"{text!r} is no size from {least} bytes to {most}, such as 4MiB, 4MB or 4194304")
+        raise typer.BadParameter(f"{text!r} is not a size from {least} to {most} bytes, such as 4MiB, 4MB or 4194304")
     return size
 
 
 def command(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE…|-", help="Files, each finished; or - for standard input.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE…|-", help="Finished files, or - for standard input.")],
     *,
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where the result goes, whole or not at all.", rich_help_panel=RESULT
+            "--output", "-o", metavar="FILE", help="The result file. Written whole or not at all.", rich_help_panel=RESULT
         ),
     ] = None,
     dead_letters: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Where rejected records are kept.", rich_help_panel=RESULT)
+        str | None, typer.Option(metavar="FILE", help="The file for rejected records.", rich_help_panel=RESULT)
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON Lines also on a terminal, where a table is drawn.", rich_help_panel=RESULT)
+        bool, typer.Option("--json", help="JSON Lines, also on a terminal (default there: a table).", rich_help_panel=RESULT)
     ] = False,
     no_sinks: Annotated[
-        bool, typer.Option("--no-sinks", help="Leave the configured sinks alone.", rich_help_panel=RESULT)
+        bool, typer.Option("--no-sinks", help="Do not write to the configured sinks.", rich_help_panel=RESULT)
     ] = False,
     record_format: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="jsonl, csv, json or package.module:Class.", rich_help_panel=INPUTS)
     ] = "",
     item_path: Annotated[
-        str, typer.Option(metavar="PATH", help="With json: where the records stand, such as value.item.", rich_help_panel=INPUTS)
+        str, typer.Option(metavar="PATH", help="With json: the path of the records, such as value.item.", rich_help_panel=INPUTS)
     ] = "",
     source: Annotated[
-        str, typer.Option(metavar="NAME", help="Read records as this configured source does.", rich_help_panel=INPUTS)
+        str, typer.Option(metavar="NAME", help="Read records like this configured source.", rich_help_panel=INPUTS)
     ] = "",
     chunk_size: Annotated[
         int | None,
         typer.Option(
-            parser=size_bytes, metavar="SIZE", help="How much is read at once: 4MiB. Memory grows with it.", rich_help_panel=COST
+            parser=size_bytes, metavar="SIZE", help="Bytes per read: 4MiB. Memory use grows with it.", rich_help_panel=COST
         ),
     ] = None,
     workers: Annotated[
@@ -88,18 +93,20 @@ def command(
             min=1,
             max=WORKERS_MAX,
             metavar="N",
-            help="How many decode, threads or processes, this one among them.",
+            help="How many threads or processes decode, including this one.",
             rich_help_panel=COST,
         ),
     ] = None,
 ) -> None:
-    """Read finished input to its end, once, and write the result: a line of JSON for each category, or the rows of the configured aggregates.
+    """Read finished input to its end, once.
 
-    Files are read one after the other, compressed or not, and nothing is kept beside the result. With --state DIR the state is kept there: a run that was
-    ended by whatever goes on when the same command is given again, and gives the same bytes.
+    Write the result: one JSON line for each category, or the rows of the configured aggregates.
 
-    Exits with 0 when all was read, also where records were rejected, of which stderr tells; 66 where an input is not there, or ends before its
-    time; 130 or 143 where a signal stopped it: there is no result then.
+    Files are read one after the other, compressed or not. Only the result is kept. With --state DIR the state is kept in DIR: if
+    a run ends early for any reason, the same command resumes it and gives the same bytes.
+
+    Exits with 0 if everything was read, even if records were rejected (stderr reports them); with 66 if an input is not found or
+    is incomplete; with 130 or 143, and without a result, if a signal stopped it.
     """
     called = invocation(context)
     inputs = InputFormat(source, record_format, item_path)
@@ -117,7 +124,7 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class ProcessCall:
-    """One call, with all that was asked for."""
+    """One call of `process`, with all its options."""
 
     called: Invocation
     configuration: Configuration
@@ -128,7 +135,7 @@ class ProcessCall:
     as_json: bool
 
     def run(self) -> None:
-        """Processes the inputs, writes what was asked for and says what became of the records. Raises `typer.Exit` with what is not 0."""
+        """Processes the inputs, writes the results, and reports the outcomes. Raises `typer.Exit` if the exit code is not 0."""
         processing = Processing(self.configuration, self.environment, is_kept=self.is_kept)
         stops = _Stops(processing)
         with stops.handlers, ExitStack() as shown, processing.run(shown.enter_context(progress_bar("processing"))) as processed:
@@ -140,18 +147,18 @@ class ProcessCall:
                 if self.dead_letters is not None:
                     write_whole(self.environment, self.dead_letters, processed.dead_letters())
                 self._write_result(processed)
-            self._tell(processed)
+            self._report(processed)
         if processed.damaged:
             raise typer.Exit(ExitCode.INPUT_GONE)
 
     @property
     def _kept_in(self) -> str:
-        """Where rejected records are kept; empty where they are not."""
+        """The file that keeps rejected records; empty if they are not kept."""
         own = os.path.join(self.configuration.state.dir, DEAD_LETTERS_NAME) if self.is_kept else ""
         return self.dead_letters or own
 
     def _write_result(self, processed: Processed) -> None:
-        """The rows, where they were asked for: a table for a person, lines of JSON for a program."""
+        """Writes the rows to the wanted place: a table on a terminal, JSON lines elsewhere."""
         if self.output is not None:
             write_whole(self.environment, self.output, processed.lines())
         elif self.as_json or sys.stdout is None or not (sys.stdout.isatty() and has_table(self.configuration)):
@@ -164,12 +171,12 @@ class ProcessCall:
     def _stopped(self, processed: Processed) -> str:
         stopped = "stopped before the end of the input"
         if not self.is_kept:
-            return f"{stopped}: nothing is kept, and there is no result; with --state it could go on"
+            return f"{stopped}: nothing was kept, and there is no result; with --state, a run can be resumed"
         committed = counted(processed.counts.records, "record")
-        return f"{stopped}: {committed} committed in {self.configuration.state.dir}; the same command goes on"
+        return f"{stopped}: {committed} committed in {self.configuration.state.dir}; run the same command to resume"
 
-    def _tell(self, processed: Processed) -> None:
-        """What became of the records, on standard error."""
+    def _report(self, processed: Processed) -> None:
+        """Reports the outcomes of the records on standard error."""
         lines = list(_summary(processed, self._kept_in))
         if self.called.log_format != "json":
             write_notes(lines)
@@ -187,7 +194,7 @@ class ProcessCall:
 
 
 def _configured(called: Invocation, chunk_bytes: int | None, workers: int | None) -> Configuration:
-    """The configuration with what the command line says of this run. What goes well is not logged, unless somebody asked for it."""
+    """The configuration with the options of this run. The log level is "warning", unless it is configured."""
     loaded = load(called)
     changes: dict[str, object] = {}
     if chunk_bytes is not None:
@@ -200,20 +207,20 @@ def _configured(called: Invocation, chunk_bytes: int | None, workers: int | None
 
 
 def _require_stream(*, is_kept: bool) -> None:
-    """Raises `UsageError` where standard input cannot be read as is asked."""
+    """Raises `UsageError` if standard input cannot be read as requested."""
     if is_kept:
         raise UsageError(
-            "standard input cannot be read again, so that a run over it cannot be resumed",
-            hint="leave --state out, or put the records into a file and name that",
+            "standard input cannot be read twice, so a run over it cannot be resumed",
+            hint="leave --state out, or put the records into a file and name the file",
         )
     if sys.stdin is None:
-        raise UsageError("standard input is closed", hint="send the records through it, or name a file")
+        raise UsageError("standard input is closed", hint="pipe the records into it, or name a file")
     if sys.stdin.isatty():
-        write_notes(["reading records from the terminal; Ctrl-D ends them"])
+        write_notes(["reading records from the terminal; press Ctrl-D at the end"])
 
 
 class _Stops:
-    """What TERM, INT and HUP do: the first ends the run after the batch at hand, the second the process."""
+    """Handles TERM, INT and HUP: the first ends the run after the current batch, the second ends the process."""
 
     def __init__(self, processing: Processing) -> None:
         self.number = 0
@@ -223,7 +230,7 @@ class _Stops:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside nothing is left to be ended in order: whoever reads the result may have stopped to."""
+        """Inside, a signal ends the command at once. Nothing is left to commit, and the reader of the result may have stopped."""
         self._is_writing = True
         try:
             yield

@@ -1,4 +1,9 @@
-"""`replay`: a fresh state from the log."""
+"""`replay`: rebuilds the state from the log.
+
+Owns: the command, its question and its output.
+Always: the present state stays in place until the question is answered with yes.
+Never: nothing is recomputed here; `operations/replay.py` does that.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +26,10 @@ __all__ = ["command"]
 def command(
     context: typer.Context,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Swap without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace without asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON; needs --yes.")] = False,
 ) -> None:
-    """Make a fresh state from the log, say what changes, and swap it in. The daemon must be stopped."""
+    """Rebuild the state from the log, show what changes, and replace the present state. The daemon must be stopped."""
     require_answerable(yes=yes)
     configuration = load(invocation(context)).configuration
     environment = real_environment(configuration)
@@ -35,7 +40,7 @@ def command(
                 replayed = replay.prepare(progress)
             if not as_json:
                 _write(replayed)
-            confirm("Put the fresh state in the place of the present one?", yes=yes)
+            confirm("Replace the present state with the new one?", yes=yes)
         except BaseException:
             with suppress(StorageError):
                 replay.discard()
@@ -44,7 +49,7 @@ def command(
     if as_json:
         write_json({"changes": replayed.changes, **msgspec.to_builtins(replayed)})
     else:
-        write_lines(["the fresh state is in place"])
+        write_lines(["the new state is in place"])
 
 
 def _write(replayed: ReplayedState) -> None:
@@ -60,20 +65,20 @@ def _write(replayed: ReplayedState) -> None:
             )
             for change in replayed.categories
         ]
-        write_table(("category", "count now", "count then", "sum now", "sum then"), rows)
+        write_table(("category", "count before", "count after", "sum before", "sum after"), rows)
 
 
 def _lines(replayed: ReplayedState) -> Iterator[str]:
-    """What the replay found, in words."""
+    """The result of the replay, for people."""
     if replayed.unread_reason:
-        yield f"the reading journal could not be followed, the sources were read as by a first start: {replayed.unread_reason}"
+        yield f"the reading journal could not be followed; the sources were read as at a first start: {replayed.unread_reason}"
     before, after = replayed.counts_before, replayed.counts_after
     if before is None:
-        yield f"no present state to compare with; the fresh one has {after.records:,} records, {after.accepted:,} accepted"
+        yield f"no present state to compare with; the new state has {after.records:,} records, {after.accepted:,} accepted"
     elif not replayed.changes:
         yield f"nothing changes: {after.records:,} records, {after.accepted:,} accepted"
     else:
         for name in before.__struct_fields__:
             now, then = getattr(before, name), getattr(after, name)
             if now != then:
-                yield f"{name}: {now:,} now, {then:,} then"
+                yield f"{name}: {now:,} before, {then:,} after"

@@ -1,4 +1,9 @@
-"""`reset`: the state moved aside."""
+"""`reset`: moves the state aside.
+
+Owns: the command, its question and its output.
+Always: nothing is deleted.
+Never: nothing is moved here; `operations/reset.py` does that.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,9 @@ __all__ = ["command"]
 
 
 def command(context: typer.Context, *, yes: Annotated[bool, typer.Option("--yes", help="Move without asking.")] = False) -> None:
-    """Move the whole state aside, and the sinks' files with it; nothing is deleted. The daemon must be stopped.
+    """Move the whole state and the sinks' files aside. Nothing is deleted. The daemon must be stopped.
 
-    The next start reads the log from its beginning. The intake stays: it is a log too, and is read again.
+    The next start reads the log from its beginning. The intake is not moved: it is a log too, and is read again.
     """
     require_answerable(yes=yes)
     configuration = load(invocation(context)).configuration
@@ -31,4 +36,4 @@ def command(context: typer.Context, *, yes: Annotated[bool, typer.Option("--yes"
         write_lines(f"{one_line(move.path)} -> {one_line(move.new_path)}" for move in moves)
         confirm("Move all of this aside?", yes=yes)
         reset.apply()
-    write_lines(["moved; the next start begins from the beginning of the log"])
+    write_lines(["moved; the next start reads the log from its beginning"])

@@ -1,4 +1,9 @@
-"""`run`: the daemon."""
+"""`run`: the daemon, or one run to the end of the log.
+
+Owns: the command, the progress of `--once`, and its summary.
+Always: without `--once` nothing is written to standard output.
+Never: no record is read here; `service/daemon.py` runs the pipeline.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +35,14 @@ def command(
     once: Annotated[bool, typer.Option("--once", help="End at the end of the log.")] = False,
     drain: Annotated[
         bool,
-        typer.Option("--drain", help="With --once: the log is finished; its end ends the last record and releases what is held."),
+        typer.Option(
+            "--drain", help="With --once: the log is finished. Its end ends the last record and flushes the order buffer."
+        ),
     ] = False,
 ) -> None:
     """Read the log and keep the checkpoint, until stopped. TERM and INT end it after a commit; HUP reloads the configuration."""
     if drain and not once:
-        raise typer.BadParameter("--drain goes with --once: a log that is followed has no end", param_hint="--drain")
+        raise typer.BadParameter("--drain needs --once: a followed log has no end", param_hint="--drain")
     called = invocation(context)
     configuration = load(called).configuration
     wakeup = SystemWakeup()
@@ -55,7 +62,7 @@ def command(
 
 
 class _ShownProgress(Telemetry):
-    """How much of what the log held at the start is committed."""
+    """Shows how much is committed of what the log held at the start."""
 
     def __init__(self, progress: Progress, lag_bytes: Callable[[], int]) -> None:
         self._progress: Final = progress
@@ -72,8 +79,8 @@ class _ShownProgress(Telemetry):
 
 
 def _lag_bytes(configuration: Configuration, environment: Environment) -> int:
-    """What there is to be read."""
-    # Loaded only where a person watches: a service starts sooner without it.
+    """How many bytes are left to read."""
+    # Imported only if a person watches: a service starts faster without it.
     from event_processor.operations.state_access import peek  # noqa: PLC0415
 
     checkpoint = peek(configuration, environment)
@@ -81,7 +88,7 @@ def _lag_bytes(configuration: Configuration, environment: Environment) -> int:
 
 
 def _summary(finished: Finished, configuration: Configuration) -> list[str]:
-    """What a person who ran it once wants to know."""
+    """The lines after `--once`, for people."""
     counts = finished.counts
     outcomes = f"{counts.accepted} accepted, {counts.duplicate} duplicate, {counts.rejected} rejected, {counts.blank} blank"
     lines = [
@@ -89,5 +96,5 @@ def _summary(finished: Finished, configuration: Configuration) -> list[str]:
         f"checkpoint: {os.path.join(configuration.state.dir, 'checkpoint.json')}",
     ]
     if finished.held_events:
-        lines.append(f"{finished.held_events} events wait in the order stage for later ones; 'run --once --drain' lets them go")
+        lines.append(f"{finished.held_events} events are still in the order buffer; 'run --once --drain' flushes it")
     return lines

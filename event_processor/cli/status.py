@@ -1,4 +1,9 @@
-"""`status`: is a daemon alive, and does it keep up?"""
+"""`status`: tells if a daemon is alive and keeps up.
+
+Owns: the command, and its output as text or JSON.
+Always: exit code 0 means that a daemon is alive and keeps up.
+Never: the status is not read here; `operations/status.py` does that.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +24,13 @@ def command(
     context: typer.Context,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    lag_bytes_max: Annotated[int | None, typer.Option(min=0, help="More bytes than this to be read are too many.")] = None,
+    lag_bytes_max: Annotated[int | None, typer.Option(min=0, help="Fail if more bytes than this are left to read.")] = None,
     age_s_max: Annotated[
-        float | None, typer.Option(min=0, help="While bytes wait, a last commit longer ago than this is too old, in seconds.")
+        float | None,
+        typer.Option(min=0, help="Fail if bytes are left to read and the last commit is older, in seconds."),
     ] = None,
 ) -> None:
-    """Say whether a daemon is alive and keeps up. Exits with 0 where it does, else with 69. Changes nothing."""
+    """Say whether a daemon is alive and keeps up. Exits with 0 if it does, or else with 69. Changes nothing."""
     configuration = load(invocation(context)).configuration
     status = read_status(configuration, real_environment(configuration))
     shortfalls = status.shortfalls(StatusLimits(lag_bytes_max, age_s_max))
@@ -38,8 +44,8 @@ def command(
 
 
 def facts_of(status: Status) -> dict[str, object]:
-    """The status as a person reads it."""
-    facts: dict[str, object] = {"owner": status.owner or "nobody: not running", "state": status.state_directory}
+    """The status for people."""
+    facts: dict[str, object] = {"owner": status.owner or "none: not running", "state": status.state_directory}
     committed = status.committed
     if committed is None:
         return {**facts, "committed": "nothing yet"}
@@ -62,7 +68,7 @@ def facts_of(status: Status) -> dict[str, object]:
 
 
 def _document(status: Status, shortfalls: list[str]) -> dict[str, object]:
-    """What `status --json` writes; docs/json-output.md says what each key means."""
+    """The output of `status --json`. docs/json-output.md says what each key means."""
     return {
         "state_directory": status.state_directory,
         "alive": status.is_alive,

@@ -1,4 +1,9 @@
-"""`top`: the status, live."""
+"""`top`: shows the status, live.
+
+Owns: the command, and the two forms of an update: a table on a terminal, one line in a pipe.
+Always: nothing is changed.
+Never: the status is not read here; `operations/status.py` does that.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +27,10 @@ __all__ = ["command"]
 def command(
     context: typer.Context,
     *,
-    interval_s: Annotated[float, typer.Option(min=0.1, max=3600, help="Between two looks, in seconds.")] = 1.0,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many looks; without it, at Ctrl-C.")] = None,
+    interval_s: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two updates.")] = 1.0,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many updates. Default: at Ctrl-C.")] = None,
 ) -> None:
-    """Show the status and the rate, live. In a pipe one look is one line. Changes nothing."""
+    """Show the status and the rate, live. In a pipe, each update is one line. Changes nothing."""
     configuration = load(invocation(context)).configuration
     frames = watch_status(configuration, real_environment(configuration), interval_s=interval_s, count=count)
     with suppress(KeyboardInterrupt):
@@ -48,7 +53,7 @@ def _rate(frame: StatusFrame) -> str:
 
 
 def _line(frame: StatusFrame) -> str:
-    """One look as `key=value` words; `-` where there is nothing to say."""
+    """One update as `key=value` words. `-` means unknown."""
     status, committed = frame.status, frame.status.committed
     words: dict[str, object] = {"alive": str(status.is_alive).lower()}
     if committed is not None:

@@ -1,7 +1,9 @@
-"""`unbabel_cli`: the moving average of the time that deliveries took, for every minute, from a file to stdout.
+"""`unbabel_cli`: the moving average of delivery times, for every minute, from a file to stdout.
 
-Owns: two options in the names that its users know, and nothing else: they lead to `process` over a configuration that stands beside
-this file, and in the example of the moving average.
+Owns: two options with the names that its users know. They call `process` with the configuration beside this file, which is also
+in the example of the moving average.
+Always: the rows are those of `process` with that configuration.
+Never: nothing is computed here.
 """
 
 from __future__ import annotations
@@ -44,13 +46,13 @@ def main() -> None:
 
 
 def moving_average(window_minutes: int) -> Configuration:
-    """The configuration of the moving average over so many minutes. Its sources and sinks are left out."""
+    """The configuration of the moving average over `window_minutes`, without its sinks."""
     with as_file(files("event_processor.cli") / "moving_average.toml") as path:
         request = ConfigurationRequest(working_directory=os.getcwd(), config_paths=(str(path),))
         loaded = load_configuration(request, ADAPTERS).configuration
     options = loaded.aggregates[AGGREGATE]
     assert options.window is not None, "it is an average over windows"
-    # What is longer than all time holds all of it.
+    # A window longer than all readable time would hold the same events.
     window = options.window.model_copy(update={"size_s": min(window_minutes * MINUTE_S, WINDOW_S_MAX)})
     aggregates = {AGGREGATE: options.model_copy(update={"window": window})}
     return loaded.model_copy(update={"aggregates": aggregates, "sinks": {}, "log": LogOptions(level="warning")})
@@ -59,13 +61,16 @@ def moving_average(window_minutes: int) -> Configuration:
 def _command(
     *,
     input_file: Annotated[
-        str, typer.Option("--input_file", metavar="FILE", help="The events, a line of JSON each; - for standard input.")
+        str, typer.Option("--input_file", metavar="FILE", help="The events, one JSON object a line. - for standard input.")
     ],
     window_size: Annotated[
-        int, typer.Option("--window_size", min=1, metavar="MINUTES", help="How many minutes each average is over.")
+        int, typer.Option("--window_size", min=1, metavar="MINUTES", help="The length of the window, in minutes.")
     ],
 ) -> None:
-    """The mean duration of the deliveries of the last MINUTES, for every minute from that of the first event to the one behind the last."""
+    """Write the mean duration of the deliveries of the last MINUTES, for every minute.
+
+    The first row is for the minute of the first event, the last row for the minute after the last event.
+    """
     configuration = with_inputs(moving_average(window_size), OperatingSystem(), [input_file], InputFormat())
     environment = real_environment(configuration)
     ProcessCall(Invocation(), configuration, environment, None, None, is_kept=False, as_json=True).run()

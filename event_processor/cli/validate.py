@@ -1,4 +1,9 @@
-"""`validate`: every fault of the configuration at once."""
+"""`validate`: lists all faults of the configuration.
+
+Owns: the command, and its output as text or JSON.
+Always: all faults are listed, not only the first.
+Never: nothing is checked here; the loader of `configuration` does that.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ __all__ = ["command"]
 
 
 def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Check the configuration; every fault at once. Exits with 0 where there is none, else with 78."""
+    """Check the configuration and list all faults. Exits with 0 if there is none, or else with 78."""
     try:
         loaded = load(invocation(context))
     except ConfigurationFaultsError as error:
@@ -26,11 +31,11 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
     if as_json:
         write_json({"ok": True, "files": list(loaded.files), "faults": []})
         return
-    write_lines([f"ok: {', '.join(loaded.files) or 'no configuration file; every value is a default'}"])
+    write_lines([f"ok: {', '.join(loaded.files) or 'no configuration file; all values are defaults'}"])
 
 
 def _document(fault: Fault) -> dict[str, object]:
-    """A fault as `validate --json` writes it; docs/json-output.md says what each key means."""
+    """A fault in the output of `validate --json`. docs/json-output.md says what each key means."""
     return {
         "from": fault.origin.kind,
         "place": fault.origin.place or None,

@@ -1,4 +1,9 @@
-"""`verify`: is what is committed what the log gives?"""
+"""`verify`: compares the committed state with the log.
+
+Owns: the command and its output.
+Always: exit code 0 means that everything is equal.
+Never: nothing is recomputed or changed here; `operations/verification.py` recomputes.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +22,9 @@ __all__ = ["command"]
 
 
 def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Recompute everything from the log and compare. Works while a daemon runs; needs room in $TMPDIR.
+    """Recompute everything from the log, and compare. Works while a daemon runs. Needs room in $TMPDIR.
 
-    Exits with 0 where all is right, 65 with the differences, 66 where bytes of the log are gone so that it cannot tell.
+    Exits with 0 if everything is right, 65 if there are differences, 66 if it cannot tell because bytes of the log are gone.
     """
     configuration = load(invocation(context)).configuration
     with progress_bar("recomputing") as progress:
@@ -33,7 +38,7 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
 
 
 def _lines(verification: Verification) -> Iterator[str]:
-    """`ok` and what was compared, or the differences."""
+    """`ok` with what was compared, or the differences."""
     counts = verification.counts
     if verification.is_ok:
         yield f"ok: {counted(counts.records, 'record')}, {counted(verification.size_bytes, 'byte')}, {counted(verification.dead_letters, 'dead letter')}"
@@ -42,11 +47,11 @@ def _lines(verification: Verification) -> Iterator[str]:
     if len(verification.differences) == DIFFERENCES_MAX:
         yield f"there may be more: only the first {DIFFERENCES_MAX} differences are shown"
     if verification.dead_letters_purged:
-        yield f"purged, so that it cannot be compared: {counted(verification.dead_letters_purged, 'dead letter')}"
+        yield f"not compared, because purged: {counted(verification.dead_letters_purged, 'dead letter')}"
     for sink in verification.sinks:
         if sink.skipped_bytes:
-            yield f"sink {sink.name} began when {sink.skipped_bytes:,} bytes had been released; {one_line(sink.path)} holds the rest"
+            yield f"sink {sink.name} started after {sink.skipped_bytes:,} bytes were released; {one_line(sink.path)} has the rest"
         if sink.not_compared:
             yield f"sink {sink.name}: not compared: {sink.not_compared}"
         if sink.parts_gone:
-            yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these, or later ones, were taken away"
+            yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these or later parts are gone"

@@ -1,4 +1,9 @@
-"""`version`: what is running here, for a bug report."""
+"""`version`: shows what is installed here, for a bug report.
+
+Owns: the command, and its output as text or JSON.
+Always: an extra that is not installed is shown as such.
+Never: no state and no configuration is read.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +24,20 @@ _DISTRIBUTION = "event-processor"
 
 
 def command(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Show the version, Python's and the dependencies', and whether the kernels are compiled."""
+    """Show the versions of the program, Python and the dependencies, and whether the kernels are compiled."""
     dependencies = installed_dependencies()
     if as_json:
         about = {"event_processor": __version__, "python": platform.python_version(), "kernels": LIBRARY is not None}
         write_json({**about, "dependencies": dependencies})
         return
     shown = {name: version or "not installed" for name, version in dependencies.items()}
-    kernels = "compiled" if LIBRARY is not None else "not compiled: numpy does their work"
+    kernels = "compiled" if LIBRARY is not None else "not compiled: numpy is used instead"
     versions = {_DISTRIBUTION: __version__, "python": platform.python_version(), "kernels": kernels, **shown}
     write_lines(f"{name} {version}" for name, version in versions.items())
 
 
 def installed_dependencies() -> dict[str, str | None]:
-    """The version of each package that ours asks for, by name; None for an extra that is not installed."""
+    """The version of each dependency, by name; None if it is not installed."""
     try:
         required = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # run from a folder of sources

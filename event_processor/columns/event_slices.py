@@ -137,7 +137,7 @@ class Arrivals:
     def __init__(self, columns: Columns, accepted: BoolArray, ids: IdColumn, origin: Origin, *, by_timestamp: bool) -> None:
         """`accepted` marks them among the chunk's valid events; `ids` (n,) are their ids; `origin` is the chunk's.
 
-        `first_sequence` is the sequence of the chunk's first record. With `by_timestamp` they are ordered by
+        With `by_timestamp` they are ordered by
         `columns.timestamps_ns`, else by id.
         """
         rows: IntArray = columns.rows[accepted]

@@ -1,8 +1,8 @@
-"""What is wrong in a configuration, in words that say where, what, and what is wanted.
+"""The faults of a configuration. Each says where it is, what is wrong, and what is wanted.
 
-Owns: `Fault`, the error that carries all of them, and the translation of pydantic's errors.
-Always: one fault a key. A value that may be a secret is not shown.
-Never: nothing here reads a file.
+Owns: `Fault`, the error that carries all faults, and the translation of pydantic's errors.
+Always: a key has at most one fault. A value that may be a secret is not shown.
+Never: no file is read here.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 UNKNOWN_KEY: Final = "a known key"
-"""What is wanted where a key is not known."""
+"""The `wanted` of a fault about an unknown key."""
 GROUPED_FROM: Final = 10_000
-"""From here on the digits of a number are grouped."""
+"""Numbers from this size on are shown with grouped digits."""
 SHOWN_CHARACTERS_MAX: Final = 80
 _SECRET_NAME: Final = re.compile(r"(?i)(token|password|passwd|secret|credential|api_?key|private_?key)")
 _BARE_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -57,14 +57,16 @@ _WANTED: Final[Mapping[str, str]] = {
     "too_short": "an array of at least {min_length}",
     "tuple_type": "an array",
 }
-"""What pydantic's errors, by their type, say is wanted; the names in braces are of the error's context."""
+"""Pydantic's error type -> what is wanted. The names in braces come from the error's context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing to mend. `key` is dotted, and empty where a file as a whole is at fault; `value` is how it stands there, or empty.
+    """One thing to fix.
 
-    `suggestion` is the known key that an unknown one was probably meant to be, or empty.
+    `key` is dotted; it is empty if the fault is about a whole file. `value` is the value as written, or empty.
+
+    `suggestion` is a known key that is similar to an unknown one, or empty.
     """
 
     origin: Origin
@@ -84,19 +86,23 @@ class Fault:
 
 
 class ConfigurationFaultsError(ConfigurationError):
-    """Everything that is wrong in a configuration, in `faults`, by file and line; `files` is what was read, in order."""
+    """All faults of a configuration, in `faults`, sorted by file and line. `files` are the files that were read, in order."""
 
     def __init__(self, faults: Sequence[Fault], files: Sequence[str] = ()) -> None:
         self.files: Final = tuple(files)
         self.faults: Final = tuple(sorted(faults, key=lambda fault: (fault.origin.place, fault.origin.line)))
         lines = [str(fault) for fault in self.faults]
         message = lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} faults in the configuration:", *lines])
-        super().__init__(message, hint="mend this, then look again: event-processor validate")
+        these = "this" if len(lines) == 1 else "these"
+        super().__init__(message, hint=f"fix {these}, then run 'event-processor validate'")
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """One fault of a section, before its place is known: `key` from the section's table, and the steps inside its value."""
+    """One fault of a section, before its place is known.
+
+    `key` starts at the section's table; `inside` is the path inside its value.
+    """
 
     key: Key
     inside: str
@@ -105,14 +111,17 @@ class Findings:
 
 
 def findings(errors: Iterable[ErrorDetails], table: Mapping[str, object]) -> list[Findings]:
-    """Pydantic's errors about `table`, one a key: what several members of a union want is joined by "or"."""
+    """Translates pydantic's errors about `table`: one finding a key.
+
+    If several members of a union failed, "or" joins what they want.
+    """
     by_key: dict[Key, list[tuple[tuple[int, ...], ErrorDetails]]] = {}
     for error in errors:
         key, steps = _place(error, table)
         by_key.setdefault(key, []).append((steps, error))
     found = []
     for key, group in by_key.items():
-        # The member of a union that came furthest into the value is the one that was meant.
+        # The user probably meant the member of the union that matched the value most deeply.
         deepest = max(len(steps) for steps, _ in group)
         chosen = [(steps, error) for steps, error in group if len(steps) == deepest]
         steps, error = chosen[0]
@@ -124,7 +133,7 @@ def findings(errors: Iterable[ErrorDetails], table: Mapping[str, object]) -> lis
 
 
 def _place(error: ErrorDetails, table: Mapping[str, object]) -> tuple[Key, tuple[int, ...]]:
-    """The keys that lead to the value at fault, then the indices inside it; what names a union's member is left out."""
+    """The keys that lead to the bad value, then the indices inside it. Names of a union's members are left out."""
     names: list[str] = []
     steps: list[int] = []
     value: object = table
@@ -139,7 +148,7 @@ def _place(error: ErrorDetails, table: Mapping[str, object]) -> tuple[Key, tuple
 
 
 def _wanted(error: ErrorDetails) -> str:
-    """What would have been right, as a noun."""
+    """What the error wants, as a noun."""
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         return UNKNOWN_KEY
@@ -150,16 +159,16 @@ def _wanted(error: ErrorDetails) -> str:
 
 
 def nearest(name: str, siblings: Iterable[str], everywhere: Iterable[str], *, prefix: str) -> str:
-    """The dotted known key that `name` was probably meant to be, or "": a similar one in its table, or the same one elsewhere."""
+    """A known dotted key that the user probably meant: a similar name in the same table, or the same name elsewhere. Or ""."""
     if similar := get_close_matches(name, list(siblings), n=1):
         return f"{prefix}{similar[0]}"
     return next((key for key in everywhere if key.rpartition(".")[2] == name), "")
 
 
 def shown_value(key: str, value: object) -> str:
-    """`value` as it stands in a file, cut to a length, and not at all where `key` may hold a secret itself.
+    """`value` as TOML, cut to `SHOWN_CHARACTERS_MAX`. If `key` may hold a secret, "(not shown)".
 
-    Keys that end in `_file` or `_env` only say where a secret is, and are shown.
+    Keys that end in `_file` or `_env` only name the place of a secret, so they are shown.
     """
     if value is None:
         return ""
@@ -171,12 +180,12 @@ def shown_value(key: str, value: object) -> str:
 
 
 def toml_key(key: Key) -> str:
-    """The names as one dotted key of TOML, quoted where they must be."""
+    """The names as one dotted TOML key. Names are quoted if they must be."""
     return ".".join(name if _BARE_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False) for name in key)
 
 
 def toml_value(value: object) -> str:
-    """`value` as TOML writes it; a table that says something only by name."""
+    """`value` as TOML. A table that is not empty is only named as such."""
     if isinstance(value, Mapping):
         return "a table" if value else "{}"
     if isinstance(value, (tuple, list)):

@@ -1,8 +1,8 @@
-"""The loader: files, environment and command line laid over the defaults, checked, and turned into one `Configuration`.
+"""The loader: merges files, environment and command line over the defaults, checks them, and makes one `Configuration`.
 
-Owns: the order in which they win, and the check of every table by its model.
-Always: all faults are found before any is reported; a configuration that is returned has none.
-Never: no file is opened here beyond those of `toml_files`.
+Owns: the precedence, and the check of every table by its model.
+Always: all faults are found before any is reported. A returned configuration has no fault.
+Never: only `toml_files.py` opens files.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from event_processor.model.options import keys_of
 __all__ = ["AdapterOptions", "LoadedConfiguration", "array_sections", "core_sections", "flattened", "load_configuration"]
 
 STATE_VARIABLE: Final = "STATE_DIRECTORY"
-"""Set by systemd for `StateDirectory=`; of several folders, separated by colons, the first is ours."""
+"""systemd sets it for `StateDirectory=`. If it has several folders, separated by colons, the first one is used."""
 
 Options = TypeVar("Options", SourceOptions, SinkOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterOptions:
-    """The options models of the sources and sinks there are, by their `type`.
+    """The option models of all sources and sinks, by `type`.
 
-    `default_type` is meant where a table says none; `default_sources` are the sources of a configuration that names none, and
-    what is said of a source there stands where a table of the same name says nothing.
+    `default_type` is used if a table has no `type`. `default_sources` are the sources of a configuration that names none. Their
+    values are also the defaults of a table of the same name, if it has the default type.
     """
 
     sources: Mapping[str, type[SourceOptions]]
@@ -54,7 +54,10 @@ class AdapterOptions:
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfiguration:
-    """A configuration without faults; `origins` has every effective value by its dotted key, `files` what was read, in order."""
+    """A configuration without faults. `origins` has the origin of every effective value, by its dotted key.
+
+    `files` are the files that were read, in order.
+    """
 
     configuration: Configuration
     origins: Mapping[str, Origin]
@@ -62,7 +65,7 @@ class LoadedConfiguration:
 
 
 def load_configuration(request: ConfigurationRequest, adapters: AdapterOptions) -> LoadedConfiguration:
-    """The effective configuration. Raises `ConfigurationFaultsError` with everything that is wrong."""
+    """The effective configuration. Raises `ConfigurationFaultsError` with all faults."""
     layers, file_faults = read_files(request)
     merged = _Merged()
     for layer in layers:
@@ -70,8 +73,8 @@ def load_configuration(request: ConfigurationRequest, adapters: AdapterOptions) 
     _add_state_directory(merged, request)
     for dotted, (value, option) in request.overrides.items():
         merged.set(tuple(dotted.split(".")), LocatedText(value, request.working_directory), Origin("command line", option))
-    # Where no file sets a path, its default is from the folder of the configuration too: a pipeline's state does not depend
-    # on where one stands when one asks for it.
+    # A default path also starts from the configuration's folder. So a pipeline's state does not depend on the working directory
+    # of a command.
     folder = request.working_directory
     if layers:
         folder = os.path.dirname(os.path.join(os.path.abspath(folder), layers[-1].path))
@@ -87,14 +90,14 @@ def load_configuration(request: ConfigurationRequest, adapters: AdapterOptions) 
 
 
 def _add_state_directory(merged: _Merged, request: ConfigurationRequest) -> None:
-    """What systemd says about the state directory goes before the files."""
+    """Sets the state directory that systemd gave. It wins over the files."""
     if folder := request.environment.get(STATE_VARIABLE, "").partition(":")[0]:
         located = LocatedText(folder, request.working_directory)
         merged.set(("state", "dir"), located, Origin("environment", STATE_VARIABLE))
 
 
 def flattened(configuration: Configuration) -> dict[Key, Json]:
-    """Every effective value by the names that lead to it, in the order of the models; arrays stay whole, but for those of tables."""
+    """Every effective value by its key, in the order of the models. Arrays stay whole, except arrays of tables."""
 
     def leaves(value: Json, key: Key) -> Iterator[tuple[Key, Json]]:
         if isinstance(value, dict):
@@ -112,34 +115,34 @@ def flattened(configuration: Configuration) -> dict[Key, Json]:
 
 @dataclass(slots=True)
 class _Merged:
-    """The tables laid over one another, and the origin of each key that any of them set."""
+    """The merged tables, and the origin of each key that was set."""
 
     tables: dict[str, object] = field(default_factory=dict)
     origins: dict[Key, Origin] = field(default_factory=dict)
 
     def add(self, tables: Mapping[str, object], origins: Mapping[Key, Origin]) -> None:
-        """Lays `tables` over what is there: tables are merged, anything else is replaced."""
+        """Merges `tables` over the present ones. Tables are merged, everything else is replaced."""
         self.tables = _overlaid(self.tables, tables)
         self.origins |= origins
 
     def set(self, key: Key, value: object, origin: Origin) -> None:
-        """Lays one value over what is there."""
+        """Sets one value. It replaces an earlier one."""
         table: Mapping[str, object] = {key[-1]: value}
         for name in reversed(key[:-1]):
             table = {name: table}
         self.add(table, {key: origin})
 
     def origin(self, key: Key) -> Origin:
-        """Where `key` was set, or else the nearest table around it."""
+        """Where `key` was set. If it was not set: where the nearest table around it was set."""
         outward = [key[:n] for n in range(len(key), 0, -1)]
         if key and (found := element_of(key[0])):
-            outward.append((found[0],))  # an array that is written in one line has no place for each table
+            outward.append((found[0],))  # if an array is written on one line, its tables have no place of their own
         return next((self.origins[each] for each in outward if each in self.origins), Origin())
 
     def exact_origin(self, key: Key) -> Origin:
-        """Where `key` was set, or the default where nobody set it. The last name may be a dotted one, for tables inside tables."""
-        spelt = (key, (*key[:-1], *key[-1].split(".")))
-        return next((self.origin(each) for each in spelt if self._is_set(each)), Origin())
+        """Where `key` was set, or the default origin if it was not set. The last name may be dotted, for tables inside tables."""
+        spellings = (key, (*key[:-1], *key[-1].split(".")))
+        return next((self.origin(each) for each in spellings if self._is_set(each)), Origin())
 
     def _is_set(self, key: Key) -> bool:
         value: object = self.tables
@@ -165,7 +168,7 @@ def _overlaid(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[
 
 
 class _Check:
-    """One pass over merged tables that gathers `faults`."""
+    """One check of merged tables. It collects `faults`."""
 
     def __init__(self, merged: _Merged, adapters: AdapterOptions, folder: str) -> None:
         self.faults: list[Fault] = []
@@ -174,7 +177,7 @@ class _Check:
         self._context: Final = {"folder": os.path.abspath(folder)}
 
     def configuration(self) -> Configuration:
-        """The configuration, without the parts at fault; what is wrong is in `faults`."""
+        """The configuration without its bad parts. Their faults are in `faults`."""
         known = Configuration.model_fields
         for name in self._merged.tables.keys() - known.keys():
             self._unknown((name,), self._merged.tables[name], siblings=known)
@@ -182,7 +185,7 @@ class _Check:
         sinks = self._adapter_tables("sinks", self._adapters.sinks, {})
         aggregates = self._named_tables("aggregates", AggregateOptions)
         parts = {name: self._section(name, annotation) for name, annotation in core_sections().items()}
-        # A section at fault stands in with its defaults, so that what the others contradict is still found.
+        # A bad section is replaced by its defaults, so that contradictions between the other sections are still found.
         right = {name: part for name, part in parts.items() if part is not None}
         arrays = {name: self._array(name, model) for name, model in array_sections().items()}
         configuration = Configuration.model_validate(
@@ -193,21 +196,21 @@ class _Check:
         return configuration
 
     def _section(self, name: str, model: type[Section]) -> Section | None:
-        """One core section, or None where it is at fault."""
+        """One core section, or None if it has a fault."""
         table = self._table((name,))
         return None if table is None else self._validated((name,), model, table)
 
     def _array(self, name: str, model: type[Section]) -> tuple[Section, ...]:
-        """The tables of one array, without those at fault."""
+        """The tables of one array. Bad tables are left out."""
         tables = self._merged.tables.get(name, ())
         if not isinstance(tables, tuple) or not all(isinstance(table, Mapping) for table in tables):
-            self._fault((name,), tables if tables != {} else None, f"tables in double brackets: [[{name}]]")
+            self._fault((name,), tables if tables != {} else None, f"an array of tables: [[{name}]]")
             return ()
         found = [self._validated((element(name, number),), model, table) for number, table in enumerate(tables)]
         return tuple(section for section in found if section is not None)
 
     def _named_tables(self, kind: str, model: type[SectionOptions]) -> dict[str, SectionOptions]:
-        """Each named table under `kind` as its model; those at fault are left out."""
+        """Each named table under `kind` as its model. Bad tables are left out."""
         options = {}
         for name, table in (self._table((kind,)) or {}).items():
             if wanted := name_fault(kind, name):
@@ -221,7 +224,7 @@ class _Check:
     def _adapter_tables(
         self, kind: str, models: Mapping[str, type[Options]], defaults: Mapping[str, Mapping[str, str]]
     ) -> dict[str, Options]:
-        """The options of each named table under `kind`; those at fault are left out."""
+        """The options of each named table under `kind`. Bad tables are left out."""
         tables = self._table((kind,))
         if tables == {}:
             tables = {name: {} for name in defaults}
@@ -238,7 +241,7 @@ class _Check:
         return options
 
     def _adapter_model(self, key: Key, table: Mapping[str, object], models: Mapping[str, type[Options]]) -> type[Options] | None:
-        """The options model that the table's `type` names."""
+        """The option model that the table's `type` names."""
         named = table.get("type", self._adapters.default_type)
         model = models.get(str(named)) if isinstance(named, str) else None
         if model is None:
@@ -246,7 +249,7 @@ class _Check:
         return model
 
     def _table(self, key: Key) -> Mapping[str, object] | None:
-        """The table at a top-level key, empty where there is none; None where something else stands there."""
+        """The table at a top-level key: empty if the key is missing, None if it is not a table."""
         value = self._merged.tables.get(key[0], {})
         if isinstance(value, Mapping):
             return value
@@ -254,7 +257,7 @@ class _Check:
         return None
 
     def _validated(self, key: Key, model: type[SectionOptions], table: Mapping[str, object]) -> SectionOptions | None:
-        """`table` as its model, or None; what is wrong becomes faults, and a key that is not known does not hide the others."""
+        """`table` as its model, or None if it is bad. Collects its faults; an unknown key does not hide other faults."""
         known = keys_of(model)
         for name in table.keys() - known.keys():
             self._unknown((*key, name), table[name], siblings=known)
@@ -280,13 +283,13 @@ SectionOptions = TypeVar("SectionOptions", bound=Section)
 
 
 def core_sections() -> dict[str, type[Section]]:
-    """The sections that are not named tables of adapters."""
+    """The sections that are one table each: no named tables, no arrays."""
     annotations = {name: info.annotation for name, info in Configuration.model_fields.items()}
     return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, Section)}
 
 
 def array_sections() -> dict[str, type[Section]]:
-    """The sections of which there may be any number, in order: `[[name]]`."""
+    """The sections that are arrays of tables, in order: `[[name]]`."""
     found = {}
     for name, info in Configuration.model_fields.items():
         if get_origin(info.annotation) is tuple:
@@ -296,12 +299,12 @@ def array_sections() -> dict[str, type[Section]]:
 
 
 def _core_keys() -> Sequence[str]:
-    """Every dotted key of the core's sections."""
+    """Every dotted key of the core sections."""
     return [f"{name}.{key}" for name, model in core_sections().items() for key in model.model_fields]
 
 
 def _value_at(configuration: Configuration, dotted: str) -> object:
-    """The value at a dotted key, or None where the key names a whole table."""
+    """The value at a dotted key, or None if the key names a whole table."""
     value: object = configuration
     for name in dotted.split("."):
         value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)

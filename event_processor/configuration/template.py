@@ -1,6 +1,8 @@
-"""The commented configuration: every key with its default and its documentation, drawn from the models themselves.
+"""The commented configuration file: every key with its default and its documentation, taken from the models.
 
-Always: what is written parses, and says exactly the defaults; a key without a default is commented out, with an example.
+Owns: the text that `init` writes, and how a key's documentation is read from a model's source.
+Always: the text parses, and sets exactly the defaults. A key without a default is commented out, with an example.
+Never: no key is documented here; the models do that.
 """
 
 from __future__ import annotations
@@ -24,21 +26,21 @@ __all__ = ["configuration_template", "key_documentation"]
 
 COMMENT_CHARACTERS_MAX: Final = 100
 _INTRODUCTION: Final = """\
-The configuration of event-processor. Every key is here with its default: delete what you do not change.
-Relative paths start from this file's folder. Sizes are in bytes, times in the unit that ends the name.
-What [sources], [[transforms]], [event], [dedup], [order] and [totals] say is part of the state: after a change of it, make the state anew
+The configuration of event-processor. It has every key with its default: delete the keys that you do not change.
+Relative paths start from this file's folder. Sizes are in bytes. Times are in the unit at the end of the key's name.
+[sources], [[transforms]], [event], [dedup], [order] and [totals] are part of the state: if you change them, rebuild the state
 from the log with 'event-processor replay'. The rest may change at any time."""
 
 
 def configuration_template(adapters: AdapterOptions) -> str:
-    """A TOML file that says the defaults, and comments that say what each key means."""
+    """A TOML file that sets every default. Its comments say what each key means."""
     return "\n".join(_lines(adapters))
 
 
 def key_documentation(model: type[Section]) -> dict[str, str]:
-    """What the source says below each key of the model, those it inherits included.
+    """The docstring below each key of the model, inherited keys included.
 
-    Read only where it is shown: pydantic's own reading would parse every model's source at each start of a command.
+    Called only if the text is shown. Pydantic's own option would parse every model's source whenever a command starts.
     """
     said: dict[str, str] = {}
     names = {field: info.alias or field for field, info in model.model_fields.items()}
@@ -74,12 +76,12 @@ def _lines(adapters: AdapterOptions) -> Iterator[str]:
 
 
 def _commented(table: Iterable[str]) -> Iterator[str]:
-    """What may be had, and is not there by itself."""
+    """Comments out a table that does not exist by default."""
     return (f"# {line}" if line and not line.startswith("#") else line for line in table)
 
 
 def _table(name: str, model: type[Section], values: Mapping[str, str]) -> Iterator[str]:
-    """One table: what it is about, then its keys; `values` go before the model's defaults."""
+    """One table: its description, then its keys. `values` win over the model's defaults."""
     yield ""
     yield from _comment(model.__doc__ or "")
     yield f"[{name}]"
@@ -92,7 +94,7 @@ def _table(name: str, model: type[Section], values: Mapping[str, str]) -> Iterat
 
 
 def _setting(key: str, info: FieldInfo, values: Mapping[str, str]) -> str:
-    """The key with its default, or commented out with an example where it has none."""
+    """The key with its default. If it has no default: an example, commented out."""
     value: object = values.get(key, None if info.is_required() else info.get_default(call_default_factory=True))
     if value is None:
         return f"# {key} = {_written(next(iter(info.examples or []), ''))}"
@@ -100,13 +102,13 @@ def _setting(key: str, info: FieldInfo, values: Mapping[str, str]) -> str:
 
 
 def _written(value: object) -> str:
-    """As TOML; a table in braces."""
+    """`value` as TOML. A table is written in braces."""
     if isinstance(value, Mapping) and value:
         return f"{{ {', '.join(f'{name} = {_written(inner)}' for name, inner in value.items())} }}"
     return toml_value(value)
 
 
 def _comment(text: str) -> Iterator[str]:
-    """`text` as comment lines, wrapped."""
+    """`text` as wrapped comment lines."""
     for paragraph in textwrap.dedent(text).strip().split("\n\n"):
         yield from (f"# {line}" for line in textwrap.wrap(" ".join(paragraph.split()), COMMENT_CHARACTERS_MAX))

@@ -1,8 +1,8 @@
-"""The TOML files of a configuration: which ones are read, and their tables with the line that each key stands on.
+"""The TOML files of a configuration: finds them, parses them, and finds the line of each key.
 
-Owns: `ConfigurationRequest` (what the process was told), the search for files, `Origin`, and parsing.
-Always: each string keeps the folder of the file that set it. Whatever cannot be read or parsed is a `FileFaultError`.
-Never: nothing here knows which keys there are.
+Owns: `ConfigurationRequest` (what the command line and the environment ask for), the search for files, `Origin`, and parsing.
+Always: each string keeps the folder of the file that set it. A file that cannot be read or parsed is a `FileFaultError`.
+Never: this file does not know any key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SYSTEM_CONFIGURATION_PATH: Final = "/etc/event-processor/event-processor.toml"
 CONFIGURATION_FILE_NAME: Final = "event-processor.toml"
 CONFIGURATION_VARIABLE: Final = "EVENT_PROCESSOR_CONFIG"
 FILE_BYTES_MAX: Final = 1 << 20
-"""A configuration is written by hand; what is larger is some other file."""
+"""A configuration is written by hand. A larger file is something else."""
 
 Key: TypeAlias = tuple[str, ...]
 
@@ -49,10 +49,10 @@ _SYNTAX_PLACE: Final = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of d
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationRequest:
-    """What a process was told about its configuration.
+    """Where a process finds its configuration.
 
-    `config_paths` are the files asked for, in order, later ones win; `overrides` are values that go before every file, by
-    dotted key, each with the option that set it: `{"state.dir": ("/var/lib/x", "--state")}`.
+    `config_paths` are the requested files, in order; later files win. `overrides` are values that win over every file, by dotted
+    key, each with the option that set it: `{"state.dir": ("/var/lib/x", "--state")}`.
     """
 
     working_directory: str
@@ -64,7 +64,7 @@ class ConfigurationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value comes from: `place` is a file, a variable or an option; `line` counts from 1, and is 0 where it is not known."""
+    """Where a value comes from. `place` is a file, a variable or an option. `line` counts from 1; 0 means unknown."""
 
     kind: Literal["default", "file", "environment", "command line"] = "default"
     place: str = ""
@@ -77,7 +77,7 @@ class Origin:
 
 
 class FileFaultError(Exception):
-    """One file that cannot be used: where in it, and why."""
+    """A file cannot be used. Says the place in it, and why."""
 
     def __init__(self, origin: Origin, reason: str) -> None:
         super().__init__(f"{origin}: {reason}")
@@ -87,7 +87,7 @@ class FileFaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The tables of one file, and where each table and key of it stands."""
+    """The tables of one file, and the place of each table and key."""
 
     path: str
     tables: Mapping[str, object]
@@ -95,9 +95,9 @@ class Layer:
 
 
 def read_files(request: ConfigurationRequest) -> tuple[list[Layer], list[FileFaultError]]:
-    """The files that `request` leads to, in the order in which they are laid over one another, and those that failed.
+    """Reads the files of `request`. Returns the layers in the order of the merge (later ones win), and the files that failed.
 
-    Both are empty where no file was asked for and none stands where files are looked for.
+    Both are empty if no file was requested and none is at the usual places.
     """
     layers, faults = [], []
     paths, must_exist = _paths(request)
@@ -108,18 +108,18 @@ def read_files(request: ConfigurationRequest) -> tuple[list[Layer], list[FileFau
             if content is not None:
                 layers.append(parse(path, content, folder=os.path.dirname(located)))
             elif must_exist:
-                faults.append(FileFaultError(Origin("file", path), "there is no such file"))
+                faults.append(FileFaultError(Origin("file", path), "file not found"))
         except OSError as error:
-            faults.append(FileFaultError(Origin("file", path), f"it cannot be read: {error.strerror or error}"))
+            faults.append(FileFaultError(Origin("file", path), f"cannot be read: {error.strerror or error}"))
         except FileFaultError as error:
             faults.append(error)
         if (layers or faults) and not must_exist:
-            break  # only the first of the usual places counts
+            break  # only the first file at the usual places is used
     return layers, faults
 
 
 def _paths(request: ConfigurationRequest) -> tuple[tuple[str, ...], bool]:
-    """The files to read, and whether somebody asked for them, so that they must be there."""
+    """The files to read, and whether they were requested. A requested file must exist."""
     if request.config_paths:
         return request.config_paths, True
     if named := request.environment.get(CONFIGURATION_VARIABLE):
@@ -128,7 +128,7 @@ def _paths(request: ConfigurationRequest) -> tuple[tuple[str, ...], bool]:
 
 
 def _content(path: str) -> bytes | None:
-    """The bytes of a file, one beyond the limit at the most; None where there is none. Raises `OSError`."""
+    """The bytes of a file, at most one more than the limit; None if the file is missing. Raises `OSError`."""
     try:
         with open(path, "rb") as file:
             return file.read(FILE_BYTES_MAX + 1)
@@ -137,12 +137,12 @@ def _content(path: str) -> bytes | None:
 
 
 def parse(path: str, content: bytes, *, folder: str) -> Layer:
-    """The tables in `content`; `path` is how messages name the file, `folder` where its relative paths start.
+    """The tables in `content`. Messages name the file by `path`. Its relative paths start from `folder`.
 
-    Raises `FileFaultError` with line and column where it is no TOML.
+    Raises `FileFaultError` if `content` is not TOML, with line and column if they are known.
     """
     if len(content) > FILE_BYTES_MAX:
-        raise FileFaultError(Origin("file", path), f"it is larger than {FILE_BYTES_MAX} bytes: is it a configuration?")
+        raise FileFaultError(Origin("file", path), f"larger than {FILE_BYTES_MAX} bytes: is this a configuration file?")
     try:
         text = content.decode("utf-8-sig")
         tables = tomllib.loads(text)
@@ -150,15 +150,15 @@ def parse(path: str, content: bytes, *, folder: str) -> Layer:
         line = content.count(b"\n", 0, error.start) + 1
         raise FileFaultError(Origin("file", path, line), f"byte {error.start} is not UTF-8") from error
     except RecursionError as error:
-        raise FileFaultError(Origin("file", path), "it is nested too deeply") from error
-    except ValueError as error:  # of tomllib, and of int() for a number of thousands of digits
+        raise FileFaultError(Origin("file", path), "nested too deeply") from error
+    except ValueError as error:  # from tomllib, or from int() if a number has thousands of digits
         raise _syntax_fault(path, text, str(error)) from error
     origins = {key: Origin("file", path, line) for key, line in key_lines(text).items()}
     return Layer(path, {name: _located(value, folder) for name, value in tables.items()}, origins)
 
 
 def _syntax_fault(path: str, text: str, message: str) -> FileFaultError:
-    """The parser's complaint, with its place pulled to the front."""
+    """The parser's message, with its place moved to the front."""
     place = _SYNTAX_PLACE.search(message)
     reason = message[: place.start()] if place else message
     if place and place[1]:
@@ -168,7 +168,7 @@ def _syntax_fault(path: str, text: str, message: str) -> FileFaultError:
 
 
 def _located(value: object, folder: str) -> object:
-    """The same value with its folder in every string, and arrays as tuples."""
+    """`value` with the folder in every string, and with arrays as tuples."""
     if isinstance(value, str):
         return LocatedText(value, folder)
     if isinstance(value, list):
@@ -179,10 +179,12 @@ def _located(value: object, folder: str) -> object:
 
 
 def key_lines(text: str) -> dict[Key, int]:
-    """The line, from 1, of each table header and each key in a TOML text that parses. The tables of an array are `name[0]`, `name[1]`, ….
+    """The line, from 1, of each table header and each key in a valid TOML text.
 
-    It reads line by line and so is a good guess only: a line inside an array that looks like an assignment is taken for
-    one. Nothing but messages depends on it, and only keys that were parsed are ever asked for.
+    The tables of an array are `name[0]`, `name[1]`, ….
+
+    This is a good guess, not exact, because it reads line by line: a line inside an array that looks like an assignment is read
+    as one. Only messages use the result, and only keys that were really parsed are looked up.
     """
     lines: dict[Key, int] = {}
     counts: dict[Key, int] = {}
@@ -201,7 +203,7 @@ def key_lines(text: str) -> dict[Key, int]:
 
 
 def _table(names: Key, counts: dict[Key, int], *, is_array: bool) -> Key:
-    """The key of the table that a header begins; `counts` has the tables of each array so far, and is kept."""
+    """The key of the table that a header begins. `counts` has the number of tables of each array so far; it is updated."""
     table: Key = ()
     for depth, name in enumerate(names, start=1):
         place = (*table, name)
@@ -212,22 +214,22 @@ def _table(names: Key, counts: dict[Key, int], *, is_array: bool) -> Key:
 
 
 def element(name: str, number: int) -> str:
-    """How a table of an array is named, in a key and in a message."""
+    """The name of one table of an array, in keys and in messages."""
     return f"{name}[{number}]"
 
 
 def element_of(name: str) -> tuple[str, int] | None:
-    """The array and the number that `element` made the name of; None where it is another name."""
+    """Splits a name of `element` into the array and the number; None if it is another name."""
     found = _ELEMENT.fullmatch(name)
     return (found[1], int(found[2])) if found else None
 
 
 def _note(lines: dict[Key, int], key: Key, number: int) -> None:
-    """The first line that names a key or a table is where it stands, and where those above it begin."""
+    """Notes `number` as the line of `key` and of the tables around it, unless an earlier line named them."""
     for length in range(1, len(key) + 1):
         lines.setdefault(key[:length], number)
 
 
 def _names(dotted: str) -> Key:
-    """`a."b c".d` as its three names."""
+    """Splits a dotted key into its names: `a."b c".d` has three."""
     return tuple(name.strip("\"'") for name in re.findall(_NAME, dotted))

@@ -1,7 +1,8 @@
-"""What the configuration says of one transform: `[[transforms]]`.
+"""The options of one transform: `[[transforms]]`.
 
-Always: names are dotted, on both sides; a table inside a table says the same as a dotted name. Of the names in one table none lies inside
-another. Constants are values of JSON, as plain Python objects.
+Owns: the keys of the table and their checks.
+Always: names are dotted, on both sides. A table inside a table means the same as a dotted name. No name of a table is inside
+another name of it. Constants are JSON values, as plain Python objects.
 Never: nothing is transformed here.
 """
 
@@ -22,7 +23,8 @@ from event_processor.model.options import Section
 __all__ = ["UUID5_NAMESPACE", "Conversion", "TransformOptions"]
 
 UUID5_NAMESPACE: Final = "d5d65ec9-07bc-5a2f-a965-0ac359daf1da"
-"""Ours, the UUID of the name "event-processor" in the namespace of DNS: what uuid5 makes in it depends on the text alone. It never changes."""
+"""Our namespace: the UUID of the name "event-processor" in the DNS namespace. It never changes, so the text alone decides a
+uuid5."""
 Conversion: TypeAlias = Literal["string", "integer", "number", "boolean", "uuid", "timestamp"]
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -31,7 +33,7 @@ _CLASS: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
 
 def _flat(table: object) -> object:
-    """Tables inside tables as dotted names, values as JSON; what is no table stays what it is."""
+    """Turns tables inside tables into dotted names. A value that is not a table is returned unchanged."""
     if not isinstance(table, Mapping):
         return table
     found: dict[str, object] = {}
@@ -45,7 +47,7 @@ def _flat(table: object) -> object:
 
 
 def _plain(value: object) -> Json:
-    """A value of TOML as one of JSON; what only TOML knows is a fault."""
+    """A TOML value as a JSON value. Raises `_NotJsonError` if JSON does not have it."""
     if isinstance(value, str):
         return str(value)
     if isinstance(value, Mapping):
@@ -60,11 +62,11 @@ def _plain(value: object) -> Json:
 
 
 class _NotJsonError(Exception):
-    """A value that JSON does not have."""
+    """JSON does not have this value."""
 
 
 def _plain_table(table: object) -> object:
-    """The same table with values of JSON, and plain strings; what is no table stays what it is."""
+    """`table` with JSON values and plain strings. A value that is not a table is returned unchanged."""
     if not isinstance(table, Mapping):
         return table
     found = {}
@@ -72,21 +74,21 @@ def _plain_table(table: object) -> object:
         try:
             found[str(name)] = _plain(value)
         except _NotJsonError as error:
-            wanted = '"{name}" as a string, a finite number of 64 bits, true or false, an array or a table'
+            wanted = '"{name}" as a string, a finite 64-bit number, true or false, an array or a table'
             raise PydanticCustomError("json", wanted, {"name": str(name)}) from error
     return found
 
 
 def _apart(names: Iterable[str]) -> None:
-    """Raises where a name is no dotted one, or lies inside another."""
+    """Raises if a name is not a dotted name, or is inside another one."""
     known = set(names)
     for name in known:
         keys = name.split(".")
         if not all(keys):
-            raise PydanticCustomError("dotted", "names, with something before and behind each dot")
+            raise PydanticCustomError("dotted", "names with text before and after each dot")
         for length in range(1, len(keys)):
             if ".".join(keys[:length]) in known:
-                raise PydanticCustomError("inside", "names of which none lies inside another")
+                raise PydanticCustomError("inside", "names that are not inside one another")
 
 
 def _names_apart(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -123,54 +125,61 @@ _Names = Annotated[tuple[str, ...], AfterValidator(_names_apart)]
 
 
 class TransformOptions(Section):
-    """What becomes of every record, of all sources, before its fields are looked at.
+    """Changes every record of every source before its fields are read.
 
-    There may be any number of tables, each of which works on what the one before made. The keys of a table work in the order in which they
-    stand here, wherever they are written.
+    There may be any number of tables. Each works on the result of the table before it. The keys of a table work in the order of
+    this list, in whatever order they are written.
     """
 
     rename: Annotated[Mapping[str, str], BeforeValidator(_flat), AfterValidator(_both_apart)] = Field(
         default={}, examples=[{"payload.size": "bytes"}]
     )
-    """New name = old name, dotted names reach inside: `"user.name" = "userName"` nests, `city = "address.city"` lifts out. All at once; a
-    field that is not there is left out, and one that stands under the new name is replaced."""
+    """New name = old name. Dotted names reach inside objects: `"user.name" = "userName"` moves a field in, `city =
+    "address.city"` moves it out. All renames happen at once. A missing field is not renamed. A field that already has the new
+    name is replaced."""
     convert: Annotated[Mapping[str, Conversion], BeforeValidator(_flat), AfterValidator(_keys_apart)] = Field(
         default={}, examples=[{"amount": "number"}]
     )
-    """Field = what it shall be: "string", "integer", "number", "boolean", "uuid" (an integer becomes the UUID of that number) or "timestamp"
-    (RFC 3339 in UTC). What cannot be converted rejects the record; null, and what is not there, stays so."""
+    """Field = its new type: "string", "integer", "number", "boolean", "uuid" (an integer becomes the UUID of that number) or
+    "timestamp" (RFC 3339 in UTC). If a value cannot be converted, the record is rejected. Null and missing fields stay as they
+    are."""
     uuid5: Annotated[Mapping[str, str], BeforeValidator(_flat), AfterValidator(_keys_apart)] = Field(
         default={}, examples=[{"external_id": "id"}]
     )
-    """New field = the field from whose text or integer its UUID (version 5) is made: the same for the same, in every run."""
+    """New field = a field with a string or an integer. The new field is the UUID (version 5) of that value: the same value gives
+    the same UUID in every run."""
     uuid5_namespace: Annotated[str, AfterValidator(_is_uuid)] = UUID5_NAMESPACE
     """The namespace of these UUIDs."""
     set: Annotated[Mapping[str, object], BeforeValidator(_flat), BeforeValidator(_plain_table), AfterValidator(_keys_apart)] = (
         Field(default={}, examples=[{"origin": "import"}])
     )
-    """Field = a constant, whatever stood there."""
+    """Field = a constant. It replaces any value of the field."""
     drop: _Names = Field(default=(), examples=[["password"]])
-    """Fields to take out."""
+    """Fields to remove."""
     keep: _Names = Field(default=(), examples=[["id", "category", "value"]])
-    """The fields of the result, in this order: all others are dropped, one that is missing is null. Of names inside one object that is
-    missing or null the object is null; where it is there, the objects inside it are too. Empty: everything is kept."""
+    """The fields of the result, in this order. All other fields are dropped; a missing field is null. If names reach inside an
+    object that is missing or null, the object is null. If the object is present, the objects inside it are present too. Empty:
+    every field is kept."""
     class_: Annotated[str, AfterValidator(_is_class)] | None = Field(
         default=None, alias="class", examples=["package.module:Class"]
     )
-    """ "package.module:Class", a transform of your own, in place of all of these."""
+    """ "package.module:Class": your own transform, instead of all keys above."""
     options: Annotated[Mapping[str, object], BeforeValidator(_plain_table)] = Field(default={}, examples=[{"currency": "EUR"}])
-    """What a transform of your own is made with."""
+    """The options for your own transform. The class is called with this table."""
 
     @model_validator(mode="after")
     def _class_stands_alone(self) -> Self:
         if self.class_ and self.parts().keys() - {"class", "options"}:
-            raise ValueError("class alone, with options: what else is to be done stands in a table of its own")
+            raise ValueError("only class and options: put the other keys into another [[transforms]] table")
         if self.options and not self.class_:
-            raise ValueError("options says something of a class of your own alone")
+            raise ValueError("options only together with class")
         return self
 
     def parts(self) -> dict[str, Json]:
-        """What the state depends on: all that is said. Tables of fields are pairs, since their order is that of the new fields."""
+        """What the state depends on: every key that is set.
+
+        Tables of fields become pairs, because their order sets the order of new fields.
+        """
         said: dict[str, Json] = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         tables = said.keys() & {"rename", "convert", "uuid5", "set"}
         return said | {key: [list(pair) for pair in _pairs(said[key])] for key in tables}

@@ -1,10 +1,8 @@
-"""From a pydantic model to a compiled decoder: a block of JSON lines becomes columns, in C.
+"""Classes of the user that the configuration names: `"package.module:Class"`.
 
-Owns: where the fields of a record stand (dotted names reach inside objects), the msgspec struct that reads them, and the
-translation of a user's own model into such a struct.
-Always: what a compiled model accepts, the model accepts; the reverse need not hold, since what it refuses is judged by the
-model itself. A record that lacks a field of the event, or has something else around it, is no fault here.
-Never: a type whose meaning differs between pydantic and msgspec is translated; such a model is left to pydantic.
+Owns: the import of such a class, and the creation of an object from it.
+Always: a class that cannot be used is a `ConfigurationError`. It names the key, and says how to fix it.
+Never: no method of the user's object is called here.
 """
 
 from __future__ import annotations
@@ -19,13 +17,16 @@ __all__ = ["load_class", "make_own"]
 
 
 def load_class(key: str, import_string: str) -> object:
-    """What "package.module:Class" names, None where the module has no such thing. Raises `ConfigurationError`, which names `key`."""
+    """The object that "package.module:Class" names, or None if the module does not have it.
+
+    Raises `ConfigurationError` with `key` if the text has another form, or if the module cannot be imported.
+    """
     module_name, colon, class_name = import_string.partition(":")
     if not (module_name and colon and class_name):
-        raise ConfigurationError(f'{key}: "{import_string}" names no class', hint='write it as "package.module:Class"')
+        raise ConfigurationError(f'{key}: "{import_string}" does not name a class', hint='write it as "package.module:Class"')
     try:
         found: object = importlib.import_module(module_name)
-    except Exception as error:  # whatever a module raises while it is imported is a fault of the configuration
+    except Exception as error:  # any error of an imported module is a fault of the configuration
         raise ConfigurationError(
             f'{key}: cannot import "{module_name}": {type(error).__name__}: {error}',
             hint="install the package into this environment, or correct the name",
@@ -36,17 +37,18 @@ def load_class(key: str, import_string: str) -> object:
 
 
 def make_own(key: str, reference: str, options: Mapping[str, object], *, method: str, page: str) -> Any:
-    """An object of the user's: the class that `reference` names, made with `options`. It has the method.
+    """Creates an object of the user's class `reference` with `options`. The object has the method `method`.
 
-    Raises `ConfigurationError`, which names `key` and the page with an example, where there is no such class, or it cannot be made.
+    Raises `ConfigurationError` with `key` and the page that has an example, if the class is not found or the object cannot be
+    created.
     """
     made = load_class(key, reference)
     try:
-        own = made(dict(options))  # type: ignore[operator]  # what it is, a call tells
+        own = made(dict(options))  # type: ignore[operator]  # if it cannot be called, this raises
     except Exception as error:
         raise ConfigurationError(
-            f'{key}: "{reference}" cannot be made: {type(error).__name__}: {error}',
-            hint=f"it is called with the table of its options; {page} has an example",
+            f'{key}: "{reference}" cannot be created: {type(error).__name__}: {error}',
+            hint=f"the class is called with the table of its options; {page} has an example",
         ) from error
     if not callable(getattr(own, method, None)):
         raise ConfigurationError(f'{key}: "{reference}" has no method {method}', hint=f"{page} has an example")

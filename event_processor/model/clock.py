@@ -1,4 +1,9 @@
-"""The real clock, and what the loop waits for. Everything else gets them through its constructor, so that a test can bring its own."""
+"""The real clock and the real wakeup, and times as text.
+
+Owns: `SystemClock`, `SystemWakeup`, and RFC 3339 to and from nanoseconds.
+Always: other code gets a clock and a wakeup through its constructor, so that a test can use its own.
+Never: no other module reads the time.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ __all__ = ["SystemClock", "SystemWakeup", "utc_text", "wall_ns_of"]
 
 
 class SystemClock:
-    """The kernel's wall clock, which may jump, and its monotonic one, which does not."""
+    """The kernel's wall clock and its monotonic clock. The wall clock may jump, the monotonic clock does not."""
 
     def wall_ns(self) -> int:
         return time.time_ns()
@@ -26,10 +31,10 @@ class SystemClock:
 
 
 class SystemWakeup:
-    """`contracts.Wakeup` that a signal handler may set whatever it interrupts.
+    """A `contracts.Wakeup` that a signal handler may set at any moment.
 
-    A `threading.Event` may not: its lock is taken in Python, and a handler that runs within `clear` or `wait` would wait for
-    itself, for ever. A `SimpleQueue` can be entered anew.
+    A `threading.Event` does not allow this: it takes its lock in Python code. A handler that interrupts `clear` or `wait` would
+    then wait for itself and never return. A `SimpleQueue` is reentrant.
     """
 
     def __init__(self) -> None:
@@ -44,12 +49,12 @@ class SystemWakeup:
         return True
 
     def clear(self) -> None:
-        # What is put meanwhile stays. Nobody else takes any.
+        # An entry that is put during this loop stays. No other code takes entries out.
         for _ in range(self._settings.qsize()):
             self._settings.get_nowait()
 
     def set(self) -> None:
-        # Two who set it at once may both put: `clear` takes all.
+        # Two callers at the same time may both put an entry. That is fine: `clear` takes all of them.
         if self._settings.empty():
             self._settings.put(None)
 
@@ -60,7 +65,7 @@ def utc_text(wall_ns: int) -> str:
 
 
 def wall_ns_of(text: str) -> int | None:
-    """The nanoseconds that `utc_text` made `text` of, to the millisecond; None where it did not."""
+    """Reads a text of `utc_text`: nanoseconds, exact to the millisecond. None if `text` is not a time."""
     try:
         return int(datetime.fromisoformat(text).timestamp() * 1000) * 1_000_000
     except ValueError:

@@ -86,7 +86,10 @@ class Transform(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """What became of the records of a chunk: record `rows[i]` (ascending) is the JSON object on line i of `content`; the others are blank or rejected."""
+    """The objects of a chunk's records. Record `rows[i]` (ascending) is the JSON object on line i of `content`.
+
+    All other records are blank or rejected.
+    """
 
     rows: Sequence[int]
     content: bytes

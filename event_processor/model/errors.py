@@ -1,7 +1,8 @@
-"""The tree of errors: a class says what the caller must do, and carries the exit code of a process that ends by it.
+"""The error classes. Each class says what the caller must do, and has the exit code of a process that it ends.
 
-Always: a message says where, what, and what now; its facts stay as attributes.
-Never: an error here is not caught to be ignored. What a *record* does wrong is no error but an outcome (see `event.py`).
+Owns: `ExitCode`, the classes, and the hint for a failed system call.
+Always: a message says where, what, and what now. The facts are kept as attributes.
+Never: these errors are not caught and ignored. A bad *record* is an outcome, not an error (`rejections.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = [
 
 
 class ExitCode(IntEnum):
-    """How a process ends; the numbers are those of sysexits.h, so that a supervisor can tell them apart."""
+    """How a process ends. The numbers come from sysexits.h, so that a supervisor can tell them apart."""
 
     OK = 0
     USAGE = 64
@@ -37,7 +38,7 @@ class ExitCode(IntEnum):
 
 
 class EventProcessorError(Exception):
-    """What every error of this package is. `hint` says what now; it is printed below the message."""
+    """The base class of every error of this package. `hint` says what to do now. It is printed below the message."""
 
     exit_code: ExitCode = ExitCode.INTERNAL
 
@@ -51,39 +52,39 @@ class EventProcessorError(Exception):
 
 
 class UsageError(EventProcessorError):
-    """The command was called wrongly: correct the command line."""
+    """The command line is wrong. Correct it."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigurationError(EventProcessorError):
-    """Do not start: the configuration, or a file it names, must be mended first. Starting again does not help."""
+    """Do not start: fix the configuration, or a file that it names, first. A restart does not help."""
 
     exit_code = ExitCode.CONFIGURATION
 
 
 class StateError(EventProcessorError):
-    """Do not start and do not reset: the state cannot be trusted as it stands. Somebody must decide."""
+    """Do not start and do not reset: the state cannot be trusted. An operator must decide."""
 
     exit_code = ExitCode.STATE
 
 
 class InputGoneError(EventProcessorError):
-    """The bytes that would answer the question are no longer there."""
+    """The bytes that are needed for the answer are gone."""
 
     exit_code = ExitCode.INPUT_GONE
 
 
 class LockedError(EventProcessorError):
-    """Another process owns the state directory: stop that one, or name another directory."""
+    """Another process owns the state directory. Stop that process, or name another directory."""
 
     exit_code = ExitCode.LOCKED
 
 
 class StorageError(EventProcessorError):
-    """Stop: a write, an fsync or a read of our own files failed. The last commit stands; a restart resumes from it.
+    """Stop: a write, an fsync or a read of our own files failed. The last commit is valid; a restart resumes from it.
 
-    `operation` is the system call, `path` the file, `errno` the number the kernel gave (0 where it gave none).
+    `operation` is the system call, `path` is the file, `errno` is the kernel's error number (0 if there is none).
     """
 
     exit_code = ExitCode.STORAGE
@@ -96,12 +97,12 @@ class StorageError(EventProcessorError):
 
     @classmethod
     def from_os(cls, operation: str, path: str, error: OSError) -> StorageError:
-        """The same failure, with the operation and the path that `error` may not name."""
+        """Converts `error`, and adds the operation and the path, because `error` may not have them."""
         return cls(operation, path, error.errno or 0, error.strerror or str(error))
 
 
 def _storage_hint(errno: int) -> str:
-    """What an operator does about `errno`."""
+    """What the operator should do about `errno`."""
     kept = "nothing was counted that is not durable; the next start resumes from the last checkpoint"
     if errno in (errno_names.ENOSPC, errno_names.EDQUOT, errno_names.EFBIG):
         return f"free some space or raise the quota, then start again: {kept}"

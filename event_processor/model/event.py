@@ -1,6 +1,8 @@
-"""The nouns: what an id, a chunk and a dead letter are. Data only; no behaviour beyond their own form.
+"""The data types: JSON, id, chunk, dead letter.
 
-Always: every value here is frozen, and offsets count bytes from the start of a file.
+Owns: their fields, and the limits on ids, categories, values and nesting.
+Always: every value is frozen. Offsets are in bytes from the start of a file.
+Never: no behaviour is here, only data.
 """
 
 from __future__ import annotations
@@ -33,21 +35,23 @@ EventId: TypeAlias = "SimpleId | tuple[SimpleId, ...]"
 ID_CHARACTERS_MAX: Final = 1024
 CATEGORY_CHARACTERS_MAX: Final = 256
 VALUE_MAGNITUDE_END: Final = 2.0**960
-"""Values lie strictly below this in magnitude, so that no sum of up to 2^63 of them can overflow a double."""
+"""A value's magnitude is strictly below this, so that a sum of up to 2^63 values cannot overflow a double."""
 NESTING_DEPTH_MAX: Final = 100
-"""Arrays and objects one inside the other in one record. Beyond it, parsers disagree by the depth of their own stack."""
+"""How deep arrays and objects may be nested in a record. Deeper, parsers disagree, because each has its own stack limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive bytes of one generation of a source, as read at once: whole records and nothing else.
+    """Consecutive bytes of one generation of a source, from one read: whole records and nothing else.
 
-    `content` holds whole records, each ended by a line feed; only where `final` is true may the last one lack it (finished
-    input: its end ends the record). `position` is where the generation resumes once this chunk is committed, as the source wants it
-    back. A record over the size limit comes as a chunk of its own, with empty `content` and its length, line feed
-    included, in `oversized_bytes`. A chunk may carry no record at all: then it only says that `position` or `retired` changed.
-    `retired`: the generation is finished and will never give another chunk. `head`: its first bytes, 4,096 at the most and none behind
-    this chunk, for a format that has to know them.
+    `content` holds whole records. Each ends with a line feed. Only if `final` is true, the last record may lack it (the input is
+    finished, so its end ends the record).
+    `position` is where the generation resumes after this chunk is committed, in the form in which the source wants it back.
+    A record over the size limit is a chunk of its own: `content` is empty, and `oversized_bytes` is the record's length with its
+    line feed.
+    A chunk may hold no record. Then it only reports that `position` or `retired` changed.
+    `retired`: the generation is finished and has no more chunks.
+    `head`: the first bytes of the generation, at most 4,096 and none after this chunk, for a format that needs them.
     """
 
     source: str
@@ -62,15 +66,17 @@ class Chunk:
 
     @property
     def end_offset(self) -> int:
-        """The offset behind this chunk's last byte."""
+        """The offset after this chunk's last byte."""
         return self.offset + len(self.content) + self.oversized_bytes
 
 
 class DeadLetter(Struct, frozen=True):
-    """A rejected record or a failed event, kept with its place and the reason, to be mended and retried: as it is written, field by field.
+    """A rejected record or a failed event, kept with its place and the reason, to be repaired and retried.
 
-    `line` counts from 1, `offset` in bytes; `field` names the field at fault, or is empty. One of the last three is given: `record` where its bytes are
-    UTF-8, `record_base64` where they are not, and `length`, in bytes, where it was too long to be held.
+    The fields are those of the file.
+
+    `line` counts from 1, `offset` is in bytes. `field` names the bad field, or is empty. Exactly one of the last three is set:
+    `record` if the bytes are UTF-8, `record_base64` if they are not, `length` (in bytes) if the record was too long to be held.
     """
 
     source: str

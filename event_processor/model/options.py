@@ -1,8 +1,9 @@
-"""What every table of the configuration is: closed, frozen and strict; its paths, which know how they were written; and the keys of every source and sink.
+"""The base of every table of the configuration, its paths, and the keys of every source and sink.
 
-Always: an unknown key is a fault; so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
-`ConfiguredPath`. A connector's options extend `SourceOptions` or `SinkOptions`.
-Never: which tables there are is not said here (`configuration.py`).
+Owns: `Section`, `ConfiguredPath` and `LocatedText`; `SourceOptions` and `SinkOptions`, which a connector's options extend.
+Always: an unknown key is a fault, and so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
+`ConfiguredPath`.
+Never: no other table is defined here (`configuration.py` defines them).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["ConfiguredPath", "LocatedText", "Section", "SinkOptions", "SourceOpt
 
 
 class LocatedText(str):
-    """A string of a configuration, and the folder that a relative path in it starts from."""
+    """A string of a configuration file. If it is a relative path, it starts from `folder`."""
 
     __slots__ = ("folder",)
     folder: str
@@ -34,10 +35,10 @@ class LocatedText(str):
 
 
 class ConfiguredPath(str):
-    """A path or a glob as the configuration names it. It is a `str` like any other; `written` is how it was written.
+    """A path or a glob of the configuration. It is an ordinary `str`. `written` is the text as it was written.
 
-    Relative paths start from the folder of the file that set them (`LocatedText`), or else from the folder in the validation
-    context (`{"folder": …}`); without either they stay as they are.
+    A relative path starts from the folder of the file that set it (`LocatedText`), or else from the folder in the validation
+    context (`{"folder": …}`). Without both it stays as it is.
     """
 
     __slots__ = ("written",)
@@ -54,7 +55,7 @@ class ConfiguredPath(str):
 
     @classmethod
     def _validate(cls, value: object, info: ValidationInfo) -> ConfiguredPath:
-        """`value` as a path, or a `PydanticCustomError` that says what is wanted."""
+        """`value` as a path. Raises `PydanticCustomError` with what is wanted."""
         if isinstance(value, ConfiguredPath) and os.path.isabs(value):
             return value
         if not isinstance(value, str) or not value or "\0" in value:
@@ -65,13 +66,13 @@ class ConfiguredPath(str):
 
 
 def _joined(folder: str, path: str) -> str:
-    """`path` from `folder`; tidied only where no ".." could lead through a symbolic link."""
+    """`path` from `folder`. Normalized only if it has no "..", because ".." may lead through a symbolic link."""
     joined = os.path.join(folder, path)
     return joined if ".." in joined.split("/") else os.path.normpath(joined)
 
 
 class Section(BaseModel):
-    """A table of the configuration: frozen, closed against unknown keys, and strict: "5" is not a number."""
+    """A table of the configuration: frozen, without unknown keys, and strict ("5" is not a number)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
@@ -122,5 +123,5 @@ class SinkOptions(Section):
 
 
 def keys_of(model: type[Section]) -> dict[str, FieldInfo]:
-    """The keys of a table, by the names that they bear in a file."""
+    """The keys of a table, by their names in a file."""
     return {info.alias or name: info for name, info in model.model_fields.items()}

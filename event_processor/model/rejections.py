@@ -1,6 +1,8 @@
-"""Why records are no events, by column: of the thousands in a bad log most share few reasons, and nobody looks at one alone.
+"""Why records were rejected, kept in columns. A bad log has thousands of rejections that share a few reasons.
 
-Always: one rejection a record, in the order of the log. Never: a rejection becomes an object before somebody looks at it.
+Owns: `Fault` (a reason), `Rejection` (a reason and its record), and `Rejections` (a sequence of them in columns).
+Always: a record has at most one rejection. Rejections are in the order of the log.
+Never: no `Rejection` object is made until a caller asks for it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ _Numbers: TypeAlias = NDArray[np.int64]
 
 
 class Fault(Struct, frozen=True):
-    """Why a record is no event: `field` is the dotted name of the field at fault, or empty.
+    """Why a record is not an event. `field` is the dotted name of the bad field, or empty.
 
-    `stage` is "decode" where the record is no JSON object, "validate" where it is one.
+    `stage` is "decode" if the record is not a JSON object, or else "validate".
     """
 
     reason: str
@@ -30,7 +32,7 @@ class Fault(Struct, frozen=True):
 
 
 class Rejection(Struct, frozen=True):
-    """Why one record of a chunk is no event: `row` is its index among the chunk's records, from 0."""
+    """Why one record of a chunk is not an event. `row` is its index in the chunk's records, from 0."""
 
     row: int
     stage: str
@@ -39,7 +41,10 @@ class Rejection(Struct, frozen=True):
 
 
 class Rejections(Sequence[Rejection]):
-    """Record `rows[i]` is no event because of `faults[numbers[i]]`; k of them, `rows` ascending. `rows` and `numbers` (k,)."""
+    """A sequence of k rejections. Record `rows[i]` was rejected because of `faults[numbers[i]]`.
+
+    `rows` and `numbers` have the shape (k,). `rows` is ascending.
+    """
 
     __slots__ = ("faults", "numbers", "rows")
 
@@ -50,12 +55,12 @@ class Rejections(Sequence[Rejection]):
 
     @classmethod
     def of(cls, rejections: Sequence[Rejection]) -> Rejections:
-        """These, in whatever form and order they are."""
+        """Converts `rejections`, in any form and any order."""
         return rejections if isinstance(rejections, cls) else cls.joined([rejections])
 
     @classmethod
     def joined(cls, several: Sequence[Sequence[Rejection]]) -> Rejections:
-        """All of these, in the order of the log. No record may be in two of them."""
+        """Joins `several`, in the order of the log. No record may be in more than one of them."""
         if sum(map(bool, several)) == 1:
             (only,) = filter(None, several)
             if isinstance(only, cls):

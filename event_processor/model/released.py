@@ -1,6 +1,8 @@
-"""What goes to the sinks: released events, and the rows of windows, as JSON objects, a line each.
+"""What the sinks write: released events and the rows of windows, as JSON objects, one a line.
 
-Always: lines are made as they are read, so that what nobody reads, and what is too much for memory, is never made at once.
+Owns: `Released`, and how two of them are joined.
+Always: the lines may be made only when they are read. So unread lines are never made, and all lines are never in memory at once.
+Never: no line is parsed or changed here.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ __all__ = ["NOTHING_RELEASED", "Released"]
 
 @dataclass(frozen=True, slots=True)
 class _Joined:
-    """Pieces of several, one behind the other."""
+    """The pieces of several iterables, one after the other."""
 
     parts: tuple[Iterable[bytes], ...]
 
@@ -25,17 +27,17 @@ class _Joined:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What the order stage let go, in the order in which sinks see it: `count` events' JSON objects, each with a line feed behind it.
+    """The events that the order stage released, in the order for the sinks: `count` JSON objects, each followed by a line feed.
 
-    `pieces` are whole lines, one piece behind the other; they can be read more than once, and may be made only as they are.
-    Rows of an aggregate's windows travel in the same form.
+    `pieces` hold whole lines, one piece after the other. They can be read more than once, and may be made during the read.
+    The rows of an aggregate's windows have the same form.
     """
 
     pieces: Iterable[bytes]
     count: int
 
     def __add__(self, other: Released) -> Released:
-        """Both, one behind the other; nothing is made of them yet."""
+        """Joins both, `other` after `self`. Makes no line yet."""
         parts = [each.parts if isinstance(each, _Joined) else (each,) for each in (self.pieces, other.pieces)]
         return Released(_Joined((*parts[0], *parts[1])), self.count + other.count)
 

@@ -1,8 +1,8 @@
-"""What an operator can see: one method per thing, called by the core, answered by an exporter.
+"""What an operator can see: one method per event of the process. The core calls it, an exporter overrides it.
 
-Owns: the list of everything that is reported. `Telemetry` itself says nothing; an exporter overrides what it shows.
+Owns: the list of everything that is reported. `Telemetry` itself does nothing. An exporter overrides the methods that it shows.
 Always: a call returns at once and never raises.
-Never: a record's content or a secret is not passed here.
+Never: no call gets a record's content or a secret.
 """
 
 from __future__ import annotations
@@ -11,81 +11,84 @@ __all__ = ["Telemetry"]
 
 
 class Telemetry:
-    """Every thing that can be seen, and silence: exporters inherit and override. `path` is a file's path, offsets in bytes."""
+    """Every event that can be reported.
+
+    All methods do nothing; exporters override them. `path` is a file's path; offsets are in bytes.
+    """
 
     def started(self, *, version: str, state_directory: str, resumed: bool, records: int) -> None:
         """The processor is ready to read."""
 
     def stopped(self, *, reason: str, records: int, held_events: int) -> None:
-        """The processor ended cleanly; `held_events` wait in the order stage."""
+        """The processor ended cleanly. `held_events` are still in the order buffer."""
 
     def progressed(self) -> None:
-        """The loop came round: it works, or waits with a deadline."""
+        """The loop finished a round. So it works, or it waits with a deadline."""
 
     def batch_committed(
         self, *, records: int, accepted: int, duplicate: int, rejected: int, released: int, content_bytes: int
     ) -> None:
-        """A checkpoint is durable; the numbers are this batch's own."""
+        """A checkpoint is durable. The numbers are for this batch only."""
 
     def file_opened(self, *, source: str, path: str, generation: int, offset: int) -> None:
-        """A file is read, from `offset`."""
+        """Reading of a file starts at `offset`."""
 
     def file_missing(self, *, source: str, path: str) -> None:
-        """A path that is configured has no file (yet, or any more)."""
+        """A configured path has no file, either not yet or no longer."""
 
     def file_unreadable(self, *, source: str, path: str, reason: str) -> None:
-        """What stands at a path cannot be read (a folder, a named pipe, no permission); it is tried again."""
+        """The file at a path cannot be read (a folder, a named pipe, no permission). It is tried again."""
 
     def file_damaged(self, *, source: str, path: str, generation: int, offset: int, reason: str) -> None:
-        """A compressed file decodes only up to `offset`; what stands before it was read."""
+        """A compressed file can be decoded only up to `offset`. Everything before `offset` was read."""
 
     def file_rotated(self, *, source: str, path: str, new_path: str, generation: int) -> None:
-        """A file that is read was renamed; it is followed."""
+        """A file that is being read was renamed. It is still followed."""
 
     def file_truncated(self, *, source: str, path: str, generation: int, offset: int, size_bytes: int) -> None:
-        """A file is shorter than what was read of it; a new generation begins."""
+        """A file is now shorter than the part already read. A new generation begins."""
 
     def file_replaced(self, *, source: str, path: str, generation: int) -> None:
-        """Another file, or rewritten content, stands at a path that was read; a new generation begins."""
+        """A path that was read now has another file, or rewritten content. A new generation begins."""
 
     def file_lost(self, *, source: str, path: str, generation: int, offset: int) -> None:
-        """A file that was not read to its end can no longer be found, or a link in a chain of rotations is missing."""
+        """A file was not found before it was read to its end, or a file in a chain of rotations is missing."""
 
     def file_retired(self, *, source: str, path: str, generation: int, size_bytes: int) -> None:
         """A rotated file was read to its end and is closed."""
 
     def leading_nuls_skipped(self, *, source: str, path: str, offset: int, size_bytes: int) -> None:
-        """A run of NULs at a file's start, as a truncation under a writer without O_APPEND leaves it."""
+        """A file starts with a run of NULs. It was truncated while a writer without O_APPEND had it open."""
 
     def watcher_unavailable(self, *, path: str, reason: str) -> None:
-        """No notice of changes for this folder; polling alone sees them."""
+        """The watcher cannot watch this folder. Only polling finds changes."""
 
     def checkpoint_recovered(self, *, path: str, reason: str, kept_as: str) -> None:
-        """The checkpoint could not be used and its predecessor is; the broken one was renamed to `kept_as`."""
+        """The checkpoint could not be used, so its predecessor is used. The broken file was renamed to `kept_as`."""
 
     def state_migrated(self, *, path: str, kept_as: str, unknown: str) -> None:
         """A state of version 1 goes on as one of version 2; the old checkpoint is kept. `unknown`: what version 1 did not keep."""
 
     def orphan_removed(self, *, path: str) -> None:
-        """A file of ours that no checkpoint names was unlinked."""
+        """One of our files was deleted, because no checkpoint names it."""
 
     def worker_started(self, *, process_id: int) -> None:
-        """A process was started that decodes a part of a backlog."""
+        """A worker process was started. It decodes a part of a backlog."""
 
     def worker_unavailable(self, *, reason: str) -> None:
-        """A process that should decode a part of a backlog could not be started; everything is decoded here."""
+        """A worker process could not be started. The main process decodes everything."""
 
     def worker_lost(self, *, process_id: int) -> None:
-        """A worker process ended that should not have; what it had is decoded here."""
+        """A worker process ended unexpectedly. The main process decodes its chunks."""
 
     def segments_merged(self, *, inputs: int, ids: int, size_bytes: int) -> None:
         """The index merged segments in the background."""
 
     def order_idle_released(self, *, events: int) -> None:
-        """The log fell silent and what the order stage held was let go."""
+        """The log was idle, so the order buffer was flushed."""
 
     def reloaded(self) -> None:
-        """Another configuration was taken up."""
+        """The configuration was reloaded."""
 
     def reload_refused(self, *, reason: str) -> None:
-        """Another configuration was asked for and cannot be taken up; the present one stays."""
+        """A reload was refused. The present configuration stays in effect."""

@@ -1,10 +1,10 @@
 """CSV: one record a line, cells between delimiters, names from the header line or from the configuration.
 
-Owns: how a line becomes cells, how cells become typed values, and what is said of a line that does not.
-Always: a line is judged alone: a quote that is not closed spoils its own line and no other. The header line is no event and no fault, so it
-is counted as blank. Three ways lead to the same bytes: all lines of a chunk at once where nothing is quoted, by column where every line is
-sound, or line by line.
-Never: a type is guessed from what a cell holds.
+Owns: how a line becomes cells, how cells become typed values, and the reasons for rejections of lines.
+Always: a line is judged alone: an unclosed quote makes its own line bad and no other. The header line is neither an event nor a
+fault, so it is counted as blank. Three ways give the same bytes: all lines of a chunk at once if nothing is quoted, column by
+column if every line is good, or else line by line.
+Never: no type is guessed from a cell's content.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["HEADER_BYTES_MAX", "CellType", "DelimitedReader", "Dialect", "is_lin
 CellType: TypeAlias = Literal["string", "integer", "number", "boolean"]
 
 HEADER_BYTES_MAX: Final = 4096
-"""How much of a file's start is kept with its place: a longer header line is not known when reading goes on behind it."""
+"""How much of a file's start is kept with its position. A longer header line would be unknown when reading continues after it."""
 _ENCODER: Final = msgspec.json.Encoder()
 _STAGE: Final = "decode"
 _SHOWN_CHARACTERS_MAX: Final = 60
@@ -38,17 +38,17 @@ _BLANK: Final = " \t\r"
 _BLANK_BYTES: Final = b" \t\r"
 _LINE_FEED, _SPACE = b"\n "
 _WIDTH_MIN: Final = 2
-"""A line of one column may be blank."""
+"""With one column, a blank line could be a row."""
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER: Final = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _PLAIN_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
-"""What JSON writes alike stays as it is written; other numbers are written anew."""
+"""Numbers that are written as in JSON are kept. Other numbers are written again."""
 _PLAIN_NUMBERS: Final = re.compile(rb"(?:(?:%b)?(?:\n|$))*+" % _PLAIN_NUMBER.pattern)
 _PLAIN_INTEGERS: Final = re.compile(rb"(?:(?:0|-?[1-9][0-9]{0,17})?(?:\n|$))*+")
-"""Columns of cells, a line each, as JSON writes them, or empty."""
+"""A column of cells, one a line. Each is written as in JSON, or is empty."""
 _BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
 _POINTS_FOR_COMMAS: Final = bytes.maketrans(b",.", b".!")
-"""A point is then no part of a number."""
+"""With a decimal comma, a point is not part of a number."""
 _UNCLOSED: Final = "a quoted cell does not end on its line"
 
 
@@ -56,8 +56,8 @@ _UNCLOSED: Final = "a quoted cell does not end on its line"
 class Dialect:
     """How the lines are written.
 
-    `columns`: the names, in order; empty where the header line says them. `types` by name; all others are strings, and an empty cell of
-    another type is null. `quote`: empty where nothing is quoted.
+    `columns`: the names, in order; empty if the header line has them. `types`: by column name. Other columns are strings. An
+    empty cell is null if its type is not string. `quote`: empty if nothing is quoted.
     """
 
     delimiter: str = ","
@@ -73,7 +73,10 @@ class DelimitedReader:
     """The `ObjectReader` of CSV lines."""
 
     def __init__(self, dialect: Dialect, *, record_bytes_max: int) -> None:
-        """A cell may be as long as a record: the limit of Python's parser, which is one for the process, is raised to that."""
+        """Raises the cell limit of Python's parser to `record_bytes_max`, because a cell may be as long as a record.
+
+        That limit applies to the whole process.
+        """
         self._dialect: Final = dialect
         self._record_bytes_max: Final = record_bytes_max
         self._convert: Final = {name: self._conversion(kind) for name, kind in dialect.types.items() if kind != "string"}
@@ -104,7 +107,7 @@ class DelimitedReader:
         return Objects(rows, content, len(blank), [faults[row] for row in sorted(faults)])
 
     def _at_once(self, names: Sequence[str], lines: Lines, header_rows: int) -> bytes | None:
-        """The objects of all lines, made by one call; None where a cell is quoted, or a line or a cell needs a look of its own."""
+        """The objects of all lines, from one call. None if a cell is quoted, or if a line or a cell needs a closer look."""
         delimiter = self._dialect.delimiter.encode()
         width, count = len(names), len(lines.starts) - header_rows
         too_long = count > 0 and int((lines.ends - lines.starts).max()) > self._record_bytes_max
@@ -128,7 +131,10 @@ class DelimitedReader:
         return (form * count) % tuple(cells)
 
     def _unquoted(self, content: bytes) -> bytes | None:
-        """Lines in UTF-8, each ended by a line feed, in which every cell stands as JSON writes it; None where that cannot be seen."""
+        """The lines in UTF-8, each ended by a line feed, if every cell can be copied into JSON as it is.
+
+        None if that is not certain.
+        """
         if not content.isascii():
             try:
                 content = content.decode(self._dialect.encoding).encode()
@@ -144,7 +150,7 @@ class DelimitedReader:
         return content if controls == content.count(b"\n") else None
 
     def _texts(self, lines: Lines) -> tuple[list[str], dict[int, _Unfit]]:
-        """Each line as text, empty where something keeps it from being one, and what."""
+        """Each line as text (empty if it cannot be decoded), and the reasons for the lines that cannot be."""
         spans = zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)
         try:
             text = lines.content.decode(self._dialect.encoding)
@@ -154,7 +160,7 @@ class DelimitedReader:
             texts = text.removesuffix("\n").split("\n")
             if "\r" in text:
                 texts = [each.removesuffix("\r") for each in texts]
-            texts[0] = lines.record(0).decode(self._dialect.encoding)  # a byte order mark is none of it
+            texts[0] = lines.record(0).decode(self._dialect.encoding)  # without a byte order mark
             return texts, {}
         found = [self._text(lines.content[start:end]) for start, end in spans]
         unfit = {row: each for row, each in enumerate(found) if isinstance(each, _Unfit)}
@@ -169,13 +175,13 @@ class DelimitedReader:
             return _Unfit(f"is not {self._dialect.encoding} (byte {error.start})")
 
     def _names(self, chunk: Chunk) -> Sequence[str] | _Unfit:
-        """The columns' names, or why nobody knows them."""
+        """The names of the columns, or why they are unknown."""
         if self._dialect.columns:
             return self._dialect.columns
         head = _head(chunk).removeprefix(BYTE_ORDER_MARK)
         line, ended, _ = head.partition(b"\n")
         if not ended and (len(head) >= HEADER_BYTES_MAX or not chunk.final):
-            return _Unfit(f"the header line is longer than {HEADER_BYTES_MAX} bytes: name the columns (csv_columns)")
+            return _Unfit(f"the header line is longer than {HEADER_BYTES_MAX} bytes: set csv_columns")
         text = self._text(line.removesuffix(b"\r"))
         if isinstance(text, _Unfit):
             return _Unfit(f"the header line {text.reason}")
@@ -183,11 +189,14 @@ class DelimitedReader:
         if isinstance(names, _Unfit):
             return _Unfit(f"the header line: {names.reason}")
         if len(set(names)) < len(names) or not all(names):
-            return _Unfit("the header line has a name twice, or an empty one: name the columns (csv_columns)")
+            return _Unfit("the header line has a duplicate or empty name: set csv_columns")
         return names
 
     def _by_column(self, names: Sequence[str], cells: Sequence[list[str] | _Unfit]) -> bytes | None:
-        """The objects of lines that are all sound, a line each; None where one may not be. No Python object an event but its cells."""
+        """The objects of lines that are all good, one a line; None if a line may be bad.
+
+        No Python object is made for an event, except its cells.
+        """
         if not cells or set(map(len, cells)) != {len(names)}:  # type: ignore[arg-type]  # they are whole
             return None
         parts: list[Sequence[bytes]] = []
@@ -201,7 +210,7 @@ class DelimitedReader:
         return b"".join(map(_form(names, dict.fromkeys(names, b"%b")).__mod__, zip(*parts, strict=True)))
 
     def _fragments(self, kind: CellType, cells: bytes) -> Sequence[bytes] | None:
-        """Typed cells, each on a line, as JSON, if all of them are written as JSON writes them, or empty; else None."""
+        """Typed cells, one a line, as JSON. None unless all of them are written as in JSON, or are empty."""
         if kind == "number" and self._dialect.decimal == ",":
             cells = cells.translate(_POINTS_FOR_COMMAS)
         if kind == "boolean" or not (_PLAIN_NUMBERS if kind == "number" else _PLAIN_INTEGERS).fullmatch(cells):
@@ -212,7 +221,7 @@ class DelimitedReader:
     def _by_row(
         self, names: Sequence[str], rows: Sequence[int], cells: Sequence[list[str] | _Unfit], faults: dict[int, Rejection]
     ) -> tuple[list[int], list[dict[str, object]]]:
-        """The objects, and whose they are; what is no object joins `faults`."""
+        """The rows of the objects, and the objects. Adds the other rows to `faults`."""
         typed = [(name, self._convert[name]) for name in names if name in self._convert]
         kept: list[int] = []
         values: list[dict[str, object]] = []
@@ -221,7 +230,7 @@ class DelimitedReader:
                 faults[row] = each.at(row)
                 continue
             if len(each) != len(names):
-                faults[row] = _Unfit(f"has {_counted(len(each))}, and there are {len(names)} columns").at(row)
+                faults[row] = _Unfit(f"has {_counted(len(each))}, but there are {len(names)} columns").at(row)
                 continue
             value: dict[str, object] = dict(zip(names, each, strict=True))
             try:
@@ -240,15 +249,15 @@ class DelimitedReader:
             found: list[list[str]] = list(self._parser(iter(texts)))
         except csv.Error:
             found = []
-        # As many rows as lines: then no row went over the end of its line.
+        # If there are as many rows as lines, every row ended with its line.
         if len(found) == len(texts):
             return found, True
         return list(self._line_by_line(texts)), False
 
     def _line_by_line(self, texts: list[str]) -> Iterator[list[str] | _Unfit]:
-        """The same where some line is at fault: the parser begins anew behind each of these.
+        """The same if some lines are bad: the parser starts again after each bad line.
 
-        Each line is parsed twice at the most: one that opens a quote takes those up to the next quote with it.
+        A line is parsed at most twice: a line with an open quote also takes the lines up to the next quote.
         """
         place = 0
 
@@ -300,7 +309,7 @@ class DelimitedReader:
 
 @dataclass(frozen=True, slots=True)
 class _Unfit:
-    """Why a line is no object."""
+    """Why a line is not an object."""
 
     reason: str
     stage: str = _STAGE
@@ -310,7 +319,7 @@ class _Unfit:
 
 
 class _UnfitCellError(Exception):
-    """A cell is not of its column's type."""
+    """A cell does not have its column's type."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -318,7 +327,7 @@ class _UnfitCellError(Exception):
 
 
 def is_line_based(encoding: str) -> bool:
-    """Whether text in this encoding can be cut into lines by its bytes: a line feed, and all of ASCII, is one byte, itself."""
+    """Whether text in this encoding can be cut into lines by its bytes: each ASCII character, also a line feed, is its own byte."""
     ascii_bytes = bytes(range(128))
     try:
         return ascii_bytes.decode(encoding) == ascii_bytes.decode("ascii") and "\n".encode(encoding) == b"\n"
@@ -327,13 +336,13 @@ def is_line_based(encoding: str) -> bool:
 
 
 def _form(names: Sequence[str], values: Mapping[str, bytes]) -> bytes:
-    """An object's line, to be filled with its values."""
+    """The template of an object's line, with a place for each value."""
     pairs = b",".join(_ENCODER.encode(name).replace(b"%", b"%%") + b":" + values[name] for name in names)
     return b"{" + pairs + b"}\n"
 
 
 def _refused(error: str) -> _Unfit:
-    """What Python's parser said, in our words where we have some."""
+    """The error of Python's parser, in our words if we have them."""
     if "end of data" in error:
         return _Unfit(_UNCLOSED)
     return _Unfit("has a carriage return outside quotes" if "new-line" in error else f"is not CSV: {error}")
@@ -345,7 +354,7 @@ def _integer(cell: str) -> int | None:
         return None
     number = int(text) if _INTEGER.fullmatch(text) else INT64_MAX + 1
     if not INT64_MIN <= number <= INT64_MAX:
-        raise _UnfitCellError(f"is not an integer of 64 bits: {_shown(cell)}")
+        raise _UnfitCellError(f"is not a 64-bit integer: {_shown(cell)}")
     return number
 
 
@@ -357,7 +366,7 @@ def _boolean(cell: str) -> bool | None:
 
 
 def _head(chunk: Chunk) -> bytes:
-    """What is known of the part's start. NULs before it are none of it: a writer went on behind a truncation."""
+    """The known start of the part, without leading NULs. A writer that continued after a truncation leaves such NULs."""
     return (chunk.head or (chunk.content if chunk.offset == 0 else b"")).lstrip(b"\0")
 
 

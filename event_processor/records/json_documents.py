@@ -1,9 +1,10 @@
-"""JSON documents: the items of an array somewhere inside, each as a line of its own.
+"""JSON documents: cuts the items of one array out of a document, each as a line of its own.
 
-Owns: where an item begins and ends. An item's bytes stay as they are, but for line ends between its tokens, which become spaces; whether it is
-sound is judged later, as for any line, so that one bad item spoils no other.
-Always: memory is bounded by a block, whatever the document, an item or a text in it is long. What comes before a fault around the items is given.
-Never: nothing outside the items is kept, but for its structure.
+Owns: where an item begins and ends. An item's bytes are not changed, except that line ends between its tokens become spaces. Each
+item is judged later, like any line, so one bad item does not affect the others.
+Always: memory is bounded by a block, however long the document, an item or a string is. Items before a fault in the document are
+returned.
+Never: nothing outside the items is kept, only its structure.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from event_processor.records.json_lines.lines import BYTE_ORDER_MARK
 __all__ = ["ITEM", "DocumentError", "ItemCutter", "item_path"]
 
 ITEM: Final = "item"
-"""The component of a path that stands for every element of an array."""
+"""The component of a path that means every element of an array."""
 _NAME_BYTES_MAX: Final = 65_536
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _TEXT: Final = rb'[^"\\\n\r]*+(?:\\.[^"\\\n\r]*+)*+'
@@ -27,20 +28,21 @@ _FLAT_BYTES: Final = rb'[^"\[\]{}]*+(?:"' + _TEXT + rb'"[^"\[\]{}]*+)*+'
 _STRING: Final = re.compile(rb'"' + _TEXT + rb'"', re.DOTALL)
 _STRING_REST: Final = re.compile(_TEXT, re.DOTALL)
 _FLAT: Final = re.compile(_FLAT_BYTES, re.DOTALL)
-"""Up to the next bracket outside strings, or up to a string that does not end here."""
+"""Everything up to the next bracket outside strings, or up to a string that does not end in this block."""
 _SCALAR: Final = re.compile(rb'[^ \t\r\n,:"\[\]{}]*+')
 _LINE_ENDS: Final = b"\n\r"
-_SPOILT: Final = b"\x01"
-"""No JSON holds this byte: it ends an item that has a line end within a string, which would else become a space and pass."""
+_INVALID_BYTE: Final = b"\x01"
+"""JSON never holds this byte. It is added to an item with a line end inside a string. Otherwise that line end would become a
+space, and the item would be accepted."""
 _LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\n\r", b"  ")
 _QUOTE, _BACKSLASH, _COLON, _COMMA = b'"\\:,'
 _OPENING, _CLOSING = b"[{", b"]}"
 _BRACKETS_AT_ONCE: Final = 3
-"""Items that nest no deeper are cut many at once."""
+"""Items that are not nested deeper than this are cut many at once."""
 
 
 def _nested_bytes(depth: int) -> bytes:
-    """The pattern of brackets that nest to `depth`."""
+    """The pattern of brackets that are nested up to `depth`."""
     inner = rb"(?:" + _nested_bytes(depth - 1) + _FLAT_BYTES + rb")*+" if depth > 1 else b""
     return rb"[\[{]" + _FLAT_BYTES + inner + rb"[\]}]"
 
@@ -49,11 +51,11 @@ _ITEM: Final = re.compile(rb"[ \t\r\n]*+(" + _nested_bytes(_BRACKETS_AT_ONCE) + 
 
 
 class DocumentError(Exception):
-    """The document is no JSON around its items, or ends before its time."""
+    """The document is not JSON outside its items, or it ends too early."""
 
 
 class _Next(Enum):
-    """What may come next around the items."""
+    """What may come next outside the items."""
 
     VALUE = auto()
     VALUE_OR_END = auto()
@@ -70,36 +72,39 @@ _WANTED: Final = {
     _Next.NAME: "a name in quotes",
     _Next.NAME_OR_END: "a name in quotes or '}'",
     _Next.COLON: "':'",
-    _Next.COMMA_OR_END: "',' or the end of what was opened",
-    _Next.NOTHING: "nothing more",
+    _Next.COMMA_OR_END: "',' or the closing bracket",
+    _Next.NOTHING: "the end of the document",
 }
 
 
 def item_path(text: str) -> tuple[str, ...]:
-    """The components of a dotted path, as ijson writes it: "value.item" are the elements of the array at "value", "item" those of the whole document."""
+    """The components of a dotted path, written as in ijson.
+
+    "value.item" means the elements of the array at "value"; "item" means the elements of an array that is the whole document.
+    """
     return tuple(text.split("."))
 
 
 class ItemCutter:
-    """Cuts one document that comes block by block."""
+    """Cuts one document, which arrives block by block."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
         """`path` ends with `ITEM`."""
         self._path: Final = path
         self._opened: list[int] = []
-        """The brackets that are open around the place, as far as they lead to the items."""
+        """The open brackets on the path to the items."""
         self._keys: list[str] = []
-        """For each of them, which of its values it is that comes next or is read."""
+        """For each open bracket: the key of the value that is being read or comes next."""
         self._next = _Next.VALUE
         self._depth = 0
-        """Of brackets within a value that is only copied or skipped."""
-        self._in_value = self._begins = self._in_string = self._copies = self._is_spoilt = False
+        """The depth of brackets inside a value that is only copied or skipped."""
+        self._in_value = self._begins = self._in_string = self._copies = self._is_invalid = False
         self._kept = b""
         self._offset = 0
         self._was_found = False
 
     def feed(self, block: bytes) -> Iterator[bytes]:
-        """The items' lines as far as they are in the next block, in pieces. Raises `DocumentError`."""
+        """The lines of the items, as far as the next block has them, in pieces. Raises `DocumentError`."""
         block, start = self._kept + block, self._offset - len(self._kept)
         self._kept = b""
         if start == 0 and block.startswith(BYTE_ORDER_MARK):
@@ -117,11 +122,14 @@ class ItemCutter:
             if self._copies:
                 yield block[place:end].translate(_LINE_ENDS_TO_SPACES)
                 if not self._in_value:
-                    yield _SPOILT + b"\n" if self._is_spoilt else b"\n"
+                    yield _INVALID_BYTE + b"\n" if self._is_invalid else b"\n"
             place = len(block) if self._kept else end
 
     def finish(self) -> Iterator[bytes]:
-        """The end of the document: what was kept back. Raises `DocumentError` where it comes too early, or where no array stands at the path."""
+        """The bytes that were kept until the end of the document.
+
+        Raises `DocumentError` if it ends too early, or has no array at the path.
+        """
         if not self._offset:
             return
         if self._in_value and self._copies:
@@ -132,11 +140,11 @@ class ItemCutter:
             raise DocumentError(f"the document is cut short: it ends at byte {self._offset}")
         if not self._was_found:
             raise DocumentError(
-                f'there is no array at "{".".join(self._path[:-1])}"' if self._path[:-1] else "the document is no array"
+                f'there is no array at "{".".join(self._path[:-1])}"' if self._path[:-1] else "the document is not an array"
             )
 
     def _within(self, block: bytes, place: int) -> int:
-        """How far the value goes on in this block; unsets `_in_value` where it ends."""
+        """How far the value continues in this block. Clears `_in_value` if the value ends."""
         if self._begins:
             place = self._begin(block[place], place)
         while self._in_value and place < len(block):
@@ -155,7 +163,7 @@ class ItemCutter:
         return place
 
     def _nested(self, block: bytes, place: int) -> int:
-        """How far brackets and whole strings go on: to the end of the value, into a string that does not end here, or to the block's end."""
+        """How far brackets and whole strings continue: to the value's end, into a string, or to the block's end."""
         while (place := _end(_FLAT, block, place)) < len(block):
             mark, place = block[place], place + 1
             if mark == _QUOTE:
@@ -168,13 +176,16 @@ class ItemCutter:
         return place
 
     def _begin(self, mark: int, place: int) -> int:
-        """The first byte of a value tells what it is; the place behind it, if it is told apart from the rest."""
-        self._begins = self._is_spoilt = False
+        """Reads the kind of a value from its first byte.
+
+        Returns the place after it if it is a bracket or a quote, or else the same place.
+        """
+        self._begins = self._is_invalid = False
         self._depth, self._in_string = int(mark in _OPENING), mark == _QUOTE
         return place + 1 if self._depth or self._in_string else place
 
     def _string(self, block: bytes, place: int) -> int:
-        """How far a string goes on in this block; a backslash at the block's end is kept for what it is before."""
+        """How far a string continues in this block. A backslash at the block's end is kept until the next byte is there."""
         place = _end(_STRING_REST, block, place)
         if place == len(block):
             return place
@@ -182,7 +193,7 @@ class ItemCutter:
             self._kept = block[place:]
             return place
         if block[place] in _LINE_ENDS:
-            self._is_spoilt = True
+            self._is_invalid = True
         else:
             self._in_string = False
         return place + 1
@@ -192,7 +203,7 @@ class ItemCutter:
         self._next = _Next.COMMA_OR_END if self._opened else _Next.NOTHING
 
     def _around(self, block: bytes, place: int, start: int) -> int:
-        """One token around the items, and what it leads to; the place behind it."""
+        """Reads one token outside the items, and sets what may come next. Returns the place after it."""
         place = _end(_SPACE, block, place)
         if place == len(block):
             return place
@@ -210,14 +221,17 @@ class ItemCutter:
             self._keys.pop()
             self._value_ended()
         else:
-            raise DocumentError(f"not JSON at byte {start + place}: {_WANTED[wanted]} is wanted, not {chr(mark)!r}")
+            raise DocumentError(f"not JSON at byte {start + place}: expected {_WANTED[wanted]}, not {chr(mark)!r}")
         return place + 1
 
     def _closes(self, mark: int) -> bool:
         return bool(self._opened) and mark == _CLOSING[_OPENING.index(self._opened[-1])]
 
     def _begin_value(self, mark: int, place: int) -> int:
-        """A value: an item, on the way to the items, or neither; the place from which it is read on."""
+        """Begins a value: an item, a value on the path to the items, or another one.
+
+        Returns the place where reading continues.
+        """
         path = tuple(self._keys)
         is_item = path == self._path
         if not is_item and mark in _OPENING and path == self._path[: len(path)]:
@@ -235,21 +249,21 @@ class ItemCutter:
         found = _STRING.match(block, place)
         if found is None:
             if len(block) - place > _NAME_BYTES_MAX:
-                raise DocumentError(f"not JSON at byte {start + place}: a name of more than {_NAME_BYTES_MAX} bytes")
+                raise DocumentError(f"not JSON at byte {start + place}: a name is longer than {_NAME_BYTES_MAX} bytes")
             self._kept = block[place:]
             return len(block)
         try:
             self._keys[-1] = json.loads(found[0])
         except ValueError as error:
-            raise DocumentError(f"not JSON at byte {start + place}: {found[0][:60]!r} is no name") from error
+            raise DocumentError(f"not JSON at byte {start + place}: {found[0][:60]!r} is not a name") from error
         self._next = _Next.COLON
         return found.end()
 
 
 def _whole_items(block: bytes, place: int) -> tuple[bytes, int]:
-    """The lines of the items from `place` on that end in this block with a comma behind them, and the place behind that."""
+    """The lines of the items from `place` on that end in this block with a comma after them, and the place after the last comma."""
     found = []
-    # Only at this very place: a search would go on to the end of the block, behind each item that nests deeper.
+    # Match only at this place. A search would run to the end of the block after each item that is nested deeper.
     while item := _ITEM.match(block, place):
         found.append(item[1])
         place = item.end()
@@ -261,6 +275,6 @@ def _whole_items(block: bytes, place: int) -> tuple[bytes, int]:
 
 
 def _end(pattern: re.Pattern[bytes], block: bytes, place: int) -> int:
-    """Where what `pattern` takes from `place` on ends; it takes nothing too."""
+    """The end of the text that `pattern` matches at `place`. The match may be empty."""
     found = pattern.match(block, place)
     return found.end() if found else place

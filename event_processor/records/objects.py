@@ -1,8 +1,11 @@
-"""Records that are not JSON lines themselves: each becomes a JSON object, which is then read as one.
+"""Records that first become JSON objects: because their format is not JSON Lines, or because a transform changes them.
 
-Owns: the way from a record to the line that sinks see, and back from that line to the record's place.
-Always: every record has one outcome, at its own place, with its own bytes in the dead letter; everything behind the object is that of JSON Lines.
-Never: what makes an event of an object is not decided here (`json_lines/format.py`).
+Owns: `ObjectFormat` (from a record to the line that sinks see, and back to the record's place), and two readers: `LineReader` for
+JSON Lines, and `TransformedReader`, which applies a transform to the objects of another reader.
+Always: every record has one outcome, at its own place, with its own bytes in the dead letter. The object is then read like a JSON
+line. A line that is not a sound object (not UTF-8, no braces, nested too deeply) skips the transform and goes to the judge
+unchanged.
+Never: this file does not decide if an object is an event (`json_lines/format.py` does).
 """
 
 from __future__ import annotations
@@ -25,11 +28,11 @@ from event_processor.records.json_lines.lines import BLANK_BYTES, Lines, blank_r
 __all__ = ["OBJECT_BYTES_MAX", "LineReader", "ObjectFormat", "ObjectReader", "Objects", "TransformedReader"]
 
 OBJECT_BYTES_MAX: Final = 1 << 30
-"""The limit of a record is that of its own bytes; the object made of it may be longer."""
+"""The size limit applies to the record's own bytes. The object made from it may be longer."""
 
 
 class ObjectFormat:
-    """The `Format` of records that a reader makes objects of."""
+    """The `Format` of records that an `ObjectReader` turns into objects."""
 
     lets_others_run: Final = False
 
@@ -41,7 +44,7 @@ class ObjectFormat:
         record_bytes_max: int,
         timestamps_used: bool,
     ) -> None:
-        """`make_reader` can be pickled. Raises `ConfigurationError` as `JsonLinesFormat` does."""
+        """`make_reader` can be pickled. Raises `ConfigurationError` like `JsonLinesFormat`."""
         self._reader: Final = make_reader()
         self._record_bytes_max: Final = record_bytes_max
         self._by_position: Final = event.id == POSITION_ID
@@ -52,7 +55,7 @@ class ObjectFormat:
         lines = cut_lines(chunk.content, at_file_start=chunk.offset == 0, record_bytes_max=self._record_bytes_max)
         objects = self._reader.read(chunk, lines)
         content = objects.content
-        # Behind the start of a file: a byte order mark in front of an object is a fault, wherever the chunk was cut.
+        # The offset is not 0: a byte order mark before an object is always a fault, wherever the chunk was cut.
         found = self._json_lines.decode(Chunk(chunk.source, chunk.generation, 1, content, {}))
         places = np.array(objects.rows, np.int64)
         rows: IntArray = places[found.rows]
@@ -75,7 +78,7 @@ _STAGE: Final = "transform"
 
 
 class LineReader:
-    """The `ObjectReader` of JSON Lines: each line as it is, whether or not it is an object."""
+    """The `ObjectReader` of JSON Lines. It takes each line unchanged, even if the line is not an object."""
 
     def __init__(self, *, record_bytes_max: int) -> None:
         self._record_bytes_max: Final = record_bytes_max
@@ -97,10 +100,10 @@ class LineReader:
 
 
 class TransformedReader:
-    """The `ObjectReader` behind another one, with a transform."""
+    """The `ObjectReader` that applies a transform to the objects of another reader."""
 
     def __init__(self, make_reader: Callable[[], ObjectReader], make_transform: Callable[[], ObjectTransform]) -> None:
-        """Both can be pickled. Raises `ConfigurationError` as they do."""
+        """Both arguments can be pickled. Raises the `ConfigurationError` of either."""
         self._reader: Final = make_reader()
         self._transform: Final = make_transform()
 
@@ -121,7 +124,7 @@ class TransformedReader:
         return Objects(rows, content, objects.blank_count, sorted(rejections, key=lambda rejection: rejection.row))
 
     def _answers(self, lines: Lines, sound: BoolArray) -> Sequence[bytes | Refusal]:
-        """For each line what the transform makes of it, or the line."""
+        """For each line: the transform's answer if the line is sound, or else the line itself."""
         if sound.all():
             records = lines.content.split(b"\n")[:-1]
             return self._transform.apply(records)
@@ -131,7 +134,7 @@ class TransformedReader:
 
 
 def _blank(lines: Lines) -> BoolArray:
-    """Marks those that hold spaces, tabs and returns only; looked at are those that begin so."""
+    """Marks the lines that hold only spaces, tabs and returns. Only lines that begin with one of these are checked."""
     if not lines.content:
         return np.zeros(len(lines.starts), np.bool_)
     buffer = np.frombuffer(lines.content, np.uint8)

@@ -1,6 +1,8 @@
-"""A format of the user's own: a class that reads lines as objects, held to the contract.
+"""A user's own format: calls the user's class, and checks its answers.
 
-Always: whatever the class does, each record has one outcome. An exception, or an answer that is none, rejects the record that it was about, and no other.
+Owns: `OwnReader`.
+Always: whatever the class does, each record has one outcome. An exception or a wrong answer rejects its own record and no other.
+Never: an exception of the class's `read` does not leave this file.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ _SHOWN_CHARACTERS_MAX: Final = 200
 
 
 class OwnReader:
-    """The `ObjectReader` around a class that was named in the configuration."""
+    """The `ObjectReader` that calls a class named in the configuration."""
 
     def __init__(self, reference: str, options: Mapping[str, Json], *, record_bytes_max: int) -> None:
-        """Raises `ConfigurationError` where `reference` names no class, or it cannot be made with `options`."""
+        """Raises `ConfigurationError` if the class `reference` is not found, or if no object can be created with `options`."""
         self._record_bytes_max: Final = record_bytes_max
         self._encoder: Final = msgspec.json.Encoder()
         self._reader: Final[RecordReader] = make_own("format", reference, options, method="read", page="docs/formats.md")
@@ -48,13 +50,16 @@ class OwnReader:
         return Objects(kept, b"".join(parts), blank_count, [rejections[row] for row in sorted(rejections)])
 
     def _answers(self, records: Sequence[bytes]) -> list[bytes | str | None]:
-        """For each record the line of its object, or what the class says instead. Where it fails for many, each is asked about alone."""
+        """For each record: its object's line, or the other answer of the class.
+
+        If a call for several records fails, each record is asked about alone.
+        """
         try:
             answers = list(self._reader.read(records)) if records else []
             if len(answers) == len(records):
                 return [self._line(answer) for answer in answers]
-            fault = f"the format gave {len(answers)} answers for {len(records)} records"
-        except Exception as error:  # noqa: BLE001 - whatever the user's class raises is about these records
+            fault = f"the format returned {len(answers)} answers for {len(records)} records"
+        except Exception as error:  # noqa: BLE001 - any error of the user's class is about these records
             fault = f"{type(error).__name__}: {error}"
         return [fault] if len(records) == 1 else [answer for record in records for answer in self._answers([record])]
 
@@ -62,5 +67,5 @@ class OwnReader:
         if answer is None or isinstance(answer, str):
             return answer
         if not isinstance(answer, Mapping):
-            return f"the format gave {type(answer).__name__}, and no object"
+            return f"the format returned {type(answer).__name__}, not an object"
         return self._encoder.encode(dict(answer)) + b"\n"

@@ -1,7 +1,10 @@
-"""The user's own pydantic model, compiled to msgspec types if it can be.
+"""The user's own pydantic model: loads it, and compiles it to msgspec types if that is possible.
 
-Always: a compiled model accepts exactly what pydantic accepts.
-Never: a model that cannot be translated is not guessed at; its records are judged one by one.
+Owns: `load_model`, and the translation of models, types and limits.
+Always: if a compiled model accepts a record, pydantic accepts it too. The reverse need not hold, because pydantic judges every
+record that the compiled model refuses.
+Never: a model without an exact translation is not compiled. This includes types with different meanings in pydantic and msgspec.
+Its records are judged one by one.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ _HARMLESS_SETTINGS: Final = frozenset(
 
 
 def load_model(import_string: str) -> type[BaseModel]:
-    """The class that "package.module:Model" names. Raises `ConfigurationError` where there is none, or no pydantic model."""
+    """The class that "package.module:Model" names. Raises `ConfigurationError` if it is not found or is not a pydantic model."""
     found = load_class("event.model", import_string)
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
         raise ConfigurationError(
@@ -41,22 +44,22 @@ def load_model(import_string: str) -> type[BaseModel]:
 
 
 class UntranslatableModelError(Exception):
-    """A model has no exact counterpart in msgspec; the message says why. Let pydantic judge each record."""
+    """A model has no exact translation to msgspec. The message says why. The caller must let pydantic judge each record."""
 
 
 def compile_model(model: type[BaseModel]) -> msgspec.json.Decoder[object]:
-    """A decoder that accepts a record only if `model` does; it may refuse what `model` accepts.
+    """A decoder that accepts a record only if `model` accepts it. It may refuse records that `model` accepts.
 
-    One thing it cannot see: an integer of more than 4,300 digits in a field that the model does not have, which pydantic
-    refuses. The caller has to keep such records from it.
+    It does not see one fault: an integer of more than 4,300 digits in a field that the model does not have. Pydantic refuses such
+    a record. The caller must not give it to the decoder.
 
-    There is one where the model has no validators, no constructor and no settings of its own that matter, and where its
-    types are str, int, float, bool, None, Any, Literal, list, dict with string keys, unions of these and models like
-    itself, with limits of length and range. Raises `UntranslatableModelError` for any other.
+    A model can be compiled if it has no own validators, no own constructor and no own settings that matter, and if its types are
+    str, int, float, bool, None, Any, Literal, list, dict with string keys, unions of these and other such models, with limits of
+    length and range. Raises `UntranslatableModelError` for any other model.
     """
     try:
         return msgspec.json.Decoder(_struct_type(_object_node(model, ())))
-    except (TypeError, ValueError) as error:  # unions that msgspec cannot tell apart, names that it cannot bear
+    except (TypeError, ValueError) as error:  # msgspec cannot distinguish a union's members, or cannot use a name
         raise UntranslatableModelError(str(error)) from error
 
 
@@ -88,7 +91,7 @@ def _field_node(model: type[BaseModel], name: str, info: FieldInfo, above: tuple
 
 
 def _refuse_own_behaviour(model: type[BaseModel], above: tuple[type[BaseModel], ...]) -> None:
-    """Raises `UntranslatableModelError` where `model` does more than its fields and their types say."""
+    """Raises `UntranslatableModelError` if `model` does more than its fields and their types say."""
     if model in above:
         raise UntranslatableModelError(f"{model.__name__} contains itself")
     own = model.__pydantic_decorators__
@@ -112,12 +115,12 @@ def _refuse_own_behaviour(model: type[BaseModel], above: tuple[type[BaseModel], 
 
 
 def _underlying(method: object) -> object:
-    """The function behind a class method, or what was given."""
+    """The function of a class method, or `method` itself."""
     return getattr(method, "__func__", method)
 
 
 def _translate(annotation: object, metadata: Sequence[object], above: tuple[type[BaseModel], ...]) -> object:
-    """The msgspec type that accepts a part of what pydantic accepts for this annotation. Raises `UntranslatableModelError`."""
+    """A msgspec type that accepts only values that pydantic accepts for this annotation. Raises `UntranslatableModelError`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _translate(arguments[0], [*arguments[1:], *metadata], above)
@@ -128,18 +131,18 @@ def _translate(annotation: object, metadata: Sequence[object], above: tuple[type
         return functools.reduce(operator.or_, members)
     limits = _limits(metadata)
     if annotation is int:
-        # Beyond 64 bits, and above all beyond 4,300 digits, pydantic and msgspec do not accept the same.
+        # Beyond 64 bits pydantic and msgspec accept different values, above all beyond 4,300 digits.
         limits = ({} if "gt" in limits else {"ge": -(2**63)}) | ({} if "lt" in limits else {"le": 2**63 - 1}) | limits
     kind = _translate_plain(annotation, above)
     return Annotated[kind, msgspec.Meta(**limits)] if limits else kind
 
 
 def _limits(metadata: Sequence[object]) -> dict[str, Any]:
-    """The limits by msgspec's names for them. Raises `UntranslatableModelError` where there is no such name."""
+    """The limits, by their msgspec names. Raises `UntranslatableModelError` if a limit has no msgspec name."""
     limits: dict[str, Any] = {}
     for limit in metadata:
         if isinstance(limit, Strict):
-            continue  # msgspec is never lax
+            continue  # msgspec is always strict
         name = _LIMITS.get(type(limit), "")
         if not name or name in limits:
             raise UntranslatableModelError(f"{limit!r} has no exact counterpart")
@@ -148,7 +151,7 @@ def _limits(metadata: Sequence[object]) -> dict[str, Any]:
 
 
 def _translate_plain(annotation: object, above: tuple[type[BaseModel], ...]) -> object:
-    """`_translate`, for an annotation that is neither a union nor limited."""
+    """`_translate` for an annotation that is not a union and has no limits."""
     if annotation in _PLAIN_TYPES:
         return annotation
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

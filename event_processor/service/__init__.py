@@ -1,6 +1,6 @@
 """The process: daemon, signals, systemd, the log.
 
-Owns: how a pipeline is run for days, stopped and reloaded.
-Always: a signal ends in a commit or loses nothing.
-Never: nothing about a record is decided here. Open `daemon.py` first.
+Owns: how a pipeline runs for days, stops and reloads.
+Always: a signal is followed by a commit, or nothing is lost.
+Never: no decision about a record is made here. Open `daemon.py` first.
 """

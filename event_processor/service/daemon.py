@@ -1,9 +1,11 @@
-"""The pipeline as a process: its lock, its signals, its reloads, and what the service manager is told.
+"""The pipeline as a process: its lock, its signals, its reloads, and its messages to the service manager.
 
-Owns: the life of one process, from the lock to the exit.
-Always: the lock is held from before the state is read until everything is closed. TERM and INT end the loop after a commit; a
-second one ends the process at once, which loses nothing. HUP takes up a configuration that is valid and leaves the state's
-meaning alone; any other is refused and the present one stays.
+Owns: the life of one process from the lock to the exit, and `SignalHandlers`, which other commands use too.
+Always: the lock is held from before the state is read until everything is closed. TERM and INT end the loop after a commit. A
+second signal ends the process at once, which loses nothing. HUP reloads the configuration if it is valid and does not change the
+meaning of the state. Otherwise the reload is refused and the present configuration stays. After `SignalHandlers`, the earlier
+handlers are active again.
+Never: no record is read here, and no signal is handled in another thread.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ __all__ = ["Daemon", "Finished", "SignalHandlers"]
 
 
 class SignalHandlers:
-    """Each signal goes to its answer, which is told its number, while this is entered. Used by the main thread."""
+    """A context manager: inside it, each signal calls its function with the signal's number. For the main thread only."""
 
     def __init__(self, answers: Mapping[signal.Signals, Callable[[int], None]]) -> None:
         self._answers: Final = answers
@@ -42,7 +44,7 @@ class SignalHandlers:
 
     def __exit__(self, *_: object) -> None:
         for number, earlier in self._earlier.items():
-            signal.signal(number, earlier)  # type: ignore[arg-type]  # what signal.signal gave
+            signal.signal(number, earlier)  # type: ignore[arg-type]  # the value that signal.signal returned
 
 
 def _handler(answer: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
@@ -53,12 +55,12 @@ def _handler(answer: Callable[[int], None]) -> Callable[[int, FrameType | None],
 
 
 OPENING_S_MAX: Final = 300.0
-"""How long the service manager is asked to wait while the state is opened; it is asked again for each opening."""
+"""The time that the service manager is asked to wait while the state is opened. It is asked again for each opening."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a run ended, and with what."""
+    """Why a run ended, its counts, and how many events are still in the order buffer."""
 
     reason: StopReason
     counts: Counts
@@ -75,9 +77,9 @@ class Daemon:
         mode: Mode,
         notifier: ServiceNotifier,
     ) -> None:
-        """`load` reads the configuration anew, and raises `ConfigurationError` with all its faults.
+        """`load` reads the configuration. It raises `ConfigurationError` with all faults.
 
-        `environment_of` gives the world outside under a configuration, such as its log; it is asked again after a reload.
+        `environment_of` returns the environment for a configuration, such as its log. It is called again after a reload.
         """
         self._load: Final = load
         self._environment_of: Final = environment_of
@@ -87,9 +89,9 @@ class Daemon:
         self._stopping = False
 
     def run(self) -> Finished:
-        """Runs until the end of the input or until told to stop. Raises `EventProcessorError`."""
+        """Runs until the end of the input or until a signal. Raises `EventProcessorError`."""
         configuration = self._load()
-        environment = self._told(configuration)
+        environment = self._notified_environment(configuration)
         with ExitStack() as cleanup:
             lock = lock_state(configuration, environment)
             cleanup.callback(lock.release)
@@ -102,15 +104,15 @@ class Daemon:
                 if finished.reason is not StopReason.RELOAD:
                     return finished
                 configuration = self._reloaded(configuration, environment.telemetry)
-                environment = self._told(configuration)
+                environment = self._notified_environment(configuration)
 
-    def _told(self, configuration: Configuration) -> Environment:
-        """The environment under `configuration`, with the service manager told too."""
+    def _notified_environment(self, configuration: Configuration) -> Environment:
+        """The environment for `configuration`. Its telemetry also notifies the service manager."""
         environment = self._environment_of(configuration)
         return replace(environment, telemetry=SeveralTelemetry([environment.telemetry, _NotifierTelemetry(self._notifier)]))
 
     def _run_once(self, configuration: Configuration, environment: Environment) -> Finished:
-        """One opening of the pipeline, run to its end."""
+        """Opens the pipeline once, and runs it to its end."""
         self._notifier.extend(OPENING_S_MAX)
         pipeline = open_pipeline(configuration, environment, self._mode)
         processor = pipeline.processor
@@ -142,7 +144,7 @@ class Daemon:
         telemetry.stopped(reason=finished.reason.value, records=finished.counts.records, held_events=finished.held_events)
 
     def _reloaded(self, present: Configuration, telemetry: Telemetry) -> Configuration:
-        """The configuration after HUP: the new one where it may be taken up, else the present one."""
+        """The configuration after HUP: the new one if the reload is allowed, or else the present one."""
         self._notifier.reloading()
         try:
             wanted = self._load()
@@ -152,17 +154,19 @@ class Daemon:
         changes = changed_parts(config_parts(present), config_parts(wanted))
         if changes:
             names = "; ".join(str(change) for change in changes)
-            telemetry.reload_refused(reason=f"the state depends on what changed: {names}; stop, then 'event-processor replay'")
+            telemetry.reload_refused(
+                reason=f"the state depends on what changed: {names}; stop, then run 'event-processor replay'"
+            )
             return present
         if str(wanted.state.dir) != str(present.state.dir):
-            telemetry.reload_refused(reason="another state.dir needs a restart")
+            telemetry.reload_refused(reason="a changed state.dir needs a restart")
             return present
         telemetry.reloaded()
         return wanted
 
     def _on_stop(self, number: int) -> None:
         if self._stopping:
-            # Nothing is lost: what was committed stands, and what was not is read again.
+            # If we die here, nothing is lost: committed records stay counted, all others are read again.
             os._exit(128 + number)
         self._stopping = True
         if self._processor is not None:
@@ -174,7 +178,7 @@ class Daemon:
 
 
 class _NotifierTelemetry(Telemetry):
-    """Tells the service manager that the loop lives, and how far it is."""
+    """Tells the service manager that the loop is alive, and how many records are committed."""
 
     def __init__(self, notifier: ServiceNotifier) -> None:
         self._notifier: Final = notifier

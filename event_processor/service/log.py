@@ -1,11 +1,11 @@
-"""The log: what an operator can see, one line each, on a stream (stderr).
+"""The log: one line on a stream (stderr) for each event of the process.
 
-Owns: the levels, the words and the three forms of a line. *text*: time, level, words, key=value. *json*: one object a line
-with `time`, `level`, `event`, `message` and the facts. *journal*: text with a `<N>` priority in front and without the time,
-which the systemd journal keeps itself, so that `journalctl -p warning` works.
-Always: a line is whole (one write, under a lock), and whatever a path or a reason holds, it stays one line. No call raises: who
-cannot be told, is not told, and the pipeline goes on.
-Never: nothing is remembered here but the number of lines that could not be written.
+Owns: the levels, the messages and the three forms of a line. *text*: time, level, message, key=value. *json*: one object a line
+with `time`, `level`, `event`, `message` and the facts. *journal*: text after a `<N>` priority, so that `journalctl -p warning`
+works, and without the time, because the systemd journal keeps it.
+Always: a line is whole (one write, under a lock). It stays one line, whatever a path or a reason holds. No call raises: if a line
+cannot be written, it is lost, and the pipeline continues.
+Never: nothing is remembered here.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Fact: TypeAlias = object
 
 _RANKS: Final[Mapping[str, int]] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _PRIORITIES: Final[Mapping[str, int]] = {"debug": 7, "info": 6, "warning": 4, "error": 3}
-"""syslog's priorities, as sd-daemon(3) writes them in front of a line."""
+"""The syslog priorities, which sd-daemon(3) writes before a line."""
 _NEEDS_QUOTES: Final = frozenset("\"'= \\")
 
 
 def chosen_format(requested: Literal["auto", "text", "json"], stream: TextIO, environment: Mapping[str, str]) -> LineFormat:
-    """The form for `stream`: as requested, or for "auto" text on a terminal, journal where the stream is one, json elsewhere.
+    """The form for `stream`: as requested; for "auto", text on a terminal, journal for the journal, json elsewhere.
 
-    Text that goes to the journal always carries priorities. A stream is the journal where its device and inode are those of
-    `$JOURNAL_STREAM` (systemd.exec(5)): a child whose stderr was redirected inherits the variable, but not the stream.
+    Text to the journal always has priorities. A stream is the journal if it has the device and inode of `$JOURNAL_STREAM`
+    (systemd.exec(5)): a child whose stderr was redirected inherits the variable, but not the stream.
     """
     if requested == "json":
         return "json"
@@ -61,7 +61,7 @@ def _is_journal(stream: TextIO, announced: str) -> bool:
 
 
 class LogTelemetry(Telemetry):
-    """Every thing that can be seen, as a line on `stream`, from `level` up."""
+    """Writes each event as a line on `stream`, if its level is at least `level`."""
 
     def __init__(self, stream: TextIO, *, clock: Clock, level: Level, line_format: LineFormat) -> None:
         self._stream: Final = stream
@@ -71,7 +71,7 @@ class LogTelemetry(Telemetry):
         self._lock: Final = Lock()
 
     def log(self, level: Level, event: str, words: str, facts: Mapping[str, Fact]) -> None:
-        """One line, if `level` is shown. `event` names it for programs, `words` for people."""
+        """Writes one line, if `level` is shown. `event` is the name for programs, `words` is the message for people."""
         if _RANKS[level] < self._rank:
             return
         try:
@@ -83,9 +83,9 @@ class LogTelemetry(Telemetry):
             return
 
     def _line(self, level: Level, event: str, words: str, facts: Mapping[str, Fact]) -> str:
-        """One line, with its end. What is no character (a byte of a file name that is not UTF-8) is escaped."""
+        """One line with its line end. A byte that is not a character (in a file name that is not UTF-8) is escaped."""
         if self._format == "json":
-            # What every line has stands first, and stands once more behind the facts, so that none of them can take its place.
+            # The fixed fields come first. They are merged again after the facts, so that no fact can replace them.
             always = {"time": self._time(), "level": level, "event": event, "message": words}
             fields = {**always, **facts, **always}
             line = json.dumps(fields, ensure_ascii=False, default=str)
@@ -95,7 +95,7 @@ class LogTelemetry(Telemetry):
         return f"{line}\n".encode(errors="backslashreplace").decode()
 
     def _time(self) -> str:
-        """Now, as RFC 3339 in UTC, to the millisecond."""
+        """The present time as RFC 3339 in UTC, to the millisecond."""
         seconds, rest_ns = divmod(self._clock.wall_ns(), 10**9)
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns // 10**6:03}Z"
 
@@ -112,19 +112,19 @@ class LogTelemetry(Telemetry):
         self.log("info", "file_opened", "reading", facts)
 
     def file_missing(self, **facts: Fact) -> None:
-        self.log("warning", "file_missing", "no file there; waiting for one", facts)
+        self.log("warning", "file_missing", "file not found; waiting for it", facts)
 
     def file_rotated(self, **facts: Fact) -> None:
         self.log("info", "file_rotated", "renamed; following it to its end", facts)
 
     def file_truncated(self, **facts: Fact) -> None:
-        self.log("warning", "file_truncated", "shorter than what was read of it; a new generation begins", facts)
+        self.log("warning", "file_truncated", "shorter than the part already read; a new generation begins", facts)
 
     def file_replaced(self, **facts: Fact) -> None:
-        self.log("warning", "file_replaced", "other content than what was read; a new generation begins", facts)
+        self.log("warning", "file_replaced", "replaced by other content; a new generation begins", facts)
 
     def file_lost(self, **facts: Fact) -> None:
-        self.log("error", "file_lost", "gone before it was read to its end: records may be missing", facts)
+        self.log("error", "file_lost", "not found before it was read to its end; records may be missing", facts)
 
     def file_retired(self, **facts: Fact) -> None:
         self.log("info", "file_retired", "read to its end and closed", facts)
@@ -133,13 +133,13 @@ class LogTelemetry(Telemetry):
         self.log("warning", "file_unreadable", "cannot be read; trying again", facts)
 
     def file_damaged(self, **facts: Fact) -> None:
-        self.log("error", "file_damaged", "ends in the middle: what could be read of it was read", facts)
+        self.log("error", "file_damaged", "cannot be decoded to its end; everything before that was read", facts)
 
     def leading_nuls_skipped(self, **facts: Fact) -> None:
-        self.log("warning", "leading_nuls_skipped", "NULs at the start skipped: its writer lacks O_APPEND", facts)
+        self.log("warning", "leading_nuls_skipped", "skipped NULs at the start; the writer does not use O_APPEND", facts)
 
     def watcher_unavailable(self, **facts: Fact) -> None:
-        self.log("warning", "watcher_unavailable", "no notice of changes here; polling alone sees them", facts)
+        self.log("warning", "watcher_unavailable", "cannot watch this folder; only polling finds changes", facts)
 
     def checkpoint_recovered(self, **facts: Fact) -> None:
         self.log("error", "checkpoint_recovered", "the checkpoint could not be used; resumed from its predecessor", facts)
@@ -153,32 +153,32 @@ class LogTelemetry(Telemetry):
         self.log("warning", "state_migrated", words, {"path": path, "kept_as": kept_as, "unknown": unknown})
 
     def orphan_removed(self, **facts: Fact) -> None:
-        self.log("info", "orphan_removed", "removed a file of ours that no checkpoint names", facts)
+        self.log("info", "orphan_removed", "removed one of our files that no checkpoint names", facts)
 
     def worker_started(self, **facts: Fact) -> None:
-        self.log("info", "worker_started", "started a process to decode with", facts)
+        self.log("info", "worker_started", "started a worker process", facts)
 
     def worker_unavailable(self, **facts: Fact) -> None:
-        self.log("warning", "worker_unavailable", "no further process could be started; decoding here", facts)
+        self.log("warning", "worker_unavailable", "could not start a worker process; decoding in the main process", facts)
 
     def worker_lost(self, **facts: Fact) -> None:
-        self.log("warning", "worker_lost", "a worker process ended; what it had is decoded here", facts)
+        self.log("warning", "worker_lost", "a worker process ended; its chunks are decoded in the main process", facts)
 
     def segments_merged(self, **facts: Fact) -> None:
         self.log("debug", "segments_merged", "merged segments of ids", facts)
 
     def order_idle_released(self, **facts: Fact) -> None:
-        self.log("info", "order_idle_released", "the log fell silent; what waited was let go", facts)
+        self.log("info", "order_idle_released", "order buffer flushed: the log was idle", facts)
 
     def reloaded(self, **facts: Fact) -> None:
-        self.log("info", "reloaded", "another configuration was taken up", facts)
+        self.log("info", "reloaded", "configuration reloaded", facts)
 
     def reload_refused(self, **facts: Fact) -> None:
-        self.log("error", "reload_refused", "the new configuration cannot be taken up; the present one stays", facts)
+        self.log("error", "reload_refused", "reload refused; the present configuration stays", facts)
 
 
 def _as_text(fact: Fact) -> str:
-    """`fact` as it stands in a line of text: quoted where it is empty or could be taken for more than one word."""
+    """`fact` in a line of text. It is quoted if it is empty, or if it could look like several words."""
     text = str(fact).lower() if isinstance(fact, bool) else str(fact)
     if not text or not text.isprintable() or not _NEEDS_QUOTES.isdisjoint(text):
         return json.dumps(text, ensure_ascii=not text.isprintable())

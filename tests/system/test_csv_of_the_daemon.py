@@ -93,5 +93,5 @@ def test_a_ragged_row_is_a_dead_letter_with_its_own_bytes_and_place(tmp_path: Pa
     content = made.log.read_bytes()
     assert [letter["line"] for letter in letters] == [number + 2 for number in range(ROWS) if is_bad(number)]
     for letter in letters:
-        assert letter["reason"] == "has 2 cells, and there are 4 columns"
+        assert letter["reason"] == "has 2 cells, but there are 4 columns"
         assert content[letter["offset"] :].startswith(letter["record"].encode() + b"\n")

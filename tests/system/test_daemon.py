@@ -108,7 +108,7 @@ def test_a_changed_configuration_over_an_old_state_is_78_with_the_key_and_the_wa
 
 def test_once_says_what_waits_and_drain_lets_it_go(pipeline: Pipeline) -> None:
     first = pipeline.run("--once")
-    assert "1 events wait in the order stage" in first.stderr
+    assert "1 events are still in the order buffer" in first.stderr
     assert pipeline.run("--once", "--drain").exit_code == 0
     assert (pipeline.durable / "out" / "ordered.jsonl").read_bytes() == EVENT % 1
 

@@ -94,7 +94,7 @@ def test_a_fault_between_items_ends_the_document_behind_what_came_before(tmp_pat
     made = pipeline(tmp_path, content[:place] + b"}" + content[place:], as_document=True)
     finished = made.run()
     assert finished.exit_code == 0, finished.stderr
-    assert f"not JSON at byte {place}: a value is wanted, not '}}'" in finished.stderr
+    assert f"not JSON at byte {place}: expected a value, not '}}'" in finished.stderr
     committed = made.committed()
     assert committed is not None
     counts = committed.state["counts"]

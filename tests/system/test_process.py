@@ -297,7 +297,7 @@ def test_a_signal_stops_it_without_a_result_and_leaves_nothing(folder: Folder) -
     wait_until(lambda: any(folder.temporary.rglob("checkpoint.json")), "it reads")
     code, stdout, stderr = finish(running, signal.SIGTERM)
     assert (code, stdout) == (128 + signal.SIGTERM, b"")
-    assert "nothing is kept, and there is no result" in stderr
+    assert "nothing was kept, and there is no result" in stderr
     assert (folder.root / "result").read_bytes() == b"before\n"
     assert sorted(path.name for path in folder.root.iterdir()) == ["result", "tmp"]
 
@@ -309,7 +309,7 @@ def test_a_signal_stops_a_run_that_keeps_its_state_and_says_how_to_go_on(folder:
     folder.wait_for(running, 0)
     code, stdout, stderr = finish(running, signal.SIGINT)
     assert (code, stdout) == (128 + signal.SIGINT, b"")
-    assert "the same command goes on" in stderr
+    assert "run the same command to resume" in stderr
     assert 0 < folder.committed_bytes() < len(LOG)
     assert rows_of(folder.process(*arguments).stdout) == expected_rows(expected(LOG))
 

@@ -68,7 +68,7 @@ def test_measures_are_functions_of_fields_and_windows_follow_one_another_by_defa
         (
             "size_s = 600",
             "size_s = 20_000_000_000",
-            "aggregates.delivery.window.every_s: wanted: a number up to 9,000,000,000, since size_s is more",
+            "aggregates.delivery.window.every_s: wanted: a number up to 9,000,000,000: the default, size_s, is larger",
         ),
         ("size_s = 600", "size_s = 0", "aggregates.delivery.window.size_s = 0: wanted: 1 or more"),
         ("size_s = 600", "size_s = 600\nclose = 1", "aggregates.delivery.window.close = 1: not a known key"),
@@ -76,7 +76,7 @@ def test_measures_are_functions_of_fields_and_windows_follow_one_another_by_defa
         (
             "[aggregates.delivery]",
             '[aggregates.delivery]\ngroup_by = ["events"]',
-            "aggregates.delivery: wanted: measures and groups with names that no other column of the row has",
+            "aggregates.delivery: wanted: a different name for each column of the row",
         ),
         (
             "size_s = 600",

@@ -43,7 +43,7 @@ def test_init_does_not_touch_what_is_there(capsys: pytest.CaptureFixture[str]) -
     configure("mine")
     assert run(["init"], COMMANDS) == ExitCode.USAGE
     assert Path("event-processor.toml").read_text(encoding="utf-8") == "mine"
-    assert "there is a configuration already" in capsys.readouterr().err
+    assert "this file already exists" in capsys.readouterr().err
 
 
 def test_init_does_not_follow_a_link_that_leads_nowhere(folder: Path) -> None:
@@ -109,7 +109,7 @@ def test_validate_says_every_fault_on_stderr(capsys: pytest.CaptureFixture[str])
         "event-processor: 2 faults in the configuration:",
         '  event-processor.toml:2: order.by = 1: wanted: "id" or "timestamp"',
         "  event-processor.toml:3: order.buffer = 2: not a known key; did you mean order.buffer_events?",
-        "  mend this, then look again: event-processor validate",
+        "  fix these, then run 'event-processor validate'",
     ]
 
 
@@ -138,7 +138,7 @@ def test_validate_as_json_keeps_its_contract(capsys: pytest.CaptureFixture[str])
 
 def test_a_configuration_that_is_not_there_is_78(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["validate", "--config", "gone.toml"], COMMANDS) == ExitCode.CONFIGURATION
-    assert "gone.toml: there is no such file" in capsys.readouterr().err
+    assert "gone.toml: file not found" in capsys.readouterr().err
 
 
 def test_version_as_json_keeps_its_contract(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def test_explain_gives_the_reason_of_a_rejection(shell: Shell) -> None:
 
 def test_explain_of_an_unknown_id_says_how_much_was_read(shell: Shell) -> None:
     assert shell.call("explain", "99") == 0
-    assert shell.out == "99 (string) or 99 (integer): borne by none of 5 records\n"
+    assert shell.out == "99 (string) or 99 (integer): not found in 5 records\n"
 
 
 def test_explain_as_json_keeps_its_contract(shell: Shell) -> None:

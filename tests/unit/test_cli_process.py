@@ -27,7 +27,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     ("arguments", "words"),
     [
         (("-", "log.jsonl"), "- is standard input, which is read alone"),
-        (("-", "--state", "st"), "standard input cannot be read again"),
+        (("-", "--state", "st"), "standard input cannot be read twice"),
         (("log.jsonl", "--output", "log.jsonl"), "log.jsonl: is read or written by this run already"),
         (("log.jsonl", "--output", "folder"), "folder: not a file that can be replaced"),
         (("log.jsonl", "--output", "/dev/null"), "/dev/null: not a file that can be replaced"),
@@ -36,8 +36,8 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (("log.jsonl", "--source", "other"), "--source other: no such source of files is configured"),
         (("log.jsonl", "--format", "yaml"), '"jsonl", "csv", "json", or "package.module:Class"'),
         (("log.jsonl", "--item-path", "value.item"), 'json_item_path says something of format = "json" alone'),
-        (("log.jsonl", "--chunk-size", "many"), "'many' is no size"),
-        (("log.jsonl", "--chunk-size", "10"), "'10' is no size from 1024 bytes"),
+        (("log.jsonl", "--chunk-size", "many"), "'many' is not a size"),
+        (("log.jsonl", "--chunk-size", "10"), "'10' is not a size from 1024 to"),
         ((), "Missing argument"),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "4.5MB", "4TB", "1023", "2GiB", "4 M B"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="is no size from 1024 bytes"):
+    with pytest.raises(typer.BadParameter, match="is not a size from 1024 to"):
         size_bytes(text)
 
 

@@ -18,7 +18,7 @@ def test_replay_under_another_configuration_says_what_changes_and_swaps(shell: S
         configuration.write('[event]\nvalue = ""\n')
     assert shell.call("run", "--once") == 78
     assert shell.call("replay", "--yes") == 0
-    assert "accepted: 3 now, 4 then" in shell.out
+    assert "accepted: 3 before, 4 after" in shell.out
     assert ["a", "2", "3", "1.5", "0.0"] in [line.split() for line in shell.out.splitlines()]
     assert shell.call("run", "--once") == 0
     assert shell.call("verify") == 0
@@ -27,7 +27,7 @@ def test_replay_under_another_configuration_says_what_changes_and_swaps(shell: S
 def test_replay_without_a_terminal_wants_yes_before_it_works(shell: Shell) -> None:
     before = sorted(shell.path("state").iterdir())
     assert shell.call("replay") == 64
-    assert "say --yes" in shell.err
+    assert "use --yes" in shell.err
     assert sorted(shell.path("state").iterdir()) == before
 
 

@@ -205,9 +205,9 @@ def test_a_table_of_the_wrong_kind_is_a_fault(tmp_path: Path, text: str, fault: 
         (b"[order]\nby = [1,", "event-processor.toml:2: not TOML"),
         (b"a = 1\na = 2\n", "event-processor.toml:2: column 6: not TOML"),
         (b"# ok\nby = '\xff'", "event-processor.toml:2: byte 11 is not UTF-8"),
-        (b"a = " + b"[" * 20_000, "event-processor.toml: it is nested too deeply"),
+        (b"a = " + b"[" * 20_000, "event-processor.toml: nested too deeply"),
         (b"a = " + b"9" * 5_000, "event-processor.toml: not TOML"),
-        (b"#" * ((1 << 20) + 1), "event-processor.toml: it is larger than 1048576 bytes"),
+        (b"#" * ((1 << 20) + 1), "event-processor.toml: larger than 1048576 bytes"),
         (b"\0", "event-processor.toml:1: column 1: not TOML"),
     ],
 )
@@ -228,8 +228,8 @@ def test_every_file_that_cannot_be_read_is_named_beside_the_faults_of_the_others
         load_configuration(request(tmp_path, "gone.toml", "folder.toml", "bad.toml"), ADAPTERS)
     assert [str(fault) for fault in raised.value.faults] == [
         'bad.toml:1: order.by = 1: wanted: "id" or "timestamp"',
-        "folder.toml: it cannot be read: Is a directory",
-        "gone.toml: there is no such file",
+        "folder.toml: cannot be read: Is a directory",
+        "gone.toml: file not found",
     ]
     assert str(raised.value).startswith("3 faults in the configuration:\n  bad.toml:1:")
 

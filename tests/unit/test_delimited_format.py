@@ -86,8 +86,8 @@ def test_every_line_has_one_outcome_and_the_header_and_empty_lines_are_blank() -
     assert (columns.record_count, columns.blank_count) == (8, 3)
     assert ids_of(columns) == ["a", "e"]
     assert reasons(columns) == [
-        (4, "", "has 2 cells, and there are 3 columns"),
-        (5, "", "has 4 cells, and there are 3 columns"),
+        (4, "", "has 2 cells, but there are 3 columns"),
+        (5, "", "has 4 cells, but there are 3 columns"),
         (6, "value", '"value" is not a number: null'),
     ]
 
@@ -149,9 +149,9 @@ def test_cells_have_the_types_that_are_named_and_an_empty_one_is_null() -> None:
     assert [(each["on"], each["text"], each["n"]) for each in lines_of(columns)] == [(True, "", None), (False, "5", 7)]
     refused = decode(b"id,category,value,on,text,n\n9223372036854775808,c,1,,,\n1,c,1,maybe,,\n1,c,1,,,1.5\n", dialect)
     assert reasons(refused) == [
-        (1, "id", "is not an integer of 64 bits: '9223372036854775808'"),
+        (1, "id", "is not a 64-bit integer: '9223372036854775808'"),
         (2, "on", "is not true or false: 'maybe'"),
-        (3, "n", "is not an integer of 64 bits: '1.5'"),
+        (3, "n", "is not a 64-bit integer: '1.5'"),
     ]
 
 
@@ -199,13 +199,13 @@ def test_behind_the_nuls_of_a_truncation_the_header_line_is_still_one() -> None:
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        (b"id,category,id\n", "the header line has a name twice, or an empty one: name the columns (csv_columns)"),
-        (b"id,,value\n", "the header line has a name twice, or an empty one: name the columns (csv_columns)"),
+        (b"id,category,id\n", "the header line has a duplicate or empty name: set csv_columns"),
+        (b"id,,value\n", "the header line has a duplicate or empty name: set csv_columns"),
         (b'id,"category,value\n', "the header line: a quoted cell does not end on its line"),
         (b"id,\xff,value\n", "the header line is not utf-8 (byte 3)"),
         (
             b"x" * HEADER_BYTES_MAX + b"\n",
-            f"the header line is longer than {HEADER_BYTES_MAX} bytes: name the columns (csv_columns)",
+            f"the header line is longer than {HEADER_BYTES_MAX} bytes: set csv_columns",
         ),
     ],
 )

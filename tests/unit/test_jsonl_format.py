@@ -128,12 +128,12 @@ def test_a_message_cannot_move_the_cursor_of_a_terminal() -> None:
         (b'"text"', 'not a JSON object: "text"'),
         (b"null", "not a JSON object: null"),
         (spoilt("x", '"\xff"').replace(b"\xc3\xbf", b"\xff"), "not UTF-8: byte 0xff at offset 42 of the record"),
-        (b"\xef\xbb\xbf" + GOOD, "begins with a byte order mark, which only a file may"),
+        (b"\xef\xbb\xbf" + GOOD, "begins with a byte order mark; only a file may begin with one"),
         (b"\0\0\0", "contains a NUL byte"),
         (GOOD + b"\0", "contains a NUL byte"),
-        (spoilt("x", '"\\ud800"'), "contains half a surrogate pair, which is no character"),
-        (spoilt("x", '"\\ud83d\\\\\\ude00"'), "contains half a surrogate pair, which is no character"),
-        (spoilt("x", '"\\\\\\udc00"'), "contains half a surrogate pair, which is no character"),
+        (spoilt("x", '"\\ud800"'), "contains half a surrogate pair, which is not a character"),
+        (spoilt("x", '"\\ud83d\\\\\\ude00"'), "contains half a surrogate pair, which is not a character"),
+        (spoilt("x", '"\\\\\\udc00"'), "contains half a surrogate pair, which is not a character"),
         (spoilt("x", "[" * 100 + "]" * 100), "nested deeper than 100"),
         (spoilt("x", "[" * 5000), "nested deeper than 100"),
     ],
@@ -229,7 +229,7 @@ def test_a_dotted_name_reaches_inside_and_its_faults_name_it_in_full() -> None:
     columns = decode(b"\n".join(start + rest + b"}" for rest in [b'{"size":3}', b"5", b"{}", b"null", b'{"size":"x"}']), event)
     assert columns.rows.tolist() == [0]
     assert [one.reason for one in columns.rejections] == [
-        '"payload.size" is missing: what should hold it is not an object',
+        '"payload.size" is missing: its parent is not an object',
         '"payload.size" is missing',
         '"payload.size" is missing',
         '"payload.size" is not a number: "x"',

@@ -52,7 +52,7 @@ def logged(line_format: LineFormat, **facts: object) -> str:
 
 def test_a_line_of_text_has_time_level_words_and_facts() -> None:
     line = logged("text", source="events", path="a b.jsonl", size_bytes=12, torn=True)
-    words = "shorter than what was read of it; a new generation begins"
+    words = "shorter than the part already read; a new generation begins"
     assert line == f'2026-01-02T03:04:05.006Z warning {words} source=events path="a b.jsonl" size_bytes=12 torn=true\n'
 
 
@@ -61,14 +61,14 @@ def test_a_line_of_json_has_the_facts_beside_what_every_line_has() -> None:
         "time": "2026-01-02T03:04:05.006Z",
         "level": "warning",
         "event": "file_truncated",
-        "message": "shorter than what was read of it; a new generation begins",
+        "message": "shorter than the part already read; a new generation begins",
         "source": "events",
         "offset": 7,
     }
 
 
 def test_a_line_for_the_journal_has_a_priority_and_no_time() -> None:
-    assert logged("journal", source="events") == "<4>shorter than what was read of it; a new generation begins source=events\n"
+    assert logged("journal", source="events") == "<4>shorter than the part already read; a new generation begins source=events\n"
 
 
 @pytest.mark.parametrize("line_format", ["text", "json", "journal"])

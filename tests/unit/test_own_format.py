@@ -61,8 +61,8 @@ def test_objects_are_events_none_is_blank_and_a_text_is_the_reason() -> None:
     ("line", "reason"),
     [
         ("x", "ValueError: invalid literal for int() with base 10: 'x'"),
-        ("short", "the format gave 0 answers for 1 records"),
-        ("list", "the format gave list, and no object"),
+        ("short", "the format returned 0 answers for 1 records"),
+        ("list", "the format returned list, not an object"),
         ("set", "TypeError: Encoding objects of type object is unsupported"),
         ("long", "x" * 200),
     ],
@@ -90,8 +90,8 @@ def test_it_is_made_with_its_options() -> None:
 @pytest.mark.parametrize(
     ("reference", "fault"),
     [
-        (f"{HERE}:Unwilling", "cannot be made: RuntimeError: no"),
-        (f"{HERE}:Missing", "cannot be made: TypeError"),
+        (f"{HERE}:Unwilling", "cannot be created: RuntimeError: no"),
+        (f"{HERE}:Missing", "cannot be created: TypeError"),
         (f"{HERE}:Empty", "has no method read"),
         ("no_such_module_here:Class", 'cannot import "no_such_module_here"'),
     ],

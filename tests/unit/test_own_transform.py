@@ -71,12 +71,12 @@ def test_events_become_what_the_class_says_with_its_options() -> None:
     ("said", "answer"),
     [
         ("said", Refusal("is not wanted", "")),
-        ("list", Refusal("the transform gave list, and no object", "")),
-        ("none", Refusal("the transform gave NoneType, and no object", "")),
-        ("tuple", Refusal("the transform gave tuple, and no object", "")),
+        ("list", Refusal("the transform returned list, not an object", "")),
+        ("none", Refusal("the transform returned NoneType, not an object", "")),
+        ("tuple", Refusal("the transform returned tuple, not an object", "")),
         ("set", Refusal("TypeError: Encoding objects of type object is unsupported", "")),
         ("long", Refusal("x" * 200, "")),
-        ("short", Refusal("the transform gave 0 answers for 1 events", "")),
+        ("short", Refusal("the transform returned 0 answers for 1 events", "")),
         ("other", Refusal('TypeError: can only concatenate str (not "int") to str', "")),
         ("mapping", b'{"m":1}'),
     ],
@@ -104,7 +104,7 @@ def test_what_is_no_json_is_not_shown_to_the_class_and_stays_for_the_judge() -> 
 def test_a_number_that_the_class_could_not_hold_is_refused() -> None:
     (answer,) = transformed('{"n":1e999}')
     assert isinstance(answer, Refusal)
-    assert answer.reason.startswith("cannot be read to be transformed: Number out of range")
+    assert answer.reason.startswith("cannot be parsed for a transform: Number out of range")
 
 
 def test_no_records_ask_nothing() -> None:
@@ -114,8 +114,8 @@ def test_no_records_ask_nothing() -> None:
 @pytest.mark.parametrize(
     ("reference", "fault"),
     [
-        (f"{HERE}:Unwilling", "cannot be made: RuntimeError: no"),
-        (f"{HERE}:Missing", "cannot be made: TypeError"),
+        (f"{HERE}:Unwilling", "cannot be created: RuntimeError: no"),
+        (f"{HERE}:Missing", "cannot be created: TypeError"),
         (f"{HERE}:Empty", "has no method transform"),
         ("no_such_module_here:Class", 'cannot import "no_such_module_here"'),
     ],

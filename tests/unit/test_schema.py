@@ -71,9 +71,9 @@ def test_a_model_is_loaded_by_its_import_string() -> None:
 @pytest.mark.parametrize(
     ("import_string", "words"),
     [
-        ("support.record_models", "names no class"),
-        (":Scalars", "names no class"),
-        ("support.record_models:", "names no class"),
+        ("support.record_models", "does not name a class"),
+        (":Scalars", "does not name a class"),
+        ("support.record_models:", "does not name a class"),
         ("support.no_such_module:Model", "cannot import"),
         ("support.record_models:NoSuchModel", "not a pydantic model"),
         ("support.record_models:NOT_A_MODEL", "not a pydantic model"),

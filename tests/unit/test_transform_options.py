@@ -127,8 +127,8 @@ set = { x = 9223372036854775808 }
 rename = { x = "a", y = "a.b" }
 """
     conversions = '"string", "integer", "number", "boolean", "uuid" or "timestamp"'
-    json_value = "as a string, a finite number of 64 bits, true or false, an array or a table"
-    apart = "wanted: names of which none lies inside another"
+    json_value = "as a string, a finite 64-bit number, true or false, an array or a table"
+    apart = "wanted: names that are not inside one another"
     assert faults(tmp_path, text) == [
         "2: transforms[0].rename.user.name = 5: wanted: a string",
         '3: transforms[0].kep = ["a"]: not a known key; did you mean transforms[0].keep?',
@@ -138,12 +138,12 @@ rename = { x = "a", y = "a.b" }
         "9: transforms[1].drop[1] = 7: wanted: a string",
         f'10: transforms[1].keep = ["a", "a.b"]: {apart}',
         f'11: transforms[1].set = a table: wanted: "x" {json_value}',
-        "12: transforms[1].rename = a table: wanted: names, with something before and behind each dot",
-        "13: transforms[2] = a table: wanted: class alone, with options: what else is to be done stands in a table of its own",
+        "12: transforms[1].rename = a table: wanted: names with text before and after each dot",
+        "13: transforms[2] = a table: wanted: only class and options: put the other keys into another [[transforms]] table",
         f'17: transforms[3].options = a table: wanted: "x" {json_value}',
         '18: transforms[3].uuid5_namespace = "x": wanted: a UUID, such as "d5d65ec9-07bc-5a2f-a965-0ac359daf1da"',
         "19: transforms[3].uuid5 = a table: wanted: each name once",
-        "20: transforms[4] = a table: wanted: options says something of a class of your own alone",
+        "20: transforms[4] = a table: wanted: options only together with class",
         '23: transforms[5].drop = ["a", "a"]: wanted: each name once',
         f'24: transforms[5].set = a table: wanted: "x" {json_value}',
         f"25: transforms[5].rename = a table: {apart}",
@@ -153,10 +153,10 @@ rename = { x = "a", y = "a.b" }
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[transforms]\nkeep = ['a']", "1: transforms = a table: wanted: tables in double brackets: [[transforms]]"),
-        ("[transforms]", "1: transforms: wanted: tables in double brackets: [[transforms]]"),
-        ("\ntransforms = 5", "2: transforms = 5: wanted: tables in double brackets: [[transforms]]"),
-        ("transforms = [5]", "1: transforms = [5]: wanted: tables in double brackets: [[transforms]]"),
+        ("[transforms]\nkeep = ['a']", "1: transforms = a table: wanted: an array of tables: [[transforms]]"),
+        ("[transforms]", "1: transforms: wanted: an array of tables: [[transforms]]"),
+        ("\ntransforms = 5", "2: transforms = 5: wanted: an array of tables: [[transforms]]"),
+        ("transforms = [5]", "1: transforms = [5]: wanted: an array of tables: [[transforms]]"),
         ("transforms = [{},\n{keep = 5}]", "1: transforms[1].keep = 5: wanted: an array"),
     ],
 )

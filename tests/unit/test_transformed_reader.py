@@ -79,11 +79,11 @@ def test_what_is_refused_keeps_its_place_beside_blank_and_bad_lines() -> None:
         (b"[" * 2000, "nested deeper than 100"),
         (b'{"n":1,"x":' + b"[" * 100 + b"]" * 100 + b"}", "nested deeper than 100"),
         (b'{"n":1,"x":"\xff"}', "not UTF-8: byte 0xff at offset 12 of the record"),
-        (b'{"n":1,"x":"\\ud800"}', "contains half a surrogate pair, which is no character"),
+        (b'{"n":1,"x":"\\ud800"}', "contains half a surrogate pair, which is not a character"),
         (b'{"n":1,"x":NaN}', "not JSON: NaN is not a number"),
         (b'{"n":1,"x":"\0"}', "contains a NUL byte"),
         (b'[{"n":1}]', "not a JSON object: an array"),
-        (b'\xef\xbb\xbf{"n":1}', "begins with a byte order mark, which only a file may"),
+        (b'\xef\xbb\xbf{"n":1}', "begins with a byte order mark; only a file may begin with one"),
     ],
 )
 def test_what_is_no_sound_object_is_rejected_as_ever_also_where_the_fault_would_be_dropped(record: bytes, reason: str) -> None:

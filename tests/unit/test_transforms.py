@@ -103,15 +103,15 @@ def test_convert_gives_what_is_asked_for(kind: str, value: str, expected: str) -
     ("kind", "value", "reason"),
     [
         ("string", "{}", "is not a string, a number, true or false: an object"),
-        ("integer", '"1.0"', 'is not an integer of 64 bits: "1.0"'),
-        ("integer", "1.5", "is not an integer of 64 bits: 1.5"),
-        ("integer", "9223372036854775808", "is not an integer of 64 bits: 9223372036854775808"),
-        ("integer", '"-9223372036854775809"', 'is not an integer of 64 bits: "-9223372036854775809"'),
-        ("integer", "9" * 5000, f"is not an integer of 64 bits: {'9' * 59}…"),
-        ("integer", "1e99999999999999999999", "is not an integer of 64 bits: 1e99999999999999999999"),
-        ("integer", "1e-99999999999999999999", "is not an integer of 64 bits: 1e-99999999999999999999"),
-        ("integer", "true", "is not an integer of 64 bits: true"),
-        ("integer", '"٣"', 'is not an integer of 64 bits: "٣"'),
+        ("integer", '"1.0"', 'is not a 64-bit integer: "1.0"'),
+        ("integer", "1.5", "is not a 64-bit integer: 1.5"),
+        ("integer", "9223372036854775808", "is not a 64-bit integer: 9223372036854775808"),
+        ("integer", '"-9223372036854775809"', 'is not a 64-bit integer: "-9223372036854775809"'),
+        ("integer", "9" * 5000, f"is not a 64-bit integer: {'9' * 59}…"),
+        ("integer", "1e99999999999999999999", "is not a 64-bit integer: 1e99999999999999999999"),
+        ("integer", "1e-99999999999999999999", "is not a 64-bit integer: 1e-99999999999999999999"),
+        ("integer", "true", "is not a 64-bit integer: true"),
+        ("integer", '"٣"', 'is not a 64-bit integer: "٣"'),
         ("number", '" 1"', 'is not a number: " 1"'),
         ("number", '"nan"', 'is not a number: "nan"'),
         ("number", '"1e999"', 'is not a number: "1e999"'),
@@ -120,11 +120,11 @@ def test_convert_gives_what_is_asked_for(kind: str, value: str, expected: str) -
         ("number", "[1]", "is not a number: an array"),
         ("boolean", "2", "is not true or false: 2"),
         ("boolean", '"yes"', 'is not true or false: "yes"'),
-        ("uuid", "-1", "is not a UUID, nor an integer of 128 bits: -1"),
-        ("uuid", str(2**128), f"is not a UUID, nor an integer of 128 bits: {2**128}"),
-        ("uuid", "1.0", "is not a UUID, nor an integer of 128 bits: 1.0"),
-        ("uuid", '"1"', 'is not a UUID, nor an integer of 128 bits: "1"'),
-        ("uuid", '"0f8fad5bd9cb-469fa16570867728950e"', 'is not a UUID, nor an integer of 128 bits: "0f8fad5bd9cb-469fa16570867728950e"'),
+        ("uuid", "-1", "is not a UUID or a 128-bit integer: -1"),
+        ("uuid", str(2**128), f"is not a UUID or a 128-bit integer: {2**128}"),
+        ("uuid", "1.0", "is not a UUID or a 128-bit integer: 1.0"),
+        ("uuid", '"1"', 'is not a UUID or a 128-bit integer: "1"'),
+        ("uuid", '"0f8fad5bd9cb-469fa16570867728950e"', 'is not a UUID or a 128-bit integer: "0f8fad5bd9cb-469fa16570867728950e"'),
         ("timestamp", '"yesterday\\u001b"', 'is not a timestamp: "yesterday\\u001b"'),
         ("timestamp", "true", "is not a timestamp: true"),
         ("timestamp", "{}", "is not a timestamp: an object"),
@@ -261,7 +261,7 @@ def test_a_record_that_cannot_be_transformed_spoils_no_other() -> None:
     records = [b'{"a":"%d"}' % number for number in range(1000)]
     expected: list[bytes | Refusal] = [b'{"a":%d}' % number for number in range(1000)]
     for place in (0, 255, 256, 700, 701, 999):
-        records[place], expected[place] = b'{"a":"x"}', Refusal('"a" is not an integer of 64 bits: "x"', "a")
+        records[place], expected[place] = b'{"a":"x"}', Refusal('"a" is not a 64-bit integer: "x"', "a")
     records[500] = expected[500] = b"{no"
     assert factory().apply(records) == expected
 

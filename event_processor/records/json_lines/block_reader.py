@@ -1,11 +1,11 @@
-"""The way of the many: decoded blocks become columns, and what cannot be vouched for is handed over to the judge.
+"""Reads many records at once: decoded blocks become columns. Uncertain records go to the judge.
 
-Owns: the types that make msgspec hold the contract of `judge.py`, the checks that are left for whole columns, and the
-gathering of columns from blocks and single records.
-Always: a row that passes here is accepted by the judge with the same fields; a row that does not is a suspect, and nothing
-more is said about it. A wrong type is let through by msgspec and found in the column, since a refusal costs the whole
-block; a wrong length or an integer out of range is rarer, and refused there.
-Never: no reason for a rejection is found here.
+Owns: the types with which msgspec keeps the contract of `judge.py`, the checks on whole columns, and the collection of columns
+from blocks and single records.
+Always: if a record passes here, the judge would accept it with the same fields. If it does not pass, it is a suspect, and the
+judge decides. msgspec accepts wrong types, and the check of the column finds them, because a refusal costs the whole block. A
+wrong length or an integer out of range is rarer, so msgspec refuses it.
+Never: no record is rejected here.
 """
 
 from __future__ import annotations
@@ -41,27 +41,30 @@ _CHARACTERS_MAX: Final = {
 
 
 class EventReader:
-    """Which fields make an event, how they are decoded, and the check of each column."""
+    """Knows the fields of an event, decodes them, and checks each column."""
 
     def __init__(self, event: EventOptions, timestamps: TimestampReader | None) -> None:
-        """`timestamps` reads them where they are used. Raises `ConfigurationError` where the fields cannot be read."""
+        """`timestamps` reads timestamps, or is None if they are not used.
+
+        Raises `ConfigurationError` if the fields cannot be read.
+        """
         named = [("id", name) for name in id_names(event)]
         named += [(role, name) for role in ("category", "value", "timestamp") if (name := getattr(event, role))]
         names = list(dict.fromkeys(name for _, name in named))
         roles = {name: {role for role, other in named if other == name} for name in names}
         self.decoder: Final = BlockDecoder([(field_path(name), _kind(roles[name])) for name in names])
         self.places: Final = {role: [names.index(name) for other, name in named if other == role] for role, _ in named}
-        """Which of the decoded fields play a role; a field may play several."""
+        """For each role, the numbers of its decoded fields. A field may have several roles."""
         self.is_plain_id: Final = isinstance(event.id, str)
         self.timestamps: Final = timestamps
         self._allowed: Final = [(place, _ALLOWED[role]) for role in _ALLOWED for place in self.places.get(role, ())]
         self.may_miss_value: Final = event.value_missing == "count_only"
 
     def read(self, rows: IntArray, decoded: list[Struct], into: ColumnBuilder) -> list[int]:
-        """Adds what is valid of a block to `into`; `rows` are its records'. Returns the rows of the suspects."""
+        """Adds the valid records of a block to `into`. `rows` are the block's rows. Returns the rows of the suspects."""
         fields = self.decoder.columns(decoded)
         found = sorted({index for place, allowed in self._allowed for index in self._odd(fields[place], allowed)})
-        for index in reversed(found):  # a block is small: to delete costs less than to copy
+        for index in reversed(found):  # a block is small, so deleting is cheaper than copying
             for column in fields:
                 del column[index]
         suspects: list[int] = rows[found].tolist() if found else []
@@ -73,7 +76,7 @@ class EventReader:
         return suspects
 
     def _odd(self, column: list[object], allowed: frozenset[type]) -> list[int]:
-        """Where a value has a type that is not allowed."""
+        """The places of values whose type is not allowed."""
         if (str in allowed and _are_strings(column)) or allowed.issuperset(map(type, column)):
             return []
         odd = [index for index, kind in enumerate(map(type, column)) if kind not in allowed]
@@ -83,7 +86,7 @@ class EventReader:
 
 
 class ColumnBuilder:
-    """Gathers the valid records of one chunk: first `add_block`, then `settle` once, then `add_event`, then `finish`."""
+    """Collects the valid records of one chunk. Call `add_block`, then `settle` once, then `add_event`, then `finish`."""
 
     def __init__(self, reader: EventReader) -> None:
         self._reader: Final = reader
@@ -95,7 +98,7 @@ class ColumnBuilder:
         self._singles: Final[list[tuple[int, EventFields]]] = []
 
     def add_block(self, rows: IntArray, fields: list[list[object]]) -> None:
-        """Adds records that were decoded together; blocks come in ascending order."""
+        """Adds records that were decoded together. Blocks must come in ascending order."""
         self._rows.append(rows)
         if not self._fields:
             self._fields = fields
@@ -104,7 +107,10 @@ class ColumnBuilder:
             whole.extend(part)
 
     def settle(self) -> list[int]:
-        """Reads values and timestamps as numbers, and takes out what cannot be: returns the rows of these suspects."""
+        """Reads values and timestamps as numbers.
+
+        Removes the records for which this fails, and returns their rows as suspects.
+        """
         rows = _joined(self._rows, np.int64)
         bad = np.zeros(len(rows), np.bool_)
         for place in self._reader.places.get("value", ()):
@@ -125,7 +131,7 @@ class ColumnBuilder:
         self._singles.append((row, event))
 
     def finish(self) -> EventColumns:
-        """What was gathered, in the order of the records."""
+        """All collected events, in the order of their records."""
         singles = [event for _, event in self._singles]
         rows = _joined([*self._rows, np.array([row for row, _ in self._singles], np.int64)], np.int64)
         order = np.argsort(rows) if singles else None
@@ -134,7 +140,7 @@ class ColumnBuilder:
         timestamps = self._merged_list("timestamp", [event.timestamp for event in singles], order)
         return EventColumns(
             rows=rows if order is None else rows[order],
-            # Typed once here: the index, the order stage and the totals would each do it again.
+            # The ids get their types once here. Otherwise the index, the order stage and the totals would each do it again.
             ids=typed_ids(self._ids(singles, order)) if "id" in places else None,
             categories=_coded(self._merged_list("category", categories, order)) if "category" in places else None,
             values=_merged(self._values, [event.value or 0.0 for event in singles], order),
@@ -144,11 +150,11 @@ class ColumnBuilder:
         )
 
     def _column(self, place: int) -> list[object]:
-        """The decoded field of all records so far; none where no block came."""
+        """The decoded field of all records so far; empty if no block was added."""
         return self._fields[place] if self._fields else []
 
     def _keep(self, keep: BoolArray) -> None:
-        """Takes out of every column what is not kept."""
+        """Removes the records that `keep` does not mark from every column."""
         self._rows = [self._rows[0][keep]]
         self._fields = [list(compress(column, keep)) for column in self._fields]
         if self._values is not None and self._has_value is not None:
@@ -157,7 +163,7 @@ class ColumnBuilder:
             self._timestamps_ns = self._timestamps_ns[keep]
 
     def _merged_list(self, role: str, singles: Sequence[object], order: IntArray | None, number: int = 0) -> list[object]:
-        """The column of a role, with what came one by one in its place; empty where no field plays it."""
+        """The column of a role, with the single records at their places; empty if no field has the role."""
         if role not in self._reader.places:
             return []
         column = self._column(self._reader.places[role][number])
@@ -167,14 +173,14 @@ class ColumnBuilder:
         return [whole[index] for index in order.tolist()]
 
     def _ids(self, singles: list[EventFields], order: IntArray | None) -> Sequence[EventId]:
-        """The ids: plain where one field makes them, tuples where several do."""
+        """The ids: plain values if one field is the id, tuples if several fields are."""
         numbers = range(len(self._reader.places["id"]))
         columns = [self._merged_list("id", [event.ids[number] for event in singles], order, number) for number in numbers]
         return cast("list[EventId]", columns[0] if self._reader.is_plain_id else list(zip(*columns, strict=True)))
 
 
 def _are_strings(column: list[object]) -> bool:
-    """Whether all are strings. To join them takes a third of the time that it takes to look at their types."""
+    """Whether all values are strings. Joining them takes a third of the time of a check of their types."""
     try:
         "".join(column)  # type: ignore[arg-type]
     except TypeError:
@@ -183,7 +189,7 @@ def _are_strings(column: list[object]) -> bool:
 
 
 def _kind(roles: set[str]) -> object:
-    """The msgspec type of a field that plays these roles: the tightest limits, and all wrong types but those of a timestamp."""
+    """The msgspec type of a field with these roles: the tightest limits. It accepts all wrong types, except for a timestamp."""
     limit = min((_CHARACTERS_MAX[role] for role in roles if role in _CHARACTERS_MAX), default=None)
     text = Annotated[str, Meta(min_length=int(bool(roles & {"id", "category"})), max_length=limit)]
     integer = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
@@ -195,7 +201,7 @@ def _kind(roles: set[str]) -> object:
 
 
 def _doubles(column: list[object], *, may_miss: bool) -> tuple[FloatArray, BoolArray]:
-    """The nearest double of each number, never -0.0, and where there is one; 0.0 where there is none."""
+    """The nearest double of each number (never -0.0; 0.0 if there is no number), and which records have a number."""
     has_value = np.ones(len(column), np.bool_)
     if may_miss and not _NUMBERS.issuperset(map(type, column)):
         has_value = np.fromiter((type(value) in _NUMBERS for value in column), np.bool_, len(column))
@@ -205,7 +211,7 @@ def _doubles(column: list[object], *, may_miss: bool) -> tuple[FloatArray, BoolA
 
 @dataclass(frozen=True, slots=True)
 class _Timestamps:
-    """The timestamps as they stand; None for those that are missing."""
+    """The timestamps as decoded. A missing one is given as None."""
 
     values: list[object]
 
@@ -216,7 +222,7 @@ class _Timestamps:
         return [None if isinstance(raw, Absent) else raw for raw in self.values]
 
     def spans(self) -> None:
-        """They are values."""
+        """None: these are values, not places in a content."""
 
 
 def _coded(categories: list[object]) -> CategoryColumn:
@@ -231,7 +237,7 @@ def _joined(parts: list[NDArray[_Scalar]], kind: type[_Scalar]) -> NDArray[_Scal
 
 
 def _merged(column: NDArray[_Scalar] | None, singles: Sequence[object], order: IntArray | None) -> NDArray[_Scalar] | None:
-    """An array with what came one by one in its place; None where there is none."""
+    """The array with the single records at their places; None if there is no array."""
     if column is None or order is None:
         return column
     return np.concatenate([column, np.array(singles, column.dtype)])[order]

@@ -1,6 +1,8 @@
-"""The valid events of a chunk by column, whichever way they were read, and two of these as one.
+"""The valid events of a chunk in columns, from any reader.
 
-Always: to join changes no event; the order of the records settles the order of the events.
+Owns: `EventColumns`, and how the columns of two readers are joined.
+Always: a join changes no event. Events have the order of their records.
+Never: no record is read here.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class EventColumns:
-    """m valid events: `rows` (m, ascending) are their records, the rest as in `contracts.Columns`.
+    """m valid events. `rows` (m, ascending) are the numbers of their records. The other columns are those of `contracts.Columns`.
 
-    Each is None where the configuration names no such field (`ids`: where the position is the id); `has_value` also where
+    A column is None if the configuration does not name its field (`ids`: if the position is the id). `has_value` is also None if
     every event has a value.
     """
 
@@ -40,7 +42,7 @@ class EventColumns:
 
 
 def joined(one: EventColumns, other: EventColumns) -> EventColumns:
-    """The events of both, by record; no record is in both."""
+    """The events of both, in the order of their records. No record may be in both."""
     if not len(other.rows) or not len(one.rows):
         return one if len(one.rows) else other
     rows = np.concatenate([one.rows, other.rows])
@@ -68,7 +70,7 @@ def _joined_marks(one: EventColumns, other: EventColumns, order: IntArray) -> Bo
 
 
 def _joined_ids(one: IdColumn, other: IdColumn, order: IntArray) -> IdColumn:
-    """The ids in the form of `one` where those of `other` fit it, else as Python values."""
+    """The ids of both. In the form of `one` if the ids of `other` fit it, or else as Python values."""
     values = other.to_list()
     kinds = set(map(type, values))
     if isinstance(one, TextIds) and kinds == {str}:
@@ -98,13 +100,13 @@ def _joined_timestamps(one: EventColumns, other: EventColumns, order: IntArray) 
 
 
 def positions(chunk: Chunk, starts: IntArray) -> PlainIds:
-    """The places of the records that start there as their ids."""
+    """The positions of the records that begin at `starts`, as their ids."""
     return PlainIds(list(zip(repeat(chunk.source), repeat(chunk.generation), (chunk.offset + starts).tolist())))
 
 
 @dataclass(frozen=True, slots=True)
 class _JoinedTimestamps:
-    """The timestamps of two columns, the first of them of `count` events, in another order."""
+    """The timestamps of two columns in a new order. The first column has `count` events."""
 
     one: TimestampColumn
     other: TimestampColumn
@@ -124,4 +126,4 @@ class _JoinedTimestamps:
         return [everything[place] for place in self.order.tolist()]
 
     def spans(self) -> None:
-        """They need not stand in one content."""
+        """None: the timestamps may be in two different contents."""

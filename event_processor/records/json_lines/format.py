@@ -1,10 +1,11 @@
 """JSON Lines: one JSON object a line, decoded a block of lines at a time.
 
-Owns: which way each line goes: the kernels (`kernel_reader.py`) read it from the bytes; blocks (`block_reader.py`) are decoded together and checked by
-column; the judge (`judge.py`) decides on single lines. Without kernels, the blocks and the judge read everything.
-Always: a line's outcome and its fields are those that the judge alone would give; how a chunk is cut changes nothing. The
-cost is linear in the bytes, whatever they are.
-Never: a record's verdict depends on its neighbours.
+Owns: which reader reads each line. The kernels (`kernel_reader.py`) read it from the bytes. Blocks (`block_reader.py`) are
+decoded together and checked by column. The judge (`judge.py`) decides on single lines. Without kernels, the blocks and the judge
+read everything.
+Always: a line has the outcome and the fields that the judge alone would give, however a chunk is cut. The cost is linear in the
+bytes, whatever they are.
+Never: a record's outcome does not depend on other records.
 """
 
 from __future__ import annotations
@@ -37,37 +38,41 @@ __all__ = ["JsonLinesFormat"]
 
 _BLOCK_RECORDS: Final = 256
 _LEFT_SHARE: Final = 10
-"""Where others read all but one in so many, the rest is looked at before it is decoded together."""
+"""If at most one line in this many is left by the kernels, a few of these lines are judged before the rest is decoded
+together."""
 _SAMPLES: Final = 8
 _CAREFUL_RECORDS: Final = 32
-"""How many are decoded at once after a refusal: what is decoded in vain before a fault has to be decoded again."""
+"""How many records are decoded at once after a refusal. Fewer, because all records before a fault must be decoded again."""
 _INTEGER_DIGITS_MAX: Final = 4300
-"""As pydantic's parser has it; it is also what Python converts."""
+"""The limit of pydantic's parser, and also of Python's `int`."""
 _HUGE_INTEGER: Final = re.compile(rb"[0-9]{%d}" % (_INTEGER_DIGITS_MAX + 1))
 _PLACE: Final = re.compile(r"\(byte (?P<byte>\d+)\)$|`\$\[(?P<index>\d+)\]")
 
 
 class JsonLinesFormat:
-    """The `Format` of JSON Lines. What it remembers of one chunk is a first guess at the next, and changes nothing that it gives.
+    """The `Format` of JSON Lines. What it remembers of a chunk is a first guess for the next one, and never changes a result.
 
-    `slow_reason` says why each record has to be judged by the user's own model (about 5 microseconds a record); it is
-    empty where the model is compiled, or where there is none.
+    `slow_reason` says why the user's own model must judge each record (about 5 microseconds a record). It is empty if the model
+    is compiled, or if there is no model.
     """
 
     def __init__(
         self, event: EventOptions, *, record_bytes_max: int, timestamps_used: bool, kernels: LineKernels | None = KERNELS
     ) -> None:
-        """`timestamps_used`: the configuration orders or windows by them. Without `kernels`, msgspec reads blocks. Raises `ConfigurationError`."""
+        """Raises `ConfigurationError`.
+
+        `timestamps_used`: the configuration orders events or windows by timestamp. Without `kernels`, msgspec reads blocks.
+        """
         if timestamps_used and not event.timestamp:
             raise ConfigurationError(
-                "event.timestamp: names no field, but timestamps are used", hint="name the field that holds it"
+                "event.timestamp: is empty, but timestamps are used", hint="set it to the field that holds the timestamp"
             )
         timestamps = TimestampReader(event.timestamp_zone) if timestamps_used else None
         self._record_bytes_max: Final = record_bytes_max
         self._judge: Final = Judge(event, record_bytes_max=record_bytes_max, timestamps=timestamps)
         self._reader: Final = EventReader(event, timestamps)
         self._walked: Final = None if kernels is None else WalkedReader(kernels, event, timestamps, self._judge)
-        # Timestamps are read by numpy, which takes the interpreter back again and again.
+        # numpy reads timestamps, and it takes the interpreter lock again and again.
         self.lets_others_run: Final = self._walked is not None and self._walked.is_able and timestamps is None
         self._model: msgspec.json.Decoder[object] | None = None
         self.slow_reason = ""
@@ -102,14 +107,17 @@ class JsonLinesFormat:
         return _columns(chunk, lines, blank_count, events if walked is None else joined(walked, events), rejections)
 
     def _are_mostly_at_fault(self, lines: Lines, rows: IntArray) -> bool:
-        """Whether what others left over, `rows`, is better judged at once than decoded together, which a fault undoes."""
+        """Whether the lines that the kernels left, `rows`, should be judged one by one.
+
+        A fault would undo a decoding of a whole block.
+        """
         if len(rows) * _LEFT_SHARE > len(lines.starts):
             return False
         samples = [self._judge.judge(lines.record(row)) for row in rows[:_SAMPLES].tolist()]
         return 2 * sum(isinstance(sample, Fault) for sample in samples) >= len(samples)
 
     def _read_left(self, lines: Lines, shapes: Shapes, left: BoolArray, builder: ColumnBuilder) -> list[int]:
-        """Decodes what `left` marks block by block, into `builder`. Returns the rows of the suspects."""
+        """Decodes the lines that `left` marks, block by block, into `builder`. Returns the rows of the suspects."""
         if self._model is not None:
             shapes.together[_with_huge_integers(lines)] = False
         suspects: list[int] = np.flatnonzero(left & ~(shapes.together | shapes.blank)).tolist()
@@ -121,7 +129,7 @@ class JsonLinesFormat:
         return suspects + builder.settle()
 
     def _judge_alone(self, lines: Lines, suspects: list[int], builder: ColumnBuilder) -> list[Rejection]:
-        """The verdict on each suspect: the rejections, by row; what is accepted goes to `builder`."""
+        """Judges each suspect. Returns the rejections, by row. Accepted records go to `builder`."""
         rejections = []
         suspects.sort()
         for row, record in zip(suspects, lines.records(suspects), strict=True):
@@ -133,14 +141,14 @@ class JsonLinesFormat:
         return rejections
 
     def _read_unrefused(self, lines: Lines, rows: IntArray, decoded: list[Struct], builder: ColumnBuilder) -> list[int]:
-        """Adds what a model that could not be compiled accepts too. Returns the rows of the suspects."""
+        """Adds the records that the user's model, which is not compiled, accepts too. Returns the rows of the suspects."""
         accepted = [self._judge.refusal(lines.record(row)) is None for row in rows.tolist()]
         kept = np.array(accepted, np.bool_)
         suspects: list[int] = rows[~kept].tolist()
         return suspects + self._reader.read(rows[kept], list(compress(decoded, accepted)), builder)
 
     def _blocks(self, run: Run, suspects: list[int]) -> Iterator[tuple[IntArray, list[Struct]]]:
-        """Decodes a run block by block: their rows and structs. What the decoder refuses joins `suspects`."""
+        """Decodes a run block by block. Yields the rows and structs of each block. Adds the refused rows to `suspects`."""
         at_once = _BLOCK_RECORDS
         for begin in range(0, len(run.rows), _BLOCK_RECORDS):
             end = min(begin + _BLOCK_RECORDS, len(run.rows))
@@ -156,7 +164,10 @@ class JsonLinesFormat:
             yield rows, decoded
 
     def _decode(self, run: Run, piece: tuple[int, int], decoded: list[Struct], refused: list[int]) -> None:
-        """Decodes a piece of a run; where it is refused, around the lines at fault, whose places in the run join `refused`."""
+        """Decodes a piece of a run.
+
+        If it is refused, decodes around the bad lines, and adds their places in the run to `refused`.
+        """
         pending = [piece]
         while pending:
             begin, end = pending.pop()
@@ -183,7 +194,7 @@ class JsonLinesFormat:
 
 
 def _columns(chunk: Chunk, lines: Lines, blank_count: int, events: EventColumns, rejections: Rejections) -> Columns:
-    """Everything that became of the chunk."""
+    """The result of the chunk."""
     has_value = events.has_value
     return Columns(
         content=chunk.content,
@@ -203,15 +214,15 @@ def _columns(chunk: Chunk, lines: Lines, blank_count: int, events: EventColumns,
 
 
 def _with_huge_integers(lines: Lines) -> list[int]:
-    """The records with an integer that pydantic's parser refuses wherever it stands, while msgspec skips it."""
+    """The records with an integer so long that pydantic refuses the record, while msgspec may skip the integer."""
     long = np.flatnonzero(lines.ends - lines.starts > _INTEGER_DIGITS_MAX).tolist()
     return [row for row in long if _HUGE_INTEGER.search(lines.record(row))]
 
 
 def _culprit(message: str, lines: memoryview) -> int | None:
-    """Which line the decoder's error is about, as far as its message says so.
+    """The line that the decoder's error is about; None if its message does not say so.
 
-    Only a hint: a line that is named wrongly is judged alone, and so gets the outcome that is its own.
+    This is only a hint. If it names a wrong line, that line is judged alone, and still gets its own outcome.
     """
     place = _PLACE.search(message)
     if place is None:

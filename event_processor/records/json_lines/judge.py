@@ -1,10 +1,9 @@
-"""The verdict on one record: the event that it is, or what is wrong with it, in words for people.
+"""Decides on one record: it is an event, or it has a fault that is described for people.
 
-Owns: the contract. A record is a JSON object in UTF-8; the fields that make an event satisfy the pydantic model that is
-built here from the configuration; the whole of it satisfies the user's own model where there is one. All other fields may
-be anything that is JSON.
-Always: whatever bytes come in, the answer is an `EventFields` or a `Fault`. Of a key given twice the last counts.
-Never: the values that a user's model may compute are not used; the event is what stands in the record.
+Owns: the contract of a record. It is a JSON object in UTF-8. The fields of the event satisfy the pydantic model that is built
+here from the configuration. The whole record satisfies the user's own model, if there is one. All other fields may be any JSON.
+Always: for any bytes the answer is an `EventFields` or a `Fault`. If a key is given twice, the last one wins.
+Never: values that a user's model computes are not used. The event is what the record says.
 """
 
 from __future__ import annotations
@@ -51,9 +50,10 @@ POSITION_ID: Final = "@position"
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 TIMESTAMP_CHARACTERS_MAX: Final = 64
-"""A timestamp that nothing reads is kept as it stands, for people; past this length it is none, so that no state grows by it."""
+"""A timestamp that is not used is kept as written, for people. A longer one counts as missing, so that it cannot make the state
+grow."""
 _INTEGER_DIGITS_MAX: Final = 300
-"""Past this an integer is beyond every limit here; to read it exactly would cost the square of its length."""
+"""An integer with more digits is beyond every limit here. Reading it exactly would cost the square of its length."""
 _LONE_SURROGATE: Final = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
@@ -64,14 +64,14 @@ _Category = Annotated[str, Field(min_length=1, max_length=CATEGORY_CHARACTERS_MA
 _Value = Annotated[float, Field(gt=-VALUE_MAGNITUDE_END, lt=VALUE_MAGNITUDE_END, allow_inf_nan=False)]
 
 _MISSING, _NOT_INSIDE = Absent.MISSING, Absent.NOT_INSIDE
-"""To look up a member of an enumeration costs more than all that is done with it here."""
+"""Short names, because looking up a member of an enumeration costs more than all its uses here."""
 _WANTED: Final = {"id": "a string or an integer", "category": "a string", "value": "a number"}
 
 
 class EventFields(Struct, frozen=True):
-    """The fields of a valid event. `ids` has one entry for each configured field (none: the position is the id).
+    """The fields of a valid event. `ids` has one entry for each configured field (none if the position is the id).
 
-    `value` is None where there is none; `timestamp` is as it stands; `timestamp_ns` is None unless timestamps are used.
+    `value` is None if the record has none. `timestamp` is as written. `timestamp_ns` is None unless timestamps are used.
     """
 
     ids: tuple[SimpleId, ...]
@@ -82,20 +82,20 @@ class EventFields(Struct, frozen=True):
 
 
 class _NumberText(str):
-    """A number as it is written in the record."""
+    """A number as written in the record."""
 
     __slots__ = ()
 
 
 def id_names(event: EventOptions) -> tuple[str, ...]:
-    """The dotted names of the fields that make the id; none where the position is the id."""
+    """The dotted names of the id's fields; none if the position is the id."""
     if isinstance(event.id, tuple):
         return event.id
     return () if event.id == POSITION_ID else (event.id,)
 
 
 def kept_timestamp(raw: object) -> str | int | float | None:
-    """A timestamp that nothing reads, as it stands; None where it is nothing that can be shown as one."""
+    """An unused timestamp as written; None if it cannot be shown as a timestamp."""
     if isinstance(raw, str):
         return raw if len(raw) <= TIMESTAMP_CHARACTERS_MAX else None
     if isinstance(raw, float):
@@ -104,12 +104,12 @@ def kept_timestamp(raw: object) -> str | int | float | None:
 
 
 def not_a_number(written: str) -> Fault:
-    """The verdict on a record with NaN or an infinity in it, where nothing before that is at fault."""
+    """The fault of a record with NaN or an infinity, if nothing before it is wrong."""
     return Fault(f"not JSON: {written} is not a number", stage="decode")
 
 
 def open_text(characters: int) -> Fault:
-    """The verdict on a record that ends within a string, where what is before it, so many characters, is JSON."""
+    """The fault of a record that ends within a string. The `characters` before the string are good JSON."""
     return Fault(_not_json(_OPEN_TEXT, characters), stage="decode")
 
 
@@ -118,10 +118,13 @@ def _not_json(message: str, character: int) -> str:
 
 
 class Judge:
-    """Judges records one by one. Costs about 10 microseconds a record; see `block_reader.py` for the way of the many."""
+    """Judges records one by one, at about 10 microseconds a record. `block_reader.py` reads many at once."""
 
     def __init__(self, event: EventOptions, *, record_bytes_max: int, timestamps: TimestampReader | None) -> None:
-        """`timestamps` reads them where they are used. Raises `ConfigurationError` where `event.model` names no model."""
+        """`timestamps` reads timestamps, or is None if they are not used.
+
+        Raises `ConfigurationError` if `event.model` is not a model.
+        """
         self._record_bytes_max: Final = record_bytes_max
         self._timestamps: Final = timestamps
         self._timestamp: Final = event.timestamp
@@ -133,7 +136,7 @@ class Judge:
         self.own_model: Final = load_model(event.model) if event.model else None
 
     def judge(self, record: bytes) -> EventFields | Fault:
-        """The event that this record is, or what is wrong with it first."""
+        """The event of this record, or its first fault."""
         parsed = self._parse(record)
         if isinstance(parsed, Fault):
             return parsed
@@ -145,11 +148,11 @@ class Judge:
             value = reach(document, path)
             if value is _NOT_INSIDE:
                 name = self._names[role]
-                return Fault(f'"{name}" is missing: what should hold it is not an object', name)
+                return Fault(f'"{name}" is missing: its parent is not an object', name)
             if value is not _MISSING:
                 found[role] = value
         for role, kinds in self._kinds.items():
-            # The commonest faults are seen without asking the model, which takes longer to say no than all the rest here.
+            # This finds the most common faults without the model. A refusal by the model is slower than everything else here.
             if type(found.get(role, _MISSING)) not in kinds:
                 return self._describe(role, found, text)
         try:
@@ -160,7 +163,7 @@ class Judge:
         return self._with_timestamp(vars(fields), document)
 
     def refusal(self, record: bytes) -> Fault | None:
-        """What the user's own model has against a record that is JSON; None where it accepts it, or where there is none."""
+        """Why the user's own model refuses a record that is JSON; None if it accepts the record, or if there is no such model."""
         if self.own_model is None:
             return None
         try:
@@ -170,20 +173,20 @@ class Judge:
             name = ".".join(map(str, first["loc"]))
             of = f'"{name}"' if name else "the record"
             return Fault(f"{of} is refused by the model: {first['msg']}: {shown(first['input'])}", name)
-        except Exception as error:  # noqa: BLE001 -- a user's validator may raise anything, and that too is its verdict
+        except Exception as error:  # noqa: BLE001 -- a user's validator may raise anything; that is a refusal too
             return Fault(f"the model failed: {type(error).__name__}: {printable(str(error))}")
         return None
 
     def missing(self, role: str) -> Fault:
-        """The verdict on an object that lacks the field in this role ("id_0", "category", "value"), where no role before it is at fault."""
+        """The fault of an object without the field of this role ("id_0", "category", "value"), if all earlier roles are good."""
         return self._describe(role, {}, "")
 
     def refused(self, role: str, given: str) -> Fault:
-        """The same, where a string stands there that is none for this role."""
+        """The fault of an object with a string in this role that the role does not allow, if all earlier roles are good."""
         return self._describe(role, {role: given}, "")
 
     def _parse(self, record: bytes) -> tuple[str, dict[str, object]] | Fault:
-        """The record's text and its object, or why it is none."""
+        """The record's text and its object, or why it is not an object."""
         try:
             text = record.decode()
         except UnicodeDecodeError as error:
@@ -203,13 +206,13 @@ class Judge:
             reason = not_a_number(str(error)).reason
         else:
             if "\\u" in text and _LONE_SURROGATE.search(text.replace("\\\\", "--")):
-                reason = "contains half a surrogate pair, which is no character"
+                reason = "contains half a surrogate pair, which is not a character"
             elif not isinstance(document, dict):
                 reason = f"not a JSON object: {shown(document)}"
         return Fault(reason, stage="decode") if reason else (text, document)
 
     def _with_timestamp(self, fields: dict[str, Any], document: dict[str, object]) -> EventFields | Fault:
-        """The event, once its timestamp was read, if it has to be."""
+        """The event. Reads its timestamp if timestamps are used."""
         value = fields.get("value")
         raw = reach(document, self._timestamp_path) if self._timestamp_path else None
         ns = None
@@ -228,7 +231,7 @@ class Judge:
         )
 
     def _describe(self, role: str, found: dict[str, object], text: str) -> Fault:
-        """The words for what the event's model has against the field in this role."""
+        """Describes why the event's model refuses the field of this role."""
         name, given = self._names[role], found.get(role)
         if role not in found:
             return Fault(f'"{name}" is missing', name)
@@ -244,7 +247,7 @@ class Judge:
 
 
 def _field_names(event: EventOptions) -> dict[str, str]:
-    """The dotted name of each field that the event's model reads, by its role."""
+    """Role -> dotted name, for each field that the event's model reads."""
     names = {f"id_{number}": name for number, name in enumerate(id_names(event))}
     if event.category:
         names["category"] = event.category
@@ -254,7 +257,7 @@ def _field_names(event: EventOptions) -> dict[str, str]:
 
 
 def _kinds(role: str, event: EventOptions) -> frozenset[type]:
-    """The types of which the model takes some values, for the field in this role; `Absent` where it may be missing."""
+    """The types of which the model accepts some values in this role. `Absent` is included if the field may be missing."""
     if role == "category":
         return frozenset({str})
     if role == "value":
@@ -263,7 +266,7 @@ def _kinds(role: str, event: EventOptions) -> frozenset[type]:
 
 
 def _event_model(event: EventOptions) -> type[BaseModel]:
-    """The contract of the fields that make an event, by their roles. Strict: a number is no string, and true no number."""
+    """The contract of an event's fields, by role. Strict: a number is not a string, and true is not a number."""
     fields: dict[str, Any] = {}
     for role in _field_names(event):
         if role == "category":
@@ -276,12 +279,12 @@ def _event_model(event: EventOptions) -> type[BaseModel]:
 
 
 def _bytes_fault(record: bytes) -> str:
-    """What is wrong with the bytes of a record in UTF-8 before they are read as JSON; "" where nothing is."""
+    """The fault of a UTF-8 record that its bytes show before they are read as JSON; "" if there is none."""
     if record.startswith(BYTE_ORDER_MARK):
-        return "begins with a byte order mark, which only a file may"
+        return "begins with a byte order mark; only a file may begin with one"
     if b"\0" in record:
         return "contains a NUL byte"
-    # A short record is not counted through: it has no room for so many.
+    # A short record needs no count: it has no room for that many brackets.
     is_deep = len(record) > NESTING_DEPTH_MAX and record.count(b"{") + record.count(b"[") > NESTING_DEPTH_MAX
     if is_deep and nesting_depth(record) > NESTING_DEPTH_MAX:
         return f"nested deeper than {NESTING_DEPTH_MAX}"
@@ -289,7 +292,7 @@ def _bytes_fault(record: bytes) -> str:
 
 
 def _string_fault(role: str, given: str) -> str:
-    """What is wrong with a string in the place of `role`."""
+    """Why a string is wrong in this role."""
     if role == "value":
         return f"is not a number: {shown(given)}"
     if not given:
@@ -299,7 +302,7 @@ def _string_fault(role: str, given: str) -> str:
 
 
 class _NotANumberError(Exception):
-    """NaN or an infinity stands in a record; the message names it."""
+    """A record contains NaN or an infinity. The message names it."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -307,21 +310,21 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _integer(digits: str) -> int | float:
-    """The integer; an infinity in its place where it has more digits than any limit here allows."""
+    """The integer, or an infinity if it has more digits than any limit here allows."""
     return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float(digits)
 
 
 def _read(text: str) -> Any:
-    """The JSON value that the text is. Raises `json.JSONDecodeError`, `_NotANumberError`."""
+    """The JSON value of the text. Raises `json.JSONDecodeError`, `_NotANumberError`."""
     if text.startswith("{"):
         document, end = _READER.raw_decode(text)
-        if end == len(text):  # as good as always: without the two searches for spaces around it
+        if end == len(text):  # almost always: this saves the two searches for spaces around the object
             return document
     return _READER.decode(text)
 
 
 def _message_on(text: str) -> str:
-    """What the parser says of a text that is no JSON, in the words of its version."""
+    """The message of this Python's parser for a text that is not JSON."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,9 +1,10 @@
-"""The way of the kernels: the events of a chunk are read in one walk through its bytes, however their lines are spelt.
+"""Reads events with the C kernel: in one walk through a chunk's bytes, however the lines are written.
 
-Owns: what the kernel is told of the configuration, and the columns of what it read.
-Always: a line that is read here is accepted by the judge with the same fields. Whatever needs a closer look is left to the others,
-and nothing is said about it.
-Never: a record is rejected here in words of our own: what the kernel saw, the judge says.
+Owns: what the kernel gets from the configuration, the columns of what it read, and `RawTimestamps`: timestamps as places in a
+chunk. Most of these are never read; only the last one of each category is shown.
+Always: if a line is read here, the judge would accept it with the same fields. A raw timestamp is what the judge keeps of the
+same record (`kept_timestamp`). Lines that need a closer look are left to the other readers.
+Never: this file does not write the reason of a rejection. The judge describes what the kernel found.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ _NUMBER_DECODER: Final = msgspec.json.Decoder(int | float)
 
 
 class RawTimestamps:
-    """m timestamps: texts without escapes (between their quotes) or numbers, at begins[i] to ends[i] of the content; an empty content has none."""
+    """m timestamps at begins[i] to ends[i] of the content: texts without escapes (inside their quotes), or numbers.
+
+    If the content is empty, no event has a timestamp.
+    """
 
     def __init__(self, content: bytes, begins: IntArray, ends: IntArray, *, is_text: bool) -> None:
         self._content: Final = content
@@ -58,7 +62,7 @@ class RawTimestamps:
 
     @classmethod
     def none(cls, count: int) -> RawTimestamps:
-        """Of events that bear none."""
+        """For `count` events without a timestamp."""
         places = np.zeros(count, np.int64)
         return cls(b"", places, places, is_text=True)
 
@@ -77,7 +81,7 @@ class RawTimestamps:
 
 
 def raw_values(content: bytes, begins: IntArray, ends: IntArray, *, is_text: bool) -> list[object]:
-    """The texts or numbers that stand there, as Python values."""
+    """The texts or numbers at these places, as Python values."""
     spans = zip(begins.tolist(), ends.tolist(), strict=True)
     if is_text:
         return [content[begin:end].decode() for begin, end in spans]
@@ -85,23 +89,27 @@ def raw_values(content: bytes, begins: IntArray, ends: IntArray, *, is_text: boo
 
 
 _ROLE_NAMES: Final = {Role.ID: "id_0", Role.CATEGORY: "category", Role.VALUE: "value"}
-"""As the judge calls them."""
+"""The judge's names of the roles."""
 
 
 class WalkedReader:
-    """Reads what is of the ordinary kind. What it remembers of one chunk, the categories, only spares the next one time."""
+    """Reads ordinary lines. It remembers the categories of a chunk, only to save time in the next one."""
 
     def __init__(
         self, kernels: LineKernels, event: EventOptions, timestamps: TimestampReader | None, judge: Judge | None = None
     ) -> None:
-        """`timestamps` reads them where they are used; `judge` (of the same configuration) finds the words for what is wrong."""
+        """`timestamps` reads timestamps, or is None if they are not used.
+
+        `judge` (for the same configuration) describes faults.
+        """
         self._kernels: Final = kernels
         self._judge: Final = judge or Judge(event, record_bytes_max=0, timestamps=timestamps)
         self._timestamps: Final = timestamps
         self._shows_timestamps: Final = bool(event.timestamp)
         fields = _fields(event)
         self.is_able: Final = len(fields) <= NODES_MAX and not isinstance(event.id, tuple) and not event.model
-        """Whether events of this configuration can be read here: not those of several id fields, nor of a user's model."""
+        """Whether the kernel can read events of this configuration. It cannot if there are several id fields or a user's
+        model."""
         required = sum({role for field in fields for role in (Role.ID, Role.CATEGORY, Role.VALUE) if field.roles & role})
         if timestamps is not None:
             required |= Role.TIMESTAMP
@@ -109,12 +117,12 @@ class WalkedReader:
         self._categories: Final = KnownCategories()
         missing = {role: self._judge.missing(name) for role, name in _ROLE_NAMES.items() if self._wanted.roles & role}
         self._verdicts: Final[dict[int, Fault | None]] = {LineFault.NAN: not_a_number("NaN"), **missing}
-        """By what the kernel saw, where that says all; None where it may be no fault at all."""
+        """The fault for each finding of the kernel that needs no more facts; None if it may not be a fault."""
         if event.value_missing != "reject":
             self._verdicts[Role.VALUE] = None
 
     def read(self, lines: Lines) -> tuple[EventColumns | None, Rejections]:
-        """The events of the ordinary kind, None where there are none; and what is no event for a reason that is certain, by record."""
+        """The events of ordinary lines (None if there are none), and the rejections of records whose fault is certain."""
         if not self.is_able or not len(lines.starts) or not self._categories.make_room(len(lines.content)):
             return None, Rejections.of([])
         found = self._kernels.read_events(
@@ -124,7 +132,7 @@ class WalkedReader:
         return events, self._rejections(lines.content, found.faults)
 
     def _rejections(self, content: bytes, found: IntArray) -> Rejections:
-        """The judge's words on what the kernel saw; `found` are its columns of faults."""
+        """The rejections, described by the judge. `found` are the kernel's columns of faults."""
         faults: list[Fault] = []
         numbers_of: dict[object, int] = {}
         numbers = []
@@ -140,20 +148,20 @@ class WalkedReader:
                 number = numbers_of[key] = -1 if verdict is None else len(faults)
                 faults += [] if verdict is None else [verdict]
             numbers.append(number)
-        told = np.array(numbers, np.int64)
+        fault_numbers = np.array(numbers, np.int64)
         if -1 not in numbers_of.values():
-            return Rejections(found[0], told, faults)
-        certain = told >= 0
-        return Rejections(found[0][certain], told[certain], faults)
+            return Rejections(found[0], fault_numbers, faults)
+        certain = fault_numbers >= 0
+        return Rejections(found[0][certain], fault_numbers[certain], faults)
 
     def _verdict(self, kind: int, text: bytes, characters: int) -> Fault | None:
-        """The judge's words; None where it may be no fault at all."""
+        """The fault, described by the judge; None if it may not be a fault."""
         if kind == LineFault.TEXT_VALUE:
             return self._judge.refused("value", str(text, "utf-8"))
         return open_text(characters) if kind == LineFault.OPEN_TEXT else self._verdicts[kind]
 
     def _with_instants(self, content: bytes, found: ReadEvents) -> EventColumns | None:
-        """The columns, without the events whose timestamps are needed and cannot be read here."""
+        """The columns, without events whose timestamps are used but cannot be read here."""
         if self._timestamps is None:
             return self._columns(content, found, None)
         spans = found.timestamp_spans
@@ -191,7 +199,7 @@ class WalkedReader:
 
 
 def _fields(event: EventOptions) -> list[Field]:
-    """The keys that lead to the fields of an event, outer ones before inner ones."""
+    """The keys that lead to the fields of an event, outer keys before inner ones."""
     own_id = event.id if isinstance(event.id, str) and event.id != POSITION_ID else ""
     roles = {Role.ID: own_id, Role.CATEGORY: event.category, Role.VALUE: event.value, Role.TIMESTAMP: event.timestamp}
     numbers: dict[tuple[str, ...], int] = {}
@@ -209,7 +217,7 @@ def _fields(event: EventOptions) -> list[Field]:
 
 
 def _picked(events: EventColumns, places: IntArray) -> EventColumns:
-    """Those at these places."""
+    """The events at these places."""
     return EventColumns(
         rows=events.rows[places],
         ids=None if events.ids is None else events.ids.picked(places),

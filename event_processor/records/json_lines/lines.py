@@ -1,10 +1,10 @@
-"""Where the records of a chunk stand, and which of them may be decoded together.
+"""The places of a chunk's records, and which records may be decoded together.
 
-Owns: the cut into lines, and every check that has to be made on bytes because a decoder of whole blocks does not make it.
-Always: a line that `together` marks is valid UTF-8, begins with `{`, ends with `}`, and nests no deeper than allowed. Since
-no JSON value continues with `{` behind a `}`, no object can span two such lines; that a line holds two objects shows in
-the count. All checks run over the bytes at once; only lines that look wrong are looked at one by one.
-Never: the verdict on a line is not given here.
+Owns: the cut into lines, and every check on bytes that a decoder of whole blocks does not make.
+Always: a line that `together` marks is valid UTF-8, begins with `{`, ends with `}`, and is not nested too deeply. No JSON value
+continues with `{` after a `}`, so no object can span two such lines. If a line holds two objects, their count shows it. All
+checks run over all bytes at once; only lines that look wrong are checked one by one.
+Never: no line is accepted or rejected here.
 """
 
 from __future__ import annotations
@@ -40,16 +40,19 @@ BLANK_BYTES: Final = b" \t\r"
 _LINE_FEED, _RETURN, _OPEN_BRACE, _CLOSE_BRACE, _OPEN_BRACKET = b"\n\r{}["
 _PIECE_BYTES: Final = 262_144
 _FEW_SHARE: Final = 16
-"""Where no more than one in so many records is asked about, they are looked at one by one."""
+"""If at most one record in this many is asked about, they are checked one by one."""
 _UTF8_WINDOW_BYTES: Final = 16_384
-"""A failed decoding copies its input into the error; a window bounds that copy."""
+"""If a decoding fails, its input is copied into the error. The window limits that copy."""
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Of n records: `blank` marks those of spaces, tabs and returns only, `together` those that may be decoded in one block. Both (n,)."""
+    """Two marks for n records, each of shape (n,).
+
+    `blank`: only spaces, tabs and returns. `together`: may be decoded in one block.
+    """
 
     blank: BoolArray
     together: BoolArray
@@ -57,7 +60,7 @@ class Shapes:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Lines that may be decoded together, one behind the other; `rows` (m,) are their records.
+    """Lines that may be decoded together, one after the other. `rows` (m,) are the numbers of their records.
 
     Line i is `content[edges[i]:edges[i + 1]]`, line end included; `edges` (m + 1,).
     """
@@ -72,7 +75,7 @@ class Run:
 
 
 def gather(lines: Lines, together: BoolArray) -> Run:
-    """The lines that may be decoded together, without those that may not: nothing is copied where there are none of these."""
+    """The lines that may be decoded together, without the others. If there are no others, nothing is copied."""
     edges = np.append(lines.starts, len(lines.content))
     rows = together.nonzero()[0]
     if len(rows) == len(lines.starts):
@@ -87,7 +90,7 @@ def gather(lines: Lines, together: BoolArray) -> Run:
 
 
 def cut_lines(content: bytes, *, at_file_start: bool, record_bytes_max: int) -> Lines:
-    """Cuts `content` on line feeds. A byte order mark at the start of a file is no part of its first record."""
+    """Cuts `content` on line feeds. A byte order mark at the start of a file is not part of the first record."""
     begin = len(BYTE_ORDER_MARK) if at_file_start and content.startswith(BYTE_ORDER_MARK) else 0
     starts, ends = _cut(content, begin) if KERNELS is None else KERNELS.cut_lines(content, begin)
     readable: BoolArray = ends - starts <= record_bytes_max
@@ -97,7 +100,7 @@ def cut_lines(content: bytes, *, at_file_start: bool, record_bytes_max: int) -> 
 
 
 def _cut(content: bytes, begin: int) -> tuple[IntArray, IntArray]:
-    """Where the records from `begin` on start and end, without their line feeds and returns before these."""
+    """The starts and ends of the records from `begin` on, without their line feeds and the returns before them."""
     buffer = np.frombuffer(content, np.uint8)
     feeds = _places_of(buffer, _LINE_FEED)
     ends = feeds if not content or content.endswith(b"\n") else np.append(feeds, len(content))
@@ -112,7 +115,7 @@ def _cut(content: bytes, begin: int) -> tuple[IntArray, IntArray]:
 
 
 def shapes_of(lines: Lines, wanted: BoolArray) -> Shapes:
-    """The shapes of the records that `wanted` marks; all others are neither."""
+    """The shapes of the records that `wanted` marks. All other records have no mark."""
     blank, together = np.zeros(len(wanted), np.bool_), np.zeros(len(wanted), np.bool_)
     rows = wanted.nonzero()[0]
     if not len(rows) or not lines.content:
@@ -133,19 +136,22 @@ def shapes_of(lines: Lines, wanted: BoolArray) -> Shapes:
 
 
 def blank_rows(lines: Lines, rows: IntArray) -> BoolArray:
-    """Marks those of `rows`, a few of all records, that hold spaces, tabs and returns only. (n,) for all n records."""
+    """Marks the records of `rows` that hold only spaces, tabs and returns.
+
+    Returns (n,) marks for all n records. `rows` should be few.
+    """
     blank = np.zeros(len(lines.starts), np.bool_)
     blank[rows] = [not lines.content[begin:end].strip(BLANK_BYTES) for begin, end in _spans(lines, rows)]
     return blank
 
 
 def _spans(lines: Lines, rows: IntArray) -> Iterator[tuple[int, int]]:
-    """Where these records begin and end."""
+    """The begin and the end of each of these records."""
     return zip(lines.starts[rows].tolist(), lines.ends[rows].tolist(), strict=True)
 
 
 def _places_of(buffer: NDArray[np.uint8], byte: int) -> IntArray:
-    """Where a byte stands. Piece by piece, so that what is in between stays in the processor's cache."""
+    """All places of a byte. Works piece by piece, so that intermediate results stay in the processor's cache."""
     found = [(piece == byte).nonzero()[0] + begin for begin, piece in _pieces(buffer)]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
@@ -160,7 +166,7 @@ def _pieces(buffer: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]
 
 
 def _not_utf8(lines: Lines) -> list[int]:
-    """The records with bytes that are not UTF-8. In windows of whole lines, so that the cost stays linear."""
+    """The records with bytes that are not UTF-8. Works in windows of whole lines, so that the cost stays linear."""
     if lines.content.isascii():
         return []
     try:
@@ -185,9 +191,11 @@ def _not_utf8(lines: Lines) -> list[int]:
 
 
 def _too_deep(lines: Lines, rows: IntArray, braced: int) -> list[int]:
-    """Which of the records nest deeper than allowed; `braced` of them, and all others, begin with a brace.
+    """The records of `rows` that are nested too deeply.
 
-    Only what holds more opening brackets than that is looked at closely.
+    `braced` of them begin with a brace, and so do all records outside `rows`.
+
+    Only records with more opening brackets than the allowed depth are checked closely.
     """
     if len(rows) * _FEW_SHARE <= len(lines.starts):
         suspects = [row for row, span in zip(rows.tolist(), _spans(lines, rows), strict=True) if _brackets(lines.content, span)]
@@ -199,19 +207,19 @@ def _too_deep(lines: Lines, rows: IntArray, braced: int) -> list[int]:
         places = ((buffer == _OPEN_BRACE) | (buffer == _OPEN_BRACKET)).nonzero()[0]
         spread = places[NESTING_DEPTH_MAX:] - places[:-NESTING_DEPTH_MAX]
         if not np.any(spread < np.max(lines.ends - lines.starts)):
-            return []  # no record is long enough to hold so many
+            return []  # no record is long enough for that many brackets
         counts = np.searchsorted(places, lines.ends[rows]) - np.searchsorted(places, lines.starts[rows])
         suspects = rows[counts > NESTING_DEPTH_MAX].tolist()
     return [row for row in suspects if nesting_depth(lines.record(row)) > NESTING_DEPTH_MAX]
 
 
 def _brackets(content: bytes, span: tuple[int, int]) -> bool:
-    """Whether the record has more opening brackets than may nest."""
+    """Whether the record has more opening brackets than the allowed depth."""
     return content.count(b"{", *span) + content.count(b"[", *span) > NESTING_DEPTH_MAX
 
 
 def nesting_depth(record: bytes) -> int:
-    """How many arrays and objects stand one inside the other at the deepest; brackets within strings do not count."""
+    """How deep arrays and objects are nested. Brackets within strings do not count."""
     brackets = np.frombuffer(_STRING.sub(b"", record).translate(None, _NO_BRACKETS), np.uint8)
     opening = (brackets == _OPEN_BRACE) | (brackets == _OPEN_BRACKET)
     return int(np.max(np.cumsum(np.where(opening, 1, -1)), initial=0))

@@ -1,6 +1,6 @@
 """The steps of `[[transforms]]`: how a record changes before it is judged.
 
-Owns: each step, conversions, and the caller of a class of the user.
-Always: a transform is pure: its answer depends on the record alone.
-Never: an event is dropped without a rejection. Open `steps.py` first.
+Owns: the steps, the conversions, and the call of a user's own class.
+Always: a transform is pure. Its answer depends only on the record.
+Never: no record is dropped without a rejection. Open `steps.py` first.
 """

@@ -1,7 +1,9 @@
-"""The conversions of a value, from its spelling to its spelling.
+"""The conversions of `[[transforms]]`: the kinds of `convert`, and UUIDs of version 5, many at once.
 
-Always: what is of the wanted type already keeps its spelling. No number is rounded, and no step costs more than the length of the value.
-Never: nothing is guessed: no spaces are cut off, and no true is a 1.
+Owns: `conversion` (from the JSON text of a value to the JSON text of the new one), and `uuid5_strings`.
+Always: a value that already has the wanted type keeps its JSON text. No number is rounded. No step costs more than the value's
+length. Each UUID is what `uuid.uuid5` gives (RFC 9562, 5.5), as a JSON string.
+Never: nothing is guessed. Spaces are not cut off, and true does not become 1.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ _VERSION_BYTE, _VERSION, _VARIANT_BYTE, _VARIANT = 6, 0x50, 8, 0x80
 
 
 def uuid5_strings(namespace: bytes, names: Sequence[bytes]) -> list[bytes]:
-    """For each name in UTF-8 its UUID in the namespace, of 16 bytes."""
-    new = hashlib.sha1  # what the version prescribes, and no secret hangs on it
+    """For each name (in UTF-8), its UUID as a JSON string. `namespace` has 16 bytes."""
+    new = hashlib.sha1  # version 5 requires it, and no secret depends on it
     digests = b"".join([new(namespace + name).digest() for name in names])
     if not digests:
         return []
@@ -46,7 +48,7 @@ def uuid5_strings(namespace: bytes, names: Sequence[bytes]) -> list[bytes]:
 
 
 Convert: TypeAlias = Callable[[str, Value], msgspec.Raw]
-"""Takes a field's name and its value, not null; raises `UnfitError`."""
+"""Converts a field's value, which is not null. The arguments are the field's name and its value. Raises `UnfitError`."""
 
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 RIGHT_ALREADY: Final[Mapping[str, msgspec.json.Decoder[object]]] = {
@@ -55,18 +57,18 @@ RIGHT_ALREADY: Final[Mapping[str, msgspec.json.Decoder[object]]] = {
     "number": msgspec.json.Decoder(list[int | float | None]),
     "boolean": msgspec.json.Decoder(list[bool | None]),
 }
-"""By kind, what reads an array of values that need no conversion, in C; it may refuse some of these."""
+"""For each kind, a decoder in C for an array of values that need no conversion. It may refuse some of these values."""
 
 _Spelling: TypeAlias = Callable[[bytes], bytes | None]
-"""From a scalar as it is written to what it becomes; None where it cannot."""
+"""From the JSON text of a scalar to the JSON text of its conversion; None if it cannot be converted."""
 
 _QUOTE: Final = b'"'
 _SCALAR_BYTES_MAX: Final = 1024
-"""What is longer spells neither a number, nor a UUID, nor a time."""
+"""A longer text is not a number, a UUID or a time."""
 _INTEGER: Final = re.compile(rb"-?[0-9]+")
 _INTEGER_TEXT: Final = re.compile(rb"[+-]?[0-9]{1,19}")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-"""As JSON writes it."""
+"""A number of JSON."""
 _NUMBER_TEXT: Final = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _UUID: Final = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
 _BOOLEANS: Final = {b"true": b"true", b"false": b"false", b"1": b"true", b"0": b"false"}
@@ -79,7 +81,7 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 
 
 def conversion(kind: Conversion, timestamps: TimestampReader) -> Convert:
-    """What makes a value of this kind."""
+    """The conversion to this kind."""
     if kind == "timestamp":
         return _to_timestamp(timestamps)
     spell, wanted = _SPELLINGS[kind]
@@ -107,20 +109,20 @@ def _to_timestamp(timestamps: TimestampReader) -> Convert:
 
 
 def _instant(text: bytes) -> object:
-    """A text, or a number of seconds, as the reader of timestamps takes it."""
+    """A text or a number of seconds, in the form that `TimestampReader` accepts."""
     if _INTEGER.fullmatch(text):
         return int(text) if len(text) <= _SECONDS_DIGITS_MAX else math.inf
     return msgspec.json.decode(text) if text.startswith(_QUOTE) else float(text) if _NUMBER.fullmatch(text) else None
 
 
 def _scalar(value: Value) -> bytes | None:
-    """How a string, a number, true or false is written; None for an object and an array."""
+    """The JSON text of a string, a number, true or false; None for an object and an array."""
     text = b"{" if isinstance(value, dict) else bytes(value)
     return None if text.startswith((b"{", b"[")) else text
 
 
-def _spelt(text: bytes) -> bytes | None:
-    """What a string says, or how anything else is written; None where it is too long to spell what is sought."""
+def _content_of(text: bytes) -> bytes | None:
+    """The content of a JSON string, or the JSON text of any other scalar; None if it is longer than `_SCALAR_BYTES_MAX`."""
     if len(text) > _SCALAR_BYTES_MAX:
         return None
     if not text.startswith(_QUOTE):
@@ -133,7 +135,7 @@ def _string(text: bytes) -> bytes | None:
 
 
 def _integer(text: bytes) -> bytes | None:
-    said = _spelt(text)
+    said = _content_of(text)
     if said is None:
         return None
     if _INTEGER_TEXT.fullmatch(said):
@@ -147,10 +149,10 @@ def _integer(text: bytes) -> bytes | None:
 
 
 def _whole(number: str) -> bytes | None:
-    """A number that is an integer of 64 bits, written as one."""
+    """A number as a 64-bit integer; None if it is not one."""
     try:
         exact = Decimal(number)
-    except InvalidOperation:  # an exponent beyond all exponents
+    except InvalidOperation:  # the exponent is too large for Decimal
         return None
     is_small = exact.is_zero() or exact.adjusted() < _INT64_DIGITS_MAX
     if not is_small or exact != exact.to_integral_value() or not -_INT64_END <= exact < _INT64_END:
@@ -161,7 +163,7 @@ def _whole(number: str) -> bytes | None:
 def _number(text: bytes) -> bytes | None:
     if not text.startswith(_QUOTE):
         return text if _NUMBER.match(text) else None
-    said = _spelt(text)
+    said = _content_of(text)
     if said is None or not _NUMBER_TEXT.fullmatch(said):
         return None
     number = float(said)
@@ -171,12 +173,12 @@ def _number(text: bytes) -> bytes | None:
 
 
 def _boolean(text: bytes) -> bytes | None:
-    said = _spelt(text)
+    said = _content_of(text)
     return None if said is None else _BOOLEANS.get(said.lower())
 
 
 def _uuid(text: bytes) -> bytes | None:
-    said = _spelt(text)
+    said = _content_of(text)
     if said is None:
         return None
     if said is text:
@@ -188,8 +190,8 @@ def _uuid(text: bytes) -> bytes | None:
 
 _SPELLINGS: Final[Mapping[str, tuple[_Spelling, str]]] = {
     "string": (_string, "a string, a number, true or false"),
-    "integer": (_integer, "an integer of 64 bits"),
+    "integer": (_integer, "a 64-bit integer"),
     "number": (_number, "a number"),
     "boolean": (_boolean, "true or false"),
-    "uuid": (_uuid, "a UUID, nor an integer of 128 bits"),
+    "uuid": (_uuid, "a UUID or a 128-bit integer"),
 }

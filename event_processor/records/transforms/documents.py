@@ -1,7 +1,11 @@
-"""A record's object while it is transformed: its names in order, each with its value as it is written, or opened where a name reaches inside.
+"""A record's object during a transform: names in order, each with the JSON text of its value.
 
-Always: what no step names keeps its spelling to the byte. Of a key given twice the last counts.
-Never: nothing is opened that need not be.
+An object is parsed if a name reaches inside.
+
+Owns: how a document is read and written, `Field` (a dotted name in a document), `UnfitError`, and records that cannot be read.
+Always: a value that no step names keeps its JSON text, byte for byte. If a key is given twice, the last one wins. A record that
+was not transformed never becomes an event: if it is not JSON, the judge rejects it; otherwise it is refused here.
+Never: no value is parsed without need.
 """
 
 from __future__ import annotations
@@ -20,14 +24,17 @@ __all__ = ["NULL", "Document", "Field", "UnfitError", "Value", "read_document", 
 
 
 def unreadable(record: bytes, error: Exception) -> bytes | Refusal:
-    """The record as it is, where it is no JSON object: then it is rejected as such. Else what kept it from being transformed."""
+    """For a record that a transform could not read: a `Refusal` with the error if it is a JSON object, or else the record itself.
+
+    The judge then rejects the record.
+    """
     try:
         document = _NUMBERS_AS_TEXT.decode(record.decode())
         is_object = isinstance(document, dict)
-        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is no character, and the judge says so
+        json.dumps(document, ensure_ascii=False).encode()  # raises for half a surrogate pair; the judge rejects that
     except (ValueError, RecursionError):
         is_object = False
-    return Refusal(f"cannot be read to be transformed: {error}", "") if is_object else record
+    return Refusal(f"cannot be parsed for a transform: {error}", "") if is_object else record
 
 
 def _refuse(name: str) -> NoReturn:
@@ -47,7 +54,7 @@ _SHOWN_BYTES_MAX: Final = 256
 
 
 class UnfitError(Exception):
-    """A record that cannot be transformed: why, and the dotted name of the field at fault."""
+    """A record cannot be transformed. Has the reason, and the dotted name of the bad field."""
 
     def __init__(self, reason: str, field: str) -> None:
         super().__init__(reason)
@@ -56,8 +63,8 @@ class UnfitError(Exception):
 
 
 def read_document(text: bytes | msgspec.Raw) -> Document:
-    """An object, opened one level deep. Raises `msgspec.MsgspecError` where it is none."""
-    return _READER.decode(text)  # type: ignore[return-value]  # it may hold opened objects later
+    """Parses an object, one level deep. Raises `msgspec.MsgspecError` if it is not an object."""
+    return _READER.decode(text)  # type: ignore[return-value]  # it may hold parsed objects later
 
 
 def written(value: Value | Document) -> bytes:
@@ -75,7 +82,7 @@ def shown_value(value: Value | None) -> str:
 
 
 def opened(value: Value | None, name: str) -> Document | None:
-    """The object of this name, opened; None where it is missing or null. Raises `UnfitError` where it is something else."""
+    """The object of this name, parsed; None if it is missing or null. Raises `UnfitError` if it is something else."""
     if value is None or value == NULL:
         return None
     if isinstance(value, dict):
@@ -87,7 +94,7 @@ def opened(value: Value | None, name: str) -> Document | None:
 
 
 class Field:
-    """A dotted name, and where its value stands in a document: under `key` in the object `parent`, which is the document where that is empty."""
+    """A dotted name. Its value is at `key` in the object named `parent`. An empty `parent` means the document itself."""
 
     __slots__ = ("_above", "key", "name", "parent")
 
@@ -98,11 +105,14 @@ class Field:
         self._above: Final = [(key, ".".join(above[:depth])) for depth, key in enumerate(above, start=1)]
 
     def holders(self, documents: list[Document]) -> Sequence[Document | None]:
-        """The object of each that holds the field, if it has it; None where that is missing or null. Raises `UnfitError` where it is something else."""
+        """For each document, the parent object of the field; None if it is missing or null.
+
+        Raises `UnfitError` if it is something else.
+        """
         return [self.holder(document) for document in documents] if self.parent else documents
 
     def holder(self, document: Document) -> Document | None:
-        """The same of one document."""
+        """`holders` for one document."""
         here = document
         for key, name in self._above:
             inner = opened(here.get(key), name)
@@ -113,7 +123,7 @@ class Field:
         return here
 
     def made_holder(self, document: Document) -> Document:
-        """The object that shall hold the field, made where it is missing or null. Raises `UnfitError` where something else stands there."""
+        """The parent object of the field. Creates it if it is missing or null. Raises `UnfitError` if it is something else."""
         here = document
         for key, name in self._above:
             inner = opened(here.get(key), name)

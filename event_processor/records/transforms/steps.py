@@ -1,7 +1,8 @@
-"""The steps of `[[transforms]]`, compiled: each works on a whole block of documents, and what can be settled beforehand is.
+"""The compiled steps of `[[transforms]]`. Each step works on a whole block of documents, and does as much as possible in advance.
 
-Always: the keys of a table work in the order in which `TransformOptions` has them. A step changes the documents in place.
-Never: no step looks at another document than the one that it changes.
+Owns: rename, convert, uuid5, set, drop and keep.
+Always: the keys of a table work in the order of `TransformOptions`. A step changes the documents in place.
+Never: a step does not read one document to change another.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from event_processor.records.transforms.documents import NULL, Document, Field, 
 __all__ = ["Step", "compiled_steps"]
 
 Step: TypeAlias = Callable[[list[Document]], None]
-"""Changes documents, or raises `UnfitError` at the first that it cannot; those before it are then changed already."""
+"""Changes documents. Raises `UnfitError` at the first document that it cannot change; the documents before it may be changed
+already."""
 _Shape: TypeAlias = "dict[str, _Shape | None]"
-"""The names to keep, in order: None, or those to keep inside."""
+"""The names to keep, in order. The value of a name is None, or the names to keep inside its object."""
 
 _TEXTS_READER: Final[msgspec.json.Decoder[list[str | int]]] = msgspec.json.Decoder(list[str | int])
 
 
 def compiled_steps(options: TransformOptions, timestamps: TimestampReader) -> Iterator[Step]:
-    """The steps of one table, in their order."""
+    """The steps of one table, in order."""
     if options.rename:
         yield _renaming(options.rename)
     for name, kind in options.convert.items():
@@ -45,14 +47,17 @@ def compiled_steps(options: TransformOptions, timestamps: TimestampReader) -> It
 
 
 def _renaming(table: Mapping[str, str]) -> Step:
-    """All at once: first everything is taken out, then it is put where it belongs. So names may be swapped, and a value given twice."""
+    """Renames all at once: first takes out every value, then puts each at its new place.
+
+    So two names can be swapped, and one value can get several new names.
+    """
     olds = {old: Field(old) for old in table.values()}
     news = [(Field(new), old) for new, old in table.items()]
     is_copied = len(olds) < len(news)
 
     def step(documents: list[Document]) -> None:
         taken = _taken(documents, olds)
-        if is_copied:  # an object that is open must not be changed in two places
+        if is_copied:  # a parsed object must not be shared, or a change of one copy would change the other
             taken = {name: _copies(values) for name, values in taken.items()}
         holders: dict[str, list[Document | None]] = {}
         for new, old in news:
@@ -63,7 +68,7 @@ def _renaming(table: Mapping[str, str]) -> Step:
 
 
 def _taken(documents: list[Document], fields: Mapping[str, Field]) -> dict[str, list[Value | None]]:
-    """The fields of each, taken out of it; None where one is not there."""
+    """Takes the fields out of each document. None for a field that is missing."""
     holders: dict[str, Sequence[Document | None]] = {"": documents}
     taken = {}
     for name, field in fields.items():
@@ -81,7 +86,10 @@ def _copies(values: Sequence[Value | None]) -> list[Value | None]:
 def _put(
     documents: list[Document], field: Field, values: Sequence[Value | None], made: list[Document | None] | None = None
 ) -> None:
-    """Gives each document its value in the field; None leaves it as it is. `made`: the holders as far as they are known, and is kept."""
+    """Sets the field of each document to its value.
+
+    None leaves the document unchanged. `made`: the known parent objects; it is updated.
+    """
     key = field.key
     if not field.parent:
         for document, value in zip(documents, values, strict=True):
@@ -112,9 +120,9 @@ def _converting(field: Field, convert: Convert, right: msgspec.json.Decoder[obje
 
 
 def _all_are(right: msgspec.json.Decoder[Any], values: Sequence[Value]) -> bool:
-    """Whether all values are what the decoder reads in an array."""
+    """Whether the decoder accepts an array of all values."""
     try:
-        right.decode(b"[%b]" % b",".join(values))  # type: ignore[arg-type]  # one that is no bytes raises
+        right.decode(b"[%b]" % b",".join(values))  # type: ignore[arg-type]  # a value that is not bytes raises
     except (msgspec.MsgspecError, TypeError):
         return False
     return True
@@ -136,9 +144,12 @@ def _naming(field: Field, source: Field, namespace: bytes) -> Step:
 
 
 def _texts(name: str, values: Sequence[Value | None]) -> list[bytes]:
-    """What UUIDs are made from: what a string says, or the digits of an integer. Raises `UnfitError` at anything else."""
+    """The texts from which UUIDs are made: the content of a string, or the digits of an integer.
+
+    Raises `UnfitError` for other values.
+    """
     try:
-        said = _TEXTS_READER.decode(b"[%b]" % b",".join(values))  # type: ignore[arg-type]  # one that is no bytes raises
+        said = _TEXTS_READER.decode(b"[%b]" % b",".join(values))  # type: ignore[arg-type]  # a value that is not bytes raises
     except (msgspec.MsgspecError, TypeError) as error:
         culprit = next((value for value in values if value is not None and not _all_are(_TEXTS_READER, [value])), None)
         raise UnfitError(f'"{name}" is not a string or an integer: {shown_value(culprit)}', name) from error
@@ -153,7 +164,7 @@ def _dropping(fields: Sequence[Field]) -> Step:
     def step(documents: list[Document]) -> None:
         for document in documents:
             for field in fields:
-                with suppress(UnfitError):  # where no object is, there is nothing to take out of it
+                with suppress(UnfitError):  # if there is no object, there is nothing to drop
                     if (holder := field.holder(document)) is not None:
                         holder.pop(field.key, None)
 
@@ -178,7 +189,10 @@ def _keeping(names: Sequence[str]) -> Step:
 
 
 def _kept(shape: _Shape, documents: Sequence[Document], above: str) -> list[Document]:
-    """Of each document, or object inside one, the fields of the shape. An object that one inside another lacks is made, of nulls."""
+    """The fields of the shape, for each document or inner object.
+
+    Inside a present object, a missing object is created with nulls.
+    """
     kept: list[Document] = [{key: document.get(key, NULL) for key in shape} for document in documents]
     for key, inner in shape.items():
         if inner is not None:
@@ -190,5 +204,5 @@ def _kept(shape: _Shape, documents: Sequence[Document], above: str) -> list[Docu
 
 
 def _object(value: Value, name: str) -> Document:
-    """The value, which must be an object; null is an empty one. Raises `UnfitError`."""
+    """The value as an object; null counts as an empty one. Raises `UnfitError` if it is something else."""
     return opened(value, name) or {}

@@ -1,7 +1,9 @@
-"""Transforms that the configuration spells out: blocks of records through compiled steps.
+"""Transforms: applies tables of `[[transforms]]` to blocks of records, and creates all transforms of a configuration.
 
-Always: a record's outcome does not depend on those around it: where a block fails, it is halved until the record at fault stands alone.
-Never: a record that cannot be read is not judged here; it stays as it is, and whoever judges it finds the words.
+Owns: `TableTransform`, and `transform_factories`, which also creates the transforms of the user's own classes.
+Always: a record's outcome does not depend on other records. If a block fails, it is halved until the bad record is alone.
+Factories can be pickled, so another process can call them.
+Never: a record that is not JSON is not rejected here. It stays unchanged, and the judge rejects it.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ _BLOCK_RECORDS: Final = 256
 
 
 class TableTransform:
-    """The `ObjectTransform` of tables that follow one another."""
+    """The `ObjectTransform` of consecutive tables."""
 
     def __init__(self, tables: Sequence[TransformOptions], timestamp_zone: str) -> None:
-        """`timestamp_zone` is that of timestamps without one. Raises `ConfigurationError` where this machine does not know it."""
+        """`timestamp_zone` is for timestamps without a zone. Raises `ConfigurationError` if this machine does not know it."""
         timestamps = TimestampReader(timestamp_zone)
         self._steps: Final = [step for table in tables for step in compiled_steps(table, timestamps)]
         self._encode: Final = msgspec.json.Encoder().encode_lines
@@ -40,7 +42,7 @@ class TableTransform:
         return [answer for begin in blocks for answer in self._answers(records[begin : begin + _BLOCK_RECORDS])]
 
     def _answers(self, records: Sequence[bytes]) -> list[bytes | Refusal]:
-        """The answers for a block; where one of it fails, those for its halves."""
+        """The answers for a block. If a record fails, works on each half again."""
         try:
             return [*self._transformed(records)]
         except UnfitError as error:
@@ -53,15 +55,18 @@ class TableTransform:
         return self._answers(records[:half]) + self._answers(records[half:])
 
     def _transformed(self, records: Sequence[bytes]) -> list[bytes]:
-        """Raises what a decoder raises, and `UnfitError`."""
+        """Raises the errors of the decoder, and `UnfitError`."""
         documents = [read_document(record) for record in records]
         for step in self._steps:
             step(documents)
-        return self._encode(documents).split(b"\n")[:-1]  # no value holds a line feed: each was written on one line
+        return self._encode(documents).split(b"\n")[:-1]  # no value holds a line feed, because each record was on one line
 
 
 def transform_factories(options: Sequence[TransformOptions], timestamp_zone: str) -> list[Callable[[], ObjectTransform]]:
-    """What makes the transforms, in their order; each can be pickled. Tables that follow one another are one: they share the decoding."""
+    """The factories of the transforms, in order.
+
+    Each can be pickled. Consecutive tables become one transform, so they are decoded once.
+    """
     factories: list[Callable[[], ObjectTransform]] = []
     numbered = [(f"transforms[{number}]", table) for number, table in enumerate(options)]
     for is_own, group in groupby(numbered, key=lambda pair: pair[1].class_ is not None):

@@ -1,7 +1,9 @@
-"""A transform of the user's own, held to its contract.
+"""A user's own transform: calls the user's class, and checks its answers.
 
-Always: whatever the class does, each record has one outcome. An exception, or an answer that is none, rejects the record that it was about,
-and no other. The class gets objects that nobody else holds.
+Owns: `OwnTransform`.
+Always: whatever the class does, each record has one outcome. An exception or a wrong answer rejects its own record and no other.
+Only the class holds the objects that it gets.
+Never: an exception of the class's `transform` does not leave this file.
 """
 
 from __future__ import annotations
@@ -21,10 +23,13 @@ _SHOWN_CHARACTERS_MAX: Final = 200
 
 
 class OwnTransform:
-    """The `ObjectTransform` around a class that was named in the configuration."""
+    """The `ObjectTransform` that calls a class named in the configuration."""
 
     def __init__(self, key: str, reference: str, options: Mapping[str, object]) -> None:
-        """`key` is where the configuration names it. Raises `ConfigurationError` where there is no such class, or it cannot be made."""
+        """`key` is the key that names the class.
+
+        Raises `ConfigurationError` if it is not found, or if no object can be created.
+        """
         self._transform: Final[Transform] = make_own(
             f"{key}.class", reference, options, method="transform", page="docs/transforms.md"
         )
@@ -46,13 +51,18 @@ class OwnTransform:
         return [next(found) if answer is None else answer for answer in answers]
 
     def _answers(self, records: Sequence[bytes], events: list[dict[str, object]]) -> list[bytes | Refusal]:
-        """What the class says of each. Where it fails for many, each is asked about alone, decoded anew: it may have changed them."""
+        """The class's answer for each record.
+
+        If a call for several records fails, each record is decoded again and asked about alone.
+
+        It is decoded again because the class may have changed the objects.
+        """
         try:
             answers = list(self._transform.transform(events)) if records else []
             if len(answers) == len(records):
                 return [self._record(answer) for answer in answers]
-            fault = f"the transform gave {len(answers)} answers for {len(records)} events"
-        except Exception as error:  # noqa: BLE001 - whatever the user's class raises is about these events
+            fault = f"the transform returned {len(answers)} answers for {len(records)} events"
+        except Exception as error:  # noqa: BLE001 - any error of the user's class is about these events
             fault = f"{type(error).__name__}: {error}"
         if len(records) == 1:
             return [Refusal(fault[:_SHOWN_CHARACTERS_MAX], "")]
@@ -62,5 +72,5 @@ class OwnTransform:
         if isinstance(answer, str):
             return Refusal(answer[:_SHOWN_CHARACTERS_MAX], "")
         if not isinstance(answer, Mapping):
-            return Refusal(f"the transform gave {type(answer).__name__}, and no object", "")
+            return Refusal(f"the transform returned {type(answer).__name__}, not an object", "")
         return self._encoder.encode(dict(answer))

@@ -1,4 +1,4 @@
-"""How released events and rows become the bytes of a sink's file.
+"""Turns released events and rows into the bytes of a sink's file.
 
 Owns: JSON Lines, JSON arrays, CSV and Parquet as outputs.
 Always: the same events give the same bytes.

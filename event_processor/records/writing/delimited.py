@@ -1,7 +1,10 @@
-"""Writing CSV: rows of JSON values as lines of cells.
+"""Writes CSV: rows of JSON values become lines of cells.
 
-Always: a cell is quoted where RFC 4180 asks for it: where it holds the delimiter, the quote or a line end. Null is an empty cell, the
-empty string a quoted one. A number keeps its spelling, but for its decimal mark. What is an object or an array is JSON text.
+Owns: `DelimitedWriter`.
+Always: a cell is quoted if RFC 4180 requires it: if it holds the delimiter, the quote or a line end. Null is an empty cell; the
+empty string is an empty quoted cell. A number keeps its digits; only its decimal mark may change. An object or an array is
+written as JSON text.
+Never: no row fails, whatever it holds.
 """
 
 from __future__ import annotations
@@ -34,21 +37,21 @@ class DelimitedWriter:
         self.header: Final = self._line([_ENCODER.encode(name) for name in names]) if has_header else b""
 
     def lines(self, rows: Iterable[Row]) -> bytes:
-        """A line for each row; one whose value holds a line end goes over several."""
+        """One line for each row. If a value holds a line end, its row takes several lines."""
         return b"".join(map(self._line, rows))
 
     def count(self, content: bytes) -> int | None:
-        """How many rows `content` holds, the header not among them; None where it does not end with a row's end."""
+        """How many rows `content` holds, without the header; None if it does not end with the end of a row."""
         text = content.decode("utf-8", "replace")
         characters = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        # Behind an even number of quotes a cell is closed: one that stands inside is doubled.
+        # After an even number of quotes the cell is closed, because a quote inside a cell is doubled.
         outside = np.cumsum(characters == ord(self._quote_character)) % 2 == 0
         rows = int(np.count_nonzero((characters == _LINE_FEED) & outside)) - (1 if self.header else 0)
         return rows if rows >= 0 and (not len(outside) or (outside[-1] and text.endswith("\n"))) else None
 
     def _line(self, row: Row) -> bytes:
         line = self._delimiter.join(map(self._cell, row))
-        # A line without anything on it would be none.
+        # An empty line would not be a row.
         return (line or self._quote * 2) + b"\n"
 
     def _cell(self, value: bytes) -> bytes:

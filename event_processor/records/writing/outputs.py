@@ -1,7 +1,7 @@
-"""What a file sink writes: lines behind one another in a file that grows, or whole files of some lines each.
+"""The content of a sink's files: lines that are added to one growing file, or whole files of some lines each.
 
 Owns: the two ways of writing, `LineOutput` and `PartOutput`, for each format.
-Always: pure: the same lines give the same bytes, in whatever pieces they come. Never fails because of what a line holds.
+Always: the same lines give the same bytes, in whatever pieces they come. No content of a line makes it fail.
 Never: no file is opened here.
 """
 
@@ -20,19 +20,19 @@ _BEGIN, _BETWEEN, _END = b"[\n", b",\n", b"\n]\n"
 
 
 class LineOutput(Protocol):
-    """Writes lines one behind the other."""
+    """Writes lines one after the other."""
 
     @property
     def header(self) -> bytes:
-        """What a file begins with; empty where it begins with its first line."""
+        """The begin of a file; empty if a file begins with its first line."""
         ...
 
     def written(self, lines: bytes) -> bytes:
-        """What is to be added for `lines`, which are whole lines."""
+        """The bytes to add to the file for `lines`, which are whole lines."""
         ...
 
     def count(self, content: bytes) -> int | None:
-        """How many lines became `content`, which begins with the header; None where it is no whole file."""
+        """How many lines `content` was made from; it begins with the header. None if it is not a whole file."""
         ...
 
 
@@ -40,15 +40,15 @@ class PartOutput(Protocol):
     """Writes a whole file of some lines."""
 
     def content(self, pieces: Sequence[bytes]) -> Iterator[bytes]:
-        """The file of `pieces`, each of whole lines, in order; there is at least one line."""
+        """The file for `pieces`, in order. Each piece holds whole lines. There must be at least one line."""
         ...
 
     def count(self, content: bytes) -> int | None:
-        """How many lines became this file; None where it is none of ours."""
+        """How many lines the file was made from; None if it is not one of our files."""
         ...
 
     def holds(self, content: bytes, lines: bytes) -> bool:
-        """Whether a file holds what it would if `lines` became it."""
+        """Whether a file has the content that `lines` would give."""
         ...
 
 
@@ -86,7 +86,7 @@ class DelimitedOutput:
 
 
 class LineParts:
-    """Files of lines: what would be one growing file, cut."""
+    """Files of lines, written like one growing file."""
 
     def __init__(self, output: LineOutput) -> None:
         self._output: Final = output
@@ -141,5 +141,5 @@ class ParquetParts:
         return self._writer.count(content)
 
     def holds(self, content: bytes, lines: bytes) -> bool:
-        # What pyarrow writes beside the values differs from one version to the next.
+        # Versions of pyarrow write different bytes around the same values.
         return self._writer.are_equal(content, b"".join(self.content([lines])))

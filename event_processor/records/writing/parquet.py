@@ -1,9 +1,10 @@
-"""Writing Parquet: rows of JSON values as one file, with a type for each column.
+"""Writes Parquet: rows of JSON values become one file, with a type for each column.
 
-Always: the file of some rows is a function of the rows: nothing of the clock or the host is in it. Every file of a sink has the same
-schema, whatever its rows hold. A value that is not of its column's type is null; in a column of strings any value has a text.
-Never: no other module imports `pyarrow`, which the extra `parquet` installs. It is imported only where a sink writes Parquet, since
-that takes longer than the start of the program.
+Owns: `ParquetWriter`, and how a JSON value becomes a value of a column's type.
+Always: a file depends only on its rows, not on the clock or the host. Every file of a sink has the same schema, whatever its rows
+hold. A value that does not have its column's type is null. In a column of strings, any value is written as text.
+Never: no other module imports `pyarrow`, which the extra `parquet` installs. It is imported only if a sink writes Parquet,
+because the import takes longer than the start of the program.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["ColumnType", "ParquetWriter"]
 
 ColumnType: TypeAlias = Literal["string", "integer", "number", "boolean", "timestamp"]
 ReadTimestamp: TypeAlias = Callable[[bytes], int | None]
-"""The instant of a JSON value in nanoseconds since 1970-01-01 UTC; None where it is no timestamp."""
+"""The instant of a JSON value in nanoseconds since 1970-01-01 UTC; None if the value is not a timestamp."""
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _NS_PER_US: Final = 1000
@@ -32,10 +33,10 @@ _COMPRESSION: Final = "zstd"
 
 
 class ParquetWriter:
-    """Rows as a Parquet file, compressed with Zstandard; timestamps are microseconds in UTC."""
+    """Rows as a Parquet file, compressed with Zstandard. Timestamps are microseconds in UTC."""
 
     def __init__(self, columns: Sequence[tuple[str, ColumnType]], read_timestamp: ReadTimestamp) -> None:
-        """`columns`: the name and the type of each. Raises `ConfigurationError` where pyarrow is not installed."""
+        """`columns`: the name and the type of each column. Raises `ConfigurationError` if pyarrow cannot be imported."""
         self._arrow: Final = _module("pyarrow")
         self._parquet: Final = _module("pyarrow.parquet")
         arrow = self._arrow
@@ -69,14 +70,14 @@ class ParquetWriter:
         return bytes(output.getvalue().to_pybytes())
 
     def count(self, content: bytes) -> int | None:
-        """How many rows a file holds; None where it is no Parquet file."""
+        """How many rows a file holds; None if it is not a Parquet file."""
         try:
             return int(self._parquet.ParquetFile(self._arrow.BufferReader(content)).metadata.num_rows)
         except (self._arrow.ArrowException, OSError):
             return None
 
     def are_equal(self, one: bytes, other: bytes) -> bool:
-        """Whether two files hold the same, whichever version of pyarrow wrote them."""
+        """Whether two files hold the same table, whatever version of pyarrow wrote them."""
         tables = []
         for content in (one, other):
             try:
@@ -97,7 +98,7 @@ def _module(name: str) -> Any:
 
 
 def _text(value: bytes) -> str | None:
-    """The characters of a JSON string; of another value its JSON text."""
+    """The content of a JSON string, or the JSON text of another value; None for null."""
     if value == NULL:
         return None
     if not value.startswith(b'"'):
@@ -106,7 +107,7 @@ def _text(value: bytes) -> str | None:
 
 
 def _integer(value: bytes) -> int | None:
-    """Of a whole number of 64 bits, however it is spelt."""
+    """The value as a 64-bit integer, however it is written; None if it is not one."""
     number = _decoded(value)
     if isinstance(number, float):
         number = int(number) if number.is_integer() else None
@@ -114,7 +115,7 @@ def _integer(value: bytes) -> int | None:
 
 
 def _number(value: bytes) -> float | None:
-    """The nearest double; None where there is none."""
+    """The nearest double; None if the value is not a number or the double is not finite."""
     number = _decoded(value)
     try:
         found = None if number is None else float(number)
@@ -124,7 +125,7 @@ def _number(value: bytes) -> float | None:
 
 
 def _decoded(value: bytes) -> int | float | None:
-    """A JSON number; None of another value."""
+    """The value as a number; None if it is not a JSON number."""
     if value[0] not in _NUMBER_STARTS:
         return None
     try:

@@ -1,9 +1,10 @@
-"""Lines that are JSON objects, as rows: which fields, in what order, under what names, and how timestamps are written.
+"""Turns lines of JSON objects into rows: which fields, in what order, with what names, and in what form timestamps are written.
 
-Owns: the columns of a sink, and reaching the fields they name.
-Always: a value stands as its record wrote it, byte for byte, but for the timestamps that are to be written otherwise. A field that is
-not there is null. A line gives exactly one row, whatever it holds: a sink cannot reject.
-Never: nothing is known here of CSV or Parquet.
+Owns: the columns of a sink, how their fields are found, and the forms of timestamps (`TimestampSpelling`; instants are written in
+UTC).
+Always: a value has the bytes that its record wrote, except timestamps in another form. A value that is not a timestamp is not
+changed. A missing field is null. A line gives exactly one row, whatever it holds, because a sink cannot reject.
+Never: this file knows nothing about CSV or Parquet.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _SCALAR_STARTS: Final = frozenset(b'"-0123456789')
 
 
 def is_spelling(text: str) -> bool:
-    """Whether `text` names a spelling, or is a pattern of strftime."""
+    """Whether `text` is the name of a form, or a strftime pattern."""
     if text in _NAMES:
         return True
     try:
@@ -51,20 +52,20 @@ def is_spelling(text: str) -> bool:
 
 
 class TimestampSpelling:
-    """Writes timestamps anew. Pure."""
+    """Writes timestamps in one form. Pure."""
 
     def __init__(self, spelling: str, reader: TimestampReader) -> None:
-        """`spelling`: of those that `is_spelling` knows."""
+        """`is_spelling(spelling)` must be true."""
         self._spelling: Final = spelling
         self._reader: Final = reader
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether each is left as it is."""
+        """Whether every timestamp stays as it is."""
         return self._spelling == AS_IS
 
     def read(self, value: bytes) -> int | None:
-        """The instant of a JSON value, in nanoseconds since 1970-01-01 UTC; None where it is no timestamp."""
+        """The instant of a JSON value, in nanoseconds since 1970-01-01 UTC; None if the value is not a timestamp."""
         if value[0] not in _SCALAR_STARTS:
             return None
         try:
@@ -73,7 +74,7 @@ class TimestampSpelling:
             return None
 
     def respelt(self, value: bytes) -> bytes:
-        """A JSON value, written anew where it is a timestamp."""
+        """A timestamp in the new form. Any other JSON value is returned unchanged."""
         ns = None if self.changes_nothing else self.read(value)
         return value if ns is None else self._written(ns)
 
@@ -102,20 +103,20 @@ Fields = dict[str, msgspec.Raw]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A field, of which a dotted name reaches inside, and the name under which it is written."""
+    """A field (a dotted name reaches inside objects), and the name of its column."""
 
     field: str
     name: str
 
 
 def column_of(text: str) -> Column:
-    """What "field" or "field as name" says."""
+    """Parses "field" or "field as name"."""
     field, found, name = text.rpartition(_AS)
     return Column(field.strip(), name.strip()) if found else Column(text.strip(), text.strip())
 
 
 def text_of(value: bytes) -> bytes:
-    """The characters of a JSON string, in UTF-8; half of a surrogate pair becomes U+FFFD."""
+    """The content of a JSON string, in UTF-8. Half a surrogate pair becomes U+FFFD."""
     if b"\\" not in value:
         return value[1:-1]
     try:
@@ -126,17 +127,17 @@ def text_of(value: bytes) -> bytes:
 
 
 class RowReader:
-    """Takes rows from lines."""
+    """Reads rows from lines."""
 
     def __init__(self, columns: Sequence[Column], spelling: TimestampSpelling, timestamps: Sequence[str]) -> None:
-        """`timestamps`: the fields of which `spelling` speaks."""
+        """`timestamps`: the fields that are written in the form `spelling`."""
         self._paths: Final = [field_path(column.field) for column in columns]
         respelt = () if spelling.changes_nothing else timestamps
         self._respelt: Final = [place for place, column in enumerate(columns) if column.field in respelt]
         self._spelling: Final = spelling
 
     def rows(self, lines: bytes) -> Iterator[Row]:
-        """A row for each line of `lines`, which are whole lines."""
+        """One row for each line of `lines`, which are whole lines."""
         for block in _blocks(lines):
             yield from map(self._row, _fields(block))
 
@@ -148,7 +149,7 @@ class RowReader:
 
 
 class ObjectLines:
-    """Lines as JSON objects again: as they are, with timestamps written anew, or with the columns alone."""
+    """Lines as JSON objects: unchanged, or with timestamps in another form, or with only the columns."""
 
     def __init__(self, columns: Sequence[Column], spelling: TimestampSpelling, timestamps: Sequence[str]) -> None:
         self._rows: Final = RowReader(columns, spelling, timestamps) if columns else None
@@ -158,7 +159,7 @@ class ObjectLines:
         self._paths: Final = [] if spelling.changes_nothing else [field_path(name) for name in timestamps]
 
     def written(self, lines: bytes) -> bytes:
-        """As many lines as `lines` has."""
+        """The new lines, as many as `lines` has."""
         if self._rows is not None:
             return b"".join([self._form % tuple(row) for row in self._rows.rows(lines)])
         if not self._paths:
@@ -166,7 +167,7 @@ class ObjectLines:
         return b"".join(map(self._respelt, lines.split(b"\n")[:-1]))
 
     def _respelt(self, line: bytes) -> bytes:
-        """The same object, with its timestamps written anew."""
+        """The same object with its timestamps in the new form."""
         fields = _fields_of(line)
         for path in self._paths:
             _respell(fields, path, self._spelling)
@@ -174,7 +175,7 @@ class ObjectLines:
 
 
 def _blocks(lines: bytes) -> Iterator[bytes]:
-    """The same lines, so many at once as are worth a call; as objects of Python they take many times the memory."""
+    """The lines in blocks: enough for one call, but not too many. As Python objects, lines take many times their memory."""
     start = 0
     while start < len(lines):
         end = lines.find(b"\n", start + BLOCK_BYTES) + 1 or len(lines)
@@ -188,18 +189,18 @@ def _fields(lines: bytes) -> Sequence[Fields]:
         found = _FIELDS.decode_lines(lines)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         found = []
-    # The decoder does not keep to lines; where it found as many objects as there are lines, it did.
+    # The decoder ignores line ends. If it found as many objects as there are lines, each line was one object.
     return found if len(found) == lines.count(b"\n") else [_fields_of(line) for line in lines.split(b"\n")[:-1]]
 
 
 def _fields_of(line: bytes) -> Fields:
-    """The fields of one; none where it cannot be read, which does not happen to an event."""
+    """The fields of one line's object; none if it cannot be read. An event can always be read."""
     try:
         return _FIELDS.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # More lenient: half of a surrogate pair in a key does not keep the rest from being read.
+        # This parser is more lenient: it also reads an object with half a surrogate pair in a key.
         found: object = json.loads(line)
     except (ValueError, RecursionError):
         return {}
@@ -209,7 +210,7 @@ def _fields_of(line: bytes) -> Fields:
 
 
 def _reach(fields: Fields, path: FieldPath) -> bytes:
-    """The value at `path`; null where there is none."""
+    """The value at `path`; null if there is none."""
     here: Mapping[str, msgspec.Raw] = fields
     *outer, last = path
     for key in outer:
@@ -219,13 +220,13 @@ def _reach(fields: Fields, path: FieldPath) -> bytes:
 
 
 def _inside(value: msgspec.Raw | None) -> Fields:
-    """The fields of a value, none where it is no object."""
+    """The fields of a value; none if it is not an object."""
     content = b"" if value is None else bytes(value)
     return _fields_of(content) if content.startswith(b"{") else {}
 
 
 def _respell(fields: Fields, path: FieldPath, spelling: TimestampSpelling) -> None:
-    """Writes the timestamp at `path` anew, if one is there."""
+    """Writes the timestamp at `path` in the new form, if there is one."""
     first, *rest = path
     value = fields.get(first)
     if value is None:
