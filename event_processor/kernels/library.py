@@ -9,7 +9,6 @@ Never: more is imported here than that takes.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 from typing import Any, Final, TypeAlias, cast
 
@@ -61,27 +60,23 @@ def on_cache_lines(size_bytes: int) -> NDArray[np.uint8]:
 
 SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
 """The environment variable that rules the library out where it is `off`, to compare or to exclude a suspect; a path names another one."""
+_INSTALLED: Final = os.path.join(os.path.dirname(__file__), "_kernels.so")
+"""It is no extension module: its name carries no ABI of Python's, since `ctypes` needs none."""
 _FORM: Final = 12
 """What `ep_form` of these sources gives; it changes whenever an argument of any kernel does."""
 
 
 def load_library(switch: str = "") -> ctypes.CDLL | None:
     """The library that was installed, or that at the path `switch`; None where there is none that fits, or where `switch` is "off"."""
-    path = switch or _installed_path()
-    if path is None or switch == "off":
+    if switch == "off":
         return None
     try:
-        library = ctypes.CDLL(path)
+        library = ctypes.CDLL(switch or _INSTALLED)
         form = library.ep_form
-    except (OSError, AttributeError):  # of another machine, or no library of ours
+    except (OSError, AttributeError):  # it is not there, of another machine, or no library of ours
         return None
     form.restype = ctypes.c_int64
     return library if form() == _FORM else None
-
-
-def _installed_path() -> str | None:
-    specification = importlib.util.find_spec("event_processor.kernels._kernels")
-    return None if specification is None else specification.origin
 
 
 LIBRARY: Final = load_library(os.environ.get(SWITCH, ""))
