@@ -9,7 +9,7 @@ BENCH ?= full
 TESTS_OF_TWINS := $(addprefix tests/property/,test_dedup_index_property.py test_engine_against_reference.py test_high_water_marks_property.py test_totals.py \
 	test_transformed_records.py) $(wildcard tests/unit/test_dedup_*.py) tests/unit/test_id_columns.py tests/unit/test_jsonl_format.py
 
-.PHONY: run test crash wheel wheels bench lint types format lock clean
+.PHONY: run test crash sanitize wheel wheels bench lint types format lock clean
 
 run: .venv/run-ready  ## the main job on the sample log; ARGS=--once ends at the log's end
 	@$(BIN)/event-processor run $(ARGS)
@@ -22,6 +22,9 @@ endif
 
 crash: .venv/test-ready  ## the crash tests alone: what was killed and failed, and how often
 	@$(BIN)/python -m pytest -p no:xdist -s -m crash tests
+
+sanitize: .venv/test-ready  ## the kernels' tests under sanitizers, after a change of C; a test compares the hash that it writes
+	@$(BIN)/python tools/sanitize.py
 
 wheel: .venv/test-ready  ## a wheel for this machine, into dist/
 	@$(BIN)/python tools/make_wheels.py
