@@ -13,6 +13,7 @@ import errno
 import os
 from collections import Counter, deque
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
@@ -129,6 +130,12 @@ class SimulatedFileSystem:
         with self._mutex:
             self._dead = True
             return self._next_life(self._disk.cut_power(self._random, reorder_names=self._reorder_names))
+
+    def copy(self, seed: int) -> SimulatedFileSystem:
+        """The next life of a process that was killed, on a copy of the disk. This one goes on."""
+        with self._mutex:
+            disk = deepcopy(self._disk)
+            return SimulatedFileSystem(seed, short_io_odds=self._short_io_odds, reorder_names=self._reorder_names, disk=disk)
 
     def content(self, path: str) -> bytes | None:
         """What a reader would see in the file now, or None where there is none."""
