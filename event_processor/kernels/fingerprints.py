@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from event_processor.kernels.library import LIBRARY, BoolArray, IntArray, address, content_address
 
-__all__ = ["KERNELS", "KERNEL_MIN", "FingerprintKernels"]
+__all__ = ["KERNELS", "FingerprintKernels"]
 
 ByteArray: TypeAlias = NDArray[np.uint8]
 WordArray: TypeAlias = NDArray[np.uint64]
 Columns: TypeAlias = tuple[WordArray, WordArray]
 """hi and lo of fingerprints, n words each; both may be views of rows."""
 
-KERNEL_MIN: Final = 64
-"""For fewer fingerprints a call costs about what it spares."""
 _WORD_BYTES: Final = 8
 _BUCKET_BITS_MAX: Final = 18
 """A sort counts in a megabyte at the most: more would not stay near the processor."""

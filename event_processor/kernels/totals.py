@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from event_processor.kernels.library import LIBRARY, BoolArray, FloatArray, IntArray, address, on_cache_lines
 
-__all__ = ["WORTH_FROM", "GroupTotals", "add_sums", "settle", "total_groups"]
+__all__ = ["GroupTotals", "add_sums", "settle", "total_groups"]
 
-WORTH_FROM: Final = 64
-"""To call a kernel costs some microseconds: for fewer events numpy is as good."""
 _FIELDS: Final = 8
 """Of `struct group`, 8 bytes each: size, first, last, least, greatest, and the terms."""
 _GROUP_BYTES: Final = 64
