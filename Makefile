@@ -4,22 +4,33 @@ BIN := .venv/bin
 ARGS ?=
 TESTS ?= tests
 BENCH ?= full
-# What has a kernel and a twin in numpy is tested with each.
-TESTS_OF_TWINS := $(addprefix tests/property/,test_aggregates_commit.py test_decoder_differential.py test_dedup_index_property.py \
-	test_engine_against_reference.py test_engine_machine.py test_exact_sums.py test_high_water_marks_property.py test_totals.py test_transformed_records.py \
-	test_lines_of_one_form.py) $(wildcard tests/unit/test_dedup_*.py) tests/unit/test_id_columns.py tests/unit/test_jsonl_format.py
+# Run a second time without kernels, because there the switch changes the code that is tested: the engine and its step (blocks, totals, index), the index of ids, the
+# totals, the lines that a transform reads, and outcomes by hand. All other tests of a kernel have its counterpart as a parameter, or call it themselves.
+TESTS_OF_TWINS := $(addprefix tests/property/,test_dedup_index_property.py test_engine_against_reference.py test_high_water_marks_property.py test_totals.py \
+	test_transformed_records.py) $(wildcard tests/unit/test_dedup_*.py) tests/unit/test_id_columns.py tests/unit/test_jsonl_format.py
 
-.PHONY: run test crash bench lint types format lock clean
+.PHONY: run test crash sanitize wheel wheels bench lint types format lock clean
 
 run: .venv/run-ready  ## the main job on the sample log; ARGS=--once ends at the log's end
 	@$(BIN)/event-processor run $(ARGS)
 
-test: .venv/test-ready lint types  ## lint, types and every test
+test: .venv/test-ready lint types  ## lint, types and every test; TESTS=tests/unit/test_clock.py: that file alone
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+ifeq ($(TESTS),tests)
 	@EVENT_PROCESSOR_NATIVE=off $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS_OF_TWINS)
+endif
 
 crash: .venv/test-ready  ## the crash tests alone: what was killed and failed, and how often
 	@$(BIN)/python -m pytest -p no:xdist -s -m crash tests
+
+sanitize: .venv/test-ready  ## the kernels' tests under sanitizers, after a change of C; a test compares the hash that it writes
+	@$(BIN)/python tools/sanitize.py
+
+wheel: .venv/test-ready  ## a wheel for this machine, into dist/
+	@$(BIN)/python tools/make_wheels.py
+
+wheels: .venv-wheels/ready  ## wheels for x86-64 and aarch64, glibc and musl, into dist/
+	@.venv-wheels/bin/python tools/make_wheels.py --all
 
 bench: .venv/test-ready .venv-bench/ready .venv-bench/bin/benthos  ## the benchmarks, into docs/; BENCH=quick is rough, BENCH=all has the hundred million ids
 	@$(BIN)/python -m benchmarks measure --plan $(BENCH)
@@ -38,6 +49,7 @@ lock:
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml -o requirements/run.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --all-extras pyproject.toml requirements/dev.in -c requirements/run.lock -o requirements/dev.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/bench.in -c requirements/dev.lock -o requirements/bench.lock
+	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/wheels.in -c requirements/dev.lock -o requirements/wheels.lock
 
 # Where there is no C compiler, the kernels are left out, and numpy does their work.
 .venv/run-ready: requirements/run.lock pyproject.toml setup.py $(wildcard event_processor/kernels/c/*.[ch])
@@ -49,6 +61,12 @@ lock:
 
 .venv/test-ready: .venv/run-ready requirements/dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@
+
+# Zig compiles for other machines and other libraries of C.
+.venv-wheels/ready: requirements/wheels.lock
+	@test -x .venv-wheels/bin/python || $(PYTHON) -m venv .venv-wheels
+	@.venv-wheels/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/wheels.lock
 	@touch $@
 
 # What the daemon is compared with, in an environment of its own.
@@ -63,4 +81,4 @@ lock:
 	@! command -v go >/dev/null || (cd benchmarks/peers/benthos && go build -o ../../../$@ .) || true
 
 clean:
-	@rm -rf .venv .venv-bench build *.egg-info event_processor/kernels/*.so .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-bench .venv-wheels build dist *.egg-info event_processor/kernels/*.so .mypy_cache .ruff_cache

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Programs that they start write as in a user's shell. Without buffers, nothing would be left to fail at a program's end.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
-settings.register_profile("thorough", max_examples=2000, deadline=None)
-if profile := os.environ.get("HYPOTHESIS_PROFILE"):
-    settings.load_profile(profile)
+# No test asserts a duration, so none is too slow on a machine that has other things to do.
+settings.register_profile("usual", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("usual"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "usual")

@@ -26,7 +26,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from event_processor.columns.ids import IntegerIds, PlainIds, TextIds
-from event_processor.kernels.fingerprints import KERNEL_MIN, KERNELS
+from event_processor.kernels.fingerprints import KERNELS
 from event_processor.model.columns import Ids, IntArray
 from event_processor.model.errors import StateError
 from event_processor.model.event import EventId
@@ -123,12 +123,12 @@ class Xxh3Fingerprinter(_TypedFingerprinter):
     def _text_rows(self, ids: TextIds) -> RowArray:
         """Uses the kernel if it handles these lengths, else the library, id by id: the same hash."""
         rows = None
-        if KERNELS is not None and len(ids) >= KERNEL_MIN:
+        if KERNELS is not None:
             rows = KERNELS.hash_texts(ids.content, ids.begins, ids.ends, self._seeds[_STRING_TAG])
         return super()._text_rows(ids) if rows is None else rows
 
     def _number_rows(self, numbers: IntArray) -> RowArray:
-        if KERNELS is None or len(numbers) < KERNEL_MIN:
+        if KERNELS is None:
             return super()._number_rows(numbers)
         return KERNELS.hash_numbers(numbers, self._seeds[_INTEGER_TAG])
 

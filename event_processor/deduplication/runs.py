@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from event_processor.columns.ids import TextIds
 from event_processor.deduplication.fingerprints import Fingerprinter, RowArray
-from event_processor.kernels.fingerprints import KERNEL_MIN, KERNELS
+from event_processor.kernels.fingerprints import KERNELS
 from event_processor.model.columns import BoolArray, IdColumn, IntArray
 
 __all__ = [
@@ -88,7 +88,7 @@ def sort_rows(rows: RowArray) -> tuple[Run, IntArray]:
 
     The result is a `Run` except for repetitions, which the caller removes.
     """
-    if KERNELS is None or len(rows) < KERNEL_MIN:
+    if KERNELS is None:
         return sort_by_numpy(rows)
     hi, lo, places = KERNELS.sort_rows(rows)
     return Run(hi, lo), places

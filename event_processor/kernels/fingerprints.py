@@ -18,15 +18,13 @@ from numpy.typing import NDArray
 from event_processor.kernels.arrays import BoolArray, IntArray, address, content_address
 from event_processor.kernels.library import LIBRARY
 
-__all__ = ["KERNELS", "KERNEL_MIN", "FingerprintKernels"]
+__all__ = ["KERNELS", "FingerprintKernels"]
 
 ByteArray: TypeAlias = NDArray[np.uint8]
 WordArray: TypeAlias = NDArray[np.uint64]
 Columns: TypeAlias = tuple[WordArray, WordArray]
 """hi and lo of fingerprints, n words each; both may be views of rows."""
 
-KERNEL_MIN: Final = 64
-"""For fewer fingerprints, a call costs about as much as it saves."""
 _WORD_BYTES: Final = 8
 _BUCKET_BITS_MAX: Final = 18
 """A sort counts in at most a megabyte: more would not stay in the processor's cache."""

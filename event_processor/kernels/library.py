@@ -9,7 +9,6 @@ Never: imports more than this needs.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 from typing import Final
 
@@ -17,27 +16,23 @@ __all__ = ["LIBRARY", "SWITCH", "load_library"]
 
 SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
 """The environment variable that switches the library `off`, to compare results or to find a fault; a path selects another one."""
+_INSTALLED: Final = os.path.join(os.path.dirname(__file__), "_kernels.so")
+"""No extension module: its name carries no Python ABI, since `ctypes` needs none."""
 _FORM: Final = 13
 """The result of `ep_form` in these sources. It changes whenever an argument of any kernel does."""
 
 
 def load_library(switch: str = "") -> ctypes.CDLL | None:
     """The installed library, or the one at the path `switch`. None if none fits, or if `switch` is "off"."""
-    path = switch or _installed_path()
-    if path is None or switch == "off":
+    if switch == "off":
         return None
     try:
-        library = ctypes.CDLL(path)
+        library = ctypes.CDLL(switch or _INSTALLED)
         form = library.ep_form
-    except (OSError, AttributeError):  # built for another machine, or not our library
+    except (OSError, AttributeError):  # missing, built for another machine, or not our library
         return None
     form.restype = ctypes.c_int64
     return library if form() == _FORM else None
-
-
-def _installed_path() -> str | None:
-    specification = importlib.util.find_spec("event_processor.kernels._kernels")
-    return None if specification is None else specification.origin
 
 
 LIBRARY: Final = load_library(os.environ.get(SWITCH, ""))

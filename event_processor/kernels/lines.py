@@ -130,7 +130,8 @@ class KnownCategories:
     """
 
     def __init__(self) -> None:
-        self._bytes: Final = np.zeros(_TEXT_BYTES_MAX, np.uint8)
+        # Not zeroed: only what was written is read, and to zero 24 MB at every start takes milliseconds.
+        self._bytes: Final = np.empty(_TEXT_BYTES_MAX, np.uint8)
         self._forget(_SLOTS_FEW)
 
     def _forget(self, slots: int) -> None:

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from event_processor.kernels.arrays import BoolArray, FloatArray, IntArray, address, on_cache_lines
 from event_processor.kernels.library import LIBRARY
 
-__all__ = ["WORTH_FROM", "GroupTotals", "add_sums", "settle", "total_groups"]
+__all__ = ["GroupTotals", "add_sums", "settle", "total_groups"]
 
-WORTH_FROM: Final = 64
-"""A kernel call costs some microseconds: for fewer events numpy is as good."""
 _FIELDS: Final = 8
 """The fields of `struct group`, 8 bytes each: size, first, last, least, greatest, and the terms."""
 _GROUP_BYTES: Final = 64

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from event_processor.columns import ids as columns_of_ids
 from event_processor.columns.ids import IntegerIds, PlainIds, TextIds
 from event_processor.deduplication import high_water
 from event_processor.deduplication.high_water import WIDTH_MAX, HighWaterMarks
@@ -71,8 +72,8 @@ def as_column(batch: Sequence[EventId]) -> Ids:
 
 @pytest.fixture(params=[0, 1000], ids=["by the column", "one by one"], autouse=True, scope="module")
 def column_min(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both ways, whatever the number of ids."""
-    with patch.object(high_water, "COLUMN_MIN", request.param):
+    """Both ways, and with the peaks of texts, whatever the number of ids."""
+    with patch.object(high_water, "COLUMN_MIN", request.param), patch.object(columns_of_ids, "PEAKS_FROM", 1):
         yield
 
 

@@ -71,7 +71,10 @@ def main() -> None:
     kinds, number = sys.argv[1].split(","), int(sys.argv[2])
     del sys.argv[1:3]
     with ExitStack() as altered:
-        altered.enter_context(mock.patch("event_processor.assembly.Environment", altered_world(kinds)))
+        # Who imports it later takes it from its room; who has it already holds the name itself.
+        for name, module in list(sys.modules.items()):
+            if name.startswith("event_processor.") and getattr(module, "Environment", None) is Environment:
+                altered.enter_context(mock.patch.object(module, "Environment", altered_world(kinds)))
         for kind in {"short", "torn"}.intersection(kinds):
             altered.enter_context(mock.patch.object(os, "write", short(number) if kind == "short" else torn(number)))
         runpy.run_module("event_processor", run_name="__main__", alter_sys=True)

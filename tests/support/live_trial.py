@@ -24,8 +24,8 @@ from support.workload import pieces
 
 __all__ = ["LiveTrial", "live_trial"]
 
-START_S: Final = 0.4
-"""About what a start takes: moments in a start are drawn from it."""
+START_S: Final = 0.1
+"""About what a start takes, without the interpreter's own: moments in a start are drawn from it."""
 COMMIT_S: Final = 0.02
 """About what a commit takes: moments between two commits are drawn from it."""
 AHEAD_BYTES: Final = 2000

@@ -2,6 +2,8 @@
 
 Owns: how the main job is started, killed and waited for, and how what it committed is read back and compared.
 Always: every process has a session of its own and is stopped by the number it was started with; every wait is bounded.
+A process is forked from a Python that has imported the program (`warm_python.py`), unless `Pipeline.warm` is False, it is started under another program than
+strace, or it gets an environment of its own.
 Never: nothing here imports the package; what is on the disk is read as any stranger would read it.
 """
 
@@ -17,7 +19,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
+
+from support.warm_python import WarmProcess, WarmPython
 
 __all__ = [
     "BUFFER_EVENTS",
@@ -40,6 +44,8 @@ DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.002
 LEFT_OUT: Final = frozenset({"state_id", "ids", "appended", "device", "inode"})
 """What may differ between two right states: bookkeeping of files, and what the host chose."""
+
+LEFT_OUT_OF_ENVIRONMENTS: Final = ("EVENT_PROCESSOR_", "COVERAGE_", "PYTEST_CURRENT_TEST")
 
 BUFFER_EVENTS: Final = 8
 CONFIGURATION: Final = f"""\
@@ -101,19 +107,12 @@ class Committed:
 class Daemon:
     """A process that was started and not waited for."""
 
-    def __init__(self, arguments: Sequence[str], log_path: Path, environment: Mapping[str, str]) -> None:
-        """Starts `arguments` in a session of its own; what it says is appended to `log_path`."""
+    def __init__(self, log_path: Path, start: Callable[[BinaryIO], subprocess.Popen[bytes] | WarmProcess]) -> None:
+        """`start` starts it in a session of its own; what it says is appended to `log_path`."""
         self._log_path = log_path
         with log_path.open("ab") as log:
             self._said_before_bytes = log.tell()
-            self._process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+            self._process = start(log)
 
     @property
     def alive(self) -> bool:
@@ -154,6 +153,7 @@ class Pipeline:
     durable: Path
     command: tuple[str, ...] = MAIN_JOB
     batch_bytes_max: int = 1024
+    warm: bool = True
 
     @property
     def log(self) -> Path:
@@ -182,7 +182,7 @@ class Pipeline:
 
     def start(self, *options: str, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Daemon:
         """Starts `run` with `options`; `prefix` is a program to run it under, `environment` is added to our own."""
-        return self._start([*prefix, *self._called("run", *options)], environment or {})
+        return self._start(self._called("run", *options), environment or {}, prefix)
 
     def run(self, *options: str, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Finished:
         """Runs with `options`, by default to the end of the log and drained, and waits."""
@@ -199,10 +199,24 @@ class Pipeline:
     def _called(self, *arguments: str) -> list[str]:
         return [*self.command, "--config", str(self.folder / "pipeline.toml"), *arguments]
 
-    def _start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Daemon:
+    def _start(self, arguments: Sequence[str], environment: Mapping[str, str], prefix: Sequence[str] = ()) -> Daemon:
         """Numerical libraries are kept to one thread: they start one a core otherwise, for nothing."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("EVENT_PROCESSOR_", "COVERAGE_"))}
-        return Daemon(arguments, self.folder / "said.log", {**inherited, "OPENBLAS_NUM_THREADS": "1", **environment})
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT_OF_ENVIRONMENTS)}
+        inherited["OPENBLAS_NUM_THREADS"] = "1"
+        is_warm = self.warm and not environment and arguments[0] == sys.executable and WarmPython.can_start(arguments[1:])
+        if is_warm and (not prefix or prefix[0] == "strace"):
+            return Daemon(self._said, lambda log: _warm_python(inherited).start(arguments[1:], log, prefix))
+        called, whole = [*prefix, *arguments], {**inherited, **environment}
+        return Daemon(
+            self._said,
+            lambda log: subprocess.Popen(
+                called, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=whole, start_new_session=True
+            ),
+        )
+
+    @property
+    def _said(self) -> Path:
+        return self.folder / "said.log"
 
     def committed(self) -> Committed | None:
         """What the checkpoint covers, or None where there is none yet. Asserts that what it covers is there."""
@@ -227,6 +241,18 @@ class Pipeline:
             return sum(_number(file["offset"]) for file in _files(json.loads(self.checkpoint.read_bytes())["state"]))
         except FileNotFoundError:
             return 0
+
+
+_servers: Final[list[WarmPython]] = []
+
+
+def _warm_python(environment: Mapping[str, str]) -> WarmPython:
+    """The server with this environment. There is one at a time."""
+    if not _servers or _servers[0].environment != environment:
+        while _servers:
+            _servers.pop().close()
+        _servers.append(WarmPython(environment))
+    return _servers[0]
 
 
 def kill_on_the_way(pipeline: Pipeline, log_bytes: int, *, kills: int) -> None:

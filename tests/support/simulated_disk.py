@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import Final
 
@@ -180,8 +181,9 @@ def os_error(number: int, subject: str) -> OSError:
     return OSError(number, os.strerror(number), subject)
 
 
-def _parts(path: str) -> list[str]:
-    return [part for part in os.path.normpath("/" + path).split("/") if part]
+@lru_cache(maxsize=4096)
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in os.path.normpath("/" + path).split("/") if part)
 
 
 def _as_folder(node: Node, path: str) -> SimulatedFolder:

@@ -63,6 +63,9 @@ class Verdict:
     crash_after: bool = False
 
 
+_GOES_ON: Final = Verdict()
+
+
 class CallPlan:
     """The faults and the crash point, each counting calls from the moment it was set."""
 
@@ -94,7 +97,7 @@ class CallPlan:
             self._crash_in -= 1
             if not self._crash_in:
                 return Verdict(crash_before=not self._crash_after, crash_after=self._crash_after)
-        answer = Verdict()
+        answer = _GOES_ON
         for index, fault in enumerate(self._faults):
             if kind in fault.kinds:
                 self._seen[index] += 1

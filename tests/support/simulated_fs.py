@@ -12,8 +12,8 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
@@ -23,7 +23,7 @@ from typing import Final
 from event_processor.model.columns import ByteArray, IntArray
 from event_processor.storage.durable import DIRECTORY_MODE, FILE_MODE, FileStatus
 from support.simulated_disk import SimulatedDisk, os_error
-from support.simulated_faults import FALLIBLE_CALLS, CallPlan, Fault, SimulatedCrash
+from support.simulated_faults import FALLIBLE_CALLS, CallPlan, Fault, SimulatedCrash, Verdict
 from support.simulated_inodes import PAGE_BYTES, Cut, Node, SimulatedFile, SimulatedFolder, Write
 
 __all__ = ["FALLIBLE_CALLS", "Fault", "SimulatedCrash", "SimulatedFileSystem"]
@@ -40,6 +40,33 @@ class _OpenFile:
     flags: int
     path: str
     offset: int = 0
+
+
+class _Call:
+    """One call, from its count to its end. A generator would do the same; there are millions of calls, and it takes twice as long."""
+
+    __slots__ = ("_begun", "_fs", "_told")
+
+    def __init__(self, fs: SimulatedFileSystem, told: tuple[str, str, Callable[[], None]]) -> None:
+        self._fs = fs
+        self._told = told
+
+    def __enter__(self) -> bool:
+        self._fs._mutex.acquire()
+        try:
+            self._begun = self._fs._begin(*self._told)
+        except BaseException:
+            self._fs._mutex.release()
+            raise
+        return self._begun[1].short
+
+    def __exit__(self, *_: object) -> None:
+        entry, verdict = self._begun
+        try:
+            if verdict.crash_after:
+                self._fs._die(f"{entry}: the end, after it")
+        finally:
+            self._fs._mutex.release()
 
 
 class SimulatedFileSystem:
@@ -61,6 +88,7 @@ class SimulatedFileSystem:
         self._plan: Final = CallPlan()
         self._open_files: Final[dict[int, _OpenFile]] = {}
         self._locks: Final[dict[int, _OpenFile]] = {}
+        self._call_count = 0
         self._last_descriptor = 2
         self._dead = False
         self._journal: Final[deque[str]] = deque(maxlen=JOURNAL_CALLS_MAX)
@@ -102,6 +130,12 @@ class SimulatedFileSystem:
         with self._mutex:
             self._dead = True
             return self._next_life(self._disk.cut_power(self._random, reorder_names=self._reorder_names))
+
+    def copy(self, seed: int) -> SimulatedFileSystem:
+        """The next life of a process that was killed, on a copy of the disk. This one goes on."""
+        with self._mutex:
+            disk = deepcopy(self._disk)
+            return SimulatedFileSystem(seed, short_io_odds=self._short_io_odds, reorder_names=self._reorder_names, disk=disk)
 
     def content(self, path: str) -> bytes | None:
         """What a reader would see in the file now, or None where there is none."""
@@ -240,27 +274,25 @@ class SimulatedFileSystem:
 
     # What the calls share.
 
-    @contextmanager
-    def _call(self, kind: str, subject: str, on_fault: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    def _call(self, kind: str, subject: str, on_fault: Callable[[], None] = lambda: None) -> _Call:
         """Counts the call, lets the plan decide, and gives whether the call is to be cut short."""
-        with self._mutex:
-            if self._dead:
-                raise SimulatedCrash(f"{kind} {subject}: this process is dead")
-            self.calls[kind] += 1
-            entry = f"{self.calls.total():6} {kind} {subject}"
-            self._journal.append(entry)
-            verdict = self._plan.verdict(kind)
-            if verdict.crash_before:
-                self._die(f"{entry}: the end, before it")
-            if verdict.errno:
-                self._journal[-1] = f"{entry}: {errno.errorcode[verdict.errno]}"
-                on_fault()
-                raise os_error(verdict.errno, subject)
-            try:
-                yield verdict.short
-            finally:
-                if verdict.crash_after:
-                    self._die(f"{entry}: the end, after it")
+        return _Call(self, (kind, subject, on_fault))
+
+    def _begin(self, kind: str, subject: str, on_fault: Callable[[], None]) -> tuple[str, Verdict]:
+        if self._dead:
+            raise SimulatedCrash(f"{kind} {subject}: this process is dead")
+        self.calls[kind] += 1
+        self._call_count += 1
+        entry = f"{self._call_count:6} {kind} {subject}"
+        self._journal.append(entry)
+        verdict = self._plan.verdict(kind)
+        if verdict.crash_before:
+            self._die(f"{entry}: the end, before it")
+        if verdict.errno:
+            self._journal[-1] = f"{entry}: {errno.errorcode[verdict.errno]}"
+            on_fault()
+            raise os_error(verdict.errno, subject)
+        return entry, verdict
 
     def _die(self, where: str) -> None:
         self._dead = True

@@ -1,10 +1,9 @@
-"""The daemon with the kernels and without: the same state, also where one goes on with what the other has left; and no byte read astray."""
+"""The daemon with the kernels and without: the same state, also where one goes on with what the other has left."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -15,20 +14,8 @@ import pytest
 from event_processor.kernels.library import LIBRARY, SWITCH
 from support.processes import Committed, Pipeline
 
-ROOT = Path(__file__).parents[2]
 OFF = {SWITCH: "off"}
 LINES = 30_000
-KERNEL_TESTS = (
-    "walked_lines",
-    "decoder_differential",
-    "lines_of_one_form",
-    "fingerprint_kernels",
-    "segment_kernels",
-    "shown_totals",
-    "letters",
-    "merge_kernel",
-    "total_kernels",
-)
 
 if LIBRARY is None and not os.environ.get("CI"):
     pytest.skip("the kernels are not compiled", allow_module_level=True)
@@ -85,28 +72,3 @@ def test_the_state_is_the_same_with_the_kernels_without_them_and_with_one_behind
         assert made.run(environment={} if first else OFF).exit_code == 0
         assert state_of(made) == state_of(with_kernels)
         assert made.verify().exit_code == 0
-
-
-def test_no_kernel_reads_or_writes_astray_or_does_what_c_leaves_undefined(tmp_path: Path) -> None:
-    """Their tests, on a library that was compiled to stop at the first such thing; without vector instructions, so that this way is tried too."""
-    compiler = shutil.which("cc")
-    assert compiler is not None, "the kernels were compiled"
-    library = tmp_path / "kernels.so"
-    sources = sorted(map(str, (ROOT / "event_processor" / "kernels" / "c").glob("*.c")))
-    flags = ["-std=c11", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off", "-DEP_PORTABLE", "-fno-omit-frame-pointer"]
-    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    subprocess.run([compiler, *flags, *checks, *sources, "-o", str(library)], check=True)
-    runtime = subprocess.run([compiler, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True).stdout.strip()
-    tests = [path for name in KERNEL_TESTS if (path := ROOT / "tests" / "property" / f"test_{name}.py").exists()]
-    environment = {
-        **os.environ,
-        SWITCH: str(library),
-        "LD_PRELOAD": runtime,
-        # Python frees little at its end; and each object by itself, so that what is read behind one is seen.
-        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
-        "PYTHONMALLOC": "malloc",
-        "CI": "",
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", *map(str, tests)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]

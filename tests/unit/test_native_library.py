@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from event_processor.kernels.arrays import address
 from event_processor.kernels.library import LIBRARY, SWITCH, load_library
 
-SOURCES = Path(__file__).parents[2] / "event_processor" / "kernels" / "c"
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "event_processor" / "kernels" / "c"
 COMPILER = shutil.which("cc")
 
 
@@ -51,6 +53,33 @@ def test_the_sources_compile_without_a_warning(tmp_path: Path) -> None:
     for source in sorted(SOURCES.glob("*.c")):
         done = subprocess.run([*command, source, "-o", tmp_path / "x.o"], check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_kernels_passed_the_sanitizers_as_they_are() -> None:
+    """To compile them so and to run their tests takes minutes: that is done when the code has changed."""
+    tool = runpy.run_path(str(ROOT / "tools" / "sanitize.py"))
+    assert tool["RECORD"].read_text(encoding="utf-8").strip() == tool["code_hash"](), (
+        "the C code has changed: run 'make sanitize'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("int a; // x\n  /* y\n z */\n\nint b;\n", "int a;\nint b;", True),
+        ("a = b;", "a  =\tb; /* c */", True),
+        ("a ++b", "a + +b", False),
+        ("int a;", "inta;", False),
+        ('"a  b"', '"a b"', False),
+        ('"/* a */"', '""', False),
+        ("'\"' /* a */", "'\"'", True),
+        ("#define A\nb", "#define A b", False),
+        ("// a \\\n b\nc", "c", True),
+    ],
+)
+def test_a_comment_and_white_space_are_no_code_but_all_else_is(one: str, other: str, *, same: bool) -> None:
+    code_of = runpy.run_path(str(ROOT / "tools" / "sanitize.py"))["code_of"]
+    assert (code_of(one) == code_of(other)) == same
 
 
 def test_a_column_that_is_not_contiguous_is_refused() -> None:

@@ -48,6 +48,20 @@ def then_sync_the_root(prepare: Callable[[SimulatedFileSystem], None]) -> Callab
     return both
 
 
+def test_a_copy_and_its_original_see_nothing_of_each_other() -> None:
+    fs = SimulatedFileSystem(1, short_io_odds=0)
+    put(fs, "a", b"both")
+    fs.link("a", "b")
+    copy = fs.copy(2)
+    put(copy, "a", b" copy")
+    put(fs, "c", b"original")
+    assert [(fs.content(name), copy.content(name)) for name in "abc"] == [
+        (b"both", b"both copy"),
+        (b"both", b"both copy"),
+        (b"original", None),
+    ]
+
+
 def test_what_was_synced_with_its_name_survives_a_power_cut() -> None:
     assert outcomes(lambda fs: put(fs, "a", b"kept", sync=True, name=True), "a") == {b"kept"}
 

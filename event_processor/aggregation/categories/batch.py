@@ -1,7 +1,7 @@
 """What a batch adds to the totals of its categories, by column.
 
 Owns: the way from events to one row a category. Always: in numpy or by the kernels, the rows say the same: the exact sum is that of the
-terms, whatever these are. Kernels take one walk for what numpy takes a dozen; few events are not worth the call.
+terms, whatever these are. Kernels take one walk for what numpy takes a dozen.
 Never: a category that no event of the batch bears has a row.
 """
 
@@ -23,7 +23,7 @@ from event_processor.aggregation.categories.first_and_last import (
 )
 from event_processor.aggregation.exact_sum import sum_by_group
 from event_processor.columns.numbered_texts import picked_texts
-from event_processor.kernels.totals import WORTH_FROM, total_groups
+from event_processor.kernels.totals import total_groups
 from event_processor.model.columns import BoolArray, CategoryColumn, FloatArray, IdColumn, IntArray, TimestampColumn
 
 __all__ = ["AcceptedEvents", "BatchTotals", "batch_totals", "batch_totals_by_kernel", "batch_totals_by_numpy"]
@@ -69,7 +69,7 @@ class BatchTotals:
 
 def batch_totals(events: AcceptedEvents) -> BatchTotals:
     """The totals of the events, at least one."""
-    found = batch_totals_by_kernel(events) if len(events.ids) >= WORTH_FROM else None
+    found = batch_totals_by_kernel(events)
     return batch_totals_by_numpy(events) if found is None else found
 
 

@@ -3,9 +3,8 @@
  * Always: an incomplete read, whatever the reason, is left to the caller. The caller reads again, and learns why.
  */
 #define _GNU_SOURCE
+#include "cached_read.h"
 #include "kernels.h"
-
-#include <sys/uio.h>
 
 /* Reads piece i from offsets[i] of the file into begins[i] to begins[i + 1] of `content`, if it is in the page cache. `left`
  * gets the numbers of the pieces that were not read whole. Returns how many. */
@@ -13,15 +12,8 @@ EXPORT int64_t ep_read_at_once(
     int64_t descriptor, uint8_t *content, const int64_t *begins, const int64_t *offsets, int64_t count, int64_t *left) {
     int64_t left_count = 0;
     for (int64_t piece = 0; piece < count; piece++) {
-        ssize_t read_bytes = -1;
-        const size_t size = (size_t)(begins[piece + 1] - begins[piece]);
-#ifdef RWF_NOWAIT
-        struct iovec place = {content + begins[piece], size};
-        read_bytes = preadv2((int)descriptor, &place, 1, offsets[piece], RWF_NOWAIT);
-#else
-        (void)descriptor, (void)content, (void)offsets;
-#endif
-        if (read_bytes < 0 || (size_t)read_bytes != size)
+        const int64_t size = begins[piece + 1] - begins[piece];
+        if (read_cached(descriptor, content + begins[piece], size, offsets[piece]) != size)
             left[left_count++] = piece;
     }
     return left_count;

@@ -5,11 +5,10 @@
  * learns why.
  */
 #define _GNU_SOURCE
+#include "cached_read.h"
 #include "checksum.h"
 #include "filter.h"
 #include "segment.h"
-
-#include <sys/uio.h>
 
 /* A larger block is left to the caller. */
 #define BLOCK_BYTES_MAX 4096
@@ -49,12 +48,8 @@ static int read_block(const struct segment *segment, int64_t number, struct bloc
     block->number = NO_BLOCK;
     if (size < CHECKSUM_BYTES_MIN || size > BLOCK_BYTES_MAX)
         return 0;
-    ssize_t read_bytes = -1;
-#ifdef RWF_NOWAIT
-    struct iovec place = {block->content, (size_t)size};
-    read_bytes = preadv2((int)segment->descriptor, &place, 1, block_offset(segment, number), RWF_NOWAIT);
-#endif
-    if (read_bytes != size || checksum_of(block->content, size) != segment->checksums[number])
+    if (read_cached(segment->descriptor, block->content, size, block_offset(segment, number)) != size ||
+        checksum_of(block->content, size) != segment->checksums[number])
         return 0;
     block->number = number;
     block->rows = rows;

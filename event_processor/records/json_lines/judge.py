@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import lru_cache
 from types import NoneType
 from typing import Annotated, Any, Final, NoReturn
 
@@ -131,7 +132,7 @@ class Judge:
         self._timestamp_path: Final = field_path(event.timestamp) if event.timestamp else None
         self._names: Final = _field_names(event)
         self._paths: Final[dict[str, FieldPath]] = {role: field_path(name) for role, name in self._names.items()}
-        self._model: Final = _event_model(event)
+        self._model: Final = _event_model(tuple(self._names), event.value_missing)
         self._kinds: Final = {role: _kinds(role, event) for role in self._names}
         self.own_model: Final = load_model(event.model) if event.model else None
 
@@ -265,14 +266,18 @@ def _kinds(role: str, event: EventOptions) -> frozenset[type]:
     return frozenset({str, int})
 
 
-def _event_model(event: EventOptions) -> type[BaseModel]:
-    """The contract of an event's fields, by role. Strict: a number is not a string, and true is not a number."""
+@lru_cache
+def _event_model(roles: tuple[str, ...], value_missing: str) -> type[BaseModel]:
+    """The contract of an event's fields, by role. Strict: a number is not a string, and true is not a number.
+
+    Cached: to make one takes milliseconds, and there are few.
+    """
     fields: dict[str, Any] = {}
-    for role in _field_names(event):
+    for role in roles:
         if role == "category":
             fields[role] = (_Category, ...)
         elif role == "value":
-            fields[role] = (_Value, ...) if event.value_missing == "reject" else (_Value | None, None)
+            fields[role] = (_Value, ...) if value_missing == "reject" else (_Value | None, None)
         else:
             fields[role] = (_StringId | _IntegerId, ...)
     return create_model("EventModel", __config__=ConfigDict(strict=True), **fields)
