@@ -61,8 +61,8 @@ class Aggregates:
     ) -> None:
         """Restores the aggregates from a checkpoint's `documents`; an aggregate without one is empty.
 
-        `held` yields the lines of the checkpoint's file, in the order in which they were added. Raises `ConfigurationError` if fields
-        cannot be read, `msgspec.DecodeError` if a line is not in our form.
+        `held` yields the lines of the checkpoint's file, in the order in which they were added. Raises `ConfigurationError` if
+        fields cannot be read, `msgspec.DecodeError` if a line is not in our form.
         """
         self._totals: Final[dict[str, GroupTotals]] = {}
         self._windows: Final[dict[str, SlidingWindows]] = {}
@@ -82,7 +82,10 @@ class Aggregates:
         self._timestamp_fields: Final = LineFields([event.timestamp]) if self._windows else None
 
     def _restore(self, held: Callable[[], Iterable[bytes]]) -> int:
-        """Gives each aggregate its lines. Returns their size in bytes. Reads the file once per aggregate, so it is never in memory as a whole."""
+        """Gives each aggregate its lines.
+
+        Returns their size in bytes. Reads the file once per aggregate, so it is never in memory as a whole.
+        """
         for name, windows in self._windows.items():
             beginning = line_beginning(name)
             windows.restore(line for line in held() if line.startswith(beginning))
@@ -148,7 +151,10 @@ class Aggregates:
         return AggregatesCommit(documents, lines, anew=anew, holds=holds)
 
     def _timestamps_of(self, events: EventSlice) -> IntArray:
-        """The time of each event, in ns since 1970-01-01 UTC. With windows, a record without a timestamp is rejected, so each event has one."""
+        """The time of each event, in ns since 1970-01-01 UTC.
+
+        With windows, a record without a timestamp is rejected, so each event has one.
+        """
         if events.columns is not None and events.columns.timestamps_ns is not None:
             return events.columns.timestamps_ns
         if self._held_by_timestamp and events.sort_values is not None:

@@ -37,7 +37,10 @@ _ABSENT: Final = object()
 def compare_states(
     committed: StateDocument, recomputed: StateDocument, outside_p2: Mapping[str, frozenset[str]]
 ) -> Iterator[Difference]:
-    """Yields every leaf that differs, by path. Skips what does not depend on the log; `outside_p2` names such fields of positions, by source."""
+    """Yields every leaf that differs, by path.
+
+    Skips what does not depend on the log; `outside_p2` names such fields of positions, by source.
+    """
     left, right = _comparable(committed, outside_p2), _comparable(recomputed, outside_p2)
     _leave_out_unknown(left, right)
     yield from _differences("", left, right)
@@ -86,7 +89,10 @@ def _canonical(value: object) -> bytes:
 
 
 def conservation_faults(state: StateDocument) -> Iterator[Difference]:
-    """Yields contradictions between committed numbers: records by outcome (in total and per source), accepted events by category."""
+    """Yields contradictions between committed numbers.
+
+    Compares records with their outcomes (in total and per source), and accepted events with the categories.
+    """
     for path, counts in [
         ("counts", state.counts),
         *((f"sources.{name}.counts", each.counts) for name, each in state.sources.items()),

@@ -157,7 +157,10 @@ class _Search:
         self.records += records
 
     def _may_hold(self, chunk: Chunk) -> bool:
-        """Whether a record of the chunk can have one of the ids. If records are JSON objects without escapes, the text of the id must occur."""
+        """Whether a record of the chunk can have one of the ids.
+
+        If records are JSON objects without escapes, the text of the id must occur.
+        """
         if not self._id_paths or chunk.source not in self._as_written or b"\\" in chunk.content:
             return True
         return any(all(text in chunk.content for text in texts) for texts in self._needles)

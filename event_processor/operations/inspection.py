@@ -22,7 +22,10 @@ __all__ = ["Inspection", "inspect_state"]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One checkpoint. `categories`, `aggregates` and `sources` are sorted by name. `held_events` are in the order stage; `released` left it."""
+    """One checkpoint.
+
+    `categories`, `aggregates` and `sources` are sorted by name. `held_events` are in the order stage; `released` left it.
+    """
 
     state_directory: str
     state_id: str

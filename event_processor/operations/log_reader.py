@@ -118,7 +118,10 @@ class LogReader:
         return self._survey.size_bytes
 
     def script(self) -> Iterator[Chunk | JournalEntry]:
-        """Yields everything that was read, in order. Raises `InputGoneError`, which names the missing bytes, `StateError`, `StorageError`."""
+        """Yields everything that was read, in order.
+
+        Raises `InputGoneError`, which names the missing bytes, `StateError`, `StorageError`.
+        """
         if self._survey.is_ordered_from_start:
             yield OrderBegun(0)
         for entry in self._journal:

@@ -59,8 +59,8 @@ class RejectedRecord:
 class Processed:
     """How a one-shot run ended. Its result (`lines`, in blocks) and the dead letters can be read until the context of `run` ends.
 
-    `is_complete`: the inputs were read to their end; False: the run was stopped. `resumed`: it continued an earlier run. `damaged`:
-    messages about damaged or truncated inputs. `first_rejected`: the first rejected record that was read.
+    `is_complete`: the inputs were read to their end; False: the run was stopped. `resumed`: it continued an earlier run.
+    `damaged`: messages about damaged or truncated inputs. `first_rejected`: the first rejected record that was read.
     """
 
     is_complete: bool
@@ -73,7 +73,10 @@ class Processed:
 
 
 class Processing:
-    """One run over a configuration whose sources are inputs (`assembly.with_inputs`). `stop` may be called from a signal handler."""
+    """One run over a configuration whose sources are inputs (`assembly.with_inputs`).
+
+    `stop` may be called from a signal handler.
+    """
 
     def __init__(self, configuration: Configuration, environment: Environment, *, is_kept: bool) -> None:
         """`is_kept`: the state lives in the configured directory and stays there; otherwise in a temporary folder."""
@@ -166,7 +169,7 @@ class _ShownProgress(Telemetry):
 
 
 def require_outputs(configuration: Configuration, environment: Environment, paths: Sequence[str]) -> None:
-    """Raises `UsageError` if a result cannot be written to one of the paths, or would replace a file that the run reads or writes."""
+    """Raises `UsageError` if a result cannot be written to one of the paths, or would replace a file of the run."""
     fs = environment.fs
     taken = {os.path.realpath(path) for source in configuration.sources.values() for path in source.patterns()}
     taken |= {os.path.realpath(path) for sink in configuration.sinks.values() for path in sink.paths()}

@@ -56,8 +56,8 @@ class CategoryChange:
 class ReplayedState:
     """What a swap would change. `counts_before` is None if there is no readable present state.
 
-    `unread_reason` says why the reading journal could not be followed; then the sources were read as at a first start. It is empty
-    if the journal was followed, or if there was no state.
+    `unread_reason` says why the reading journal could not be followed; then the sources were read as at a first start. It is
+    empty if the journal was followed, or if there was no state.
     """
 
     counts_before: Counts | None

@@ -38,9 +38,10 @@ def result_rows(lines: Iterator[bytes]) -> Iterator[ResultRow]:
 
 
 def result_lines(configuration: Configuration, state: StateDocument, fs: FileSystem) -> Iterator[bytes]:
-    """Yields the whole result in blocks of whole lines: the rows of the aggregates if any are declared, otherwise of the categories.
+    """Yields the whole result in blocks of whole lines.
 
-    With several aggregates, in order of name, each row starts with the name of its aggregate.
+    If aggregates are declared, the rows are theirs; otherwise those of the categories. With several aggregates, in order of
+    name, each row starts with the name of its aggregate.
     """
     if not configuration.aggregates:
         yield from _totals(state)

@@ -30,7 +30,8 @@ class CommittedStatus:
     """What the checkpoint says, and how much the log has grown since.
 
     `age_s`: seconds since the last commit, by the wall clock; None if the checkpoint has no time. `lag_bytes`: bytes of the
-    sources after the committed offsets, including an incomplete last line. `dead_letters`: the number in the file, without purged ones.
+    sources after the committed offsets, including an incomplete last line. `dead_letters`: the number in the file, without
+    purged ones.
     """
 
     state_id: str
@@ -95,7 +96,10 @@ def read_status(configuration: Configuration, environment: Environment) -> Statu
 
 @dataclass(frozen=True, slots=True)
 class StatusFrame:
-    """One status of several. `records_per_s`: committed since the one before; None for the first, or if the state is another one."""
+    """One status of several.
+
+    `records_per_s`: committed since the one before; None for the first, or if the state is another one.
+    """
 
     status: Status
     records_per_s: float | None

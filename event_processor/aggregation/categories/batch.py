@@ -1,8 +1,8 @@
 """Computes what a batch adds to the totals of its categories, in columns.
 
 Owns: the way from events to one row per category.
-Always: numpy and the kernels give rows with the same meaning: the terms may differ, but their exact sum is the same. A kernel needs
-one pass where numpy needs a dozen, but for few events the call is not worth it.
+Always: numpy and the kernels give rows with the same meaning: the terms may differ, but their exact sum is the same. A kernel
+needs one pass where numpy needs a dozen, but for few events the call is not worth it.
 Never: makes a row for a category without events in the batch.
 """
 
@@ -56,8 +56,8 @@ class BatchTotals:
     """The totals of the g categories that have events; each column (g,).
 
     sizes: the number of events. values: the number of events with a value. least, greatest: inf and -inf if no event has one.
-    terms: their sum is the exact sum of the values; they are not canonical. If the events have no values at all (`AcceptedEvents.values` is None), `least`,
-    `greatest` and `terms` have no meaning.
+    terms: their sum is the exact sum of the values; they are not canonical. If the events have no values at all
+    (`AcceptedEvents.values` is None), `least`, `greatest` and `terms` have no meaning.
     """
 
     names: Sequence[str]

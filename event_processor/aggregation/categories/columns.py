@@ -1,8 +1,8 @@
 """The totals of all categories as one value, in columns, so that a batch changes thousands of them in a few steps.
 
 Owns: `Totals`, its columns, and `CategoryTotal`, the form of one category.
-Always: a value: nothing in it changes after it is made. Row i of every column is the category with index i. The parts of a sum are
-canonical (`exact_sum.py`).
+Always: a value: nothing in it changes after it is made. Row i of every column is the category with index i. The parts of a sum
+are canonical (`exact_sum.py`).
 Never: makes a `CategoryTotal` before a caller asks for that category.
 """
 
@@ -32,9 +32,10 @@ UNKNOWN: Final = -1
 class CategoryTotal(Struct, frozen=True):
     """The totals of one category. `sum` is the exact total of `sum_parts`, rounded once.
 
-    `values` is the number of events with a value. `mean` is the exact sum divided by `values`, rounded once. `min`, `max` and `mean` are
-    None if no event had a value. If a state of version 1 did not keep the number of values, `values` and `mean` are None.
-    `last_timestamp` is the timestamp of the event with `last_id`, in RFC 3339 and UTC; None if that event has no readable one.
+    `values` is the number of events with a value. `mean` is the exact sum divided by `values`, rounded once. `min`, `max` and
+    `mean` are None if no event had a value. If a state of version 1 did not keep the number of values, `values` and `mean` are
+    None. `last_timestamp` is the timestamp of the event with `last_id`, in RFC 3339 and UTC; None if that event has no readable
+    one.
     """
 
     count: int

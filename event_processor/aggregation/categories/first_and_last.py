@@ -44,7 +44,10 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Extremes:
-    """The places of each group's first and last event by id, (g,) each; `greatest`: the place of the last of all; `rising`: all ids rise."""
+    """The places of each group's first and last event by id, (g,) each.
+
+    `greatest`: the place of the last event of all groups. `rising`: all ids of the batch rise.
+    """
 
     first: IntArray
     last: IntArray

@@ -49,7 +49,10 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """The column. Row i is `made[i]` if `writers[i]` is 0, else object `places[i]` of `written[writers[i] - 1]`. Arrays (count,)."""
+    """The arrays of the column.
+
+    Row i is `made[i]` if `writers[i]` is 0, else object `places[i]` of `written[writers[i] - 1]`. Arrays (count,).
+    """
 
     made: ObjectArray
     written: tuple[_Written, ...]
@@ -105,9 +108,10 @@ class LateObjects:
         return len(self._form.made)
 
     def written(self, rows: IntArray, make: Callable[[IntArray], Sequence[object]], count: int) -> LateObjects:
-        """This column, widened to `count`, with new objects in `rows` (each once). `make(places)` returns the objects of `rows[places]`.
+        """Returns this column, widened to `count`, with new objects in `rows` (each row once).
 
-        `make` may be called later and in any thread, so its inputs must not change.
+        `make(places)` returns the objects of `rows[places]`. `make` may be called later and in any thread, so its inputs must
+        not change.
         """
         if not len(rows) and count == len(self):
             return self

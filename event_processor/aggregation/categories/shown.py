@@ -159,7 +159,10 @@ class ShownTotals:
         return self._loom.weave(fields, [_dumped(part) for part in parts], _counts(columns.values[order]), len(order))
 
     def of(self, totals: Totals) -> dict[str, dict[str, Json]]:
-        """The totals as plain dicts. They are made once and refilled at each commit: making ten thousand new ones costs more than their content."""
+        """The totals as plain dicts.
+
+        They are made once and refilled at each commit: making ten thousand new ones costs more than their content.
+        """
         self._look_up(totals)
         if self._filled_names is not self._names:
             self._objects = {name: self._objects.get(name) or {} for name in self._names}
