@@ -1,8 +1,9 @@
-"""All aggregates of a pipeline: accepted events go to those without a window, released ones to those with one.
+"""All aggregates of a pipeline. Aggregates without a window get accepted events; those with a window get released events.
 
-Owns: which aggregate sees which events, what a commit has to write of all of them, and when that is worth writing anew.
-Always: what they hold after a step is a function of the events alone. What `take` gives does not change any more.
-Never: nothing is written here. Used by the loop's thread, but for `released`, which a commit may call.
+Owns: which aggregate gets which events, what a commit writes of them, and when the file is worth rewriting.
+Always: the content after a step is a function of the events alone. The result of `take` never changes. Only the loop's thread
+uses this, except for `released`, which a commit may call.
+Never: writes to disk.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from event_processor.storage.replaced_file import is_worth_replacing
 __all__ = ["AggregateDocument", "Aggregates", "AggregatesCommit", "WindowRows"]
 
 AggregateDocument: TypeAlias = WindowSummary | GroupTotalsDocument
-"""An aggregate in the checkpoint: what its windows hold, by content, or its groups."""
+"""An aggregate in the checkpoint: a summary of its windows, or its groups."""
 WindowRows: TypeAlias = Mapping[str, Sequence[WindowRun]]
-"""The rows of the windows that closed, by aggregate."""
+"""The rows of the closed windows, by aggregate."""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatesCommit:
-    """What a commit writes. `documents` are for the checkpoint, by aggregate.
+    """What a commit writes. `documents`: for the checkpoint, by aggregate.
 
-    `lines` are to be appended to what is held on disk, or, `anew`, all there is to be held; without `holds` nothing is.
+    `lines` are appended to the file on disk. If `anew`, they replace its whole content. If `holds` is False, no file is needed.
     """
 
     documents: Mapping[str, AggregateDocument]
@@ -48,7 +49,7 @@ class AggregatesCommit:
 
 
 class Aggregates:
-    """The aggregates by name. None of them need be there."""
+    """The aggregates by name. There may be none."""
 
     def __init__(
         self,
@@ -58,9 +59,10 @@ class Aggregates:
         documents: Mapping[str, AggregateDocument],
         held: Callable[[], Iterable[bytes]] = tuple,
     ) -> None:
-        """As `documents` say, which are a checkpoint's; one that is not there is empty. `held` gives the lines of its file, in the order in which they were added.
+        """Restores the aggregates from a checkpoint's `documents`; an aggregate without one is empty.
 
-        Raises `ConfigurationError` where fields cannot be read, `msgspec.DecodeError` where a line is none of ours.
+        `held` yields the lines of the checkpoint's file, in the order in which they were added. Raises `ConfigurationError` if
+        fields cannot be read, `msgspec.DecodeError` if a line is not in our form.
         """
         self._totals: Final[dict[str, GroupTotals]] = {}
         self._windows: Final[dict[str, SlidingWindows]] = {}
@@ -80,19 +82,22 @@ class Aggregates:
         self._timestamp_fields: Final = LineFields([event.timestamp]) if self._windows else None
 
     def _restore(self, held: Callable[[], Iterable[bytes]]) -> int:
-        """Gives each aggregate its lines; how many bytes all of them are. They are read once for each, and never all at hand."""
+        """Gives each aggregate its lines.
+
+        Returns their size in bytes. Reads the file once per aggregate, so it is never in memory as a whole.
+        """
         for name, windows in self._windows.items():
             beginning = line_beginning(name)
             windows.restore(line for line in held() if line.startswith(beginning))
         return sum(len(line) + 1 for line in held())
 
     def torn(self, documents: Mapping[str, AggregateDocument]) -> str:
-        """The aggregate that does not hold what its document says, or ""."""
+        """The name of an aggregate whose content differs from its document, or ""."""
         summaries = {name: windows.summary() for name, windows in self._windows.items()}
         return next((name for name, summary in summaries.items() if summary != documents.get(name, WindowSummary())), "")
 
     def accept(self, events: EventSlice) -> None:
-        """Takes accepted events, in the order of the log."""
+        """Adds accepted events, in log order."""
         for totals in self._totals.values():
             totals.add(events)
 
@@ -102,7 +107,7 @@ class Aggregates:
         return bool(self._totals)
 
     def release(self, slices: Iterable[EventSlice]) -> WindowRows:
-        """Takes released events, in the order of their release."""
+        """Adds released events, in the order of release. Returns the rows of windows that this closes."""
         rows: dict[str, list[WindowRun]] = {name: [] for name in self._windows}
         if rows:
             for events in slices:
@@ -112,7 +117,7 @@ class Aggregates:
         return {name: runs for name, runs in rows.items() if runs}
 
     def finish(self) -> WindowRows:
-        """The rows that are left at the end of finished input."""
+        """Closes all windows at the end of finished input. Returns their rows."""
         rows = {name: windows.finish() for name, windows in self._windows.items()}
         return {name: runs for name, runs in rows.items() if runs}
 
@@ -122,16 +127,16 @@ class Aggregates:
         return all(windows.is_finished for windows in self._windows.values())
 
     def released(self, name: str, runs: Sequence[WindowRun]) -> Released:
-        """Rows as a sink sees them; they are written out only as it reads them."""
+        """Rows in the form for a sink. They become bytes only when the sink reads them."""
         return Released(RowPieces(self._forms[name], runs), sum(run.row_count for run in runs))
 
     def documents(self) -> dict[str, AggregateDocument]:
-        """What the checkpoint says of each."""
+        """The checkpoint's entry for each aggregate."""
         totals: dict[str, AggregateDocument] = {name: each.document() for name, each in self._totals.items()}
         return {**totals, **{name: windows.summary() for name, windows in self._windows.items()}}
 
     def take(self) -> AggregatesCommit:
-        """What changed since the last call. Whoever asks writes it."""
+        """What changed since the last call. The caller must write it."""
         documents = self.documents()
         lines = [line for windows in self._windows.values() for line in windows.take_changes()]
         new_bytes = sum(len(line) + 1 for line in lines)
@@ -146,7 +151,10 @@ class Aggregates:
         return AggregatesCommit(documents, lines, anew=anew, holds=holds)
 
     def _timestamps_of(self, events: EventSlice) -> IntArray:
-        """When each event was. Each has a timestamp: one without is none where there are windows."""
+        """The time of each event, in ns since 1970-01-01 UTC.
+
+        With windows, a record without a timestamp is rejected, so each event has one.
+        """
         if events.columns is not None and events.columns.timestamps_ns is not None:
             return events.columns.timestamps_ns
         if self._held_by_timestamp and events.sort_values is not None:

@@ -24,10 +24,10 @@ from event_processor.model.errors import StorageError, UsageError
 from event_processor.model.event import Json
 from event_processor.operations.dead_letters import (
     count_dead_letters,
-    mended_records,
     newest_dead_letters,
     purge_dead_letters,
     read_dead_letters,
+    repaired_records,
     retry_records,
 )
 from event_processor.operations.state_access import owned_state
@@ -102,7 +102,7 @@ def retry(
 ) -> None:
     """Send repaired records back through the intake: the whole file or nothing. Works while a daemon runs."""
     configuration, environment = _surroundings(context)
-    records = mended_records(_lines_of(file), "standard input" if file == "-" else file)
+    records = repaired_records(_lines_of(file), "standard input" if file == "-" else file)
     path = retry_records(configuration, environment, records)
     if as_json:
         write_json({"retried": len(records), "intake": path})

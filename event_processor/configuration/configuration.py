@@ -1,11 +1,11 @@
-"""The configuration: its core sections as frozen models, each with its defaults and limits, and the hash of what the state depends on.
+"""The core sections of the configuration as frozen models, with defaults and limits, and the hash that the state depends on.
 
-Owns: what a configuration may say about the core, the faults that lie between its sections, and `config_parts`. An adapter's
-own keys belong to the adapter's options model, which extends `SourceOptions` or `SinkOptions`.
-Always: a key that is not known is a fault; so is a value outside its limits. A model is frozen, its arrays are tuples, and
-its paths are `ConfiguredPath`: made absolute by the loader, and aware of how they were written. The docstring below a field is
-its documentation, also in the file that `init` writes.
-Never: nothing here opens a file, and no adapter is known by name.
+Owns: the keys of the core, the faults between its sections, and `config_parts`. A connector's own keys are in its options model,
+which extends `SourceOptions` or `SinkOptions`.
+Always: an unknown key is a fault, and so is a value outside its limits. A model is frozen, its arrays are tuples, and its paths
+are `ConfiguredPath`: absolute, with the text as it was written. The docstring below a field is its documentation, also in the
+file that `init` writes.
+Never: opens a file; knows a connector by name.
 """
 
 from __future__ import annotations
@@ -60,37 +60,38 @@ __all__ = [
 ]
 
 NAME_PATTERN: Final = r"[A-Za-z0-9_-]{1,64}"
-"""What a source and a sink may be called: a bare key of TOML, so that a dotted key names one thing."""
+"""The names of sources and sinks: bare TOML keys, so that a dotted key is unambiguous."""
 RESERVED_SOURCE_NAME: Final = "intake"
-"""The source of retried dead letters and posted events, which is always there."""
+"""The source of retried dead letters and posted events. It always exists."""
 EVENTS: Final = "events"
 DEAD_LETTERS: Final = "dead_letters"
 AGGREGATES: Final = "aggregates"
-"""What a sink may write: the events, the rejected records, or the rows of an aggregate, as "aggregates.NAME"."""
+"""The inputs of a sink: the events, the rejected records, or the rows of an aggregate ("aggregates.NAME")."""
 CONFIG_HASH_BYTES: Final = 16
 
 FieldName = Annotated[str, StringConstraints(min_length=1)]
 
 
 class EventOptions(Section):
-    """Which field of a record is which. A dotted name reaches inside: "payload.size"."""
+    """The fields of a record that the program reads. A dotted name reaches inside objects: "payload.size"."""
 
     id: FieldName | Annotated[tuple[FieldName, ...], Field(min_length=1)] = "id"
-    """A field; several of them, ["a", "b"]: the id is then all of them together; or "@position": every record is an event of
-    its own, and a log that is written twice is counted twice."""
+    """A field; or several, ["a", "b"], whose values together are the id; or "@position": every record has its own id, so a record
+    that is written twice is counted twice."""
     category: str = "category"
-    """A field; "" for one total."""
+    """A field; "" for one total over all events."""
     value: str = "value"
-    """A field; "" to count only."""
+    """A field with a number; "" to only count."""
     value_missing: Literal["reject", "count_only"] = "reject"
-    """What becomes of a record without a value, or with null: "reject", or "count_only", which counts it and adds nothing."""
+    """What happens to a record whose value is missing or null: "reject", or "count_only": count it and add nothing to the sum."""
     timestamp: str = "timestamp"
-    """A field: RFC 3339, "YYYY-MM-DD HH:MM:SS[.ffffff]", or epoch seconds. A bad one rejects only where it is used. "" for none."""
+    """A field: RFC 3339, "YYYY-MM-DD HH:MM:SS[.ffffff]", or epoch seconds. If it is invalid, the record is rejected only if the
+    order or a window uses timestamps. "" for none."""
     timestamp_zone: str = "UTC"
-    """The zone (IANA name) of timestamps without one."""
+    """The time zone (IANA name) of timestamps without one."""
     model: str = ""
-    """ "package.module:Model", a pydantic model of your own that each record must satisfy. One with validators of its own
-    takes the slow path."""
+    """ "package.module:Model": your own pydantic model; a record that does not satisfy it is rejected. Models with their own
+    validators are slower."""
 
     @field_validator("model")
     @classmethod
@@ -119,78 +120,81 @@ class EventOptions(Section):
 
 
 class DedupOptions(Section):
-    """Whether an id counts once, and how it is held."""
+    """Whether an id counts only once, and how ids are stored."""
 
     enabled: bool = True
-    """false counts every record; nothing is remembered then, and nothing can be asked later."""
+    """Whether an id counts only once. If false, every record counts and ids are not stored; only a replay can switch it on
+    later."""
     fingerprint: Literal["xxh3", "blake2b"] = "xxh3"
-    """How ids are held: "xxh3" is fast; "blake2b" is keyed, for where senders might choose ids to collide."""
+    """The hash of the ids: "xxh3" is fast; "blake2b" is keyed, for senders who might choose ids that collide."""
 
 
 class OrderOptions(Section):
-    """The order in which sinks and windows see events. Totals do not wait for it."""
+    """The order in which sinks and windows get events. Totals do not wait for it."""
 
     by: Literal["id", "timestamp"] = "id"
-    """ "id" (integers by value before strings by code point) or "timestamp"; ties go by position."""
+    """ "id" (integers by value, before strings by code point) or "timestamp". Equal keys: in log order."""
     buffer_events: int = Field(default=1024, ge=0, le=10_000_000)
-    """How many events wait for earlier ones, in memory; an event that comes later than that is passed on late. 0 = off."""
+    """How many events wait in memory for earlier ones. An event that comes too late for the buffer is forwarded as late. 0 = no
+    buffer."""
     idle_release_ms: int = Field(default=2000, ge=0)
-    """A live log that is silent this long, in milliseconds, lets go of what waits; 0 = never."""
+    """Flush the buffer if a live log has no new input for this long, in milliseconds. 0 = never."""
 
 
 class TotalsOptions(Section):
     """The totals per category."""
 
     categories_max: int = Field(default=100_000, ge=1)
-    """How many categories there may be; past it an event of a new one is rejected. Each stands in every checkpoint: many
-    make each commit slower."""
+    """The maximum number of categories. Above it, an event of a new category is rejected. Every checkpoint contains all
+    categories, so many make each commit slower."""
 
 
 class BatchOptions(Section):
     """How much one commit covers."""
 
     bytes_max: int = Field(default=4_194_304, ge=1024, le=1 << 30)
-    """The bytes of the log that are gathered into one commit, at most; memory grows with it, and small ones cost an fsync more
-    often. In a backlog the next ones gather while one is committed, up to four times this where that takes long; and where the
-    checkpoint is large (over 64 KiB) a commit covers sixteen times its size, if that is more, but never more than sixteen times this."""
+    """The maximum bytes of the log in one commit. Larger values need more memory; smaller ones need more fsyncs. In a backlog,
+    the next batch is read during a commit, up to four times this value if the commit takes long. If the checkpoint is large
+    (over 64 KiB), a commit covers sixteen times the checkpoint's size if that is more, but at most sixteen times this value."""
     linger_ms: int = Field(default=0, ge=0, le=60_000)
-    """How long a commit waits for more, in milliseconds; each event may be that much later in the checkpoint."""
+    """How long a commit waits for more events, in milliseconds. Each event may be in the checkpoint that much later."""
 
 
 class OutboxOptions(Section):
     """Released events that wait for remote sinks."""
 
     bytes_max: int = Field(default=1_073_741_824, ge=1 << 20)
-    """How many bytes may wait on disk; past it the sources pause until a sink takes some."""
+    """The maximum bytes that wait on disk. Above it, the sources pause until a sink has sent some."""
 
 
 class StateOptions(Section):
-    """Where the state lives."""
+    """Where the state is stored."""
 
     dir: ConfiguredPath = ConfiguredPath("state")
-    """The folder of the checkpoint and all that belongs to it, for one process alone. It must be on a local disk, and whoever
-    deletes it starts from zero. --state and $STATE_DIRECTORY go before it."""
+    """The directory of the checkpoint and all other files of the state. Only one process can use it. It must be on a local
+    disk. If it is deleted, counting starts from zero. --state and $STATE_DIRECTORY override it."""
 
 
 class EngineOptions(Section):
-    """What the work is done with."""
+    """The resources for the work."""
 
     workers: int = Field(default=1, ge=1, le=64)
-    """How many decode a backlog, the loop among them: threads where the kernels read the lines, else further processes. More than one costs
-    memory, and gains where cores are free. The others are started when there is a backlog; the totals are the same."""
+    """How many workers decode a backlog, including the main loop. The others are threads if the kernels read the lines, otherwise
+    processes. They start only when there is a backlog. More workers need more memory, and help only if cores are free. The totals
+    are the same."""
 
 
 class LogOptions(Section):
-    """What is logged on stderr."""
+    """The log on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least that is logged; "debug" says something for every commit."""
+    """Minimum log level. "debug" logs every commit."""
     format: Literal["auto", "text", "json"] = "auto"
-    """ "auto": text on a terminal, text with priorities in the systemd journal, json elsewhere."""
+    """ "auto": text on a terminal, text with priorities in the systemd journal, otherwise json."""
 
 
 class Configuration(Section):
-    """Everything that one process is told. Sources, aggregates and sinks stand by name."""
+    """The whole configuration of one process. Sources, aggregates and sinks are tables by name."""
 
     sources: Mapping[str, SerializeAsAny[SourceOptions]]
     transforms: tuple[TransformOptions, ...] = ()
@@ -208,22 +212,22 @@ class Configuration(Section):
 
     @property
     def order_is_active(self) -> bool:
-        """Whether anything reads events, so that they must be put in order."""
+        """Whether a sink or a window reads events, so that the order stage is needed."""
         return any(sink.input == EVENTS for sink in self.sinks.values()) or self.has_windows
 
     @property
     def has_windows(self) -> bool:
-        """Whether any aggregate is over windows."""
+        """Whether any aggregate has a window."""
         return any(aggregate.window for aggregate in self.aggregates.values())
 
     @property
     def timestamps_are_used(self) -> bool:
-        """Whether anything depends on when events happened, so that a record without a timestamp is none."""
+        """Whether the order or a window uses timestamps, so that a record without one is rejected."""
         return self.order.by == "timestamp" or self.has_windows
 
 
 def name_fault(kind: str, name: str) -> str:
-    """What is wanted instead of `name` for one of the "sources" or "sinks"; empty where the name is right."""
+    """What is wanted instead of `name` for one of the "sources" or "sinks"; empty if the name is valid."""
     if not re.fullmatch(NAME_PATTERN, name):
         return "a name of 1 to 64 letters, digits, - and _"
     if kind == "sources" and name == RESERVED_SOURCE_NAME:
@@ -232,7 +236,7 @@ def name_fault(kind: str, name: str) -> str:
 
 
 def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
-    """What is wrong between sections that are each right: pairs of a dotted key and what is wanted there."""
+    """Yields the faults between sections that are each valid: pairs of a dotted key and what is wanted there."""
     if configuration.order.by == "timestamp" and not configuration.event.timestamp:
         yield "event.timestamp", 'the field of the timestamp, since order.by = "timestamp" reads it'
     elif configuration.has_windows and not configuration.event.timestamp:
@@ -244,7 +248,7 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
 
 
 def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
-    """Sinks of rows that nobody makes."""
+    """Yields sinks whose input does not exist."""
     with_rows = [f"{AGGREGATES}.{name}" for name, options in configuration.aggregates.items() if options.window]
     for name, sink in configuration.sinks.items():
         if sink.input not in (EVENTS, DEAD_LETTERS, *with_rows):
@@ -253,33 +257,33 @@ def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[s
 
 
 def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
-    """Files that would be written by two, or read and written at once."""
+    """Yields files that two sinks would write, or that are both read and written."""
     written = [
         (f"sinks.{name}.path", os.path.normpath(path)) for name, sink in configuration.sinks.items() for path in sink.paths()
     ]
     for (first, path), (second, other) in combinations(written, 2):
         if path == other:
-            yield second, f"a path of its own: {first} writes this file too"
+            yield second, f"a different path: {first} writes this file too"
     state = os.path.normpath(configuration.state.dir)
     for key, path in written:
         if path == state or path.startswith(f"{state}/"):
             yield key, f"a path outside the state directory ({state})"
         for name, source in configuration.sources.items():
             if any(_is_matched(path, os.path.normpath(pattern)) for pattern in source.patterns()):
-                yield key, f"another path: sources.{name} reads this one, and what is written would be read again"
+                yield key, f"another path: sources.{name} reads this file, so the output would be read again"
 
 
 def _is_matched(path: str, pattern: str) -> bool:
-    """Whether `path` is `pattern` or one of its files, name by name as globs go: a `*` does not reach over a `/`."""
+    """Whether `path` equals `pattern` or matches it as a glob. A `*` does not match a `/`."""
     names, patterns = path.split("/"), pattern.split("/")
     return path == pattern or (len(names) == len(patterns) and all(map(fnmatchcase, names, patterns)))
 
 
 def config_parts(configuration: Configuration) -> dict[str, Json]:
-    """What the state is a function of, beside the log: flat dotted keys, values as JSON.
+    """The part of the configuration that the state depends on: flat dotted keys, values as JSON.
 
-    A key that a later release adds must be left out here as long as it holds the value by which earlier releases behaved:
-    otherwise an upgrade alone would refuse every state.
+    A key that a later release adds must be left out here while its value keeps the behaviour of earlier releases. Otherwise an
+    upgrade alone would refuse every state.
     """
     parts: dict[str, Json] = {}
     for name, source in configuration.sources.items():
@@ -289,24 +293,24 @@ def config_parts(configuration: Configuration) -> dict[str, Json]:
     for section in ("event", "dedup", "order", "totals"):
         options: dict[str, Json] = getattr(configuration, section).model_dump(mode="json")
         parts |= {f"{section}.{key}": value for key, value in options.items()}
-    del parts["order.idle_release_ms"]  # the journal records each release, so the state does not depend on when they come
+    del parts["order.idle_release_ms"]  # the journal records each flush, so the state does not depend on its time
     for name, aggregate in configuration.aggregates.items():
         said: dict[str, Json] = aggregate.model_dump(mode="json")
-        # As pairs: the order of a row's columns is part of what it says.
+        # As pairs, because the order of the columns matters.
         said["measures"] = [[column, text] for column, text in aggregate.measures.items()]
         parts |= {f"{AGGREGATES}.{name}.{key}": value for key, value in said.items()}
     return parts
 
 
 def config_hash(parts: Mapping[str, Json]) -> str:
-    """The fingerprint of `config_parts`, in hexadecimal: equal exactly where they are, whatever the order of the keys."""
+    """The hash of `config_parts` in hexadecimal. It does not depend on the order of the keys."""
     canonical = orjson.dumps(dict(parts), option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(canonical, digest_size=CONFIG_HASH_BYTES).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class PartChange:
-    """A key on which two configurations differ. None stands for a key that one of them does not have."""
+    """A key that differs between two configurations. A value is None if that configuration does not have the key."""
 
     key: str
     before: Json
@@ -321,6 +325,6 @@ def _shown(value: Json) -> str:
 
 
 def changed_parts(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[PartChange]:
-    """The keys whose values differ, ascending; empty where the two hash alike."""
+    """The keys whose values differ, ascending; empty if the two hashes are equal."""
     pairs = ((key, before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys()))
     return [PartChange(key, old, new) for key, old, new in pairs if _shown(old) != _shown(new)]

@@ -1,8 +1,8 @@
 """The column form in which events travel, so that C can work on a whole batch.
 
-Owns: the array types, and what a column of ids, categories and timestamps promises.
-Always: a batch travels by columns, never event by event.
-Never: no implementation of an id or timestamp column lives here (`columns/`).
+Owns: the array types, and the contracts of the columns of ids, categories and timestamps.
+Always: events travel in columns, a batch at a time.
+Never: implements an id or timestamp column (`columns/` does).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ByteArray: TypeAlias = NDArray[np.uint8]
 
 
 class IdColumn(Protocol):
-    """The ids of m events, in whatever form costs least; an id becomes a Python value only where it is asked for."""
+    """The ids of m events, in the cheapest form. An id becomes a Python value only if a caller reads it."""
 
     def __len__(self) -> int: ...
 
@@ -48,27 +48,27 @@ class IdColumn(Protocol):
         ...
 
     def to_list(self) -> list[EventId]:
-        """All of them."""
+        """All ids."""
         ...
 
     def picked(self, places: IntArray) -> IdColumn:
-        """Those at these places, in arrays of their own."""
+        """The ids at these places, as copies."""
         ...
 
     def is_ascending(self) -> bool:
-        """Whether they are known to rise (equal ones may follow each other), by `id_order`; False says nothing."""
+        """Whether the ids are known to rise by `id_order` (equal neighbours are allowed). False means unknown."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryColumn:
-    """The categories of m events: event i counts in `names[codes[i]]`. `names` are distinct, each is that of some event."""
+    """The categories of m events: event i has category `names[codes[i]]`. `names` are distinct, and each has an event."""
 
     codes: IntArray
     names: Sequence[str]
 
     def picked(self, places: IntArray) -> CategoryColumn:
-        """Those at these places."""
+        """The categories at these places."""
         codes, counts = self.codes[places], np.zeros(len(self.names), np.int64)
         counts[codes] = 1
         if counts.all():
@@ -82,30 +82,33 @@ Ids: TypeAlias = "IdColumn | Sequence[EventId]"
 
 
 class PreparedIds(Protocol):
-    """Ids in a form that only the index that prepared them can read."""
+    """Ids in a prepared form. Only the index that prepared them can read it."""
 
     def __len__(self) -> int: ...
 
 
 class TimestampColumn(Protocol):
-    """The timestamps of m events, as they stand in the records; one becomes a Python value only where it is asked for."""
+    """The timestamps of m events, as written in the records. One becomes a Python value only if a caller reads it."""
 
     def picked(self, places: IntArray) -> TimestampColumn:
-        """Those at these places, in arrays of their own."""
+        """The timestamps at these places, as copies."""
         ...
 
     def to_list(self) -> Sequence[object]:
-        """All of them: str, int, float, or None where there is none."""
+        """All timestamps: str, int, float, or None if an event has none."""
         ...
 
     def spans(self) -> tuple[bytes, IntArray, IntArray] | None:
-        """Where they stand as they are: timestamp i is the text `content[begins[i]:ends[i]]`; None where they are not all such texts."""
+        """The places of the texts: timestamp i is `content[begins[i]:ends[i]]`. None if not all timestamps are such texts."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EventLines:
-    """The JSON objects of m events, where the records are not that: event i is `content[starts[i]:ends[i]]`, a line feed behind it."""
+    """The JSON objects of m events, if the records are not JSON objects.
+
+    Event i is `content[starts[i]:ends[i]]`, then a line feed.
+    """
 
     content: bytes
     starts: IntArray
@@ -114,17 +117,17 @@ class EventLines:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    r"""One chunk, decoded: its valid events by column, and what became of the other records.
+    r"""One decoded chunk: its valid events in columns, and the outcomes of the other records.
 
-    A chunk of n records has `record_count` n; record i is `content[starts[i]:ends[i]]`, its line end (`\n` or `\r\n`)
-    left out. The m valid events stand in ascending place: `rows` (m, ascending) are their record indices, and
-    `ids`, `categories`, `values`, `timestamps` have m entries each. `rejections` are ascending by row, and
-    m + blank_count + len(rejections) == n.
+    A chunk of n records has `record_count` n. Record i is `content[starts[i]:ends[i]]`, without its line end (`\n` or `\r\n`).
+    `rows` (m, ascending) are the record indices of the m valid events. `ids`, `categories`, `values` and `timestamps` have m
+    entries each. `rejections` are ascending by row, and m + blank_count + len(rejections) == n.
 
-    categories: None where every event counts in one total. values: finite, below 2**960 in magnitude, never -0.0; None where events are only counted.
-    has_value: None where every event has one; else False marks an event that is counted without a value (`values` holds 0.0).
-    timestamps: None where the configuration names no field. timestamps_ns: since 1970-01-01 UTC; None unless they are used to order or window by.
-    prepared_ids: the same ids in a form that the index prepared ahead, or None. events: the events' JSON objects; None where each is its record.
+    categories: None if there is one total for all events. values: finite, below 2**960 in magnitude, never -0.0; None if events
+    are only counted. has_value: None if every event has a value; False marks an event that is counted without one (`values`
+    holds 0.0). timestamps: None if the configuration names no field. timestamps_ns: since 1970-01-01 UTC; None unless the order
+    or a window uses them. prepared_ids: the ids in the prepared form of the index, or None. events: the JSON objects; None if
+    each is its record.
     """
 
     content: bytes
@@ -150,9 +153,9 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The n records of a chunk: record i is `content[starts[i]:ends[i]]`, without its line end.
+    """The n records of a chunk. Record i is `content[starts[i]:ends[i]]`, without its line end.
 
-    `readable` (n,) marks those that are valid UTF-8 and within the size limit.
+    `readable` (n,) marks records that are valid UTF-8 and within the size limit.
     """
 
     content: bytes
@@ -165,7 +168,7 @@ class Lines:
         return self.content[int(self.starts[row]) : int(self.ends[row])]
 
     def records(self, rows: Sequence[int]) -> Iterator[bytes]:
-        """The bytes of these records."""
+        """Yields the bytes of these records."""
         places = np.array(rows, np.int64)
         for start, end in zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True):
             yield self.content[start:end]

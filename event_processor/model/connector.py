@@ -1,9 +1,9 @@
-"""What a connector is: one object that stands for one technology.
+"""The contract of a connector: one object that represents one technology.
 
-Owns: `Connector`, what it is given and what it gives back.
-Always: the rest of the program knows a connector by this contract alone. Only the connector that wrote a position, or an entry of
-`appended`, can read it.
-Never: no connector lives here (`connectors/`, and other people's packages by the entry point group `event_processor.connectors`).
+Owns: `Connector`, its inputs and its results.
+Always: all other code knows a connector by this contract alone. Only the connector that wrote a position or an entry of
+`appended` can read it.
+Never: contains a connector (`connectors/` does, and so do other packages, by the entry point group `event_processor.connectors`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class World(Protocol):
-    """The world outside, passed in: a test brings its own."""
+    """The outside world. It is passed in, so that a test can replace it."""
 
     @property
     def fs(self) -> FileSystem:
@@ -51,7 +51,7 @@ class World(Protocol):
 
     @property
     def telemetry(self) -> Telemetry:
-        """Tell it what happens."""
+        """Gets a call for each thing that happens."""
         ...
 
     @property
@@ -62,9 +62,9 @@ class World(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """What a source is made with. `finished`: nothing more will be written, so the end of the input ends the last record.
+    """The context of a new source. `finished`: the input does not grow any more, so its end also ends the last record.
 
-    `last_commit_ns`: the wall time of the commit that is resumed, None if it is not known.
+    `last_commit_ns`: the wall time of the commit to resume from; None if unknown.
     """
 
     name: str
@@ -75,9 +75,10 @@ class SourceContext:
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """What a sink is made with. `committed` is the checkpoint's `appended`: the committed length in bytes of each file, by its entry.
+    """The context of a new sink.
 
-    `timestamp_field` and `timestamp_zone` are those of `[event]`.
+    `committed` is the checkpoint's `appended`: the committed length in bytes of each file, by entry. `timestamp_field` and
+    `timestamp_zone` come from `[event]`.
     """
 
     name: str
@@ -89,7 +90,7 @@ class SinkContext:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Whole records that follow each other, or the length of one over the limit. `final`: the last record has no line end."""
+    """Consecutive whole records, or the length of one record over the limit. `final`: the last record has no line end."""
 
     offset: int
     content: bytes
@@ -103,28 +104,28 @@ class Piece:
 
 
 class PastGeneration(Protocol):
-    """A generation that is read again, long after: for `verify`, `replay` and `explain`. Used by one thread."""
+    """A generation that is read again later, for `verify`, `replay` and `explain`. Used by one thread."""
 
     @property
     def head(self) -> bytes:
-        """Its first bytes, 4,096 at the most."""
+        """Its first bytes, at most 4,096."""
         ...
 
     def pieces(self, start: int, end: int, bytes_max: int) -> Iterator[Piece]:
-        """What was read from offset `start` to `end`, cut into records as then, about `bytes_max` a piece. Ends early if the rest is gone.
+        """Yields the bytes from offset `start` to `end` again, cut into the same records, about `bytes_max` bytes a piece.
 
-        May be called again, with a later start. Raises `StorageError`.
+        Ends early if the rest is gone. May be called again with a later `start`. Raises `StorageError`.
         """
         ...
 
     def close(self) -> None:
-        """Gives everything back."""
+        """Releases everything."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place at which what is `committed` is not what the log gives; None if one of them has nothing there."""
+    """One place where the committed value differs from the value from the log. A value is None if it is absent."""
 
     path: str
     committed: Json
@@ -140,7 +141,7 @@ def _shown(value: Json) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CommittedFile:
-    """A file's first `length_bytes`; the bytes after them do not count."""
+    """The first `length_bytes` of a file. Later bytes do not count."""
 
     fs: FileSystem
     path: str
@@ -149,11 +150,11 @@ class CommittedFile:
 
 @dataclass(frozen=True, slots=True)
 class SinkVerification:
-    """What `verify` compared of one sink: its file's committed bytes, and how many bytes were released before the first of them.
+    """What `verify` compared of one sink. `size_bytes`: the committed bytes of its file.
 
-    `skipped_bytes` is above 0 only for a sink that was added to a state later. If the sink writes parts, the file is that of the open
-    part; `parts` were compared too, and `parts_gone` were not: they, or later parts, were taken away. `not_compared` says why nothing
-    was compared. `difference` is the first one found.
+    `skipped_bytes`: bytes that were released before the first byte of the file; above 0 only if the sink was added to an existing
+    state. If the sink writes parts, the file is that of the open part. `parts` were compared too. `parts_gone` were not compared,
+    because they or later parts were removed. `not_compared` says why nothing was compared. `difference` is the first one found.
     """
 
     name: str
@@ -167,24 +168,24 @@ class SinkVerification:
 
 
 class CommittedOutput(Protocol):
-    """What a sink has committed, held open while a daemon may go on."""
+    """The committed output of a sink. It stays open while a daemon may commit more."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is there; if not, a daemon may have gone on since the checkpoint was read."""
+        """Whether all of it exists. If not, a daemon may have committed since the checkpoint was read."""
         ...
 
     def compare(self, released: CommittedFile) -> SinkVerification:
-        """Compares it with the end of what was released, as `Connector.replica` wrote it. Raises `StateError`, `StorageError`."""
+        """Compares it with the end of `released`, the output of `Connector.replica`. Raises `StateError`, `StorageError`."""
         ...
 
     def close(self) -> None:
-        """Gives everything back."""
+        """Releases everything."""
         ...
 
 
 class DiscardingSink:
-    """A sink that writes nothing. It replaces a sink without files while a state is recomputed."""
+    """Writes nothing. Replaces a sink without files while a state is recomputed."""
 
     def __init__(self, name: str, input_name: str) -> None:
         self.name = name
@@ -195,29 +196,29 @@ class DiscardingSink:
         return False
 
     def write(self, released: Released) -> None:
-        """Nothing: the events went out when they were committed."""
+        """Does nothing: the events were written when they were committed."""
 
     def finish(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def sync(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def appended(self) -> Mapping[str, int]:
         return {}
 
     def publish(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 class Connector:
-    """One technology. Extend it, and define what applies: a source, a sink, or both.
+    """One technology. Subclass it and define a source, a sink, or both.
 
-    A source's connector defines `source_options`, `source` and `reopen`. A sink's connector defines `sink_options` and `sink`, and if the
-    sink owns files, the methods below them.
+    A source's connector defines `source_options`, `source` and `reopen`. A sink's connector defines `sink_options` and `sink`,
+    and if the sink owns files, the methods below them.
     """
 
     type_name: ClassVar[str]
@@ -225,17 +226,17 @@ class Connector:
     source_options: ClassVar[type[SourceOptions] | None] = None
     sink_options: ClassVar[type[SinkOptions] | None] = None
     outside_p2: ClassVar[frozenset[str]] = frozenset()
-    """Fields of its positions that depend on the host: left out if states are compared."""
+    """Fields of its positions that depend on the host. A comparison of states leaves them out."""
 
     def source(self, options: Any, context: SourceContext) -> Source:
-        """A source, not opened yet."""
+        """Makes a source, not opened yet."""
         del context
         raise _not_offered(self, options)
 
     def reopen(self, options: Any, position: Mapping[str, Json], world: World) -> PastGeneration | None:
-        """The generation that a source of these options left at `position`; None if it is gone. The caller closes it.
+        """Finds the generation that a source with these options left at `position`; None if it is gone. The caller closes it.
 
-        Raises `StateError` if `position` is none of this connector's, `StorageError`.
+        Raises `StateError` if `position` is not from this connector, `StorageError`.
         """
         del position, world
         raise _not_offered(self, options)
@@ -243,23 +244,26 @@ class Connector:
     def lag_bytes(
         self, options: Any, context: SourceContext, positions: Mapping[int, Mapping[str, Json]], next_generation: int
     ) -> int:
-        """How many bytes wait after the committed positions, by a look that changes nothing. Raises `StateError`, `StorageError`."""
+        """The number of bytes after the committed positions. Changes nothing. Raises `StateError`, `StorageError`."""
         source = self.source(options, context)
         try:
             source.open(positions, next_generation)
-            # Only a read finds what was not there before. The state knows nothing of what it gives.
+            # Only a read finds new input. The state does not learn of this chunk.
             chunk = source.read(1)
             return source.lag_bytes() + (chunk.end_offset - chunk.offset if chunk else 0)
         finally:
             source.close()
 
     def sink(self, options: Any, context: SinkContext) -> Sink:
-        """A sink that goes on at the committed lengths. Raises `ConfigurationError`, `StateError`, `LockedError`, `StorageError`."""
+        """Makes a sink that continues at the committed lengths.
+
+        Raises `ConfigurationError`, `StateError`, `LockedError`, `StorageError`.
+        """
         del context
         raise _not_offered(self, options)
 
     def replica(self, options: Any, context: SinkContext, path: str) -> Sink:
-        """What replaces the sink while `verify` or `replay` recomputes the state: it may write to `path`, and nowhere else.
+        """Makes the replacement of the sink for `verify` and `replay`, which recompute a state. It may write to `path` only.
 
         By default it discards everything.
         """
@@ -267,22 +271,22 @@ class Connector:
         return DiscardingSink(context.name, options.input)
 
     def sink_file(self, options: Any, name: str, key: str) -> str | None:
-        """Where the file of an entry of `appended` lies; None if the sink `name` has no such file."""
+        """The path of the file of an entry of `appended`; None if the sink `name` has no such file."""
         del options, name, key
         return None
 
     def fresh_files(self, options: Any, name: str) -> Mapping[str, str]:
-        """The entry of `appended` that a recomputed state has for the sink, and where its file belongs; empty if it has no file."""
+        """The entries of `appended` that a recomputed state has for the sink, with the paths of their files; may be empty."""
         del options, name
         return {}
 
     def files(self, options: Any, world: World) -> list[str]:
-        """Every file of the sink that is there: `reset` and `replay` move them aside. Raises `StorageError`."""
+        """All existing files of the sink. `reset` and `replay` move them aside. Raises `StorageError`."""
         del options, world
         return []
 
     def committed_output(self, options: Any, context: SinkContext) -> CommittedOutput | None:
-        """What the sink has committed, for `verify`; None if it keeps nothing that could be compared. The caller closes it."""
+        """The committed output of the sink, for `verify`; None if there is nothing to compare. The caller closes it."""
         del options, context
         return None
 

@@ -1,8 +1,8 @@
-"""What each replaceable piece promises: the contracts between the core and what plugs into it.
+"""The contracts between the core and its replaceable parts.
 
-Owns: Source, Format, Sink, SeenIds, Clock, Wakeup and the column form in which events travel.
-Always: a batch travels by columns, never event by event, so that C can work on it.
-Never: no implementation lives here.
+Owns: Source, Sink, Format, RecordReader, Transform, Decoding, SeenIds, Clock, Wakeup and Notices.
+Always: events travel in columns, a batch at a time, so that C can work on them.
+Never: contains an implementation.
 """
 
 from __future__ import annotations
@@ -41,45 +41,45 @@ __all__ = [
 ]
 
 SinkPath: TypeAlias = Callable[[str], str | None]
-"""Where the file of a `sinks.…` entry of `appended` lies; None where no sink is configured that wrote it."""
+"""Maps a `sinks.…` entry of `appended` to the path of its file; None if no configured sink wrote it."""
 
 
 class Format(Protocol):
-    """Turns the bytes of a chunk into columns. Pure: the same chunk gives the same columns, whatever came before."""
+    """Turns the bytes of a chunk into columns. Pure: the same chunk always gives the same columns, whatever came before."""
 
     @property
     def lets_others_run(self) -> bool:
-        """Whether almost all of `decode` is done outside of the interpreter, so that a thread which decodes has a core of its own."""
+        """Whether `decode` runs almost completely outside the interpreter, so that a decoding thread can use its own core."""
         ...
 
     def decode(self, chunk: Chunk) -> Columns:
-        """Every record of `chunk` has exactly one outcome in the result (accepted here means valid). Never raises for bad input."""
+        """Gives every record of `chunk` exactly one outcome (accepted here means valid). Never raises for bad input."""
         ...
 
 
 class RecordReader(Protocol):
-    """What a format of your own is: it reads the records of a source, lines without their ends, as JSON objects.
+    """Your own format: reads the records of a source (lines without their ends) as JSON objects.
 
-    Made with one argument, the table `format_options` of the source, in each process that decodes. It can be asked for the same records again, in other
-    batches, and must answer the same: nothing that it remembers may change an answer.
+    The class is called with one argument, the source's table `format_options`, in each process that decodes. It may get the
+    same records again, in other batches, and must give the same answer: no memory of earlier records may change an answer.
     """
 
     def read(self, records: Sequence[bytes]) -> Sequence[Mapping[str, object] | str | None]:
-        """For each record, in order: the object that it is, with values that JSON knows; None where it is blank; a text that says why it is no object."""
+        """Returns for each record, in order: its object (JSON values), None if it is blank, or a text that says what is wrong."""
         ...
 
 
 class Transform(Protocol):
-    """What a transform of your own is: it changes events before their fields are looked at.
+    """Your own transform: changes events before their fields are read.
 
-    Made with one argument, the table `options`, in each process that decodes. It can be asked about the same records again, in other batches, and must
-    answer the same: nothing that it remembers, and no clock, may change an answer.
+    The class is called with one argument, the table `options`, in each process that decodes. It may get the same records again,
+    in other batches, and must give the same answer: neither memory of earlier records nor a clock may change an answer.
     """
 
     def transform(self, events: Sequence[dict[str, object]]) -> Sequence[Mapping[str, object] | str]:
-        """For each event, in order: what becomes of it, with values that JSON knows, or a text that says why it is rejected.
+        """Returns for each event, in order: the new object, with JSON values, or a text that says why the event is rejected.
 
-        The objects are the transform's own, to be changed and given back.
+        The transform owns the objects: it may change and return them.
         """
         ...
 
@@ -98,38 +98,38 @@ class Objects:
 
 
 class ObjectReader(Protocol):
-    """Reads records as objects. Pure, as `Format.decode` is."""
+    """Reads records as objects. Pure, as `Format.decode`."""
 
     def read(self, chunk: Chunk, lines: Lines) -> Objects:
-        """Each record of `lines`, which were cut from `chunk`, is an object, blank or rejected. Never raises for bad input."""
+        """Reads each record of `lines` (cut from `chunk`) as an object, as blank or as rejected. Never raises for bad input."""
         ...
 
 
 class Refusal(Struct, frozen=True):
-    """Why an object is not transformed, so that its record is rejected: `field` is the dotted name of the field at fault, or empty."""
+    """Why a transform rejects a record. `field`: the dotted name of the faulty field, or empty."""
 
     reason: str
     field: str
 
 
 class ObjectTransform(Protocol):
-    """A transform of the configuration, over JSON objects as they are written. Pure: an answer depends on its record alone."""
+    """A transform of the configuration, over the bytes of JSON objects. Pure: an answer depends only on its record."""
 
     def apply(self, records: Sequence[bytes]) -> Sequence[bytes | Refusal]:
-        """For each record its object, on one line, or a refusal. Never raises for bad input.
+        """Returns for each record its new object, on one line, or a refusal. Never raises for bad input.
 
-        Each is UTF-8, begins and ends with a brace, and nests no deeper than allowed. One that is no JSON object all the same is given back as it
-        is, so that the judge rejects it.
+        Each record is UTF-8, starts and ends with a brace, and is not nested too deeply. If it still is not a JSON object, it is
+        returned unchanged, and the judge rejects it.
         """
         ...
 
 
 class Decoding(Protocol):
-    """Decodes chunks, perhaps ahead of their turn and elsewhere, and gives them back in the order in which they came."""
+    """Decodes chunks, possibly ahead and in other threads or processes. Returns them in the order of `submit`."""
 
     @property
     def pending(self) -> int:
-        """How many chunks were submitted and not taken."""
+        """The number of chunks that were submitted but not taken."""
         ...
 
     @property
@@ -138,188 +138,201 @@ class Decoding(Protocol):
         ...
 
     def submit(self, chunk: Chunk) -> None:
-        """Takes in the next chunk. Does not wait."""
+        """Accepts the next chunk. Does not block."""
         ...
 
     def take(self) -> tuple[Chunk, Columns | None]:
-        """The oldest chunk and its columns, which hold until the next `take`; None where it has no content. Waits for them."""
+        """Returns the oldest chunk and its columns (None if it has no content).
+
+        Blocks. The columns are valid until the next `take`.
+        """
         ...
 
     def close(self) -> None:
-        """Gives everything back; what is pending is forgotten."""
+        """Releases everything, and discards pending chunks."""
         ...
 
 
 class Source(Protocol):
-    """A place that chunks come from, resumed by position. Used by one thread."""
+    """A place that gives chunks, and resumes at a position. Used by one thread."""
 
     @property
     def name(self) -> str:
-        """As the configuration names it."""
+        """Its name in the configuration."""
         ...
 
     def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
-        """Resumes each open generation at its position (the `Chunk.position` of its last committed chunk); numbers new ones from `next_generation`.
+        """Resumes each open generation at its position, the `Chunk.position` of its last committed chunk.
 
-        Raises `StateError` if a generation cannot be resumed in truth. Once, before anything else.
+        New generations are numbered from `next_generation`. Called once, before any other method. Raises `StateError` if a
+        generation cannot be resumed correctly.
         """
         ...
 
     def read(self, bytes_max: int) -> Chunk | None:
-        """The next chunk, of about `bytes_max` at the most, or None where nothing is there now. Does not wait.
+        """Returns the next chunk, of at most about `bytes_max` bytes, or None if there is nothing now. Does not wait for input.
 
-        Within one generation chunks come without gap and in order. A generation is numbered at its first chunk. Raises `StorageError`
-        where the medium fails.
+        The chunks of one generation have no gap and are in order. A generation gets its number with its first chunk. Raises
+        `StorageError` if the medium fails.
         """
         ...
 
     def lag_bytes(self) -> int:
-        """How many bytes are there to be read, as far as is known without reading."""
+        """The number of bytes to read, as far as known without reading."""
         ...
 
     def has_more(self) -> bool:
-        """Whether a read is worth it before anything new came: something is known to be there. Does not look, and may be wrong."""
+        """Whether more input is known without a new look, so that `read` is worth a call. May be wrong."""
         ...
 
     def wait_s(self) -> float | None:
-        """How long `read` is still worth repeating though nothing is there, in seconds; None where the input's end is reached.
+        """The seconds for which `read` is still worth repeating although it gave nothing; None at the end of the input.
 
-        A number is the time until a deadline that the source waits for: a rotated file that may yet grow.
+        A number is the time until a deadline of the source, for example of a rotated file that may still grow.
         """
         ...
 
     def acknowledge(self) -> None:
-        """Everything read so far is committed. May be repeated."""
+        """Tells the source that everything read so far is committed. May be repeated."""
         ...
 
     def close(self) -> None:
-        """Gives everything back. Nothing else may be called after it."""
+        """Releases everything. No other method may be called after it."""
         ...
 
 
 class IdsCommit(Protocol):
-    """What was observed since the last commit, detached from the index so that another thread may write it."""
+    """The ids observed since the last commit, detached from the index so that another thread can write them."""
 
     def write(self) -> Mapping[str, Json]:
-        """Makes it durable and returns the manifest for the checkpoint (`ids`). Blocks; once; in the order of `take`. Raises `StorageError`."""
+        """Makes them durable.
+
+        Returns the manifest for the checkpoint (`ids`). Blocks. Call once, in the order of `take`. Raises `StorageError`.
+        """
         ...
 
     def appended(self) -> Mapping[str, int]:
-        """After `write`: the committed length in bytes of each append file, by its path below the state directory."""
+        """The committed length in bytes of each append file, by path below the state directory. Call after `write`."""
         ...
 
 
 class SeenIds(Protocol):
-    """Every id that was ever accepted, held as fingerprints in bounded memory."""
+    """All ids that were ever accepted, as fingerprints in bounded memory."""
 
     def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:
-        """For each id, whether it is seen for the first time, by position in `ids` and by every earlier call; and remembers it.
+        """Returns for each id whether it is new: not earlier in `ids`, and not in an earlier call. Remembers the ids.
 
         `prepared`: the same ids, as this index prepares them.
         """
         ...
 
     def contains(self, ids: Ids) -> BoolArray:
-        """For each id, whether an earlier `observe` saw it. Remembers nothing."""
+        """Returns for each id whether an earlier `observe` saw it. Remembers nothing."""
         ...
 
     def take(self) -> IdsCommit:
-        """Detaches what `observe` added since the last `take`. Does not block."""
+        """Detaches the ids that `observe` added since the last `take`. Does not block."""
         ...
 
     def close(self) -> None:
-        """Stops the background work and closes the files. Raises what that work raised and no `take` told of; what was not written stays uncommitted."""
+        """Stops background work and closes the files.
+
+        Raises an error of that work if no `take` has raised it. Unwritten ids stay uncommitted.
+        """
         ...
 
 
 class Sink(Protocol):
-    """Where released events go within a commit: `write`, `sync`, the checkpoint, `publish`. The committed lengths make it exactly once.
+    """Writes released events within a commit: `write`, `sync`, the checkpoint, `publish`.
 
-    Used by one thread at a time: the one that runs the commit.
+    The committed lengths make it exactly once. Used by one thread at a time, the thread of the commit.
     """
 
     @property
     def name(self) -> str:
-        """As the configuration names it."""
+        """Its name in the configuration."""
         ...
 
     @property
     def input(self) -> str:
-        """What it writes, as the configuration says: "events", "dead_letters" or "aggregates.NAME"."""
+        """What it writes, as configured: "events", "dead_letters" or "aggregates.NAME"."""
         ...
 
     @property
     def has_open_part(self) -> bool:
-        """Whether `finish` would close something."""
+        """Whether `finish` would close a part."""
         ...
 
     def write(self, released: Released) -> None:
-        """Adds the events in their order. Not durable before `sync`. Raises `StorageError`."""
+        """Appends the events in order. Not durable before `sync`. Raises `StorageError`."""
         ...
 
     def finish(self) -> None:
-        """The input is at its end: a part that is open is closed, shorter than the others. Before `sync`. Raises `StorageError`."""
+        """Closes the open part at the end of the input; it may be shorter than the others.
+
+        Call before `sync`. Raises `StorageError`.
+        """
         ...
 
     def sync(self) -> None:
-        """Everything written is durable when this returns, though not all of it may bear its name. Raises `StorageError`."""
+        """Makes everything written durable. Files may not have their final names yet. Raises `StorageError`."""
         ...
 
     def appended(self) -> Mapping[str, int]:
-        """The length in bytes of each file that it appends to, by the name under which it gets it back after a restart."""
+        """The length in bytes of each file that it appends to. The keys are those of `committed` after a restart."""
         ...
 
     def publish(self) -> None:
-        """A durable checkpoint covers all that was synced: what waited for that gets its name. May be repeated. Raises `StorageError`.
+        """Gives finished files their final names, since a durable checkpoint covers all that was synced. Raises `StorageError`.
 
-        Once behind each checkpoint, in their order, and once at the start.
+        Called after each checkpoint, in order, and once at the start. May be repeated.
         """
         ...
 
     def close(self) -> None:
-        """Gives everything back."""
+        """Releases everything."""
         ...
 
 
 class Wakeup(Protocol):
-    """Something to wait for that another thread may set, and a signal handler, whatever it interrupts."""
+    """An event to wait for. Any thread may set it, and so may a signal handler at any moment."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until set, or `timeout` seconds; whether it is set."""
+        """Blocks until it is set, at most `timeout` seconds. Returns whether it is set."""
         ...
 
     def clear(self) -> None:
-        """Unsets it."""
+        """Clears it."""
         ...
 
     def set(self) -> None:
-        """Wakes who waits."""
+        """Sets it, and wakes the waiting thread."""
         ...
 
 
 class Notices(Protocol):
-    """What sets the wakeup when there may be something to read."""
+    """Sets the wakeup if there may be something to read."""
 
     def rest(self) -> None:
-        """None are wanted for now: who waits looks by himself."""
+        """Pauses the notices: the loop polls by itself for now."""
         ...
 
     def attend(self) -> None:
-        """They are wanted again. Of what happened meanwhile there is none."""
+        """Resumes the notices. There are none for changes in the meantime."""
         ...
 
 
 class Clock(Protocol):
-    """The time, passed in so that a test can set it."""
+    """The time. It is passed in, so that a test can set it."""
 
     def wall_ns(self) -> int:
         """Nanoseconds since 1970-01-01 UTC. May jump."""
         ...
 
     def monotonic_s(self) -> float:
-        """Seconds from somewhere; never goes back."""
+        """Seconds from an unspecified start. Never goes back."""
         ...
 
     def wait(self, wakeup: Wakeup, timeout_s: float) -> None:
-        """Returns when `wakeup` is set, or after `timeout_s`."""
+        """Blocks until `wakeup` is set, at most `timeout_s` seconds."""
         ...

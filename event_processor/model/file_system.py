@@ -1,7 +1,8 @@
-"""The file system as we need it: the calls that may be asked of a disk.
+"""The contract of the file system: the system calls that we use.
 
-Owns: `FileSystem`, which the operating system implements (`storage/file_system.py`), and a test's failing disk too.
-Always: each method is one system call, `read_each` one or two a piece, and does nothing beyond its name. Never: nothing here decides when to call what.
+Owns: `FileSystem`. `storage/file_system.py` implements it with the operating system; tests implement failing disks.
+Always: each method is one system call (`read_each`: one or two per piece) and does only what its name says.
+Never: decides when to make a call.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ FILE_MODE: Final = 0o640
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """What the kernel knows of a file. Device and inode identify it for its whole life, whatever its path."""
+    """What the kernel knows about a file. Device and inode identify it for its whole life, even if its path changes."""
 
     device: int
     inode: int
@@ -30,9 +31,9 @@ class FileStatus:
 
 
 class FileSystem(Protocol):
-    """The calls that we make. Each blocks, raises `OSError` as the kernel does, and does nothing beyond its name.
+    """The calls that we make. Each blocks, raises `OSError` as the kernel does, and does only what its name says.
 
-    `write` and `read` may do less than asked, and say how much. Content is durable only after `sync` of its descriptor. A name
+    `write` and `read` may do less than asked, and return how much. Content is durable only after `sync` of its descriptor. A name
     (new, linked, renamed, unlinked) is durable only after `sync_directory` of its folder.
     """
 

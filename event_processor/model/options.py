@@ -3,7 +3,7 @@
 Owns: `Section`, `ConfiguredPath` and `LocatedText`; `SourceOptions` and `SinkOptions`, which a connector's options extend.
 Always: an unknown key is a fault, and so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
 `ConfiguredPath`.
-Never: no other table is defined here (`configuration.py` defines them).
+Never: defines any other table (`configuration.py` does).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ConfiguredPath(str):
 
     @classmethod
     def _validate(cls, value: object, info: ValidationInfo) -> ConfiguredPath:
-        """`value` as a path. Raises `PydanticCustomError` with what is wanted."""
+        """Turns `value` into a path. Raises `PydanticCustomError`, which says what is wanted."""
         if isinstance(value, ConfiguredPath) and os.path.isabs(value):
             return value
         if not isinstance(value, str) or not value or "\0" in value:
@@ -66,7 +66,7 @@ class ConfiguredPath(str):
 
 
 def _joined(folder: str, path: str) -> str:
-    """`path` from `folder`. Normalized only if it has no "..", because ".." may lead through a symbolic link."""
+    """Joins `folder` and `path`. Normalizes only without "..", because ".." may go through a symbolic link."""
     joined = os.path.join(folder, path)
     return joined if ".." in joined.split("/") else os.path.normpath(joined)
 
@@ -84,28 +84,31 @@ class SourceOptions(Section):
     record_bytes_max: int = Field(default=1_048_576, ge=16, le=1 << 30)
     """A longer record is rejected with its offset and length. A chunk may hold this much in memory."""
     poll_interval_ms: int = Field(default=200, ge=1, le=3_600_000)
-    """How often the source is looked at if no notice of a change comes."""
+    """The time between two looks at the source if no change notice arrives, in milliseconds."""
 
     def identity(self) -> Mapping[str, Json]:
-        """What of these options the state depends on; paths as they were written, so that a folder may be moved.
+        """The options that the state depends on. Paths are as written, so that a folder may be moved.
 
-        By default every key but `poll_interval_ms`.
+        Default: every key except `poll_interval_ms`.
         """
         values: dict[str, Json] = self.model_dump(mode="json", exclude={"poll_interval_ms"})
         paths = {key: value.written for key in values if isinstance(value := getattr(self, key), ConfiguredPath)}
         return {**values, **paths}
 
     def patterns(self) -> Sequence[str]:
-        """The local paths and globs that this source reads, to be watched; empty if it reads none."""
+        """The local paths and globs that this source reads, for the watcher; empty if there are none."""
         return ()
 
     @property
     def holds_objects(self) -> bool:
-        """Whether its records are JSON objects as they are."""
+        """Whether its records are JSON objects without conversion."""
         return True
 
     def object_reader(self, value_field: str) -> Callable[[], ObjectReader] | None:
-        """What makes a reader of its records, to be pickled; None if they are JSON objects, one a line. `value_field` is `event.value`."""
+        """A picklable factory of the reader of its records; None if they are JSON objects, one a line.
+
+        `value_field` is `event.value`.
+        """
         del value_field
         return None
 
@@ -115,13 +118,14 @@ class SinkOptions(Section):
 
     type: str
     input: str = "events"
-    """What it writes: "events", in the order of [order], or "dead_letters", as they are rejected, or "aggregates.NAME", the rows of that aggregate's windows."""
+    """What it writes: "events", in the order of [order]; "dead_letters", in the order of rejection; or "aggregates.NAME", the
+    rows of that aggregate's windows."""
 
     def paths(self) -> Sequence[str]:
-        """The local files that this sink writes; empty if it writes none."""
+        """The local files that this sink writes; empty if there are none."""
         return ()
 
 
 def keys_of(model: type[Section]) -> dict[str, FieldInfo]:
-    """The keys of a table, by their names in a file."""
+    """The keys of a table, by name in the file."""
     return {info.alias or name: info for name, info in model.model_fields.items()}

@@ -1,6 +1,6 @@
-"""What can be asked of a state: verify, replay, explain, status, process, dead letters, reset.
+"""The operations on a state: verify, replay, explain, status, process, dead letters, reset.
 
-Owns: each operation as a function that a command, or a program, calls.
-Always: an operation that only looks needs no lock and changes nothing.
-Never: nothing is printed here. Open `state_access.py` first.
+Owns: each operation as a function for a command or another program.
+Always: an operation that only reads needs no lock and changes nothing.
+Never: prints. Open `state_access.py` first.
 """

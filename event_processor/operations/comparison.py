@@ -1,7 +1,8 @@
-"""Two states, two files of dead letters: where they differ. What sinks wrote is compared by their connectors.
+"""Compares two states, and two files of dead letters.
 
-Always: a difference names its place, what is committed and what the log gives.
-Never: nothing is written here.
+Owns: which parts of a state are compared. Connectors compare the output of their sinks.
+Always: a difference names its place, the committed value and the value from the log.
+Never: writes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 OUTSIDE_P2: Final = ("state_id", "ids", "appended", "staged")
-"""Keys of `state` that depend on its own history, and not on the log."""
+"""Keys of `state` that depend on its own history, not on the log."""
 EXCERPT_BYTES: Final = 80
 _PLACE: Final = ("source", "generation", "line", "offset")
 _ABSENT: Final = object()
@@ -36,14 +37,17 @@ _ABSENT: Final = object()
 def compare_states(
     committed: StateDocument, recomputed: StateDocument, outside_p2: Mapping[str, frozenset[str]]
 ) -> Iterator[Difference]:
-    """Every leaf on which the two differ, by path; what does not depend on the log is left out: in positions, the fields `outside_p2`, by source."""
+    """Yields every leaf that differs, by path.
+
+    Skips what does not depend on the log; `outside_p2` names such fields of positions, by source.
+    """
     left, right = _comparable(committed, outside_p2), _comparable(recomputed, outside_p2)
     _leave_out_unknown(left, right)
     yield from _differences("", left, right)
 
 
 def _comparable(document: StateDocument, outside_p2: Mapping[str, frozenset[str]]) -> dict[str, Any]:
-    """The state as JSON, without what depends on history and on the host."""
+    """The state as JSON, without the parts that depend on history or on the host."""
     state: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
     for key in OUTSIDE_P2:
         state.pop(key, None)
@@ -55,7 +59,7 @@ def _comparable(document: StateDocument, outside_p2: Mapping[str, frozenset[str]
 
 
 def _leave_out_unknown(committed: dict[str, Any], recomputed: dict[str, Any]) -> None:
-    """Takes out of both what a state of version 1 did not keep: `engine.migration.unknown_parts` names it."""
+    """Removes from both what a state of version 1 did not keep (`engine.migration.unknown_parts` lists it)."""
     for name, total in committed["categories"].items():
         if total["values"] is None:
             for each in (total, recomputed["categories"].get(name, {})):
@@ -80,12 +84,15 @@ def _differences(path: str, committed: Any, recomputed: Any) -> Iterator[Differe
 
 
 def _canonical(value: object) -> bytes:
-    """Bytes that are equal exactly where the JSON is: 1, 1.0 and true are three values, and so are 0.0 and -0.0."""
+    """Bytes that are equal exactly if the JSON is. 1, 1.0 and true are three values; 0.0 and -0.0 are two."""
     return b"" if value is _ABSENT else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def conservation_faults(state: StateDocument) -> Iterator[Difference]:
-    """Where the committed numbers contradict one another: records by outcome, in all and per source, and accepted by category."""
+    """Yields contradictions between committed numbers.
+
+    Compares records with their outcomes (in total and per source), and accepted events with the categories.
+    """
     for path, counts in [
         ("counts", state.counts),
         *((f"sources.{name}.counts", each.counts) for name, each in state.sources.items()),
@@ -104,14 +111,14 @@ def conservation_faults(state: StateDocument) -> Iterator[Difference]:
 
 
 def compare_dead_letters(committed: CommittedFile, recomputed: CommittedFile) -> Difference | None:
-    """The first dead letter that stands for another record than the one that was rejected there; None where all are right.
+    """The first dead letter whose place differs from that of the rejected record; None if all are right.
 
-    What was purged was the oldest, so that the committed letters are compared with as many at the end. Only their places are
-    compared: the words for a reason may change with the software. Raises `StateError`, `StorageError`.
+    A purge removes the oldest letters, so the committed letters are compared with the same number at the end. Only places are
+    compared: the text of a reason may change with the software. Raises `StateError`, `StorageError`.
     """
     count, expected = line_count(committed), line_count(recomputed)
     if count > expected:
-        return Difference("dead_letters (how many)", count, expected)
+        return Difference("dead_letters (number)", count, expected)
     rest = islice(_places(recomputed), expected - count, None)
     for number, (one, other) in enumerate(zip(_places(committed), rest, strict=True), start=1):
         if one != other:
@@ -120,12 +127,12 @@ def compare_dead_letters(committed: CommittedFile, recomputed: CommittedFile) ->
 
 
 def line_count(file: CommittedFile) -> int:
-    """How many lines are committed. Raises `StateError` if the file is shorter, `StorageError`."""
+    """The number of committed lines. Raises `StateError` if the file is shorter, `StorageError`."""
     return count_lines(file.fs, file.path, file.length_bytes)
 
 
 def _places(file: CommittedFile) -> Iterator[Json]:
-    """Where each dead letter's record stands; what is no dead letter is given as the text that it is."""
+    """Yields the place of each dead letter's record. If a line is not a dead letter, yields the start of its text."""
     for line in chain.from_iterable(committed_lines(file.fs, file.path, file.length_bytes)):
         try:
             letter = orjson.loads(line)

@@ -1,8 +1,8 @@
-"""What became of one id: where it was accepted, where it came again, and where a record that bears it was rejected.
+"""Explains one id: where it was accepted, where it was a duplicate, and where a record with it was rejected.
 
-Always: the log is read in the order of the reading journal, so that the first place found is the one that counted. The
-state is not changed and needs no lock.
-Never: more than `LISTED_MAX` places of a kind are kept; the rest is counted.
+Owns: the search through the log, and the ids that a text can mean.
+Always: reads the log in the order of the reading journal, so the first place found is the one that counted. Needs no lock.
+Never: changes the state; keeps more than `LISTED_MAX` places of a kind (it only counts the rest).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = ["LISTED_MAX", "Explanation", "IdHistory", "Occurrence", "explain", "m
 
 LISTED_MAX: Final = 1000
 LIMIT_STAGE: Final = "totals"
-"""The stage of a record that is valid, but of one category too many."""
+"""The stage of a record that is valid but exceeds the limit of categories."""
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """A record that bears the id. `line` counts from 1, `offset` in bytes; `path` is where its file was first read.
+    """A record with the id. `line` counts from 1; `offset` is in bytes; `path` is where its file was first read.
 
-    `reason` says why it was rejected, and is empty otherwise.
+    `reason` says why it was rejected; empty if it was not.
     """
 
     source: str
@@ -53,9 +53,9 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class IdHistory:
-    """All that became of one id, in log order. `unlisted` counts what went past `LISTED_MAX` places of a kind.
+    """Every record with one id, in log order. `unlisted` counts the places above `LISTED_MAX` of a kind.
 
-    `accepted` has more than one place only where duplicates are not looked for.
+    `accepted` has more than one place only if `dedup.enabled` is false.
     """
 
     id: EventId
@@ -66,13 +66,13 @@ class IdHistory:
 
     @property
     def is_known(self) -> bool:
-        """Whether any record bears the id."""
+        """Whether any record has the id."""
         return bool(self.accepted or self.duplicates or self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer: one history for each id that the text may mean, and how much of the log was read for it."""
+    """The answer: one history for each id that the text can mean, and how much of the log was read."""
 
     text: str
     ids: tuple[IdHistory, ...]
@@ -81,10 +81,10 @@ class Explanation:
 
 
 def explain(configuration: Configuration, environment: Environment, text: str, *, progress: Progress) -> Explanation:
-    """What became of the id that `text` names: a string, also the integer it looks like, or a JSON array for several fields.
+    """Explains the id that `text` names: a string, also the integer that it looks like, or a JSON array for several fields.
 
-    Raises `InputGoneError` where no state is, or bytes of the log are gone, `ConfigurationError` where the state was made by
-    another configuration, `StateError`, `StorageError`.
+    Raises `InputGoneError` if there is no state or bytes of the log are gone, `ConfigurationError` if another configuration
+    made the state, `StateError`, `StorageError`.
     """
     checkpoint = require_checkpoint(configuration, environment)
     check_config(configuration, checkpoint)
@@ -100,7 +100,7 @@ def explain(configuration: Configuration, environment: Environment, text: str, *
 
 
 def meant_ids(text: str) -> tuple[EventId, ...]:
-    """The ids that a person may mean by `text`: itself, the integer that it writes, the several ids of a JSON array."""
+    """The ids that `text` can mean: itself, the integer that it writes, or the fields of a JSON array."""
     ids: list[EventId] = [text]
     if re.fullmatch(r"-?(0|[1-9]\d{0,18})", text) and INT64_MIN <= int(text) <= INT64_MAX:
         ids.append(int(text))
@@ -113,7 +113,7 @@ def meant_ids(text: str) -> tuple[EventId, ...]:
 
 @dataclass(slots=True)
 class _Found:
-    """The places of one id: valid records, and those that were rejected for themselves."""
+    """The places of one id: valid records, and records that were rejected for their content."""
 
     valid: list[Occurrence] = field(default_factory=list)
     rejected: list[Occurrence] = field(default_factory=list)
@@ -128,7 +128,7 @@ class _Found:
 
 
 class _Search:
-    """One pass over the log for a few ids."""
+    """Searches the log for a few ids, in one pass."""
 
     def __init__(self, configuration: Configuration, ids: tuple[EventId, ...]) -> None:
         sources = all_sources(configuration, str(configuration.state.dir))
@@ -143,7 +143,7 @@ class _Search:
         self._lines: Final[dict[tuple[str, int], int]] = {}
 
     def look_through(self, chunk: Chunk) -> None:
-        """Notes every place in `chunk`, and counts its lines."""
+        """Records every place in `chunk` and counts its lines."""
         key = chunk.source, chunk.generation
         line = self._lines.get(key, 0)
         if chunk.content and self._may_hold(chunk):
@@ -157,7 +157,10 @@ class _Search:
         self.records += records
 
     def _may_hold(self, chunk: Chunk) -> bool:
-        """Whether any of the ids can be that of a record: where records are objects as they stand and nothing is escaped, its text must be there."""
+        """Whether a record of the chunk can have one of the ids.
+
+        If records are JSON objects without escapes, the text of the id must occur.
+        """
         if not self._id_paths or chunk.source not in self._as_written or b"\\" in chunk.content:
             return True
         return any(all(text in chunk.content for text in texts) for texts in self._needles)
@@ -176,7 +179,7 @@ class _Search:
                 found.add(replace(place, reason=rejection.reason))
 
     def _id_of(self, record: bytes, place: Occurrence) -> EventId | None:
-        """The id that a rejected record bears, as far as it can be read."""
+        """The id of a rejected record; None if it cannot be read."""
         if not self._id_paths:
             return place.source, place.generation, place.offset
         document = _parsed(record)
@@ -190,7 +193,7 @@ class _Search:
 
 
 def _places(columns: Columns, event_id: EventId) -> Iterator[int]:
-    """The rows of the valid events that bear the id. An integer never equals a string, so comparing is enough."""
+    """Yields the rows of the valid events with the id. An integer never equals a string, so `==` is enough."""
     for place, found in enumerate(columns.ids.to_list()):
         if found == event_id:
             yield int(columns.rows[place])
@@ -222,9 +225,9 @@ def _parsed(content: bytes) -> Json:
 def _over_limit(
     configuration: Configuration, environment: Environment, checkpoint: Checkpoint
 ) -> Mapping[tuple[str, int, int], str]:
-    """By source, generation and line, the records that were rejected though they are valid, and why.
+    """Valid records that were rejected over a limit: the reason, by source, generation and line.
 
-    Only the dead letters tell; those that were purged are taken for duplicates.
+    Only the dead letters know them. Purged ones count as duplicates here.
     """
     if len(checkpoint.state.categories) < configuration.totals.categories_max:
         return {}
@@ -241,7 +244,7 @@ def _over_limit(
 def _history(
     event_id: EventId, found: _Found, over_limit: Mapping[tuple[str, int, int], str], configuration: Configuration
 ) -> IdHistory:
-    """The places by what became of them."""
+    """The places, sorted by outcome."""
     valid, refused = [], []
     for place in found.valid:
         reason = over_limit.get((place.source, place.generation, place.line))

@@ -1,4 +1,9 @@
-"""What is committed, as one value: counts, categories, sources. Read from the checkpoint alone, without a lock."""
+"""What is committed, as one value: counts, categories, aggregates, sources.
+
+Owns: `Inspection`.
+Always: read from the checkpoint alone, without a lock.
+Never: reads the log.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,10 @@ __all__ = ["Inspection", "inspect_state"]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One checkpoint. `categories`, `aggregates` and `sources` are sorted by name; `held_events` wait in the order stage, `released` left it."""
+    """One checkpoint.
+
+    `categories`, `aggregates` and `sources` are sorted by name. `held_events` are in the order stage; `released` left it.
+    """
 
     state_directory: str
     state_id: str
@@ -32,9 +40,9 @@ class Inspection:
 
 
 def inspect_state(configuration: Configuration, environment: Environment, *, category: str | None = None) -> Inspection:
-    """What is committed; of the categories only `category` where one is named, and none if no event bears it.
+    """What is committed. If `category` is given, `categories` has only that one, or none if no event has it.
 
-    Raises `InputGoneError` where no state is, `StateError`, `StorageError`.
+    Raises `InputGoneError` if there is no state, `StateError`, `StorageError`.
     """
     checkpoint = require_checkpoint(configuration, environment)
     state = checkpoint.state

@@ -1,9 +1,9 @@
-"""The log, read again in the order of the reading journal: the script that makes the same state once more.
+"""Reads the log again in the order of the reading journal: the input that rebuilds the same state.
 
-Owns: how entries of the journal become chunks, cut anew.
-Always: every committed byte is given once, in its place; a generation is retired, and moved to where it resumes, behind
-its last byte. Memory is bounded by the batch and the record limit.
-Never: a byte beyond the committed offsets is read. What is gone is said, not skipped.
+Owns: how journal entries become chunks again.
+Always: yields every committed byte once, in order. After its last byte, a generation is retired and gets its final position.
+Memory is bounded by the batch and the record limit.
+Never: reads a byte after the committed offsets; skips missing bytes (it raises).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ GenerationKey: TypeAlias = tuple[str, int]
 
 
 class ReadingJournal:
-    """The journal of one checkpoint: the closed entries of the file, then the run that was still open."""
+    """The journal of one checkpoint: the closed entries of the file, then the open run."""
 
     def __init__(self, fs: FileSystem, directory: str, checkpoint: Checkpoint) -> None:
         self._fs: Final = fs
@@ -55,7 +55,7 @@ class ReadingJournal:
         self._open_run: Final = checkpoint.state.journal
 
     def __iter__(self) -> Iterator[JournalEntry]:
-        """Every entry, in order. Raises `StateError` where the file is short or unreadable, `StorageError`."""
+        """Yields every entry in order. Raises `StateError` if the file is too short or unreadable, `StorageError`."""
         first_line = 1
         for lines in committed_lines(self._fs, self._path, self._length_bytes):
             yield from decode_entries(b"\n".join(lines), self._path, first_line=first_line)
@@ -66,7 +66,7 @@ class ReadingJournal:
 
 @dataclass(slots=True)
 class _Survey:
-    """What a first pass over the journal tells: how far each generation was read, and what each retired one is known by."""
+    """The result of a first pass over the journal: how far each generation was read, and the entry of each retired one."""
 
     ends: dict[GenerationKey, int] = field(default_factory=dict)
     retired: dict[GenerationKey, RetiredGeneration] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class _Survey:
 
 
 class LogReader:
-    """Reads again what one checkpoint covers. Used by one thread; `close` gives the files back."""
+    """Reads again what one checkpoint covers. Used by one thread; `close` closes the files."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class LogReader:
         *,
         sources: Collection[str] | None = None,
     ) -> None:
-        """`sources`: those to read, where not all are wanted any more. Raises `StateError` for an unreadable journal."""
+        """`sources`: the names of those to read; None reads all. Raises `StateError` for an unreadable journal."""
         directory = str(configuration.state.dir)
         self._environment: Final = environment
         self._options: Final = all_sources(configuration, directory)
@@ -108,17 +108,20 @@ class LogReader:
         self._journal: Final = ReadingJournal(environment.fs, directory, checkpoint)
         self._survey: Final = _Survey.of(self._journal)
         if checkpoint.version == migration.VERSION:
-            # Version 1 knew no entry for it: there the order stage was used from the start, or never.
+            # Version 1 has no entry for this: the order stage was used from the start, or never.
             self._survey.is_ordered_from_start = checkpoint.state.order.active
         self._open: Final[OrderedDict[GenerationKey, PastGeneration]] = OrderedDict()
 
     @property
     def size_bytes(self) -> int:
-        """How much there is to be read, all sources together."""
+        """The number of bytes to read, of all sources."""
         return self._survey.size_bytes
 
     def script(self) -> Iterator[Chunk | JournalEntry]:
-        """Everything that was read, in its order. Raises `InputGoneError` naming what is gone, `StateError`, `StorageError`."""
+        """Yields everything that was read, in order.
+
+        Raises `InputGoneError`, which names the missing bytes, `StateError`, `StorageError`.
+        """
         if self._survey.is_ordered_from_start:
             yield OrderBegun(0)
         for entry in self._journal:
@@ -132,12 +135,12 @@ class LogReader:
         yield from self._open_without_records()
 
     def close(self) -> None:
-        """Gives the files back."""
+        """Closes the files."""
         while self._open:
             self._open.popitem()[1].close()
 
     def _chunks_of(self, entry: JournalRun | RetiredGeneration) -> Iterator[Chunk]:
-        """The chunks of one entry. A generation is retired after its last byte, which its entry may precede."""
+        """Yields the chunks of one entry. A generation is retired after its last byte; its journal entry may come earlier."""
         key = entry.source, entry.generation
         retired = self._survey.retired.get(key)
         if isinstance(entry, JournalRun):
@@ -148,14 +151,14 @@ class LogReader:
             yield _moved(key, retired.position, retired.end_offset(), retired=True)
 
     def _open_without_records(self) -> Iterator[Chunk]:
-        """Generations that are open but gave no record: only their position is known."""
+        """Yields the open generations that gave no record: only their position is known."""
         for name, source in sorted(self._progress.items()):
             for each in source.generations:
                 if name in self._wanted and (name, each.generation) not in self._survey.ends:
                     yield _moved((name, each.generation), each.position, 0)
 
     def _position(self, key: GenerationKey) -> Mapping[str, Json]:
-        """The last position of a generation. Raises `InputGoneError` if the state does not say it."""
+        """The last position of a generation. Raises `InputGoneError` if the state does not have it."""
         if retired := self._survey.retired.get(key):
             return retired.position
         source = self._progress.get(key[0])
@@ -165,7 +168,7 @@ class LogReader:
         return opened.position
 
     def _read(self, run: JournalRun, position: Mapping[str, Json]) -> Iterator[Chunk]:
-        """The run in chunks of whole records; a record over the limit is a chunk of its own."""
+        """Yields the run in chunks of whole records. A record over the limit is a chunk by itself."""
         generation = self._generation(run, position)
         offset = run.start
         for piece in generation.pieces(run.start, run.end, self._block_bytes_min):
@@ -175,7 +178,7 @@ class LogReader:
             raise _gone(run, offset)
 
     def _generation(self, run: JournalRun, position: Mapping[str, Json]) -> PastGeneration:
-        """The generation that holds the run; a few stay open, since runs of several alternate."""
+        """The generation that holds the run. A few stay open, because runs of several generations alternate."""
         key = run.source, run.generation
         found = self._open.pop(key, None) or reopen_generation(self._options[run.source], position, self._environment)
         if found is None:
@@ -187,7 +190,7 @@ class LogReader:
 
 
 def _chunk(run: JournalRun, piece: Piece, position: Mapping[str, Json], head: bytes) -> Chunk:
-    """A piece of a run as the source gave it; every one bears the last position, since only that is compared."""
+    """A piece of a run as a chunk. Each one gets the last position, because only that one is compared."""
     return Chunk(
         source=run.source,
         generation=run.generation,
@@ -201,29 +204,29 @@ def _chunk(run: JournalRun, piece: Piece, position: Mapping[str, Json], head: by
 
 
 def _moved(key: GenerationKey, position: Mapping[str, Json], offset: int, *, retired: bool = False) -> Chunk:
-    """A chunk without a record: it only says that the generation is there, or that it is retired."""
+    """A chunk without records. It says only that the generation exists, or that it is retired."""
     return Chunk(key[0], key[1], offset, b"", position, retired=retired)
 
 
 def _gone(run: JournalRun, start: int, path: str = "") -> InputGoneError:
-    """Which bytes would be needed and are not there."""
-    born_at = f" (first read at {path})" if path else ""
+    """The error that names the missing bytes."""
+    first_read_at = f" (first read at {path})" if path else ""
     return InputGoneError(
-        f"source {run.source!r}, generation {run.generation}{born_at}: bytes {start} to {run.end} are gone",
-        hint="put the file back, compressed or not, at its path or among the source's rotated files; until then this cannot be told",
+        f"source {run.source!r}, generation {run.generation}{first_read_at}: bytes {start} to {run.end} are gone",
+        hint="put the file back, compressed or not, at its path or among the source's rotated files; until then this cannot be checked",
     )
 
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Told after every chunk how many bytes are read, of how many. Must return at once."""
+"""Called as `(bytes_done, bytes_total)` after every chunk. Must return at once."""
 
 
 def nobody_watches(_done_bytes: int, _size_bytes: int) -> None:
-    """The progress that nobody is shown."""
+    """Shows no progress."""
 
 
 def watched_script(reader: LogReader, progress: Progress) -> Iterator[Chunk | JournalEntry]:
-    """The reader's script, with word of how much of it was taken."""
+    """Yields the reader's script, and reports after each chunk how much was consumed."""
     done_bytes = 0
     for each in reader.script():
         yield each

@@ -1,9 +1,10 @@
-"""A one-shot run: finished inputs, the one engine over them, and a result.
+"""A one-shot run: the same engine over finished inputs, with a result.
 
-Owns: where the state of such a run lives, how it is stopped, and what is told of it at its end.
-Always: the state is the same as that of a run over the same bytes. Without a state directory to keep, it lives in a temporary folder, which is gone at
-the end, however the run ends but for a kill; nothing is resumed from it, so nothing there waits for a disk. With one, the run may be killed anywhere, and goes on.
-Never: no result comes from a run that was stopped.
+Owns: where the state of such a run lives, how the run stops, and what it reports at its end.
+Always: the state equals that of a run over the same bytes. Without a state directory to keep, the state lives in a temporary
+folder. The folder is removed at the end, unless the process is killed. No run resumes from it, so its files need no fsync.
+With a state directory, the run may be killed anywhere and can be resumed.
+Never: gives a result for a run that was stopped.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ __all__ = ["Processed", "Processing", "RejectedRecord", "require_outputs", "writ
 
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:
-    """A record that is no event: where it stands, and why."""
+    """A rejected record: its place and the reason."""
 
     path: str
     line: int
@@ -56,10 +57,10 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """How a one-shot run ended. Its result (`lines`, in blocks), and the dead letters, can be read for as long as the run is not left.
+    """How a one-shot run ended. Its result (`lines`, in blocks) and the dead letters can be read until the context of `run` ends.
 
-    `is_complete`: the inputs were read to their end; else it was stopped. `resumed`: it went on from an earlier run. `damaged`: which
-    inputs ended before their time. `first_rejected`: of all rejected records the first that was read.
+    `is_complete`: the inputs were read to their end; False: the run was stopped. `resumed`: it continued an earlier run.
+    `damaged`: messages about damaged or truncated inputs. `first_rejected`: the first rejected record that was read.
     """
 
     is_complete: bool
@@ -72,10 +73,13 @@ class Processed:
 
 
 class Processing:
-    """One run over a configuration whose sources are inputs (`assembly.with_inputs`). `stop` may be called from a signal handler."""
+    """One run over a configuration whose sources are inputs (`assembly.with_inputs`).
+
+    `stop` may be called from a signal handler.
+    """
 
     def __init__(self, configuration: Configuration, environment: Environment, *, is_kept: bool) -> None:
-        """`is_kept`: the state lives where the configuration says, and stays there; else in a temporary folder."""
+        """`is_kept`: the state lives in the configured directory and stays there; otherwise in a temporary folder."""
         self._configuration: Final = configuration
         self._environment: Final = environment
         self._is_kept: Final = is_kept
@@ -83,7 +87,7 @@ class Processing:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Ends the run after the batch at hand. May be repeated."""
+        """Ends the run after the current batch. May be repeated."""
         self._is_stopping = True
         if self._processor is not None:
             self._processor.stop()
@@ -92,17 +96,17 @@ class Processing:
     def run(self, progress: Progress) -> Iterator[Processed]:
         """Reads the inputs to their end, or until stopped.
 
-        Raises `ConfigurationError` where the state is that of other inputs or another configuration, `InputGoneError` where an input is not
-        there any more or holds other bytes than were read of it, `LockedError`, `StateError`, `StorageError`.
+        Raises `ConfigurationError` if the state belongs to other inputs or another configuration, `InputGoneError` if an input is
+        missing or its bytes differ from those that were read, `LockedError`, `StateError`, `StorageError`.
         """
         with ExitStack() as held:
             configuration, environment = self._placed(held)
             held.enter_context(owned_state(configuration, environment))
             _require_same_inputs(configuration, environment)
             damage = _Damage()
-            told = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage]))
+            observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage]))
             configuration = with_result_sinks(configuration)
-            reason, resumed, state = self._run(configuration, told, progress)
+            reason, resumed, state = self._run(configuration, observed, progress)
             with storage_boundary(str(configuration.state.dir)):
                 yield Processed(
                     is_complete=reason is StopReason.END,
@@ -115,20 +119,20 @@ class Processing:
                 )
 
     def _placed(self, held: ExitStack) -> tuple[Configuration, Environment]:
-        """The configuration and the world with the state where it is to live."""
+        """The configuration and the environment for the place where the state lives."""
         if self._is_kept:
             return self._configuration, self._environment
         directory = held.enter_context(scratch_directory())
         configuration = self._configuration.model_copy(update={"state": StateOptions(dir=ConfiguredPath(directory))})
         if configuration.sinks:
-            # What sinks write is kept, and must be durable.
+            # The output of sinks is kept, so it must be durable.
             return configuration, self._environment
         return configuration, replace(self._environment, fs=UnsyncedFileSystem())
 
     def _run(self, configuration: Configuration, environment: Environment, progress: Progress) -> tuple[StopReason, bool, State]:
         shown = _ShownProgress(progress, input_size_bytes(configuration))
-        told = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, shown]))
-        pipeline = open_pipeline(configuration, told, Mode(once=True, drain=True))
+        observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, shown]))
+        pipeline = open_pipeline(configuration, observed, Mode(once=True, drain=True))
         with closing(pipeline.processor) as processor:
             shown.processor = self._processor = processor
             if self._is_stopping:
@@ -138,17 +142,17 @@ class Processing:
 
 
 class _Damage(Telemetry):
-    """Which inputs ended before their time."""
+    """Collects messages about damaged or truncated inputs."""
 
     def __init__(self) -> None:
         self.words: Final[list[str]] = []
 
     def file_damaged(self, *, source: str, path: str, generation: int, offset: int, reason: str) -> None:  # noqa: ARG002
-        self.words.append(f"{path}: ends before its time, at byte {offset} of what it holds: {reason}")
+        self.words.append(f"{path}: is damaged at byte {offset} of its content: {reason}")
 
 
 class _ShownProgress(Telemetry):
-    """How much of the inputs is committed: of their bytes on the disk, or where nobody knows those, of what was read."""
+    """Reports the committed bytes of the inputs: of their size on disk, or, if that is unknown, the bytes read with total 0."""
 
     def __init__(self, progress: Progress, size_bytes: int) -> None:
         self.processor: Processor | None = None
@@ -165,7 +169,7 @@ class _ShownProgress(Telemetry):
 
 
 def require_outputs(configuration: Configuration, environment: Environment, paths: Sequence[str]) -> None:
-    """Raises `UsageError` where a result could not be written at one of the paths, or would take the place of what is read or written."""
+    """Raises `UsageError` if a result cannot be written to one of the paths, or would replace a file of the run."""
     fs = environment.fs
     taken = {os.path.realpath(path) for source in configuration.sources.values() for path in source.patterns()}
     taken |= {os.path.realpath(path) for sink in configuration.sinks.values() for path in sink.paths()}
@@ -173,16 +177,18 @@ def require_outputs(configuration: Configuration, environment: Environment, path
         with storage_boundary(path):
             status, folder = fs.status(path), fs.status(os.path.dirname(path) or ".")
         if os.path.realpath(path) in taken:
-            raise UsageError(f"{path}: is read or written by this run already", hint="name another file")
+            raise UsageError(f"{path}: this run already reads or writes this file", hint="name another file")
         if status is not None and not status.is_regular:
-            raise UsageError(f"{path}: not a file that can be replaced", hint="name a file, or leave the option out for stdout")
+            raise UsageError(
+                f"{path}: not a file that can be replaced", hint="name a file, or omit the option to write to stdout"
+            )
         if folder is None or not folder.is_directory:
-            raise UsageError(f"{path}: there is no such folder", hint="make it first")
+            raise UsageError(f"{path}: folder not found", hint="create it first")
         taken.add(os.path.realpath(path))
 
 
 def write_whole(environment: Environment, path: str, parts: Iterable[bytes]) -> None:
-    """Makes `path` a file of these bytes, whole and durable, or leaves what was there. Raises `StorageError`."""
+    """Replaces `path` with these bytes, atomically and durably. If it fails, the old file remains. Raises `StorageError`."""
     with storage_boundary(path):
         replace_file(environment.fs, path, parts, environment.new_token())
 
@@ -206,7 +212,7 @@ def _lines(configuration: Configuration, environment: Environment) -> Iterator[b
 
 
 def _dead_letters(configuration: Configuration, environment: Environment) -> Iterator[bytes]:
-    """The committed dead letters, in blocks of whole lines."""
+    """Yields the committed dead letters, in blocks of whole lines."""
     checkpoint = peek(configuration, environment)
     length_bytes = committed_length(checkpoint, DEAD_LETTERS_NAME) if checkpoint else 0
     path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)

@@ -1,9 +1,10 @@
-"""A fresh state from the log, made beside the present one, compared with it, and swapped in by one rename.
+"""Rebuilds the state from the log beside the present one, compares the two, and swaps the new one in by one rename.
 
-Always: the caller holds the lock, and until `swap_in` the present state is untouched; a crash at any point leaves the old state
-or the new one, whole. The journal's order is kept where it can be read, so that the result is the function of the log that
-the present state was meant to be; what the log holds beyond is read as a run would read it.
-Never: the present state is not needed: it may be broken, of another version, or made by another configuration.
+Owns: the replay's folder, and the order of the steps of the swap.
+Always: the caller holds the lock. Until `swap_in` the present state is not changed. A crash at any point leaves the old or the
+new state, whole. If the journal can be read, its order is followed, so the new state is the function of the log that the present
+state should be. The rest of the log is read as a run would read it.
+Never: needs the present state: it may be broken, of another version, or made by another configuration.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ REPLAY_INFIX: Final = "replay-"
 
 @dataclass(frozen=True, slots=True)
 class CategoryChange:
-    """A category on which the two states differ; None where one of them does not have it."""
+    """A category that differs between the two states. `before` or `after` is None if that state does not have it."""
 
     category: str
     before: CategoryTotal | None
@@ -53,10 +54,10 @@ class CategoryChange:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedState:
-    """What a swap would change. `counts_before` is None where there is no present state that can be read.
+    """What a swap would change. `counts_before` is None if there is no readable present state.
 
-    `unread_reason` says why the reading journal could not be followed, so that the sources were read as by a first start; it
-    is empty where it was followed, or where no state was there.
+    `unread_reason` says why the reading journal could not be followed; then the sources were read as at a first start. It is
+    empty if the journal was followed, or if there was no state.
     """
 
     counts_before: Counts | None
@@ -71,7 +72,7 @@ class ReplayedState:
 
 
 class Replay:
-    """One replay: `prepare`, then `swap_in` or `discard`. The caller holds the lock for all of it."""
+    """One replay: `prepare`, then `swap_in` or `discard`. The caller holds the lock all the time."""
 
     def __init__(self, configuration: Configuration, environment: Environment) -> None:
         self._configuration: Final = configuration
@@ -86,9 +87,9 @@ class Replay:
         )
 
     def prepare(self, progress: Progress) -> ReplayedState:
-        """Makes the fresh state beside the present one, and says what would change.
+        """Builds the new state beside the present one. Returns what a swap would change.
 
-        Raises `InputGoneError` where bytes that the journal names are gone, `StorageError`; the present state stands.
+        Raises `InputGoneError` if bytes that the journal names are gone, `StorageError`. The present state is not changed.
         """
         with storage_boundary(self._directory):
             self._remove_leftovers()
@@ -102,7 +103,7 @@ class Replay:
         return _replayed(present, self._checkpoint(), unread_reason)
 
     def swap_in(self) -> None:
-        """Makes the fresh state the present one. Raises `StorageError`: the old state then stands, or the new one does."""
+        """Makes the new state the present one. Raises `StorageError`; then the old or the new state is in place, whole."""
         with storage_boundary(self._directory):
             self._swap_in(self._checkpoint())
             self._remove_leftovers()
@@ -114,17 +115,17 @@ class Replay:
         try:
             store.load(path_of)
         except StateError:
-            # That is what a replay is for. Of the old state its checkpoint is kept, renamed aside.
+            # A replay is for such a state. Its checkpoint is kept, renamed aside.
             store = CheckpointStore(self._fs, self._directory, self._environment.telemetry)
         self._move_aside(self._foreign_sinks(paths))
-        # If we die behind this, the present state stands: parts belong to whoever takes them, and it does not look for them.
+        # If we die after this, the present state is still valid: it does not look for parts, since consumers may take them.
         self._move_aside(self._parts(paths))
         staged = {name: os.path.join(self._replica.directory, name) for name in (JOURNAL_NAME, DEAD_LETTERS_NAME)}
         staged |= {key: self._staged_sink(path) for key, path in paths.items()}
         store.swap_in(fresh, staged, path_of)
 
     def discard(self) -> None:
-        """Removes what was made beside the present state. If we die within, the next replay removes the rest."""
+        """Removes the new state. If we die during this, the next replay removes the rest."""
         with storage_boundary(self._directory):
             self._remove_leftovers()
 
@@ -136,14 +137,14 @@ class Replay:
             return None, error.message
 
     def _feed(self, present: Checkpoint, progress: Progress) -> str:
-        """What the present state covers, in the order of its journal; or why the journal cannot be followed."""
+        """Feeds what the present state covers, in the order of its journal. Returns why the journal cannot be followed, or ""."""
         sources = all_sources(self._configuration, self._directory)
         try:
             reader = LogReader(self._configuration, self._environment, present, sources=sources.keys())
         except StateError as error:
             return error.message
         with closing(reader), closing(self._open(reading=False)) as processor:
-            # The fresh state uses the order stage as the configuration says, from the start: so its sinks get everything.
+            # The new state uses the order stage from the start if the configuration needs it, so its sinks get all events.
             script = (each for each in watched_script(reader, progress) if not isinstance(each, OrderBegun | OrderEnded))
             processor.feed(script)
         return ""
@@ -154,16 +155,16 @@ class Replay:
 
     def _checkpoint(self) -> Checkpoint:
         found = CheckpointStore(self._fs, self._replica.directory, self._environment.telemetry).peek()
-        assert found is not None, "to open a state is to commit it"
+        assert found is not None, "opening a state commits it"
         return found
 
     def _staged_sink(self, path: str) -> str:
         return self._replica.sink_path("", path)
 
     def _move_named_files(self, fresh: Checkpoint) -> None:
-        """Files of the owned folders into the present state's, where no checkpoint names them yet.
+        """Moves the named files into the present state's folders, where no checkpoint names them yet.
 
-        If we die within, or before the swap, the next start removes them as orphans.
+        If we die during this or before the swap, the next start removes them as orphans.
         """
         names = sorted(fresh.state.named_files())
         for folder in sorted({os.path.dirname(name) for name in names}):
@@ -178,20 +179,20 @@ class Replay:
                 self._fs.sync_directory(path)
 
     def _foreign_sinks(self, paths: Mapping[str, str]) -> Iterator[str]:
-        """Files at sinks' paths of which the present state does not say that it wrote them."""
+        """Yields the files at sinks' paths that, by its own account, the present state did not write."""
         for key, path in paths.items():
             status = self._fs.status(path)
             if key not in self._own_sinks and status is not None and status.size_bytes:
                 yield path
 
     def _parts(self, paths: Mapping[str, str]) -> Iterator[str]:
-        """The parts that stand under their names. The fresh state writes them anew, from the first on."""
+        """Yields the parts with their final names. The new state writes all parts again, from number 1."""
         for path in chain.from_iterable(sink_files(self._configuration, self._environment).values()):
             if path not in paths.values() and not os.path.basename(path).startswith("."):
                 yield path
 
     def _move_aside(self, paths: Iterable[str]) -> None:
-        """These are kept, under another name. If we die behind it, whoever looks finds them beside their old names."""
+        """Renames these files, and keeps them. If we die after this, they are beside their old names."""
         for path in paths:
             with storage_call("rename", path):
                 self._fs.rename(path, f"{path}.aside-{self._token}")
@@ -199,7 +200,7 @@ class Replay:
                 self._fs.sync_directory(os.path.dirname(path) or ".")
 
     def _remove_leftovers(self) -> None:
-        """What this replay and earlier ones made and did not swap in."""
+        """Removes what this and earlier replays made and did not swap in."""
         for name in self._fs.names(self._directory):
             if name.startswith(REPLAY_INFIX):
                 remove_tree(self._fs, os.path.join(self._directory, name))
@@ -210,7 +211,7 @@ class Replay:
 
 
 def _fresh_paths(configuration: Configuration) -> dict[str, str]:
-    """The entries of `appended` that the fresh state has for sinks, and where their files belong."""
+    """The entries of `appended` that the new state has for sinks, with the path of each file."""
     return {key: path for files in fresh_sink_paths(configuration).values() for key, path in files.items()}
 
 

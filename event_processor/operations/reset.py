@@ -1,12 +1,14 @@
-"""Moves a state aside, so that the next start begins from the log's beginning. Nothing is deleted.
+"""Moves a state aside, so that the next start reads the log from its beginning. Deletes nothing.
 
-What is moved, to `aside-<utc time>/` in the state directory: both checkpoints, what was kept of broken ones, the journal, the
-dead letters, `ids`, `held`, `windows`, `outbox`. A sink's file that holds something is renamed beside itself to `<path>.aside-<utc time>`, and so is
-each of its parts: it may lie on another disk, and left where it is, the next start would refuse to append to it. What stays: the lock, and
-`intake.jsonl`, which is a log like any other and is read again by the fresh state; so do former asides.
+Moves to `aside-<utc time>/` in the state directory: both checkpoints, kept corrupt ones, the journal, the dead letters, `ids`,
+`held`, `windows`, `outbox`. A sink's file that is not empty is renamed beside itself to `<path>.aside-<utc time>`, and so is each
+of its parts. It may be on another disk, and if it stayed in place, the next start would refuse to append to it. The lock,
+earlier `aside-…` folders and `intake.jsonl` stay: the intake is a log like any other, and the new state reads it again.
 
-Always: the caller holds the lock. The predecessor goes before the checkpoint and what they name after them, so that a crash
-at any point leaves either a state that resumes as it was, or one that refuses to start and says that `reset` is what ends this.
+Owns: the list of these moves, and their order.
+Always: the caller holds the lock. The predecessor is moved first, then the checkpoint, then the files that they name. So a crash
+at any point leaves a state that resumes as before, or one that refuses to start and names `reset` as the way out.
+Never: deletes a file.
 """
 
 from __future__ import annotations
@@ -32,14 +34,14 @@ CORRUPT_PREFIX: Final = "checkpoint.corrupt-"
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One rename: what stands at `path` goes to `new_path`."""
+    """One rename, from `path` to `new_path`."""
 
     path: str
     new_path: str
 
 
 class Reset:
-    """One reset: `moves` says what would be done, `apply` does it. The caller holds the lock for both."""
+    """One reset: `moves` lists the moves, `apply` makes them. The caller holds the lock for both."""
 
     def __init__(self, configuration: Configuration, environment: Environment) -> None:
         self._environment: Final = environment
@@ -50,18 +52,18 @@ class Reset:
         self._aside: Final = os.path.join(self._directory, self._suffix)
 
     def moves(self) -> tuple[Move, ...]:
-        """What is to be moved, in the order in which it must be; empty where there is nothing. Raises `StorageError`."""
+        """The moves in their order; empty if there is nothing to move. Raises `StorageError`."""
         with storage_boundary(self._directory):
             return (*self._checkpoints(), *self._sinks(), *self._own_files())
 
     def apply(self) -> tuple[Move, ...]:
-        """Moves it, durably one by one. Raises `StorageError`: what is left is moved by the next reset."""
+        """Makes the moves, each durable before the next. Raises `StorageError`; then the next reset moves the rest."""
         moves = self.moves()
         if moves:
             prepare_directory(self._fs, self._aside)
         for move in moves:
-            # If we die behind the predecessor's move, the checkpoint still resumes; behind the checkpoint's, the files
-            # that it named show that a state was here, and the next start says so.
+            # If we die after the predecessor's move, the checkpoint can still resume. If we die after the checkpoint's move,
+            # the files that it named show that a state was here, and the next start says so.
             with storage_call("rename", move.path):
                 self._fs.rename(move.path, move.new_path)
             for folder in {os.path.dirname(move.path) or ".", os.path.dirname(move.new_path) or "."}:
@@ -92,7 +94,7 @@ class Reset:
             yield Move(path, os.path.join(self._aside, name))
 
     def _free_suffix(self, wall_ns: int) -> str:
-        """A name with the time in it that nothing bears yet."""
+        """A name with the time in it that is not in use yet."""
         stamp = datetime.fromtimestamp(wall_ns // 10**9, UTC).strftime("aside-%Y%m%dT%H%M%SZ")
         with storage_boundary(self._directory):
             taken = set(self._fs.names(self._directory))

@@ -1,7 +1,8 @@
 """The result of a one-shot run, as rows: JSON objects, one a line.
 
-Owns: what is in a row, and in which order rows stand. It is a contract (docs/json-output.md), and a function of the inputs and the configuration.
-Never: nothing here knows where the rows go.
+Owns: the content and the order of rows. They are a contract (docs/json-output.md).
+Always: the rows are a function of the inputs and the configuration.
+Never: knows where the rows go.
 """
 
 from __future__ import annotations
@@ -22,24 +23,25 @@ from event_processor.storage.durable import FileSystem
 __all__ = ["ResultRow", "has_table", "result_lines", "result_rows"]
 
 ResultRow: TypeAlias = dict[str, Any]
-"""One row; where `has_table`, all rows of a result have the same keys, in the same order."""
+"""One row. If `has_table`, all rows of a result have the same keys in the same order."""
 
 
 def has_table(configuration: Configuration) -> bool:
-    """Whether the result is one table of a size that a person would look at: not so with windows, or several aggregates."""
+    """Whether the result is one table of readable size: False with windows or several aggregates."""
     aggregates = configuration.aggregates
     return len(aggregates) <= 1 and not configuration.has_windows
 
 
 def result_rows(lines: Iterator[bytes]) -> Iterator[ResultRow]:
-    """The lines, read again."""
+    """Yields the decoded lines."""
     return (msgspec.json.decode(line) for block in lines for line in block.splitlines())
 
 
 def result_lines(configuration: Configuration, state: StateDocument, fs: FileSystem) -> Iterator[bytes]:
-    """The whole result, in blocks of whole lines: the rows of the aggregates, where any are declared, else those of the categories.
+    """Yields the whole result in blocks of whole lines.
 
-    Of several aggregates, by name, each row says first which it is of.
+    If aggregates are declared, the rows are theirs; otherwise those of the categories. With several aggregates, in order of
+    name, each row starts with the name of its aggregate.
     """
     if not configuration.aggregates:
         yield from _totals(state)
@@ -47,9 +49,9 @@ def result_lines(configuration: Configuration, state: StateDocument, fs: FileSys
         opening = b"{" if len(configuration.aggregates) == 1 else b'{"aggregate": "%b", ' % name.encode()
         if options.window is None:
             document = state.aggregates.get(name, GroupTotalsDocument())
-            assert isinstance(document, GroupTotalsDocument), "the configuration is that of the state"
+            assert isinstance(document, GroupTotalsDocument), "the state was made by this configuration"
             for each in document.groups:
-                # In the order of the configuration: the checkpoint sorts its keys.
+                # In the order of the configuration, because the checkpoint sorts its keys.
                 named = [(field, each.group[field]) for field in options.group_by]
                 yield opening + group_line(named, [(measure, each.measures[measure]) for measure in options.measures])[1:]
             continue
@@ -58,8 +60,8 @@ def result_lines(configuration: Configuration, state: StateDocument, fs: FileSys
 
 
 def _totals(state: StateDocument) -> Iterator[bytes]:
-    """A row for each category, ascending by its name."""
+    """Yields a row for each category, ascending by name."""
     for name, total in sorted(state.categories.items()):
         fields = msgspec.to_builtins(total)
-        del fields["sum_parts"]  # how an exact sum is held, not what it is
+        del fields["sum_parts"]  # the representation of the exact sum, not its value
         yield msgspec.json.encode({"category": name, **fields}) + b"\n"

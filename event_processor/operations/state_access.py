@@ -1,7 +1,8 @@
-"""What is committed in a state directory, for those who only look: the checkpoint, its files' committed bytes, the lock's owner.
+"""Reads what is committed in a state directory: the checkpoint, the committed lengths of its files, the owner of the lock.
 
-Always: nothing is changed here, and no lock is needed; a checkpoint is replaced by a rename, so that whoever reads sees one whole.
-Never: a file is not read beyond its committed length, since what lies there was never committed.
+Owns: how an operation finds, requires and locks a state.
+Always: reading needs no lock. A checkpoint is replaced by a rename, so a reader always sees a whole one.
+Never: changes a state; reads a file beyond its committed length, because bytes after it were never committed.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ __all__ = [
 
 
 class UnsyncedFileSystem(OperatingSystem):
-    """The real file system, with each fsync left out."""
+    """The real file system without fsync."""
 
     def begin_writing(self, descriptor: int) -> None:
-        """Nothing, as for `sync`."""
+        """Does nothing, as `sync`."""
 
     def sync(self, descriptor: int) -> None:
-        """Nothing: what a crash takes away here is not missed."""
+        """Does nothing: nothing here has to survive a crash."""
 
     def sync_directory(self, path: str) -> None:
-        """Nothing, likewise."""
+        """Does nothing, as `sync`."""
 
 
 @contextmanager
 def scratch_directory() -> Iterator[str]:
-    """A new folder below $TMPDIR, gone at the end. Raises `StorageError`."""
+    """Creates a folder below $TMPDIR and removes it at the end. Raises `StorageError`."""
     with storage_call("mkdir", tempfile.gettempdir()):
         folder = tempfile.TemporaryDirectory(prefix="event-processor-")
     with folder as path:
@@ -53,7 +54,7 @@ def scratch_directory() -> Iterator[str]:
 
 @contextmanager
 def owned_state(configuration: Configuration, environment: Environment) -> Iterator[None]:
-    """The state directory is ours inside. Raises `LockedError` naming who holds it, `StorageError`."""
+    """Holds the lock of the state directory. Raises `LockedError`, which names the owner, `StorageError`."""
     with storage_boundary(str(configuration.state.dir)):
         lock = lock_state(configuration, environment)
     try:
@@ -66,30 +67,30 @@ OWNER_BYTES_MAX: Final = 200
 
 
 def peek(configuration: Configuration, environment: Environment) -> Checkpoint | None:
-    """The checkpoint as a start would find it; None where no state is. Raises `StateError`, `StorageError`."""
+    """The checkpoint that a start would use; None if there is no state. Raises `StateError`, `StorageError`."""
     return CheckpointStore(environment.fs, str(configuration.state.dir), environment.telemetry).peek()
 
 
 def require_checkpoint(configuration: Configuration, environment: Environment) -> Checkpoint:
-    """The same, where there is nothing to say without one. Raises `InputGoneError` where no state is."""
+    """As `peek`, for callers that need a checkpoint. Raises `InputGoneError` if there is no state."""
     checkpoint = peek(configuration, environment)
     if checkpoint is None:
         raise InputGoneError(
             f"{configuration.state.dir}: no state here yet",
-            hint="name the state's folder with --state, or make one: event-processor run --once",
+            hint="name the state's folder with --state, or create a state: event-processor run --once",
         )
     return checkpoint
 
 
 def committed_length(checkpoint: Checkpoint, name: str) -> int:
-    """How many bytes of one of our own append files are committed."""
+    """The committed length in bytes of one of our own append files."""
     return checkpoint.state.appended.get(name, 0)
 
 
 def lock_owner(configuration: Configuration, environment: Environment) -> str | None:
-    """Who owns the state directory now, in the words of the lock's file; None where nobody does. Raises `StorageError`.
+    """The present owner of the state directory, as the lock file describes it; None if there is none. Raises `StorageError`.
 
-    The lock is tried on a descriptor of its own, and given back at once.
+    Tries the lock on a separate descriptor and releases it at once.
     """
     path = os.path.join(str(configuration.state.dir), LOCK_NAME)
     fs = environment.fs

@@ -1,6 +1,8 @@
-"""Whether a daemon is alive and keeping up, without asking it: what is on disk answers.
+"""Says whether a daemon is alive and keeps up, from the files on disk alone.
 
-Always: nothing is changed. Never: nothing is judged beyond the limits that were asked for.
+Owns: what a status holds, and what counts as a shortfall.
+Always: works without the daemon's help, and while it runs.
+Never: changes anything; checks limits that the caller did not give.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ __all__ = ["CommittedStatus", "Status", "StatusFrame", "StatusLimits", "read_sta
 
 @dataclass(frozen=True, slots=True)
 class CommittedStatus:
-    """What the checkpoint says, and how far the log has gone on since.
+    """What the checkpoint says, and how much the log has grown since.
 
-    `age_s`: since the last commit, by the wall clock; None where the checkpoint does not tell. `lag_bytes`: what the sources'
-    files hold beyond the committed offsets, a torn last line included. `dead_letters`: those in the file, purged ones not.
+    `age_s`: seconds since the last commit, by the wall clock; None if the checkpoint has no time. `lag_bytes`: bytes of the
+    sources after the committed offsets, including an incomplete last line. `dead_letters`: the number in the file, without
+    purged ones.
     """
 
     state_id: str
@@ -43,7 +46,7 @@ class CommittedStatus:
 
 @dataclass(frozen=True, slots=True)
 class StatusLimits:
-    """How far behind is too far; None asks nothing. `age_s_max` is asked only while there are bytes to be read."""
+    """The limits that the daemon must keep; None is no limit. `age_s_max` applies only while there are bytes to read."""
 
     lag_bytes_max: int | None = None
     age_s_max: float | None = None
@@ -51,9 +54,9 @@ class StatusLimits:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look. `owner` says who holds the lock, in its own words; None where nobody does: then no daemon is alive.
+    """The status at one moment. `owner` describes the holder of the lock; None: no process holds it, so no daemon is alive.
 
-    `committed` is None where no state is yet.
+    `committed` is None if there is no state yet.
     """
 
     state_directory: str
@@ -66,7 +69,7 @@ class Status:
         return self.owner is not None
 
     def shortfalls(self, limits: StatusLimits) -> list[str]:
-        """Why the daemon is not keeping up, in words; empty where it is."""
+        """The reasons why the daemon does not keep up, as text; empty if it does."""
         return list(self._shortfalls(limits))
 
     def _shortfalls(self, limits: StatusLimits) -> Iterator[str]:
@@ -77,14 +80,14 @@ class Status:
             return
         lag, age_s = self.committed.lag_bytes, self.committed.age_s
         if limits.lag_bytes_max is not None and lag > limits.lag_bytes_max:
-            yield f"{lag} bytes behind, over {limits.lag_bytes_max}"
+            yield f"{lag} bytes behind, limit {limits.lag_bytes_max}"
         if limits.age_s_max is not None and lag and (age_s is None or age_s > limits.age_s_max):
             age = "at an unknown time" if age_s is None else f"{age_s:.1f} s ago"
-            yield f"{lag} bytes wait, and the last commit was {age}, over {limits.age_s_max:g} s"
+            yield f"{lag} bytes to read, but the last commit was {age}, limit {limits.age_s_max:g} s"
 
 
 def read_status(configuration: Configuration, environment: Environment) -> Status:
-    """One look at the state directory and the sources' files. Raises `StateError` for an unreadable state, `StorageError`."""
+    """Looks once at the state directory and at the sources. Raises `StateError` for an unreadable state, `StorageError`."""
     owner = lock_owner(configuration, environment)
     checkpoint = peek(configuration, environment)
     committed = None if checkpoint is None else _committed(checkpoint, configuration, environment)
@@ -93,7 +96,10 @@ def read_status(configuration: Configuration, environment: Environment) -> Statu
 
 @dataclass(frozen=True, slots=True)
 class StatusFrame:
-    """One look of several; `records_per_s` were committed since the look before, None for the first, or over another state."""
+    """One status of several.
+
+    `records_per_s`: committed since the one before; None for the first, or if the state is another one.
+    """
 
     status: Status
     records_per_s: float | None
@@ -102,7 +108,7 @@ class StatusFrame:
 def watch_status(
     configuration: Configuration, environment: Environment, *, interval_s: float, count: int | None = None
 ) -> Iterator[StatusFrame]:
-    """A look every `interval_s`, `count` of them or without end. Raises as `read_status` does."""
+    """Yields a status every `interval_s` seconds, `count` times, or without end if it is None. Raises as `read_status` does."""
     clock = environment.clock
     before: tuple[float, CommittedStatus | None] | None = None
     for number in itertools.count(1):
@@ -138,7 +144,7 @@ def _committed(checkpoint: Checkpoint, configuration: Configuration, environment
 
 
 def _age_s(written_at: Json, now_ns: int) -> float | None:
-    """Seconds since a time in RFC 3339, never below 0; None for anything else."""
+    """Seconds since a time in RFC 3339, at least 0; None if it is not such a time."""
     try:
         written_s = datetime.fromisoformat(str(written_at)).timestamp()
     except ValueError:

@@ -1,8 +1,9 @@
-"""Recomputes everything from the log, and says whether what is committed is what the log gives.
+"""Recomputes the state from the log and compares it with the committed one.
 
-Always: works beside a running daemon: it reads one checkpoint, and of the log and our own files only what that covers. All is
-recomputed in a temporary folder by the pipeline itself, fed in the order of the reading journal.
-Never: nothing is changed, nothing is mended.
+Owns: what `verify` compares, and in which order.
+Always: works beside a running daemon: reads one checkpoint, and only those bytes of the log and of our files that it covers. The
+pipeline itself recomputes everything in a temporary folder, fed in the order of the reading journal.
+Never: changes or repairs anything.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ from event_processor.storage.durable import FileSystem, storage_call
 __all__ = ["DIFFERENCES_MAX", "SinkVerification", "Verification", "verify"]
 
 DIFFERENCES_MAX: Final = 100
-"""More than these are not listed: whoever sees a hundred needs no more to know that the state is wrong."""
+"""The maximum number of differences in a list: a hundred are enough to show that the state is wrong."""
 FOLLOWING: Final = Mode(once=True, follows_journal=True)
 LOOKS_MAX: Final = 100
-"""How often a checkpoint and the files it names are looked for, while a daemon goes from one to the next."""
+"""The maximum number of tries to read a checkpoint with its files, while a daemon replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was compared, and where it differs: `differences` is empty where all is right."""
+    """What was compared, and the differences; none if all is right."""
 
     counts: Counts
     size_bytes: int
@@ -56,15 +57,15 @@ class Verification:
 
     @property
     def is_ok(self) -> bool:
-        """Whether the committed state is what the log gives."""
+        """Whether the committed state equals the one from the log."""
         return not self.differences
 
 
 def verify(configuration: Configuration, environment: Environment, *, progress: Progress) -> Verification:
-    """Recomputes and compares. Needs room in $TMPDIR for the ids, the dead letters and what the sinks hold.
+    """Recomputes and compares. Needs space in $TMPDIR for the ids, the dead letters and the output of the sinks.
 
-    Raises `InputGoneError` where bytes of the log are gone so that it cannot tell, `ConfigurationError` where the state was
-    made by another configuration, `StateError` where state or journal cannot be read, `StorageError`.
+    Raises `InputGoneError` if bytes of the log are gone, so that nothing can be compared; `ConfigurationError` if another
+    configuration made the state; `StateError` if state or journal cannot be read; `StorageError`.
     """
     with ExitStack() as opened:
         checkpoint, outputs = _committed(configuration, environment, opened)
@@ -79,9 +80,9 @@ def verify(configuration: Configuration, environment: Environment, *, progress: 
 def _committed(
     configuration: Configuration, environment: Environment, opened: ExitStack
 ) -> tuple[Checkpoint, dict[str, CommittedOutput | None]]:
-    """The checkpoint, and what the sinks have committed by it, held open from here on.
+    """The checkpoint, and the committed output of the sinks, which stays open.
 
-    A daemon may have gone on between the look at the one and at the others: then there is another checkpoint.
+    A daemon may commit between reading the checkpoint and opening the output. Then there is another checkpoint, and we try again.
     """
     for _ in range(LOOKS_MAX):
         checkpoint = require_checkpoint(configuration, environment)
@@ -98,7 +99,7 @@ def _committed(
 
 
 class _Recomputation:
-    """The same pipeline over an empty folder."""
+    """The same pipeline, started on an empty folder."""
 
     def __init__(self, configuration: Configuration, environment: Environment, folder: str) -> None:
         self.fs: Final = UnsyncedFileSystem()
@@ -108,7 +109,7 @@ class _Recomputation:
         self._sink_folder: Final = os.path.join(folder, "sinks")
 
     def run(self, checkpoint: Checkpoint, progress: Progress) -> int:
-        """Feeds it all that the checkpoint covers; how many bytes that was."""
+        """Feeds everything that the checkpoint covers. Returns the number of bytes."""
         with storage_call("mkdir", self.folder):
             self.fs.make_directory(self.folder)
         quiet = replace(self._environment, fs=self.fs, telemetry=Telemetry())
@@ -121,24 +122,24 @@ class _Recomputation:
             return reader.size_bytes
 
     def checkpoint(self) -> Checkpoint:
-        """What came out."""
+        """The recomputed checkpoint."""
         found = CheckpointStore(self.fs, self.folder, Telemetry()).peek()
-        assert found is not None, "to open a state is to commit it"
+        assert found is not None, "opening a state commits it"
         return found
 
     def own_file(self, name: str, checkpoint: Checkpoint) -> CommittedFile:
-        """One of the state's append files."""
+        """One of the append files of the recomputed state."""
         return CommittedFile(self.fs, os.path.join(self.folder, name), committed_length(checkpoint, name))
 
     def released(self, name: str) -> CommittedFile:
-        """What the replica of a sink wrote."""
+        """The output of the replica of a sink."""
         entries = self.checkpoint().state.appended.items()
         length_bytes = sum(length for key, length in entries if key.startswith(f"sinks.{name}:"))
         return CommittedFile(self.fs, os.path.join(self._sink_folder, name), length_bytes)
 
 
 class _Comparison:
-    """Of one checkpoint with what was recomputed."""
+    """Compares one checkpoint with the recomputed one."""
 
     def __init__(self, configuration: Configuration, fs: FileSystem, checkpoint: Checkpoint, other: _Recomputation) -> None:
         self._configuration: Final = configuration
@@ -150,7 +151,7 @@ class _Comparison:
         self._recomputed_letters: Final = other.own_file(DEAD_LETTERS_NAME, self._recomputed)
 
     def verification(self, size_bytes: int, outputs: Mapping[str, CommittedOutput | None]) -> Verification:
-        """All of it. Files that are too short to be compared are differences like any other."""
+        """Compares everything. A file that is too short to compare is a difference like any other."""
         sinks = [self._sink(name, output) for name, output in outputs.items()]
         of_sinks = [sink.difference for sink in sinks if sink.difference is not None]
         letters = self._letters_there()
@@ -173,7 +174,7 @@ class _Comparison:
 
     def _sink(self, name: str, output: CommittedOutput | None) -> SinkVerification:
         if output is None:
-            return SinkVerification(name, not_compared="it keeps nothing that this checkpoint covers")
+            return SinkVerification(name, not_compared="this checkpoint covers none of its output")
         return output.compare(self._other.released(name))
 
     def _letters_there(self) -> int:
@@ -181,7 +182,7 @@ class _Comparison:
 
 
 def _missing(name: str, file: CommittedFile) -> Difference | None:
-    """What of a file's committed bytes is not there, as a difference."""
+    """The difference if some committed bytes of a file are missing; otherwise None."""
     with storage_call("stat", file.path):
         status = file.fs.status(file.path)
     there_bytes = status.size_bytes if status else 0

@@ -220,7 +220,7 @@ def test_the_files_named_to_process_give_the_same_parts_and_its_exit_code_says_t
     paths = sorted(str(path) for path in (made.folder / "users").iterdir())
     finished = called(made, "process", *paths)
     assert finished.exit_code == 66
-    assert "users-4.json: ends before its time" in finished.stderr
+    assert "users-4.json: is damaged" in finished.stderr
     assert "the document is cut short: it ends at byte 8738" in finished.stderr
     written = (made.folder / "out" / "results_batch_1.json").read_bytes()
     assert written == (EXAMPLE / "expected" / "results_batch_1.json").read_bytes()

@@ -72,7 +72,7 @@ class Folder:
             document: Any = json.loads((self.root / state / "checkpoint.json").read_bytes())
         except FileNotFoundError:
             return 0
-        source = document["state"]["sources"].get("input", {"files": [], "retired": {"size_bytes": 0}})
+        source = document["state"]["sources"].get("input", {"generations": [], "retired": {"size_bytes": 0}})
         sizes: list[int] = [source["retired"]["size_bytes"], *(each["position"]["offset"] for each in source["generations"])]
         return sum(sizes)
 
@@ -329,7 +329,7 @@ def test_a_file_cut_short_counts_up_to_there_and_says_so_each_time(folder: Folde
     folder.write("b.jsonl", OTHER)
     first = folder.process("cut.gz", "b.jsonl", "--state", "st")
     assert first.returncode == 66
-    assert b"cut.gz: ends before its time, at byte " in first.stderr
+    assert b"cut.gz: is damaged at byte " in first.stderr
     assert b"the gzip stream is cut short; what came before counts" in first.stderr
     whole_lines = LOG[
         : json.loads((folder.root / "st/checkpoint.json").read_bytes())["state"]["sources"]["input"]["generations"][0][
@@ -340,7 +340,7 @@ def test_a_file_cut_short_counts_up_to_there_and_says_so_each_time(folder: Folde
     assert rows_of(first.stdout) == expected_rows(expected(whole_lines, OTHER))
     second = folder.process("cut.gz", "b.jsonl", "--state", "st")
     assert (second.returncode, second.stdout) == (66, first.stdout)
-    assert b"cut.gz: ends before its time" in second.stderr
+    assert b"cut.gz: is damaged" in second.stderr
 
 
 def test_records_are_read_as_the_one_configured_source_reads_them(folder: Folder) -> None:

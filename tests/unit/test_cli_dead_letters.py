@@ -27,7 +27,7 @@ def test_letters_as_json_keep_their_contract(shell: Shell) -> None:
     assert (letter["source"], letter["generation"], letter["line"], letter["field"]) == ("log", 1, 4, "value")
 
 
-def test_exported_mended_and_retried_an_event_is_accepted(shell: Shell) -> None:
+def test_exported_repaired_and_retried_an_event_is_accepted(shell: Shell) -> None:
     assert shell.call("dead-letters", "export", "--output", "letters.jsonl") == 0
     letter = json.loads(shell.path("letters.jsonl").read_bytes())
     letter["record"] = letter["record"].replace('"x"', "7")
@@ -43,17 +43,17 @@ def test_an_export_goes_to_standard_output_without_a_file(shell: Shell) -> None:
     assert json.loads(shell.out)["line"] == 4
 
 
-def test_an_export_never_overwrites_what_somebody_mended(shell: Shell) -> None:
+def test_an_export_never_overwrites_what_somebody_repaired(shell: Shell) -> None:
     shell.path("letters.jsonl").write_text("mine", encoding="utf-8")
     assert shell.call("dead-letters", "export", "--output", "letters.jsonl") == 64
     assert shell.path("letters.jsonl").read_text(encoding="utf-8") == "mine"
 
 
 def test_one_bad_line_refuses_the_whole_retry(shell: Shell) -> None:
-    shell.path("mended.jsonl").write_text('{"id": 5}\nnot JSON\n', encoding="utf-8")
+    shell.path("repaired.jsonl").write_text('{"id": 5}\nnot JSON\n', encoding="utf-8")
     intake = shell.path("state", "intake.jsonl").read_bytes()
-    assert shell.call("dead-letters", "retry", "mended.jsonl") == 64
-    assert "mended.jsonl:2: not a JSON object" in shell.err
+    assert shell.call("dead-letters", "retry", "repaired.jsonl") == 64
+    assert "repaired.jsonl:2: not a JSON object" in shell.err
     assert shell.path("state", "intake.jsonl").read_bytes() == intake
 
 

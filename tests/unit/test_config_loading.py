@@ -167,7 +167,7 @@ level = 1979-05-27
         "event-processor.toml:5: order.bufer_events = 12: not a known key; did you mean order.buffer_events?",
         'event-processor.toml:6: order.buffer_events = "many": wanted: a whole number',
         "event-processor.toml:8: event.id[1] = 5: wanted: a string",
-        'event-processor.toml:12: sinks.b.path = "./out.jsonl": wanted: a path of its own: sinks.a.path writes this file too',
+        'event-processor.toml:12: sinks.b.path = "./out.jsonl": wanted: a different path: sinks.a.path writes this file too',
         'event-processor.toml:13: sinks.b.hue = "red": not a known key',
         'event-processor.toml:15: sinks.c.type = "kafka": wanted: "file" or "tape"',
         "event-processor.toml:16: sinks.d.path: wanted: a value: this key has no default",

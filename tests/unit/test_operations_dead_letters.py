@@ -7,10 +7,10 @@ import pytest
 from event_processor.model.errors import InputGoneError, UsageError
 from event_processor.operations.dead_letters import (
     count_dead_letters,
-    mended_records,
     newest_dead_letters,
     purge_dead_letters,
     read_dead_letters,
+    repaired_records,
     retry_records,
 )
 from event_processor.operations.log_reader import nobody_watches
@@ -57,10 +57,10 @@ def test_a_place_without_a_state_has_no_letters(tmp_path: Path) -> None:
     assert list(read_dead_letters(place.settings, place.environment)) == []
 
 
-def test_mended_records_are_taken_from_letters_and_from_bare_lines() -> None:
+def test_repaired_records_are_taken_from_letters_and_from_bare_lines() -> None:
     bare = b'{"id": 1, "reason": "none of ours"}'
     given = [letter('{"id": 5}'), b"", b"  ", b"\t" + bare + b"\r", letter('{\n "id": 6\r\n}')]
-    assert mended_records(given, "f") == [b'{"id": 5}', bare, b'{  "id": 6  }']
+    assert repaired_records(given, "f") == [b'{"id": 5}', bare, b'{  "id": 6  }']
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_mended_records_are_taken_from_letters_and_from_bare_lines() -> None:
         (letter("x").replace(b'"record"', b'"rec"'), "f:2: a dead letter without its record"),
     ],
 )
-def test_a_line_that_is_not_mended_is_refused_with_its_number(line: bytes, words: str) -> None:
+def test_a_line_that_is_not_repaired_is_refused_with_its_number(line: bytes, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        mended_records([b'{"id": 1}', line], "f")
+        repaired_records([b'{"id": 1}', line], "f")
 
 
 def test_a_retried_record_comes_back_through_the_intake_and_counts_once(place: Place) -> None:

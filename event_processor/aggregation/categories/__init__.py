@@ -1,6 +1,6 @@
-"""The totals of each category, by column over all categories.
+"""The totals of each category, in columns over all categories.
 
-Owns: adding a batch to the totals, first and last ids, and the form in which a checkpoint shows them.
-Always: totals are immutable for the caller: adding a batch gives new ones.
-Never: a category is opened here for a rejected or duplicate event. Open `totals.py` first.
+Owns: adds a batch to the totals; finds first and last ids; writes the totals in the form of the checkpoint.
+Always: totals are immutable for the caller: adding a batch makes new ones.
+Never: creates a category for a rejected or duplicate event. Open `totals.py` first.
 """

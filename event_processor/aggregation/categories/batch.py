@@ -1,8 +1,9 @@
-"""What a batch adds to the totals of its categories, by column.
+"""Computes what a batch adds to the totals of its categories, in columns.
 
-Owns: the way from events to one row a category. Always: in numpy or by the kernels, the rows say the same: the exact sum is that of the
-terms, whatever these are. Kernels take one walk for what numpy takes a dozen.
-Never: a category that no event of the batch bears has a row.
+Owns: the way from events to one row per category.
+Always: numpy and the kernels give rows with the same meaning: the terms may differ, but their exact sum is the same. A kernel
+needs one pass where numpy needs a dozen.
+Never: makes a row for a category without events in the batch.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ from event_processor.model.columns import BoolArray, CategoryColumn, FloatArray,
 __all__ = ["AcceptedEvents", "BatchTotals", "batch_totals", "batch_totals_by_kernel", "batch_totals_by_numpy"]
 
 ONE_TOTAL: Final = ""
-"""The name of the only category where the configuration names none."""
+"""The name of the only category if the configuration names no category field."""
 BYTE_CODES, SHORT_CODES = 2**8, 2**16
-"""numpy sorts integers of up to 16 bits stably by radix, ten times faster than wider ones."""
+"""numpy uses a stable radix sort for integers of up to 16 bits, ten times faster than for wider ones."""
 LONG_RUN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedEvents:
-    """Accepted events by column, in log order, n of each; None where the configuration names no such field.
+    """n accepted events in columns, in log order. A column is None if the configuration names no such field.
 
-    `categories` may name some that no event bears. `values` hold 0.0 where `has_value` is False, and never -0.0; `has_value`
-    is None where every event has a value. `timestamps` are as they stand in the records.
+    `categories` may contain names without events. `values` hold 0.0 for events without a value (`has_value` False), and never
+    -0.0. `has_value` is None if every event has a value. `timestamps` are as written in the records.
     """
 
     ids: IdColumn
@@ -52,10 +53,11 @@ class AcceptedEvents:
 
 @dataclass(frozen=True, slots=True)
 class BatchTotals:
-    """The g categories that some event bears; each column (g,).
+    """The totals of the g categories that have events; each column (g,).
 
-    `values`: how many of the events have a value. least, greatest: inf and -inf if none has one. `terms`: their sum is the exact sum of the
-    values; it is not canonical. The last three say nothing if no event has a value.
+    sizes: the number of events. values: the number of events with a value. least, greatest: inf and -inf if no event has one.
+    terms: their sum is the exact sum of the values; they are not canonical. If the events have no values at all
+    (`AcceptedEvents.values` is None), `least`, `greatest` and `terms` have no meaning.
     """
 
     names: Sequence[str]
@@ -68,13 +70,13 @@ class BatchTotals:
 
 
 def batch_totals(events: AcceptedEvents) -> BatchTotals:
-    """The totals of the events, at least one."""
+    """Computes the totals of the events (at least one)."""
     found = batch_totals_by_kernel(events)
     return batch_totals_by_numpy(events) if found is None else found
 
 
 def batch_totals_by_kernel(events: AcceptedEvents) -> BatchTotals | None:
-    """`batch_totals` in one walk or two; None where there is no library, or where it cannot sum exactly."""
+    """As `batch_totals`, in one or two passes. None without the library, or if it cannot sum exactly."""
     categories, count = events.categories, len(events.ids)
     names, codes = ([ONE_TOTAL], None) if categories is None else (categories.names, categories.codes)
     found = total_groups(codes, events.values, events.has_value, count, len(names))
@@ -88,11 +90,11 @@ def batch_totals_by_kernel(events: AcceptedEvents) -> BatchTotals | None:
         return None
     value_counts = _value_counts(events, codes, found.sizes)
     totals = BatchTotals(names, found.sizes, value_counts, found.least, found.greatest, list(found.terms), extremes)
-    return totals if found.sizes.all() else _borne(totals)
+    return totals if found.sizes.all() else _with_events(totals)
 
 
 def batch_totals_by_numpy(events: AcceptedEvents) -> BatchTotals:
-    """`batch_totals` in numpy."""
+    """As `batch_totals`, with numpy."""
     names, groups = _group(events.categories, len(events.ids))
     nothing = np.zeros(0)
     least, greatest, terms = nothing, nothing, [nothing]
@@ -108,7 +110,7 @@ def batch_totals_by_numpy(events: AcceptedEvents) -> BatchTotals:
 
 
 def _value_counts(events: AcceptedEvents, codes: IntArray | None, sizes: IntArray) -> IntArray:
-    """How many events of each group have a value; `codes` are their groups, None if all are in one."""
+    """The number of events with a value, by group. `codes`: the group of each event; None if there is one group."""
     if events.values is None:
         return np.zeros(len(sizes), np.int64)
     if events.has_value is None:
@@ -118,8 +120,8 @@ def _value_counts(events: AcceptedEvents, codes: IntArray | None, sizes: IntArra
     return np.bincount(codes[events.has_value], minlength=len(sizes))
 
 
-def _borne(totals: BatchTotals) -> BatchTotals:
-    """Without the categories that no event bears."""
+def _with_events(totals: BatchTotals) -> BatchTotals:
+    """Removes the categories without events."""
     kept = np.flatnonzero(totals.sizes)
     extremes = totals.extremes
     return BatchTotals(
@@ -134,22 +136,22 @@ def _borne(totals: BatchTotals) -> BatchTotals:
 
 
 def _group(categories: CategoryColumn | None, count: int) -> tuple[Sequence[str], Groups]:
-    """The categories that some event bears, and the events of each."""
+    """The categories that have events, and the events of each."""
     if categories is None:
         return [ONE_TOTAL], one_group(np.arange(count))
     names, codes = categories.names, categories.codes
     sizes = np.bincount(codes, minlength=len(names))
     narrow = np.uint8 if len(names) <= BYTE_CODES else np.uint16 if len(names) <= SHORT_CODES else np.int64
     order = np.argsort(codes.astype(narrow), kind="stable")
-    borne = np.flatnonzero(sizes)
-    if len(borne) < len(names):
+    used = np.flatnonzero(sizes)
+    if len(used) < len(names):
         codes = (np.cumsum(sizes > 0) - 1)[codes]
-        names, sizes = [names[code] for code in borne.tolist()], sizes[borne]
+        names, sizes = [names[code] for code in used.tolist()], sizes[used]
     return names, Groups(codes, order, np.cumsum(sizes) - sizes, sizes)
 
 
 def _best_by_group(values: FloatArray, groups: Groups, best_of: np.ufunc, worst: float) -> FloatArray:
-    """The least or the greatest value of each group. In a long run numpy is faster, but it is slow to begin one."""
+    """The least or greatest value of each group. `reduceat` is faster for long runs, but slow to start each run."""
     if len(values) >= LONG_RUN * len(groups.sizes):
         return np.asarray(best_of.reduceat(values[groups.order], groups.starts), np.float64)
     best = np.full(len(groups.sizes), worst)

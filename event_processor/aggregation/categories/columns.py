@@ -1,7 +1,9 @@
-"""The totals of all categories as one value, by column, so that a batch changes thousands of them in a few steps.
+"""The totals of all categories as one value, in columns, so that a batch changes thousands of them in a few steps.
 
-Always: a value: nothing in it changes once it is made. Row i of every column is the category whose index is i. The parts of a
-sum are canonical (`exact_sum.py`). To look at one category makes its `CategoryTotal`, and only then.
+Owns: `Totals`, its columns, and `CategoryTotal`, the form of one category.
+Always: a value: nothing in it changes after it is made. Row i of every column is the category with index i. The parts of a sum
+are canonical (`exact_sum.py`).
+Never: makes a `CategoryTotal` before a caller asks for that category.
 """
 
 from __future__ import annotations
@@ -24,15 +26,16 @@ from event_processor.model.columns import FloatArray, IntArray
 __all__ = ["UNKNOWN", "CategoryTotal", "KnownRows", "TotalColumns", "Totals"]
 
 UNKNOWN: Final = -1
-"""In place of a number of values that a state of version 1 did not keep."""
+"""Replaces a number of values that a state of version 1 did not keep."""
 
 
 class CategoryTotal(Struct, frozen=True):
-    """What is known of one category. `sum` is `sum_parts`, rounded once; `min`, `max` and `mean` are None if no event had a value.
+    """The totals of one category. `sum` is the exact total of `sum_parts`, rounded once.
 
-    `values` is how many events had one, and `mean` is the exact sum divided by it, rounded once. Both are None if a state of version 1
-    did not say how many there were.
-    `last_timestamp` is that of the event that is last by id, in RFC 3339 and UTC, or None where it bears none that can be read.
+    `values` is the number of events with a value. `mean` is the exact sum divided by `values`, rounded once. `min`, `max` and
+    `mean` are None if no event had a value. If a state of version 1 did not keep the number of values, `values` and `mean` are
+    None. `last_timestamp` is the timestamp of the event with `last_id`, in RFC 3339 and UTC; None if that event has no readable
+    one.
     """
 
     count: int
@@ -49,10 +52,11 @@ class CategoryTotal(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class TotalColumns:
-    """Each column (k,): one entry a category. What is shared with an earlier value is never written to.
+    """Each column (k,): one entry per category. Arrays may be shared with an earlier value, so they are never written to.
 
-    values: how many events had a value; -1 if that is not known. parts: (p, k), the canonical parts of each sum, zeros behind them. least, greatest: inf and -inf where no event had a value.
-    first_words, last_words: `order_words` of the ids. greatest_key: of all ids; None where there is none.
+    values: the number of events with a value; -1 if unknown. parts: (p, k), the canonical parts of each sum, followed by zeros.
+    least, greatest: inf and -inf if no event had a value. first_words, last_words: `order_words` of the ids. greatest_key: the
+    sort key of the greatest id; None if there is no id.
     """
 
     counts: IntArray
@@ -68,7 +72,7 @@ class TotalColumns:
     greatest_key: OrderKey | None
 
     def widened(self, count: int) -> TotalColumns:
-        """With `count` more categories, of which nothing is known; their ids and timestamps are to be written, and widened by that."""
+        """Adds `count` empty categories. The caller then writes their ids and timestamps, which widens those columns."""
         if not count:
             return self
         return TotalColumns(
@@ -86,36 +90,36 @@ class TotalColumns:
         )
 
     def sums(self) -> FloatArray:
-        """Each sum, rounded once."""
+        """The sums, each rounded once."""
         return self.parts[0] if len(self.parts) else np.zeros(len(self.counts))
 
     def means(self) -> FloatArray:
-        """Each mean; NaN if there is none."""
+        """The means; NaN if there is none."""
         return exact_means(self.parts, self.values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownRows:
-    """The row of the category under each number of a table of texts, -1 where it was not looked up yet. It spares the looking up, and changes nothing."""
+    """Caches the row of each category by its index in a string table; -1 if not looked up yet. Changes no result."""
 
     table: NDArray[Any]
     rows: IntArray
 
 
 class Totals(Mapping[str, CategoryTotal]):
-    """The total of each category, by name."""
+    """The totals of each category, by name."""
 
     __slots__ = ("columns", "index", "known")
 
     def __init__(self, index: dict[str, int], columns: TotalColumns, known: Sequence[KnownRows] = ()) -> None:
-        """`index`: the row of each category; nobody may change it any more. `known`: an entry a table."""
+        """`index`: the row of each category; it must not change after this. `known`: one entry per string table."""
         self.index: Final = index
         self.columns: Final = columns
         self.known: Final = known
 
     @classmethod
     def of(cls, totals: Mapping[str, CategoryTotal]) -> Totals:
-        """The same totals by column."""
+        """The same totals in columns."""
         if isinstance(totals, Totals):
             return totals
         rows = list(totals.values())

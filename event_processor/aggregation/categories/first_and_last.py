@@ -1,7 +1,8 @@
-"""The first and the last event by id of each group of a batch, found for all groups at once.
+"""Finds the first and the last event by id of each group of a batch, for all groups at once.
 
-Owns: ids as numbers that numpy can compare. Always: the order is that of `id_order`, to the last character; of equal ids
-the earliest event is first and the latest is last.
+Owns: ids as numbers that numpy can compare.
+Always: the order is exactly that of `id_order`. Of equal ids the earliest event is first and the latest is last.
+Never: makes Python objects of the ids, unless they are of several kinds or have several fields.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _KIND_BITS: Final = np.uint64(2)
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The n events of a batch by group: group i is the places `order[starts[i]:starts[i] + sizes[i]]`, ascending, not empty.
+    """The n events of a batch by group. Group i has the places `order[starts[i]:starts[i] + sizes[i]]`, ascending, not empty.
 
-    `numbers` (n,) is the group of each event.
+    `numbers` (n,) has the group of each event.
     """
 
     numbers: IntArray
@@ -43,7 +44,10 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Extremes:
-    """The places of each group's first and last event by id, (g,) each, and of the last of all; whether all ids rise."""
+    """The places of each group's first and last event by id, (g,) each.
+
+    `greatest`: the place of the last event of all groups. `rising`: all ids of the batch rise.
+    """
 
     first: IntArray
     last: IntArray
@@ -52,7 +56,7 @@ class Extremes:
 
 
 def find_extremes(ids: IdColumn, groups: Groups) -> Extremes:
-    """The first and last events by id of each group of `ids`, at least one."""
+    """Finds the first and last events by id of each group. `ids` has at least one."""
     ids = comparable(ids)
     ends = groups.starts + groups.sizes - 1
     if ids.is_ascending():
@@ -64,9 +68,9 @@ def find_extremes(ids: IdColumn, groups: Groups) -> Extremes:
 
 
 def extremes_of(ids: TextIds | IntegerIds, codes: IntArray | None, group_count: int) -> Extremes | None:
-    """The same of ids that do not all rise, by a kernel; None where there is none. -1 stands for the events of an empty group.
+    """As `find_extremes`, by a kernel, for ids that do not all rise; None without a kernel. The places of an empty group are -1.
 
-    `codes` (n,) are the groups; None: all are in one.
+    `codes` (n,) has the group of each event; None if there is one group.
     """
     if isinstance(ids, IntegerIds):
         found = integer_extremes(ids.numbers, codes, group_count)
@@ -76,12 +80,12 @@ def extremes_of(ids: TextIds | IntegerIds, codes: IntArray | None, group_count: 
 
 
 def one_group(places: IntArray) -> Groups:
-    """All of `places`, at least one, in one group."""
+    """Puts all `places` (at least one) into one group."""
     return Groups(np.zeros(len(places), np.int64), places, np.zeros(1, np.int64), np.array([len(places)]))
 
 
 def order_words(ids: IdColumn) -> WordArray:
-    """A number an id, (m,): where one is below another, so is the id. Where they are equal, nothing is said."""
+    """A number for each id, (m,): if a number is below another, so is its id. Equal numbers say nothing."""
     ids = typed_ids(ids)
     if isinstance(ids, TextIds):
         return (ids.leading_words() >> _KIND_BITS) + np.uint64(_STRINGS_FROM)
@@ -91,7 +95,7 @@ def order_words(ids: IdColumn) -> WordArray:
 
 
 def _order_word(event_id: EventId) -> int:
-    """`order_words` for one."""
+    """`order_words` for one id."""
     if isinstance(event_id, str):
         return _STRINGS_FROM + (int.from_bytes(event_id.encode(errors="surrogatepass")[:8].ljust(8, b"\0"), "big") >> 2)
     if isinstance(event_id, int):
@@ -100,7 +104,7 @@ def _order_word(event_id: EventId) -> int:
 
 
 def comparable(ids: IdColumn) -> TextIds | IntegerIds:
-    """The ids in a form that numpy can compare; of several kinds, or of several fields, their ranks."""
+    """The ids in a form that numpy can compare. Ids of several kinds or of several fields become their ranks."""
     typed = typed_ids(ids)
     if isinstance(typed, (TextIds, IntegerIds)):
         return typed
@@ -112,7 +116,7 @@ def comparable(ids: IdColumn) -> TextIds | IntegerIds:
 
 
 def _sort_keys(ids: list[EventId]) -> Sequence[OrderKey] | Sequence[tuple[str | int, ...]]:
-    """What sorts as the ids do. Ids of fields that are each of one kind need no key."""
+    """Keys that sort as the ids do. Ids of several fields need no key if each field has one kind."""
     if set(map(type, ids)) == {tuple}:
         several = cast("list[tuple[str | int, ...]]", ids)
         if len(set(map(len, several))) == 1 and all(len(set(map(type, field))) == 1 for field in zip(*several, strict=True)):
@@ -121,7 +125,7 @@ def _sort_keys(ids: list[EventId]) -> Sequence[OrderKey] | Sequence[tuple[str | 
 
 
 def _number_columns(ids: TextIds | IntegerIds) -> list[_NumbersAt]:
-    """The numbers to compare the ids at some places by, one column after the other while they tie."""
+    """The columns of numbers that compare the ids at some places: the next column decides ties of the one before."""
     if isinstance(ids, IntegerIds):
         return [ids.numbers.__getitem__]
     texts = ids
@@ -133,7 +137,7 @@ def _number_columns(ids: TextIds | IntegerIds) -> list[_NumbersAt]:
 
 
 def _narrowed(columns: Sequence[_NumbersAt], groups: Groups, best_of: np.ufunc, tie: int) -> IntArray:
-    """The place of the least (or greatest) id of each group; `tie` 0 takes the earliest of equal ones, -1 the latest."""
+    """The place of the least (or greatest) id of each group. Of equal ids, `tie` 0 takes the earliest, -1 the latest."""
     order, starts, sizes = groups.order, groups.starts, groups.sizes
     for column in columns:
         numbers = column(order)

@@ -1,9 +1,11 @@
-"""A column of Python objects of which those written last are made when somebody first looks.
+"""A column of Python objects that are made only when they are first read.
 
-Between two checkpoints a batch after the other may replace the last id of every category, and only the last of all is ever
-shown: what is replaced unseen is never made.
+Between two checkpoints, each batch may replace the last id of every category, but only the latest one is shown. Objects that are
+replaced before a read are never made.
 
-Always: a value: what `resolved` gives does not change, whoever asks first. May be read by several threads.
+Owns: which batch wrote which row, and when its objects are made.
+Always: a value: the result of `resolved` never changes. Several threads may read it.
+Never: holds the content of more than `WAITING_MAX` batches.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ __all__ = ["LateObjects", "ObjectArray"]
 
 ObjectArray: TypeAlias = NDArray[np.object_]
 WAITING_MAX: Final = 16
-"""Each holds what its objects are made of, the content of a whole chunk among it: so many at the most."""
+"""The maximum number of batches whose objects are not made yet: each one holds the content of a whole chunk."""
 LOOKED_OVER: Final = 4
-"""Each time so many wait, those of which no row shows anything any more are dropped."""
+"""After every this many batches, those without any remaining row are dropped."""
 
 
 class _Written:
-    """What one batch wrote: `count` objects, made by their places as they are asked for, and each once."""
+    """The `count` objects that one batch wrote. Each is made once, when it is first read."""
 
     def __init__(self, make: Callable[[IntArray], Sequence[object]], count: int) -> None:
         self._make: Final = make
@@ -35,11 +37,11 @@ class _Written:
         self._made: tuple[ObjectArray, BoolArray] | None = None
 
     def at(self, places: IntArray) -> ObjectArray:
-        # Most are overwritten before anybody asks. Two threads may ask at once, and make the same.
+        # Most are replaced before they are read. Two threads may read at once, and make equal objects.
         objects, is_made = self._made = self._made or (np.full(self._count, None, np.object_), np.zeros(self._count, np.bool_))
         missing = places[~is_made[places]]
         if len(missing):
-            # In this order: who finds that one is made finds the object.
+            # In this order: if a thread sees the mark, it finds the object.
             objects[missing] = _objects(self._make(missing))
             is_made[missing] = True
         return objects[places]
@@ -47,7 +49,10 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """The column: row i is `made[i]` where `writers[i]` is 0; else the object at `places[i]` of `written[writers[i] - 1]`. All (count,)."""
+    """The arrays of the column.
+
+    Row i is `made[i]` if `writers[i]` is 0, else object `places[i]` of `written[writers[i] - 1]`. Arrays (count,).
+    """
 
     made: ObjectArray
     written: tuple[_Written, ...]
@@ -59,7 +64,7 @@ class _Form:
         return cls(made, (), np.zeros(len(made), np.uint8), np.zeros(len(made), np.int64))
 
     def widened(self, count: int) -> _Form:
-        """With None in the rows behind, and the two arrays to be written to."""
+        """Widens to `count` rows; new rows are None. `writers` and `places` are copies that may be written to."""
         writers, places = np.zeros(count, np.uint8), np.zeros(count, np.int64)
         writers[: len(self.writers)], places[: len(self.places)] = self.writers, self.places
         made = self.made
@@ -69,7 +74,7 @@ class _Form:
         return _Form(made, self.written, writers, places)
 
     def without_overwritten(self) -> _Form:
-        """Without what no row shows any more: it would only hold its chunk."""
+        """Drops batches without any remaining row: they would only hold their chunks in memory."""
         left = np.bincount(self.writers, minlength=len(self.written) + 1)
         left[0] = 1
         if left.all():
@@ -79,7 +84,7 @@ class _Form:
         return _Form(self.made, written, writers, self.places)
 
     def with_made(self, count: int) -> _Form:
-        """With the objects of the first `count` that wrote."""
+        """Makes the objects of the first `count` batches."""
         if not count:
             return self
         made = self.made.copy()
@@ -92,7 +97,7 @@ class _Form:
 
 
 class LateObjects:
-    """A column of objects, None where nothing was written."""
+    """A column of objects; None in rows that were not written."""
 
     __slots__ = ("_form",)
 
@@ -103,9 +108,10 @@ class LateObjects:
         return len(self._form.made)
 
     def written(self, rows: IntArray, make: Callable[[IntArray], Sequence[object]], count: int) -> LateObjects:
-        """This column, widened to `count`, with other objects in `rows` (each once): `make(places)` gives those of `rows[places]`.
+        """Returns this column, widened to `count`, with new objects in `rows` (each row once).
 
-        `make` may be called in any thread, and later: what it reads must not change.
+        `make(places)` returns the objects of `rows[places]`. `make` may be called later and in any thread, so its inputs must
+        not change.
         """
         if not len(rows) and count == len(self):
             return self
@@ -122,7 +128,7 @@ class LateObjects:
         return column
 
     def resolved(self) -> ObjectArray:
-        """All of them. Nobody may change the array."""
+        """All objects. The caller must not change the array."""
         form = self._form
         if form.written:
             self._form = form = form.with_made(len(form.written))
@@ -130,5 +136,5 @@ class LateObjects:
 
 
 def _objects(values: Sequence[object]) -> ObjectArray:
-    # numpy would make columns of tuples.
+    # `np.array` would turn tuples into columns.
     return np.fromiter(values, np.object_, len(values))

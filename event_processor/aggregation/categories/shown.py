@@ -1,6 +1,8 @@
-"""The totals as a checkpoint shows them: as JSON, the least of it made anew at each commit.
+"""Writes the totals as JSON for a checkpoint, and reuses as much as it can from the commit before.
 
-Owns: which fields are shown of a category, and in which order. Always: woven by the kernel or filled into objects, the bytes are the same.
+Owns: which fields of a category are written, and in which order.
+Always: the kernel's bytes and the bytes of the plain objects are the same.
+Never: changes a total.
 """
 
 from __future__ import annotations
@@ -21,22 +23,22 @@ from event_processor.model.event import Json
 __all__ = ["WEAVE_FROM", "Shown", "ShownTotals", "timestamp_texts"]
 
 FEW: Final = 64
-"""Up to here one after the other costs less than some fifty calls of numpy."""
+"""Up to this number, a loop costs less than about fifty numpy calls."""
 NS_PER_S: Final = 1_000_000_000
 FRACTION_DIGITS: Final = 9
 WHOLE: Final = "2026-01-31T23:59:59Z"
 FRACTION_FROM: Final = len(WHOLE) - 1
 PAIRS: Final = np.frombuffer("".join(f"{number:02d}" for number in range(100)).encode(), np.uint8).reshape(100, 2)
-"""The two digits of each number below a hundred."""
+"""The two digits of each number below 100."""
 LONGEST: Final = "2026-01-31T23:59:59.123456789Z"
 
 
 def timestamp_texts(reader: TimestampReader, column: TimestampColumn) -> list[str | None]:
-    """RFC 3339 in UTC for each, as short as can be; None where there is no timestamp."""
+    """Each timestamp in RFC 3339 and UTC, in its shortest form; None if it is not a timestamp."""
     spans = column.spans()
     if spans is not None and len(spans[1]) > FEW:
         instants, bad = reader.read_spans(*spans)
-        texts: list[str | None] = list(_written_so(*spans) or _canonical_texts(instants))
+        texts: list[str | None] = list(_already_canonical(*spans) or _canonical_texts(instants))
     else:
         raw = column.to_list()
         if len(raw) <= FEW:
@@ -48,15 +50,15 @@ def timestamp_texts(reader: TimestampReader, column: TimestampColumn) -> list[st
     return texts
 
 
-def _written_so(content: bytes, begins: IntArray, ends: IntArray) -> list[str] | None:
-    """The texts as they stand, if each that is a timestamp is written as `canonical` writes it, and all are of one length; else None."""
+def _already_canonical(content: bytes, begins: IntArray, ends: IntArray) -> list[str] | None:
+    """The texts as written, if all have one length and each timestamp among them is in the form of `canonical`; else None."""
     widths = ends - begins
     width = int(widths[0])
     if not len(WHOLE) <= width <= len(LONGEST) or width == len(WHOLE) + 1 or (widths != width).any():
         return None
     alike = np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))[begins]
     table = alike.view(np.uint8).reshape(-1, width)
-    # The sixtieth second is written as the one after it; digits are none but these, or there is no timestamp there.
+    # Second 60 is not canonical: it is written as the next minute. If other characters are not digits, the text is no timestamp.
     plain = (
         (table[:, len("2026-01-31")] == ord("T")) & (table[:, -1] == ord("Z")) & (table[:, len("2026-01-31T23:59:")] < ord("6"))
     )
@@ -67,7 +69,7 @@ def _written_so(content: bytes, begins: IntArray, ends: IntArray) -> list[str] |
 
 
 def _canonical_texts(instants: IntArray) -> list[str]:
-    """`canonical` for each."""
+    """`canonical` for each instant."""
     seconds, fraction = _divided(instants, NS_PER_S)
     days, of_day = _divided(seconds, 86_400)
     months = days.astype("datetime64[D]").astype("datetime64[M]")
@@ -86,7 +88,7 @@ def _canonical_texts(instants: IntArray) -> list[str]:
     for begin, pair in pairs:
         table[:, begin : begin + 2] = PAIRS[pair]
     backwards = table[:, FRACTION_FROM + FRACTION_DIGITS : FRACTION_FROM : -1] != ord("0")
-    # Where all nine are zeros, neither they nor the point before them are written.
+    # If all nine digits are zeros, neither they nor the point before them is written.
     written = np.where(fraction == 0, 0, 1 + FRACTION_DIGITS - backwards.argmax(axis=1))
     ends = FRACTION_FROM + written
     table[np.arange(len(instants)), ends] = ord("Z")
@@ -96,28 +98,28 @@ def _canonical_texts(instants: IntArray) -> list[str]:
 
 
 def _divided(numbers: IntArray, divisor: int) -> tuple[IntArray, IntArray]:
-    """Quotient, rounded down, and remainder; `np.divmod` takes several times as long."""
+    """Quotient (rounded down) and remainder. `np.divmod` takes several times as long."""
     quotients = numbers // divisor
     return quotients, numbers - quotients * divisor
 
 
 Shown: TypeAlias = "dict[str, dict[str, Json]] | orjson.Fragment"
-"""A JSON object for orjson: as it is, or as the bytes it is written in."""
+"""A JSON object for orjson: a dict, or its bytes."""
 WEAVE_FROM: Final = 64
-"""So many categories are worth the kernel."""
+"""From this number of categories on, the kernel is faster."""
 INDENT: Final = "  "
 FIELDS: Final = ("count", "first_id", "last_id", "last_timestamp", "max", "mean", "min", "sum", "sum_parts", "values")
-"""In ascending order: who writes them sorted finds them so."""
+"""In ascending order, because the checkpoint has sorted keys."""
 
 
 class ShownTotals:
-    """The totals as orjson is to write them, sorted: in compact form, and indented by two spaces a level.
+    """Prepares the totals for orjson, sorted: compact, and indented by two spaces per level.
 
-    Used by one thread; what `of` returns holds until its next call.
+    Used by one thread. The result of `of` is valid until its next call.
     """
 
     def __init__(self, depth: int) -> None:
-        """`depth`: how many objects stand around that of the totals, where they are indented."""
+        """`depth`: the number of objects around the totals, for the indentation."""
         lines = [f"\n{INDENT * level}" for level in range(depth, depth + 4)]
         self._loom: Final = Loom((_pieces([""] * len(lines), ":"), _pieces(lines, ": ")))
         self._index: dict[str, int] = {}
@@ -127,7 +129,7 @@ class ShownTotals:
         self._objects: dict[str, dict[str, Json]] = {}
 
     def both_forms(self, totals: Totals) -> tuple[Shown, Shown]:
-        """Compact, and indented."""
+        """The compact and the indented form."""
         woven = self.woven(totals) if len(totals) >= WEAVE_FROM else None
         if woven is None:
             objects = self.of(totals)
@@ -135,7 +137,7 @@ class ShownTotals:
         return orjson.Fragment(woven[0]), orjson.Fragment(woven[1])
 
     def woven(self, totals: Totals) -> tuple[bytes, bytes] | None:
-        """The bytes of both forms, of a category at least; None where there is no kernel, or where an id has several fields."""
+        """The bytes of both forms, for at least one category; None without a kernel, or if an id has several fields."""
         self._look_up(totals)
         columns, order = totals.columns, self._order
         first_ids, last_ids = columns.first_ids.resolved()[order].tolist(), columns.last_ids.resolved()[order].tolist()
@@ -157,7 +159,10 @@ class ShownTotals:
         return self._loom.weave(fields, [_dumped(part) for part in parts], _counts(columns.values[order]), len(order))
 
     def of(self, totals: Totals) -> dict[str, dict[str, Json]]:
-        """As plain objects. They are made once and filled again at each commit: to make ten thousand anew costs more than all that is in them."""
+        """The totals as plain dicts.
+
+        They are made once and refilled at each commit: making ten thousand new ones costs more than their content.
+        """
         self._look_up(totals)
         if self._filled_names is not self._names:
             self._objects = {name: self._objects.get(name) or {} for name in self._names}
@@ -193,14 +198,14 @@ class ShownTotals:
         return self._objects
 
     def _look_up(self, totals: Totals) -> None:
-        """Names, and the row of each, in ascending order."""
+        """Sorts the names, and finds the row of each."""
         if totals.index is not self._index:
             self._names = sorted(totals.index)
             self._index, self._order = totals.index, np.array([totals.index[name] for name in self._names], np.int64)
 
 
 def _pieces(lines: Sequence[str], colon: str) -> Pieces:
-    """What stands around the values. `lines` begin a line: that of the object's end, of a name, of a field and of a part of a sum."""
+    """The text between the values. `lines`: line starts of the object's end, of a name, of a field and of a part of a sum."""
     outside, row, field, part = lines
     first, *others = [f'"{name}"{colon}' for name in FIELDS]
     *before, parts, last = ["", f"{colon}{{{field}{first}", *(f",{field}{name}" for name in others)]
@@ -218,19 +223,19 @@ def _pieces(lines: Sequence[str], colon: str) -> Pieces:
 
 
 def _dumped(column: NDArray[np.int64] | FloatArray) -> bytes:
-    """The numbers as an array; null for those that are not finite."""
+    """The numbers as a JSON array; null if not finite."""
     return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _counts(column: IntArray) -> bytes:
-    """The numbers as an array; null for those that are not known."""
+    """The numbers as a JSON array; null if unknown."""
     if (column != UNKNOWN).all():
         return _dumped(column)
     return orjson.dumps([None if count == UNKNOWN else count for count in column.tolist()])
 
 
 def _numbers(column: FloatArray) -> list[float | None]:
-    """The numbers, None for those that are not finite."""
+    """The numbers; None if not finite."""
     numbers: list[float | None] = column.tolist()
     for place in np.flatnonzero(~np.isfinite(column)).tolist():
         numbers[place] = None
@@ -238,7 +243,7 @@ def _numbers(column: FloatArray) -> list[float | None]:
 
 
 def _part_tuples(rows: list[list[float]], count: int) -> list[tuple[float, ...]]:
-    """The parts of each of `count` sums, from all first parts, all second parts and so on, without the zeros behind them."""
+    """The parts of each of `count` sums, without trailing zeros. `rows`: all first parts, all second parts and so on."""
     tuples: list[tuple[float, ...]] = list(zip(*rows, strict=True)) if rows else [()] * count
     for row in reversed(rows):
         if all(row):

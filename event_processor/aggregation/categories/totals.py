@@ -1,7 +1,8 @@
-"""The totals of each category: count, exact sum, least and greatest value, first and last event by id.
+"""Adds batches to the totals of each category: count, exact sum, least and greatest value, first and last event by id.
 
-Always: totals are mergeable, and the total of a log does not depend on how it was cut into batches. A total is a value:
-adding gives a new one.
+Owns: adding a batch, and merging two totals.
+Always: totals can be merged, and the total of a log does not depend on its batches. A total is a value: adding makes a new one.
+Never: changes a total that it was given.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from event_processor.model.columns import BoolArray, IdColumn, IntArray, Timesta
 __all__ = ["AcceptedEvents", "CategoryTotal", "Totals", "add_batch", "merge"]
 
 TABLES_MAX: Final = 8
-"""Of so many tables of categories the rows are remembered: each decoder has one of its own for each source."""
+"""The number of string tables whose rows are cached. Each decoder has one table per source."""
 
 
 def add_batch(
@@ -32,9 +33,9 @@ def add_batch(
     events: AcceptedEvents,
     read_timestamps: Callable[[TimestampColumn], Sequence[str | None]],
 ) -> Totals:
-    """The totals with the events added. Events of one id come in log order; a later one is the later by id too.
+    """Returns the totals with the events added. Events with equal ids are in log order, and the later one counts as greater.
 
-    `read_timestamps` gives each timestamp, as it stands in a record, as the checkpoint shows it; None where it is none.
+    `read_timestamps` turns each timestamp of a record into the form of the checkpoint; None if it is not a timestamp.
     """
     before = Totals.of(totals)
     if not len(events.ids):
@@ -54,7 +55,7 @@ def add_batch(
 
 
 def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
-    """The total of both; where ids are equal, first is the earlier's and last the later's."""
+    """Merges two totals. If ids are equal, the first id is from `earlier` and the last id from `later`."""
     parts = add_exactly(earlier.sum_parts, list(later.sum_parts))
     values = None if earlier.values is None or later.values is None else earlier.values + later.values
     last = later if id_key(later.last_id) >= id_key(earlier.last_id) else earlier
@@ -74,7 +75,7 @@ def merge(earlier: CategoryTotal, later: CategoryTotal) -> CategoryTotal:
 
 
 def _rows(before: Totals, names: Sequence[str]) -> tuple[dict[str, int], IntArray, Sequence[KnownRows]]:
-    """The index with a row for each of the names, their rows, and what is known of rows from then on. The old index stays as it is."""
+    """The index with a row for each name, the rows, and the updated caches. The old index does not change."""
     if not isinstance(names, NumberedTexts):
         index, rows = _looked_up(before.index, names)
         return index, rows, before.known
@@ -86,7 +87,7 @@ def _rows(before: Totals, names: Sequence[str]) -> tuple[dict[str, int], IntArra
         return index, rows, before.known
     fresh = names.picked(unknown)
     index, rows[unknown] = _looked_up(index, list(fresh))
-    # A value: what an older one knows stays as it was, for its index has no more rows either.
+    # Copy, do not write: an older value still uses the old array, and its index has no such rows.
     by_number = by_number.copy()
     by_number[fresh.numbers] = rows[unknown]
     others = [known for known in before.known if known.table is not names.table]
@@ -94,7 +95,7 @@ def _rows(before: Totals, names: Sequence[str]) -> tuple[dict[str, int], IntArra
 
 
 def _looked_up(index: dict[str, int], names: Sequence[str]) -> tuple[dict[str, int], IntArray]:
-    """The index with a row for each of the names, and their rows."""
+    """The index with a row for each name, and the rows."""
     try:
         return index, np.fromiter(map(index.__getitem__, names), np.int64, len(names))
     except KeyError:
@@ -105,17 +106,17 @@ def _looked_up(index: dict[str, int], names: Sequence[str]) -> tuple[dict[str, i
 
 def _with_counts(columns: TotalColumns, rows: IntArray, sizes: IntArray) -> TotalColumns:
     counts = columns.counts.copy()
-    counts[rows] += sizes  # each row stands there once
+    counts[rows] += sizes  # each row occurs once
     return replace(columns, counts=counts)
 
 
 def _with_values(columns: TotalColumns, rows: IntArray, batch: BatchTotals) -> TotalColumns:
-    """With sums, least and greatest values; an event without a value adds nothing to them."""
+    """Adds sums, least and greatest values. Events without a value add nothing."""
     least, greatest = columns.least.copy(), columns.greatest.copy()
     least[rows] = np.minimum(least[rows], batch.least)
     greatest[rows] = np.maximum(greatest[rows], batch.greatest)
     values = columns.values.copy()
-    # A number that is not known stays so.
+    # An unknown number stays unknown.
     values[rows] = np.where(values[rows] == UNKNOWN, UNKNOWN, values[rows] + batch.values)
     return replace(columns, values=values, parts=added_by_group(columns.parts, rows, batch.terms), least=least, greatest=greatest)
 
@@ -123,10 +124,10 @@ def _with_values(columns: TotalColumns, rows: IntArray, batch: BatchTotals) -> T
 def _with_ids(
     columns: TotalColumns, rows: IntArray, is_new: BoolArray, ids: IdColumn, extremes: Extremes
 ) -> tuple[TotalColumns, IntArray, IntArray]:
-    """With first and last ids; and the rows whose last changed, and the places of these events."""
+    """Updates first and last ids. Also returns the rows with a new last id, and the places of these events."""
     batch_key, key = id_key(ids[extremes.greatest]), columns.greatest_key
     if extremes.rising and (key is None or id_key(ids[0]) >= key):
-        # No id of this batch is below any before: no first changes, and every last does.
+        # No id of this batch is below an earlier one: no first id changes, and every last id does.
         firsts, lasts = np.flatnonzero(is_new), np.arange(len(rows))
         first, last = _Ends.at(ids, extremes.first[firsts]), _Ends.at(ids, extremes.last)
     else:
@@ -150,7 +151,7 @@ def _with_ids(
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Ids that are the first, or the last, of their category in a batch, and their `order_words`; both (m,)."""
+    """The first (or last) id of each category in a batch, and the `order_words`; both (m,)."""
 
     ids: IdColumn
     words: WordArray
@@ -161,11 +162,11 @@ class _Ends:
         return cls(found, order_words(found))
 
     def picked(self, places: IntArray) -> _Ends:
-        """Those at these places, ascending."""
+        """The ids at these places (ascending)."""
         return self if len(places) == len(self.words) else _Ends(self.ids.picked(places), self.words[places])
 
     def overtake(self, old_words: WordArray, present: LateObjects, rows: IntArray, *, is_new: BoolArray, last: bool) -> BoolArray:
-        """Whether each is to be the first (the last) of its row: below (not below) the one that is it at present."""
+        """Whether each id becomes the first (last) of its row: it is below (not below) the present one."""
         overtakes = np.asarray(self.words > old_words if last else self.words < old_words, np.bool_)
         for tie in np.flatnonzero((self.words == old_words) & ~is_new).tolist():
             new_key, old_key = id_key(self.ids[tie]), id_key(present.resolved()[rows[tie]])
@@ -173,7 +174,7 @@ class _Ends:
         return overtakes
 
     def written(self, present: LateObjects, words: WordArray, rows: IntArray) -> tuple[LateObjects, WordArray]:
-        """Ids and their words with these in `rows`; there are as many as words."""
+        """Writes these ids and words into `rows`. The columns become as long as `words`."""
         if not len(rows):
             return present, words
         words = words.copy()
