@@ -224,7 +224,7 @@ def test_a_predecessor_whose_files_are_gone_is_65(morning: Files) -> None:
     assert lengths["dead_letters.jsonl"] > 0
     error = refusal(disk_with(files | {f"{STATE}/dead_letters.jsonl": b""}))
     assert error.exit_code == ExitCode.STATE
-    assert "dead_letters.jsonl is gone or shorter" in error.message
+    assert "dead_letters.jsonl is missing or shorter" in error.message
 
 
 def with_state(files: Files, **changes: Any) -> Files:
@@ -247,7 +247,7 @@ def test_an_unknown_version_is_65_and_falls_back_to_nothing(morning: Files) -> N
 def test_a_state_of_another_shape_is_65(morning: Files) -> None:
     error = refusal(disk_with(with_state(grown(morning), state={"sources": []})))
     assert error.exit_code == ExitCode.STATE
-    assert "another shape" in error.message
+    assert "does not have the shape" in error.message
 
 
 # A byte of our other files.
