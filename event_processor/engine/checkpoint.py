@@ -195,9 +195,7 @@ def decode_checkpoint(content: bytes, path: str) -> Checkpoint | str:
         state = migration.to_version_2(document["state"], meta) if version == migration.VERSION else document["state"]
         return Checkpoint(msgspec.convert(state, StateDocument), meta, version)
     except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise StateError(
-            f"{path}: the state does not have the shape that this program reads: {error}", hint=REPLAY_HINT
-        ) from error
+        raise StateError(f"{path}: the state has another shape than expected: {error}", hint=REPLAY_HINT) from error
 
 
 def checkpoint_schema() -> dict[str, Any]:

@@ -247,7 +247,7 @@ def test_an_unknown_version_is_65_and_falls_back_to_nothing(morning: Files) -> N
 def test_a_state_of_another_shape_is_65(morning: Files) -> None:
     error = refusal(disk_with(with_state(grown(morning), state={"sources": []})))
     assert error.exit_code == ExitCode.STATE
-    assert "does not have the shape" in error.message
+    assert "another shape" in error.message
 
 
 # A byte of our other files.

@@ -358,7 +358,7 @@ def test_among_sources_that_are_written_differently_one_has_to_be_named(folder: 
     folder.write("x", b"id,category,value\n1,a,2.5\n")
     refused = folder.process("x")
     assert refused.returncode == 64
-    assert b"the configured sources (a, b) are written in different ways" in refused.stderr
+    assert b"the configured sources (a, b) have different formats" in refused.stderr
     (row,) = rows_of(folder.process("x", "--source", "b").stdout)
     assert row["sum"] == 2.5
 

@@ -26,7 +26,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-", "log.jsonl"), "- is standard input, which is read alone"),
+        (("-", "log.jsonl"), "- is standard input; it cannot be combined with files"),
         (("-", "--state", "st"), "standard input cannot be read twice"),
         (("log.jsonl", "--output", "log.jsonl"), "log.jsonl: is read or written by this run already"),
         (("log.jsonl", "--output", "folder"), "folder: not a file that can be replaced"),
