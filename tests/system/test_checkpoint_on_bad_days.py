@@ -330,7 +330,7 @@ def test_a_missing_state_is_78_while_the_sink_holds_what_it_wrote(morning: Files
     error = refusal(disk_with({LOG: MORNING, SINK: morning[SINK]}))
     assert error.exit_code == ExitCode.CONFIGURATION
     assert "ordered.jsonl" in error.message
-    assert "put back the state" in error.hint
+    assert "restore the state" in error.hint
 
 
 def test_foreign_bytes_behind_the_committed_length_of_a_sink_are_cut_off(morning: Files, undisturbed: Committed) -> None:

@@ -35,7 +35,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (("log.jsonl", "--output", "new", "--dead-letters", "./new"), "./new: is read or written by this run already"),
         (("log.jsonl", "--source", "other"), "--source other: no such source of files is configured"),
         (("log.jsonl", "--format", "yaml"), '"jsonl", "csv", "json", or "package.module:Class"'),
-        (("log.jsonl", "--item-path", "value.item"), 'json_item_path says something of format = "json" alone'),
+        (("log.jsonl", "--item-path", "value.item"), 'json_item_path applies only to format = "json"'),
         (("log.jsonl", "--chunk-size", "many"), "'many' is not a size"),
         (("log.jsonl", "--chunk-size", "10"), "'10' is not a size from 1024 to"),
         ((), "Missing argument"),

@@ -338,7 +338,7 @@ def test_a_line_of_tabs_is_blank_where_tabs_are_the_delimiter_and_an_empty_line_
         ({"csv_header": False}, "csv_columns must name the columns"),
         ({"csv_columns": ("a", "a")}, "no two alike"),
         ({"csv_delimiter": '"'}, "must differ"),
-        ({"format": "jsonl", "csv_decimal": ","}, 'csv_decimal says something of format = "csv" alone'),
+        ({"format": "jsonl", "csv_decimal": ","}, 'csv_decimal applies only to format = "csv"'),
         ({"csv_types": {"a": "date"}}, "'string', 'integer', 'number' or 'boolean'"),
     ],
 )
