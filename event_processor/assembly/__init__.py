@@ -1,6 +1,8 @@
-"""From a configuration to a processor that runs: the only importer of connectors.
+"""From a configuration to a running processor. Only this room imports connectors.
 
-Owns: the environment of a pipeline, which connectors there are, and the order in which a pipeline is opened.
+Owns: the environment of a pipeline, the table of connectors, and the order in which a pipeline is opened.
+Always: a pipeline is either fully open, or fully closed again.
+Never: decides about a record. Open `opening.py` first.
 """
 
 from event_processor.assembly.connectors import (

@@ -1,9 +1,10 @@
-"""The one table of connectors, and what the rest of the program may ask of sources and sinks through it.
+"""The table of connectors, and everything that the rest of the program asks of sources and sinks through it.
 
-Owns: which types there are: those built in, and those that other packages offer by the entry point group `event_processor.connectors`; the
-intake as a source.
-Always: a connector of another package is imported only if it is asked for.
-Never: nothing here keeps a state or sequences anything.
+Owns: the types that exist: the built-in ones, and those that other packages offer by the entry point group
+`event_processor.connectors`; the intake as a source; the options models by type; the format in which a source's records are read;
+and, for `verify`, `replay` and `reset`, a sink's replica, files and committed output.
+Always: a connector of another package is imported only when it is used. An unknown type is a fault.
+Never: keeps a state or sequences anything.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ INTAKE_NAME: Final = "intake.jsonl"
 
 
 class Connectors(Mapping[str, Connector]):
-    """Every connector there is, by its type. One of another package is imported when it is first asked for."""
+    """Every connector by its type. A connector of another package is imported at its first use."""
 
     def __init__(self) -> None:
         self._known: Final[dict[str, Connector]] = dict(BUILT_IN)
@@ -91,7 +92,7 @@ def _loaded(offered: EntryPoint) -> Connector:
         ) from error
     if not isinstance(connector, Connector):
         raise ConfigurationError(
-            f'type = "{offered.name}": {offered.value} is no connector',
+            f'type = "{offered.name}": {offered.value} is not a connector',
             hint="it must be an event_processor.Connector, or a class that extends it",
         )
     return connector
@@ -102,7 +103,7 @@ Options = TypeVar("Options", SourceOptions, SinkOptions)
 
 
 class OptionsByType(Mapping[str, type[Options]]):
-    """The options models of the sources, or of the sinks, by type; types that offer none are left out."""
+    """The options models of the sources, or of the sinks, by type. Types that offer none are left out."""
 
     def __init__(self, options_of: Callable[[Connector], type[Options] | None]) -> None:
         self._options_of: Callable[[Connector], type[Options] | None] = options_of
@@ -114,7 +115,7 @@ class OptionsByType(Mapping[str, type[Options]]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        """A type that cannot be loaded is named too: the reason is said when it is asked for."""
+        """A type that cannot be loaded is included: the error is raised when it is used."""
         for name in CONNECTORS:
             try:
                 is_offered = self._options_of(CONNECTORS[name]) is not None
@@ -135,14 +136,14 @@ ADAPTERS: Final = AdapterOptions(
     default_type="file",
     default_sources={"events": {"path": "events/events.jsonl"}},
 )
-"""What the loader is given: the configuration knows no connector."""
+"""The types that the configuration loader accepts. The configuration itself knows no connector."""
 
 
 # Sources.
 
 
 def all_sources(configuration: Configuration, intake_directory: str) -> dict[str, SourceOptions]:
-    """The configured sources, and the intake, which is always there."""
+    """The configured sources and the intake, which always exists."""
     intake = FileSourceOptions(path=ConfiguredPath(os.path.join(intake_directory, INTAKE_NAME), INTAKE_NAME))
     return {**configuration.sources, RESERVED_SOURCE_NAME: intake}
 
@@ -158,9 +159,10 @@ def resume_source(source: Source, progress: SourceState) -> None:
 
 
 def watch_sources(configuration: Configuration, environment: Environment) -> LogWatcher:
-    """Starts to watch the configured sources' folders: a hint that wakes the loop; a poll backs it up. The caller stops it.
+    """Watches the configured sources' folders.
 
-    The intake is left to the poll: its folder is the state's, and each commit of ours would be a notice to us.
+    A change wakes the loop; polling finds what the watcher misses. The caller stops it.
+    The intake is only polled: its folder is the state's, so each of our commits would cause a notice.
     """
     patterns = [pattern for options in configuration.sources.values() for pattern in options.patterns()]
     watcher = LogWatcher(patterns, environment.wakeup, fs=environment.fs, telemetry=environment.telemetry)
@@ -169,12 +171,12 @@ def watch_sources(configuration: Configuration, environment: Environment) -> Log
 
 
 def record_format(configuration: Configuration, options: SourceOptions) -> Format:
-    """How the records of a source are read. Raises `ConfigurationError`."""
+    """The format in which a source's records are read. Raises `ConfigurationError`."""
     return format_factory(configuration, options)()
 
 
 def format_factory(configuration: Configuration, options: SourceOptions) -> Callable[[], Format]:
-    """What makes that format, here or in another process."""
+    """A callable that makes that format, here or in another process."""
     event, record_bytes_max = configuration.event, options.record_bytes_max
     timestamps_used = configuration.timestamps_are_used
     transforms = transform_factories(configuration.transforms, event.timestamp_zone)
@@ -189,7 +191,7 @@ def format_factory(configuration: Configuration, options: SourceOptions) -> Call
 
 
 def reopen_generation(options: SourceOptions, position: Mapping[str, Json], environment: Environment) -> PastGeneration | None:
-    """A generation that was read, to be read again; None if it is gone. Raises `StateError`, `StorageError`."""
+    """Reopens a generation that was read before; None if it no longer exists. Raises `StateError`, `StorageError`."""
     return CONNECTORS[options.type].reopen(options, position, environment)
 
 
@@ -200,7 +202,7 @@ def outside_p2(configuration: Configuration) -> dict[str, frozenset[str]]:
 
 
 def lag_bytes(configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState]) -> int:
-    """What waits in the sources beyond the committed positions, by a look that changes nothing."""
+    """The unread bytes in the sources after the committed positions. Changes nothing."""
     lag = 0
     quiet = Environment(fs=environment.fs, clock=environment.clock, telemetry=Telemetry())
     for name, options in all_sources(configuration, str(configuration.state.dir)).items():
@@ -227,13 +229,13 @@ def make_sink(configuration: Configuration, environment: Environment, name: str,
 def make_sink_replica(
     configuration: Configuration, environment: Environment, name: str, committed: Mapping[str, int], path: str
 ) -> Sink:
-    """What replaces the sink while a state is recomputed: it writes to `path`, if anywhere."""
+    """The sink's replacement while a state is recomputed. It writes to `path`, if it writes at all."""
     options = configuration.sinks[name]
     return CONNECTORS[options.type].replica(options, _context(configuration, environment, name, committed), path)
 
 
 def sink_path_of(configuration: Configuration) -> SinkPath:
-    """Where the file of a sink's entry in `appended` lies; None if no configured sink has it."""
+    """The path of a sink's entry in `appended`; None if no configured sink has it."""
 
     def path_of(key: str) -> str | None:
         for name, options in configuration.sinks.items():
@@ -245,20 +247,20 @@ def sink_path_of(configuration: Configuration) -> SinkPath:
 
 
 def fresh_sink_paths(configuration: Configuration) -> dict[str, dict[str, str]]:
-    """By sink, the entry of `appended` that a recomputed state has for it, and where its file belongs; empty for a sink without files."""
+    """By sink, a recomputed state's entry in `appended` and the final path of its file; empty for a sink without files."""
     sinks = configuration.sinks.items()
     return {name: dict(CONNECTORS[options.type].fresh_files(options, name)) for name, options in sinks}
 
 
 def sink_files(configuration: Configuration, environment: Environment) -> dict[str, list[str]]:
-    """By sink, every file of it that is there."""
+    """By sink, every existing file of it."""
     return {name: CONNECTORS[options.type].files(options, environment) for name, options in configuration.sinks.items()}
 
 
 def committed_outputs(
     configuration: Configuration, environment: Environment, committed: Mapping[str, int]
 ) -> dict[str, CommittedOutput | None]:
-    """By sink, what it has committed; None if it keeps nothing that could be compared, or the checkpoint does not know it."""
+    """By sink, its committed output; None if it keeps nothing to compare, or if the checkpoint does not know it."""
     return {
         name: CONNECTORS[options.type].committed_output(options, _context(configuration, environment, name, committed))
         for name, options in configuration.sinks.items()

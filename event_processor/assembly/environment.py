@@ -1,6 +1,6 @@
 """The world outside, passed in.
 
-Owns: what a pipeline is given beside its configuration: disk, clock, telemetry, names, threads.
+Owns: what a pipeline gets besides its configuration: disk, clock, telemetry, names, threads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOKEN_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The world outside, passed in: a test brings its own."""
+    """The world outside, passed in, so that a test can replace it."""
 
     fs: FileSystem = field(default_factory=OperatingSystem)
     clock: Clock = field(default_factory=SystemClock)
@@ -33,11 +33,11 @@ class Environment:
     wakeup: Wakeup = field(default_factory=SystemWakeup)
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     background: Callable[[], Executor] = BackgroundThreads
-    """Where an index merges."""
+    """Makes the executor that merges the index's segments."""
     committing: Callable[[], CommitExecutor] = CommitThread
-    """Where a processor commits while it reads on; asked once for each processor, which closes it."""
+    """Makes the executor for commits in the background. Called once per processor, which closes it."""
     index_limits: IndexLimits = field(default_factory=IndexLimits)
 
     def new_token(self) -> str:
-        """A part of a name that was never used before and will not be again."""
+        """Part of a name that was never used before and will never be used again."""
         return self.random_bytes(TOKEN_BYTES).hex()

@@ -1,6 +1,9 @@
-"""The configuration of a one-shot run: the one that was loaded, with its sources replaced by what the command line names.
+"""The configuration of a one-shot run: the loaded one, with the inputs of the command line as its source.
 
-Owns: how an input's records are read where nobody says it, and the look at every input before anything is read.
+Owns: how the records of inputs are read if no option says it; the check of every input before anything is read; and the sinks
+that a one-shot run adds for the results of aggregates with a window.
+Always: every input that cannot be read is named in one error.
+Never: reads more of an input than its first bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ RESULTS_FOLDER: Final = "results"
 
 
 def with_result_sinks(configuration: Configuration) -> Configuration:
-    """The configuration, with a sink for the rows of each aggregate with a window."""
+    """The configuration, plus a sink for the rows of each aggregate with a window."""
     sinks: dict[str, SinkOptions] = dict(configuration.sinks)
     for name, options in configuration.aggregates.items():
         if options.window is not None:
@@ -52,7 +55,10 @@ def with_result_sinks(configuration: Configuration) -> Configuration:
 
 
 def result_file(configuration: Configuration, aggregate: str, appended: Mapping[str, int]) -> tuple[str, int]:
-    """Where the rows of an aggregate with a window lie, and how many bytes of them are committed; `appended` is the checkpoint's."""
+    """The file with the rows of an aggregate with a window, and its committed length in bytes.
+
+    `appended` is the checkpoint's.
+    """
     prefix = f"sinks.{_sink_name(aggregate)}:"
     key = next(name for name in appended if name.startswith(prefix))
     path = sink_path_of(configuration)(key)
@@ -65,17 +71,17 @@ def _sink_name(aggregate: str) -> str:
 
 
 INPUT_SOURCE_NAME: Final = "input"
-"""The one source of a one-shot run, in its state and in its dead letters."""
+"""The name of a one-shot run's only source, in its state and in its dead letters."""
 STDIN_ARGUMENT: Final = "-"
 _LIVE_KEYS: Final = frozenset({"path", "start", "rotated", "retire_ms", "poll_interval_ms", "files_concurrent_max"})
-"""What a source says of a log that is followed, and not of how its records are written."""
+"""The options of a source that are about following a log, not about the form of its records."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:
-    """How the records of the inputs are written, as far as somebody said it; empty where nobody did.
+    """The form of the inputs' records, as far as options set it; empty if not set.
 
-    `source`: as in this configured source. `format`, `item_path`: before what that says.
+    `source`: as in this configured source. `format`, `item_path`: override that source's.
     """
 
     source: str = ""
@@ -84,10 +90,10 @@ class InputFormat:
 
 
 def with_inputs(configuration: Configuration, fs: FileSystem, inputs: Sequence[str], chosen: InputFormat) -> Configuration:
-    """The configuration over these inputs: paths, or `-` alone. Nothing is read but how each file begins.
+    """The configuration for these inputs: paths, or only `-`. Reads only how each file begins.
 
-    Raises `UsageError` where it cannot be told what is meant, `InputGoneError` with every file that cannot be read,
-    `ConfigurationError` where a sink would write into an input.
+    Raises `UsageError` if the form of the records is ambiguous, `InputGoneError` with every file that cannot be read,
+    `ConfigurationError` if a sink would write into an input.
     """
     template = _template(configuration, chosen)
     options: FileSourceOptions
@@ -96,7 +102,9 @@ def with_inputs(configuration: Configuration, fs: FileSystem, inputs: Sequence[s
     elif len(inputs) == 1:
         options = StandardInputOptions.of(template)
     else:
-        raise UsageError("- is standard input, which is read alone", hint="send everything through it, or name files only")
+        raise UsageError(
+            "- is standard input; it cannot be combined with files", hint="send everything through it, or name only files"
+        )
     changed = configuration.model_copy(update={"sources": {INPUT_SOURCE_NAME: options}})
     for key, wanted in contradictions(changed):
         raise ConfigurationError(f"{key}: wanted: {wanted}", hint="name other inputs, or change the configuration")
@@ -104,13 +112,13 @@ def with_inputs(configuration: Configuration, fs: FileSystem, inputs: Sequence[s
 
 
 def input_size_bytes(configuration: Configuration) -> int:
-    """What the inputs of such a configuration hold on the disk, all together; 0 where nobody knows."""
+    """The size of all inputs on disk in bytes; 0 if it is unknown."""
     options = configuration.sources[INPUT_SOURCE_NAME]
     return sum(options.sizes_bytes) if isinstance(options, InputFilesOptions) else 0
 
 
 def input_name(configuration: Configuration, source: str, part: int) -> str:
-    """What the input of that part was called."""
+    """The name of the input that is this part of the source."""
     options = configuration.sources.get(source)
     if isinstance(options, InputFilesOptions):
         return options.files[part - 1]
@@ -118,7 +126,7 @@ def input_name(configuration: Configuration, source: str, part: int) -> str:
 
 
 def _template(configuration: Configuration, chosen: InputFormat) -> FileSourceOptions:
-    """A source whose records are written as those of the inputs."""
+    """A source with the form of the inputs' records."""
     base = _chosen_source(configuration, chosen)
     if chosen.format and chosen.format != base.format:
         base = FileSourceOptions(path=base.path, record_bytes_max=base.record_bytes_max)
@@ -137,25 +145,27 @@ def _chosen_source(configuration: Configuration, chosen: InputFormat) -> FileSou
     if chosen.source:
         if chosen.source not in sources:
             named = ", ".join(sorted(sources)) or "none"
-            raise UsageError(f"--source {chosen.source}: no such source of files is configured", hint=f"there is: {named}")
+            raise UsageError(
+                f"--source {chosen.source}: no such source of files is configured", hint=f"configured sources: {named}"
+            )
         return sources[chosen.source]
     kinds = [_records_of(each) for each in sources.values()]
     if any(kind != kinds[0] for kind in kinds) and not chosen.format:
         raise UsageError(
-            f"the configured sources ({', '.join(sorted(sources))}) are written in different ways",
-            hint="say with --source NAME as which of them to read, or with --format",
+            f"the configured sources ({', '.join(sorted(sources))}) have different formats",
+            hint="choose one with --source NAME, or choose a format with --format",
         )
     is_one = kinds and all(kind == kinds[0] for kind in kinds)
     return next(iter(sources.values())) if is_one else FileSourceOptions(path=ConfiguredPath(STANDARD_INPUT))
 
 
 def _records_of(options: FileSourceOptions) -> Mapping[str, object]:
-    """What a source says of how its records are written."""
+    """The options of a source that set the form of its records."""
     return {key: getattr(options, key) for key in FileSourceOptions.model_fields if key not in _LIVE_KEYS}
 
 
 def _examined(fs: FileSystem, paths: Sequence[str]) -> list[FileStatus]:
-    """What stands at each path. Raises `InputGoneError` with all that cannot be read."""
+    """The status of the file at each path. Raises `InputGoneError` with every path that cannot be read."""
     faults = []
     statuses = []
     for path in paths:
@@ -166,12 +176,12 @@ def _examined(fs: FileSystem, paths: Sequence[str]) -> list[FileStatus]:
         elif found.status:
             statuses.append(found.status)
     if faults:
-        raise InputGoneError("; ".join(faults), hint="nothing was read; a pipe is read as -, standard input")
+        raise InputGoneError("; ".join(faults), hint="nothing was read; to read a pipe, use - (standard input)")
     return statuses
 
 
 def _obstacle(fs: FileSystem, path: str) -> str:
-    """Why a file cannot be opened; empty where it can. Raises `ConfigurationError` where an extra is missing."""
+    """The reason why a file cannot be opened; empty if it can. Raises `ConfigurationError` if an extra is missing."""
     try:
         open_content(fs, path).close()
     except OSError as error:

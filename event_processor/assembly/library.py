@@ -1,6 +1,6 @@
-"""The package as a library: a configuration, a pipeline over it, a run to the end of its log.
+"""The package as a library: a configuration, a pipeline for it, and a run to the end of its log.
 
-Owns: `load`, `build`, `run`. What the command line does beyond them is in `cli/` and `operations/`.
+Owns: `load`, `build`, `run`. The commands that do more are in `cli/` and `operations/`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["build", "load", "run"]
 
 
 def load(*paths: str, overrides: Mapping[str, str] | None = None) -> Configuration:
-    """The effective configuration of these files, later ones win; without any, of the usual places.
+    """The effective configuration from these files; a later file overrides. Without files, from the usual places.
 
-    `overrides` are values by dotted key (`{"state.dir": "…"}`), which go before every file. Raises `ConfigurationError` with
-    every fault there is.
+    `overrides` are values by dotted key (`{"state.dir": "…"}`); they override every file. Raises `ConfigurationError` with every
+    fault.
     """
     given = {key: (value, "argument") for key, value in (overrides or {}).items()}
     request = ConfigurationRequest(
@@ -35,10 +35,10 @@ def load(*paths: str, overrides: Mapping[str, str] | None = None) -> Configurati
 def build(
     configuration: Configuration, *, once: bool = True, drain: bool = False, environment: Environment | None = None
 ) -> Iterator[Processor]:
-    """A processor over the configuration, which owns the state directory until the block ends.
+    """A processor for the configuration. It owns the state directory until the block ends.
 
-    `once`: its `run` ends at the end of the log; else it follows the log until `stop` is called, from another thread. `drain`:
-    the log is finished. Raises `LockedError`, `StateError`, `ConfigurationError`, `StorageError`.
+    `once`: its `run` ends at the end of the log. Otherwise it follows the log until another thread calls `stop`. `drain`: the log
+    is finished. Raises `LockedError`, `StateError`, `ConfigurationError`, `StorageError`.
     """
     surroundings = environment or Environment()
     lock = lock_state(configuration, surroundings)
@@ -53,7 +53,7 @@ def build(
 
 
 def run(configuration: Configuration, *, drain: bool = False) -> State:
-    """Reads to the end of the log, commits, and gives the committed state. Raises as `build` does."""
+    """Reads to the end of the log, commits, and returns the committed state. Raises as `build` does."""
     with build(configuration, drain=drain) as processor:
         processor.run()
         return processor.state

@@ -1,8 +1,9 @@
-"""From a configuration to a processor that runs: the only importer of adapters.
+"""From a configuration to a running processor.
 
-Owns: which adapters there are, the order in which a pipeline is opened, and what may go wrong before the first byte is read.
-Always: whatever is opened is closed again where opening fails. Nothing of a state is changed before its lock is held, its
-checkpoint is verified and its configuration is known to be the same.
+Owns: the order in which a pipeline is opened, and the faults that are found before the first byte is read.
+Always: if opening fails, everything that was opened is closed again. Nothing of a state changes before its lock is held, its
+checkpoint is verified, and its configuration is known to be the same.
+Never: knows a type of connector; `connectors.py` has the table.
 """
 
 from __future__ import annotations
@@ -72,14 +73,14 @@ LOCK_NAME: Final = "lock"
 LOCK_TRIES: Final = 3
 LOCK_RETRY_S: Final = 0.05
 SLOT_BATCHES: Final = 4
-"""What a batch's bytes and the columns of its records may need together, in batches; more is sent another way."""
+"""The shared memory that a batch's bytes and its columns may need, in batches. Larger columns travel in the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How far to run: `once` ends at the end of the input; `drain` takes the input as finished and flushes the order buffer.
+    """How far to run: `once` ends at the end of the input; `drain` treats the input as finished and flushes the order buffer.
 
-    `follows_journal`: the reading journal that is fed says when the order stage is used, not the configuration.
+    `follows_journal`: the reading journal that is replayed decides when the order stage is used, not the configuration.
     """
 
     once: bool = False
@@ -89,9 +90,11 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """The same pipeline over another state directory, to recompute in: what replaces its sinks writes where `sink_path` says, if anywhere.
+    """The same pipeline with another state directory, to recompute a state.
 
-    `sink_path` gives the path for a sink's name and the path of `fresh_sink_paths`, "" if it has none. The intake is still the configured state's.
+    Its sinks' replacements write where `sink_path` says, if at all.
+    `sink_path` returns the path for a sink's name and its path in `fresh_sink_paths` ("" if it has none). The intake is still the
+    one of the configured state.
     """
 
     directory: str
@@ -107,14 +110,14 @@ class OpenPipeline:
 
 
 def _make_intake(fs: FileSystem, directory: str) -> None:
-    """An empty intake where there is none, so that it is no missing file."""
+    """Creates an empty intake if there is none, so that it is not reported as missing."""
     path = os.path.join(directory, INTAKE_NAME)
     if fs.status(path) is None:
         append_lines(fs, path, [])
 
 
 def lock_state(configuration: Configuration, environment: Environment) -> DirectoryLock:
-    """Makes the state directory where it is missing, and becomes its owner. Raises `LockedError`, `StorageError`."""
+    """Creates the state directory if it is missing, and becomes its owner. Raises `LockedError`, `StorageError`."""
     directory = configuration.state.dir
     prepare_directory(environment.fs, directory)
     path, owner = os.path.join(directory, LOCK_NAME), f"process {os.getpid()} on {os.uname().nodename}"
@@ -123,15 +126,15 @@ def lock_state(configuration: Configuration, environment: Environment) -> Direct
             try:
                 return DirectoryLock(environment.fs, path, owner)
             except LockedError:
-                # Somebody who only asks whether the lock is held holds it for an instant.
+                # A process that only checks the lock holds it for an instant.
                 environment.clock.wait(SystemWakeup(), LOCK_RETRY_S)
         return DirectoryLock(environment.fs, path, owner)
 
 
 def open_pipeline(configuration: Configuration, environment: Environment, mode: Mode) -> OpenPipeline:
-    """Resumes the state, or begins one, and opens everything that is read and written. The caller holds the lock.
+    """Resumes the state, or starts one, and opens everything that is read and written. The caller holds the lock.
 
-    Raises `StateError`, `ConfigurationError`, `LockedError`, `StorageError`; nothing is left open then.
+    Raises `StateError`, `ConfigurationError`, `LockedError`, `StorageError`; then nothing stays open.
     """
     opening = _Opening(configuration, environment, mode, str(configuration.state.dir), None)
     return _opened(opening, configuration, reading=True)
@@ -140,7 +143,7 @@ def open_pipeline(configuration: Configuration, environment: Environment, mode: 
 def open_replica(
     configuration: Configuration, environment: Environment, replica: Replica, *, reading: bool, mode: Mode | None = None
 ) -> OpenPipeline:
-    """The same over `replica`, whose directory is there. Without `reading` no source is opened: it is fed a script.
+    """The same for `replica`, whose directory exists. Without `reading` no source is opened: the processor is fed a script.
 
     Raises as `open_pipeline` does.
     """
@@ -151,7 +154,7 @@ def open_replica(
 
 
 def _opened(opening: _Opening, configuration: Configuration, *, reading: bool) -> OpenPipeline:
-    """The pipeline, or everything closed again."""
+    """The open pipeline. If opening fails, everything is closed again."""
     with opening.opened as opened, storage_boundary(str(configuration.state.dir)):
         pipeline = opening.open(reading=reading)
         opened.pop_all()
@@ -159,21 +162,21 @@ def _opened(opening: _Opening, configuration: Configuration, *, reading: bool) -
 
 
 def check_config(configuration: Configuration, checkpoint: Checkpoint) -> None:
-    """Raises `ConfigurationError`, with the keys that changed, where the state was made by another configuration."""
+    """Raises `ConfigurationError`, with the changed keys, if the state was made by another configuration."""
     parts = config_parts(configuration)
     if config_hash(parts) == checkpoint.state.config_hash:
         return
     recorded = checkpoint.meta.get("config")
     changes = changed_parts(recorded, parts) if isinstance(recorded, dict) else []
-    names = "; ".join(str(change) for change in changes) or "which keys is not recorded"
+    names = "; ".join(str(change) for change in changes) or "the changed keys are not recorded"
     raise ConfigurationError(
         f"{configuration.state.dir}: the state was made by another configuration: {names}",
-        hint="undo the change, make the state anew under the new one with 'event-processor replay', or begin another with --state",
+        hint="undo the change; or rebuild the state from the log: event-processor replay; or start another state with --state",
     )
 
 
 class _Opening:
-    """One opening of a pipeline, step by step; what it opens is closed by `opened` if a later step fails."""
+    """One opening of a pipeline, step by step. If a step fails, `opened` closes what the earlier steps opened."""
 
     def __init__(
         self,
@@ -240,7 +243,7 @@ class _Opening:
             wakeup=environment.wakeup,
             telemetry=environment.telemetry,
         )
-        # Version 1 knew no such entry: there the stage was used from the start, or never.
+        # Version 1 had no such entry: there the stage was used from the start, or never.
         is_migrated = checkpoint is not None and checkpoint.version == migration.VERSION
         writer.begin(state, appended, [OrderBegun(0)] if is_migrated and state.ordered else [])
         return OpenPipeline(processor, resumed=checkpoint is not None)
@@ -254,16 +257,16 @@ class _Opening:
         return document.to_state(read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events))
 
     def _begun(self, state: State) -> Begun | None:
-        """The state with the order stage begun or ended, if the configuration wants that now."""
+        """The state with the order stage switched on or off, if the configuration wants that now."""
         if self._mode.follows_journal or state.ordered == self._configuration.order_is_active:
             return None
         return Begun(*(end_order if state.ordered else begin_order)(state))
 
     def _fingerprinter(self, manifest: Mapping[str, Json]) -> Fingerprinter | None:
-        """The hash of the index; None where there is none."""
+        """The hash of the index; None without an index."""
         options = self._configuration.dedup
         if not options.enabled or self._configuration.event.id == POSITION_ID:
-            # An id that is the record's place cannot come twice.
+            # An id that is the record's position cannot occur twice.
             return None
         if manifest:
             return open_fingerprinter(str(manifest.get("fingerprint", "")), str(manifest.get("seed", "")))
@@ -289,7 +292,7 @@ class _Opening:
         return index
 
     def _decoding(self, fingerprinter: Fingerprinter | None) -> Decoding:
-        """Here alone, or with others, which a backlog starts: threads where they have a core of their own, else processes."""
+        """Decodes here alone, or with workers that a backlog starts: threads if they can run in parallel, else processes."""
         configuration = self._configuration
         factories = {name: format_factory(configuration, options) for name, options in self._sources.items()}
         if configuration.engine.workers == 1:
@@ -310,7 +313,7 @@ class _Opening:
         return file
 
     def _aggregates(self, checkpoint: Checkpoint | None) -> Aggregates:
-        """The aggregates as the checkpoint says they were. Raises `StateError` where their file does not give them back."""
+        """The aggregates as of the checkpoint. Raises `StateError` if their file does not restore them."""
         configuration = self._configuration
         documents = checkpoint.state.aggregates if checkpoint else {}
         appended = checkpoint.state.appended if checkpoint else {}
@@ -324,13 +327,13 @@ class _Opening:
                 held=lambda: held_lines(self._fs, self._directory, WINDOWS_FOLDER, appended),
             )
             if torn := aggregates.torn(documents):
-                reason = f"does not hold what the checkpoint says is in the windows of aggregate {torn!r}"
+                reason = f"does not hold the windows of aggregate {torn!r} that are in the checkpoint"
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             reason = f"cannot be read: {error}"
         if reason:
             raise StateError(
                 f"{self._directory}/{WINDOWS_FOLDER}: {reason}",
-                hint="put the folder back from a backup, or make the state anew from the log: event-processor replay",
+                hint="restore the folder from a backup, or rebuild the state from the log: event-processor replay",
             )
         return aggregates
 

@@ -1,4 +1,4 @@
-"""Several exporters as one: each is told everything, in their order."""
+"""Several exporters as one: each gets every report, in their order."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["SeveralTelemetry"]
 
 
 class SeveralTelemetry(Telemetry):
-    """Passes every report on."""
+    """Forwards every report."""
 
     def __init__(self, exporters: Sequence[Telemetry]) -> None:
         for name in vars(Telemetry):
             if not name.startswith("_"):
-                setattr(self, name, _passed_on([getattr(exporter, name) for exporter in exporters]))
+                setattr(self, name, _forwarded([getattr(exporter, name) for exporter in exporters]))
 
 
-def _passed_on(reports: Sequence[Callable[..., None]]) -> Callable[..., None]:
+def _forwarded(reports: Sequence[Callable[..., None]]) -> Callable[..., None]:
     def report(**facts: object) -> None:
         for each in reports:
             each(**facts)

@@ -1,6 +1,6 @@
 """The engine: loop, step, commit, checkpoint, state.
 
-Owns: in which order a record is read, decided, written and committed.
+Owns: the order in which a record is read, decided, written and committed.
 Always: a checkpoint never covers an event whose outcome is not durable.
-Never: no connector is imported; the engine knows them by their contract. Open `step.py` first, then `commit.py`.
+Never: imports a connector; the engine knows connectors by their contract. Open `step.py` first, then `commit.py`.
 """

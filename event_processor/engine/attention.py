@@ -1,9 +1,9 @@
-"""How the loop waits for more: by notices while the log is quiet, by looking again and again while it is busy.
+"""How the loop waits for input: by notices while the log is quiet, by polling while the log is busy.
 
-A notice costs three threads' work, and each of them takes the interpreter from the loop at a time of its own. A busy log needs none: who
-has just committed looks again at once, and finds something. So notices rest while the log is busy.
-
-Always: what comes while they rest is found as soon as if they did not, or sooner. Never: without notices it is as if there were none.
+Owns: the choice between notices and polling. A notice costs work in three threads, and each of them interrupts the loop at any
+time. A busy log needs no notices: after a commit the loop polls at once and finds more. So notices pause while the log is busy.
+Always: input that comes while notices pause is found as soon as with notices, or sooner.
+Never: needs notices; without them the loop only polls.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from event_processor.model.contracts import Clock, Notices, Wakeup
 __all__ = ["Attention"]
 
 QUIET_S: Final = 0.004
-"""Where so much of waiting lies between two commits, the log is not busy."""
+"""The log is not busy if the loop waited longer than this between two commits."""
 BUSY_S: Final = 0.1
-"""So long it has to be busy before notices rest: to stop and to begin them takes about a millisecond for each folder."""
+"""Notices pause after the log was busy for this long. To stop and start notices costs about a millisecond per folder."""
 LOOK_AGAIN_S: Final = 0.001
-"""While they rest, whoever waits looks again after this."""
+"""While notices pause, the loop polls after this time."""
 
 
 class Attention:
@@ -34,11 +34,11 @@ class Attention:
         self._busy_since_s = clock.monotonic_s()
 
     def rely_on(self, notices: Notices) -> None:
-        """From here on `notices` set the wakeup, and may be told to rest."""
+        """From now on `notices` set the wakeup, and can be paused."""
         self._notices, self._are_resting = notices, False
 
     def found(self) -> None:
-        """Something was there, and is committed."""
+        """Reports that input was found and committed."""
         now_s = self._clock.monotonic_s()
         if self._waited_s > QUIET_S:
             self._busy_since_s = now_s
@@ -48,9 +48,9 @@ class Attention:
             self._are_resting = True
 
     def wait(self, timeout_s: float) -> None:
-        """Nothing is there: waits until there may be, `timeout_s` at the most."""
+        """Waits for input, at most `timeout_s`. Call it if nothing was found."""
         if self._are_resting and self._notices and self._waited_s > QUIET_S:
-            # What came while they rested left no notice: the loop looks once more before it waits.
+            # Input that came during the pause left no notice, so the loop polls once more before it waits.
             self._notices.attend()
             self._are_resting = False
             return

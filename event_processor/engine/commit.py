@@ -1,9 +1,10 @@
-"""One commit: what a batch adds to our files, in the order that makes it count, and the thread that may do it meanwhile.
+"""One commit: what a batch adds to our files, and in which order; and the thread that runs commits in the background.
 
-Owns: the files that a commit appends to, the checkpoint's place behind them, and the thread of the commits that run behind the loop.
+Owns: the files that a commit appends to, the rule that the checkpoint comes after them, and the thread for commits that run while
+the loop reads on.
 Always: the batch's ids, journal, held events, dead letters and sinks are durable before the checkpoint that counts them. Commits
-come one at a time and in order, whichever thread runs them; only the thread that runs one touches the files, and reads their lengths.
-Never: when to commit, and who is told, is not decided here.
+run one at a time and in order, in any thread. Only the thread that runs a commit touches the files and reads their lengths.
+Never: decides when to commit, or reports a commit.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ __all__ = ["Batch", "CommitExecutor", "CommitThread", "CommitWriter", "Identity"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What every checkpoint of this process says beside the state. `meta` gives what depends on clock, host and process.
+    """What every checkpoint of this process holds besides the state.
 
-    `meta` is asked in the thread that commits.
+    `meta` returns what depends on clock, host and process. It is called in the thread that commits.
     """
 
     directory: str
@@ -51,7 +52,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Everything that a commit appends to. `ids` is None where duplicates are not looked for."""
+    """Everything that a commit appends to. `ids` is None if duplicates are not looked for."""
 
     ids: SeenIds | None
     held: HeldEvents
@@ -64,7 +65,7 @@ class Outputs:
 
 @dataclass(slots=True)
 class Batch:
-    """What one commit will cover, as it is gathered. Nothing of it changes any more once it was handed to a commit."""
+    """What one commit will cover, while it is gathered. It no longer changes after it was handed to a commit."""
 
     state: State
     first_sequence: int
@@ -76,15 +77,15 @@ class Batch:
     journal: list[JournalEntry] = field(default_factory=list)
     rows: dict[str, list[WindowRun]] = field(default_factory=dict)
     finishes: bool = False
-    """The input is at its end with this: sinks close what they hold open."""
+    """The input ends with this batch: sinks close their open parts."""
 
     @classmethod
     def behind(cls, state: State) -> Batch:
-        """An empty one, whose steps go on from `state`."""
+        """An empty batch whose steps continue from `state`."""
         return cls(state, state.counts.records)
 
     def add(self, step: Step, content_bytes: int) -> None:
-        """Takes in one step."""
+        """Adds one step."""
         self.state = step.state
         self.counts = self.counts + step.counts
         self.content_bytes += content_bytes
@@ -97,21 +98,24 @@ class Batch:
 
 
 class CommitExecutor(Protocol):
-    """Where the commits behind the loop run, one at a time."""
+    """Runs commits in the background, one at a time."""
 
     def submit(self, job: Callable[[], int]) -> Future[int]:
-        """Takes a job; its future tells when it is done, and raises what it raised. The one before is done."""
+        """Takes a job.
+
+        The returned future is done when the job is, and raises what the job raised. The job before it must be done.
+        """
         ...
 
     def close(self) -> None:
-        """Ends what `submit` began. Every job is done."""
+        """Ends what `submit` started. Every job must be done."""
         ...
 
 
 class CommitThread:
-    """One daemon thread, from the first commit that is handed over until `close`; none where there is never a backlog.
+    """One daemon thread, from the first submitted commit until `close`. Without a backlog it never starts.
 
-    If the process ends under a job, it is as any crash in the middle of a commit.
+    If the process ends during a job, it is like any crash in the middle of a commit.
     """
 
     def __init__(self) -> None:
@@ -141,19 +145,22 @@ class CommitThread:
                 future.set_exception(error)
             else:
                 future.set_result(result)
-            # What the batch held is let go now, not with the next job.
+            # Releases the batch's memory now, not with the next job.
             del taken, job, future
 
 
 class InlineCommits(Inline):
-    """At once, in the caller's thread: for a repeatable test."""
+    """Runs a commit at once in the caller's thread, for repeatable tests."""
 
     def close(self) -> None:
-        """Nothing was begun."""
+        """Nothing was started."""
 
 
 class CommitWriter:
-    """The files of a pipeline, and the commits to them. `prepare` belongs to the loop's thread; what it gives may run in another."""
+    """The files of a pipeline, and the commits to them.
+
+    The loop's thread calls `prepare`; the job that it returns may run in another thread.
+    """
 
     def __init__(
         self,
@@ -164,7 +171,7 @@ class CommitWriter:
         ids_manifest: Mapping[str, Json],
         ids_appended: Mapping[str, int],
     ) -> None:
-        """`ids_manifest` and `ids_appended`: as the checkpoint has them that is resumed, or empty."""
+        """`ids_manifest` and `ids_appended` are from the checkpoint that is resumed, or empty."""
         self._outputs: Final = outputs
         self._identity: Final = identity
         self._aggregates: Final = aggregates
@@ -173,46 +180,49 @@ class CommitWriter:
         self._ids_appended = ids_appended
 
     def prepare(self, batch: Batch) -> Callable[[], int]:
-        """The commit of `batch`, to be run once, in any thread, when every earlier one is done.
+        """The commit of `batch`: run it once, in any thread, after every earlier commit is done.
 
-        It makes the batch durable, then the checkpoint that covers it, whose size in bytes it returns. It raises
-        `StorageError`: nothing of the batch counts then, unless the checkpoint was durable and the names of parts could not be given,
-        which the next start does; and no other commit may follow. Raises what the index's work in the background raised.
+        It makes the batch durable, then the checkpoint that covers it, and returns the checkpoint's size in bytes. If it raises
+        `StorageError`, no other commit may follow, and nothing of the batch counts. One exception: if the checkpoint was durable
+        and only the renaming of parts failed, the batch counts, and the next start renames them. `prepare` itself raises what the
+        index's work in the background raised.
         """
         taken = self._outputs.ids.take() if self._outputs.ids else None
         return partial(self._commit, batch, taken, self._aggregates.take())
 
     @property
     def has_open_parts(self) -> bool:
-        """Whether a batch that finishes would close something. No commit may be under way."""
+        """Whether a batch that finishes would close a part. No commit may be under way."""
         return any(sink.has_open_part for sink in self._outputs.sinks)
 
     def begin(self, state: State, committed: Mapping[str, int], entries: Sequence[JournalEntry] = ()) -> None:
-        """What a start owes, before anything else: a first checkpoint, and the names of parts that are committed. Raises `StorageError`.
+        """Saves a first checkpoint if a start needs one, and publishes committed parts.
 
-        `committed`: the `appended` of the checkpoint that was loaded. A sink that it does not know is made known to a checkpoint before
-        it writes anything, so that its file is never one that no state wrote. `entries` are what the start adds to the reading journal;
+        Comes before anything else. Raises `StorageError`.
+        `committed` is `appended` of the loaded checkpoint. A sink that is not in it is saved in a checkpoint before it writes
+        anything, so that its file is never one that no state wrote. `entries` are what the start adds to the reading journal;
         `state` is the state after them.
         """
         outputs = self._outputs
         for sink in outputs.sinks:
-            # What is pending may be enough for a part already: a replay leaves it so, or parts were made smaller.
+            # The pending lines may already fill a part: after a replay, or if parts were made smaller.
             sink.write(NOTHING_RELEASED)
         is_known = all(sink.appended().items() <= committed.items() for sink in outputs.sinks)
         if outputs.store.has_current and is_known and not entries:
-            # If we die before this, nothing has got a name yet that a power cut might leave without its checkpoint.
+            # If we die before this, no part has been renamed yet that a power cut could leave without its checkpoint.
             outputs.store.sync_names()
         else:
             for sink in outputs.sinks:
                 sink.sync()
             outputs.journal.append(encode_entries(entries))
             outputs.journal.sync()
-            # If we die before this, no state ever was, or the next start falls back, or begins with the sinks, as this one did.
+            # If we die before this, there was never a state, or the next start falls back, or it starts with the sinks as this
+            # start did.
             outputs.store.save(self._checkpoint(state))
         self._publish()
 
     def close(self) -> None:
-        """Gives every file back. No commit may be under way. Raises what the index's work in the background raised."""
+        """Closes every file. No commit may be under way. Raises what the index's work in the background raised."""
         outputs = self._outputs
         outputs.held.close()
         outputs.windows.close()
@@ -226,11 +236,11 @@ class CommitWriter:
     def _commit(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> int:
         with storage_boundary(self._identity.directory):
             self._append(batch, taken, aggregates)
-            # If we die here, the old checkpoint stands; what was appended lies beyond the lengths it names and is cut off. What
-            # the loop has read and stepped meanwhile stands nowhere yet, and is read again.
+            # If we die here, the old checkpoint is still the committed one. What was appended lies beyond the lengths it names
+            # and is cut off. What the loop has read and stepped over meanwhile is in no file yet, and is read again.
             checkpoint_bytes = self._outputs.store.save(self._checkpoint(batch.state))
-            # If we die here, the new one stands; the next start gives the parts that it covers their names, and sources and telemetry
-            # learn of it then.
+            # If we die here, the new checkpoint is the committed one. The next start renames the parts that it covers, and
+            # sources and telemetry learn of it then.
             self._publish()
             return checkpoint_bytes
 
@@ -239,15 +249,15 @@ class CommitWriter:
             sink.publish()
 
     def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
-        """Everything the checkpoint will count, appended and durable. If we die within, none of it was committed."""
+        """Appends everything that the checkpoint will count, and makes it durable. If we die within, none of it was committed."""
         outputs = self._outputs
         for sink in outputs.sinks:
-            # First, for they are most of the bytes: the disk works on them while the rest is written.
+            # Sinks come first because they have most of the bytes: the disk works on them while the rest is written.
             sink.write(batch.dead_letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))
             if batch.finishes:
                 sink.finish()
         if taken is not None:
-            # The index may hold ids of the next batch already: they are not of this take, and nothing of them is written.
+            # The index may already hold ids of the next batch. They are not part of this take, so none of them is written.
             self._ids_manifest = taken.write()
             self._ids_appended = taken.appended()
         outputs.journal.append(encode_entries(batch.journal))
@@ -265,7 +275,7 @@ class CommitWriter:
             sink.sync()
 
     def _input_of(self, sink: Sink, batch: Batch) -> Released:
-        """What of the batch a sink writes."""
+        """The part of the batch that a sink writes."""
         if sink.input == EVENTS:
             return batch.released
         name = sink.input.removeprefix(f"{AGGREGATES}.")

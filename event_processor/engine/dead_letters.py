@@ -1,7 +1,7 @@
-"""Dead letters on disk: `state/dead_letters.jsonl`, a JSON object a line, only ever appended to.
+"""Dead letters on disk: `state/dead_letters.jsonl`, one JSON object per line, append-only.
 
-Owns: their form, both ways. Bytes that are UTF-8 stand as text in `record`, others in `record_base64`; a record that was too
-long to be held has neither, and `length` in bytes.
+Owns: their form, both ways. A record that is UTF-8 is in `record`, any other is in `record_base64`. A record that was too long to
+be kept has neither; it has `length` in bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def encode_dead_letters(letters: Sequence[DeadLetter]) -> Released:
 
 
 def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int) -> Released:
-    """A letter for each rejected record of a chunk, behind `line` lines of its part, as lines."""
+    """One line per rejected record of a chunk. `line` lines of its part come before the chunk."""
     if not len(rejections):
         return NOTHING_RELEASED
     begins, ends = columns.starts[rejections.rows], columns.ends[rejections.rows]
@@ -59,17 +59,20 @@ def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int
 
 
 def _pieces(chunk: Chunk, faults: Sequence[Fault]) -> list[bytes]:
-    """What stands before the line, before the offset, and between that and the record, by fault: as it is written of a letter."""
+    """The constant pieces of a letter's line, by fault.
+
+    They come before the line number, before the offset, and between the offset and the record.
+    """
     letters = [
         DeadLetter(chunk.source, chunk.generation, 0, 0, each.stage, each.reason, each.field, record="") for each in faults
     ]
-    # No text can hold this: its quotes would be escaped.
+    # No text can contain this separator, because its quotes would be escaped.
     begun = [_ENCODER.encode(letter).partition(b'"line":0,"offset":0') for letter in letters]
     return [begun[0][0] + b'"line":', b',"offset":', *(behind.removesuffix(b'"}') for _, _, behind in begun)]
 
 
 def _kept(record: bytes) -> tuple[str | UnsetType, str | UnsetType]:
-    """A letter's `record` and `record_base64`, of which one is given."""
+    """A letter's `record` and `record_base64`; one of them is set."""
     try:
         return record.decode(), UNSET
     except UnicodeDecodeError:
@@ -77,7 +80,7 @@ def _kept(record: bytes) -> tuple[str | UnsetType, str | UnsetType]:
 
 
 def record_of(letter: dict[str, Json]) -> bytes | None:
-    """The record's bytes from a letter's JSON object, or None where it holds none."""
+    """The record's bytes from a letter's JSON object; None if it holds no record."""
     text = letter.get("record")
     if isinstance(text, str):
         return text.encode("utf-8", "surrogatepass")

@@ -1,8 +1,8 @@
-"""What the order stage holds, on disk: `state/held/`, so that a crash forgets none of it.
+"""The events in the order stage, on disk in `state/held/`, so that a crash loses none of them.
 
-Owns: which events are added to the file, and how they stand there.
-Always: an event stands in the file once it outlives a commit. Events leave the stage in ascending order, so that what the
-file holds beyond the last released key is what is held.
+Owns: which events are added to the file, and their form there.
+Always: an event is in the file once it outlives a commit. Events leave the stage in ascending order. So the held events are
+exactly those in the file that sort after the last released key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 def read_held_events(
     fs: FileSystem, directory: str, appended: Mapping[str, int], summary: OrderSummary, buffer_events: int
 ) -> OrderStage:
-    """The order stage as the checkpoint says it was. Raises `StateError` where the files do not give it back."""
+    """The order stage as of the checkpoint. Raises `StateError` if the files do not restore it."""
     last = summary.last_released
     held = _events(held_lines(fs, directory, EVENTS_FOLDER, appended), f"{directory}/{EVENTS_FOLDER}")
     if last is not None:
@@ -41,8 +41,8 @@ def read_held_events(
     stage = OrderStage(buffer_events, tuple(sorted(held)), last, summary.released)
     if summarise_order(stage, active=summary.active) != summary:
         raise StateError(
-            f"{directory}/{EVENTS_FOLDER}: does not hold the {summary.held} events that the checkpoint says are waiting",
-            hint="put the folder back from a backup, or make the state anew from the log: event-processor replay",
+            f"{directory}/{EVENTS_FOLDER}: does not hold the {summary.held} events that the checkpoint says are held",
+            hint="restore the folder from a backup, or rebuild the state from the log: event-processor replay",
         )
     return stage
 
@@ -52,12 +52,12 @@ def _events(lines: Iterable[bytes], path: str) -> list[HeldEvent]:
         return [_event(line) for line in lines]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateError(
-            f"{path}: not a file of held events: {error}", hint="make the state anew from the log: event-processor replay"
+            f"{path}: not a file of held events: {error}", hint="rebuild the state from the log: event-processor replay"
         ) from error
 
 
 def _event(line: bytes) -> HeldEvent:
-    """One line of the file. Lines of version 1, which may stand before others, say no place."""
+    """One line of the file. Lines of version 1, which may come before others, have no place."""
     try:
         kind, value, sequence, record, place = _DECODER.decode(line)
     except msgspec.ValidationError:
@@ -67,13 +67,13 @@ def _event(line: bytes) -> HeldEvent:
 
 
 class HeldEvents:
-    """The file that held events are added to. Used by one commit at a time."""
+    """The file that held events are added to. Only one commit at a time uses it."""
 
     def __init__(self, file: HeldFile) -> None:
         self._file: Final = file
 
     def write(self, held: Sequence[HeldEvent], first_new_sequence: int) -> None:
-        """Makes durable what is held and came at or after `first_new_sequence`; the rest stands already. Raises `StorageError`."""
+        """Makes the held events from `first_new_sequence` on durable; the older ones are already. Raises `StorageError`."""
         if not held:
             self._file.close()
             return
@@ -90,7 +90,7 @@ class HeldEvents:
         return self._file.appended()
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Closes the file."""
         self._file.close()
 
 

@@ -1,8 +1,8 @@
-"""The reading journal: what was read in what order, so that a recomputation reads the same.
+"""The reading journal: what was read and in what order, so that a recomputation reads the same.
 
-Owns: its entries and their form on disk, a JSON object a line.
-Always: neighbouring bytes of one generation are one entry. The run that may still grow stands in the checkpoint; the file
-holds the closed ones, so that a log of one file writes nothing here however long it is.
+Owns: its entries and their form on disk, one JSON object per line.
+Always: adjacent bytes of one generation are one entry. The run that may still grow is in the checkpoint; the file has only closed
+runs. So a log of one file writes nothing here, however long it is.
 """
 
 from __future__ import annotations
@@ -32,47 +32,50 @@ JOURNAL_NAME = "journal.jsonl"
 
 
 class JournalRun(Struct, frozen=True, tag_field="what", tag="read"):
-    """Bytes of one generation read one after the other, from offset `start` to `end`."""
+    """Bytes of one generation that were read without a gap, from offset `start` to `end`."""
 
     source: str
     generation: int
     start: int = field(name="from")
     end: int = field(name="to")
     final: bool = False
-    """The last record of the run has no line end: finished input ended it."""
+    """The last record of the run has no line end: the end of the finished input ended it."""
 
 
 class IdleRelease(Struct, frozen=True, tag_field="what", tag="idle_release"):
-    """The order stage let go of everything it held, after `records` records in all."""
+    """The order stage flushed everything it held, after `records` records in total."""
 
     records: int
 
 
 class InputFinished(Struct, frozen=True, tag_field="what", tag="finished"):
-    """The input was taken for finished after `records` records in all: the windows that were open were closed."""
+    """The input was treated as finished after `records` records in total: the open windows were closed."""
 
     records: int
 
 
 class OrderBegun(Struct, frozen=True, tag_field="what", tag="order_begun"):
-    """From here on accepted events enter the order stage: a sink or a window reads them. `records` were read before.
+    """From here on accepted events enter the order stage, because a sink or a window reads them. `records` came before.
 
-    With 0 records it counts from the start, wherever it stands: a state of version 1 did not write it.
+    With 0 records it applies from the start, wherever it is in the file: a state of version 1 did not write it.
     """
 
     records: int
 
 
 class OrderEnded(Struct, frozen=True, tag_field="what", tag="order_ended"):
-    """From here on accepted events pass the order stage by, after `records` records; what it held was released to no reader."""
+    """From here on accepted events bypass the order stage. `records` records came before.
+
+    What the stage held was released to no reader.
+    """
 
     records: int
 
 
 class RetiredGeneration(Struct, frozen=True, tag_field="what", tag="retired"):
-    """A generation that was read to its end, and its last position.
+    """A generation that was read to its end, with its last position.
 
-    `end`: the offset after its last byte; None in entries of version 1, whose positions are those of files.
+    `end` is the offset after its last byte. It is None in entries of version 1, whose positions are positions in files.
     """
 
     source: str
@@ -97,9 +100,9 @@ def encode_entries(entries: Iterable[JournalEntry]) -> bytes:
 
 
 def decode_entries(content: bytes, path: str, *, first_line: int = 1) -> Iterator[JournalEntry]:
-    """The entries of committed whole lines of the file at `path`, the first of them being line `first_line`.
+    """The entries in committed whole lines of the file at `path`. Their first line has the number `first_line`.
 
-    Raises `StateError` with the line at fault.
+    Raises `StateError` with the number of the faulty line.
     """
     for number, line in enumerate(content.splitlines(), start=first_line):
         try:
@@ -107,5 +110,5 @@ def decode_entries(content: bytes, path: str, *, first_line: int = 1) -> Iterato
         except msgspec.DecodeError as error:
             raise StateError(
                 f"{path}:{number}: not an entry of the reading journal: {error}",
-                hint="the totals are not affected; to have a journal again, make the state anew: event-processor replay",
+                hint="the totals are not affected; to repair the journal, rebuild the state from the log: event-processor replay",
             ) from error

@@ -1,9 +1,10 @@
-"""The loop: reads, steps, commits. The one place that sequences commits.
+"""The loop: reads, steps, commits. The only place that sequences commits.
 
-Always: in a backlog one commit, and never two, runs behind the loop, which meanwhile reads and steps the next batch on a state that
-is not committed yet. Nobody is told of a commit before it is durable, and only the loop's own thread tells. A failure anywhere
-ends the loop: the last commit stands, and nothing behind the failed one is written.
-Never: nothing is decided here about a record (`step.py` does), nor about bytes on disk (`commit.py`, `durable.py`, `checkpoint.py`).
+Owns: when to read, step, commit, flush the order buffer, drain and stop.
+Always: in a backlog at most one commit runs in the background, while the loop reads and steps the next batch on a state that is
+not committed yet. A commit is reported only after it is durable, and only by the loop's own thread. Any failure ends the loop:
+the last commit is still the committed one, and nothing is written after the failed commit.
+Never: decides about a record (`step.py` does) or about bytes on disk (`commit.py`, `durable.py`, `checkpoint.py` do).
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ from event_processor.storage.durable import storage_boundary
 __all__ = ["Begun", "LoopOptions", "Processor", "StopReason"]
 
 WAIT_S_MAX: Final = 1.0
-"""The loop shows that it lives at least this often, however long there is nothing to do."""
+"""The loop reports that it is alive at least this often, however long there is nothing to do."""
 CHECKPOINT_BYTES_SMALL: Final = 65_536
-"""Up to this size a checkpoint costs its fsync, not its bytes; a larger one should be worth what it writes."""
+"""Up to this size a checkpoint costs only its fsync. A larger one also costs its bytes, so a commit should cover enough."""
 CHECKPOINT_WORTH: Final = 16
-"""In a backlog a commit covers at least so many times the bytes of a large checkpoint: rewriting it costs a sixteenth more at most."""
+"""In a backlog a commit covers at least this many times a large checkpoint's bytes, so rewriting it adds a sixteenth at most."""
 STEPS_WORTH: Final = 64
-"""A chunk ends with a record, so that some bytes are missing to `batch.bytes_max`. Up to this fraction of it, one in so many, they are not worth a
-step of their own: a step over a single record takes as long as one over a thousand."""
+"""A chunk ends with a record, so some bytes are missing to `batch.bytes_max`. If at most one part in this many is missing, it
+gets no step of its own: a step over one record takes as long as one over a thousand."""
 COVERED_BATCHES_MAX: Final = 16
-"""But never more than so many times `batch.bytes_max`, which so bounds memory still."""
+"""A commit covers at most this many times `batch.bytes_max`, which bounds memory."""
 GROWN_BATCHES_MAX: Final = 4
-"""So many times `batch.bytes_max` a batch gathers at the most while the commit before it is not done."""
+"""While the commit before it runs, a batch grows to at most this many times `batch.bytes_max`."""
 
 
 class StopReason(Enum):
-    """Why the loop ended, always after a commit."""
+    """The reason why the loop ended; it always ends after a commit."""
 
     END = "end of input"
     SIGNAL = "signal"
@@ -54,10 +55,7 @@ class StopReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """Limits and times of the loop. `finished`: the input will not grow; its end ends the last record.
-
-    `once`: end when every source is at its end. `drain`: let go, at the end, of what the order stage holds.
-    """
+    """Limits and times. `once`: end when all sources are at their end. `drain`: flush the order buffer at the end."""
 
     batch_bytes_max: int
     linger_s: float
@@ -69,7 +67,7 @@ class LoopOptions:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The state that a start goes on from, if it is not the committed one, and what the reading journal says of it."""
+    """The state from which a start continues, if it is not the committed one, and the entries of the reading journal for it."""
 
     state: State
     entries: Sequence[JournalEntry]
@@ -77,14 +75,14 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class _InFlight:
-    """The commit that runs behind the loop. Its future gives the checkpoint's size in bytes, or raises why it failed."""
+    """The commit in the background. Its future returns the checkpoint's size in bytes, or raises the failure."""
 
     batch: Batch
     checkpoint_bytes: Future[int]
 
 
 class Processor:
-    """A pipeline that runs. Used by one thread; `stop` and `reload` may be called from any, and from a signal handler."""
+    """A running pipeline. One thread uses it; any thread and any signal handler may call `stop` and `reload`."""
 
     def __init__(
         self,
@@ -103,9 +101,9 @@ class Processor:
         wakeup: Wakeup,
         telemetry: Telemetry,
     ) -> None:
-        """`directory` is named if a call fails that names no file; `memory` is what the last committed state goes with.
+        """An error names `directory` if the failed call names no file. `memory` belongs to the last committed state.
 
-        `begun`: what this start changed of the state; the first commit makes it durable.
+        `begun`: the change of the state at this start; the first commit makes it durable.
         """
         self._sources: Final = list(sources)
         self._decoding: Final = decoding
@@ -124,9 +122,9 @@ class Processor:
         self._in_flight: _InFlight | None = None
         self._checkpoint_bytes = 0
         self._handed_in: Final[deque[str]] = deque()
-        """The source of each chunk that is read and not stepped over yet."""
+        """The source of each chunk that was read but not stepped over yet."""
         self._read_ahead: set[str] = set()
-        """The sources of which something was read that no commit covers."""
+        """The sources from which something was read that no commit covers."""
         self._failed = False
         self._stop_reason: StopReason | None = None
         self._next_source = 0
@@ -138,36 +136,36 @@ class Processor:
         return self._state
 
     def lag_bytes(self) -> int:
-        """How many bytes the sources are known to hold that were not read yet."""
+        """How many unread bytes the sources are known to hold."""
         return sum(source.lag_bytes() for source in self._sources)
 
     def rely_on(self, notices: Notices) -> None:
-        """From here on `notices` set the wakeup; they rest while the log is busy."""
+        """From now on `notices` set the wakeup; they pause while the log is busy."""
         self._attention.rely_on(notices)
 
     def stop(self) -> None:
-        """Ends the loop after the batch at hand is committed, behind the commit that is under way."""
+        """Ends the loop after the running commit and the current batch are committed."""
         self._stop_reason = StopReason.SIGNAL
         self._wakeup.set()
 
     def reload(self) -> None:
-        """Ends the loop likewise, so that it can be built anew with another configuration."""
+        """Ends the loop like `stop`, so that it can be rebuilt with another configuration."""
         self._stop_reason = self._stop_reason or StopReason.RELOAD
         self._wakeup.set()
 
     def run(self) -> StopReason:
         """Reads and commits until the end of the input (`once`) or until stopped.
 
-        Raises `StorageError`, `StateError`; then the processor is only good to be closed.
+        Raises `StorageError`, `StateError`; after that only `close` may be called.
         """
         with self._one_go():
             return self._run()
 
     @contextmanager
     def _one_go(self) -> Iterator[None]:
-        """Nothing goes on behind a failure: the index remembers ids, and the sources gave bytes, that no commit covers."""
+        """Stops the processor after a failure: the index remembers ids, and the sources gave bytes, that no commit covers."""
         if self._failed:
-            raise StorageError("run", self._directory, 0, "an earlier failure ended this processor, which cannot go on")
+            raise StorageError("run", self._directory, 0, "an earlier failure ended this processor; it cannot continue")
         self._failed = True
         with storage_boundary(self._directory):
             yield
@@ -194,7 +192,7 @@ class Processor:
         return self._stop_reason
 
     def feed(self, script: Iterable[Chunk | JournalEntry]) -> None:
-        """Steps over what a reading journal says was read, as if it came now, and commits it. Raises `StorageError`."""
+        """Replays a script from a reading journal, steps over it as if it came now, and commits it. Raises `StorageError`."""
         with self._one_go():
             batch = self._new_batch()
             for each in script:
@@ -220,9 +218,9 @@ class Processor:
             self._settle()
 
     def close(self) -> None:
-        """Gives everything back, when the commit under way is done. What was read and not committed comes again at the next start.
+        """Closes everything after the running commit. What was read but not committed is read again at the next start.
 
-        Raises `StorageError` where that commit failed, or work in the background that no commit waited for.
+        Raises `StorageError` if that commit failed, or if background work failed that no commit waited for.
         """
         with ExitStack() as cleanup:
             cleanup.callback(self._writer.close)
@@ -230,11 +228,11 @@ class Processor:
             for source in reversed(self._sources):
                 cleanup.callback(source.close)
             cleanup.callback(self._executor.close)
-            # The files are the commit's until it is done: closed under it, their descriptors might become other files'.
+            # The commit uses the files until it is done. If we closed them before, their descriptors could become other files'.
             self._settle()
 
     def _gather(self) -> Batch:
-        """What is there to be read, up to the commit's limit; fair among the sources. More comes while a commit is under way."""
+        """Reads available input up to the commit's limit, fair among the sources. Reads more while a commit is under way."""
         batch = self._new_batch()
         deadline_s = self._clock.monotonic_s() + self._options.linger_s
         while self._stop_reason is None and (not self._is_full(batch) or self._may_grow(batch)):
@@ -247,7 +245,7 @@ class Processor:
                 self._step(batch)
                 continue
             if self._in_flight is not None:
-                # No backlog any more: what comes until that commit is done belongs to this batch still.
+                # No backlog any more. What comes until that commit is done still belongs to this batch.
                 self._settle()
                 continue
             missing_s = deadline_s - self._clock.monotonic_s()
@@ -259,65 +257,64 @@ class Processor:
         return batch
 
     def _holds_what_was_there(self, batch: Batch, deadline_s: float) -> bool:
-        """Whether only another look could find more for the batch, and no commit is under way for which it would wait anyway.
+        """Whether only another poll could find more for the batch, and no running commit makes it wait anyway.
 
-        In a live log something came meanwhile as often as not, and a look after each step would put off the commit without end.
+        In a live log, something new has often come meanwhile, so a poll after each step would delay the commit without end.
         """
         if self._options.once or not batch.steps or self._in_flight is not None or self._decoding.pending:
             return False
         return self._clock.monotonic_s() >= deadline_s and not any(source.has_more() for source in self._sources)
 
     def _new_batch(self) -> Batch:
-        """An empty one after everything that was handed to a commit, whether that is durable yet or not."""
+        """An empty batch after everything that was handed to a commit, durable or not."""
         if self._begun is not None:
-            # If we die before its commit, the next start begins likewise.
+            # If we die before its commit, the next start makes the same change.
             return Batch(self._begun.state, self._begun.state.counts.records, journal=list(self._begun.entries))
         return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state)
 
     def _is_full(self, batch: Batch) -> bool:
-        """Whether a commit should cover no more than this: then there is a backlog."""
+        """Whether a commit should cover no more than this batch: then there is a backlog."""
         bytes_max = self._options.batch_bytes_max
         worth_bytes = CHECKPOINT_WORTH * self._checkpoint_bytes if self._checkpoint_bytes > CHECKPOINT_BYTES_SMALL else 0
         missing_bytes = max(bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * bytes_max)) - batch.content_bytes
-        # What is decoded ahead comes in whole chunks, not in the few bytes that are missing.
+        # Chunks that are decoded ahead come whole, not in the few missing bytes.
         return missing_bytes <= (0 if self._decoding.pending else bytes_max // STEPS_WORTH)
 
     def _may_grow(self, batch: Batch) -> bool:
-        """Whether a full batch takes more meanwhile, since the commit under way is not done: the next one is then dearer, but covers more."""
+        """Whether a full batch grows on while a commit runs: the next commit then costs more, but covers more."""
         if self._in_flight is None or self._in_flight.checkpoint_bytes.done():
             return False
         bytes_max = self._options.batch_bytes_max
         return GROWN_BATCHES_MAX * bytes_max - batch.content_bytes > bytes_max // STEPS_WORTH
 
     def _commit(self, batch: Batch, *, behind: bool) -> None:
-        """Commits the batch behind the one under way; here, or `behind` the loop, which then goes on at once.
+        """Commits the batch after the running commit; here, or in the background (`behind`), while the loop continues at once.
 
-        Raises `StorageError`, which may be the failure of the one before: nothing of this batch counts then.
+        Raises `StorageError`, perhaps the failure of the commit before: then nothing of this batch counts.
         """
         self._settle()
         self._begun = None
         job = self._writer.prepare(batch)
         self._read_ahead = set(self._handed_in)
         if not behind:
-            # The shortest way to a durable checkpoint: a log without a backlog waits for no other thread.
+            # The shortest way to a durable checkpoint: without a backlog, the log waits for no other thread.
             self._committed(batch, job())
             return
-        # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what
-        # is read behind it is in no file of ours until this commit is done.
+        # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what is
+        # read after it is in none of our files until this commit is done.
         self._in_flight = _InFlight(batch, self._executor.submit(job))
         self._settle_if_done()
 
     def _settle_if_done(self) -> bool:
-        """Ends the commit under way if it is done; whether there was one. Raises why it failed."""
+        """Finishes the running commit if it is done. Returns whether there was one that was done. Raises its failure."""
         is_done = self._in_flight is not None and self._in_flight.checkpoint_bytes.done()
         if is_done:
             self._settle()
         return is_done
 
     def _settle(self) -> None:
-        """Waits for the commit under way, if any, and tells of it. Raises why it failed."""
-        in_flight = self._in_flight
-        if in_flight is None:
+        """Waits for the running commit, if any, and reports it. Raises its failure."""
+        if (in_flight := self._in_flight) is None:
             return
         try:
             checkpoint_bytes = in_flight.checkpoint_bytes.result()
@@ -326,12 +323,15 @@ class Processor:
         self._committed(in_flight.batch, checkpoint_bytes)
 
     def _committed(self, batch: Batch, checkpoint_bytes: int) -> None:
-        """The batch is durable: it is the state now, and who waits for it is told. If we die here, they learn of it at the next start."""
+        """Makes the durable batch the state and reports it.
+
+        If we die here, sources and exporters learn of it at the next start.
+        """
         self._state = batch.state
         self._checkpoint_bytes = checkpoint_bytes
         for source in self._sources:
             if source.name not in self._read_ahead:
-                # One of which more was read meanwhile is told by a later commit: it takes this for all that it gave.
+                # If more was read from a source meanwhile, a later commit acknowledges it: `acknowledge` stands for all it gave.
                 source.acknowledge()
         self._telemetry.batch_committed(
             records=batch.counts.records,
@@ -343,23 +343,22 @@ class Processor:
         )
 
     def _read_on(self, batch: Batch) -> None:
-        """Hands in what there is to be read, as far as it may be decoded ahead."""
+        """Reads and submits available chunks, as many as may be decoded ahead."""
         while self._decoding.has_room and (chunk := self._read_in_turn(self._room_bytes(batch))) is not None:
             self._last_read_s = self._clock.monotonic_s()
             self._hand_in(chunk)
 
     def _read_in_turn(self, bytes_max: int) -> Chunk | None:
-        """A chunk from the next source that has one, beginning behind the last that gave one."""
+        """A chunk from the next source that has one, starting after the last source that gave one."""
         for _ in self._sources:
             source = self._sources[self._next_source]
             self._next_source = (self._next_source + 1) % len(self._sources)
-            chunk = source.read(bytes_max)
-            if chunk is not None:
+            if (chunk := source.read(bytes_max)) is not None:
                 return chunk
         return None
 
     def _room_bytes(self, batch: Batch) -> int:
-        """How much one step may take: what is missing to the next multiple of the batch size, however much a commit covers."""
+        """How many bytes one step may take: up to the next multiple of the batch size, however much a commit covers."""
         if self._decoding.pending:
             return self._options.batch_bytes_max
         missing_bytes = self._options.batch_bytes_max - batch.content_bytes % self._options.batch_bytes_max
@@ -371,25 +370,25 @@ class Processor:
         self._decoding.submit(chunk)
 
     def _step(self, batch: Batch) -> None:
-        """Steps the batch's state over the oldest chunk that was handed in."""
+        """Advances the batch's state over the oldest submitted chunk."""
         chunk, columns = self._decoding.take()
         self._handed_in.popleft()
         step = advance(batch.state, chunk, columns, self._memory, self._step_options)
         batch.add(step, len(chunk.content) or min(chunk.oversized_bytes, self._options.batch_bytes_max))
 
     def _drain(self) -> None:
-        """At the end of the input, if it is finished: what is held goes to the sinks, windows close, and sinks close what they hold open."""
+        """At the end of finished input: flushes the order buffer, closes the windows, and closes the open parts of sinks."""
         if not self._options.drain:
             return
         self._settle()
         if self._state.order.held:
             self._release_held()
-        # If we die before this, or within, the next drain finds the same open, and closes it.
+        # If we die before this, or within, the next drain finds the same windows and parts open, and closes them.
         if self._writer.has_open_parts or not self._memory.aggregates.is_finished:
             self._finish(closes_parts=True)
 
     def _finish(self, *, closes_parts: bool) -> None:
-        """Closes the windows, and the parts that sinks hold open, and commits that."""
+        """Closes the windows and the sinks' open parts, and commits that."""
         batch = self._new_batch()
         batch.finishes = closes_parts
         if not self._memory.aggregates.is_finished:
@@ -397,14 +396,14 @@ class Processor:
         self._commit(batch, behind=False)
 
     def _switch_order(self, *, begins: bool) -> None:
-        """Begins or ends the use of the order stage, as a reading journal says, and commits that."""
+        """Starts or ends the use of the order stage, as a reading journal says, and commits that."""
         batch = self._new_batch()
         batch.state, entries = (begin_order if begins else end_order)(batch.state)
         batch.journal.extend(entries)
         self._commit(batch, behind=False)
 
     def _release_held(self) -> None:
-        """Lets go of what the order stage holds, and commits that."""
+        """Flushes the order buffer, and commits that."""
         self._settle()
         held_count = len(self._state.order.held)
         batch = self._new_batch()
@@ -413,7 +412,7 @@ class Processor:
         self._telemetry.order_idle_released(events=held_count)
 
     def _is_silent(self) -> bool:
-        """Whether a live log gave nothing for so long that what is held should go."""
+        """Whether a live log was idle for so long that the order buffer should be flushed."""
         options = self._options
         if options.once or not options.idle_release_s or not self._state.order.held:
             return False
@@ -423,7 +422,7 @@ class Processor:
         return all(source.wait_s() is None for source in self._sources)
 
     def _wait_s(self) -> float:
-        """Until the next thing that may happen without a wake-up."""
+        """Seconds until the next thing that can happen without a wakeup."""
         waits = [WAIT_S_MAX, self._options.poll_interval_s]
         waits += [wait_s for source in self._sources if (wait_s := source.wait_s()) is not None]
         if self._options.idle_release_s and self._state.order.held:

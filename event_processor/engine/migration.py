@@ -1,8 +1,8 @@
-"""A state of version 1, read as one of version 2.
+"""A state of version 1, converted to version 2.
 
-Owns: what version 1 called otherwise, and what it did not keep.
+Owns: the keys that version 1 named differently, the values that it did not keep, and the words that report these.
 Always: pure; counts, sums and ids stay as they are. What version 1 did not keep is None, never a guess.
-Never: nothing is written here. The first start writes the state in version 2 and keeps the old checkpoint beside it.
+Never: writes anything. `checkpoint.py` writes the state in version 2 at the first start, and keeps the old checkpoint beside it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ __all__ = ["KEPT_NAME", "VERSION", "to_version_2", "unknown_parts"]
 
 VERSION: Final = 1
 KEPT_NAME: Final = "checkpoint.version-1.json"
-"""Where the first start keeps the old checkpoint."""
+"""The first start keeps the old checkpoint under this name."""
 _ORDER_KEY: Final = "order.active"
 _POSITION_KEYS: Final = ("path", "device", "inode", "offset", "head_hash", "tail_hash")
 
 
 def to_version_2(state: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
-    """`state` as version 2 has it; `meta` holds the configuration that made it. Raises `KeyError` and the like for another shape."""
+    """`state` in the form of version 2. `meta` holds the configuration that made it.
+
+    Raises `KeyError`, `TypeError` or `AttributeError` for another shape.
+    """
     recorded: dict[str, Json] = meta["config"] if isinstance(meta.get("config"), dict) else {}
-    # The checksum does not cover `meta`: only a configuration with the hash of the state is the one that made it.
+    # The checksum does not cover `meta`. So `meta` holds the configuration that made the state only if the hash is that of the
+    # state.
     parts = recorded if config_hash(recorded) == state["config_hash"] else {}
     active = bool(parts[_ORDER_KEY]) if _ORDER_KEY in parts else bool(state["order"]["released"] or state["order"]["held"])
     hashed = {key: value for key, value in parts.items() if key != _ORDER_KEY}
@@ -46,7 +50,7 @@ def to_version_2(state: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str,
 def unknown_parts(
     categories: Mapping[str, CategoryTotal], aggregates: Mapping[str, AggregateDocument], order: OrderSummary
 ) -> list[str]:
-    """What a state does not know that came from version 1 just now, in words; empty if it knows everything."""
+    """What a state that was just converted from version 1 does not know, in words; empty if it knows everything."""
     without_values = sum(total.values is None for total in categories.values())
     without_rows = [name for name, each in aggregates.items() if each.rows is None]
     words = []
@@ -77,7 +81,7 @@ def _source(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _category(total: Mapping[str, Any], parts: Mapping[str, Json]) -> dict[str, Any]:
-    """Every event had a value, or none had one; in between, version 1 did not say how many."""
+    """Every event had a value, or no event had one. For a mix, version 1 did not keep the number."""
     if total["min"] is None:
         values = 0
     elif parts.get("event.value_missing") == "reject":
@@ -90,5 +94,5 @@ def _category(total: Mapping[str, Any], parts: Mapping[str, Json]) -> dict[str, 
 def _aggregate(aggregate: Mapping[str, Any]) -> dict[str, Any]:
     if aggregate["kind"] == "groups":
         return {**aggregate, "rows": len(aggregate["groups"])}
-    # Rows that went out before are counted nowhere, unless no row was due yet.
+    # Rows that were written before are not counted anywhere, unless no row was due yet.
     return {**aggregate, "rows": 0 if aggregate["next_row"] is None else None}

@@ -1,9 +1,10 @@
-"""The order stage: a heap of bounded size that lets the least event go when it is over its size.
+"""The order stage: a heap of bounded size that releases its least event when it is over its size.
 
-Always: what is released, and what is late, is a function of the events' sequence alone, not of how it was cut into
-batches. Each accepted event: behind the last released it is late and passed on at once; else it is pushed, and when more
-than `buffer_events` are held the least is released. Held events are kept sorted, which is a heap too.
-Never: nothing here waits or knows the time; silence is somebody else's to notice.
+Owns: the order in which accepted events are released, and which of them are late.
+Always: what is released, and what is late, depends only on the sequence of events, not on how it was cut into batches. An
+accepted event that sorts before the last released one is late, and is released at once. Any other event is pushed; if more than
+`buffer_events` are held then, the least is released. Held events are kept sorted, and a sorted list is a heap.
+Never: waits or knows the time; the loop notices when the log is idle.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["OrderStage", "Ordered"]
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """The stage after some events, what it released, in that order, and how many of those were late."""
+    """The stage after some events, the released events in order, and how many of those were late."""
 
     stage: OrderStage
     slices: tuple[EventSlice, ...] = ()
@@ -39,7 +40,7 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class SlicePieces:
-    """The lines of slices, made as they are read: where no sink reads events, none are."""
+    """The lines of slices, made only when they are read: if no sink reads events, none are made."""
 
     slices: tuple[EventSlice, ...]
 
@@ -49,7 +50,7 @@ class SlicePieces:
 
 @dataclass(frozen=True, slots=True)
 class OrderStage:
-    """What is held, ascending, and the key of the last event that was released in order."""
+    """The held events, ascending, and the key of the last event that was released in order."""
 
     buffer_events: int
     held: Sequence[HeldEvent] = field(default=())
@@ -57,7 +58,7 @@ class OrderStage:
     released_count: int = 0
 
     def push(self, arrivals: Arrivals) -> Ordered:
-        """Takes the events; their sequences are above every one held."""
+        """Takes events. Their sequences must be above every held one."""
         count = len(arrivals)
         if not count:
             return Ordered(self)
@@ -73,7 +74,7 @@ class OrderStage:
         return self._push_each(events)
 
     def release_all(self) -> Ordered:
-        """Lets everything go, in order."""
+        """Releases everything, in order."""
         if not self.held:
             return Ordered(self)
         return self._ordered((), _last_key(self.held), _sliced(self.held))
@@ -83,12 +84,12 @@ class OrderStage:
         return Ordered(OrderStage(self.buffer_events, held, last, count), slices, late)
 
     def _is_behind(self, key: SortKey) -> bool:
-        """Whether everything that was ever held or released in order is below this key: all of a log in order, in its turn."""
+        """Whether `key` is above everything that was ever held or released in order: always, if the log is in order."""
         latest = _last_key(self.held) if self.held else self.last_released
         return latest is None or latest < key
 
     def _push_behind(self, arrivals: Arrivals) -> Ordered:
-        """The same as `_push_each` where the events rise, the first of them above all that is held: then the order is that of the log."""
+        """As `_push_each`, if the events rise and the first of them is above every held one: then the order is the log's."""
         count = max(0, len(self.held) + len(arrivals) - self.buffer_events)
         if count <= len(self.held):
             return self._released_from((*self.held, *arrivals.events(0, len(arrivals))), count)
@@ -98,11 +99,11 @@ class OrderStage:
         return self._ordered(held, last, (*_sliced(self.held), arrivals.between(0, end)))
 
     def _push_sorted(self, arrivals: Arrivals, values: IntArray) -> Ordered | None:
-        """The same as `_push_each` where no event is late, by sorting them all at once; None where one may be.
+        """As `_push_each`, if no event is late: sorts all events at once. None if an event may be late.
 
-        Release j takes place when k + j events came, those that were held before counted, with k = `buffer_events`. If the j-th of
-        all in order is among these, for each j, then it is the least of the heap at that time: what is below it went before it.
-        So nothing is late, and what is released is released in order.
+        Release j takes place when k + j events came, counting those held before, with k = `buffer_events`. Assume that for each
+        j, the j-th event in sorted order is among these k + j. Then it is the least of the heap at that time: everything below it
+        was released before it. So no event is late, and all are released in order.
         """
         if self.last_released is not None and int(values.min()) < self.last_released[1]:  # type: ignore[operator]  # timestamps
             return None
@@ -112,7 +113,8 @@ class OrderStage:
         count = max(0, len(everything) - self.buffer_events)
         if (order[:count] > np.arange(count) + self.buffer_events).any():
             return None
-        # What waited goes first, mixed with some that came; behind the last of it the columns still know everything.
+        # The held events are released first, mixed with some new ones. After the last held one, the columns still have
+        # everything.
         waited = (order[:count] < held_count).nonzero()[0]
         mixed_count = int(waited[-1]) + 1 if len(waited) else 0
         mixed = [*order[:mixed_count].tolist(), *order[count:].tolist()]
@@ -126,33 +128,33 @@ class OrderStage:
         return self._ordered(tuple(events[mixed_count:]), last, slices)
 
     def _events_at(self, arrivals: Arrivals, places: list[int]) -> list[HeldEvent]:
-        """The events at places that count those which are held first."""
+        """The events at `places`, which count the held events first."""
         held_count = len(self.held)
         came = iter(arrivals.events_at(np.array([place - held_count for place in places if place >= held_count], np.int64)))
         return [self.held[place] if place < held_count else next(came) for place in places]
 
     def _nothing_can_be_late(self, events: list[HeldEvent]) -> bool:
-        """Whether the events rise and begin ahead of the last released.
+        """Whether the events rise, and the first sorts after the last released event.
 
-        Then none is late: an event is released only as the least of a heap that its predecessor was pushed into, so
-        the last released is never ahead of the predecessor, nor of the event itself.
+        Then none is late. An event is released only as the least of a heap that its predecessor was pushed into. So the last
+        released event never sorts after the predecessor, nor after the event itself.
         """
         if self.last_released is not None and events[0][:3] < self.last_released:
             return False
         return events == sorted(events)
 
     def _push_ascending(self, events: list[HeldEvent]) -> Ordered:
-        """The same as `_push_each` where nothing is late: then the least of all of them go."""
+        """As `_push_each`, if no event is late: releases the least of all of them."""
         everything = sorted([*self.held, *events])
         return self._released_from(everything, max(0, len(everything) - self.buffer_events))
 
     def _released_from(self, everything: Sequence[HeldEvent], count: int) -> Ordered:
-        """Lets the first `count` of these, ascending, go, and holds the others."""
+        """Releases the first `count` of these ascending events, and holds the others."""
         released, held = everything[:count], tuple(everything[count:])
         return self._ordered(held, released[-1][:3] if released else self.last_released, _sliced(released))
 
     def _push_each(self, events: list[HeldEvent]) -> Ordered:
-        """The definition, event by event."""
+        """The definition, one event after the other."""
         heap = list(self.held)
         last = self.last_released
         room = self.buffer_events - len(heap)
@@ -183,12 +185,15 @@ def _sliced(events: Sequence[HeldEvent]) -> tuple[EventSlice, ...]:
 
 
 def _stable_order(values: IntArray) -> IntArray:
-    """`np.argsort(values, kind="stable")`, in a third of its time where few values are equal: the fast sort is not a stable one."""
+    """`np.argsort(values, kind="stable")`, in a third of its time if few values are equal.
+
+    The fast sort is not stable.
+    """
     order = np.argsort(values)
     ordered = values[order]
     is_new = ordered[1:] != ordered[:-1]
     if is_new.all():
         return order
-    # Within equal values the places are to rise: sorted as numbers behind that of their value, they do.
+    # Within equal values the places must rise. They do if we sort numbers made of the value's rank, then the place.
     firsts = np.concatenate([[0], np.cumsum(is_new)]) * len(values)
     return np.asarray(np.sort(firsts + order) - firsts, np.int64)

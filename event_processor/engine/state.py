@@ -1,8 +1,9 @@
 """The state as one value, and its canonical form.
 
-Owns: what `state` in the checkpoint says about the log. The types here are that form: their JSON Schema is the published one.
-Always: frozen; a function of the sources' bytes, the configuration and the reading journal. Names and lengths of our own
-files are not in it (see `checkpoint.py`, which adds them).
+Owns: what `state` in the checkpoint says about the log. The types here are that form: the published JSON Schema is made from
+them.
+Always: frozen; depends only on the sources' bytes, the configuration and the reading journal. It does not hold the names and
+lengths of our own files; `checkpoint.py` adds them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = [
 
 
 class Counts(Struct, frozen=True):
-    """Records by outcome; `records` is the sum of the four. `late` events are among the accepted."""
+    """Records by outcome; `records` is the sum of the four outcomes. `late` events are among the accepted."""
 
     records: int = 0
     accepted: int = 0
@@ -54,10 +55,11 @@ class Counts(Struct, frozen=True):
 
 
 class GenerationState(Struct, frozen=True):
-    """Where one generation of a source resumes: `line` records before it, and its position.
+    """The place where one generation of a source resumes: its position, and the `line` records before it.
 
-    Only the source can read the position, the `Chunk.position` of the last committed chunk. A file's holds its path, device, inode, offset
-    in bytes, and hashes of the bytes at its head and before the offset. Its connector names the fields that are outside P2.
+    Only the source can read the position, which is the `Chunk.position` of the last committed chunk. For a file it has path,
+    device, inode, offset in bytes, and hashes of the bytes at the head and before the offset. The connector names the fields that
+    promise P2 does not cover.
     """
 
     generation: int
@@ -66,7 +68,7 @@ class GenerationState(Struct, frozen=True):
 
 
 class Retired(Struct, frozen=True):
-    """The generations that were read to their end and are closed, folded together."""
+    """The sum of the generations that were read to their end and closed."""
 
     generations: int = 0
     size_bytes: int = 0
@@ -81,7 +83,7 @@ class SourceState(Struct, frozen=True):
     counts: Counts = Counts()
 
     def next_generation(self) -> int:
-        """The number of the next generation: they count from 1 without a gap."""
+        """The number of the next generation. Numbers start at 1 and have no gap."""
         return self.retired.generations + len(self.generations) + 1
 
     def open_generation(self, number: int) -> GenerationState | None:
@@ -89,16 +91,16 @@ class SourceState(Struct, frozen=True):
         return next((each for each in self.generations if each.generation == number), None)
 
     def positions(self) -> dict[int, Mapping[str, Json]]:
-        """Where each open generation resumes, as `Source.open` takes it."""
+        """The position where each open generation resumes, in the form that `Source.open` takes."""
         return {each.generation: each.position for each in self.generations}
 
     def with_generation(self, opened: GenerationState) -> SourceState:
-        """With `opened` in the place of its generation."""
+        """The same with `opened` in place of its generation."""
         others = [other for other in self.generations if other.generation != opened.generation]
         return replace(self, generations=tuple(sorted([*others, opened], key=lambda each: each.generation)))
 
     def retire(self, closed: GenerationState, size_bytes: int) -> SourceState:
-        """With `closed` folded into the retired generations; it ended after `size_bytes`."""
+        """The same with `closed` added to the retired generations; it ended after `size_bytes`."""
         before = self.retired
         retired = Retired(before.generations + 1, before.size_bytes + size_bytes, before.records + closed.line)
         others = tuple(other for other in self.generations if other.generation != closed.generation)
@@ -106,9 +108,10 @@ class SourceState(Struct, frozen=True):
 
 
 class OrderSummary(Struct, frozen=True):
-    """What the order stage holds, by content: how many events, a hash of them in order, and the last that was released.
+    """The content of the order stage: the number of events, a hash of them in order, and the last released key.
 
-    Not `active`: no sink and no window reads events, so they pass the stage by. The reading journal says when it began and when it ended.
+    If not `active`, no sink and no window reads events, so they bypass the stage. The reading journal says when use of the stage
+    began and ended.
     """
 
     active: bool = False
@@ -119,7 +122,10 @@ class OrderSummary(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """Everything that is known of the log. `order` is the stage itself, which events enter if it is `ordered`; the checkpoint has its summary."""
+    """Everything that is known about the log.
+
+    `order` is the stage itself; the checkpoint has its summary. Events enter the stage if `ordered`.
+    """
 
     sources: Mapping[str, SourceState]
     counts: Counts
@@ -129,17 +135,20 @@ class State(Struct, frozen=True):
     journal: JournalRun | None = None
 
     def source(self, name: str) -> SourceState:
-        """How far a source is; nothing read of it yet is a state too."""
+        """How far a source is. A source that was never read has an empty state."""
         return self.sources.get(name) or SourceState()
 
 
 def fresh_state(buffer_events: int) -> State:
-    """The state of a log of which nothing was read."""
+    """The state of a log that was never read."""
     return State(sources={}, counts=Counts(), categories=Totals.of({}), order=OrderStage(buffer_events))
 
 
 def summarise_order(stage: OrderStage, *, active: bool) -> OrderSummary:
-    """The summary of what is held: equal content gives an equal summary, however it came about. Keys are content; places are not."""
+    """The summary of what is held. Equal content gives an equal summary, however it came about.
+
+    Keys are part of the content; places are not.
+    """
     keyed = [event[:4] for event in stage.held]
     digest = xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode(keyed)) if keyed else ""
     return OrderSummary(active, len(keyed), digest, stage.released_count, stage.last_released)

@@ -1,8 +1,8 @@
-"""The step: from the state before a chunk, what was decoded of it and what the index knows, to the state after it. Pure.
+"""The step: from the state before a chunk, its decoded columns and the index's answers to the state after it. Pure.
 
-Owns: the outcome of every record, conservation, the way of an event through totals and order.
-Always: the same inputs give the same result; nothing is read, written or timed here. The index is asked in
-the order of the log, and its answers are an input.
+Owns: the outcome of every record, conservation, and the path of an event through totals and order.
+Always: the same inputs give the same result. The index is asked in the order of the log, and its answers are an input.
+Never: reads, writes or measures time.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ __all__ = ["KnownIds", "Memory", "Step", "StepOptions", "advance", "begin_order"
 
 
 class KnownIds(Protocol):
-    """What the step asks of the index of seen ids; `contracts.SeenIds` says what each answer means."""
+    """The calls that the step makes to the index of seen ids; `contracts.SeenIds` says what each answer means."""
 
     def observe(self, ids: Ids, prepared: PreparedIds | None = None) -> BoolArray:
-        """For each id, whether it is seen for the first time; and remembers it."""
+        """Marks each id that is seen for the first time, and remembers all."""
         ...
 
     def contains(self, ids: Ids) -> BoolArray:
-        """For each id, whether it was seen; remembers nothing."""
+        """Marks each id that was seen; remembers none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What remembers the events beside the state, and answers in the order in which it is asked: an input of the step, like the state.
+    """What remembers events besides the state, and answers in the order in which it is asked. It is an input of the step.
 
-    The aggregates know nothing of a step that was not taken: whoever gives one up gives up the process.
+    The aggregates cannot undo a step. If a step is discarded, the process must end.
     """
 
     ids: KnownIds
@@ -64,23 +64,23 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """What of the configuration the step depends on."""
+    """The part of the configuration that the step depends on."""
 
     categories_max: int
     order_by_timestamp: bool
     timestamps: TimestampReader
 
     def timestamp_texts(self, column: TimestampColumn) -> Sequence[str | None]:
-        """The records' timestamps as the checkpoint shows them, or None where one is none."""
+        """The records' timestamps as the checkpoint shows them; None for a record without one."""
         return timestamp_texts(self.timestamps, column)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The state after a chunk, and what came of it.
+    """The state after a chunk, and the results of the chunk.
 
-    `released` is for the sinks, and so are `rows`, of the windows that closed; `dead_letters` are lines already; `journal_closed` are entries of the reading journal that nothing will be
-    merged into any more.
+    `released` is for the sinks; so are `rows`, the rows of the windows that closed. `dead_letters` are lines already.
+    `journal_closed` are entries of the reading journal that will not grow any more.
     """
 
     state: State
@@ -93,14 +93,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Which of a chunk's valid events are accepted, and which are one category too many; both of length m."""
+    """Which of a chunk's valid events are accepted, and which are over the category limit; both of length m."""
 
     accepted: BoolArray
     over_limit: BoolArray
 
 
 def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory, options: StepOptions) -> Step:
-    """The state after `chunk`; `columns` is None where it holds no record to decode (an oversized one, or none at all)."""
+    """The state after `chunk`. `columns` is None if it has no record to decode: an oversized record, or no record."""
     before = state.source(chunk.source)
     opened = before.open_generation(chunk.generation)
     line = opened.line if opened else 0
@@ -127,9 +127,9 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory,
 
 
 def release_held(state: State, aggregates: Aggregates) -> Step:
-    """Lets go what the order stage holds: the log is silent, or its end was asked for.
+    """Flushes the order buffer: the log is idle, or its end was requested.
 
-    The reading journal is closed before it, so that a recomputation releases at the same place.
+    The run in the reading journal is closed first, so that a recomputation releases at the same place.
     """
     ordered = state.order.release_all()
     run: list[JournalEntry] = [state.journal] if state.journal else []
@@ -139,27 +139,33 @@ def release_held(state: State, aggregates: Aggregates) -> Step:
 
 
 def begin_order(state: State) -> tuple[State, Sequence[JournalEntry]]:
-    """From the next event on the order stage is used, since something reads events now; and what the reading journal says of it."""
+    """From the next event on, the order stage is used, because something reads events now.
+
+    Returns the state, and the entries of the reading journal that say so.
+    """
     run: list[JournalEntry] = [state.journal] if state.journal else []
     return replace(state, ordered=True, journal=None), [*run, OrderBegun(state.counts.records)]
 
 
 def end_order(state: State) -> tuple[State, Sequence[JournalEntry]]:
-    """From the next event on the order stage is passed by, since nothing reads events any more. What it holds is released to no reader."""
+    """From the next event on, the order stage is bypassed, because nothing reads events any more.
+
+    What it holds is released to no reader. Returns as `begin_order` does.
+    """
     run: list[JournalEntry] = [state.journal] if state.journal else []
     ended = replace(state, ordered=False, order=state.order.release_all().stage, journal=None)
     return ended, [*run, OrderEnded(state.counts.records)]
 
 
 def finish(state: State, aggregates: Aggregates) -> Step:
-    """Closes the windows: the input is finished. The reading journal says where, as for `release_held`."""
+    """Closes the windows, because the input is finished. The reading journal records the place, as for `release_held`."""
     run: list[JournalEntry] = [state.journal] if state.journal else []
     closed = [*run, InputFinished(state.counts.records)]
     return Step(replace(state, journal=None), Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed, aggregates.finish())
 
 
 def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
-    """A chunk that is one record over the size limit, or that only moves the position."""
+    """Advances over a chunk that is one record over the size limit, or that only moves the position."""
     if not chunk.oversized_bytes:
         moved, closed = _move(state, chunk, line, Counts())
         return Step(moved, Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed)
@@ -179,10 +185,10 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
 
 
 def _judge(categories: Mapping[str, CategoryTotal], columns: Columns, ids: KnownIds, categories_max: int) -> _Judged:
-    """Accepted, duplicate or one category too many, for each valid event in log order.
+    """Decides for each valid event, in log order: accepted, duplicate or over the category limit.
 
-    A record rejected for its category reserves no id, and a duplicate opens no category: so where the limit is near, events
-    are judged in runs that cannot cross it.
+    A record rejected for its category reserves no id, and a duplicate opens no category. So if the limit is near, events are
+    judged in runs that cannot cross it.
     """
     count = len(columns.ids)
     if columns.categories is None:
@@ -194,7 +200,7 @@ def _judge(categories: Mapping[str, CategoryTotal], columns: Columns, ids: Known
 
 
 def _judge_near_limit(known: set[str], columns: Columns, column: CategoryColumn, ids: KnownIds, categories_max: int) -> _Judged:
-    """The same where there are more new categories than room. A duplicate is one whatever its category."""
+    """As `_judge`, if there are more new categories than room. A duplicate is a duplicate whatever its category."""
     categories = [column.names[code] for code in column.codes.tolist()]
     accepted = np.zeros(len(categories), dtype=np.bool_)
     over_limit = np.zeros(len(categories), dtype=np.bool_)
@@ -215,9 +221,9 @@ def _judge_near_limit(known: set[str], columns: Columns, column: CategoryColumn,
 
 
 def _run_within(known: set[str], categories: Sequence[str], start: int, room: int) -> tuple[list[int], int]:
-    """The rows from `start` that may be judged together, and where they end: they open at most `room` categories.
+    """The rows from `start` that can be judged together, and the end of the run: they open at most `room` categories.
 
-    Where there is no room at all, rows of new categories are left out of the run and it goes to the end.
+    If there is no room at all, rows of new categories are left out of the run, and it goes to the end.
     """
     opened: set[str] = set()
     rows: list[int] = []
@@ -241,7 +247,7 @@ def _take(columns: Columns, accepted: BoolArray) -> AcceptedEvents:
     categories = columns.categories
     return AcceptedEvents(
         ids=columns.ids.picked(places),
-        # Some may be named that only duplicates bear: to find out would take longer than to add nothing to them.
+        # Some of these names may occur only in duplicates. To find out would take longer than to add nothing to them.
         categories=None if categories is None else CategoryColumn(categories.codes[places], categories.names),
         values=None if columns.values is None else columns.values[places],
         has_value=None if columns.has_value is None else columns.has_value[places],
@@ -251,7 +257,7 @@ def _take(columns: Columns, accepted: BoolArray) -> AcceptedEvents:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The timestamps at some places of a column, most of which nobody will ask for."""
+    """The timestamps at some places of a column, looked up only on demand: most are never needed."""
 
     column: TimestampColumn
     places: IntArray
@@ -276,7 +282,7 @@ def _order(
     memory: Memory,
     options: StepOptions,
 ) -> Ordered:
-    """The accepted events to the aggregates that wait for no order, and through the order stage."""
+    """Passes the accepted events to the aggregates that need no order, and through the order stage."""
     count = len(events.ids)
     if not count or not (state.ordered or memory.aggregates.accepts):
         return Ordered(state.order)
@@ -297,7 +303,7 @@ def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: i
 
 
 def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State, list[JournalEntry]]:
-    """The state with the chunk's bytes behind it, and the journal runs that this closes."""
+    """The state after the chunk's bytes, and the journal runs that this closes."""
     before = state.source(chunk.source)
     moved = GenerationState(chunk.generation, line + counts.records, dict(chunk.position))
     after = before.retire(moved, chunk.end_offset) if chunk.retired else before.with_generation(moved)
@@ -310,9 +316,9 @@ def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State,
 
 
 def _journal(run: JournalRun | None, chunk: Chunk) -> tuple[JournalRun | None, list[JournalEntry]]:
-    """The open run after `chunk`, and the run it closes, if any: neighbours are merged.
+    """The open run after `chunk`, and the run that it closes, if any. Adjacent runs are merged.
 
-    Not across a record that had no line end: what was appended to it later is a record of its own, and stays one.
+    They are not merged after a record without a line end: what was appended to it later is a separate record, and stays one.
     """
     if chunk.end_offset == chunk.offset:
         return run, []

@@ -1,11 +1,11 @@
 """The log: one line on a stream (stderr) for each event of the process.
 
-Owns: the levels, the messages and the three forms of a line. *text*: time, level, message, key=value. *json*: one object a line
+Owns: the levels, the messages and the three forms of a line. *text*: time, level, message, key=value. *json*: one object per line
 with `time`, `level`, `event`, `message` and the facts. *journal*: text after a `<N>` priority, so that `journalctl -p warning`
 works, and without the time, because the systemd journal keeps it.
 Always: a line is whole (one write, under a lock). It stays one line, whatever a path or a reason holds. No call raises: if a line
 cannot be written, it is lost, and the pipeline continues.
-Never: nothing is remembered here.
+Never: remembers anything.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class LogTelemetry(Telemetry):
         self.log("warning", "file_unreadable", "cannot be read; trying again", facts)
 
     def file_damaged(self, **facts: Fact) -> None:
-        self.log("error", "file_damaged", "cannot be decoded to its end; everything before that was read", facts)
+        self.log("error", "file_damaged", "cannot be decoded to its end; everything before the damage was read", facts)
 
     def leading_nuls_skipped(self, **facts: Fact) -> None:
         self.log("warning", "leading_nuls_skipped", "skipped NULs at the start; the writer does not use O_APPEND", facts)
@@ -145,15 +145,15 @@ class LogTelemetry(Telemetry):
         self.log("error", "checkpoint_recovered", "the checkpoint could not be used; resumed from its predecessor", facts)
 
     def state_migrated(self, *, path: str, kept_as: str, unknown: str) -> None:
-        words = "state of version 1 continued as version 2"
+        words = "state converted from version 1 to version 2"
         if not unknown:
             self.log("info", "state_migrated", words, {"path": path, "kept_as": kept_as})
             return
-        words += "; it does not say everything: 'event-processor replay' makes a state that does"
+        words += "; some values are unknown: rebuild the state from the log: event-processor replay"
         self.log("warning", "state_migrated", words, {"path": path, "kept_as": kept_as, "unknown": unknown})
 
     def orphan_removed(self, **facts: Fact) -> None:
-        self.log("info", "orphan_removed", "removed one of our files that no checkpoint names", facts)
+        self.log("info", "orphan_removed", "removed a file that no checkpoint names", facts)
 
     def worker_started(self, **facts: Fact) -> None:
         self.log("info", "worker_started", "started a worker process", facts)
@@ -174,11 +174,11 @@ class LogTelemetry(Telemetry):
         self.log("info", "reloaded", "configuration reloaded", facts)
 
     def reload_refused(self, **facts: Fact) -> None:
-        self.log("error", "reload_refused", "reload refused; the present configuration stays", facts)
+        self.log("error", "reload_refused", "reload refused; the present configuration stays in use", facts)
 
 
 def _as_text(fact: Fact) -> str:
-    """`fact` in a line of text. It is quoted if it is empty, or if it could look like several words."""
+    """`fact` for a line of text. It is quoted if it is empty, or if it could look like several words."""
     text = str(fact).lower() if isinstance(fact, bool) else str(fact)
     if not text or not text.isprintable() or not _NEEDS_QUOTES.isdisjoint(text):
         return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -1,7 +1,8 @@
-"""A connector of one's own: a source that reads a folder of files, each of which holds one event.
+"""Example of your own connector: a source that reads a folder of files with one event each.
 
-The folder is one generation. Files are read in the order of their names, so a new file must have a greater name than those before (a time, a
-number with leading zeros). The position is the name of the last file that was read; the offset counts the bytes of all files so far.
+The folder is one generation. Files are read in the order of their names, so a new file must have a greater name than all before
+(a time, a number with leading zeros). The position is the name of the last file that was read. The offset counts the bytes of all
+files so far.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class OneEventFilesOptions(SourceOptions):
 
     type: Literal["one_event_files"] = "one_event_files"
     folder: ConfiguredPath
-    """The folder. Files whose names begin with a dot are not read: write a file under such a name, then rename it."""
+    """The folder. Files whose names start with a dot are not read: write a file under such a name, then rename it."""
 
     def patterns(self) -> Sequence[str]:
         return (f"{self.folder}/*",)
@@ -44,7 +45,7 @@ def names_after(folder: str, name: str) -> list[str]:
 
 
 def record_of(path: str) -> bytes:
-    """What a file holds, as one line."""
+    """The content of a file as one line."""
     with open(path, "rb") as file:
         return b" ".join(file.read().splitlines()) + b"\n"
 
@@ -96,10 +97,10 @@ class OneEventFiles:
         return None
 
     def acknowledge(self) -> None:
-        """The files stay."""
+        """Does nothing: the files stay."""
 
     def close(self) -> None:
-        """No file is held open."""
+        """Does nothing: no file stays open."""
 
 
 class PastFiles:
@@ -123,7 +124,7 @@ class PastFiles:
             offset += len(record)
 
     def close(self) -> None:
-        """No file is held open."""
+        """Does nothing: no file stays open."""
 
 
 class OneEventFilesConnector(Connector):

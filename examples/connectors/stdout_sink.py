@@ -1,6 +1,6 @@
-"""A connector of one's own: a sink that prints each event on standard output.
+"""Example of your own connector: a sink that prints each event on standard output.
 
-It keeps no file, so it defines nothing beyond its options and its sink. `verify` and `replay` recompute a state without printing anything.
+It writes no file, so it defines only its options and its sink. `verify` and `replay` recompute a state without printing anything.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from event_processor import Connector, Released, Sink, SinkContext, SinkOptions
 
 
 class StdoutOptions(SinkOptions):
-    """Prints what it gets, a line each."""
+    """Prints its input, one line per event."""
 
     type: Literal["stdout"] = "stdout"
     prefix: str = ""
-    """What to print before each line."""
+    """The text to print before each line."""
 
 
 class StdoutSink:
-    """Prints within the commit: if the process dies before the checkpoint, the same lines are printed again."""
+    """Prints during the commit. If the process dies before the checkpoint, the same lines are printed again."""
 
     has_open_part = False
 
@@ -35,7 +35,7 @@ class StdoutSink:
             sys.stdout.write(f"{self._prefix}{record.decode()}\n")
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: nothing is buffered."""
 
     def sync(self) -> None:
         sys.stdout.flush()
@@ -44,10 +44,10 @@ class StdoutSink:
         return {}
 
     def publish(self) -> None:
-        """Nothing waits for the checkpoint."""
+        """Does nothing: nothing waits for the checkpoint."""
 
     def close(self) -> None:
-        """Standard output is not ours."""
+        """Does nothing: standard output is not ours."""
 
 
 class StdoutConnector(Connector):

@@ -224,7 +224,7 @@ def test_a_predecessor_whose_files_are_gone_is_65(morning: Files) -> None:
     assert lengths["dead_letters.jsonl"] > 0
     error = refusal(disk_with(files | {f"{STATE}/dead_letters.jsonl": b""}))
     assert error.exit_code == ExitCode.STATE
-    assert "dead_letters.jsonl is gone or shorter" in error.message
+    assert "dead_letters.jsonl is missing or shorter" in error.message
 
 
 def with_state(files: Files, **changes: Any) -> Files:
@@ -330,7 +330,7 @@ def test_a_missing_state_is_78_while_the_sink_holds_what_it_wrote(morning: Files
     error = refusal(disk_with({LOG: MORNING, SINK: morning[SINK]}))
     assert error.exit_code == ExitCode.CONFIGURATION
     assert "ordered.jsonl" in error.message
-    assert "put back the state" in error.hint
+    assert "restore the state" in error.hint
 
 
 def test_foreign_bytes_behind_the_committed_length_of_a_sink_are_cut_off(morning: Files, undisturbed: Committed) -> None:

@@ -153,7 +153,7 @@ def test_a_file_that_is_gone_is_said_and_nothing_is_guessed(place: Place) -> Non
     [
         ("carrier pigeon", '"broken" or "file" or "one_event_files" or "wrong"'),
         ("broken", "stdout_sink:Missing cannot be loaded"),
-        ("wrong", "stdout_sink:StdoutOptions is no connector"),
+        ("wrong", "stdout_sink:StdoutOptions is not a connector"),
     ],
 )
 def test_a_type_that_cannot_be_used_is_a_fault_and_never_skipped(place: Place, type_name: str, said: str) -> None:

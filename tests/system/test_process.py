@@ -175,9 +175,7 @@ def test_what_cannot_be_read_is_named_before_anything_is_read(folder: Folder) ->
     finished = folder.process("log.jsonl", "none.jsonl", "tmp", "pipe", "--output", "result")
     assert (finished.returncode, finished.stdout) == (66, b"")
     words = finished.stderr.decode()
-    assert words.startswith(
-        "event-processor: none.jsonl: no such file; tmp: a folder stands where a file is wanted; pipe: not a regular file\n"
-    )
+    assert words.startswith("event-processor: none.jsonl: no such file; tmp: is a folder, not a file; pipe: not a regular file\n")
     assert not (folder.root / "result").exists()
 
 
@@ -288,7 +286,7 @@ def test_a_file_that_was_rewritten_under_a_stopped_run_is_not_read_on(folder: Fo
     folder.write("a.jsonl", LOG[1:] + b"\n")
     finished = folder.process(*arguments)
     assert (finished.returncode, finished.stdout) == (66, b"")
-    assert b"a.jsonl: holds other bytes than those that were read of it" in finished.stderr
+    assert b"a.jsonl: no longer holds the bytes that were read from it" in finished.stderr
 
 
 def test_a_signal_stops_it_without_a_result_and_leaves_nothing(folder: Folder) -> None:
@@ -358,7 +356,7 @@ def test_among_sources_that_are_written_differently_one_has_to_be_named(folder: 
     folder.write("x", b"id,category,value\n1,a,2.5\n")
     refused = folder.process("x")
     assert refused.returncode == 64
-    assert b"the configured sources (a, b) are written in different ways" in refused.stderr
+    assert b"the configured sources (a, b) have different formats" in refused.stderr
     (row,) = rows_of(folder.process("x", "--source", "b").stdout)
     assert row["sum"] == 2.5
 

@@ -142,5 +142,5 @@ def test_a_window_file_that_lost_a_line_stops_the_start_and_says_what_to_do(tmp_
     held.write_bytes(b"".join(lines) + last.replace(b'"n', b'"m'))
     finished = made.run("--once")
     assert finished.exit_code == 65
-    assert "state/windows: does not hold what the checkpoint says is in the windows of aggregate 'sliding'" in finished.stderr
+    assert "state/windows: does not hold the windows of aggregate 'sliding' that are in the checkpoint" in finished.stderr
     assert "event-processor replay" in finished.stderr

@@ -26,7 +26,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-", "log.jsonl"), "- is standard input, which is read alone"),
+        (("-", "log.jsonl"), "- is standard input; it cannot be combined with files"),
         (("-", "--state", "st"), "standard input cannot be read twice"),
         (("log.jsonl", "--output", "log.jsonl"), "log.jsonl: this run already reads or writes this file"),
         (("log.jsonl", "--output", "folder"), "folder: not a file that can be replaced"),
@@ -35,7 +35,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (("log.jsonl", "--output", "new", "--dead-letters", "./new"), "./new: this run already reads or writes this file"),
         (("log.jsonl", "--source", "other"), "--source other: no such source of files is configured"),
         (("log.jsonl", "--format", "yaml"), '"jsonl", "csv", "json", or "package.module:Class"'),
-        (("log.jsonl", "--item-path", "value.item"), 'json_item_path says something of format = "json" alone'),
+        (("log.jsonl", "--item-path", "value.item"), 'json_item_path applies only to format = "json"'),
         (("log.jsonl", "--chunk-size", "many"), "'many' is not a size"),
         (("log.jsonl", "--chunk-size", "10"), "'10' is not a size from 1024 to"),
         ((), "Missing argument"),

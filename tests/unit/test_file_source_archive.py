@@ -86,7 +86,7 @@ def test_what_is_not_sound_gzip_says_so(folder: LogFolder) -> None:
     folder.append("x.gz", bytes(packed))
     opened = open_content(OperatingSystem(), folder.path("x.gz"))
     opened.read(10_000, 0)
-    assert "not sound gzip" in opened.damage
+    assert "invalid gzip" in opened.damage
     opened.close()
 
 

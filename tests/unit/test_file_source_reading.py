@@ -238,7 +238,7 @@ def test_a_disk_that_fails_stops_the_reader(folder: LogFolder, monkeypatch: pyte
 def test_a_position_that_is_none_is_refused(folder: LogFolder) -> None:
     reader = Reader(folder)
     reader.parts = {1: {"path": LOG, "offset": "7"}}
-    with pytest.raises(StateError, match="cannot be read back"):
+    with pytest.raises(StateError, match="invalid position of a file"):
         reader.open()
 
 

@@ -184,7 +184,7 @@ def test_a_file_with_other_bytes_than_those_that_were_read_ends_the_run(tmp_path
     run = Run(tmp_path, [b"one\ntwo\n"])
     run.live(4, 1)
     Path(run.paths[0]).write_bytes(content)
-    with pytest.raises(InputGoneError, match="holds other bytes"):
+    with pytest.raises(InputGoneError, match="no longer holds the bytes"):
         run.open()
 
 
@@ -193,7 +193,7 @@ def test_a_file_that_is_cut_while_it_is_read_ends_the_run(tmp_path: Path) -> Non
     source = run.open()
     assert source.read(4) is not None
     os.truncate(run.paths[0], 2)
-    with pytest.raises(InputGoneError, match="holds other bytes"):
+    with pytest.raises(InputGoneError, match="no longer holds the bytes"):
         source.read(4)
     source.close()
 

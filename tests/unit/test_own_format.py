@@ -106,8 +106,8 @@ def test_a_class_that_cannot_be_used_is_a_fault_of_the_configuration(reference: 
     ("said", "fault"),
     [
         ({"format": "cvs"}, '"jsonl", "csv", "json", or "package.module:Class"'),
-        ({"format": "jsonl", "format_options": {"a": 1}}, "of a reader of your own alone"),
-        ({"format": "a.b:C", "csv_decimal": ","}, 'of format = "csv" alone'),
+        ({"format": "jsonl", "format_options": {"a": 1}}, "applies only to your own reader"),
+        ({"format": "a.b:C", "csv_decimal": ","}, 'applies only to format = "csv"'),
     ],
 )
 def test_a_configuration_that_cannot_be_meant_is_refused(said: dict[str, Any], fault: str) -> None:

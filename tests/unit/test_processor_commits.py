@@ -327,7 +327,7 @@ def test_a_commit_that_fails_behind_the_loop_ends_it_and_nothing_behind_it_is_wr
         assert 0 < sum(pipeline.told.batches) <= stands < 1200
         assert pipeline.processor.state.counts.records == sum(pipeline.told.batches)
         # Even who goes on as if nothing had been writes nothing.
-        with pytest.raises(StorageError, match="cannot go on"):
+        with pytest.raises(StorageError, match="cannot continue"):
             pipeline.processor.run()
         assert calls_that_change(fs) == changes
     assert committed_counts(fs)["records"] == stands

@@ -314,7 +314,7 @@ def test_workers_that_always_end_are_given_up(heard: Heard, capfd: pytest.Captur
         assert plain(pool.take()[1]) == expected([chunk])[0]
     pool.close()
     assert len(heard.lost) == len(heard.born) <= 8 + 1
-    assert heard.reasons == [f"{len(heard.lost)} of them ended"], "said once"
+    assert heard.reasons == [f"{len(heard.lost)} worker processes ended"], "said once"
     assert capfd.readouterr() == ("", ""), "no traceback reaches anybody"
 
 

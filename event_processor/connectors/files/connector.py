@@ -1,8 +1,9 @@
 """The connector of `type = "file"`: logs that are followed, finished input, and sinks that write files.
 
-Owns: which options make which source or sink, the entries of sinks' files in `appended`, and the form in which a recomputation keeps what a
-sink is to get: one growing file, also if the sink writes parts.
-Never: nothing here keeps a state or sequences anything.
+Owns: which options make which source or sink; the entries of sinks' files in `appended`; and the form in which a recomputation
+keeps a sink's input: one growing file, even if the sink writes parts.
+Always: an input of a one-shot run is finished.
+Never: keeps a state or sequences anything.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class FilesConnector(Connector):
     outside_p2 = frozenset({"device", "inode"})
 
     def source(self, options: FileSourceOptions, context: SourceContext) -> Source:
-        """The source; an input of a one-shot run is always finished."""
+        """The source. An input of a one-shot run is always finished."""
         world = context.world
         if isinstance(options, InputFilesOptions):
             return InputFiles(context.name, options, fs=world.fs, telemetry=world.telemetry)
@@ -71,7 +72,7 @@ class FilesConnector(Connector):
         )
 
     def reopen(self, options: FileSourceOptions, position: Mapping[str, Json], world: World) -> FileGeneration | None:
-        """The file, known again by its content."""
+        """The file, found again by its content."""
         return find_generation(position, options, world.fs)
 
     def lag_bytes(
@@ -81,7 +82,7 @@ class FilesConnector(Connector):
         positions: Mapping[int, Mapping[str, Json]],
         next_generation: int,
     ) -> int:
-        """See `Connector.lag_bytes`. With a limit, a file that waits for its turn would not even be looked at."""
+        """See `Connector.lag_bytes`. Ignores `files_concurrent_max`: with a limit, a waiting file would not even be looked at."""
         unlimited = options.model_copy(update={"files_concurrent_max": 0})
         return super().lag_bytes(unlimited, context, positions, next_generation)
 
@@ -94,7 +95,10 @@ class FilesConnector(Connector):
         return GrowingSink(identity, _line_output(context, options), fs=fs, committed=committed)
 
     def replica(self, options: FileSinkOptions, context: SinkContext, path: str) -> Sink:
-        """A growing file at `path`. For a sink that writes parts it has the lines as they come: the sink's own first start cuts them."""
+        """A growing file at `path`.
+
+        For a sink that writes parts it holds the lines in order; the sink's own first start cuts them.
+        """
         fresh = _fresh_path(options)
         placed = ConfiguredPath(path, fresh.written)
         if options.parts:
@@ -104,7 +108,7 @@ class FilesConnector(Connector):
         return self.sink(replica, context)
 
     def sink_file(self, options: FileSinkOptions, name: str, key: str) -> str | None:
-        """The growing file, or the pending file of whichever part is open."""
+        """The growing file, or the pending file of the open part."""
         identity = _identity(name, options)
         if not options.parts:
             return str(identity.path) if key == identity.key else None
@@ -117,7 +121,7 @@ class FilesConnector(Connector):
         return {SinkIdentity(name, "", path).key: str(path)}
 
     def files(self, options: FileSinkOptions, world: World) -> list[str]:
-        """The growing file; or parts, those that wait for their name, and pending ones."""
+        """The growing file; or the published, complete and pending files of the parts."""
         paths = PartNames(options.path).paths(world.fs) if options.parts else [str(options.path)]
         return [path for path in paths if world.fs.status(path) is not None]
 
@@ -183,7 +187,7 @@ def _spelling(context: SinkContext, options: FileSinkOptions) -> TimestampSpelli
 
 
 def _timestamps(context: SinkContext, options: FileSinkOptions) -> tuple[str, ...]:
-    """The fields whose timestamps are written as the options say."""
+    """The fields whose timestamps are written in the format that the options set."""
     if options.timestamp_columns or not context.timestamp_field:
         return options.timestamp_columns
     return (context.timestamp_field,)

@@ -1,8 +1,9 @@
-"""Files that are decoded forward in bounded memory: gzip, Zstandard, and JSON documents, which become lines.
+"""The content of a file: plain bytes, or a gzip, Zstandard or JSON document that is decoded forward in bounded memory.
 
-Owns: telling by its first bytes how a file is compressed (names lie), and decoding it.
-Always: what decodes before a damage is delivered; `damage` then says why it ends there.
-Never: no other module imports `zstandard`, which the extra `zstd` installs.
+Owns: opening a regular file; the detection of compression by the first bytes (names lie); plain reads; decoding; the conversion
+of a JSON document's items to lines.
+Always: everything before a damage is delivered; then `damage` gives the reason why the content ends there.
+Never: follows a file or cuts records. No other module imports `zstandard`, which the extra `zstd` installs.
 """
 
 from __future__ import annotations
@@ -35,51 +36,51 @@ class Content(Protocol):
     """The bytes of one open file. Every method raises `OSError` as the kernel does."""
 
     is_compressed: bool
-    """Compressed content, and the items of a document, never grow: their end is the end."""
+    """Compressed content, and the items of a document, never grow: their end is final."""
     damage: str
-    """Why the content ends before its time, as far as it was read; empty for sound content."""
+    """The reason why the content ends too early, as far as it was read; empty if it is intact."""
 
     def read(self, size_bytes: int, offset: int) -> bytes:
-        """`size_bytes` from `offset`; less only where the content ends. Offsets count decompressed bytes."""
+        """`size_bytes` from `offset`; fewer only at the end of the content. Offsets count decompressed bytes."""
         ...
 
     def disk_bytes(self, offset: int) -> int:
-        """How much of the file on disk was read to get to `offset`, for whoever watches."""
+        """How many bytes of the file on disk were read to get to `offset`; for progress reports."""
         ...
 
     def status(self) -> FileStatus:
-        """Of the open file, whatever became of its name; its size is the one on disk."""
+        """The status of the open file, even if it was renamed or removed. Its size is the size on disk."""
         ...
 
     def restart(self) -> None:
-        """Forgets what was decoded, since the file has changed."""
+        """Discards what was decoded, because the file has changed."""
         ...
 
     def close(self) -> None:
-        """Gives the descriptor back."""
+        """Closes the descriptor."""
         ...
 
 
 Opener: TypeAlias = Callable[[str], Content]
-"""Opens the regular file at a path, by what it holds. Raises `OSError`; `ConfigurationError` where an extra is missing."""
+"""Opens the regular file at a path; its first bytes decide how. Raises `OSError`; `ConfigurationError` if an extra is missing."""
 
 
 def open_regular(fs: FileSystem, path: str) -> int:
     """A descriptor to read the regular file at `path`. Raises `OSError`.
 
-    Without waiting: the open of a named pipe would else wait for its writer, should one stand there since we looked.
+    Opens without waiting. If a named pipe was put at the path since we looked, a plain open would wait for its writer.
     """
     return fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
 
 class PlainContent:
-    """A file that holds its records as they are."""
+    """A file that holds its records uncompressed."""
 
     is_compressed = False
     damage = ""
 
     def __init__(self, fs: FileSystem, descriptor: int) -> None:
-        """Owns `descriptor` from here on."""
+        """Owns `descriptor` from now on."""
         self._fs: Final = fs
         self._descriptor: Final = descriptor
 
@@ -93,7 +94,7 @@ class PlainContent:
         return self._fs.status_of(self._descriptor)
 
     def restart(self) -> None:
-        """Nothing is kept of a plain file."""
+        """Does nothing: a plain file has no decoded data."""
 
     def close(self) -> None:
         self._fs.close(self._descriptor)
@@ -105,14 +106,14 @@ ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 RAW_BLOCK_BYTES: Final = 65_536
 OUTPUT_BLOCK_BYTES: Final = 1 << 20
 ZSTD_FEED_BYTES: Final = 512
-"""A run of equal bytes takes 4 bytes in Zstandard and gives up to 128 KiB, so this much input gives 16 MiB at the most."""
+"""In Zstandard, a run of equal bytes takes 4 bytes and decodes to up to 128 KiB. So this much input decodes to 16 MiB at most."""
 GZIP_WINDOW_BITS: Final = 31
 
 Decode = Callable[[Iterator[bytes]], Iterator[bytes]]
 
 
 class DamagedError(Exception):
-    """The compressed stream ends before its time, or is not what it says."""
+    """The compressed stream ends too early, or is invalid."""
 
 
 def content_opener(fs: FileSystem, items: tuple[str, ...]) -> Opener:
@@ -121,9 +122,9 @@ def content_opener(fs: FileSystem, items: tuple[str, ...]) -> Opener:
 
 
 def open_content(fs: FileSystem, path: str, items: tuple[str, ...] = ()) -> Content:
-    """The content of the regular file at `path`. Raises `OSError`; `ConfigurationError` where an extra is missing.
+    """The content of the regular file at `path`. Raises `OSError`; `ConfigurationError` if an extra is missing.
 
-    `items`: where its items stand, if it holds a JSON document; they are then the lines of its content.
+    `items`: the path of the items if the file holds a JSON document. The items are then the lines of its content.
     """
     descriptor = open_regular(fs, path)
     try:
@@ -144,16 +145,17 @@ def open_content(fs: FileSystem, path: str, items: tuple[str, ...] = ()) -> Cont
 
 
 class CompressedContent:
-    """A file that is decoded forward; to go back, it is decoded again from its start.
+    """A file that is decoded forward. To go back, it is decoded again from its start.
 
-    Neither gzip nor Zstandard can be entered in the middle without an index, nor a document, so a restart decodes once what was
-    read before. That is time, not memory: only what lies between the last offset asked for and the place reached is kept.
+    Neither gzip, nor Zstandard, nor a document can be entered in the middle without an index. So after a restart, what was read
+    before is decoded once more. This costs time, not memory: only the bytes from the last requested offset to the current place
+    are kept.
     """
 
     is_compressed = True
 
     def __init__(self, fs: FileSystem, descriptor: int, decode: Decode) -> None:
-        """Owns `descriptor` from here on."""
+        """Owns `descriptor` from now on."""
         self.damage = ""
         self._fs: Final = fs
         self._descriptor: Final = descriptor
@@ -180,7 +182,7 @@ class CompressedContent:
         start = offset - self._kept_offset
         return bytes(self._kept[start : start + size_bytes])
 
-    def disk_bytes(self, offset: int) -> int:  # noqa: ARG002 - decoded forward: what was read is what was needed
+    def disk_bytes(self, offset: int) -> int:  # noqa: ARG002 - decoded forward: everything read was needed
         return self._raw_offset
 
     def status(self) -> FileStatus:
@@ -195,7 +197,7 @@ class CompressedContent:
         self._kept_offset += dropped
 
     def _next_block(self) -> bytes | None:
-        """What decodes next, maybe nothing; None at the end."""
+        """The next decoded block, perhaps empty; None at the end."""
         try:
             return next(self._blocks, None)
         except DamagedError as error:
@@ -211,7 +213,7 @@ class CompressedContent:
 
 
 def _item_lines(items: tuple[str, ...], decode: Decode | None, raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The items of a JSON document, each a line."""
+    """The items of a JSON document, one per line."""
     cutter = ItemCutter(items)
     for block in raw_blocks if decode is None else decode(raw_blocks):
         yield from _pieces(cutter.feed(block))
@@ -219,7 +221,7 @@ def _item_lines(items: tuple[str, ...], decode: Decode | None, raw_blocks: Itera
 
 
 def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """What comes before a fault, at once, and then the fault."""
+    """Yields the lines before a fault at once, then raises the fault."""
     found: list[bytes] = []
     try:
         found.extend(lines)
@@ -230,7 +232,7 @@ def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _gzip_blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Decodes the members of a gzip file, one behind the other, with NULs allowed after each (RFC 1952, and padded tapes)."""
+    """Decodes the members of a gzip file in sequence. NULs may follow each member (RFC 1952, and padded tapes)."""
     decoder = zlib.decompressobj(GZIP_WINDOW_BITS)
     try:
         for raw_block in raw_blocks:
@@ -246,18 +248,18 @@ def _gzip_blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
         while rest := decoder.decompress(b"", OUTPUT_BLOCK_BYTES):
             yield rest
     except zlib.error as error:
-        raise DamagedError(f"not sound gzip: {error}") from error
+        raise DamagedError(f"invalid gzip: {error}") from error
     if not decoder.eof:
         raise DamagedError("the gzip stream is cut short")
 
 
 def _zstd_decode(path: str) -> Decode:
-    """The decoder of Zstandard frames. Raises `ConfigurationError` where the package is not installed."""
+    """The decoder of Zstandard frames. Raises `ConfigurationError` if the package is not installed."""
     try:
-        import zstandard  # noqa: PLC0415 - an extra, wanted only where such a file is met
+        import zstandard  # noqa: PLC0415 - an extra, needed only for such a file
     except ImportError as error:
         raise ConfigurationError(
-            f"{path}: compressed with Zstandard, which this installation cannot read",
+            f"{path}: compressed with Zstandard, but this installation cannot read it",
             hint='install the extra: pip install "event-processor[zstd]"',
         ) from error
 
@@ -273,7 +275,7 @@ def _zstd_decode(path: str) -> Decode:
                         yield decoder.decompress(raw)
                         raw = decoder.unused_data if decoder.eof else b""
         except zstandard.ZstdError as error:
-            raise DamagedError(f"not sound Zstandard: {error}") from error
+            raise DamagedError(f"invalid Zstandard: {error}") from error
         if not decoder.eof:
             raise DamagedError("the Zstandard stream is cut short")
 

@@ -1,11 +1,11 @@
-"""Files that are finished, read once, one after the other, in the order in which they were named.
+"""Finished files, read once, one after the other, in the order in which they were named.
 
-Owns: which file comes next, and where reading goes on after a restart.
-Always: the n-th file is generation n, also where it is empty, so that a state says exactly how far the list was read. One file is open
-at a time, however many there are. A file that was read to its end is retired at once; one that ends before its time stays
-among the open generations, which so remember it.
-Never: no file but the named ones is looked at: `FILE.1` beside `FILE` is another file. What is read is not guessed again: a file
-that is not what was read of it ends the run.
+Owns: which file comes next, and where reading continues after a restart.
+Always: the n-th file is generation n, even if it is empty, so that a state says exactly how far the list was read. One file is
+open at a time, however many there are. A file that was read to its end is retired at once. A file that ends too early stays among
+the open generations, so the state remembers it.
+Never: looks at a file that was not named: `FILE.1` beside `FILE` is another file. Never guesses: if a file no longer holds what
+was read from it, the run ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FIRST_GENERATION: Final = 1
 
 
 class _OpenFile:
-    """The file that is read now."""
+    """The file that is being read."""
 
     def __init__(self, number: int, path: str, label: str, tail: Tail, status: FileStatus) -> None:
         self.number: Final = number
@@ -38,10 +38,10 @@ class _OpenFile:
         self.tail: Final = tail
         self.status: Final = status
         self.is_known = False
-        """Whether a chunk told of it."""
+        """Whether a chunk of it was delivered."""
 
     def position(self) -> dict[str, Json]:
-        """What the state keeps of it."""
+        """What the state keeps about it."""
         samples = self.tail.samples
         identity = FileIdentity(
             self._label, self.status.device, self.status.inode, self.tail.offset, hash_of(samples.head), hash_of(samples.tail)
@@ -49,7 +49,7 @@ class _OpenFile:
         return identity.position()
 
     def unread_bytes(self) -> int:
-        """Of the file as it stands on the disk."""
+        """The unread bytes of the file on disk."""
         return max(0, self.status.size_bytes - self.tail.content.disk_bytes(self.tail.offset))
 
 
@@ -71,7 +71,7 @@ class InputFiles:
             if number == next_generation - 1:
                 self._current = self._resumed(number, identity)
             else:
-                # Others came after it, and it was not retired: it was read as far as it could be.
+                # Files after it were read, and it was not retired. So it was read as far as possible.
                 self._tell_damaged(number, identity.offset, "as an earlier run found")
 
     def read(self, bytes_max: int) -> Chunk | None:
@@ -95,11 +95,11 @@ class InputFiles:
         return self._current is not None or self._next_generation - FIRST_GENERATION < len(self._options.files)
 
     def wait_s(self) -> float | None:
-        """Nothing is waited for: what is there is all there is."""
+        """Always None: no more input will come."""
         return None
 
     def acknowledge(self) -> None:
-        """Nothing to give back."""
+        """Does nothing: the source keeps nothing to release."""
 
     def close(self) -> None:
         if self._current:
@@ -110,7 +110,7 @@ class InputFiles:
         return self._options.files[number - FIRST_GENERATION]
 
     def _entered(self) -> _OpenFile | None:
-        """The next file, open; None behind the last."""
+        """Opens the next file; None after the last."""
         number = self._next_generation
         if number - FIRST_GENERATION >= len(self._options.files):
             return None
@@ -121,7 +121,7 @@ class InputFiles:
         return self._current
 
     def _resumed(self, number: int, identity: FileIdentity) -> _OpenFile:
-        """A file that was begun, where it resumes. Raises `InputGoneError` where another content stands there."""
+        """Reopens a partly read file at its position. Raises `InputGoneError` if it holds other content."""
         path = self._path(number)
         content = self._opened(path)
         samples = None
@@ -145,7 +145,7 @@ class InputFiles:
             if failure := storage_failure("open", path, error):
                 raise failure from error
             raise InputGoneError(
-                f"{path}: cannot be read any more: {error.strerror or error}", hint="put it back, and run the same command again"
+                f"{path}: cannot be read any more: {error.strerror or error}", hint="restore it, then run the same command again"
             ) from error
 
     def _follow(self, number: int, tail: Tail) -> _OpenFile:
@@ -171,7 +171,7 @@ class InputFiles:
         )
 
     def _finished(self, current: _OpenFile) -> Chunk | None:
-        """The chunk that retires a file read to its end; None for one that ends before its time and is known already."""
+        """The chunk that retires a file that was read to its end; None for a file that ends too early and is known already."""
         self._current = None
         damage = current.tail.content.damage
         current.tail.content.close()
@@ -187,6 +187,6 @@ class InputFiles:
 
 def _changed(path: str) -> InputGoneError:
     return InputGoneError(
-        f"{path}: holds other bytes than those that were read of it",
-        hint="put back what stood there, or begin anew with another --state; a file that is still written is no finished input",
+        f"{path}: no longer holds the bytes that were read from it",
+        hint="restore the file, or start again with another --state; a file that is still written is not a finished input",
     )

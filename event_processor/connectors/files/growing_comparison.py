@@ -1,6 +1,8 @@
-"""A sink's growing file against what was released: where they differ.
+"""Compares a sink's growing file with what was released, and finds the first difference.
 
-Always: the files are compared in blocks, whatever their size. Never: nothing is written here.
+Owns: the comparison of bytes, and `GrowingOutput`, a growing file's `CommittedOutput`.
+Always: files are compared in blocks, whatever their size.
+Never: writes anything.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ EXCERPT_BYTES: Final = 80
 
 
 class GrowingOutput:
-    """The committed bytes of a file that grows: a `CommittedOutput`. The file is only appended to, so nothing is held open."""
+    """The committed bytes of a growing file, as a `CommittedOutput`. The file is only appended to, so it is not kept open."""
 
     is_whole: Final = True
 
     def __init__(self, name: str, key: str, committed: CommittedFile, *, header_bytes: int) -> None:
-        """`key` is its entry of `appended`; `header_bytes` come before its first line."""
+        """`key` is its entry in `appended`. `header_bytes` come before its first line."""
         self._name: Final = name
         self._key: Final = key
         self._committed: Final = committed
@@ -38,10 +40,10 @@ class GrowingOutput:
         return SinkVerification(self._name, committed.path, committed.length_bytes, skipped_bytes, difference=difference)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no file is open."""
 
     def _missing(self) -> Difference | None:
-        """The committed bytes that are not there, as a difference."""
+        """The missing committed bytes, as a difference; None if all exist."""
         committed = self._committed
         with storage_call("stat", committed.path):
             status = committed.fs.status(committed.path)
@@ -52,15 +54,16 @@ class GrowingOutput:
 
 
 def compare_files(name: str, committed: CommittedFile, recomputed: CommittedFile, *, header_bytes: int = 0) -> Difference | None:
-    """The first place where a sink's file is not what was released; None where all of it is right.
+    """The first place where a sink's file differs from what was released; None if it does not differ.
 
-    A sink that was added to a state later holds the end of what was released, so that the committed bytes are compared with as
-    many at the end; but for its header, which stands at the head of both. Raises `StateError` where the committed file is shorter than committed, `StorageError`.
+    A sink that was added to a state later holds only the end of what was released. So the committed bytes are compared with as
+    many bytes at the end, except for the header, which is at the start of both. Raises `StateError` if the committed file is
+    shorter than its committed length, `StorageError`.
     """
     skipped_bytes = recomputed.length_bytes - committed.length_bytes
     if skipped_bytes < 0:
         return Difference(f"sinks.{name} (bytes)", committed.length_bytes, recomputed.length_bytes)
-    # The header of a sink that was added later is what it is by the start of the sink, which refuses another.
+    # The header of a later sink needs no check: the sink's start refuses a file with another header.
     offset = _first_difference(committed, recomputed, start=header_bytes if skipped_bytes else 0, shift=skipped_bytes)
     if offset is None:
         return None
@@ -69,7 +72,7 @@ def compare_files(name: str, committed: CommittedFile, recomputed: CommittedFile
 
 
 def _first_difference(one: CommittedFile, other: CommittedFile, *, start: int, shift: int) -> int | None:
-    """The offset, from `start` on, on which the two differ; what stands in the one stands `shift` bytes later in the other."""
+    """The first offset from `start` at which the two differ. The bytes of `one` are `shift` bytes later in `other`."""
     with _opened(one) as first, _opened(other) as second:
         for offset in range(start, one.length_bytes, BLOCK_BYTES):
             size_bytes = min(BLOCK_BYTES, one.length_bytes - offset)
@@ -94,7 +97,7 @@ def _opened(file: CommittedFile) -> Iterator[int]:
 
 
 def _excerpt(file: CommittedFile, offset: int) -> str:
-    """What stands in the file from `offset` on, as far as it is worth showing."""
+    """The bytes of the file from `offset`, cut to a length worth showing."""
     with _opened(file) as descriptor, storage_call("read", file.path):
         size_bytes = max(0, min(EXCERPT_BYTES, file.length_bytes - offset))
         return read_range(file.fs, descriptor, size_bytes, offset).decode("utf-8", "replace")

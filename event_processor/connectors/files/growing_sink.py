@@ -1,7 +1,9 @@
-"""The growing file: released lines, written one behind the other into one file.
+"""The growing file: released lines, appended to one file.
 
-Always: exactly once for a reader that stops at the committed length, which the checkpoint holds; what lies beyond it was
-never committed and is cut off at the next start.
+Owns: the file, its header, and `SinkIdentity`, the names of a sink's files in `appended`.
+Always: exactly once for a reader that stops at the committed length, which the checkpoint holds. Bytes after it were never
+committed; the next start cuts them off.
+Never: appends to a file that this state did not write.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ __all__ = ["GrowingSink", "SinkIdentity"]
 
 @dataclass(frozen=True, slots=True)
 class SinkIdentity:
-    """Whose files these are: the sink's name, what it writes and where."""
+    """The owner of the files: the sink's name, its input and its path."""
 
     name: str
     input: str
@@ -31,12 +33,12 @@ class SinkIdentity:
 
     @property
     def key_prefix(self) -> str:
-        """What the names of its files in a checkpoint's `appended` begin with."""
+        """The prefix of its files' names in a checkpoint's `appended`."""
         return f"sinks.{self.name}:"
 
     @property
     def key(self) -> str:
-        """The name of the file at `path`: as it was written, so that the folder of a configuration may be moved."""
+        """The name of the file at `path`, as written in the configuration, so that the configuration's folder may be moved."""
         return self.key_prefix + self.path.written
 
 
@@ -46,10 +48,9 @@ class GrowingSink:
     has_open_part: Final = False
 
     def __init__(self, identity: SinkIdentity, output: LineOutput, *, fs: FileSystem, committed: Mapping[str, int]) -> None:
-        """Opens the file at its committed length, which `committed` (the checkpoint's `appended`) gives.
+        """Opens the file at its committed length, which is in `committed` (the checkpoint's `appended`).
 
-        Raises `ConfigurationError` where no checkpoint knows the file and it holds something already, or where it begins with
-        another header.
+        Raises `ConfigurationError` if no checkpoint knows the file and it is not empty, or if it starts with another header.
         """
         self.name: Final = identity.name
         self.input: Final = identity.input
@@ -59,8 +60,8 @@ class GrowingSink:
         status = fs.status(path)
         if self._key not in committed and status is not None and status.size_bytes:
             raise ConfigurationError(
-                f"{path}: sink {self.name!r} would append to this file, but it holds {status.size_bytes} bytes that this state did not write",
-                hint="move the file aside, name another path, or put back the state that wrote it",
+                f"{path}: sink {self.name!r} would append to this file, but this state did not write its {status.size_bytes} bytes",
+                hint="move the file aside, name another path, or restore the state that wrote it",
             )
         prepare_directory(fs, os.path.dirname(path) or ".")
         self._file: Final = AppendFile(fs, path, committed.get(self._key, 0))
@@ -78,23 +79,23 @@ class GrowingSink:
         self._file.begin_writing()
 
     def finish(self) -> None:
-        """Nothing: what was written is whole."""
+        """Does nothing: what was written is whole."""
 
     def sync(self) -> None:
-        # If we die here, the old committed length stands, and the events are released and written again.
+        # If we die here, the old committed length is still the valid one, and the events are released and written again.
         self._file.sync()
 
     def appended(self) -> Mapping[str, int]:
         return {self._key: self._file.length_bytes}
 
     def publish(self) -> None:
-        """Nothing: the committed length tells readers how far they may go."""
+        """Does nothing: the committed length tells readers how far they may read."""
 
     def close(self) -> None:
         self._file.close()
 
     def _require_header(self, fs: FileSystem) -> None:
-        """A file that goes on does so under the columns that it began with."""
+        """Raises `ConfigurationError` if the file was started with other columns."""
         header, path = self._output.header, self._file.path
         if not header or not self._file.length_bytes:
             return
@@ -106,6 +107,6 @@ class GrowingSink:
                 fs.close(descriptor)
         if head != header:
             raise ConfigurationError(
-                f"{path}: sink {self.name!r} would append to this file, but it begins with another header line than its columns give",
+                f"{path}: sink {self.name!r} would append to this file, but its header line does not match the sink's columns",
                 hint="undo the change of the sink's options, or name another path",
             )

@@ -1,10 +1,10 @@
-"""The parts of a sink against what was released: where they differ.
+"""Compares the parts of a sink with what was released, and finds the first difference.
 
-Where a part ends depends on when the input was finished and on options that may change, and not on the log; and parts are taken away
-by whoever reads them. So not the cuts are compared but the lines: from the open part back through those that are there,
-up to the first that is gone; of those before it nobody can say which lines they should hold.
-
-Always: a part of the sink is in memory, and one of the lines released, not more. Never: nothing is written here.
+Owns: the comparison of lines, and `PartsOutput`, the parts' `CommittedOutput`. The place where a part ends depends on when the
+input was finished and on options that may change, not on the log. And readers remove parts. So the lines are compared, not the
+cuts: from the open part back to the last part before a missing one. It is unknown which lines the parts before that should hold.
+Always: memory holds at most one part of the sink and its released lines.
+Never: writes anything.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["ComparedParts", "PartsOutput", "compare_parts"]
 
 
 class PartsOutput:
-    """The committed parts of a sink: a `CommittedOutput`."""
+    """The committed parts of a sink, as a `CommittedOutput`."""
 
     def __init__(self, name: str, parts: CommittedParts) -> None:
-        """Owns `parts` from here on."""
+        """Owns `parts` from now on."""
         self._name: Final = name
         self._parts: Final = parts
 
@@ -51,7 +51,7 @@ class PartsOutput:
 
 @dataclass(frozen=True, slots=True)
 class ComparedParts:
-    """How many whole parts were compared, how many were committed and could not be, and the first difference."""
+    """The number of whole parts that were compared, the number of committed parts that could not be, and the first difference."""
 
     compared: int
     not_compared: int
@@ -59,9 +59,9 @@ class ComparedParts:
 
 
 def compare_parts(name: str, parts: CommittedParts, released: CommittedFile) -> ComparedParts:
-    """Compares the parts of sink `name`, as far as they are there, with the end of what was `released`, a line each.
+    """Compares the existing parts of sink `name`, line by line, with the end of what was `released`.
 
-    A sink that was added to a state later holds the end of what was released, like one of which parts were taken away.
+    A sink that was added to a state later holds only the end of what was released, like a sink whose older parts were removed.
     Raises `StateError`, `StorageError`.
     """
     if parts.pending_bytes_there < parts.pending_bytes:
@@ -70,7 +70,7 @@ def compare_parts(name: str, parts: CommittedParts, released: CommittedFile) -> 
     counts, unreadable = _counts(parts)
     compared = ComparedParts(len(counts), parts.open_number - 1 - len(counts), None)
     if unreadable is not None:
-        return _with(compared, Difference(f"sinks.{name} ({parts.path(unreadable)})", "no whole part", None))
+        return _with(compared, Difference(f"sinks.{name} ({parts.path(unreadable)})", "not a whole part", None))
     pending_count = sum(block.count(b"\n") for block in parts.pending())
     released_count, there_count = (
         count_lines(released.fs, released.path, released.length_bytes),
@@ -84,7 +84,7 @@ def compare_parts(name: str, parts: CommittedParts, released: CommittedFile) -> 
 
 
 def _counts(parts: CommittedParts) -> tuple[dict[int, int], int | None]:
-    """The lines of each part that is there, by its number, from the first on that is followed by all others; and one that is no part."""
+    """The number of lines of each existing part, by part number, back to the first missing one; and a file that is no part."""
     counts: dict[int, int] = {}
     for number in range(parts.open_number - 1, 0, -1):
         content = parts.content(number)
@@ -98,11 +98,11 @@ def _counts(parts: CommittedParts) -> tuple[dict[int, int], int | None]:
 
 
 def _first_difference(name: str, parts: CommittedParts, counts: dict[int, int], lines: Iterator[bytes]) -> Difference | None:
-    """The first part that does not hold the lines that are its own; the pending lines are those that are left."""
+    """The first part that does not hold its lines. The pending lines are the remaining ones."""
     for number in sorted(counts):
         expected = b"".join(line + b"\n" for line in islice(lines, counts[number]))
         content = parts.content(number)
-        # One that was taken away meanwhile is no difference.
+        # A part that was removed meanwhile is no difference.
         if content is not None and not parts.holds(content, expected):
             return Difference(f"sinks.{name} ({parts.path(number)})", "other lines", f"{counts[number]} lines")
     for number, (line, expected) in enumerate(zip(_lines(parts.pending()), lines, strict=True), start=1):
@@ -112,7 +112,7 @@ def _first_difference(name: str, parts: CommittedParts, counts: dict[int, int], 
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines in `blocks`, without their ends."""
+    """The lines in `blocks`, without their line ends."""
     rest = b""
     for block in blocks:
         *lines, rest = (rest + block).split(b"\n")

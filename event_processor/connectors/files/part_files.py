@@ -1,8 +1,10 @@
-"""What a part sink has committed, read back as a checkpoint says, beside a daemon that goes on.
+"""The files of a part sink: their names, and reading back what is committed.
 
-Always: the pending file is held open from the beginning, so that what was committed can be read though the daemon is at a later part by
-now, and has removed it. Parts belong to whoever takes them: one that is gone is no fault.
-Never: nothing is changed here.
+Owns: the names of published, pending and complete parts; and `CommittedParts`, which reads a sink's committed lines while a
+daemon may write on.
+Always: `CommittedParts` keeps the pending file open from the start. So the committed lines can be read even if the daemon has
+reached a later part and removed that file. Readers may remove parts, so a missing part is no fault.
+Never: changes a file.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _NUMBER: Final = "([1-9][0-9]{0,17})"
 
 @dataclass(frozen=True, slots=True)
 class FoundParts:
-    """The numbers of the parts that stand in a folder, ascending, by kind of file."""
+    """The numbers of the parts in a folder, ascending, by kind of file."""
 
     published: Sequence[int]
     pending: Sequence[int]
@@ -34,7 +36,7 @@ class FoundParts:
 
 
 class PartNames:
-    """The names that belong to one path with `{n}` in its last name."""
+    """The names for one path with `{n}` in its last component."""
 
     def __init__(self, path: str) -> None:
         self._folder, self._name = os.path.split(path)
@@ -45,29 +47,29 @@ class PartNames:
 
     @property
     def folder(self) -> str:
-        """Where all of them stand."""
+        """The folder of all of them."""
         return self._folder or "."
 
     def published(self, number: int) -> str:
-        """The part itself."""
+        """The path of a published part."""
         return os.path.join(self._folder, self._of(number))
 
     def pending(self, number: int) -> str:
-        """Where the lines of an open part are gathered."""
+        """The path where the lines of an open part gather."""
         return os.path.join(self._folder, f".{self._of(number)}.pending")
 
     def complete(self, number: int) -> str:
-        """Where a whole part waits for the checkpoint that covers it."""
+        """The path where a whole part waits for the checkpoint that covers it."""
         return os.path.join(self._folder, f".{self._of(number)}.complete")
 
     def number_of_pending(self, path: str) -> int | None:
-        """Of which part `path` is the pending file."""
+        """The number of the part whose pending file is `path`; None if it is no pending file."""
         folder, name = os.path.split(path)
         match = self._pending.fullmatch(name)
         return int(match[1]) if match and folder == self._folder else None
 
     def found(self, fs: FileSystem) -> FoundParts:
-        """What is there."""
+        """The existing files."""
         names = fs.names(self.folder)
         kinds = (self._published, self._pending, self._complete)
         published, pending, complete = (
@@ -76,7 +78,7 @@ class PartNames:
         return FoundParts(published, pending, complete)
 
     def paths(self, fs: FileSystem) -> list[str]:
-        """Every file of theirs that is there."""
+        """The paths of all existing files."""
         found = self.found(fs)
         return [
             *map(self.published, found.published),
@@ -95,7 +97,7 @@ class CommittedParts:
     """The parts of one sink, up to the open one."""
 
     def __init__(self, names: PartNames, output: PartOutput, open_part: tuple[int, int], *, fs: FileSystem) -> None:
-        """`open_part`: its number, and the committed length of its pending file. Raises `StorageError`."""
+        """`open_part`: the open part's number, and the committed length of its pending file. Raises `StorageError`."""
         self.open_number, self.pending_bytes = open_part
         self.pending_path: Final = names.pending(self.open_number)
         self._names: Final = names
@@ -109,14 +111,14 @@ class CommittedParts:
 
     @property
     def pending_bytes_there(self) -> int:
-        """How much of what is committed of the pending file is there."""
+        """How many of the pending file's committed bytes exist."""
         if self._descriptor is None:
             return 0
         with storage_call("stat", self.pending_path):
             return min(self.pending_bytes, self._fs.status_of(self._descriptor).size_bytes)
 
     def pending(self) -> Iterator[bytes]:
-        """The committed bytes of the pending file, in blocks, as far as they are there. Raises `StorageError`."""
+        """The existing committed bytes of the pending file, in blocks. Raises `StorageError`."""
         end = self.pending_bytes_there
         for offset in range(0, end, READ_BYTES):
             assert self._descriptor is not None
@@ -124,16 +126,16 @@ class CommittedParts:
                 yield read_range(self._fs, self._descriptor, min(READ_BYTES, end - offset), offset)
 
     def path(self, number: int) -> str:
-        """Where a part is found by its readers."""
+        """The path where readers find a part."""
         return self._names.published(number)
 
     def content(self, number: int) -> bytes | None:
-        """A committed part, though it may not bear its name yet; None where it was taken away. Raises `StorageError`."""
+        """A committed part, published or not yet renamed; None if it was removed. Raises `StorageError`."""
         for path in (self._names.published(number), self._names.complete(number), self._names.published(number)):
             try:
                 content = read_file(self._fs, path)
             except StorageError as error:
-                # Taken away between the look and the opening.
+                # It was removed between the look and the opening.
                 if error.errno != errno.ENOENT:
                     raise
                 content = None
@@ -142,14 +144,14 @@ class CommittedParts:
         return None
 
     def count(self, content: bytes) -> int | None:
-        """How many lines became a part; None where it is none of ours."""
+        """The number of lines that a part was made from; None if it is not a valid part."""
         return self._output.count(content)
 
     def holds(self, content: bytes, lines: bytes) -> bool:
-        """Whether a part holds what it would if `lines` became it."""
+        """Whether a part holds what `lines` would give."""
         return self._output.holds(content, lines)
 
     def close(self) -> None:
-        """Gives the pending file back."""
+        """Closes the pending file."""
         if self._descriptor is not None:
             self._fs.close(self._descriptor)

@@ -1,13 +1,12 @@
-"""The part sink: released lines in numbered files of so many each, every file whole from the moment it bears its name.
+"""The part sink: released lines in numbered files of a fixed number of events; a file is whole as soon as it has its name.
 
-Lines gather in the pending file of the open part, as they come, under a committed length. With its last line a part is written
-whole, under a hidden name; the commit covers that, and then the file is renamed to its own. What becomes of a line in a part
-(columns, format) is settled when the part is written.
-
-Always: a part bears its name only when a durable checkpoint covers its last line. It is renamed once, and never looked for again:
-who takes it away has it. At the start, what was committed and not renamed is renamed, and what was not committed is
-removed. A pending file stays until neither checkpoint on disk names it.
-Never: nothing is written over a file that this state did not write.
+Owns: the pending file of the open part, and the renaming of whole parts. Lines gather in the pending file under a committed
+length. With its last line, a part is written whole under a hidden name; the commit covers that; then the file is renamed to its
+own name. The columns and format of a line are applied when the part is written.
+Always: a part has its name only if a durable checkpoint covers its last line. It is renamed once, and never looked for again:
+readers may remove it. At the start, parts that were committed but not renamed are renamed, and uncommitted ones are removed. A
+pending file stays until neither checkpoint on disk names it.
+Never: overwrites a file that this state did not write.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _LINE_FEED: Final = ord("\n")
 
 
 def committed_part(identity: SinkIdentity, committed: Mapping[str, int]) -> tuple[int, int] | None:
-    """The open part and the committed length of its pending file; None where no checkpoint knows this sink."""
+    """The open part's number, and the committed length of its pending file; None if no checkpoint knows this sink."""
     names = PartNames(identity.path.written)
     for key, length_bytes in committed.items():
         number = names.number_of_pending(key.removeprefix(identity.key_prefix)) if key.startswith(identity.key_prefix) else None
@@ -50,10 +49,10 @@ class PartSink:
     def __init__(
         self, identity: SinkIdentity, output: PartOutput, *, part_events: int, fs: FileSystem, committed: Mapping[str, int]
     ) -> None:
-        """Goes on where `committed` (the checkpoint's `appended`) says.
+        """Continues from `committed` (the checkpoint's `appended`).
 
-        Raises `ConfigurationError` where files that this state did not write stand at names that are to be used,
-        `StateError` where the pending file is shorter than committed, `LockedError`, `StorageError`.
+        Raises `ConfigurationError` if a name that will be used is taken by a file that this state did not write, `StateError` if
+        the pending file is shorter than its committed length, `LockedError`, `StorageError`.
         """
         self.name: Final = identity.name
         self.input: Final = identity.input
@@ -70,11 +69,11 @@ class PartSink:
         self._require_free_names(found, is_new=known is None)
         self._pending = AppendFile(fs, self._names.pending(self._number), length_bytes)
         self._unpublished: list[int] = []
-        """Parts that are written whole and bear a hidden name."""
+        """Parts that are written whole and still have a hidden name."""
         self._closed: list[str] = []
-        """Pending files that the coming checkpoint does not name, but its predecessor may."""
+        """Pending files that the next checkpoint does not name, but its predecessor may."""
         self._obsolete: list[str] = []
-        """Pending files that neither will name once the next checkpoint is durable."""
+        """Pending files that neither checkpoint names once the next one is durable."""
         try:
             self._count = sum(block.count(b"\n") for block in self._pending_blocks())
             self._sort_out(found)
@@ -99,7 +98,8 @@ class PartSink:
             self._cut(self._pending_blocks(), closes=True)
 
     def sync(self) -> None:
-        # If we die here, no checkpoint counts what is pending or complete: the next start cuts off the one and removes the other.
+        # If we die here, no checkpoint counts the new pending lines or complete parts: the next start cuts off the lines and
+        # removes the parts.
         self._pending.sync()
         if self._unpublished:
             self._sync_folder()
@@ -109,12 +109,13 @@ class PartSink:
 
     def publish(self) -> None:
         for number in self._unpublished:
-            # If we die between two of them, the checkpoint says that the open part is a later one, and the next start does the rest.
+            # If we die between two of them, the checkpoint says that the open part is a later one, and the next start renames the
+            # rest.
             self._rename(number)
         if self._unpublished:
             self._sync_folder()
         self._unpublished.clear()
-        # If we die here, the next start finds these pending files too, and removes them behind its first commit.
+        # If we die here, the next start finds these pending files too, and removes them after its first commit.
         remove_files(self._fs, self._obsolete)
         self._obsolete, self._closed = self._closed, []
 
@@ -122,7 +123,7 @@ class PartSink:
         self._pending.close()
 
     def _require_free_names(self, found: FoundParts, *, is_new: bool) -> None:
-        """No file stands at a name that is to be used, and of a sink that no checkpoint knows, none of ours is there either."""
+        """Raises `ConfigurationError` if a name to be used is taken, or if files exist of a sink that no checkpoint knows."""
         taken = [self._names.published(number) for number in found.published if number >= self._number]
         taken += [
             self._names.published(number) for number in found.complete if number < self._number and number in found.published
@@ -132,8 +133,8 @@ class PartSink:
             taken += [path for path in map(self._names.pending, found.pending) if self._holds_something(path)]
         if taken:
             raise ConfigurationError(
-                f"{taken[0]}: sink {self.name!r} is to write here, and what stands here is a file that this state did not write",
-                hint="move it and those of later parts aside, name another path, or put back the state that wrote them",
+                f"{taken[0]}: sink {self.name!r} would write here, but there is a file that this state did not write",
+                hint="move it and the later parts aside, name another path, or restore the state that wrote them",
             )
 
     def _holds_something(self, path: str) -> bool:
@@ -141,7 +142,7 @@ class PartSink:
         return status is not None and status.size_bytes > 0
 
     def _sort_out(self, found: FoundParts) -> None:
-        """Removes what is not committed, and remembers what is to be published. The pending file is ours, by its lock."""
+        """Removes uncommitted files, and notes the parts to publish. The pending file is ours, because we hold its lock."""
         self._unpublished = [number for number in found.complete if number < self._number]
         # The predecessor may name one of these.
         self._closed = [self._names.pending(number) for number in found.pending if number < self._number]
@@ -151,9 +152,9 @@ class PartSink:
         remove_files(self._fs, uncommitted)
 
     def _cut(self, pieces: Iterable[bytes], *, closes: bool) -> None:
-        """Writes the parts that `pieces` fill, with all that is pending at their head; what is left is the next part's.
+        """Writes the parts that `pieces` fill. All pending lines come first in `pieces`; the rest goes to the next part.
 
-        With `closes` that too is a part, though a short one.
+        With `closes` the rest becomes a part too, though a short one.
         """
         first, old = self._number, self._pending
         gathered: list[bytes] = []
@@ -172,7 +173,8 @@ class PartSink:
             self._complete(gathered)
             gathered, gathered_count = [], 0
         assert self._number > first, "there was a part to be cut"
-        # What was added to the old pending file since its last commit is in a whole part now, and no checkpoint will count it there.
+        # The lines added to the old pending file since its last commit are in a whole part now. No checkpoint will count them
+        # there.
         self._closed.append(old.path)
         self._pending = AppendFile(self._fs, self._names.pending(self._number), 0)
         old.close()
@@ -181,13 +183,13 @@ class PartSink:
         self._count = gathered_count
 
     def _complete(self, pieces: list[bytes]) -> None:
-        """Writes the open part whole, under its hidden name; the next one is the open part then."""
+        """Writes the open part whole under its hidden name. Then the next part is the open one."""
         create_file(self._fs, self._names.complete(self._number), self._output.content([piece for piece in pieces if piece]))
         self._unpublished.append(self._number)
         self._number += 1
 
     def _pending_blocks(self) -> Iterator[bytes]:
-        """What the pending file holds, in blocks of whole lines."""
+        """The content of the pending file, in blocks of whole lines."""
         with storage_call("open", self._pending.path):
             descriptor = self._fs.open(self._pending.path, os.O_RDONLY)
         try:
@@ -196,7 +198,7 @@ class PartSink:
                 with storage_call("read", self._pending.path):
                     block = read_range(self._fs, descriptor, min(BLOCK_BYTES, end - offset), offset)
                 if not block:
-                    raise StorageError("read", self._pending.path, 0, f"it ends at {offset} bytes, and {end} were written")
+                    raise StorageError("read", self._pending.path, 0, f"it ends at {offset} bytes, but {end} were written")
                 offset += len(block)
                 whole = block.rfind(b"\n") + 1
                 if whole:
@@ -211,7 +213,7 @@ class PartSink:
         path = self._names.published(number)
         with storage_call("rename", path):
             if self._fs.status(path) is not None:
-                reason = "a file stands here that this state did not write"
+                reason = "this state did not write the file at this path"
                 raise StorageError("rename", path, errno.EEXIST, reason, hint="move it aside, then start again")
             self._fs.rename(self._names.complete(number), path)
 

@@ -1,7 +1,8 @@
-"""Reading a generation of a file again, long after: for verification, replay and explanation.
+"""Reads a generation of a file again, long after: for verification, replay and explanation.
 
-Always: a file is what it holds. One whose bytes before the committed offset differ is never returned.
-Never: nothing here follows a file or decides what is new.
+Owns: finding the file of a past generation, and cutting its bytes into pieces again.
+Always: a file is identified by its content. If the bytes before the committed offset differ, the file is not returned.
+Never: follows a file or decides what is new.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ class FileGeneration:
     """One generation, as `PastGeneration` promises. Read a compressed one forward: going back decodes it from its start."""
 
     def __init__(self, path: str, content: Content, record_bytes_max: int) -> None:
-        """Owns `content` from here on; `path` is where it is now. Raises `StorageError`."""
+        """Owns `content` from now on; `path` is its present path. Raises `StorageError`."""
         self._record_bytes_max: Final = record_bytes_max
         self.path: Final = path
         self._content: Final = content
         try:
             with storage_call("read", path):
-                # Now, since going back in a compressed file decodes it again.
+                # Read now, because going back in a compressed file decodes it again.
                 self.head: Final = content.read(SAMPLE_BYTES, 0)
         except BaseException:
             content.close()
@@ -43,12 +44,12 @@ class FileGeneration:
         self._decoded_bytes: int | None = None
 
     def read(self, size_bytes: int, offset: int) -> bytes:
-        """`size_bytes` from `offset`; less only where the file ends. Raises `StorageError`."""
+        """`size_bytes` from `offset`; fewer only at the end of the file. Raises `StorageError`."""
         with storage_call("read", self.path):
             return self._content.read(size_bytes, offset)
 
     def pieces(self, start: int, end: int, bytes_max: int) -> Iterator[Piece]:
-        """See `PastGeneration.pieces`. A block is longer than a record within the limit, so that memory is bounded."""
+        """See `PastGeneration.pieces`. A block is longer than any record within the limit, so memory is bounded."""
         block_bytes = max(bytes_max, self._record_bytes_max + LINE_END_BYTES_MAX + 1)
         offset = start
         while offset < end:
@@ -68,7 +69,7 @@ class FileGeneration:
             yield piece
 
     def _oversized(self, start: int, end: int) -> Piece:
-        """The length of the record at `start`, whose end is searched block by block."""
+        """The length of the record at `start`. Its end is searched block by block."""
         offset = start
         while offset < end:
             block = self.read(min(SCAN_BLOCK_BYTES, end - offset), offset)
@@ -80,7 +81,7 @@ class FileGeneration:
 
     @property
     def size_bytes(self) -> int:
-        """How much there is now; of a compressed file, decompressed, which decodes it once. Raises `StorageError`."""
+        """The present size; for a compressed file the decompressed size, which decodes it once. Raises `StorageError`."""
         if not self._content.is_compressed:
             with storage_call("stat", self.path):
                 return self._content.status().size_bytes
@@ -91,15 +92,15 @@ class FileGeneration:
         return self._decoded_bytes
 
     def close(self) -> None:
-        """Gives the file back. Nothing else may be called after it."""
+        """Closes the file. Nothing may be called after it."""
         self._content.close()
 
 
 def find_generation(position: Mapping[str, Json], options: FileSourceOptions, fs: FileSystem) -> FileGeneration | None:
-    """The file that held a generation, at its path or among the rotated ones, compressed or not; None where it is gone.
+    """The file that held a generation, at its path or among the rotated files, compressed or not; None if it is not found.
 
-    `position` is the `Chunk.position` of the generation's last chunk; where its offset is 0, only its inode can tell.
-    Raises `StateError` where it is none, `StorageError` where the disk fails. The caller closes what it gets.
+    `position` is the `Chunk.position` of the generation's last chunk. If its offset is 0, only its inode can identify the file.
+    Raises `StateError` if it is not a position, `StorageError` if the disk fails. The caller closes the result.
     """
     identity = FileIdentity.of(position)
     path = options.path_of(identity.path)

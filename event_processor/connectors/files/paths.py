@@ -1,7 +1,7 @@
-"""Globs over the file system as it is passed in, and what stands at a path.
+"""Globs on the injected file system, and what is at a path.
 
-Owns: expanding a glob and looking at a path, with what is in the way told apart from what is missing.
-Never: nothing here opens a file.
+Owns: expanding a glob, and looking at a path. An obstacle is reported differently from a missing file.
+Never: opens a file.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from event_processor.storage.durable import FileStatus, FileSystem
 __all__ = ["Found", "PathPattern", "look_at", "storage_failure"]
 
 STOPPING_ERRORS: Final = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""The disk, or this process, is at fault and not the file: waiting for the file would hide it."""
+"""The disk or this process is at fault, not the file: waiting for the file would hide it."""
 
 
 def storage_failure(operation: str, path: str, error: OSError) -> StorageError | None:
-    """The error that must stop the process, or None where only this file cannot be read for now."""
+    """The error that must stop the process; None if only this file cannot be read for now."""
     return StorageError.from_os(operation, path, error) if error.errno in STOPPING_ERRORS else None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What stands at a path: a regular file's status, or why there is none to read. Neither: nothing stands there."""
+    """What is at a path: a regular file's status, or the reason why there is none to read. Both are empty if nothing is there."""
 
     status: FileStatus | None = None
     obstacle: str = ""
 
 
 def look_at(fs: FileSystem, path: str) -> Found:
-    """What stands at `path`. Raises `StorageError` where the disk fails."""
+    """What is at `path`. Raises `StorageError` if the disk fails."""
     try:
         status = fs.status(path)
     except OSError as error:
@@ -48,7 +48,7 @@ def look_at(fs: FileSystem, path: str) -> Found:
     if status is None:
         return Found()
     if status.is_directory:
-        return Found(obstacle="a folder stands where a file is wanted")
+        return Found(obstacle="is a folder, not a file")
     return Found(status) if status.is_regular else Found(obstacle="not a regular file")
 
 
@@ -58,7 +58,7 @@ def _component(pattern: str) -> re.Pattern[str]:
 
 
 class PathPattern:
-    """A glob of paths, as a shell reads it: `*` and `?` do not cross `/`, and a leading dot must be named."""
+    """A glob of paths, as a shell reads it: `*` and `?` do not match `/`, and a leading dot must be named."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern: Final = pattern
@@ -67,14 +67,14 @@ class PathPattern:
         self.literal_prefix: Final = re.split(r"[*?[]", pattern, maxsplit=1)[0]
 
     def matches(self, path: str) -> bool:
-        """Whether `path` is one of the glob's."""
+        """Whether the glob matches `path`."""
         if not path.startswith(self.literal_prefix):
             return False
         parts, wanted = path.split("/"), self.pattern.split("/")
         return len(parts) == len(wanted) and all(map(_matches_name, wanted, parts))
 
     def expand(self, fs: FileSystem) -> list[str]:
-        """The paths that are there, sorted. A folder that cannot be listed has none. Raises `StorageError`."""
+        """The existing paths, sorted. A folder that cannot be listed has none. Raises `StorageError`."""
         return sorted(
             os.path.join(folder, name)
             for folder in self.folders(fs)
@@ -83,7 +83,7 @@ class PathPattern:
         )
 
     def folders(self, fs: FileSystem) -> list[str]:
-        """The folders in which matches may stand, sorted."""
+        """The folders that may contain matches, sorted."""
         if not glob.has_magic(self._folders):
             return [_unescaped(self._folders)]
         return PathPattern(self._folders).expand(fs)

@@ -1,7 +1,11 @@
-"""Whole records out of bytes that come in blocks, cut anywhere, and never come again. Pure.
+"""Cuts whole records out of bytes. Pure.
 
-Always: what is given depends on the bytes and on how much is asked for, not on the blocks. Memory is bounded by what is asked for, one block and
-the record limit; a record over that limit is counted by its length and never held. Each byte is searched a bounded number of times.
+Owns: `whole_records_end`, the end of the whole records in a block; and `RecordCutter`, for a stream whose bytes come in blocks,
+cut anywhere, and only once.
+Always: the result depends on the bytes and on the requested size, not on the blocks. Memory is bounded by the requested size, one
+block and the record limit. A record over that limit is counted by its length and never kept. Each byte is searched a bounded
+number of times.
+Never: reads or waits.
 """
 
 from __future__ import annotations
@@ -18,10 +22,10 @@ LINE_END_BYTES_MAX: Final = 2
 
 
 def whole_records_end(content: bytes, record_bytes_max: int) -> tuple[int, bool]:
-    r"""Where the leading run of whole records within the limit ends, and whether the record behind it is over the limit.
+    r"""The end of the leading run of whole records within the limit, and whether the next record is over the limit.
 
-    `content` starts at a record. The limit counts a record without its line end (`\n` or `\r\n`). Costs one search
-    for each `record_bytes_max` bytes, not one for each record.
+    `content` starts at a record. The limit counts a record without its line end (`\n` or `\r\n`). Costs one search per
+    `record_bytes_max` bytes, not one per record.
     """
     start = 0
     while True:
@@ -38,7 +42,10 @@ def whole_records_end(content: bytes, record_bytes_max: int) -> tuple[int, bool]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Whole records, or the length of one over the limit, as a chunk has them; `head` are the first bytes of all."""
+    """Whole records, or the length of one record over the limit, in the form of a chunk.
+
+    `head` holds the stream's first bytes.
+    """
 
     offset: int
     content: bytes
@@ -48,7 +55,7 @@ class Cut:
 
     @property
     def end_offset(self) -> int:
-        """The offset behind it."""
+        """The offset after it."""
         return self.offset + len(self.content) + self.oversized_bytes
 
 
@@ -64,38 +71,38 @@ class RecordCutter:
         self._offset = 0
         self._head = b""
         self._needed_bytes = 0
-        """What has to be there before another search is worth it: twice what was searched in vain."""
+        """The number of bytes that must be there before another search is worth it: twice what was searched in vain."""
         self._passed_bytes: int | None = None
-        """Of a record over the limit, whose end is sought; None where there is none."""
+        """The bytes passed so far of a record over the limit, whose end is searched; None if there is none."""
         self.has_ended = False
 
     @property
     def held_bytes(self) -> int:
-        """What was fed and not given yet."""
+        """The bytes that were fed but not returned yet."""
         return len(self._content) - self._place + self._blocks_bytes
 
     @property
     def fed_bytes(self) -> int:
-        """All that was fed."""
+        """The number of bytes that were fed."""
         return self._offset + self.held_bytes
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing will be given any more."""
+        """Whether no more records will be returned."""
         return self.has_ended and not self.held_bytes and self._passed_bytes is None
 
     def feed(self, block: bytes) -> None:
-        """The next bytes."""
+        """Takes the next bytes."""
         if block:
             self._blocks.append(block)
             self._blocks_bytes += len(block)
 
     def end(self) -> None:
-        """Nothing will follow: the end ends the last record."""
+        """Marks the end of the stream, which ends the last record."""
         self.has_ended = True
 
     def cut(self, bytes_max: int) -> Cut | None:
-        """Records of about `bytes_max`, one that is longer alone; None where more has to be fed first, or all was given."""
+        """Records of about `bytes_max`; a longer one comes alone. None if more must be fed first, or if all were returned."""
         if self._passed_bytes is not None:
             return self._passed_over()
         if self.is_exhausted or (self.held_bytes < max(bytes_max, self._needed_bytes) and not self.has_ended):
@@ -131,7 +138,7 @@ class RecordCutter:
         return Cut(offset, content, self._head, final=final)
 
     def _passed_over(self) -> Cut | None:
-        """The length of the record over the limit, once its end is there; what is searched is let go."""
+        """The length of the record over the limit, once its end is there. The searched bytes are discarded."""
         self._join()
         found = self._content.find(b"\n", self._place) + 1
         passed_bytes = (self._passed_bytes or 0) + (found or len(self._content)) - self._place

@@ -1,7 +1,9 @@
-"""What the configuration says about a source of type file, and the names that its files bear in the state.
+"""The options of a source of type file, and the names of its files in the state.
 
-Always: `label` and `path_of` are inverses; a label starts where the written path starts, so a moved folder keeps its state.
-Never: nothing here opens a file.
+Owns: the keys of `[sources.NAME]` with `type = "file"`, and the rules between them; the options of a one-shot run's inputs (named
+files, standard input).
+Always: `label` and `path_of` are inverses. A label starts where the written path starts, so a moved folder keeps its state.
+Never: opens a file.
 """
 
 from __future__ import annotations
@@ -27,58 +29,61 @@ __all__ = ["FORMATS", "STANDARD_INPUT", "FileSourceOptions", "InputFilesOptions"
 
 NAME_PLACEHOLDER: Final = "{name}"
 FORMATS: Final = ("jsonl", "csv", "json")
-"""Those that are built in."""
+"""The built-in formats."""
 
 
 class FileSourceOptions(SourceOptions):
-    """A log file, or a glob of them, each followed through its rotations."""
+    """A log file, or a glob of log files. Each is followed through its rotations."""
 
     type: Literal["file"] = "file"
     path: ConfiguredPath
     """The file, or a glob (`*`, `?`, `[…]`; no `**`). A relative path starts from the configuration's folder."""
     format: str = "jsonl"
-    """How a record is written; never guessed from the name. "jsonl": each line is a JSON object. "csv": each line becomes one by its column
-    names. "json": each file is one document, and each item of an array in it a record. "package.module:Class": a reader of your own."""
+    """The format of a record; never guessed from the name. "jsonl": each line is a JSON object. "csv": each line becomes an
+    object by its column names. "json": each file is one document, and each item of an array in it is a record.
+    "package.module:Class": your own reader."""
     format_options: Mapping[str, bool | int | float | str] = Field(default={}, examples=[{"separator": "|"}])
-    """What a reader of your own is made with."""
+    """The arguments for your own reader."""
     start: Literal["beginning", "end"] = "beginning"
-    """Where reading begins in the files that are there at the very first start. With "end", what they hold already is never
-    counted. Files that appear later are always read whole."""
+    """Where to start in the files that exist at the very first start. With "end", their present content is never counted. Files
+    that appear later are always read whole."""
     rotated: ConfiguredPath | None = Field(default=None, examples=["events/events.jsonl.*"])
-    """Where rotated files go: a glob; by default the path and `.*`. With a glob in `path` it must contain `{name}`, the name
-    of the file that was rotated."""
+    """A glob for the rotated files; by default the path and `.*`. If `path` is a glob, it must contain `{name}`, the name of the
+    file before its rotation."""
     retire_ms: int = Field(default=5000, ge=0, le=86_400_000)
-    """A rotated file is finished once it did not grow for this long. What is written to it later is not seen."""
+    """A rotated file is finished after it has not grown for this time. What is written to it later is not seen."""
     files_concurrent_max: int = Field(default=0, ge=0, le=1_000_000, examples=[16])
-    """How many files with something to read take turns; the others wait until one of them is read to its end, or gives nothing for
-    now. 0 = all of them. For many compressed files or JSON documents: each that is being read holds a batch and its decoder in memory."""
+    """How many files with unread input take turns. The others wait until one of these is read to its end or has no input for now.
+    0 = all of them. For many compressed files or JSON documents: each file being read holds a batch and its decoder in memory."""
     csv_delimiter: str = ","
-    """What stands between two cells: one character."""
+    """The character between two cells."""
     csv_quote: str = '"'
-    """What stands around a cell that holds the delimiter, doubled where it stands inside; "" where nothing is quoted. A cell ends on its
+    """The character around a cell that contains the delimiter; inside, it is doubled. "" if nothing is quoted. A cell ends on its
     line."""
     csv_decimal: Literal[".", ","] = "."
-    """What stands before the decimals of a number."""
+    """The character before the decimals of a number."""
     csv_encoding: str = "utf-8"
-    """The encoding, as Python names it, of those in which a line feed is one byte: "latin-1", "cp1252"."""
+    """The encoding, by its Python name. A line feed must be one byte in it: "latin-1", "cp1252"."""
     csv_header: bool = True
-    """Whether the first line of each file holds the names of its columns; it is then counted as blank."""
+    """Whether the first line of each file holds the names of its columns. This line is counted as blank."""
     csv_columns: tuple[str, ...] = Field(default=(), examples=[["id", "category", "value"]])
-    """The names of the columns, in order, in place of those of a header line (of 4,096 bytes at the most)."""
+    """The names of the columns, in order. They replace the names in a header line (of at most 4,096 bytes)."""
     csv_types: Mapping[str, CellType] = Field(default={}, examples=[{"id": "integer"}])
-    """What cells hold, by column: "string", "integer", "number" or "boolean". The column of event.value holds numbers, all others
-    strings, where nothing is said. An empty cell is null, but for a string's."""
+    """The types of cells, by column: "string", "integer", "number" or "boolean". By default the column of event.value has numbers
+    and all others have strings. An empty cell is null, except in a string column."""
 
     json_item_path: str = "item"
-    """Where the items of a document stand: "item", the elements of the array that the document is; "value.item", those of the array at
-    "value"."""
+    """The path of the items in a document: "item", the elements if the document is an array; "value.item", the elements of the
+    array at "value"."""
 
     @model_validator(mode="after")
     def _globs_are_sound(self) -> Self:
         if "**" in self.path:
             raise ValueError('"**" is not supported in path: name each level')
         if self.is_glob and self.rotated is not None and NAME_PLACEHOLDER not in self.rotated:
-            raise ValueError('rotated must contain "{name}" where path is a glob, or files could not be told apart')
+            raise ValueError(
+                'rotated must contain "{name}" if path is a glob, or rotated files could not be matched to their paths'
+            )
         return self
 
     @field_validator("format")
@@ -93,13 +98,13 @@ class FileSourceOptions(SourceOptions):
     def _is_one_character(cls, mark: str, info: ValidationInfo) -> str:
         if (len(mark) == 1 and mark not in "\n\r\0") or (not mark and info.field_name == "csv_quote"):
             return mark
-        raise PydanticCustomError("character", "one character, and no line end")
+        raise PydanticCustomError("character", "one character, not a line end")
 
     @field_validator("csv_encoding")
     @classmethod
     def _cuts_into_lines(cls, name: str) -> str:
         if not is_line_based(name):
-            raise PydanticCustomError("encoding", 'an encoding in which ASCII is one byte a character, such as "latin-1"')
+            raise PydanticCustomError("encoding", 'an encoding with one byte per ASCII character, such as "latin-1"')
         return name
 
     @field_validator("json_item_path")
@@ -107,7 +112,7 @@ class FileSourceOptions(SourceOptions):
     def _leads_to_items(cls, path: str) -> str:
         *names, last = item_path(path)
         if last != ITEM or not all(names):
-            raise PydanticCustomError("item_path", 'names between dots, and "item" at the end: "value.item"')
+            raise PydanticCustomError("item_path", 'names with dots between them, and "item" at the end: "value.item"')
         return path
 
     @model_validator(mode="after")
@@ -116,20 +121,20 @@ class FileSourceOptions(SourceOptions):
             own = {key: info.default for key, info in type(self).model_fields.items() if key.startswith(f"{prefix}_")}
             named = sorted(key for key, default in own.items() if getattr(self, key) != default)
             if named and self.format != prefix:
-                raise ValueError(f'{named[0]} says something of format = "{prefix}" alone')
+                raise ValueError(f'{named[0]} applies only to format = "{prefix}"')
         if self.format_options and not self.is_own_format:
-            raise ValueError("format_options says something of a reader of your own alone")
+            raise ValueError("format_options applies only to your own reader")
         if not (self.csv_header or self.csv_columns):
-            raise ValueError("csv_columns must name the columns where csv_header is false")
+            raise ValueError("csv_columns must name the columns if csv_header is false")
         if len(set(self.csv_columns)) < len(self.csv_columns) or not all(self.csv_columns):
-            raise ValueError("csv_columns must name each column, and no two alike")
+            raise ValueError("csv_columns must name each column, each name only once")
         if self.csv_delimiter == self.csv_quote:
             raise ValueError("csv_delimiter and csv_quote must differ")
         return self
 
     @property
     def is_glob(self) -> bool:
-        """Whether `path` stands for any number of files."""
+        """Whether `path` is a glob, which may match any number of files."""
         return glob.has_magic(self.path)
 
     def identity(self) -> Mapping[str, Json]:
@@ -146,7 +151,7 @@ class FileSourceOptions(SourceOptions):
 
     @property
     def holds_objects(self) -> bool:
-        """Whether its records are JSON objects as they stand."""
+        """Whether its records are JSON objects already."""
         return self.format in ("jsonl", "json")
 
     def object_reader(self, value_field: str) -> Callable[[], ObjectReader] | None:
@@ -164,11 +169,11 @@ class FileSourceOptions(SourceOptions):
 
     @property
     def items(self) -> tuple[str, ...]:
-        """Where the items of its documents stand; empty where its files hold lines."""
+        """The path of the items in its documents; empty if its files hold lines."""
         return item_path(self.json_item_path) if self.format == "json" else ()
 
     def dialect(self, value: str) -> Dialect:
-        """How the lines of a "csv" are written; `value` names the column whose cells are numbers where nothing else is said."""
+        """The form of the lines of a "csv". `value` names the column whose cells are numbers by default."""
         types: dict[str, CellType] = {value: "number"} if value else {}
         return Dialect(
             delimiter=self.csv_delimiter,
@@ -192,17 +197,17 @@ class FileSourceOptions(SourceOptions):
         return self.rotated.replace(NAME_PLACEHOLDER, glob.escape(os.path.basename(path)))
 
     def label(self, path: str) -> str:
-        """The name of `path` in the state: relative to the folder that the written path starts from."""
+        """The name of `path` in the state: relative to the folder from which the written path starts."""
         base = self._base()
-        # A configured path is more than a string; what goes into the state must be one and no more.
+        # A configured path is more than a string, but the state must get only a string.
         return str(path[len(base) :] if base and path.startswith(base) else path)
 
     def path_of(self, label: str) -> str:
-        """The path that `label` names."""
+        """The path for `label`."""
         return label if os.path.isabs(label) else self._base() + label
 
     def _base(self) -> str:
-        """The part of `path` before what was written; empty where that cannot be told, or an absolute path was written."""
+        """The part of `path` before the written path; empty if it is unknown, or if the written path is absolute."""
         written = os.path.normpath(self.path.written)
         if os.path.isabs(written) or not self.path.endswith("/" + written):
             return ""
@@ -211,20 +216,20 @@ class FileSourceOptions(SourceOptions):
 
 STANDARD_INPUT: Final = "standard input"
 _PLACE_KEYS: Final = frozenset({"path", "start"})
-"""What an input says in its own way."""
+"""The keys that an input replaces by its own."""
 
 
 class InputFilesOptions(FileSourceOptions):
-    """Files that are finished, read one after the other in this order."""
+    """Finished files, read one after the other in this order."""
 
     files: tuple[str, ...]
-    """As they were named."""
+    """The paths as they were named."""
     sizes_bytes: tuple[int, ...]
-    """What each held on the disk when the run was asked for: a file that grew since is another input."""
+    """The size of each on disk when the run was requested: a file that has grown since is another input."""
 
     @classmethod
     def of(cls, template: FileSourceOptions, files: Sequence[str], sizes_bytes: Sequence[int]) -> Self:
-        """`files`, with records as `template` has them. They are paths as they stand, so that nothing in them is a glob."""
+        """`files`, with records in the form of `template`. The paths are literal: nothing in them is a glob."""
         return cls.model_validate({**_copied(template), "files": tuple(files), "sizes_bytes": tuple(sizes_bytes)})
 
     def identity(self) -> Mapping[str, Json]:
@@ -236,7 +241,7 @@ class InputFilesOptions(FileSourceOptions):
         }
 
     def label(self, path: str) -> str:
-        """The path as it was named, which stands in the state; there, a byte that is no UTF-8 is escaped."""
+        """The path as it was named, for the state. A byte that is not UTF-8 is escaped."""
         return path.encode(errors="backslashreplace").decode()
 
     def patterns(self) -> Sequence[str]:
@@ -244,13 +249,13 @@ class InputFilesOptions(FileSourceOptions):
 
 
 class StandardInputOptions(FileSourceOptions):
-    """What comes through a descriptor, once."""
+    """Input from a descriptor, read once."""
 
     descriptor: int = 0
 
     @classmethod
     def of(cls, template: FileSourceOptions, descriptor: int = 0) -> Self:
-        """Standard input, with records as `template` has them."""
+        """Standard input, with records in the form of `template`."""
         return cls.model_validate({**_copied(template), "descriptor": descriptor})
 
     def identity(self) -> Mapping[str, Json]:
@@ -261,7 +266,7 @@ class StandardInputOptions(FileSourceOptions):
 
 
 def _copied(template: FileSourceOptions) -> dict[str, object]:
-    """All but the path, in whose place something stands that names nothing."""
+    """All keys except the path, which is replaced by a path that names nothing."""
     copied: dict[str, object] = {key: getattr(template, key) for key in FileSourceOptions.model_fields}
     return {**copied, "path": ConfiguredPath("input"), "rotated": None}
 

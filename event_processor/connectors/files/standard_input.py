@@ -1,10 +1,10 @@
-"""Records from a descriptor that can be read once and forward only: standard input, a pipe.
+"""Records from a descriptor that can only be read once and forward: standard input, a pipe.
 
-Owns: waiting for what comes. `record_cutter.py` cuts it into whole records.
-Always: memory is bounded by the chunk that is asked for and the record limit, whatever comes and however it is cut. A chunk is given once
-it is as long as was asked for, or the stream has ended, so that a slow writer makes no small batches. A record over the limit is counted by its length
-and never held.
-Never: nothing here can be resumed, nor does it wait longer than `WAIT_S` at a time, so that whoever stops the loop is heard.
+Owns: waiting for input. `record_cutter.py` cuts it into whole records.
+Always: memory is bounded by the requested chunk size and the record limit, whatever comes and however it is cut. A chunk is
+returned when it has the requested size or the stream has ended, so a slow writer makes no small batches. A record over the limit
+is counted by its length and never kept.
+Never: can be resumed; waits longer than `WAIT_S` at a time, so that a stop of the loop is noticed.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ WAIT_S: Final = 0.1
 
 
 class StreamSource:
-    """Chunks of one stream, as `contracts.Source` promises, but for the wait of up to `WAIT_S` in `read`."""
+    """Chunks of one stream, as `contracts.Source` promises, except that `read` waits up to `WAIT_S`."""
 
     def __init__(self, name: str, options: StandardInputOptions, *, clock: Clock, telemetry: Telemetry) -> None:
-        """The descriptor stays its owner's."""
+        """The caller still owns the descriptor."""
         self.name: Final = name
         self._descriptor: Final = options.descriptor
         self._clock: Final = clock
@@ -47,7 +47,9 @@ class StreamSource:
 
     def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
         if positions or next_generation > GENERATION:
-            raise StateError(f"{STANDARD_INPUT}: what was read of it is gone, and cannot be resumed", hint="begin a new state")
+            raise StateError(
+                f"{STANDARD_INPUT}: what was read from it cannot be read again, so it cannot be resumed", hint="start a new state"
+            )
         self._poll.register(self._descriptor, select.POLLIN)
 
     def read(self, bytes_max: int) -> Chunk | None:
@@ -62,7 +64,7 @@ class StreamSource:
         return None if record is None else self._chunk(record)
 
     def lag_bytes(self) -> int:
-        """What is still to come, nobody knows."""
+        """Always 0: the amount of coming input is unknown."""
         return 0
 
     def has_more(self) -> bool:
@@ -72,15 +74,15 @@ class StreamSource:
         return None if self._cutter.is_exhausted else 0.0
 
     def acknowledge(self) -> None:
-        """Nothing to give back."""
+        """Does nothing: the source keeps nothing to release."""
 
     def close(self) -> None:
-        """The descriptor is not ours."""
+        """Does nothing: the descriptor is not ours."""
 
     def _take(self, block: bytes) -> None:
-        """The next bytes of the stream; none at its end."""
+        """Takes the next bytes of the stream; no bytes mean its end."""
         if self._first_bytes is not None:
-            # How a stream begins is looked at once, however few bytes it begins with.
+            # The start of a stream is checked once, even if its first reads give only a few bytes.
             self._first_bytes += block
             if block and len(self._first_bytes) < len(ZSTD_MAGIC):
                 return
@@ -95,7 +97,7 @@ class StreamSource:
             self._cutter.end()
 
     def _take_content(self, block: bytes) -> None:
-        """The records themselves, or a document whose items they are."""
+        """Takes records, or a document whose items are the records."""
         if self._items is None:
             self._cutter.feed(block)
             return
@@ -108,7 +110,7 @@ class StreamSource:
             self._telemetry.file_damaged(
                 source=self.name, path=STANDARD_INPUT, generation=GENERATION, offset=self._cutter.fed_bytes, reason=str(error)
             )
-            # What follows a fault is no document any more.
+            # After a fault, the rest is not a document.
             self._cutter.end()
             return
         self._cutter.feed(b"".join(lines))
@@ -135,10 +137,10 @@ class StreamSource:
 
 
 def _require_plain(first_block: bytes) -> None:
-    """Raises `UsageError` for compressed bytes, of which no line would be a record."""
+    """Raises `UsageError` for compressed bytes, because none of their lines would be a record."""
     for magic, command in ((GZIP_MAGIC, "zcat"), (ZSTD_MAGIC, "zstdcat")):
         if first_block.startswith(magic):
             raise UsageError(
-                f"{STANDARD_INPUT} is compressed, and is read as it comes",
+                f"{STANDARD_INPUT} is compressed, but it is read without decompression",
                 hint=f"send it through {command}, or name the file instead of -",
             )

@@ -1,8 +1,9 @@
-"""What a worker process does: it decodes what it is handed until its parent goes away.
+"""A worker process: decodes chunks until its parent ends.
 
-The protocol, over one connection: first the parent sends where modules are found and what makes the decoder, and the child answers `READY`; then, for each chunk,
-the parent writes the content into its slot and sends a `Task`, and the child answers with the message that `wire.unpack` reads, the
-arrays behind the content in the same slot. The end of the connection ends the child, so it cannot outlive its parent.
+Owns: the protocol, over one connection. First the parent sends its module search path and a callable that makes the decoder; the
+child answers `READY`. Then, for each chunk, the parent writes the content into a slot and sends a `Task`. The child answers with
+the message that `wire.unpack` reads; its arrays are after the content in the same slot.
+Always: the child ends when the connection ends, so it cannot outlive its parent.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ READY: Final = b"ready"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A chunk without its content, which stands in the shared memory; arrays may go behind it, up to `end`."""
+    """A chunk without its content, which is in the shared memory. Arrays may be written after the content, up to `end`."""
 
     chunk: Chunk
     begin: int
@@ -37,8 +38,8 @@ class Task:
 
 
 def serve(connection: Connection, memory: SharedMemory) -> None:
-    """Answers until the connection ends."""
-    # A model of the user's is found where the parent finds it.
+    """Answers tasks until the connection ends."""
+    # Modules of the user are found at the same paths as in the parent.
     sys.path[:] = pickle.loads(connection.recv_bytes())  # noqa: S301 -- of our own parent
     make_decoder: Callable[[], Decoder] = pickle.loads(connection.recv_bytes())  # noqa: S301 -- of our own parent
     decode = make_decoder()
@@ -55,8 +56,8 @@ def _with_content(chunk: Chunk, content: bytes) -> Chunk:
 
 
 def main() -> None:
-    """The child's entry: its arguments are the descriptors of the connection and of the memory, and the memory's size."""
-    # Whoever stops the service stops the parent; the child goes when the connection ends.
+    """The child's entry point. Its arguments are the descriptors of the connection and of the memory, and the memory's size."""
+    # Signals that stop the service are for the parent. The child ends when the connection ends.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     keep_freed_memory()

@@ -1,4 +1,9 @@
-"""What decodes a chunk, here or in a worker: the source's format, and then what the index needs of the ids."""
+"""Decoding one chunk: the source's format, then the preparation of ids for the index.
+
+Owns: `InlineDecoding`, which decodes in the loop's thread; `ChunkDecoder`, which the workers use; and `DecoderSpec`, which makes
+one in any process.
+Always: one thread at a time uses a decoder.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +22,10 @@ __all__ = ["ChunkDecoder", "Decoder", "DecoderSpec", "FormatFactory", "InlineDec
 
 
 class InlineDecoding:
-    """`contracts.Decoding` with nobody else: one chunk at a time, decoded when it is taken."""
+    """`contracts.Decoding` without workers: one chunk at a time, decoded when it is taken."""
 
     def __init__(self, formats: Mapping[str, Format]) -> None:
-        """`formats` by the name of the source."""
+        """`formats` has the source's name as its key."""
         self._formats: Final = formats
         self._pending: Final[deque[Chunk]] = deque()
 
@@ -44,15 +49,15 @@ class InlineDecoding:
 
 
 FormatFactory: TypeAlias = Callable[[], Format]
-"""Makes a format. It can be pickled: a class with its arguments, in a `functools.partial`."""
+"""Makes a format. It can be pickled: a class and its arguments in a `functools.partial`."""
 
 
 class Decoder(Protocol):
-    """Chunks to columns. Used by one thread at a time."""
+    """Turns chunks into columns. One thread at a time uses it."""
 
     @property
     def lets_others_run(self) -> bool:
-        """Whether almost all of its work is done outside of the interpreter, whatever the source."""
+        """Whether almost all of its work is done outside the interpreter, for every source."""
         ...
 
     def __call__(self, chunk: Chunk, /) -> Columns:
@@ -61,20 +66,20 @@ class Decoder(Protocol):
 
 
 class DecoderSpec:
-    """How a `ChunkDecoder` is made, in a form that can be sent to another process. Calling it makes one."""
+    """A recipe for a `ChunkDecoder` that can be sent to another process. Call it to make one."""
 
     def __init__(self, formats: Mapping[str, FormatFactory], fingerprint: tuple[str, str] | None) -> None:
-        """`formats` by the name of the source; `fingerprint` is the algorithm and the seed of the index, None where there is none."""
+        """`formats` has the source's name as its key. `fingerprint` is the index's algorithm and seed; None without an index."""
         self._formats: Final = dict(formats)
         self._fingerprint: Final = fingerprint
 
     def __call__(self) -> ChunkDecoder:
-        """Raises `ConfigurationError` where a format cannot be made."""
+        """Raises `ConfigurationError` if a format cannot be made."""
         return ChunkDecoder({name: make() for name, make in self._formats.items()}, self._fingerprint)
 
 
 class ChunkDecoder:
-    """The `Decoder` of some formats, which prepares ids too."""
+    """The `Decoder` for some formats. It also prepares ids."""
 
     def __init__(self, formats: Mapping[str, Format], fingerprint: tuple[str, str] | None) -> None:
         self._formats: Final = formats

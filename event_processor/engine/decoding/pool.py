@@ -1,4 +1,9 @@
-"""Decoding by several at once, the loop among them: threads of this process, or further processes."""
+"""Parallel decoding in the loop's thread and in workers: threads of this process, or further processes.
+
+Owns: which chunk is decoded by which worker.
+Always: chunks return in order. If a worker is lost, its chunks are decoded elsewhere.
+Never: starts a worker before there is a backlog.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +21,32 @@ from event_processor.model.telemetry import Telemetry
 __all__ = ["DecodingPool", "Worker"]
 
 _CONTENT_BYTES_MIN: Final = 65_536
-"""A smaller chunk is decoded sooner than handed over."""
+"""Decoding a smaller chunk here is faster than handing it over."""
 _LOST_MAX: Final = 8
-"""After so many that ended, no other is started: whatever ends them would end it too."""
+"""After this many workers ended, no other is started: the same cause would probably end it too."""
 _CHUNKS_AHEAD: Final = 2
-"""So many chunks a worker are read ahead: one that is decoded and one that waits for it."""
+"""This many chunks per worker are read ahead: one that is decoded, and one that waits."""
 
 
 class Worker(Protocol):
-    """Who decodes chunks elsewhere, in the order in which it is given them. Each method raises `WorkerLostError` where it is gone."""
+    """Decodes chunks elsewhere, in the order in which it gets them. Each method raises `WorkerLostError` if the worker ended."""
 
     @property
     def process_id(self) -> int | None:
-        """Its process, where it is not this one."""
+        """Its process id; None if it runs in this process."""
         ...
 
     @property
     def given(self) -> int:
-        """How many chunks it has that were not taken back."""
+        """How many of its chunks were not taken back yet."""
         ...
 
     def is_ready(self) -> bool:
-        """Whether it can be given a chunk."""
+        """Whether it can take a chunk."""
         ...
 
     def fits(self, chunk: Chunk) -> bool:
-        """Whether it has room for the chunk, and what becomes of it."""
+        """Whether it has room for the chunk and its columns."""
         ...
 
     def give(self, chunk: Chunk) -> None:
@@ -49,21 +54,21 @@ class Worker(Protocol):
         ...
 
     def has_answer(self) -> bool:
-        """Whether `take` would not wait."""
+        """Whether `take` would return at once."""
         ...
 
     def take(self) -> Columns:
-        """The columns of the oldest chunk given; waits for them. They hold until the next but one is taken."""
+        """Waits for the columns of its oldest chunk. They are valid until `take` was called twice more."""
         ...
 
     def close(self) -> None:
-        """Ends it, and waits for that."""
+        """Ends it, and waits until it ended."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """A chunk on its way: with a worker, or not begun, or decoded (`columns`)."""
+    """A submitted chunk: with a worker, or not started, or decoded (`columns`)."""
 
     chunk: Chunk
     worker: Worker | None = None
@@ -72,14 +77,17 @@ class _Pending:
 
 
 class DecodingPool:
-    """`contracts.Decoding` with `workers`. Used by one thread.
+    """`contracts.Decoding` with `workers`. One thread uses it.
 
-    The others are started by the first chunk large enough, which tells of a backlog; until they are there, and whenever this
-    thread has nothing better to do, it decodes too.
+    The first large chunk, the sign of a backlog, starts the other workers. Until they are ready, and whenever this thread would
+    only wait, it decodes too.
     """
 
     def __init__(self, decode: Decoder, workers: int, start_worker: Callable[[], Worker], telemetry: Telemetry) -> None:
-        """`workers` (2 or more) count this thread. `start_worker` gives one more, or raises `OSError`. Starts nothing yet."""
+        """`workers` (2 or more) includes this thread.
+
+        `start_worker` returns one more, or raises `OSError`. Starts nothing yet.
+        """
         self._decode: Final = decode
         self._others = workers - 1
         self._lost = 0
@@ -124,15 +132,15 @@ class DecodingPool:
             worker.close()
 
     def _start(self) -> None:
-        """Starts those that are missing."""
+        """Starts the missing workers."""
         if self._others and self._lost >= _LOST_MAX:
             self._others = 0
-            self._telemetry.worker_unavailable(reason=f"{self._lost} of them ended")
+            self._telemetry.worker_unavailable(reason=f"{self._lost} worker processes ended")
         while len(self._workers) < self._others:
             try:
                 worker = self._start_worker()
             except OSError as error:
-                # No process, thread or memory is left. What is slower is still right.
+                # No process, thread or memory is left. Decoding here is slower, but gives the same result.
                 self._others = 0
                 self._telemetry.worker_unavailable(reason=error.strerror or str(error))
                 return
@@ -141,7 +149,7 @@ class DecodingPool:
                 self._telemetry.worker_started(process_id=worker.process_id)
 
     def _hand_out(self) -> None:
-        """Gives what nobody has begun to workers that are ready, the one with the least first."""
+        """Hands chunks that are not started to ready workers, the one with the fewest chunks first."""
         for entry in self._pending:
             if entry.is_done or entry.worker is not None or len(entry.chunk.content) < _CONTENT_BYTES_MIN:
                 continue
@@ -172,7 +180,7 @@ class DecodingPool:
             return True
 
     def _receive(self, worker: Worker) -> None:
-        """Waits for the worker's next columns. If it was lost, its chunks are nobody's again."""
+        """Waits for the worker's next columns. If the worker died, its chunks go back to the queue."""
         entry = next((entry for entry in self._pending if entry.worker is worker and not entry.is_done), None)
         if entry is None:
             return
@@ -182,7 +190,7 @@ class DecodingPool:
             self._lose(worker)
 
     def _decode_another(self) -> bool:
-        """Decodes the next chunk that nobody has begun; whether there was one."""
+        """Decodes the next chunk that is not started. Returns whether there was one."""
         entry = next((entry for entry in self._pending if entry.worker is None and not entry.is_done), None)
         if entry is None:
             return False
@@ -193,7 +201,7 @@ class DecodingPool:
         entry.columns, entry.is_done = self._decode(entry.chunk), True
 
     def _lose(self, worker: Worker) -> None:
-        """A worker is gone: what it had is nobody's, and another one is started with the next large chunk."""
+        """Removes a worker that ended. Its chunks go back to the queue, and the next large chunk starts another worker."""
         if worker not in self._workers:
             return
         self._workers.remove(worker)

@@ -1,4 +1,7 @@
-"""One worker process, as its parent has it."""
+"""One worker process, as seen by its parent.
+
+Owns: the process, its connection and its shared memory.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,22 @@ from event_processor.model.event import Chunk
 __all__ = ["SLOTS", "ProcessWorker", "WorkerLostError"]
 
 SLOTS: Final = 3
-"""One chunk that is decoded, one that waits, and one whose columns are in use."""
+"""One slot for the chunk that is decoded, one for the chunk that waits, one for the columns in use."""
 _LEAVE_S: Final = 5.0
 
 
 class WorkerLostError(Exception):
-    """The process is gone, whatever ended it. Its chunks have to be decoded elsewhere."""
+    """The process ended, for whatever reason. Its chunks must be decoded elsewhere."""
 
 
 class ProcessWorker:
-    """A child that decodes chunks in the order in which it is given them. Used by one thread."""
+    """A child that decodes chunks in the order in which it gets them. One thread uses it."""
 
     def __init__(self, make_decoder: Callable[[], Decoder], slot_bytes: int) -> None:
-        """Starts the process, and does not wait for it. `make_decoder` is sent to it. Raises `OSError`."""
+        """Starts the process, and does not wait for it.
+
+        `make_decoder` is sent to it, so it must be picklable. Raises `OSError`.
+        """
         self._slot_bytes: Final = slot_bytes
         self._memory: Final = SharedMemory.create(SLOTS * slot_bytes)
         ours, theirs = socket.socketpair()
@@ -47,10 +53,10 @@ class ProcessWorker:
                 ],
                 pass_fds=(theirs.fileno(), self._memory.descriptor),
                 stdin=subprocess.DEVNULL,
-                # What a worker may have to say, this process says: results stand on its stdout, its log on stderr.
+                # This process reports for its workers: its results go to stdout, its log to stderr.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                # A terminal's interrupt goes to whole groups; the child is not stopped by it.
+                # A terminal's interrupt goes to whole process groups; it must not stop the child.
                 start_new_session=True,
             )
         except BaseException:
@@ -68,11 +74,11 @@ class ProcessWorker:
 
     @property
     def given(self) -> int:
-        """How many chunks it has that were not taken back."""
+        """How many of its chunks were not taken back yet."""
         return len(self._given)
 
     def is_ready(self) -> bool:
-        """Whether it can be given chunks: it started, and has a slot that nobody uses. Raises `WorkerLostError`."""
+        """Whether it can take a chunk: it started, and has a free slot. Raises `WorkerLostError`."""
         try:
             if not self._is_ready and self._connection.poll():
                 self._is_ready = self._connection.recv_bytes() == READY
@@ -97,14 +103,17 @@ class ProcessWorker:
         self._given.append((chunk, begin))
 
     def has_answer(self) -> bool:
-        """Whether `take` would not wait. Raises `WorkerLostError`."""
+        """Whether `take` would return at once. Raises `WorkerLostError`."""
         try:
             return self._connection.poll()
         except OSError as error:
             raise WorkerLostError from error
 
     def take(self) -> Columns:
-        """The columns of the oldest chunk given; waits for them. They hold until the next but one is taken. Raises `WorkerLostError`."""
+        """Waits for the columns of its oldest chunk. They are valid until `take` was called twice more.
+
+        Raises `WorkerLostError`.
+        """
         chunk, begin = self._given[0]
         try:
             message = self._connection.recv_bytes()

@@ -1,6 +1,6 @@
-"""Memory that this process and a child see both: without a name, gone with the last of them.
+"""Memory that this process and a child share. It has no name, and is freed when both have closed it.
 
-Owns: the file behind it. It lies in memory where the kernel can do that, else in the temporary folder.
+Owns: the file under it: in memory if the kernel can do that, else in the temporary folder.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ __all__ = ["SharedMemory"]
 
 
 class SharedMemory:
-    """`size_bytes` of memory behind a descriptor, which a child may be given. Raises `OSError`."""
+    """`size_bytes` of memory under a descriptor that a child can inherit. Raises `OSError`."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
-        """Owns `descriptor` from here on."""
+        """Owns `descriptor` from now on."""
         self.descriptor: Final = descriptor
         self.size_bytes: Final = size_bytes
         self._map: Final = mmap.mmap(descriptor, size_bytes)
@@ -38,5 +38,5 @@ class SharedMemory:
             raise
 
     def close(self) -> None:
-        """Gives the descriptor back. The memory goes with the last view of it."""
+        """Closes the descriptor. The memory is freed with the last view of it."""
         os.close(self.descriptor)

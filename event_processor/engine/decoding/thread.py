@@ -1,7 +1,7 @@
-"""One thread that decodes, for a format that does almost all of its work outside of the interpreter.
+"""One decoding thread, for a format that does almost all of its work outside the interpreter.
 
-Nothing is copied: the thread reads the chunk that the loop has, and the loop the columns that the thread made. It has a decoder of its own, for a
-decoder is used by one thread at a time.
+Always: nothing is copied. The thread reads the loop's chunk, and the loop reads the thread's columns. The thread has its own
+decoder, because one thread at a time may use a decoder.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _GIVEN_MAX: Final = 2
 
 
 class ThreadWorker:
-    """Decodes chunks in the order in which it is given them. Used by one other thread. It cannot be lost."""
+    """Decodes chunks in the order in which it gets them. One other thread uses it. It cannot be lost."""
 
     process_id: Final = None
 
     def __init__(self, make_decoder: Callable[[], Decoder]) -> None:
-        """Starts the thread. Raises `OSError` where none is left."""
+        """Starts the thread. Raises `OSError` if no thread is left."""
         self._decode: Final = make_decoder()
         self._executor: Final = ThreadPoolExecutor(1, "decode")
         self._given: Final[deque[Future[Columns]]] = deque()
@@ -39,15 +39,15 @@ class ThreadWorker:
 
     @property
     def given(self) -> int:
-        """How many chunks it has that were not taken back."""
+        """How many of its chunks were not taken back yet."""
         return len(self._given)
 
     def is_ready(self) -> bool:
-        """Whether it can be given a chunk."""
+        """Whether it can take a chunk."""
         return len(self._given) < _GIVEN_MAX
 
     def fits(self, _chunk: Chunk) -> bool:
-        """Always: a chunk of any size is where it is."""
+        """Always true: a chunk of any size stays where it is."""
         return True
 
     def give(self, chunk: Chunk) -> None:
@@ -55,13 +55,13 @@ class ThreadWorker:
         self._given.append(self._executor.submit(self._decode, chunk))
 
     def has_answer(self) -> bool:
-        """Whether `take` would not wait."""
+        """Whether `take` would return at once."""
         return self._given[0].done()
 
     def take(self) -> Columns:
-        """The columns of the oldest chunk given; waits for them. Raises what the decoder raised."""
+        """Waits for the columns of its oldest chunk. Raises what the decoder raised."""
         return self._given.popleft().result()
 
     def close(self) -> None:
-        """Ends the thread behind the chunk at hand, and waits for it."""
+        """Ends the thread after its current chunk, and waits for that."""
         self._executor.shutdown(cancel_futures=True)

@@ -1,7 +1,8 @@
 """Columns across a process boundary: the arrays in shared memory, the rest as a message.
 
-Always: what `unpack` gives equals what was packed. Arrays that it gives are views of the shared memory: they hold until that is
-written to again. The chunk's content is not sent back: who handed it in has it.
+Owns: the form of the message.
+Always: `unpack` returns what was packed. Its arrays are views of the shared memory: they are valid until that memory is
+overwritten. The chunk's content is not sent back, because the parent has it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _LENGTH_BYTES: Final = 8
 
 
 def pack(columns: Columns, shared: memoryview) -> bytes:
-    """The message for `columns`, whose arrays go to `shared` as far as there is room, else into the message."""
+    """The message for `columns`. Their arrays go to `shared` if all of them fit, else into the message."""
     buffers: list[pickle.PickleBuffer] = []
     body = _pickled(columns, buffers)
     raws = [buffer.raw() for buffer in buffers]

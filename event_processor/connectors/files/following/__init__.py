@@ -1,6 +1,6 @@
-"""Following a log through rotation, truncation and replacement.
+"""Follows a log through rotation, truncation and replacement.
 
-Owns: which file is read, when it is finished, and which comes next.
+Owns: which file is read, when it is finished, and which file comes next.
 Always: a path has generations; each is read to its end before its successor.
-Never: a file is counted again from its start without a report. Open `path.py` first.
+Never: counts a file again from its start without a report. Open `path.py` first.
 """

@@ -1,6 +1,7 @@
-"""A generation as it is followed: its tail, its number, and where and how its file was last seen.
+"""A generation that is followed: its tail, its number, and the path and status of its file when last seen.
 
-Owns: the facts that decide what may be done with a generation. `path.py` decides.
+Owns: the facts that decide what may be done with a generation.
+Never: decides; `path.py` does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ __all__ = ["FinishedGeneration", "Generation", "SourceContext", "follow", "retir
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """What every file of a source is read with. `last_commit_ns`: when the state that is resumed was committed, if known."""
+    """The context in which every file of a source is read.
+
+    `last_commit_ns`: the time of the commit that is resumed, if known.
+    """
 
     source: str
     options: FileSourceOptions
@@ -47,12 +51,13 @@ class SourceContext:
 
 @dataclass(slots=True)
 class Generation:
-    """One generation that is open.
+    """One open generation.
 
-    `number` is the generation's, None until its first bytes are delivered; `path` where its file stands now; `is_live`: at the path
-    of its lineage; `status` as last seen; `quiet_since_s` when it last changed, by the monotonic clock; `ends`: what it
-    holds is all that it will hold; `may_have_more`: it changed since it was read to its end; `awaits_quiet`: what comes next is decided
-    once it was quiet for long enough; `was_waited_for`: it had no record when it was found; `intact_ns`: the modification time at which its content was last proven.
+    `number`: the generation's number; None until its first bytes are delivered. `path`: the present path of its file. `is_live`:
+    the file is at its lineage's path. `status`: as last seen. `quiet_since_s`: when it last changed, by the monotonic clock.
+    `ends`: its present content is all it will ever have. `may_have_more`: it changed since it was read to its end.
+    `awaits_quiet`: its successor is decided after it was quiet for long enough. `was_waited_for`: it had no record when it was
+    found. `intact_ns`: the modification time at which its content was last proven.
     """
 
     tail: Tail
@@ -71,20 +76,20 @@ class Generation:
         self.intact_ns = self.status.modified_ns
 
     def has_inode_of(self, status: FileStatus) -> bool:
-        """Whether `status` is of the same open file; an inode is not given away while it is open."""
+        """Whether `status` is of the same open file. An open file's inode is not reused."""
         return (self.status.device, self.status.inode) == (status.device, status.inode)
 
     def is_behind(self, first: Candidate) -> bool:
-        """Whether it was written after `first`, the first file that is not read yet. The file at the path is behind all others."""
+        """Whether it was written after `first`, the first unread file. The file at the path comes after all others."""
         if first.is_live or self.has_inode_of(first.status):
             return False
         return self.is_live or first.status.modified_ns < self.status.modified_ns
 
     def found_nothing(self) -> None:
-        """A read gave nothing more.
+        """Records that a read returned nothing more.
 
-        Where it never gave anything, what stands in the file proves nothing of what came and went since it was found: then
-        `intact_ns` stays at that time.
+        If the generation never returned anything, the file's content proves nothing about what came and went since it was found.
+        Then `intact_ns` stays at that time.
         """
         if self.number is not None or not self.was_waited_for:
             self.intact_ns = self.status.modified_ns
@@ -93,18 +98,18 @@ class Generation:
 
     @property
     def is_sound_and_compressed(self) -> bool:
-        """Whether its end, once it is reached, is the end."""
+        """Whether it is compressed and intact: then its end is final."""
         return self.tail.content.is_compressed and not self.tail.content.damage
 
     def identity(self, label: str) -> FileIdentity:
-        """What the state keeps of it; `label` names the path of its lineage."""
+        """What the state keeps about it. `label` is the label of its lineage's path."""
         samples = self.tail.samples
         head_hash = hash_of(samples.head)
         tail_hash = head_hash if samples.tail == samples.head else hash_of(samples.tail)
         return FileIdentity(label, self.status.device, self.status.inode, self.tail.offset, head_hash, tail_hash)
 
     def unread_bytes(self) -> int:
-        """How much is known to be there and was not delivered; of compressed content, as it stands on the disk."""
+        """How many bytes are known to exist but were not delivered; for compressed content, bytes on disk."""
         if self.tail.content.is_compressed:
             return 0 if self.ends else self.status.size_bytes
         return max(0, self.status.size_bytes - self.tail.offset)
@@ -112,14 +117,14 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class FinishedGeneration:
-    """One that is read to its end, and stays in the state until its successor is in it too."""
+    """A generation that was read to its end. It stays in the state until its successor is in it too."""
 
     number: int
     identity: FileIdentity
 
 
 def follow(context: SourceContext, tail: Tail, candidate: Candidate, number: int | None = None) -> Generation:
-    """`tail` of `candidate` as a generation. One that was not modified for `retire_ms` is quiet from the start."""
+    """A generation with the `tail` of `candidate`. If it was not modified for `retire_ms`, it is quiet from the start."""
     with storage_call("stat", candidate.path):
         status = tail.content.status()
     is_old = context.clock.wall_ns() - status.modified_ns >= context.options.retire_ms * 1_000_000
@@ -128,6 +133,6 @@ def follow(context: SourceContext, tail: Tail, candidate: Candidate, number: int
 
 
 def retired_chunk(source: str, generation: FinishedGeneration) -> Chunk:
-    """The chunk that says that `generation` will never give another."""
+    """The chunk that says that `generation` will give no more chunks."""
     position: Mapping[str, Json] = generation.identity.position()
     return Chunk(source, generation.number, generation.identity.offset, b"", position, retired=True)

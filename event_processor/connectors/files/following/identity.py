@@ -1,7 +1,7 @@
-"""How a file is known again: by device and inode, and by what it holds at its head and before the offset.
+"""How a file is found again: by device and inode, and by its content at the head and before the offset.
 
-Owns: `FileIdentity` (what the state keeps of a file) and `Samples` (the same bytes, while the file is read).
-Always: a path proves nothing; an inode proves nothing either, since a new file may get it. Only the content does.
+Owns: `FileIdentity` (what the state keeps about a file) and `Samples` (the same bytes, while the file is read).
+Always: a path proves nothing. An inode proves nothing either, because a new file may get it. Only the content does.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from event_processor.storage.durable import FileStatus
 __all__ = ["SAMPLE_BYTES", "FileIdentity", "Samples", "hash_of"]
 
 SAMPLE_BYTES: Final = 4096
-"""How much of a file's head, and of what stands before the offset, is compared."""
+"""The number of bytes to compare at a file's head, and before the offset."""
 
 
 def hash_of(sample: bytes) -> str:
-    """The hash under which a sample stands in the state: xxh3_128, in hexadecimal."""
+    """The hash of a sample in the state: xxh3_128, in hexadecimal."""
     return xxhash.xxh3_128_hexdigest(sample)
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """Which file was read, and how far: `head_hash` of its first min(4096, offset) bytes, `tail_hash` of the last before `offset`.
+    """Which file was read, and how far.
 
-    `path` is the label of the path at which the file was born, whatever it is called now.
+    `head_hash` is of its first min(4096, offset) bytes, `tail_hash` of the last ones before `offset`. `path` is the label of the
+    path at which the file was created, whatever its name is now.
     """
 
     path: str
@@ -50,12 +51,12 @@ class FileIdentity:
             return msgspec.convert(dict(position), cls)
         except msgspec.ValidationError as error:
             raise StateError(
-                f"the state names a file that cannot be read back: {error}",
-                hint="make the state anew from the log: event-processor replay",
+                f"the state has an invalid position of a file: {error}",
+                hint="rebuild the state from the log: event-processor replay",
             ) from error
 
     def position(self) -> dict[str, Json]:
-        """The identity as the state keeps it."""
+        """The identity in the form of the state."""
         return {
             "path": self.path,
             "device": self.device,
@@ -66,13 +67,13 @@ class FileIdentity:
         }
 
     def has_inode_of(self, status: FileStatus) -> bool:
-        """Whether `status` is of the same inode; its content may still be another."""
+        """Whether `status` has the same inode. Its content may still differ."""
         return (self.device, self.inode) == (status.device, status.inode)
 
     def samples_in(self, content: Content) -> Samples | None:
-        """The samples at `offset` if `content` holds this file's first `offset` bytes, as far as they tell; else None.
+        """The samples at `offset` if `content` holds this file's first `offset` bytes, as far as the samples show; else None.
 
-        Raises `OSError`. Of compressed content everything before the offset is decoded, if the head agrees.
+        Raises `OSError`. For compressed content everything before the offset is decoded, if the head agrees.
         """
         size_bytes = min(SAMPLE_BYTES, self.offset)
         head = content.read(size_bytes, 0)
@@ -86,13 +87,13 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The first bytes of a file, and the last before an offset; each of min(4096, offset) bytes."""
+    """The first bytes of a file, and the last before an offset; min(4096, offset) bytes each."""
 
     head: bytes = b""
     tail: bytes = b""
 
     def after(self, content: bytes) -> Samples:
-        """The samples once `content` was read too."""
+        """The samples after `content` was read too."""
         head = self.head
         if len(head) < SAMPLE_BYTES:
             head += content[: SAMPLE_BYTES - len(head)]

@@ -1,13 +1,13 @@
 """The generations of one path, strictly one after the other.
 
-Owns: following one path: which file is read now, when it is finished, and which comes next.
-Always: a generation is retired only behind the first chunk of its successor. Were it retired before, a crash between the
-two would leave no trace from which the files that came between could be found. A finished file is never read again: what
-comes next is newer than it by the order of `rotation.py`, or was modified since.
-Never: no file is begun from zero because a part of the state could not be found: what is newer is read, and the loss reported.
+Owns: following one path: which file is read now, when it is finished, and which file comes next.
+Always: a generation is retired only after the first chunk of its successor. If it were retired before, a crash between the two
+would leave no trace from which the files between them could be found. A finished file is never read again: the next file is newer
+by the order of `rotation.py`, or was modified since.
+Never: starts a file from zero because a part of the state was not found: what is newer is read, and the loss is reported.
 
-What no reader can see: lines written between copytruncate's copy and its cut; a file that was made, rotated and removed
-while nobody looked; what is written to a rotated file after it was quiet for `retire_ms` and had a successor.
+No reader can see these: lines written between copytruncate's copy and its cut; a file that was created, rotated and removed
+between two looks; what is written to a rotated file after it was quiet for `retire_ms` and had a successor.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from event_processor.storage.durable import FileStatus, storage_call
 __all__ = ["Lineage"]
 
 STEPS_MAX: Final = 10_000
-"""How many files without a record one read steps over before it lets the other paths have their turn."""
+"""How many files without a record one read skips before other paths get their turn."""
 
 
 class Lineage:
     """Reads one path through its generations."""
 
     def __init__(self, context: SourceContext, path: str, next_number: Callable[[], int]) -> None:
-        """`next_number` gives the number of the next generation of the source, and is called at its first bytes."""
+        """`next_number` returns the number of the source's next generation. It is called at the generation's first bytes."""
         self.path: Final = path
         self._context: Final = context
         self._next_number: Final = next_number
@@ -57,11 +57,11 @@ class Lineage:
         self._newer_bytes = 0
         self._reports: Final = LineageReports(context, path)
 
-    # What the source asks of it.
+    # Called by the source.
 
     @property
     def rotated_prefix(self) -> str:
-        """What the names of its rotated files begin with."""
+        """The prefix of its rotated files' names."""
         return self._rotations.prefix
 
     def owns(self, path: str) -> bool:
@@ -69,14 +69,14 @@ class Lineage:
         return self._rotations.owns(path)
 
     def begin(self, since_ns: int | None) -> None:
-        """Nothing of the path was read yet: what was rotated before `since_ns`, or before now, is history and is left alone."""
+        """Starts a path that was never read. Files rotated before `since_ns`, or before now, are history and are not read."""
         if since_ns is None:
             rotated_ns = [each.status.modified_ns for each in self._rotations.candidates() if not each.is_live]
             since_ns = max(rotated_ns, default=0)
         self._intact_ns = since_ns
 
     def resume(self, identities: Mapping[int, FileIdentity]) -> None:
-        """Finds the latest generation again, wherever it went. Those before it were finished when it began. Raises `StorageError`."""
+        """Finds the latest generation again, at any path. The older ones were finished when it started. Raises `StorageError`."""
         *older, last = sorted(identities)
         self._outbox.extend(
             retired_chunk(self._context.source, FinishedGeneration(number, identities[number])) for number in older
@@ -100,7 +100,7 @@ class Lineage:
             self._reports.not_found(last, finished.identity, [] if was_rotated else candidates)
 
     def start_at_end(self) -> None:
-        """Passes over the whole lines that stand at the path; where that was stands in the state from the first commit on."""
+        """Skips the whole lines that are at the path. The state has this position from the first commit on."""
         live = self._rotations.live()
         if live and self._enter(live[0], 0) and self._current:
             tail = self._current.tail
@@ -109,7 +109,7 @@ class Lineage:
             self._outbox.append(self._chunk(self._current, Piece(tail.offset, b"")))
 
     def poll(self) -> bool:
-        """Looks whether anything changed; whether `read` is worth calling. One stat where nothing did. Raises `StorageError`."""
+        """Checks for changes; returns whether to call `read`. Costs one stat if nothing changed. Raises `StorageError`."""
         found = look_at(self._context.fs, self.path)
         current = self._current
         self._reports.looked(found, is_open=current is not None)
@@ -129,7 +129,7 @@ class Lineage:
         return current.may_have_more or bool(self._outbox) or is_due
 
     def read(self, bytes_max: int) -> Chunk | None:
-        """The next chunk; None where nothing is there now. Raises `StorageError`."""
+        """The next chunk; None if nothing is there now. Raises `StorageError`."""
         if self._outbox:
             return self._outbox.popleft()
         for _ in range(STEPS_MAX):
@@ -153,28 +153,28 @@ class Lineage:
         return self._outbox.popleft() if self._outbox else None
 
     def lag_bytes(self) -> int:
-        """How many bytes are known to be there and were not read."""
+        """How many bytes are known to exist but were not read."""
         return self._newer_bytes + (self._current.unread_bytes() if self._current else 0)
 
     def has_more(self) -> bool:
-        """Whether something is known to be there that was not read."""
+        """Whether unread input is known to exist."""
         return bool(self._outbox) or self.lag_bytes() > 0
 
     def wait_s(self) -> float | None:
-        """The seconds until a file that may yet grow counts as finished; None where no such file is waited for."""
+        """The seconds until a file that may still grow counts as finished; None if there is no such file."""
         current = self._current
         if current is None or not current.awaits_quiet:
             return None
-        # Not None once the time is over: `read` has not yet seen that it is.
+        # Not None when the time is over, because `read` has not seen that yet.
         return max(0.0, current.quiet_since_s + self._context.retire_s - self._context.clock.monotonic_s())
 
     @property
     def is_open(self) -> bool:
-        """Whether a file of it is open."""
+        """Whether a file of this lineage is open."""
         return self._current is not None
 
     def close_at_end(self) -> bool:
-        """Closes the file at the path where it is finished input, read to its end; whether it did. Nothing may be read of it then."""
+        """Closes the file at the path if it is finished input at its end; returns whether. Then nothing may be read from it."""
         current = self._current
         if current is None or not self._context.finished or not current.is_live or current.may_have_more or self._outbox:
             return False
@@ -183,11 +183,11 @@ class Lineage:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it is left: no file, and nothing to say."""
+        """Whether nothing is left: no file, and nothing to report."""
         return self._current is None and self._finished is None and not self._outbox
 
     def close(self) -> None:
-        """Closes what is open."""
+        """Closes the open file, if any."""
         if self._current:
             self._current.tail.content.close()
             self._current = None
@@ -199,7 +199,7 @@ class Lineage:
             return current.tail.content.status()
 
     def _changed(self, current: Generation, status: FileStatus) -> None:
-        """The file grew or was changed: whatever it was thought to end with may go on."""
+        """Records that the file grew or changed: what looked like its end may continue."""
         current.status = status
         current.quiet_since_s = self._context.clock.monotonic_s()
         current.ends = False
@@ -208,12 +208,12 @@ class Lineage:
             current.tail.content.restart()
 
     def _is_quiet(self, current: Generation) -> bool:
-        """Whether the file did not change for so long that it never will."""
+        """Whether the file did not change for so long that it counts as finished."""
         quiet_s = self._context.clock.monotonic_s() - current.quiet_since_s
         return self._context.finished or quiet_s >= self._context.retire_s
 
     def _chunk(self, current: Generation, piece: Piece) -> Chunk:
-        """`piece` as a chunk; the generation gets its number with its first, and its predecessor is retired behind it."""
+        """`piece` as a chunk. With its first piece the generation gets its number, and its predecessor is retired after it."""
         source = self._context.source
         if current.number is None:
             current.number = self._next_number()
@@ -234,7 +234,7 @@ class Lineage:
         )
 
     def _left_its_path(self, current: Generation, found: Found) -> None:
-        """The path names another file now, or none: ours was renamed or removed, and is followed by its descriptor."""
+        """Our file was renamed or removed: the path has another file or none. We follow our file by its descriptor."""
         current.quiet_since_s = self._context.clock.monotonic_s()
         current.awaits_quiet = True
         renamed = next((each for each in self._rotations.candidates() if current.has_inode_of(each.status)), None)
@@ -243,12 +243,12 @@ class Lineage:
         self._reports.left(current, found)
 
     def _content_changed(self, current: Generation) -> None:
-        """The open file was cut or rewritten. What still holds what was delivered goes on: the file itself, or a copy of it."""
+        """Handles a cut or rewritten open file. Continues in the file that still has the delivered bytes: itself, or a copy."""
         if current.number is not None:
             identity = current.identity(self._label)
             candidates = self._rotations.candidates()
             match = find_file(self._context.open_content, identity, candidates) if identity.offset else None
-            # The same file: only what was not delivered of it changed, as when a writer takes an unfinished line back.
+            # It is the same file: only undelivered bytes changed, as when a writer takes back an unfinished line.
             if match is None or not current.has_inode_of(match.candidate.status):
                 self._reports.changed(current.number, identity.offset, self._status(current).size_bytes)
             if match:
@@ -258,9 +258,9 @@ class Lineage:
         self._open_next()
 
     def _is_overtaken(self, current: Generation) -> bool:
-        """Whether another file came between while we waited for this one's first record; then that one is read first.
+        """Whether another file came between while we waited for this one's first record. Then that file is read first.
 
-        Nothing was delivered of it yet, so nothing in it could tell that it was written, copied away and cut meanwhile.
+        Nothing was delivered from this one yet. So nothing in it could show that it was written, copied away and cut meanwhile.
         """
         if current.number is not None or not current.was_waited_for:
             return False
@@ -272,7 +272,7 @@ class Lineage:
         if not isinstance(succession.step, Candidate) or not current.is_behind(succession.step):
             return False
         if not any(current.has_inode_of(each.status) for each in candidates):
-            # Removed as well, between two looks: to read it now would lose the other, which still stands.
+            # It was also removed, between two looks. If we read it now, we would lose the other file, which still exists.
             self._reports.removed_unread(current)
         self._finish(current)
         self._enter(succession.step, succession.newer_bytes)
@@ -281,9 +281,9 @@ class Lineage:
     # From one generation to the next.
 
     def _move_on(self, current: Generation) -> bool:
-        """At the end of what is there: whether there is more to read, in this file or in its successor."""
+        """Called at the end of the present content. Returns whether there is more to read, in this file or in its successor."""
         if current.is_live:
-            # What stands at the path stays in the state, or a restart would take it for a new file.
+            # The file at the path stays in the state, or a restart would treat it as a new file.
             return self._end_compressed(current)
         current.awaits_quiet = not self._is_quiet(current) and not current.is_sound_and_compressed
         if current.awaits_quiet:
@@ -297,19 +297,19 @@ class Lineage:
         return candidates != self._without_successor and self._leave(current, candidates)
 
     def _leave(self, current: Generation, candidates: Sequence[Candidate]) -> bool:
-        """Goes from a renamed or removed file that is quiet to its successor, if it may; whether there is more to read."""
+        """Moves from a quiet renamed or removed file to its successor, if allowed. Returns whether there is more to read."""
         succession = self._successor(candidates)
         if isinstance(succession.step, Match):
             if current.number is None:
                 self._finish(current)
-                return self._take_up(succession.step)
+                return self._resume_finished(succession.step)
             self._move_to(current, succession.step)
             return True
-        # An empty compressed file was never numbered: let go, it would be found again as what comes next, for ever.
+        # An empty compressed file has no number. If we closed it, it would be found again as the next file, endlessly.
         will_not_grow = current.tail.content.is_compressed and current.number is not None
         is_gone = will_not_grow or not any(current.has_inode_of(each.status) for each in candidates)
         if succession.step is None and not is_gone:
-            # A writer may go on for days in a file that somebody renamed: it is followed for as long as nothing succeeds it.
+            # A writer may write for days to a file that was renamed. We follow it as long as it has no successor.
             self._without_successor = candidates
             return False
         if not current.ends:
@@ -322,7 +322,7 @@ class Lineage:
         return self._enter(succession.step, succession.newer_bytes) if succession.step else self._open_next()
 
     def _end_compressed(self, current: Generation) -> bool:
-        """A compressed file at the path itself is finished input; one that is cut short may still be on its way."""
+        """A compressed file at the path itself is finished input. A file that is cut short may still be arriving."""
         content = current.tail.content
         current.awaits_quiet = content.is_compressed and bool(content.damage) and not self._is_quiet(current)
         if current.ends or current.awaits_quiet or not content.is_compressed:
@@ -332,7 +332,7 @@ class Lineage:
         return True
 
     def _finish(self, current: Generation) -> None:
-        """Lets the file go. Its generation stays in the state until a successor gives its first bytes."""
+        """Closes the file. Its generation stays in the state until a successor delivers its first bytes."""
         self._reports.finished(current)
         self._intact_ns = current.intact_ns
         self._current = None
@@ -342,7 +342,7 @@ class Lineage:
         current.tail.content.close()
 
     def _open_next(self) -> bool:
-        """Opens what comes after the finished generation, or the live file where there is none; whether anything was opened."""
+        """Opens the finished generation's successor, or the live file if none is finished. Returns whether it opened one."""
         is_first = self._finished is None and self._intact_ns is None
         candidates = self._rotations.live() if is_first else self._rotations.candidates()
         if candidates == self._without_successor:
@@ -355,23 +355,23 @@ class Lineage:
         if isinstance(succession.step, Candidate):
             self._reports.missing_links(None, succession.missing)
             return self._enter(succession.step, succession.newer_bytes)
-        return self._take_up(succession.step)
+        return self._resume_finished(succession.step)
 
-    def _take_up(self, match: Match) -> bool:
-        """Goes on with the finished generation, since a longer copy of its file was found."""
+    def _resume_finished(self, match: Match) -> bool:
+        """Continues the finished generation, because a longer copy of its file was found."""
         assert self._finished, "only what was read can be found again"
         self._continue_in(match, self._finished)
         self._finished = None
         return True
 
     def _retire_without_successor(self) -> None:
-        """Among the matches of a glob files come and go for ever: there a generation without a file must not stay in the state."""
+        """Retires a glob's finished generation: its files come and go, and one without a file must not stay in the state."""
         if self._finished and self._context.options.is_glob:
             self._outbox.append(retired_chunk(self._context.source, self._finished))
             self._finished = None
 
     def _successor(self, candidates: Sequence[Candidate]) -> Succession:
-        """What comes after the current generation, or else after the finished one."""
+        """The successor of the current generation, or else of the finished one."""
         current = self._current
         if current is None:
             read = ReadFile(self._finished_identity, None, self._intact_ns, passed=self._passed)
@@ -387,7 +387,7 @@ class Lineage:
         return self._finished.identity if self._finished else None
 
     def _enter(self, step: Candidate, newer_bytes: int) -> bool:
-        """Opens a file that was not read before; False where that cannot be done now, and is tried again."""
+        """Opens an unread file. Returns False if that is impossible now; it is tried again."""
         try:
             content = self._context.open_content(step.path)
         except OSError as error:
@@ -397,7 +397,7 @@ class Lineage:
             return False
         entered = follow(self._context, Tail(content, record_bytes_max=self._context.options.record_bytes_max), step)
         if not entered.has_inode_of(step.status):
-            # Renamed since we looked; the next look sees what stands there now.
+            # It was renamed since we looked. The next look sees what is there now.
             content.close()
             return False
         self._current = entered
@@ -406,7 +406,7 @@ class Lineage:
         return True
 
     def _continue_in(self, match: Match, finished: FinishedGeneration) -> None:
-        """Reads a generation on where its file, or a copy of it, was found again."""
+        """Continues a generation in its file, or a copy of it, that was found again."""
         tail = Tail(
             match.content,
             record_bytes_max=self._context.options.record_bytes_max,
@@ -420,7 +420,7 @@ class Lineage:
         self._reports.opened(self._current, tail.offset)
 
     def _move_to(self, current: Generation, match: Match) -> None:
-        """Reads the current generation on in a copy of its file."""
+        """Continues the current generation in a copy of its file."""
         current.tail.move_to(match.content)
         self._current = follow(self._context, current.tail, match.candidate, current.number)
         self._without_successor = None

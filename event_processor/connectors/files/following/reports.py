@@ -1,6 +1,7 @@
-"""What an operator is told of one path: each thing once, until it changes.
+"""Reports about one path for the operator: each once, until it changes.
 
-Never: nothing here decides anything.
+Owns: which telemetry method reports what, and the last reported obstacle.
+Never: decides anything.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["LineageReports"]
 
 
 class LineageReports:
-    """The voice of one path."""
+    """The reports about one path."""
 
     def __init__(self, context: SourceContext, path: str) -> None:
         self._telemetry: Final = context.telemetry
@@ -26,14 +27,14 @@ class LineageReports:
         self._last_obstacle: str | None = None
 
     def looked(self, found: Found, *, is_open: bool) -> None:
-        """Says once that nothing can be read at the path, and again only after a file there was open (`is_open`)."""
+        """Reports once that nothing can be read at the path; again only after a file there was open (`is_open`)."""
         if found.status is None:
             self.blocked(found.obstacle)
         elif is_open:
             self._last_obstacle = None
 
     def blocked(self, obstacle: str) -> None:
-        """The file at the path cannot be read, or is not there (empty `obstacle`)."""
+        """The file at the path cannot be read, or is missing (empty `obstacle`)."""
         if obstacle == self._last_obstacle:
             return
         self._last_obstacle = obstacle
@@ -43,7 +44,7 @@ class LineageReports:
             self._telemetry.file_missing(source=self._source, path=self._path)
 
     def opened(self, current: Generation, offset: int) -> None:
-        """The first bytes of a generation, or of a resumed one, are about to be read."""
+        """The first bytes of a new or resumed generation are about to be read."""
         if current.tail.leading_nul_bytes:
             self._telemetry.leading_nuls_skipped(
                 source=self._source, path=current.path, offset=0, size_bytes=current.tail.leading_nul_bytes
@@ -51,7 +52,7 @@ class LineageReports:
         self._telemetry.file_opened(source=self._source, path=current.path, generation=current.number or 0, offset=offset)
 
     def left(self, current: Generation, found: Found) -> None:
-        """The path no longer names the current file; `current.path` is where it stands now, if it stands anywhere."""
+        """The path no longer has the current file; `current.path` is its present path, if it has one."""
         if current.number is None:
             return
         if current.path != self._path:
@@ -60,11 +61,11 @@ class LineageReports:
             self._telemetry.file_replaced(source=self._source, path=self._path, generation=current.number)
 
     def rotated(self, new_path: str, generation: int) -> None:
-        """The file, or a copy of it, is read under `new_path`."""
+        """The file, or a copy of it, is read at `new_path`."""
         self._telemetry.file_rotated(source=self._source, path=self._path, new_path=new_path, generation=generation)
 
     def changed(self, generation: int, offset: int, size_bytes: int) -> None:
-        """The file was cut, or rewritten, in its place."""
+        """The file was cut or rewritten in place."""
         if size_bytes < offset:
             self._telemetry.file_truncated(
                 source=self._source, path=self._path, generation=generation, offset=offset, size_bytes=size_bytes
@@ -73,7 +74,7 @@ class LineageReports:
             self._telemetry.file_replaced(source=self._source, path=self._path, generation=generation)
 
     def not_found(self, generation: int, identity: FileIdentity, candidates: Sequence[Candidate]) -> None:
-        """A file of the state is nowhere: it was changed in its place, if its inode is among `candidates`, or is gone."""
+        """A file of the state was not found. It was changed in place if its inode is among `candidates`, else it is lost."""
         live = next((each for each in candidates if each.is_live and identity.has_inode_of(each.status)), None)
         if live:
             self.changed(generation, identity.offset, live.status.size_bytes)
@@ -81,13 +82,13 @@ class LineageReports:
             self._telemetry.file_lost(source=self._source, path=self._path, generation=generation, offset=identity.offset)
 
     def removed_unread(self, current: Generation) -> None:
-        """A file of which nothing was read is let go, though it holds something."""
+        """A file that was never read is closed, though it has content."""
         self._telemetry.file_lost(
             source=self._source, path=current.path, generation=current.number or 0, offset=current.tail.offset
         )
 
     def missing_links(self, current: Generation | None, numbers: Sequence[int]) -> None:
-        """Rotated files with these numbers should stand between what was read and what comes next."""
+        """Rotated files with these numbers should be between what was read and what comes next."""
         generation = (current.number if current else None) or 0
         for number in numbers:
             self._telemetry.file_lost(
@@ -95,7 +96,7 @@ class LineageReports:
             )
 
     def finished(self, current: Generation) -> None:
-        """The current file is read to its end and closed."""
+        """The current file was read to its end and closed."""
         self.damaged(current)
         if current.number is not None:
             self._telemetry.file_retired(
@@ -103,7 +104,7 @@ class LineageReports:
             )
 
     def damaged(self, current: Generation) -> None:
-        """A compressed file ends before its time."""
+        """A compressed file ends too early."""
         if current.tail.content.damage:
             self._telemetry.file_damaged(
                 source=self._source,

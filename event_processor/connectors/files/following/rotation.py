@@ -1,9 +1,9 @@
-"""Where rotated files went, and which comes after which.
+"""The rotated files of one path, and their order.
 
-Owns: the rotated files of one path, and their order.
-Always: the order is oldest first, with the live file last. A compressed twin beside its original does not count: it may be
-half written. A listing is believed once it was seen twice: a rotation may be going on while we look.
-Never: no file is opened here, and nothing remembered.
+Owns: finding them, and the order in which they are read.
+Always: the order is oldest first, with the live file last. A compressed twin beside its original is ignored: it may be half
+written. A listing is used only after it was the same twice, because a rotation may be going on while we look.
+Never: opens a file or remembers anything.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ DATED: Final = re.compile(r"[.-](\d{4}[\d.:T_-]*\d)(?=$|\.[A-Za-z]+$)")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that may hold a generation of the path. `is_live`: it stands at the path itself."""
+    """A file that may hold a generation of the path. `is_live`: it is at the path itself."""
 
     path: str
     status: FileStatus
     is_live: bool
 
     def is_modified_after(self, time_ns: int | None) -> bool:
-        """Whether it was modified after `time_ns`; not where that is unknown."""
+        """Whether it was modified after `time_ns`; False if that is unknown."""
         return time_ns is not None and self.status.modified_ns > time_ns
 
 
@@ -49,15 +49,15 @@ class Rotations:
 
     @property
     def prefix(self) -> str:
-        """What the names of all rotated files begin with."""
+        """The prefix of all rotated files' names."""
         return self._pattern.literal_prefix
 
     def owns(self, path: str) -> bool:
-        """Whether `path` is the name of a rotated file of this one."""
+        """Whether `path` is the name of a rotated file of this path."""
         return path != self._path and self._pattern.matches(path)
 
     def live(self) -> list[Candidate]:
-        """The file at the path alone, if there is one: one look instead of a listing. Raises `StorageError`."""
+        """Only the file at the path, if there is one: one stat instead of a listing. Raises `StorageError`."""
         status = look_at(self._fs, self._path).status
         return [Candidate(self._path, status, is_live=True)] if status else []
 
@@ -80,10 +80,11 @@ class Rotations:
 
 
 def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Oldest first, the live file last.
+    """Sorts oldest first, the live file last.
 
-    Names decide where all rotated ones follow one scheme: dates ascend; numbers descend as logrotate counts, unless
-    modification times say that they ascend. Any other names go by modification time. A touched file then moves nothing.
+    Names decide if all rotated files follow one scheme: dates ascend; numbers descend as logrotate counts, unless modification
+    times show that they ascend. Any other names are sorted by modification time. So if names decide, touching a file moves
+    nothing.
     """
     rotated = sorted((each for each in candidates if not each.is_live), key=lambda each: (each.status.modified_ns, each.path))
     numbers = {each.path: number for each in rotated if (number := _number(each.path)) is not None}
@@ -96,7 +97,7 @@ def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def missing_links(older: Candidate, newer: Candidate) -> list[int]:
-    """The numbers between two files that follow each other by logrotate's count; empty where they are neighbours or have none."""
+    """The numbers between two files in logrotate's count; empty if they are adjacent or have no numbers."""
     first, last = _number(older.path), 0 if newer.is_live else _number(newer.path)
     if older.is_live or first is None or last is None or _date(older.path):
         return []
@@ -104,7 +105,7 @@ def missing_links(older: Candidate, newer: Candidate) -> list[int]:
 
 
 def _numbers_ascend(rotated: Sequence[Candidate], numbers: dict[str, int]) -> bool:
-    """Whether more neighbours in time ascend by number than descend; some rotators count up."""
+    """Whether more neighbours in time ascend by number than descend: some rotators count up."""
     steps = [
         numbers[later.path] - numbers[earlier.path]
         for earlier, later in pairwise(rotated)

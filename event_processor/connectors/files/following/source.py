@@ -1,9 +1,9 @@
-"""The file source: one log file or a glob of them, each followed through its rotations, served in turn.
+"""The file source: one log file or a glob of them. Each is followed through its rotations, and they are served in turn.
 
-Owns: which paths are followed, in what order they are served, and the numbers of their generations.
-Always: at most one chunk a read, from the next path that has one; a path that always has more cannot keep the others
-waiting, unless `files_concurrent_max` says that only so many take turns. A look at all paths costs one stat for each that did not change.
-Never: it does not wait, and writes nothing.
+Owns: which paths are followed, the order in which they are served, and the numbers of their generations.
+Always: a read returns at most one chunk, from the next path that has one. A path that always has more cannot keep the others
+waiting, unless `files_concurrent_max` limits how many take turns. A look at all paths costs one stat per unchanged path.
+Never: waits, or writes anything.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["FIRST_GENERATION", "FileSource"]
 FIRST_GENERATION: Final = 1
 """The number of a source's first generation."""
 SWEEP_SHARE: Final = 100
-"""A look at all paths that took t is not repeated within 100 t, so that a thousand idle files cost a hundredth of a core."""
+"""If a look at all paths took t, the next comes after 100 t or later. So a thousand idle files cost a hundredth of a core."""
 SWEEP_PAUSE_S_MAX: Final = 2.0
-"""Nor is it put off for longer than this."""
+"""The next look is delayed by at most this time."""
 SWEEP_COST_S_MIN: Final = 0.002
-"""Below this a look costs nothing worth saving."""
+"""A look that took less than this is not delayed."""
 SWEEP_PATHS_MIN: Final = 32
-"""Nor with fewer paths: where a look at those takes long, it was the machine that had no time for us."""
+"""With fewer paths a look is not delayed either: if it took long, the machine was busy with something else."""
 
 
 class FileSource:
@@ -52,8 +52,8 @@ class FileSource:
     ) -> None:
         """`finished`: nothing more will be written, so the end of each file ends its last record.
 
-        `last_commit_ns`: the wall time of the commit that is resumed, if known. Where a file of the state is nowhere, rotated
-        files modified since then are read; without it only what stands at the path is.
+        `last_commit_ns`: the wall time of the commit that is resumed, if known. If a file of the state is not found, rotated
+        files modified since then are read; without this time, only the file at the path is.
         """
         self.name = name
         self._options: Final = options
@@ -63,13 +63,13 @@ class FileSource:
         self._lineages: Final[dict[str, Lineage]] = {}
         self._rotated: set[str] = set()
         self._ready: Final[deque[Lineage]] = deque()
-        """Those that may have something to read, and wait for a place among those that take turns."""
+        """Lineages that may have unread input and wait for a place among those that take turns."""
         self._in_turn: Final[deque[Lineage]] = deque()
-        """Those that are read now, the next one first; at most `files_concurrent_max`."""
+        """Lineages that are read now, the next one first; at most `files_concurrent_max`."""
         self._ended: Final[set[Lineage]] = set()
-        """Those of finished input that were read to their end and closed."""
+        """Lineages of finished input that were read to their end and closed."""
         self._unresumed: Final[dict[Lineage, Mapping[int, FileIdentity]]] = {}
-        """Those of the state that had no place yet, and by what their files are found again."""
+        """Lineages of the state that had no place yet, and the identities by which their files are found again."""
         self._next_generation = FIRST_GENERATION
         self._next_sweep_s = 0.0
         self._next_due_sweep_s = 0.0
@@ -85,7 +85,7 @@ class FileSource:
         for path, identities in by_path.items():
             lineage = self._follow(path)
             if self._limit:
-                # To find a file again is to open it, and to decode a compressed one: that waits for a place too.
+                # To find a file again, we must open it, and decode it if it is compressed. That waits for a place too.
                 self._unresumed[lineage] = identities
             else:
                 lineage.resume(identities)
@@ -102,7 +102,7 @@ class FileSource:
             self._sweep()
         chunk = self._read_ready(bytes_max)
         if chunk is None:
-            # A skipped look is made up for: `wait_s` says when, so that nobody takes it for the end of the input.
+            # A skipped look is repeated later. `wait_s` returns when, so that the skip does not look like the end of the input.
             self._sweep_was_skipped = self._context.clock.monotonic_s() < self._next_sweep_s
             if not self._sweep_was_skipped:
                 self._sweep()
@@ -122,18 +122,18 @@ class FileSource:
         return min(waits_s, default=None)
 
     def acknowledge(self) -> None:
-        """Nothing to give back: a file is found again by what it holds, not by what we keep of it."""
+        """Does nothing: a file is found again by its content, not by anything that we keep."""
 
     def close(self) -> None:
         for lineage in self._lineages.values():
             lineage.close()
 
-    # Which paths, and which of them has something.
+    # Which paths are followed, and which of them have input.
 
     def _read_ready(self, bytes_max: int) -> Chunk | None:
-        """A chunk of the next path that may have one; that path then waits for its next turn.
+        """A chunk of the next path that may have one. That path then waits for its next turn.
 
-        One that has nothing gives its place to the next that waits for one.
+        A path without a chunk gives its place to the next waiting path.
         """
         while self._fill_turns():
             lineage = self._in_turn.popleft()
@@ -146,7 +146,7 @@ class FileSource:
         return None
 
     def _fill_turns(self) -> bool:
-        """Gives free places to those that wait; whether any has one. What was not opened before is opened here."""
+        """Gives free places to waiting lineages. Returns whether any has a place. Opens lineages that were not opened before."""
         while self._ready and not (self._limit and len(self._in_turn) >= self._limit):
             lineage = self._ready.popleft()
             if identities := self._unresumed.pop(lineage, None):
@@ -156,11 +156,11 @@ class FileSource:
         return bool(self._in_turn)
 
     def _is_put_off(self, lineage: Lineage) -> bool:
-        """Whether even the look at it waits for a place: with a limit, only so many files are opened."""
+        """Whether even a look at it must wait for a place: with a limit, only that many files are opened."""
         return bool(self._limit) and not lineage.is_open
 
     def _sweep(self) -> None:
-        """Looks at every path, and queues those that may have something to read."""
+        """Looks at every path, and queues those that may have unread input."""
         clock = self._context.clock
         start_s = clock.monotonic_s()
         paths = self._find_paths()
@@ -181,7 +181,7 @@ class FileSource:
         self._next_due_sweep_s = max(self._next_sweep_s, end_s + self._options.poll_interval_ms / 1000)
 
     def _find_paths(self) -> set[str]:
-        """Follows every path that the configuration names and that is not followed yet, in sorted order; all that are there."""
+        """Follows every configured path that is not followed yet, in sorted order. Returns all existing paths."""
         if not self._options.is_glob:
             self._follow(self._options.path)
             return {self._options.path}
@@ -192,7 +192,7 @@ class FileSource:
         self._rotated.intersection_update(paths)
         born = {path: self._lineage(path) for path in paths if path not in self._lineages and path not in self._rotated}
         if born:
-            # A rotated file is read as the past of the path it was born at, never as a log of its own.
+            # A rotated file is read as the past of its original path, never as a log of its own.
             rotated = _rotated_paths(list(born), [*self._lineages.values(), *born.values()])
             self._rotated |= rotated
             self._lineages.update((path, lineage) for path, lineage in born.items() if path not in rotated)
@@ -213,7 +213,10 @@ class FileSource:
 
 
 def _rotated_paths(paths: Sequence[str], lineages: Sequence[Lineage]) -> set[str]:
-    """Those of `paths` that are rotated files of some lineage. By prefix, since a thousand files would make a million pairs."""
+    """The `paths` that are rotated files of a lineage.
+
+    Compares by prefix, because a thousand files would make a million pairs.
+    """
     by_prefix: dict[str, list[Lineage]] = {}
     for lineage in lineages:
         by_prefix.setdefault(lineage.rotated_prefix, []).append(lineage)

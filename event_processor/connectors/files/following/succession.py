@@ -1,7 +1,9 @@
-"""Finding a file again by what it holds, and finding what comes after it.
+"""Finds a file again by its content, and finds its successor.
 
-Always: of two files that claim to be the one that was read, the inode decides before the content, and a file whose content
-differs is never taken for it.
+Owns: which candidate is the file that was read, and which one comes next.
+Always: if two files claim to be the file that was read, the inode decides before the content. A file with other content is never
+accepted.
+Never: keeps a file open, except the one that it returns.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ __all__ = ["Match", "ReadFile", "Succession", "find_file", "find_successor"]
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A candidate that holds what was read of a file, open, with the samples at the offset. Whoever gets it closes `content`."""
+    """A candidate that holds what was read of a file, open, with the samples at the offset. The receiver closes `content`."""
 
     candidate: Candidate
     content: Content
@@ -29,11 +31,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """What is known of the file whose successor is sought.
+    """What is known about the file whose successor is searched.
 
-    `identity` is None where nothing was read of it; `open_status` is its inode where it is still open (an inode that is not
-    open may have been given to another file); `intact_ns` the modification time at which it was last seen whole, if known;
-    `seen_bytes` how far it was seen to reach, an unfinished line included; `passed` are files behind it that held no record.
+    `identity`: None if nothing was read. `open_status`: its inode if it is still open (an inode that is not open may now be
+    another file's). `intact_ns`: the modification time at which it was last seen whole, if known. `seen_bytes`: how far it was
+    seen to reach, including an unfinished line. `passed`: files after it that held no record.
     """
 
     identity: FileIdentity | None
@@ -45,9 +47,9 @@ class ReadFile:
 
 @dataclass(frozen=True, slots=True)
 class Succession:
-    """What comes next: another file that holds the same and goes on (`Match`), the next file, or nothing yet.
+    """What comes next: a longer file with the same content (`Match`), the next file, or nothing yet.
 
-    `missing`: the numbers of rotated files that should stand between. `newer_bytes`: the sizes of those behind the next.
+    `missing`: the numbers of rotated files that should be between. `newer_bytes`: the total size of the files after the next one.
     """
 
     step: Match | Candidate | None
@@ -58,7 +60,7 @@ class Succession:
 def find_file(open_content: Opener, identity: FileIdentity, candidates: Sequence[Candidate]) -> Match | None:
     """The candidate that is the file of `identity`: by inode and content, or else the latest by content alone.
 
-    Where nothing was read yet (offset 0), the inode alone decides. Raises `StorageError`.
+    If nothing was read yet (offset 0), the inode alone decides. Raises `StorageError`.
     """
     same_inode = [each for each in candidates if identity.has_inode_of(each.status)]
     others = [each for each in reversed(candidates) if each not in same_inode] if identity.offset else []
@@ -71,8 +73,8 @@ def find_file(open_content: Opener, identity: FileIdentity, candidates: Sequence
 def find_successor(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate]) -> Succession:
     """What to read after `read`. Raises `StorageError`.
 
-    It is sought behind the file's own place in the order. A file that is nowhere has no place: then what was modified since
-    it was last seen whole is newer, and the live file always is.
+    The search starts after the file's own place in the order. A file that was not found has no place. Then files modified since
+    it was last seen whole are newer, and the live file always is.
     """
     own, longer = _own_place(open_content, read, candidates)
     if longer:
@@ -88,10 +90,10 @@ def find_successor(open_content: Opener, read: ReadFile, candidates: Sequence[Ca
 
 
 def _own_place(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate]) -> tuple[int | None, Match | None]:
-    """The index of the file that was read, None where it is nowhere; or a longer copy of it, which is to be read on.
+    """The index of the file that was read, None if it was not found; or a longer copy of it, to continue in.
 
-    An inode that is open, or was passed over, tells for sure. Content does not: logs may begin alike, with a header or only
-    a few bytes. So the inode of the state comes before the others, and of those the newest: what is older was read before.
+    An open inode, or one that was passed over, is certain. Content is not: logs may start alike, with a header or only a few
+    bytes. So the inode of the state comes before the others, and among those the newest first: what is older was read before.
     """
     places = range(len(candidates))
     if sure := [index for index in places if _is_surely(read, candidates[index].status)]:
@@ -101,7 +103,7 @@ def _own_place(open_content: Opener, read: ReadFile, candidates: Sequence[Candid
         return None, None
     for index in sorted(places, key=lambda index: (identity.has_inode_of(candidates[index].status), index), reverse=True):
         if match := _match(open_content, identity, candidates[index]):
-            # Only what is longer is moved to: two copies that hold the same would send us to and fro for ever.
+            # Only a longer copy is used: between two equal copies we would switch endlessly.
             if candidates[index].is_live or _goes_on(match, max(read.seen_bytes, identity.offset)):
                 return None, match
             match.content.close()
@@ -114,7 +116,7 @@ def _is_surely(read: ReadFile, status: FileStatus) -> bool:
 
 
 def _match(open_content: Opener, identity: FileIdentity, candidate: Candidate) -> Match | None:
-    """`candidate`, open, if it holds what was read of the file of `identity`. One that cannot be read does not."""
+    """`candidate`, open, if it holds what was read of the file of `identity`. A file that cannot be read does not match."""
     try:
         content = open_content(candidate.path)
     except OSError as error:

@@ -1,9 +1,9 @@
-"""One open generation: whole records from an offset on, checked to be still those of the same file.
+"""One open generation: whole records from an offset on, with a check that they are still from the same file.
 
-Owns: the offset of one generation and the samples before it.
-Always: a piece starts where the one before ended (or behind leading NULs), and holds whole records. What was read while
-the file changed under it is thrown away. Memory is bounded by the read size and the record limit, whatever stands in the file.
-Never: nothing here knows paths, rotations or time.
+Owns: the offset of one generation, and the samples before it.
+Always: a piece starts where the one before ended (or after leading NULs), and holds whole records. What was read while the file
+changed is discarded. Memory is bounded by the read size and the record limit, whatever the file holds.
+Never: knows paths, rotations or time.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ __all__ = ["ContentChangedError", "Piece", "Tail", "end_of_last_line"]
 SCAN_BLOCK_BYTES: Final = 262_144
 LOOK_BYTES: Final = 16_384
 LOOK_SHARE: Final = 16
-"""Only a read of at least so many times what is looked at first gains by the look."""
+"""The look pays off only if a read is at least this many times as long as the look."""
 
 
 class ContentChangedError(Exception):
-    """The file no longer holds what was read of it: it was cut or rewritten. Nothing of the last read may be used."""
+    """The file no longer holds what was read from it: it was cut or rewritten. Nothing of the last read may be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one read gave: whole records, or the length of one record over the limit. `final`: the last lacks its line end."""
+    """The result of one read: whole records, or the length of one record over the limit.
+
+    `final`: the last record has no line end.
+    """
 
     offset: int
     content: bytes
@@ -40,12 +43,12 @@ class Piece:
 class Tail:
     """Reads one content from `offset` on.
 
-    Always: no line feed stands between `offset` and `scanned_offset`, so what was searched once is not searched again
-    while an unfinished record grows; `samples` are of the bytes before `offset`.
+    Always: there is no line feed between `offset` and `scanned_offset`, so searched bytes are not searched again while an
+    unfinished record grows. `samples` are of the bytes before `offset`.
     """
 
     def __init__(self, content: Content, *, record_bytes_max: int, offset: int = 0, samples: Samples | None = None) -> None:
-        """Owns `content` from here on. `samples` are those at `offset`; none are needed at 0."""
+        """Owns `content` from now on. `samples` are the samples at `offset`; none are needed at 0."""
         self.content = content
         self.offset = offset
         self.scanned_offset = offset
@@ -56,24 +59,24 @@ class Tail:
         self._is_new = samples is None
 
     def move_to(self, content: Content) -> None:
-        """Reads on at the same offset in another file that holds the same bytes before it."""
+        """Continues at the same offset in another file that holds the same bytes before it."""
         self.content.close()
         self.content = content
         self.scanned_offset = self.offset
         self._scanned_samples = None
 
     def resume_at(self, offset: int) -> None:
-        """Goes to `offset` without reading records. Raises `OSError`."""
+        """Moves to `offset` without reading records. Raises `OSError`."""
         self._is_new = False
         size_bytes = min(SAMPLE_BYTES, offset)
         head = self.content.read(size_bytes, 0)
         self._advance(offset, Samples(head, self.content.read(size_bytes, offset - size_bytes)))
 
     def read(self, bytes_max: int, *, ends: bool) -> Piece | None:
-        """The next whole records, about `bytes_max` at the most; None where none is complete.
+        """The next whole records, at most about `bytes_max`; None if no record is complete.
 
-        `ends`: nothing will follow, so the end of the content ends the last record. One record longer than `bytes_max`
-        comes alone. Raises `ContentChangedError`, `OSError`.
+        `ends`: nothing will follow, so the end of the content ends the last record. A record longer than `bytes_max` comes alone.
+        Raises `ContentChangedError`, `OSError`.
         """
         if not self.content.is_compressed and self.content.status().size_bytes < self.scanned_offset:
             raise ContentChangedError
@@ -86,7 +89,7 @@ class Tail:
         return self._read_records(max(bytes_max, self.scanned_offset - self.offset + 1), ends=ends)
 
     def _read_records(self, size_bytes: int, *, ends: bool) -> Piece | None:
-        """Reads `size_bytes` from the offset, or the whole of a record that is longer."""
+        """Reads `size_bytes` from the offset, or a whole record that is longer."""
         content = self._fetch(self._up_to_a_line_feed(size_bytes))
         end, is_oversized = whole_records_end(content, self._record_bytes_max)
         if not end and not is_oversized and len(content) >= size_bytes:
@@ -103,9 +106,9 @@ class Tail:
         return self._give(content, final=True) if ends and content else None
 
     def _up_to_a_line_feed(self, size_bytes: int) -> int:
-        """So much of `size_bytes` from the offset as ends with a record, as far as a look at its last bytes tells.
+        """How much of `size_bytes` from the offset ends with a record, as far as a look at its last bytes shows.
 
-        What is read to there need not be cut, and so is not copied once more.
+        Bytes read up to there need no cut, so they are not copied again.
         """
         if self.content.is_compressed or size_bytes < LOOK_SHARE * LOOK_BYTES:
             return size_bytes
@@ -116,10 +119,10 @@ class Tail:
     def _fetch(self, size_bytes: int) -> bytes:
         """The bytes from the offset on, proven to follow those read before. Raises `ContentChangedError`.
 
-        The proof is read after the bytes: a file that was cut and written anew between the two fails it.
+        The proof is read after the bytes. If a file was cut and rewritten between the two, the proof fails.
         """
         content = self.content.read(size_bytes, self.offset)
-        # Compressed content is decoded from one open file, which nothing rewrites; going back would decode it all again.
+        # Compressed content is decoded from one open file, which is never rewritten. Going back would decode it all again.
         if not self.content.is_compressed:
             self._check(Samples(self.samples.after(content).head, self.samples.tail), self.offset)
             if self.content.status().size_bytes < self.offset + len(content):
@@ -127,14 +130,14 @@ class Tail:
         return content
 
     def _check(self, samples: Samples, offset: int) -> None:
-        """Raises `ContentChangedError` unless `samples` still stand at the head and before `offset`."""
+        """Raises `ContentChangedError` unless `samples` are still at the head and before `offset`."""
         if self.content.read(len(samples.head), 0) != samples.head:
             raise ContentChangedError
         if offset > SAMPLE_BYTES and self.content.read(len(samples.tail), offset - len(samples.tail)) != samples.tail:
             raise ContentChangedError
 
     def _is_still_torn(self, bytes_max: int) -> bool:
-        """Whether what was appended to an unfinished record does not finish it; only what is new is read for that."""
+        """Whether an unfinished record is still unfinished. Reads only the bytes that were appended to it."""
         if self.scanned_offset == self.offset:
             return False
         appended = self.content.read(bytes_max, self.scanned_offset)
@@ -145,7 +148,7 @@ class Tail:
         return len(appended) < bytes_max
 
     def _scan(self, samples: Samples, *, ends: bool) -> Piece | None:
-        """Searches the end of a record over the limit, block by block; `samples` are those at `scanned_offset`."""
+        """Searches the end of a record over the limit, block by block. `samples` are the samples at `scanned_offset`."""
         while block := self.content.read(SCAN_BLOCK_BYTES, self.scanned_offset):
             end = block.find(b"\n") + 1
             samples = samples.after(block[: end or None])
@@ -163,9 +166,9 @@ class Tail:
         return piece
 
     def _skip_leading_nuls(self) -> bool:
-        """Steps over the NULs at the start; False where nothing else is there yet.
+        """Skips the NULs at the start. Returns False if nothing else is there yet.
 
-        A writer without O_APPEND goes on at its old offset after a truncation, and leaves a hole before it.
+        After a truncation, a writer without O_APPEND continues at its old offset and leaves a hole before it.
         """
         samples = Samples()
         nul_bytes = 0
@@ -192,7 +195,7 @@ class Tail:
 
 
 def end_of_last_line(content: Content) -> int:
-    """The offset behind the last line feed, or 0; of compressed content, which is finished, the end. Raises `OSError`."""
+    """The offset after the last line feed, or 0. For compressed content, which is finished, the end. Raises `OSError`."""
     if content.is_compressed:
         offset = 0
         while block := content.read(SCAN_BLOCK_BYTES, offset):

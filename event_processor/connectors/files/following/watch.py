@@ -1,9 +1,9 @@
-"""Notice of changes: a hint that there may be something to read.
+"""Notices of changes: hints that there may be something to read.
 
 Owns: the observer thread, and the folders it watches.
-Always: a poll stands behind it. A folder that cannot be watched (no inotify left, a network file system, not there yet) is
-reported, and costs the poll interval, nothing else.
-Never: nothing is read here, and no event of another file in the same folder wakes anybody: our own state may stand there.
+Always: polling backs it up. A folder that cannot be watched (no inotify left, a network file system, not there yet) is reported.
+It costs only the poll interval.
+Never: reads anything. Never wakes the loop for another file in the same folder, because our own state may be there.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from event_processor.storage.durable import FileSystem
 __all__ = ["FOLDERS_MAX", "LogWatcher"]
 
 FOLDERS_MAX: Final = 64
-"""Each watched folder costs two threads and an inotify instance, of which a user has 128 by default."""
+"""Each watched folder costs two threads and an inotify instance; a user has 128 instances by default."""
 STOP_TIMEOUT_S: Final = 5.0
 CHANGES: Final = (FileCreatedEvent, FileModifiedEvent, FileMovedEvent, FileDeletedEvent)
-"""What changes a file. The kernel is not even asked for notices of mere opening and closing, our own among them."""
+"""The events that change a file. We do not even ask the kernel for notices of opening and closing, which include our own."""
 
 
 class LogWatcher:
-    """Sets a wakeup when a file that a pattern names is written, made, renamed or removed."""
+    """Sets a wakeup when a file that matches a pattern is written, created, renamed or removed."""
 
     def __init__(self, patterns: Sequence[str], wakeup: Wakeup, *, fs: FileSystem, telemetry: Telemetry) -> None:
-        """`patterns`: paths and globs, as `FileSourceOptions.patterns` gives them. Nothing is watched before `start`."""
+        """`patterns`: paths and globs, as `FileSourceOptions.patterns` returns them. Nothing is watched before `start`."""
         self._patterns: Final = [PathPattern(os.path.abspath(pattern)) for pattern in patterns]
         self._notice: Final = _Notice(self._patterns, wakeup.set)
         self._fs: Final = fs
@@ -83,7 +83,7 @@ class LogWatcher:
             self._observer.join(STOP_TIMEOUT_S)
 
     def _folders(self) -> list[str]:
-        """The folders that are there or are named outright, each once."""
+        """The folders that exist or are named without a glob, each once."""
         folders: set[str] = set()
         for pattern in self._patterns:
             try:
@@ -93,14 +93,14 @@ class LogWatcher:
         return sorted(folders)
 
     def _report(self, path: str, reason: str) -> None:
-        """Says it once, however often it is tried again."""
+        """Reports it once, however often it is retried."""
         if (path, reason) not in self._reported:
             self._reported.add((path, reason))
             self._telemetry.watcher_unavailable(path=path, reason=reason)
 
 
 class _Notice(FileSystemEventHandler):
-    """Runs in the observer's thread: sets the wakeup for the patterns' files, and does nothing else."""
+    """Runs in the observer's thread. Sets the wakeup for files that match the patterns, and does nothing else."""
 
     def __init__(self, patterns: Sequence[PathPattern], wake: Callable[[], None]) -> None:
         self._patterns: Final = patterns
