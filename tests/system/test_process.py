@@ -72,7 +72,7 @@ class Folder:
             document: Any = json.loads((self.root / state / "checkpoint.json").read_bytes())
         except FileNotFoundError:
             return 0
-        source = document["state"]["sources"].get("input", {"files": [], "retired": {"size_bytes": 0}})
+        source = document["state"]["sources"].get("input", {"generations": [], "retired": {"size_bytes": 0}})
         sizes: list[int] = [source["retired"]["size_bytes"], *(each["position"]["offset"] for each in source["generations"])]
         return sum(sizes)
 
