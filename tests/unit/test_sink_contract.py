@@ -270,7 +270,7 @@ def test_two_states_do_not_write_one_sink(name: str) -> None:
     other = configured(kind).model_copy(update={"state": StateOptions(dir=ConfiguredPath(f"{FOLDER}/other", "other"))})
 
     def open_the_other() -> None:
-        with pytest.raises(LockedError, match="another process appends"):
+        with pytest.raises(LockedError, match="another process is appending"):
             engine.run(fs, other, seed=5)
 
     surroundings = engine.environment(fs)
