@@ -6,7 +6,7 @@ Never: decides about a record. Open `opening.py` first.
 """
 
 from event_processor.assembly.connectors import (
-    ADAPTERS,
+    CONNECTOR_OPTIONS,
     CONNECTORS,
     INTAKE_NAME,
     SINK_OPTIONS,
@@ -45,8 +45,8 @@ from event_processor.assembly.opening import (
 )
 
 __all__ = [
-    "ADAPTERS",
     "CONNECTORS",
+    "CONNECTOR_OPTIONS",
     "INPUT_SOURCE_NAME",
     "INTAKE_NAME",
     "LOCK_NAME",

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final, TypeVar
 
 from event_processor.assembly.environment import Environment
-from event_processor.configuration import AdapterOptions
+from event_processor.configuration import ConnectorOptions
 from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
 from event_processor.connectors.files.connector import FilesConnector
 from event_processor.connectors.files.following.watch import LogWatcher
@@ -33,8 +33,8 @@ from event_processor.records.objects import LineReader, ObjectFormat, Transforme
 from event_processor.records.transforms.tables import transform_factories
 
 __all__ = [
-    "ADAPTERS",
     "CONNECTORS",
+    "CONNECTOR_OPTIONS",
     "INTAKE_NAME",
     "SINK_OPTIONS",
     "SOURCE_OPTIONS",
@@ -130,7 +130,7 @@ class OptionsByType(Mapping[str, type[Options]]):
 
 SOURCE_OPTIONS: Final[Mapping[str, type[SourceOptions]]] = OptionsByType(lambda connector: connector.source_options)
 SINK_OPTIONS: Final[Mapping[str, type[SinkOptions]]] = OptionsByType(lambda connector: connector.sink_options)
-ADAPTERS: Final = AdapterOptions(
+CONNECTOR_OPTIONS: Final = ConnectorOptions(
     sources=SOURCE_OPTIONS,
     sinks=SINK_OPTIONS,
     default_type="file",

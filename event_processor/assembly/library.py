@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from event_processor.assembly import ADAPTERS, Environment, Mode, lock_state, open_pipeline
+from event_processor.assembly import CONNECTOR_OPTIONS, Environment, Mode, lock_state, open_pipeline
 from event_processor.configuration import ConfigurationRequest, load_configuration
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.loop import Processor
@@ -28,7 +28,7 @@ def load(*paths: str, overrides: Mapping[str, str] | None = None) -> Configurati
     request = ConfigurationRequest(
         working_directory=os.getcwd(), environment=os.environ, config_paths=tuple(paths), overrides=given
     )
-    return load_configuration(request, ADAPTERS).configuration
+    return load_configuration(request, CONNECTOR_OPTIONS).configuration
 
 
 @contextmanager

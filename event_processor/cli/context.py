@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Final
 
-from event_processor.assembly import ADAPTERS, Environment
+from event_processor.assembly import CONNECTOR_OPTIONS, Environment
 from event_processor.cli.invocation import Invocation, invocation
 from event_processor.configuration import ConfigurationRequest, LoadedConfiguration, load_configuration
 from event_processor.configuration.configuration import Configuration
@@ -18,7 +18,7 @@ from event_processor.model.clock import SystemClock
 from event_processor.model.errors import UsageError
 from event_processor.service.log import LogTelemetry, chosen_format
 
-__all__ = ["ADAPTERS", "Invocation", "invocation", "load", "real_environment"]
+__all__ = ["CONNECTOR_OPTIONS", "Invocation", "invocation", "load", "real_environment"]
 
 SWITCH_INTERVAL_S: Final = 0.0005
 
@@ -45,7 +45,7 @@ def load(invocation: Invocation) -> LoadedConfiguration:
         config_paths=invocation.config_paths,
         overrides=invocation.overrides(),
     )
-    return load_configuration(request, ADAPTERS)
+    return load_configuration(request, CONNECTOR_OPTIONS)
 
 
 def working_directory() -> str:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from event_processor.cli.context import ADAPTERS
+from event_processor.cli.context import CONNECTOR_OPTIONS
 from event_processor.cli.output import write_lines
 from event_processor.configuration import CONFIGURATION_FILE_NAME
 from event_processor.configuration.template import configuration_template
@@ -28,7 +28,7 @@ def command(
 ) -> None:
     """Write event-processor.toml with every key, its default and its meaning."""
     path = os.path.normpath(os.path.join(directory, CONFIGURATION_FILE_NAME))
-    write_template(OperatingSystem(), path, configuration_template(ADAPTERS))
+    write_template(OperatingSystem(), path, configuration_template(CONNECTOR_OPTIONS))
     write_lines([f"wrote {path}; edit it, then run 'event-processor validate'"])
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 
 import typer
 
-from event_processor.assembly import ADAPTERS, InputFormat, with_inputs
+from event_processor.assembly import CONNECTOR_OPTIONS, InputFormat, with_inputs
 from event_processor.cli import boundary
 from event_processor.cli.context import Invocation, real_environment
 from event_processor.cli.output import drop_unwritten
@@ -49,7 +49,7 @@ def moving_average(window_minutes: int) -> Configuration:
     """The configuration of the moving average over `window_minutes`, without its sinks."""
     with as_file(files("event_processor.cli") / "moving_average.toml") as path:
         request = ConfigurationRequest(working_directory=os.getcwd(), config_paths=(str(path),))
-        loaded = load_configuration(request, ADAPTERS).configuration
+        loaded = load_configuration(request, CONNECTOR_OPTIONS).configuration
     options = loaded.aggregates[AGGREGATE]
     assert options.window is not None, "it is an average over windows"
     # A window longer than all readable time would hold the same events.

@@ -3,13 +3,13 @@
 Owns: where configuration files are looked for, how they are merged, and what is said of what is wrong in them.
 Always: later files win, tables are merged and arrays replaced, those of tables too; every effective value knows its origin; a fault names file,
 line, key, value and what is wanted.
-Never: no adapter is known here; their option models come as `AdapterOptions`.
+Never: no connector is known here; their option models come as `ConnectorOptions`.
 """
 
 from __future__ import annotations
 
 from event_processor.configuration.faults import ConfigurationFaultsError, Fault, toml_key, toml_value
-from event_processor.configuration.loader import AdapterOptions, LoadedConfiguration, flattened, load_configuration
+from event_processor.configuration.loader import ConnectorOptions, LoadedConfiguration, flattened, load_configuration
 from event_processor.configuration.toml_files import (
     CONFIGURATION_FILE_NAME,
     SYSTEM_CONFIGURATION_PATH,
@@ -21,9 +21,9 @@ from event_processor.configuration.toml_files import (
 __all__ = [
     "CONFIGURATION_FILE_NAME",
     "SYSTEM_CONFIGURATION_PATH",
-    "AdapterOptions",
     "ConfigurationFaultsError",
     "ConfigurationRequest",
+    "ConnectorOptions",
     "Fault",
     "Key",
     "LoadedConfiguration",

@@ -30,7 +30,7 @@ from event_processor.configuration.toml_files import ConfigurationRequest, Key, 
 from event_processor.model.event import Json
 from event_processor.model.options import keys_of
 
-__all__ = ["AdapterOptions", "LoadedConfiguration", "array_sections", "core_sections", "flattened", "load_configuration"]
+__all__ = ["ConnectorOptions", "LoadedConfiguration", "array_sections", "core_sections", "flattened", "load_configuration"]
 
 STATE_VARIABLE: Final = "STATE_DIRECTORY"
 """systemd sets it for `StateDirectory=`. If it has several folders, separated by colons, the first one is used."""
@@ -39,7 +39,7 @@ Options = TypeVar("Options", SourceOptions, SinkOptions)
 
 
 @dataclass(frozen=True, slots=True)
-class AdapterOptions:
+class ConnectorOptions:
     """The option models of all sources and sinks, by `type`.
 
     `default_type` is used if a table has no `type`. `default_sources` are the sources of a configuration that names none. Their
@@ -64,7 +64,7 @@ class LoadedConfiguration:
     files: tuple[str, ...]
 
 
-def load_configuration(request: ConfigurationRequest, adapters: AdapterOptions) -> LoadedConfiguration:
+def load_configuration(request: ConfigurationRequest, connectors: ConnectorOptions) -> LoadedConfiguration:
     """The effective configuration. Raises `ConfigurationFaultsError` with all faults."""
     layers, file_faults = read_files(request)
     merged = _Merged()
@@ -78,7 +78,7 @@ def load_configuration(request: ConfigurationRequest, adapters: AdapterOptions) 
     folder = request.working_directory
     if layers:
         folder = os.path.dirname(os.path.join(os.path.abspath(folder), layers[-1].path))
-    check = _Check(merged, adapters, folder)
+    check = _Check(merged, connectors, folder)
     configuration = check.configuration()
     faults = [Fault(fault.origin, "", "", fault.reason) for fault in file_faults] + check.faults
     files = tuple(layer.path for layer in layers)
@@ -170,10 +170,10 @@ def _overlaid(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[
 class _Check:
     """One check of merged tables. It collects `faults`."""
 
-    def __init__(self, merged: _Merged, adapters: AdapterOptions, folder: str) -> None:
+    def __init__(self, merged: _Merged, connectors: ConnectorOptions, folder: str) -> None:
         self.faults: list[Fault] = []
         self._merged: Final = merged
-        self._adapters: Final = adapters
+        self._connectors: Final = connectors
         self._context: Final = {"folder": os.path.abspath(folder)}
 
     def configuration(self) -> Configuration:
@@ -181,8 +181,8 @@ class _Check:
         known = Configuration.model_fields
         for name in self._merged.tables.keys() - known.keys():
             self._unknown((name,), self._merged.tables[name], siblings=known)
-        sources = self._adapter_tables("sources", self._adapters.sources, self._adapters.default_sources)
-        sinks = self._adapter_tables("sinks", self._adapters.sinks, {})
+        sources = self._connector_tables("sources", self._connectors.sources, self._connectors.default_sources)
+        sinks = self._connector_tables("sinks", self._connectors.sinks, {})
         aggregates = self._named_tables("aggregates", AggregateOptions)
         parts = {name: self._section(name, annotation) for name, annotation in core_sections().items()}
         # A bad section is replaced by its defaults, so that contradictions between the other sections are still found.
@@ -221,7 +221,7 @@ class _Check:
                 options[name] = found
         return options
 
-    def _adapter_tables(
+    def _connector_tables(
         self, kind: str, models: Mapping[str, type[Options]], defaults: Mapping[str, Mapping[str, str]]
     ) -> dict[str, Options]:
         """The options of each named table under `kind`. Bad tables are left out."""
@@ -234,15 +234,17 @@ class _Check:
                 self._fault((kind, name), None, wanted)
             if not isinstance(table, Mapping):
                 self._fault((kind, name), table, f"a table: [{kind}.NAME]")
-            elif model := self._adapter_model((kind, name), table, models):
-                filled = {**defaults.get(name, {}), **table} if model is models[self._adapters.default_type] else table
+            elif model := self._connector_model((kind, name), table, models):
+                filled = {**defaults.get(name, {}), **table} if model is models[self._connectors.default_type] else table
                 if found := self._validated((kind, name), model, filled):
                     options[name] = found
         return options
 
-    def _adapter_model(self, key: Key, table: Mapping[str, object], models: Mapping[str, type[Options]]) -> type[Options] | None:
+    def _connector_model(
+        self, key: Key, table: Mapping[str, object], models: Mapping[str, type[Options]]
+    ) -> type[Options] | None:
         """The option model that the table's `type` names."""
-        named = table.get("type", self._adapters.default_type)
+        named = table.get("type", self._connectors.default_type)
         model = models.get(str(named)) if isinstance(named, str) else None
         if model is None:
             self._fault((*key, "type"), named, " or ".join(f'"{name}"' for name in sorted(models)))

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
 from event_processor.configuration.configuration import Configuration, Section
 from event_processor.configuration.faults import toml_value
-from event_processor.configuration.loader import AdapterOptions, array_sections, core_sections
+from event_processor.configuration.loader import ConnectorOptions, array_sections, core_sections
 from event_processor.model.options import keys_of
 
 __all__ = ["configuration_template", "key_documentation"]
@@ -32,9 +32,9 @@ Relative paths start from this file's folder. Sizes are in bytes. Times are in t
 from the log with 'event-processor replay'. The rest may change at any time."""
 
 
-def configuration_template(adapters: AdapterOptions) -> str:
+def configuration_template(connectors: ConnectorOptions) -> str:
     """A TOML file that sets every default. Its comments say what each key means."""
-    return "\n".join(_lines(adapters))
+    return "\n".join(_lines(connectors))
 
 
 def key_documentation(model: type[Section]) -> dict[str, str]:
@@ -56,22 +56,22 @@ def key_documentation(model: type[Section]) -> dict[str, str]:
     return said
 
 
-def _lines(adapters: AdapterOptions) -> Iterator[str]:
+def _lines(connectors: ConnectorOptions) -> Iterator[str]:
     yield from _comment(_INTRODUCTION)
     core, arrays = core_sections(), array_sections()
     for name in Configuration.model_fields:
         if name in core:
             yield from _table(name, core[name], {})
         elif name == "sources":
-            for source, values in adapters.default_sources.items():
-                yield from _table(f"sources.{source}", adapters.sources[adapters.default_type], values)
+            for source, values in connectors.default_sources.items():
+                yield from _table(f"sources.{source}", connectors.sources[connectors.default_type], values)
         elif name in arrays:
             yield from _commented(_table(f"[{name}]", arrays[name], {}))
         elif name == "aggregates":
             yield from _commented(_table("aggregates.NAME", AggregateOptions, {}))
             yield from _commented(_table("aggregates.NAME.window", WindowOptions, {}))
         else:
-            yield from _commented(_table("sinks.NAME", adapters.sinks[adapters.default_type], {}))
+            yield from _commented(_table("sinks.NAME", connectors.sinks[connectors.default_type], {}))
     yield ""
 
 

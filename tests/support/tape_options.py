@@ -1,4 +1,4 @@
-"""A source's options of an adapter that there is none of: for tests of what holds for every adapter."""
+"""A source's options of an connector that there is none of: for tests of what holds for every connector."""
 
 from __future__ import annotations
 

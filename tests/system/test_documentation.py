@@ -16,7 +16,7 @@ from typer.main import get_command
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.cli import COMMANDS
 from event_processor.cli.command_line import GLOBAL_OPTIONS, application
-from event_processor.configuration import AdapterOptions, ConfigurationRequest, load_configuration
+from event_processor.configuration import ConfigurationRequest, ConnectorOptions, load_configuration
 from event_processor.engine.checkpoint import checkpoint_schema
 from support.documents import ROOT, Block, blocks, pages, play, program_calls, prose, session
 from support.reference import Options, evaluate
@@ -25,7 +25,7 @@ EXAMPLE = ROOT / "examples" / "002-event-processor"
 NAMED_PATH = re.compile(
     r"(?<![\w./-])((?:event_processor|tests|docs|tools|examples|benchmarks|requirements|\.ci)/[\w./-]*\w)(?:::(test_\w+))?"
 )
-ADAPTERS = AdapterOptions(
+CONNECTOR_OPTIONS = ConnectorOptions(
     sources=SOURCE_OPTIONS,
     sinks=SINK_OPTIONS,
     default_type="file",
@@ -111,7 +111,7 @@ def test_every_configuration_that_is_shown_is_valid(block: Block, tmp_path: Path
     request = ConfigurationRequest(
         working_directory=str(tmp_path), config_paths=(str(shown),), system_path=str(tmp_path / "none")
     )
-    load_configuration(request, ADAPTERS)
+    load_configuration(request, CONNECTOR_OPTIONS)
 
 
 @pytest.mark.parametrize("page", sessions(), ids=page_id)

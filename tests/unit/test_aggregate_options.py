@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.assembly import ADAPTERS
+from event_processor.assembly import CONNECTOR_OPTIONS
 from event_processor.configuration import ConfigurationFaultsError, ConfigurationRequest, load_configuration
 from event_processor.configuration.aggregates import Measure
 from event_processor.configuration.configuration import Configuration, config_hash, config_parts
@@ -21,7 +21,7 @@ size_s = 600
 
 def load(folder: Path, text: str) -> Configuration:
     (folder / "event-processor.toml").write_text(text)
-    return load_configuration(ConfigurationRequest(working_directory=str(folder)), ADAPTERS).configuration
+    return load_configuration(ConfigurationRequest(working_directory=str(folder)), CONNECTOR_OPTIONS).configuration
 
 
 def fault(folder: Path, text: str) -> str:

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_processor.configuration import (
-    AdapterOptions,
     ConfigurationFaultsError,
     ConfigurationRequest,
+    ConnectorOptions,
     LoadedConfiguration,
     Origin,
     load_configuration,
@@ -18,7 +18,7 @@ from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.model.errors import ExitCode
 from support.tape_options import TapeOptions
 
-ADAPTERS = AdapterOptions(
+CONNECTOR_OPTIONS = ConnectorOptions(
     sources={"tape": TapeOptions, "disk": TapeOptions},
     sinks={"file": FileSinkOptions, "tape": FileSinkOptions},
     default_type="tape",
@@ -43,20 +43,20 @@ def request(
 
 def load(folder: Path, text: str = "", *, environment: Mapping[str, str] | None = None) -> LoadedConfiguration:
     (folder / "event-processor.toml").write_text(text, encoding="utf-8")
-    return load_configuration(request(folder, environment=environment), ADAPTERS)
+    return load_configuration(request(folder, environment=environment), CONNECTOR_OPTIONS)
 
 
 def faults(folder: Path, content: str | bytes) -> list[str]:
     raw = content.encode() if isinstance(content, str) else content
     (folder / "event-processor.toml").write_bytes(raw)
     with pytest.raises(ConfigurationFaultsError) as raised:
-        load_configuration(request(folder), ADAPTERS)
+        load_configuration(request(folder), CONNECTOR_OPTIONS)
     assert raised.value.exit_code == ExitCode.CONFIGURATION
     return [str(fault) for fault in raised.value.faults]
 
 
 def test_without_a_file_everything_is_a_default(tmp_path: Path) -> None:
-    loaded = load_configuration(request(tmp_path), ADAPTERS)
+    loaded = load_configuration(request(tmp_path), CONNECTOR_OPTIONS)
     assert loaded.files == ()
     assert list(loaded.configuration.sources) == ["events"]
     assert loaded.configuration.sources["events"].patterns() == (f"{tmp_path}/events/events.jsonl",)
@@ -77,9 +77,9 @@ def test_files_are_looked_for_here_and_then_for_the_system(tmp_path: Path) -> No
     system = tmp_path / "etc" / "event-processor.toml"
     system.parent.mkdir()
     system.write_text("[order]\nbuffer_events = 1")
-    assert load_configuration(request(tmp_path), ADAPTERS).files == (str(system),)
+    assert load_configuration(request(tmp_path), CONNECTOR_OPTIONS).files == (str(system),)
     (tmp_path / "event-processor.toml").write_text("[batch]\nlinger_ms = 1")
-    loaded = load_configuration(request(tmp_path), ADAPTERS)
+    loaded = load_configuration(request(tmp_path), CONNECTOR_OPTIONS)
     assert loaded.files == ("event-processor.toml",)
     assert loaded.configuration.order.buffer_events == 1024
 
@@ -88,9 +88,11 @@ def test_the_variable_goes_before_the_usual_places_and_the_option_before_the_var
     for name in ("event-processor.toml", "variable.toml", "option.toml"):
         (tmp_path / name).write_text("")
     environment = {"EVENT_PROCESSOR_CONFIG": "variable.toml"}
-    assert load_configuration(request(tmp_path, environment=environment), ADAPTERS).files == ("variable.toml",)
-    assert load_configuration(request(tmp_path, "option.toml", environment=environment), ADAPTERS).files == ("option.toml",)
-    assert load_configuration(request(tmp_path, environment={"EVENT_PROCESSOR_CONFIG": ""}), ADAPTERS).files == (
+    assert load_configuration(request(tmp_path, environment=environment), CONNECTOR_OPTIONS).files == ("variable.toml",)
+    assert load_configuration(request(tmp_path, "option.toml", environment=environment), CONNECTOR_OPTIONS).files == (
+        "option.toml",
+    )
+    assert load_configuration(request(tmp_path, environment={"EVENT_PROCESSOR_CONFIG": ""}), CONNECTOR_OPTIONS).files == (
         "event-processor.toml",
     )
 
@@ -99,7 +101,7 @@ def test_later_files_win_tables_are_merged_and_arrays_replaced(tmp_path: Path) -
     (tmp_path / "a.toml").write_text('[event]\nid = ["x", "y"]\nvalue = "v"\n[sinks.s]\npath = "s.jsonl"')
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.toml").write_text('[event]\nid = ["z"]\n[sinks.t]\npath = "t.jsonl"')
-    loaded = load_configuration(request(tmp_path, "a.toml", "sub/b.toml"), ADAPTERS)
+    loaded = load_configuration(request(tmp_path, "a.toml", "sub/b.toml"), CONNECTOR_OPTIONS)
     assert loaded.configuration.event.id == ("z",)
     assert loaded.configuration.event.value == "v"
     assert {name: tuple(sink.paths()) for name, sink in loaded.configuration.sinks.items()} == {
@@ -121,7 +123,7 @@ def test_the_command_line_goes_before_the_variable_and_the_variable_before_the_f
     from_variable = load(tmp_path, text, environment={"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"})
     assert (from_variable.configuration.state.dir, str(from_variable.origins["state.dir"])) == ("/var/lib/a", "$STATE_DIRECTORY")
     asked = request(tmp_path, environment={"STATE_DIRECTORY": "/var/lib/a"}, overrides={"state.dir": ("mine", "--state")})
-    from_option = load_configuration(asked, ADAPTERS)
+    from_option = load_configuration(asked, CONNECTOR_OPTIONS)
     assert (from_option.configuration.state.dir, str(from_option.origins["state.dir"])) == (f"{tmp_path}/mine", "--state")
 
 
@@ -218,14 +220,14 @@ def test_what_is_no_toml_is_a_fault_with_its_place(tmp_path: Path, content: byte
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read_over(tmp_path: Path) -> None:
     (tmp_path / "event-processor.toml").write_bytes(b"\xef\xbb\xbf[order]\r\nbuffer_events = 3\r\n")
-    assert load_configuration(request(tmp_path), ADAPTERS).configuration.order.buffer_events == 3
+    assert load_configuration(request(tmp_path), CONNECTOR_OPTIONS).configuration.order.buffer_events == 3
 
 
 def test_every_file_that_cannot_be_read_is_named_beside_the_faults_of_the_others(tmp_path: Path) -> None:
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "bad.toml").write_text("order.by = 1")
     with pytest.raises(ConfigurationFaultsError) as raised:
-        load_configuration(request(tmp_path, "gone.toml", "folder.toml", "bad.toml"), ADAPTERS)
+        load_configuration(request(tmp_path, "gone.toml", "folder.toml", "bad.toml"), CONNECTOR_OPTIONS)
     assert [str(fault) for fault in raised.value.faults] == [
         'bad.toml:1: order.by = 1: wanted: "id" or "timestamp"',
         "folder.toml: cannot be read: Is a directory",

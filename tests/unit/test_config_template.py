@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from event_processor.configuration import AdapterOptions, ConfigurationFaultsError, ConfigurationRequest, load_configuration
+from event_processor.configuration import ConfigurationFaultsError, ConfigurationRequest, ConnectorOptions, load_configuration
 from event_processor.configuration.configuration import Configuration, Section
 from event_processor.configuration.template import configuration_template, key_documentation
 from event_processor.configuration.transforms import TransformOptions
@@ -13,7 +13,7 @@ from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.options import keys_of
 
-ADAPTERS = AdapterOptions(
+CONNECTOR_OPTIONS = ConnectorOptions(
     sources={"file": FileSourceOptions},
     sinks={"file": FileSinkOptions},
     default_type="file",
@@ -23,17 +23,17 @@ ADAPTERS = AdapterOptions(
 
 def load(folder: Path) -> Configuration:
     request = ConfigurationRequest(working_directory=str(folder), system_path=str(folder / "none"))
-    return load_configuration(request, ADAPTERS).configuration
+    return load_configuration(request, CONNECTOR_OPTIONS).configuration
 
 
 def test_the_template_says_exactly_the_defaults(tmp_path: Path) -> None:
     defaults = load(tmp_path)
-    (tmp_path / "event-processor.toml").write_text(configuration_template(ADAPTERS), encoding="utf-8")
+    (tmp_path / "event-processor.toml").write_text(configuration_template(CONNECTOR_OPTIONS), encoding="utf-8")
     assert load(tmp_path) == defaults
 
 
 def test_the_values_of_the_template_are_those_of_the_manual() -> None:
-    tables: dict[str, Any] = tomllib.loads(configuration_template(ADAPTERS))
+    tables: dict[str, Any] = tomllib.loads(configuration_template(CONNECTOR_OPTIONS))
     assert tables["sources"]["events"]["path"] == "events/events.jsonl"
     assert tables["event"]["id"] == "id"
     assert tables["order"] == {"by": "id", "buffer_events": 1024, "idle_release_ms": 2000}
@@ -42,7 +42,7 @@ def test_the_values_of_the_template_are_those_of_the_manual() -> None:
 
 
 def test_the_sink_that_is_commented_out_is_one_that_may_be_had(tmp_path: Path) -> None:
-    head, _, rest = configuration_template(ADAPTERS).partition("# [sinks.NAME]")
+    head, _, rest = configuration_template(CONNECTOR_OPTIONS).partition("# [sinks.NAME]")
     sink, gap, tail = rest.partition("\n\n")
     keys = "\n".join(line.removeprefix("# ") if " = " in line else line for line in sink.split("\n"))
     (tmp_path / "event-processor.toml").write_text(f"{head}[sinks.NAME]{keys}{gap}{tail}", encoding="utf-8")
@@ -51,7 +51,7 @@ def test_the_sink_that_is_commented_out_is_one_that_may_be_had(tmp_path: Path) -
 
 def test_no_key_without_a_default_lacks_an_example() -> None:
     assert [
-        line for line in configuration_template(ADAPTERS).split("\n") if line.startswith("# ") and line.endswith('= ""')
+        line for line in configuration_template(CONNECTOR_OPTIONS).split("\n") if line.startswith("# ") and line.endswith('= ""')
     ] == []
 
 
@@ -78,7 +78,7 @@ def test_a_sink_does_not_write_where_a_source_would_take_it_for_a_rotated_file(
 
 
 def test_the_transform_that_is_commented_out_is_one_that_may_be_had(tmp_path: Path) -> None:
-    head, _, rest = configuration_template(ADAPTERS).partition("# [[transforms]]")
+    head, _, rest = configuration_template(CONNECTOR_OPTIONS).partition("# [[transforms]]")
     table, gap, tail = rest.partition("\n\n")
     lines = [re.sub(r"^# (?=(?!class)[a-z0-9_]+ = )", "", line) for line in table.split("\n")]
     assert "keep = []" in lines

@@ -10,9 +10,9 @@ import pytest
 from event_processor.cli import COMMANDS
 from event_processor.cli.boundary import run
 from event_processor.configuration import (
-    AdapterOptions,
     ConfigurationFaultsError,
     ConfigurationRequest,
+    ConnectorOptions,
     LoadedConfiguration,
     load_configuration,
 )
@@ -22,7 +22,7 @@ from event_processor.configuration.transforms import TransformOptions
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.connectors.files.source_options import FileSourceOptions
 
-ADAPTERS = AdapterOptions(
+CONNECTOR_OPTIONS = ConnectorOptions(
     sources={"file": FileSourceOptions},
     sinks={"file": FileSinkOptions},
     default_type="file",
@@ -36,7 +36,7 @@ def load(folder: Path, *texts: str) -> LoadedConfiguration:
         names.append(f"{number}.toml")
         (folder / names[-1]).write_text(text, encoding="utf-8")
     asked = ConfigurationRequest(working_directory=str(folder), config_paths=tuple(names), system_path=str(folder / "none"))
-    return load_configuration(asked, ADAPTERS)
+    return load_configuration(asked, CONNECTOR_OPTIONS)
 
 
 def faults(folder: Path, text: str) -> list[str]:
