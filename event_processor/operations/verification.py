@@ -21,6 +21,7 @@ from event_processor.assembly import (
     Replica,
     check_config,
     committed_outputs,
+    fresh_sink_paths,
     open_replica,
     outside_p2,
 )
@@ -143,6 +144,7 @@ class _Comparison:
 
     def __init__(self, configuration: Configuration, fs: FileSystem, checkpoint: Checkpoint, other: _Recomputation) -> None:
         self._configuration: Final = configuration
+        self._sinks_with_files: Final = fresh_sink_paths(configuration)
         self._committed: Final = checkpoint
         self._recomputed: Final = other.checkpoint()
         self._other: Final = other
@@ -174,7 +176,10 @@ class _Comparison:
 
     def _sink(self, name: str, output: CommittedOutput | None) -> SinkVerification:
         if output is None:
-            return SinkVerification(name, not_compared="this checkpoint covers none of its output")
+            reason = (
+                "this checkpoint covers none of its output" if self._sinks_with_files[name] else "it keeps no file to compare"
+            )
+            return SinkVerification(name, not_compared=reason)
         return output.compare(self._other.released(name))
 
     def _letters_there(self) -> int:

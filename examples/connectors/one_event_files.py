@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from event_processor import (
@@ -21,6 +22,8 @@ from event_processor import (
     Source,
     SourceContext,
     SourceOptions,
+    StateError,
+    StorageError,
     World,
 )
 
@@ -38,16 +41,34 @@ class OneEventFilesOptions(SourceOptions):
         return (f"{self.folder}/*",)
 
 
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """A failure of the disk stops the process with words, and nothing is counted that was not read."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError.from_os("read", path, error) from error
+
+
 def names_after(folder: str, name: str) -> list[str]:
     """The names of the files after `name`, in order."""
-    found = os.listdir(folder) if os.path.isdir(folder) else []
+    with reading(folder):
+        found = os.listdir(folder) if os.path.isdir(folder) else []
     return sorted(each for each in found if each > name and not each.startswith("."))
 
 
 def record_of(path: str) -> bytes:
     """The content of a file as one line."""
-    with open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         return b" ".join(file.read().splitlines()) + b"\n"
+
+
+def last_and_offset(position: Mapping[str, Json]) -> tuple[str, int]:
+    """What a position says. Raises `StateError` if it is none of ours."""
+    last, offset = position.get("last"), position.get("offset")
+    if not isinstance(last, str) or not isinstance(offset, int):
+        raise StateError("the state has a position that this connector did not write", hint="use the connector that wrote it")
+    return last, offset
 
 
 class OneEventFiles:
@@ -61,8 +82,7 @@ class OneEventFiles:
 
     def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
         if GENERATION in positions:
-            self._last = str(positions[GENERATION]["last"])
-            self._offset = int(str(positions[GENERATION]["offset"]))
+            self._last, self._offset = last_and_offset(positions[GENERATION])
 
     def read(self, bytes_max: int) -> Chunk | None:
         records: list[bytes] = []
@@ -88,7 +108,8 @@ class OneEventFiles:
 
     def lag_bytes(self) -> int:
         names = names_after(self._options.folder, self._last)
-        return sum(os.path.getsize(os.path.join(self._options.folder, name)) for name in names)
+        with reading(self._options.folder):
+            return sum(os.path.getsize(os.path.join(self._options.folder, name)) for name in names)
 
     def has_more(self) -> bool:
         return bool(names_after(self._options.folder, self._last))
@@ -137,4 +158,8 @@ class OneEventFilesConnector(Connector):
         return OneEventFiles(options, context)
 
     def reopen(self, options: OneEventFilesOptions, position: Mapping[str, Json], world: World) -> PastGeneration | None:
-        return PastFiles(options, str(position["last"])) if os.path.isdir(options.folder) else None
+        """The files, if they are still those that were read: the same names up to the last, with as many bytes."""
+        last, offset = last_and_offset(position)
+        names = [name for name in names_after(options.folder, "") if name <= last]
+        sizes = [len(record_of(os.path.join(options.folder, name))) for name in names]
+        return PastFiles(options, last) if sum(sizes) == offset else None

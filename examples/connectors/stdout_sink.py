@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Literal
 
-from event_processor import Connector, Released, Sink, SinkContext, SinkOptions
+from event_processor import Connector, Released, Sink, SinkContext, SinkOptions, StorageError
 
 
 class StdoutOptions(SinkOptions):
@@ -31,14 +31,20 @@ class StdoutSink:
         self._prefix = options.prefix
 
     def write(self, released: Released) -> None:
-        for record in released.records():
-            sys.stdout.write(f"{self._prefix}{record.decode()}\n")
+        try:
+            for record in released.records():
+                sys.stdout.write(f"{self._prefix}{record.decode()}\n")
+        except OSError as error:
+            raise StorageError.from_os("write", "standard output", error) from error
 
     def finish(self) -> None:
         """Does nothing: nothing is buffered."""
 
     def sync(self) -> None:
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            raise StorageError.from_os("write", "standard output", error) from error
 
     def appended(self) -> Mapping[str, int]:
         return {}
