@@ -30,7 +30,10 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
     with progress_bar("recomputing") as progress:
         verification = verify(configuration, real_environment(configuration), progress=progress)
     if as_json:
-        write_json({"ok": verification.is_ok, **msgspec.to_builtins(verification)})
+        document = msgspec.to_builtins(verification)
+        for sink in document["sinks"]:
+            del sink["difference"]  # all of them are in `differences`
+        write_json({"ok": verification.is_ok, **document})
     else:
         write_lines(_lines(verification))
     if not verification.is_ok:

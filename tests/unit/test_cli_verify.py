@@ -33,7 +33,7 @@ def test_verify_as_json_keeps_its_contract(shell: Shell) -> None:
     document = shell.json("verify")
     assert list(document) == ["ok", "counts", "size_bytes", "dead_letters", "dead_letters_purged", "sinks", "differences"]
     assert (document["ok"], document["differences"]) == (True, [])
-    assert list(document["sinks"][0]) == ["name", "path", "size_bytes", "skipped_bytes", "parts", "parts_gone"]
+    assert list(document["sinks"][0]) == ["name", "path", "size_bytes", "skipped_bytes", "parts", "parts_gone", "not_compared"]
     shell.path("out", "ordered.jsonl").unlink()
     assert shell.call("verify", "--json") == 65
     assert '"ok": false' in shell.out
