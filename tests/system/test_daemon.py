@@ -75,6 +75,25 @@ def test_a_reload_takes_up_what_the_state_does_not_depend_on(pipeline: Pipeline,
     wait_until(lambda: pipeline.progress() == len(EVENT % 1) * 2, "a commit after the reload")
 
 
+def test_a_reload_that_adds_the_first_sink_starts_the_order_stage(pipeline: Pipeline) -> None:
+    path = pipeline.folder / "pipeline.toml"
+    whole = path.read_text()
+    path.write_text(whole[: whole.index("[sinks.ordered]")])
+    daemon = pipeline.start()
+    try:
+        wait_until(lambda: pipeline.progress() == len(EVENT % 1), "the first commit")
+        path.write_text(whole)
+        daemon.send(signal.SIGHUP)
+        wait_until(lambda: "reloaded" in daemon.said(), "the reload")
+        append(pipeline, EVENT % 2)
+        wait_until(lambda: pipeline.progress() == len(EVENT % 1) * 2, "a commit after the reload")
+    finally:
+        daemon.kill()
+    assert pipeline.run("--once", "--drain").exit_code == 0
+    assert (pipeline.durable / "out" / "ordered.jsonl").read_bytes() == EVENT % 2, "what came before is not in the new sink"
+    assert pipeline.verify().exit_code == 0
+
+
 def test_a_reload_that_would_change_the_states_meaning_is_refused_and_the_daemon_goes_on(
     pipeline: Pipeline, daemon: Daemon
 ) -> None:
