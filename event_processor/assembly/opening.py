@@ -51,8 +51,8 @@ from event_processor.engine.decoding.pool import DecodingPool, Worker
 from event_processor.engine.decoding.process import ProcessWorker
 from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.engine.held_events import HeldEvents, read_held_events
-from event_processor.engine.journal import JOURNAL_NAME, OrderBegun
-from event_processor.engine.loop import Begun, LoopOptions, Processor
+from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
+from event_processor.engine.loop import LoopOptions, Processor, StartedState
 from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
 from event_processor.model.clock import SystemWakeup, utc_text, wall_ns_of
@@ -236,7 +236,7 @@ class _Opening:
             executor=environment.committing(),
             memory=Memory(outputs.ids or NothingIsKnown(), aggregates),
             state=state,
-            begun=self._begun(state),
+            started=self._started(state),
             step_options=self._step_options(),
             options=self._loop_options(),
             clock=environment.clock,
@@ -245,7 +245,7 @@ class _Opening:
         )
         # Version 1 had no such entry: there the stage was used from the start, or never.
         is_migrated = checkpoint is not None and checkpoint.version == migration.VERSION
-        writer.begin(state, appended, [OrderBegun(0)] if is_migrated and state.ordered else [])
+        writer.begin(state, appended, [OrderStarted(0)] if is_migrated and state.ordered else [])
         return OpenPipeline(processor, resumed=checkpoint is not None)
 
     def _state(self, checkpoint: Checkpoint | None) -> State:
@@ -256,11 +256,11 @@ class _Opening:
         document = checkpoint.state
         return document.to_state(read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events))
 
-    def _begun(self, state: State) -> Begun | None:
+    def _started(self, state: State) -> StartedState | None:
         """The state with the order stage switched on or off, if the configuration wants that now."""
         if self._mode.follows_journal or state.ordered == self._configuration.order_is_active:
             return None
-        return Begun(*(end_order if state.ordered else begin_order)(state))
+        return StartedState(*(end_order if state.ordered else begin_order)(state))
 
     def _fingerprinter(self, manifest: Mapping[str, Json]) -> Fingerprinter | None:
         """The hash of the index; None without an index."""

@@ -21,8 +21,8 @@ __all__ = [
     "InputFinished",
     "JournalEntry",
     "JournalRun",
-    "OrderBegun",
     "OrderEnded",
+    "OrderStarted",
     "RetiredGeneration",
     "decode_entries",
     "encode_entries",
@@ -54,7 +54,7 @@ class InputFinished(Struct, frozen=True, tag_field="what", tag="finished"):
     records: int
 
 
-class OrderBegun(Struct, frozen=True, tag_field="what", tag="order_begun"):
+class OrderStarted(Struct, frozen=True, tag_field="what", tag="order_started"):
     """From here on accepted events enter the order stage, because a sink or a window reads them. `records` came before.
 
     With 0 records it applies from the start, wherever it is in the file: a state of version 1 did not write it.
@@ -88,7 +88,7 @@ class RetiredGeneration(Struct, frozen=True, tag_field="what", tag="retired"):
         return int(self.position.get("offset", 0)) if self.end is None else self.end
 
 
-JournalEntry: TypeAlias = JournalRun | IdleRelease | InputFinished | OrderBegun | OrderEnded | RetiredGeneration
+JournalEntry: TypeAlias = JournalRun | IdleRelease | InputFinished | OrderStarted | OrderEnded | RetiredGeneration
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[JournalEntry] = msgspec.json.Decoder(JournalEntry)

@@ -19,7 +19,7 @@ from typing import Final
 
 from event_processor.engine.attention import Attention
 from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
-from event_processor.engine.journal import IdleRelease, InputFinished, JournalEntry, OrderBegun, OrderEnded
+from event_processor.engine.journal import IdleRelease, InputFinished, JournalEntry, OrderEnded, OrderStarted
 from event_processor.engine.state import State
 from event_processor.engine.step import Memory, StepOptions, advance, begin_order, end_order, finish, release_held
 from event_processor.model.contracts import Clock, Decoding, Notices, Source, Wakeup
@@ -28,7 +28,7 @@ from event_processor.model.event import Chunk
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import storage_boundary
 
-__all__ = ["Begun", "LoopOptions", "Processor", "StopReason"]
+__all__ = ["LoopOptions", "Processor", "StartedState", "StopReason"]
 
 WAIT_S_MAX: Final = 1.0
 """The loop reports that it is alive at least this often, however long there is nothing to do."""
@@ -66,7 +66,7 @@ class LoopOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedState:
     """The state from which a start continues, if it is not the committed one, and the entries of the reading journal for it."""
 
     state: State
@@ -94,7 +94,7 @@ class Processor:
         executor: CommitExecutor,
         memory: Memory,
         state: State,
-        begun: Begun | None = None,
+        started: StartedState | None = None,
         step_options: StepOptions,
         options: LoopOptions,
         clock: Clock,
@@ -103,7 +103,7 @@ class Processor:
     ) -> None:
         """An error names `directory` if the failed call names no file. `memory` belongs to the last committed state.
 
-        `begun`: the change of the state at this start; the first commit makes it durable.
+        `started`: the change of the state at this start; the first commit makes it durable.
         """
         self._sources: Final = list(sources)
         self._decoding: Final = decoding
@@ -112,7 +112,7 @@ class Processor:
         self._executor: Final = executor
         self._memory: Final = memory
         self._state = state
-        self._begun = begun
+        self._started = started
         self._step_options: Final = step_options
         self._options: Final = options
         self._clock: Final = clock
@@ -206,9 +206,9 @@ class Processor:
                     self._commit(batch, behind=isinstance(each, Chunk))
                 if isinstance(each, IdleRelease):
                     self._release_held()
-                elif isinstance(each, OrderBegun | OrderEnded):
+                elif isinstance(each, OrderStarted | OrderEnded):
                     self._settle()
-                    self._switch_order(begins=isinstance(each, OrderBegun))
+                    self._switch_order(begins=isinstance(each, OrderStarted))
                 elif isinstance(each, InputFinished):
                     self._settle()
                     self._finish(closes_parts=False)
@@ -267,9 +267,9 @@ class Processor:
 
     def _new_batch(self) -> Batch:
         """An empty batch after everything that was handed to a commit, durable or not."""
-        if self._begun is not None:
+        if self._started is not None:
             # If we die before its commit, the next start makes the same change.
-            return Batch(self._begun.state, self._begun.state.counts.records, journal=list(self._begun.entries))
+            return Batch(self._started.state, self._started.state.counts.records, journal=list(self._started.entries))
         return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state)
 
     def _is_full(self, batch: Batch) -> bool:
@@ -293,7 +293,7 @@ class Processor:
         Raises `StorageError`, perhaps the failure of the commit before: then nothing of this batch counts.
         """
         self._settle()
-        self._begun = None
+        self._started = None
         job = self._writer.prepare(batch)
         self._read_ahead = set(self._handed_in)
         if not behind:

@@ -25,8 +25,8 @@ from event_processor.engine.journal import (
     InputFinished,
     JournalEntry,
     JournalRun,
-    OrderBegun,
     OrderEnded,
+    OrderStarted,
     RetiredGeneration,
 )
 from event_processor.engine.order import Ordered
@@ -144,7 +144,7 @@ def begin_order(state: State) -> tuple[State, Sequence[JournalEntry]]:
     Returns the state, and the entries of the reading journal that say so.
     """
     run: list[JournalEntry] = [state.journal] if state.journal else []
-    return replace(state, ordered=True, journal=None), [*run, OrderBegun(state.counts.records)]
+    return replace(state, ordered=True, journal=None), [*run, OrderStarted(state.counts.records)]
 
 
 def end_order(state: State) -> tuple[State, Sequence[JournalEntry]]:

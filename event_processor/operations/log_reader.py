@@ -24,8 +24,8 @@ from event_processor.engine.journal import (
     InputFinished,
     JournalEntry,
     JournalRun,
-    OrderBegun,
     OrderEnded,
+    OrderStarted,
     RetiredGeneration,
     decode_entries,
 )
@@ -82,7 +82,7 @@ class _Survey:
                 survey.size_bytes += entry.end - entry.start
             elif isinstance(entry, RetiredGeneration):
                 survey.retired[entry.source, entry.generation] = entry
-            elif isinstance(entry, OrderBegun):
+            elif isinstance(entry, OrderStarted):
                 survey.is_ordered_from_start |= entry.records == 0
         return survey
 
@@ -123,9 +123,9 @@ class LogReader:
         Raises `InputGoneError`, which names the missing bytes, `StateError`, `StorageError`.
         """
         if self._survey.is_ordered_from_start:
-            yield OrderBegun(0)
+            yield OrderStarted(0)
         for entry in self._journal:
-            if isinstance(entry, OrderBegun):
+            if isinstance(entry, OrderStarted):
                 if entry.records:
                     yield entry
             elif isinstance(entry, IdleRelease | InputFinished | OrderEnded):

@@ -30,7 +30,7 @@ from event_processor.assembly import (
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
-from event_processor.engine.journal import JOURNAL_NAME, OrderBegun, OrderEnded
+from event_processor.engine.journal import JOURNAL_NAME, OrderEnded, OrderStarted
 from event_processor.engine.loop import Processor
 from event_processor.engine.state import Counts
 from event_processor.model.errors import StateError
@@ -145,7 +145,7 @@ class Replay:
             return error.message
         with closing(reader), closing(self._open(reading=False)) as processor:
             # The new state uses the order stage from the start if the configuration needs it, so its sinks get all events.
-            script = (each for each in watched_script(reader, progress) if not isinstance(each, OrderBegun | OrderEnded))
+            script = (each for each in watched_script(reader, progress) if not isinstance(each, OrderStarted | OrderEnded))
             processor.feed(script)
         return ""
 

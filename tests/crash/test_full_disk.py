@@ -66,7 +66,7 @@ def test_a_disk_that_is_full_from_the_start_is_a_stop(tmp_path: Path, undisturbe
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("begun", [False, True], ids=["a new state", "a begun state"])
+@pytest.mark.parametrize("begun", [False, True], ids=["a new state", "a started state"])
 def test_a_read_only_disk_is_a_stop(tmp_path: Path, undisturbed: Committed, begun: bool, tally: Tally) -> None:
     durable = tmp_path / "disk"
     with tmpfs(durable, AMPLE_BYTES):

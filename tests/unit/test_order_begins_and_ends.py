@@ -44,7 +44,7 @@ def test_a_first_sink_gets_the_events_from_where_it_was_added(place: Place) -> N
     later = with_sink(place, sink=True)
     later.append(lines([9, 8, 7, 6]))
     later.run()
-    assert journal(later) == [("order_begun", 4)]
+    assert journal(later) == [("order_started", 4)]
     assert (ids_in_sink(later), later.state()["order"]["held"]) == ([7, 6], 2)
     assert_right(later)
 
@@ -56,7 +56,7 @@ def test_a_start_without_new_events_changes_nothing_and_the_next_one_begins(plac
     assert_right(later)
     later.append(lines([5]))
     later.run()
-    assert journal(later) == [("order_begun", 4)]
+    assert journal(later) == [("order_started", 4)]
     assert_right(later)
 
 
@@ -67,7 +67,7 @@ def test_without_the_last_sink_what_is_held_goes_to_no_reader_and_a_later_sink_b
     ended = with_sink(held, sink=False)
     ended.append(lines([10]))
     ended.run()
-    assert journal(ended) == [("order_begun", 4), ("order_ended", 7)]
+    assert journal(ended) == [("order_started", 4), ("order_ended", 7)]
     order = ended.state()["order"]
     assert (order["active"], order["held"], order["released"], ended.state()["counts"]["accepted"]) == (False, 0, 3, 7)
     assert_right(ended)
@@ -75,7 +75,7 @@ def test_without_the_last_sink_what_is_held_goes_to_no_reader_and_a_later_sink_b
     again = with_sink(ended, sink=True)
     again.append(lines([12, 11]))
     again.run(drain=True)
-    assert journal(again)[2:] == [("order_begun", 8)]
+    assert journal(again)[2:] == [("order_started", 8)]
     assert_right(again)
 
 
@@ -87,5 +87,5 @@ def test_a_replay_gives_the_first_sink_everything(place: Place) -> None:
     replay.prepare(nobody_watches)
     replay.swap_in()
     later.run(drain=True)
-    assert (journal(later), sorted(ids_in_sink(later))) == ([("order_begun", 0)], [1, 2, 3, 9])
+    assert (journal(later), sorted(ids_in_sink(later))) == ([("order_started", 0)], [1, 2, 3, 9])
     assert_right(later)

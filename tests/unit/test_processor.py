@@ -111,7 +111,7 @@ def test_a_silent_log_lets_go_of_what_is_held_once_and_the_journal_says_when() -
     assert commits.idle_releases == [2]
     assert fs.content(f"{FOLDER}/out/ordered.jsonl") == event(1) + event(2)
     journal = [json.loads(line) for line in (fs.content(f"{FOLDER}/state/journal.jsonl") or b"").splitlines()]
-    assert [entry["what"] for entry in journal] == ["order_begun", "read", "idle_release"]
+    assert [entry["what"] for entry in journal] == ["order_started", "read", "idle_release"]
     assert journal[2]["records"] == 2
     assert checkpoint(fs)["order"]["held"] == 0
 
