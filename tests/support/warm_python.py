@@ -2,7 +2,7 @@
 
 Owns: the server, which is this file run as a program, and its client. They share a socket; each run has one of its own beside it.
 Always: a run is a process in a session of its own. Before it only imports happened; the environment is the server's.
-Never: a run starts before whoever asked for it says so; until then strace can attach to it.
+Never: a run starts before the test says so; until then strace can attach to it.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class WarmPython:
 
 
 def _serve(control: socket.socket) -> Request | None:
-    """Forks for each request. Returns the request in the process that is to do it; None in the server, once nobody is there to ask."""
+    """Forks for each request. Returns the request in the process that is to do it; None in the server, when the test process has closed its end."""
     while True:
         _reap()
         content, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES_MAX, 2)
