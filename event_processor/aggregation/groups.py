@@ -13,8 +13,9 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Struct
 
+from event_processor.aggregation.exact_sum import exact_mean
 from event_processor.aggregation.measures import EventMeasurer, GroupKey, group_key, group_values
-from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, summarise
+from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, shown_sum, summarise
 from event_processor.columns.event_slices import EventSlice
 from event_processor.configuration.aggregates import AggregateOptions
 
@@ -58,11 +59,12 @@ class GroupTotals:
         self._places: Final = {plan.name: place for place, plan in enumerate(measurer.plans)}
         self._wants_keys: Final = any(plan.ends for plan in measurer.plans)
         self._counts = document.counts
-        self._totals: Final[dict[GroupKey, GroupTotal]] = {
-            group_key([each.group[name] for name in options.group_by]): each for each in document.groups
+        self._totals: Final[dict[GroupKey, GroupTotal]] = {}
+        # Measured again: an earlier version may have rounded otherwise.
+        self._changed: Final = {
+            group_key([each.group[name] for name in options.group_by]): each.entry for each in document.groups
         }
-        self._sorted: Final = sorted(self._totals)
-        self._changed: Final[dict[GroupKey, Entry]] = {}
+        self._sorted: Final = sorted(self._changed)
 
     def add(self, events: EventSlice) -> None:
         """Adds accepted events, in the order of the log."""
@@ -103,11 +105,12 @@ class GroupTotals:
         if not field:
             return entry.count
         total = entry.fields[self._places[field]]
-        exact = total.parts[0] if total.parts else 0.0
-        values = {"count": total.count, "sum": exact, "min": total.least, "max": total.greatest}
+        if function == "sum":
+            return shown_sum(total.parts, total.present, total.numbers)
+        if function == "mean":
+            return exact_mean(total.parts, total.numbers) if total.numbers else None
+        values = {"count": total.present, "min": total.least, "max": total.greatest}
         if function in values:
             return values[function]
-        if function == "mean":
-            return exact / total.count if total.count else None
         end = total.first if function == "first" else total.last
         return None if end is None else end[1]

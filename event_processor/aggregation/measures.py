@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from math import inf, isfinite
 from typing import Any, Final, TypeAlias
 
@@ -205,7 +204,7 @@ class EventMeasurer:
             if raw is None:
                 assert events.columns is not None, "known values are in columns"
                 numbers = events.columns.values
-                found.append(FieldValues(numbers, events.columns.has_value, None))
+                found.append(FieldValues(events.columns.has_value, numbers))
                 continue
             values, odd = _field_values(plan, raw[plan.name])
             found.append(values)
@@ -222,14 +221,7 @@ def _categories(events: EventSlice) -> CategoryColumn:
 
 def _picked(measured: Measured, kept: BoolArray) -> Measured:
     """The events that are kept."""
-    values = [
-        FieldValues(
-            None if each.numbers is None else each.numbers[kept],
-            None if each.present is None else each.present[kept],
-            None if each.raw is None else list(compress(each.raw, kept)),
-        )
-        for each in measured.values
-    ]
+    values = [each.picked(kept) for each in measured.values]
     return replace(measured, count=int(np.count_nonzero(kept)), kept=kept, codes=measured.codes[kept], values=values)
 
 
@@ -266,23 +258,33 @@ def _canonical(value: object) -> object:
 
 
 def _field_values(plan: FieldPlan, raw: Sequence[object]) -> tuple[FieldValues, BoolArray | None]:
-    """Reads one field as its plan says. Also marks the values that are present but unfit for it; None if none is."""
-    is_there = np.fromiter((value is not None and not isinstance(value, Absent) for value in raw), np.bool_, len(raw))
-    if plan.is_number and set(map(type, raw)) <= _NUMBERS and (numbers := _doubles(raw)) is not None:
-        fit, numbers_of = is_there, numbers
-    else:
-        numbers_of = np.zeros(len(raw))
-        fit = np.zeros(len(raw), np.bool_)
-        for place in np.flatnonzero(is_there).tolist():
-            number = _doubles([raw[place]]) if plan.is_number and type(raw[place]) in _NUMBERS else None
-            fit[place] = number is not None or not plan.is_number
-            numbers_of[place] = 0.0 if number is None else number[0]
-    if plan.ends:
-        fit = fit & np.fromiter(map(_is_plain, raw), np.bool_, len(raw))
-        numbers_of = np.where(fit, numbers_of, 0.0)
-    odd = is_there & ~fit
-    values = FieldValues(numbers_of if plan.is_number else None, None if fit.all() else fit, raw)
+    """Reads one field as its plan says. Also marks the events whose value does not fit one of the measures; None if there are none."""
+    present = np.fromiter((value is not None and not isinstance(value, Absent) for value in raw), np.bool_, len(raw))
+    numbers, is_number = _numbers(raw, present) if plan.is_number else (None, present)
+    is_scalar = present & np.fromiter(map(_is_plain, raw), np.bool_, len(raw)) if plan.ends else present
+    odd = present & ~(is_number & is_scalar)
+    values = FieldValues(
+        None if present.all() else present, numbers, _unless(is_number, present), _unless(is_scalar, present), raw
+    )
     return values, odd if odd.any() else None
+
+
+def _unless(marks: BoolArray, present: BoolArray) -> BoolArray | None:
+    """The marks; None if exactly the present values are marked."""
+    return None if np.array_equal(marks, present) else marks
+
+
+def _numbers(raw: Sequence[object], present: BoolArray) -> tuple[FloatArray, BoolArray]:
+    """The values as doubles (0.0 if they are none), and marks on those that can be summed."""
+    if set(map(type, raw)) <= _NUMBERS and (all_of_them := _doubles(raw)) is not None:
+        return all_of_them, present
+    numbers = np.zeros(len(raw))
+    is_number = np.zeros(len(raw), np.bool_)
+    for place in np.flatnonzero(present).tolist():
+        number = _doubles([raw[place]]) if type(raw[place]) in _NUMBERS else None
+        is_number[place] = number is not None
+        numbers[place] = 0.0 if number is None else number[0]
+    return numbers, is_number
 
 
 def _doubles(raw: Sequence[object]) -> FloatArray | None:

@@ -31,6 +31,8 @@ MeasureFunction: TypeAlias = Literal["count", "sum", "mean", "min", "max", "firs
 Scalar: TypeAlias = bool | int | float | str
 
 _MEASURE: Final = re.compile(r"(count|sum|mean|min|max|first|last)(?:\(\s*([^()\s]|[^()\s][^()]*[^()\s])\s*\))?")
+ALL_EVENTS: Final = "*"
+"""`count(*)` counts events, as in SQL."""
 WINDOW_S_MAX: Final = 640 * 366 * 86_400
 """Longer than the time from the first to the last readable timestamp. A longer window would give the same result."""
 STEP_S_MAX: Final = 9_000_000_000
@@ -85,9 +87,9 @@ class AggregateOptions(Section):
     """The fields by which events are grouped. Dotted names reach inside objects. A missing field counts as null. Empty: all
     events are one group."""
     measures: Mapping[Name, str] = Field(examples=[{"events": "count", "average": "mean(value)"}])
-    """Column = measure: "count", or "count", "sum", "mean", "min", "max", "first" or "last" of a field, as in "mean(duration)".
-    Sums are exact. If the field is missing or null, the event adds nothing. If a number is needed and the field is not one, the
-    event adds nothing and is counted as `unfit`."""
+    """Column = measure: "count" (or "count(*)"), or "count", "sum", "mean", "min", "max", "first" or "last" of a field, as in
+    "mean(duration)". Sums are exact. If the field is missing or null, the event adds nothing. If a measure needs a number and the
+    field is not one, the event adds nothing to that measure and is counted as `unfit`."""
     where: Mapping[Name, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
     """Which events are measured: field = the value that it must have, or an array of such values."""
     groups_max: int = Field(default=100_000, ge=1)
@@ -103,9 +105,10 @@ class AggregateOptions(Section):
             raise PydanticCustomError("measures", 'at least one, such as events = "count"')
         for text in measures.values():
             found = _MEASURE.fullmatch(text)
-            if found is None or (found[2] is None and found[1] != "count"):
+            if found is None or (found[2] in (None, ALL_EVENTS) and found[1] != "count"):
                 raise PydanticCustomError("measures", '"count", or a function of a field, such as "mean(duration)"')
-        return measures
+        # As "count", so that both have one hash.
+        return {name: "count" if _MEASURE.fullmatch(text)[2] == ALL_EVENTS else text for name, text in measures.items()}  # type: ignore[index]
 
     def columns(self) -> tuple[Measure, ...]:
         """The measures, in the order of the configuration."""

@@ -75,16 +75,17 @@ def by_hand(everything: list[dict[str, Any]], groups_max: int) -> tuple[list[Any
     rows = []
     for _, (group, inside) in sorted(groups.items()):
         values = [float(event["v"]) + 0.0 for event in inside if is_number(event.get("v"))]
-        total = float(sum(map(Fraction, values), Fraction(0)))
+        there = sum(event.get("v") is not None for event in inside)
+        total = sum(map(Fraction, values), Fraction(0))
         kept = [event["w"] for event in inside if event.get("w") is not None]
         rows.append(
             {
                 "h.x": group[0],
                 "g": group[1],
                 "events": len(inside),
-                "values": len(values),
-                "sum": total,
-                "mean": total / len(values) if values else None,
+                "values": there,
+                "sum": None if there and not values else float(total),
+                "mean": float(total / len(values)) if values else None,
                 "least": min(values, default=None),
                 "greatest": max(values, default=None),
                 "first": kept[0] if kept else None,
@@ -112,6 +113,58 @@ def test_groups_are_those_of_the_model_however_events_are_cut_and_restored(
     rows, unfit, over_limit = by_hand(everything, groups_max)
     assert [{**each.group, **each.measures} for each in document.groups] == rows
     assert msgspec.structs.astuple(document.counts) == (len(everything), unfit, over_limit)
+
+
+ODD = ["A", "B", 7, None, [1], {"x": 1}, True]
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "measured", "unfit"),
+    [
+        ({}, {}, 0),
+        ({"f": "first(v)", "l": "last(v)"}, {"f": "A", "l": True}, 2),
+        ({"s": "sum(v)", "m": "mean(v)", "g": "max(v)"}, {"s": 7.0, "m": 7.0, "g": 7.0}, 5),
+        ({"s": "sum(v)", "f": "first(v)"}, {"s": 7.0, "f": "A"}, 5),
+    ],
+)
+def test_each_measure_judges_for_itself_which_values_fit(
+    neighbours: dict[str, str], measured: dict[str, Any], unfit: int
+) -> None:
+    options = AggregateOptions.model_validate({"measures": {"n": "count(v)", **neighbours}})
+    totals = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    for value in ODD:  # one batch each: the entries are merged
+        totals.add(slice_of([{} if value is None else {"v": value}]))
+    at_once = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    at_once.add(slice_of([{} if value is None else {"v": value} for value in ODD]))
+    assert totals.document() == at_once.document()
+    assert totals.document().groups[0].measures == {"n": 6, **measured}
+    assert totals.document().counts.unfit == unfit
+
+
+def test_count_of_everything_is_the_number_of_events_as_in_sql() -> None:
+    options = AggregateOptions.model_validate({"measures": {"all": "count(*)", "too": "count( * )", "n": "count(v)"}})
+    totals = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    totals.add(slice_of([{"v": 1}, {}, {"v": None}]))
+    assert totals.document().groups[0].measures == {"all": 3, "too": 3, "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"), [([0.1, 0.2, 0.3], 0.2), ([0.1, 0.1, 0.1], 0.1), ([10, None], 10.0), ([None], None), (["x"], None)]
+)
+def test_a_mean_is_over_the_events_with_a_number_and_is_rounded_once(values: list[Any], mean: float | None) -> None:
+    options = AggregateOptions.model_validate({"measures": {"mean": "mean(v)"}})
+    totals = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    totals.add(slice_of([{"v": value} for value in values]))
+    assert totals.document().groups[0].measures == {"mean": mean}
+
+
+def test_a_sum_of_text_is_no_sum_and_a_sum_of_nothing_is_zero() -> None:
+    options = AggregateOptions.model_validate({"measures": {"s": "sum(v)"}, "group_by": ("g",)})
+    totals = GroupTotals(options, EventMeasurer(options, EVENT), GroupTotalsDocument())
+    totals.add(slice_of([{"g": "text", "v": "5"}, {"g": "nothing"}, {"g": "both", "v": "5"}, {"g": "both", "v": 2}]))
+    found = {each.group["g"]: each.measures["s"] for each in totals.document().groups}
+    assert found == {"text": None, "nothing": 0.0, "both": 2.0}
+    assert totals.document().counts.unfit == 2
 
 
 columns = st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.one_of(st.none(), st.integers(-4, 4))), min_size=1, max_size=20)

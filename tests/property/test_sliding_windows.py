@@ -28,10 +28,11 @@ MEASURES = {
     "greatest": "max(v)",
     "first": "first(v)",
     "last": "last(v)",
+    "mean": "mean(v)",
 }
 halves = st.integers(-6, 400).map(lambda each: each * NS // 2)
 seconds = st.integers(0, 40).map(lambda each: each * NS)
-numbers = st.one_of(st.none(), st.integers(-5, 5).map(float), st.sampled_from([1e250, -1e250, 0.1, 1e-300]))
+numbers = st.one_of(st.none(), st.just("x"), st.integers(-5, 5).map(float), st.sampled_from([1e250, -1e250, 0.1, 1e-300]))
 events = st.lists(st.builds(Occurrence, halves | seconds, st.sampled_from(["a", "b", "c"]), numbers), max_size=40)
 crowded = st.lists(st.builds(Occurrence, seconds, st.sampled_from(["a", "b", "c"]), numbers), max_size=40)
 
@@ -128,7 +129,8 @@ def test_rows_are_those_of_the_definition_however_events_are_cut_and_restored(
             engine.restore(disk)
             assert engine.summary() == summary
             disk = engine.lines() if number % 2 else disk
-    expected_counts = (len(occurrences), model.late_window, 0, model.over_limit)
+    unfit = sum(isinstance(each.value, str) for each in occurrences)
+    expected_counts = (len(occurrences), model.late_window, unfit, model.over_limit)
     assert msgspec.structs.astuple(engine.summary().counts) == expected_counts
     rows += told(form, engine.finish())
     model.finish()

@@ -14,11 +14,11 @@ NS = 1_000_000_000
 
 @dataclass
 class Occurrence:
-    """An event: when, of what group, with what value (None for none)."""
+    """An event: when, of what group, with what value (None for none, a text for what is no number)."""
 
     ns: int
     group: str
-    value: float | None
+    value: float | str | None
 
 
 @dataclass
@@ -96,10 +96,12 @@ class WindowModel:
 
 
 def measured(events: list[Occurrence]) -> tuple[Any, ...]:
-    """Count, number of values, sum, least, greatest, first, last."""
-    values = [event.value for event in events if event.value is not None]
+    """Count, number of values, sum, least, greatest, first, last, mean."""
     with_value = [event for event in events if event.value is not None]
+    values = [event.value for event in events if isinstance(event.value, float)]
     first = min(with_value, key=lambda event: event.ns).value if with_value else None
     last = max(enumerate(with_value), key=lambda item: (item[1].ns, item[0]))[1].value if with_value else None
-    total = float(sum(map(Fraction, values), Fraction(0)))
-    return len(events), len(values), total, min(values, default=None), max(values, default=None), first, last
+    total = sum(map(Fraction, values), Fraction(0))
+    shown = None if with_value and not values else float(total)
+    mean = float(total / len(values)) if values else None
+    return len(events), len(with_value), shown, min(values, default=None), max(values, default=None), first, last, mean

@@ -48,6 +48,7 @@ def test_measures_are_functions_of_fields_and_windows_follow_one_another_by_defa
             'aggregates.delivery.measures = a table: wanted: "count", or a function of a field, such as "mean(duration)"',
         ),
         ('"count"', '"sum"', '"count", or a function of a field, such as "mean(duration)"'),
+        ('"count"', '"sum(*)"', '"count", or a function of a field, such as "mean(duration)"'),
         (
             "[aggregates.delivery]",
             '[aggregates.delivery]\ngroup_by = ["duration.unit"]',
@@ -113,3 +114,9 @@ def test_a_window_alone_makes_events_wait_for_their_order(tmp_path: Path) -> Non
     without, with_window = load(tmp_path, ""), load(tmp_path, AGGREGATE)
     assert (without.order_is_active, without.timestamps_are_used) == (False, False)
     assert (with_window.order_is_active, with_window.timestamps_are_used) == (True, True)
+
+
+def test_counting_everything_is_written_in_two_ways_with_one_hash(tmp_path: Path) -> None:
+    two = [load(tmp_path, AGGREGATE.replace('"count"', text)) for text in ('"count"', '"count( * )"')]
+    assert [options.aggregates["delivery"].columns()[0] for options in two] == [Measure("events", "count", "")] * 2
+    assert config_hash(config_parts(two[0])) == config_hash(config_parts(two[1]))

@@ -91,3 +91,19 @@ def test_ends_are_written_as_configured_over_midnight(form: str, zone: str, said
     options = AggregateOptions.model_validate({"measures": {"n": "count"}, "window": window})
     pieces = RowPieces(RowForm(options, zone), [WindowRun(25_678_079, 3, (b'"n": 0}\n',))])
     assert [json.loads(line)["at"] for line in b"".join(pieces).splitlines()] == said
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([-1, 0], ["1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"]),
+        ([-86_400, -86_401], ["1969-12-31T00:00:00Z", "1969-12-30T23:59:59Z"]),
+        ([-1], ["1969-12-31T23:59:59Z"]),
+    ],
+)
+def test_the_day_before_1970_is_a_day_like_any_other(ends: list[int], said: list[str]) -> None:
+    options = AggregateOptions.model_validate(
+        {"measures": {"n": "count"}, "window": {"size_s": 1, "start_as": "", "end_as": "at"}}
+    )
+    pieces = RowPieces(RowForm(options, "UTC"), [WindowRun(end, 1, (b'"n": 0}\n',)) for end in ends])
+    assert [json.loads(line)["at"] for line in b"".join(pieces).splitlines()] == said

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,13 @@ __all__ = [
     "FieldTotal",
     "FieldValues",
     "Keyed",
+    "MixedCount",
     "Segments",
+    "count_of",
     "field_plans",
     "merge_entries",
     "segments_of",
+    "shown_sum",
     "summarise",
 ]
 
@@ -75,18 +79,48 @@ Keyed = tuple[int, Any]
 """A key that orders events, and a field's value as in the JSON."""
 
 
+class MixedCount(Struct, frozen=True, array_like=True):
+    """The number of events with a field, and how many of their values are `numbers`."""
+
+    present: int
+    numbers: int
+
+
 class FieldTotal(Struct, frozen=True, array_like=True):
     """One field's values of some events. Members that the plan does not need keep their default.
 
-    `parts` is the exact sum, canonical. `first` and `last` are the values with the least and the greatest key.
+    `count`: the events with the field; a `MixedCount` if numbers are measured and some values are not numbers. `parts` is the
+    exact sum, canonical. `first` and `last` are the scalars with the least and the greatest key.
     """
 
-    count: int = 0
+    count: int | MixedCount = 0
     parts: tuple[float, ...] = ()
     least: float | None = None
     greatest: float | None = None
     first: Keyed | None = None
     last: Keyed | None = None
+
+    @property
+    def present(self) -> int:
+        """The number of events with the field."""
+        return self.count.present if type(self.count) is MixedCount else self.count  # type: ignore[return-value]
+
+    @property
+    def numbers(self) -> int:
+        """The number of events whose value is a number, if numbers are measured."""
+        return self.count.numbers if type(self.count) is MixedCount else self.count  # type: ignore[return-value]
+
+
+def count_of(present: int, numbers: int) -> int | MixedCount:
+    """The count of a field in its only form."""
+    return present if present == numbers else MixedCount(present, numbers)
+
+
+def shown_sum(parts: Sequence[float], present: int, numbers: int) -> float | None:
+    """The value of a sum: 0 if no event has the field; None if events have it, but no number."""
+    if parts:
+        return parts[0]
+    return None if present and not numbers else 0.0
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -132,24 +166,43 @@ def merge_entries(earlier: Entry, later: Entry) -> Entry:
 def _merged(earlier: FieldTotal, later: FieldTotal) -> FieldTotal:
     if not later.count or not earlier.count:
         return earlier if earlier.count else later
+    count = count_of(earlier.present + later.present, earlier.numbers + later.numbers)
     parts = add_exactly(earlier.parts, list(later.parts)) if later.parts else earlier.parts
     least, greatest, first, last = earlier.least, earlier.greatest, earlier.first, earlier.last
-    if later.least is not None and later.greatest is not None and least is not None and greatest is not None:
-        least, greatest = min(least, later.least), max(greatest, later.greatest)
-    if first is not None and later.first is not None and later.first[0] < first[0]:
+    if later.least is not None and later.greatest is not None:
+        least = later.least if least is None else min(least, later.least)
+        greatest = later.greatest if greatest is None else max(greatest, later.greatest)
+    if later.first is not None and (first is None or later.first[0] < first[0]):
         first = later.first
-    if last is not None and later.last is not None and later.last[0] >= last[0]:
+    if later.last is not None and (last is None or later.last[0] >= last[0]):
         last = later.last
-    return FieldTotal(earlier.count + later.count, parts, least, greatest, first, last)
+    return FieldTotal(count, parts, least, greatest, first, last)
 
 
 @dataclass(frozen=True, slots=True)
 class FieldValues:
-    """One field of n events. `numbers` (n,): 0.0 if absent. `present` (n,): None if all are present. `raw`: as decoded."""
+    """One field of n events.
 
-    numbers: FloatArray | None
+    `present` (n,) marks the events with the field; None: all. `numbers` (n,): 0.0 where there is none; None if numbers are not
+    measured. `is_number` and `is_scalar` (n,) mark the values that can be summed and compared, or kept as first or last; None:
+    all that are present. `raw`: the values as decoded.
+    """
+
     present: BoolArray | None
-    raw: Sequence[object] | None
+    numbers: FloatArray | None = None
+    is_number: BoolArray | None = None
+    is_scalar: BoolArray | None = None
+    raw: Sequence[object] | None = None
+
+    def picked(self, kept: BoolArray) -> FieldValues:
+        """The values of the events that are kept."""
+        return FieldValues(
+            None if self.present is None else self.present[kept],
+            None if self.numbers is None else self.numbers[kept],
+            None if self.is_number is None else self.is_number[kept],
+            None if self.is_scalar is None else self.is_scalar[kept],
+            None if self.raw is None else list(compress(self.raw, kept)),
+        )
 
 
 def summarise(
@@ -165,22 +218,41 @@ def summarise(
 def _totals(plan: FieldPlan, values: FieldValues, keys: IntArray | None, segments: Segments) -> list[FieldTotal]:
     """One field's total in each segment."""
     order, starts, sizes = segments.order, segments.starts, segments.sizes
-    present = values.present if order is None or values.present is None else values.present[order]
-    counts: list[int] = (sizes if present is None else np.add.reduceat(present.astype(np.int64), starts)).tolist()
-    nothing: list[None] = [None] * len(counts)
-    parts: Sequence[tuple[float, ...]] = [()] * len(counts)
+    present = _counted(values.present, segments)
+    counts: Sequence[int | MixedCount] = present
+    nothing: list[None] = [None] * len(present)
+    parts: Sequence[tuple[float, ...]] = [()] * len(present)
     least: Sequence[float | None] = nothing
     greatest: Sequence[float | None] = nothing
     if values.numbers is not None and plan.is_number:
         numbers = values.numbers if order is None else values.numbers[order]
+        is_number = values.present if values.is_number is None else values.is_number
+        number_counts = present if values.is_number is None else _counted(is_number, segments)
+        counts = list(map(count_of, present, number_counts))
         if plan.sums:
             parts = _exact_parts(numbers, sizes)
         if plan.extremes:
-            lower, upper = (numbers, numbers) if present is None else _outside(numbers, present)
-            least, greatest = np.minimum.reduceat(lower, starts).tolist(), np.maximum.reduceat(upper, starts).tolist()
+            fit = is_number if order is None or is_number is None else is_number[order]
+            lower, upper = (numbers, numbers) if fit is None else _outside(numbers, fit)
+            least = _if_any(np.minimum.reduceat(lower, starts).tolist(), number_counts)
+            greatest = _if_any(np.maximum.reduceat(upper, starts).tolist(), number_counts)
     first, last = _ends(values, keys, segments) if plan.ends else (nothing, nothing)
-    totals = map(FieldTotal, counts, parts, least, greatest, first, last)
-    return [total if total.count else FieldTotal() for total in totals]
+    return list(map(FieldTotal, counts, parts, least, greatest, first, last))
+
+
+def _counted(marks: BoolArray | None, segments: Segments) -> list[int]:
+    """How many events of each segment are marked; all if there are no marks."""
+    if marks is None:
+        sizes: list[int] = segments.sizes.tolist()
+        return sizes
+    ordered = marks if segments.order is None else marks[segments.order]
+    counts: list[int] = np.add.reduceat(ordered.astype(np.int64), segments.starts).tolist()
+    return counts
+
+
+def _if_any(found: list[float], counts: Sequence[int]) -> Sequence[float | None]:
+    """The numbers found in each segment; None for a segment without one."""
+    return found if all(counts) else [each if count else None for each, count in zip(found, counts, strict=True)]
 
 
 def _exact_parts(numbers: FloatArray, sizes: IntArray) -> list[tuple[float, ...]]:
@@ -193,9 +265,9 @@ def _exact_parts(numbers: FloatArray, sizes: IntArray) -> list[tuple[float, ...]
     return [tuple(part for part in column if part) for column in parts.T.tolist()]
 
 
-def _outside(numbers: FloatArray, present: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Two copies of the numbers: absent values become infinity in the first, minus infinity in the second."""
-    return np.where(present, numbers, np.inf), np.where(present, numbers, -np.inf)
+def _outside(numbers: FloatArray, fit: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Two copies of the numbers: values that are not marked become infinity in the first, minus infinity in the second."""
+    return np.where(fit, numbers, np.inf), np.where(fit, numbers, -np.inf)
 
 
 def _ends(values: FieldValues, keys: IntArray | None, segments: Segments) -> tuple[list[Keyed | None], list[Keyed | None]]:
@@ -204,8 +276,9 @@ def _ends(values: FieldValues, keys: IntArray | None, segments: Segments) -> tup
     assert values.raw is not None, "first and last need values"
     places = np.arange(len(keys)) if segments.order is None else segments.order
     numbers = np.repeat(np.arange(len(segments.sizes)), segments.sizes)
-    if values.present is not None:
-        kept = values.present[places]
+    fit = values.present if values.is_scalar is None else values.is_scalar
+    if fit is not None:
+        kept = fit[places]
         places, numbers = places[kept], numbers[kept]
     first: list[Keyed | None] = [None] * len(segments.sizes)
     last = list(first)

@@ -63,7 +63,8 @@ class RowForm:
         self._starts: Final = f"{_text(options.window.start_as)}: " if options.window.start_as else ""
         self._ends: Final = f"{_text(options.window.end_as)}: " if options.window.end_as else ""
         self._group_by: Final = options.group_by
-        self._day = -1
+        self._day: int | None = None
+        """The day of `_day_text`, in days since 1970-01-01; None before the first. Every number is a day: -1 is 1969-12-31."""
         self._day_text = ""
         self._times: Final[dict[int, str]] = {}
 

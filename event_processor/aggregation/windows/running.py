@@ -11,8 +11,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Final
 
-from event_processor.aggregation.exact_sum import add_exactly
-from event_processor.aggregation.windows.entries import Entry, FieldPlan, FieldTotal
+from event_processor.aggregation.exact_sum import add_exactly, exact_mean
+from event_processor.aggregation.windows.entries import Entry, FieldPlan, FieldTotal, shown_sum
 from event_processor.configuration.aggregates import Measure
 
 __all__ = ["Best", "Running", "RunningField"]
@@ -72,10 +72,11 @@ class Best:
 class RunningField:
     """One field of a group within the window."""
 
-    __slots__ = ("_bests", "count", "parts")
+    __slots__ = ("_bests", "numbers", "parts", "present")
 
     def __init__(self, plan: FieldPlan) -> None:
-        self.count = 0
+        self.present = 0
+        self.numbers = 0
         self.parts: tuple[float, ...] = ()
         self._bests: Final[dict[str, Best]] = {
             **({"min": Best(), "max": Best()} if plan.extremes else {}),
@@ -85,7 +86,8 @@ class RunningField:
     def add(self, cell: int, total: FieldTotal) -> None:
         if not total.count:
             return
-        self.count += total.count
+        self.present += total.present
+        self.numbers += total.numbers
         if total.parts:
             self.parts = add_exactly(self.parts, list(total.parts))
         if not self._bests:
@@ -98,7 +100,8 @@ class RunningField:
             self._bests["last"].add(cell, -total.last[0], total.last[1])
 
     def remove(self, total: FieldTotal, first_cell: int) -> None:
-        self.count -= total.count
+        self.present -= total.present
+        self.numbers -= total.numbers
         if total.parts:
             self.parts = add_exactly(self.parts, [-part for part in total.parts])
         for best in self._bests.values():
@@ -107,13 +110,12 @@ class RunningField:
     def value(self, function: str) -> Any:
         """The value of a function of the field; None if there is none."""
         if function == "count":
-            return self.count
-        total = self.parts[0] if self.parts else 0.0
+            return self.present
         if function == "sum":
-            return total
-        if not self.count:
-            return None
-        return total / self.count if function == "mean" else self._bests[function].value()
+            return shown_sum(self.parts, self.present, self.numbers)
+        if function == "mean":
+            return exact_mean(self.parts, self.numbers) if self.numbers else None
+        return self._bests[function].value()
 
 
 class Running:
