@@ -1,7 +1,8 @@
 """Field paths: how a dotted name reaches a field in a JSON object, and how msgspec decodes only these fields.
 
-Owns: `reach` for one object, `BlockDecoder` for many lines.
-Always: the decoder and `reach` agree on every object.
+Owns: `field_path` (where a name is looked for), `reach` for one object, `BlockDecoder` for many lines.
+Always: the decoder and `reach` agree on every object. A key that is written with the dots of the name wins over the way through
+objects: in `{"a.b": 1, "a": {"b": 2}}` the name `a.b` is 1. Of several such keys the outermost wins.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import msgspec
 from msgspec import Struct
 
 from event_processor.model.errors import ConfigurationError
+from event_processor.model.field_names import is_quoted, name_keys
 
-__all__ = ["Absent", "BlockDecoder", "FieldPath", "field_path", "reach"]
+__all__ = ["Absent", "BlockDecoder", "FieldPath", "Keys", "field_path", "reach", "written_with_dots"]
 
-FieldPath: TypeAlias = tuple[str, ...]
-"""The keys to a field, outermost first."""
+Keys: TypeAlias = tuple[str, ...]
+"""The keys to a value, outermost first."""
+FieldPath: TypeAlias = tuple[Keys, ...]
+"""Where a field is looked for, in this order. At least one; the last are the keys of its name."""
 _Step: TypeAlias = Callable[[list[Any]], list[object]]
 _FIRST_STEPS: Final[tuple[_Step, ...]] = (
     lambda structs: [struct.f0 for struct in structs],
@@ -44,14 +48,32 @@ _MISSING, _NOT_INSIDE = Absent.MISSING, Absent.NOT_INSIDE
 
 
 def field_path(name: str) -> FieldPath:
-    """Splits a dotted name into keys: "payload.size" is `("payload", "size")`."""
-    return tuple(name.split("."))
+    """Where the field of a dotted name is looked for: "a.b.c" at `("a.b.c",)`, then at `("a", "b.c")`, then at `("a", "b", "c")`.
+
+    With a key in quotes the name is exact: `'a."b.c"'` is looked for at `("a", "b.c")` only.
+    """
+    keys = name_keys(name)
+    return (*(() if is_quoted(name) else written_with_dots(keys)), keys)
+
+
+def written_with_dots(keys: Keys) -> FieldPath:
+    """The ways to the field that end with several of the keys in one, outermost first; none for one key."""
+    return tuple((*keys[:depth], ".".join(keys[depth:])) for depth in range(len(keys) - 1))
 
 
 def reach(document: dict[str, object], path: FieldPath) -> object:
     """Returns the value at `path`, or an `Absent`."""
+    for keys in path[:-1]:
+        found = _reach(document, keys)
+        if not isinstance(found, Absent):
+            return found
+    return _reach(document, path[-1])
+
+
+def _reach(document: dict[str, object], keys: Keys) -> object:
+    """Returns the value at these keys, or an `Absent`."""
     here: object = document
-    for key in path:
+    for key in keys:
         if here is None:
             return _MISSING
         if not isinstance(here, dict):
@@ -81,14 +103,15 @@ class BlockDecoder:
         """`fields`: each path, once, with the type that msgspec reads there. Raises `ConfigurationError`."""
         root = _Node()
         for path, kind in fields:
-            _add_field(root, path, kind)
+            for keys in path:
+                _add_field(root, keys, kind)
         try:
             self._decoder: Final = msgspec.json.Decoder(_struct_type(root))
         except ValueError as error:  # quotes, backslashes and control characters
             raise ConfigurationError(
                 f"event: a field's name cannot be read: {error}", hint="rename the field with a transform, or use another"
             ) from error
-        self._steps: Final = [_steps(root, path) for path, _ in fields]
+        self._steps: Final = [[_steps(root, keys) for keys in path] for path, _ in fields]
 
     def decode(self, lines: bytes | memoryview) -> list[Struct]:
         """Decodes every JSON value of `lines`, in order.
@@ -102,24 +125,31 @@ class BlockDecoder:
     def columns(self, decoded: list[Struct]) -> list[list[object]]:
         """For each field the values of all records, unchanged; an `Absent` if a record has none."""
         columns = []
-        for outermost, *inner in self._steps:
-            column = outermost(decoded)
-            for step in inner:
-                column = _step_inside(column, step)
+        for *others, last in self._steps:
+            column = _column(decoded, last)
+            for steps in reversed(others):
+                preferred = _column(decoded, steps)
+                if set(map(type, preferred)) != {Absent}:
+                    pairs = zip(preferred, column, strict=True)
+                    column = [other if isinstance(value, Absent) else value for value, other in pairs]
             columns.append(column)
         return columns
 
 
-def _add_field(root: _Node, path: FieldPath, kind: object) -> None:
-    """Adds the event's field at `path`. Raises `ConfigurationError` if one field would be inside another."""
+def _add_field(root: _Node, keys: Keys, kind: object) -> None:
+    """Adds the event's field at `keys`. Raises `ConfigurationError` if one field would be inside another."""
     node = root
-    for depth, key in enumerate(path, start=1):
-        inner = depth < len(path)
+    for depth, key in enumerate(keys, start=1):
+        inner = depth < len(keys)
         child = node.children.setdefault(key, _Node(kind=None if inner else kind))
+        name = ".".join(keys[:depth])
         if inner != (child.kind is None):
             raise ConfigurationError(
-                f'event: "{".".join(path[:depth])}" is read both as a value and as an object', hint="name other fields"
+                f'event: "{name}" is read both as a value and as an object',
+                hint="name other fields, or put a key that has dots itself in quotes: '\"a.b\"'",
             )
+        if not inner and child.kind != kind:
+            raise ConfigurationError(f'event: "{name}" is named in two ways', hint="name the field in the same way everywhere")
         node = child
 
 
@@ -138,11 +168,20 @@ def _struct_type(node: _Node) -> type[Struct]:
     return msgspec.defstruct("Record", fields, rename=names, gc=False, kw_only=True)
 
 
-def _steps(root: _Node, path: FieldPath) -> list[_Step]:
-    """The steps from structs to their fields at `path`, one per key."""
+def _column(decoded: list[Struct], steps: Sequence[_Step]) -> list[object]:
+    """The values that the steps lead to; an `Absent` where there is none."""
+    outermost, *inner = steps
+    column = outermost(decoded)
+    for step in inner:
+        column = _step_inside(column, step)
+    return column
+
+
+def _steps(root: _Node, keys: Keys) -> list[_Step]:
+    """The steps from structs to their fields at `keys`, one per key."""
     steps: list[_Step] = []
     node = root
-    for key in path:
+    for key in keys:
         steps.append(_step(list(node.children).index(key)))
         node = node.children[key]
     return steps

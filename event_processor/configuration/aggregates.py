@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal, TypeAlias, cast
 from pydantic import Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
+from event_processor.model.field_names import name_keys
 from event_processor.model.options import Section
 
 __all__ = [
@@ -128,8 +129,12 @@ def aggregate_contradictions(name: str, options: AggregateOptions) -> Iterator[t
         yield f"aggregates.{name}", "a different name for each column of the row"
     fields = sorted({*options.group_by, *options.where, *(measure.field for measure in options.columns() if measure.field)})
     for outer in fields:
-        if inner := next((field for field in fields if field.startswith(f"{outer}.")), ""):
-            yield f"aggregates.{name}", f'fields that are not inside one another, as "{inner}" is inside "{outer}"'
+        keys = name_keys(outer)
+        if inner := next((field for field in fields if name_keys(field)[: len(keys)] == keys != name_keys(field)), ""):
+            wanted = (
+                f'fields that are not inside one another, as "{inner}" is inside "{outer}" (quote a key that has dots itself)'
+            )
+            yield f"aggregates.{name}", wanted
     if options.window and options.window.empty is not None and options.group_by:
         yield f"aggregates.{name}.window.empty", "no value together with group_by: the groups of an empty window are not known"
     if options.window and options.window.step_s > STEP_S_MAX:

@@ -25,8 +25,9 @@ from pydantic import Field, SerializeAsAny, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions, aggregate_contradictions
-from event_processor.configuration.transforms import TransformOptions
-from event_processor.model.event import Json
+from event_processor.configuration.transforms import TransformOptions, is_among, kept_fields
+from event_processor.model.event import DeadLetter, Json
+from event_processor.model.field_names import name_keys
 from event_processor.model.options import ConfiguredPath, LocatedText, Section, SinkOptions, SourceOptions
 
 __all__ = [
@@ -73,7 +74,10 @@ FieldName = Annotated[str, StringConstraints(min_length=1)]
 
 
 class EventOptions(Section):
-    """The fields of a record that the program reads. A dotted name reaches inside objects: "payload.size"."""
+    """The fields of a record that the program reads. A dotted name reaches inside objects: "payload.size".
+
+    A key that has these dots itself wins. With quotes, 'a."b.c"', a name is exact.
+    """
 
     id: FieldName | Annotated[tuple[FieldName, ...], Field(min_length=1)] = "id"
     """A field; or several, ["a", "b"], whose values together are the id; or "@position": every record has its own id, so a record
@@ -244,6 +248,7 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     for name, aggregate in configuration.aggregates.items():
         yield from aggregate_contradictions(name, aggregate)
     yield from _sink_input_contradictions(configuration)
+    yield from _sink_field_contradictions(configuration)
     yield from _sink_path_contradictions(configuration)
 
 
@@ -254,6 +259,23 @@ def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[s
         if sink.input not in (EVENTS, DEAD_LETTERS, *with_rows):
             known = "".join(f', "{each}"' for each in with_rows)
             yield f"sinks.{name}.input", f'"events", "dead_letters"{known}: an aggregate with a window, by its name'
+
+
+def _sink_field_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sinks with a column that their input never has."""
+    kept = kept_fields(configuration.transforms)
+    for name, sink in configuration.sinks.items():
+        aggregate = configuration.aggregates.get(sink.input.removeprefix(f"{AGGREGATES}."))
+        if sink.input == EVENTS:
+            unknown = [field for field in sink.fields() if kept is not None and not is_among(field, kept)]
+            known = kept or []
+        else:
+            known = (
+                list(DeadLetter.__struct_fields__) if sink.input == DEAD_LETTERS else aggregate.row_names() if aggregate else []
+            )
+            unknown = [field for field in sink.fields() if known and ".".join(name_keys(field)) not in known]
+        if unknown:
+            yield f"sinks.{name}.columns", f'columns of {sink.input} ({", ".join(known)}); it has no "{unknown[0]}"'
 
 
 def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

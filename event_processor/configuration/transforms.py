@@ -11,16 +11,17 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.model.event import Json
+from event_processor.model.field_names import name_keys
 from event_processor.model.options import Section
 
-__all__ = ["UUID5_NAMESPACE", "Conversion", "TransformOptions"]
+__all__ = ["UUID5_NAMESPACE", "Conversion", "TransformOptions", "is_among", "kept_fields"]
 
 UUID5_NAMESPACE: Final = "d5d65ec9-07bc-5a2f-a965-0ac359daf1da"
 """Our namespace: the UUID of the name "event-processor" in the DNS namespace. It never changes, so the text alone decides a
@@ -81,13 +82,12 @@ def _plain_table(table: object) -> object:
 
 def _apart(names: Iterable[str]) -> None:
     """Raises if a name is not a dotted name, or is inside another one."""
-    known = set(names)
-    for name in known:
-        keys = name.split(".")
+    known = {name_keys(name) for name in names}
+    for keys in known:
         if not all(keys):
             raise PydanticCustomError("dotted", "names with text before and after each dot")
         for length in range(1, len(keys)):
-            if ".".join(keys[:length]) in known:
+            if keys[:length] in known:
                 raise PydanticCustomError("inside", "names that are not inside one another")
 
 
@@ -188,3 +188,23 @@ class TransformOptions(Section):
 def _pairs(table: Json) -> Iterable[tuple[str, Json]]:
     assert isinstance(table, dict)
     return table.items()
+
+
+def kept_fields(transforms: Sequence[TransformOptions]) -> list[str] | None:
+    """The only fields that an event can have after these transforms; None if it may have others."""
+    kept: list[str] | None = None
+    for each in transforms:
+        if each.class_:
+            kept = None
+        elif each.keep:
+            kept = list(each.keep)
+        elif kept is not None:
+            kept += [*each.rename, *each.uuid5, *each.set]
+    return kept
+
+
+def is_among(field: str, names: Sequence[str]) -> bool:
+    """Whether the field is one of the names, inside one of them, or an object around one of them."""
+    keys = name_keys(field)
+    others = [name_keys(name) for name in names]
+    return any(keys[: len(other)] == other[: len(keys)] for other in others) or field in names

@@ -38,9 +38,9 @@ _NODE: Final = np.dtype(
 
 
 class Role:
-    """What a field is to an event, as bits. A field may have several roles."""
+    """What a field is to an event, as bits. A field may have several roles. A line with a field `NOT_HERE` is not read."""
 
-    ID, CATEGORY, VALUE, TIMESTAMP = 1, 2, 4, 8
+    ID, CATEGORY, VALUE, TIMESTAMP, NOT_HERE = 1, 2, 4, 8, 16
 
 
 TEXT, NUMBER = 1, 2

@@ -125,6 +125,10 @@ class SinkOptions(Section):
         """The local files that this sink writes; empty if there are none."""
         return ()
 
+    def fields(self) -> Sequence[str]:
+        """The names of the fields that it reads of its input; empty if it writes whole objects, or if that is unknown."""
+        return ()
+
 
 def keys_of(model: type[Section]) -> dict[str, FieldInfo]:
     """The keys of a table, by name in the file."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final
 
+from event_processor.model.field_names import name_keys
 from event_processor.records.json_lines.lines import BYTE_ORDER_MARK
 
 __all__ = ["ITEM", "DocumentError", "ItemCutter", "item_path"]
@@ -80,9 +81,10 @@ _WANTED: Final = {
 def item_path(text: str) -> tuple[str, ...]:
     """The components of a dotted path, written as in ijson.
 
-    "value.item" means the elements of the array at "value"; "item" means the elements of an array that is the whole document.
+    "value.item" means the elements of the array at "value"; "item" means the elements of an array that is the whole document. A name
+    with dots is quoted.
     """
-    return tuple(text.split("."))
+    return name_keys(text)
 
 
 class ItemCutter:

@@ -75,6 +75,24 @@ def test_what_is_no_event_or_needs_a_closer_look_is_left_to_others(line: bytes) 
     assert read(line) is None
 
 
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        ('{"id": 1, "category": "c", "a": {"b": 5}, "a.b": 7}', "a.b"),
+        ('{"id": 1, "category": "c", "a.b": 7, "a": {"b": 5}}', "a.b"),
+        ('{"id": 1, "category": "c", "a.b": {"x": 1}, "a": {"b": 5}}', "a.b"),
+        ('{"id": 1, "category": "c", "a": {"b": {"c": 5}, "b.c": 7}}', "a.b.c"),
+        ('{"id": 1, "category": "c", "a": {"b": {"c": 5}}, "a.b.c": "x"}', "a.b.c"),
+    ],
+)
+def test_a_line_with_a_key_that_has_the_dots_of_a_name_is_left_to_others(record: str, name: str) -> None:
+    assert read(record.encode(), EventOptions(value=name)) is None
+    plain = read(record.replace('"a.b', '"z').replace('"b.c', '"z').encode(), EventOptions(value=name))
+    assert plain is not None
+    assert plain.values is not None
+    assert plain.values.tolist() == [5.0]
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
 @example([5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, -0.0, 1e22, 1e23, 9007199254740993.0])

@@ -36,6 +36,8 @@ KEYS = [
     '"value"',
     '"timestamp"',
     '"payload"',
+    '"payload.size"',
+    '"payload\\u002esize"',
     '"other"',
     '"\\ud800"',
     '"id "',
@@ -57,7 +59,7 @@ def records(draw: st.DrawFn) -> bytes:
         ('"category"', '"c"'),
         ('"value"', draw(numbers)),
         ('"timestamp"', "7"),
-        ('"payload"', '{"size":2}'),
+        ('"payload"', draw(st.sampled_from(['{"size":2}', '{"size":2}', '{"size":2,"deep.size":3}', '{"deep":{"size":4}}']))),
     ]
     if draw(st.booleans()):
         at = draw(st.integers(0, len(fields) - 1))
@@ -100,6 +102,7 @@ SHAPES = {
     "nested": Shape(id="payload.size", category="category", value="payload.deep.size", timestamp="payload.at"),
     "several": Shape(id=("id", "timestamp"), value_missing="count_only"),
     "one of several": Shape(id=("id",)),
+    "quoted": Shape(id='"payload.size"', value='payload."deep.size"', value_missing="count_only"),
     "position": Shape(id="@position", record_bytes_max=150),
     "one field for all": Shape(id="value", timestamp="value", category="category"),
     "missing and timestamp": Shape(value="timestamp", value_missing="count_only"),

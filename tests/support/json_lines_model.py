@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -154,16 +155,20 @@ def check_strings(value: object) -> None:
 
 
 def look(document: dict[str, object], name: str, *, strict: bool = True) -> object:
-    """The value at a dotted name; ABSENT where it or its parent is missing or null."""
+    """The value at a dotted name; ABSENT where it or its parent is missing or null. A key that has the dots itself wins."""
     here: object = document
-    for key in name.split("."):
+    keys = re.findall(r'"[^"]*"|[^.]+', name)
+    for depth, key in enumerate(keys):
         if here is None or here is ABSENT:
             return ABSENT
         if not isinstance(here, dict):
             if strict:
                 raise RefusedError
             return ABSENT
-        here = here.get(key, ABSENT)
+        rest = ".".join(keys[depth:])
+        if '"' not in name and rest in here:
+            return here[rest]
+        here = here.get(key.strip('"'), ABSENT)
     return here
 
 

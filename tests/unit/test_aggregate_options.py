@@ -120,3 +120,41 @@ def test_counting_everything_is_written_in_two_ways_with_one_hash(tmp_path: Path
     two = [load(tmp_path, AGGREGATE.replace('"count"', text)) for text in ('"count"', '"count( * )"')]
     assert [options.aggregates["delivery"].columns()[0] for options in two] == [Measure("events", "count", "")] * 2
     assert config_hash(config_parts(two[0])) == config_hash(config_parts(two[1]))
+
+
+SINK = """
+[sinks.rows]
+input = "{input}"
+path = "out/rows.jsonl"
+columns = {columns}
+"""
+
+
+@pytest.mark.parametrize(
+    ("input_name", "columns", "unknown", "more"),
+    [
+        ("aggregates.delivery", ["window_end", "avrage as mean"], "avrage", ""),
+        ("dead_letters", ["line", "why"], "why", ""),
+        ("events", ["id", "b"], "b", '[[transforms]]\nkeep = ["id", "category", "value", "a"]\n'),
+    ],
+)
+def test_a_column_that_the_input_never_has_is_a_fault(
+    tmp_path: Path, input_name: str, columns: list[str], unknown: str, more: str
+) -> None:
+    said = fault(tmp_path, more + AGGREGATE + SINK.format(input=input_name, columns=columns))
+    assert f"wanted: columns of {input_name} (" in said
+    assert said.endswith(f'it has no "{unknown}"')
+
+
+@pytest.mark.parametrize(
+    ("input_name", "columns", "more"),
+    [
+        ("aggregates.delivery", ["window_start", "events as n", '"average"'], ""),
+        ("events", ["id", "a.b", "z", "w.x"], '[[transforms]]\nkeep = ["id", "a", "w.x.y"]\n[[transforms]]\nset = { z = 1 }\n'),
+        ("events", ["u", "v"], '[[transforms]]\nkeep = ["id"]\n[[transforms]]\nrename = { u = "id" }\nuuid5 = { v = "u" }\n'),
+        ("events", ["anything"], '[[transforms]]\nkeep = ["id"]\n[[transforms]]\nclass = "json:JSONDecoder"\n'),
+        ("events", ["anything"], ""),
+    ],
+)
+def test_a_column_that_the_input_may_have_is_no_fault(tmp_path: Path, input_name: str, columns: list[str], more: str) -> None:
+    load(tmp_path, more + AGGREGATE + SINK.format(input=input_name, columns=columns))

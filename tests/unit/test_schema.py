@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from typing import Any
 
 import pytest
@@ -11,9 +13,17 @@ from msgspec import MsgspecError
 from pydantic import BaseModel, ValidationError
 
 from event_processor.columns.field_paths import Absent, BlockDecoder, field_path, reach
+from event_processor.columns.timestamps import TimestampReader
+from event_processor.configuration.transforms import UUID5_NAMESPACE, TransformOptions
 from event_processor.model.errors import ConfigurationError
+from event_processor.model.field_names import is_quoted, name_keys
+from event_processor.records.transforms.documents import read_document, written
+from event_processor.records.transforms.steps import compiled_steps
 from event_processor.records.user_model import UntranslatableModelError, compile_model, load_model
+from event_processor.records.writing.rows import AS_IS, RowReader, TimestampSpelling, column_of
 from support.record_models import TRANSLATABLE, UNTRANSLATABLE, Scalars
+
+AS_IS_SPELLING = TimestampSpelling(AS_IS, TimestampReader("UTC"))
 
 
 def columns(lines: bytes, *names: str) -> list[list[object]]:
@@ -49,7 +59,7 @@ def test_more_fields_than_are_written_out_are_read_too() -> None:
 @pytest.mark.parametrize("document", [{"p": {"q": 1}}, {"p": {}}, {}, {"p": None}, {"p": 3}, {"p": {"q": None}}])
 def test_one_document_is_read_as_the_block_decoder_reads_it(document: dict[str, object]) -> None:
     text = str(document).replace("'", '"').replace("None", "null").encode()
-    assert [reach(document, ("p", "q"))] == columns(text, "p.q")[0]
+    assert [reach(document, field_path("p.q"))] == columns(text, "p.q")[0]
 
 
 @pytest.mark.parametrize("names", [("p", "p.q"), ("p.q", "p"), ("p.q.r", "p.q")])
@@ -144,3 +154,90 @@ def test_a_compiled_model_refuses_what_the_model_refuses(name: str, record: str)
         model.model_validate_json(record)
     with pytest.raises(MsgspecError):
         compile_model(model).decode(record)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "quoted"),
+    [
+        ("a", ("a",), False),
+        ("a.b.c", ("a", "b", "c"), False),
+        ("a..b", ("a", "", "b"), False),
+        ('"a.b"', ("a.b",), True),
+        ('a."b.c".d', ("a", "b.c", "d"), True),
+        ('"a"."b"', ("a", "b"), True),
+        ('say "hi"', ('say "hi"',), False),
+        ('"a.b', ('"a', "b"), False),
+        ('a."".b', ("a", '""', "b"), False),
+    ],
+)
+def test_a_quoted_key_of_a_name_may_have_dots(name: str, keys: tuple[str, ...], quoted: bool) -> None:
+    assert (name_keys(name), is_quoted(name)) == (keys, quoted)
+
+
+LEAVES = st.sampled_from([1, "x", None])
+TREES = st.recursive(
+    LEAVES, lambda inner: st.dictionaries(st.sampled_from(["a", "b", "c", "a.b", "b.c", "a.b.c"]), inner, max_size=3)
+)
+
+
+def by_definition(document: dict[str, Any], name: str) -> object:
+    """Each way to split the name after its first dots, the one with the longest last key first."""
+    keys = name.split(".")
+    for depth in range(len(keys)):
+        here: Any = document
+        for key in keys[:depth]:
+            here = here.get(key) if isinstance(here, dict) else None
+        last = ".".join(keys[depth:])
+        if isinstance(here, dict) and last in here:
+            return here[last]
+    return None
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "a.b", "a.b.c"]), TREES, max_size=3), min_size=1, max_size=5))
+def test_a_key_that_is_written_with_dots_wins_over_the_way_through_objects(documents: list[dict[str, Any]]) -> None:
+    lines = b"".join(json.dumps(document).encode() + b"\n" for document in documents)
+    for name in ("a.b", "a.b.c", "a"):
+        expected = [by_definition(document, name) for document in documents]
+        (found,) = columns(lines, name)
+        for reader in (found, [reach(document, field_path(name)) for document in documents]):
+            assert [None if isinstance(each, Absent) else each for each in reader] == expected
+        rows = RowReader([column_of(name)], AS_IS_SPELLING, ())
+        assert [json.loads(value) for (value,) in rows.rows(lines)] == expected
+
+
+@pytest.mark.parametrize(
+    "document", [{"a.b": 1, "a": {"b": 2}}, {"a": {"b": 1}}, {"a": 5, "a.b": 1}, {"a.b": 1}, {"a": {"b": 1, "x.y": 5}}]
+)
+def test_transforms_find_a_key_that_is_written_with_dots(document: dict[str, Any]) -> None:
+    """The value 1 is found wherever it is; another document beside it is not affected."""
+    other = {"a": {"b": 7}}
+    for options, expected in (
+        ({"rename": {"new": "a.b"}}, [1, 7]),
+        ({"uuid5": {"new": "a.b"}}, [str(uuid.uuid5(uuid.UUID(UUID5_NAMESPACE), text)) for text in ("1", "7")]),
+    ):
+        found = transformed(options, [document, other])
+        assert [each["new"] for each in found] == expected
+    for each in transformed({"drop": ("a.b",)}, [document, other]):
+        assert by_definition(each, "a.b") != 1
+    for each, value in zip(transformed({"set": {"a.b": 3}}, [document, other]), [3, 3], strict=True):
+        assert by_definition(each, "a.b") == value
+    converted = transformed({"convert": {"a.b": "string"}}, [document, other])
+    assert [by_definition(each, "a.b") for each in converted] == ["1", "7"]
+    kept = transformed({"keep": ("a.b", "z")}, [document, other])
+    assert [by_definition(each, "a.b") for each in kept] == [1, 7]
+    assert all(each.keys() <= {"a", "a.b", "z"} for each in kept)
+
+
+def test_a_quoted_name_of_a_transform_is_exact() -> None:
+    document = {"a.b": 1, "a": {"b": 2}}
+    assert transformed({"rename": {"new": '"a.b"'}}, [document]) == [{"a": {"b": 2}, "new": 1}]
+    assert transformed({"set": {'x."y.z"': 5}}, [document]) == [{**document, "x": {"y.z": 5}}]
+
+
+def transformed(options: dict[str, Any], documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    steps = list(compiled_steps(TransformOptions.model_validate(options), TimestampReader("UTC")))
+    read = [read_document(json.dumps(document).encode()) for document in documents]
+    for step in steps:
+        step(read)
+    return [json.loads(written(each)) for each in read]

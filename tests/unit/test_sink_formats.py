@@ -55,6 +55,15 @@ def test_columns_are_written_in_their_order_under_their_names_and_values_keep_th
     assert written == b'{"size":7,"amount":1.50e2,"payload.deep":{"x": [1, 2]},"amount of it":1}\n'
 
 
+def test_a_key_that_has_the_dots_of_a_column_is_found_and_so_are_the_groups_of_a_row() -> None:
+    row = b'{"customer.country": "PT", "at.x": "2026-01-31 23:59:59", "n": 2}\n'
+    assert cells(row, "customer.country as country", "n") == b"PT,2\n"
+    assert cells(row, '"customer.country" as country', 'customer."country"') == b"PT,\n"
+    respelt = objects("at.x", timestamps="epoch_s", fields=("at.x",)).written(row)
+    assert respelt == b'{"at.x":1769903999}\n'
+    assert json.loads(objects(timestamps="epoch_s", fields=("at.x",)).written(row))["at.x"] == 1769903999
+
+
 @pytest.mark.parametrize("line", [b"{}\n", b'{"a": null}\n', b'{"a": {"b": null}}\n', b'{"a": {"c": 1}}\n', b'{"a": [1]}\n'])
 def test_what_is_not_there_is_null(line: bytes) -> None:
     assert objects("a.b").written(line) == b'{"a.b":null}\n'

@@ -126,3 +126,6 @@ class FileSinkOptions(SinkOptions):
 
     def paths(self) -> Sequence[str]:
         return (self.path,)
+
+    def fields(self) -> Sequence[str]:
+        return [column.field for column in self.named_columns]

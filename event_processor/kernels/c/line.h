@@ -9,7 +9,8 @@
 #define ID_BYTES_MAX 1024
 #define CATEGORY_BYTES_MAX 256
 
-enum role { ROLE_ID = 1, ROLE_CATEGORY = 2, ROLE_VALUE = 4, ROLE_TIMESTAMP = 8 };
+/* A line with a field that is not for here is left to another decoder. */
+enum role { ROLE_ID = 1, ROLE_CATEGORY = 2, ROLE_VALUE = 4, ROLE_TIMESTAMP = 8, ROLE_NOT_HERE = 16 };
 enum kind { KIND_NONE = 0, KIND_TEXT = 1, KIND_NUMBER = 2 };
 /* The first certain fault of a line that is no event: a role without a field, a text for the value, NaN for it; or a text that
  * does not end within the line, so that it is not JSON. */

@@ -94,7 +94,7 @@ static int64_t characters_between(const uint8_t *place, const uint8_t *end) {
  * number is none. */
 static const uint8_t *read_field(
     const struct walk *walk, struct line *line, int roles, int depth, const uint8_t *place, const uint8_t *end) {
-    if (place >= end)
+    if (place >= end || (roles & ROLE_NOT_HERE))
         return NULL;
     if (*place == '"') {
         const uint8_t *quote = text_end(place + 1, end);

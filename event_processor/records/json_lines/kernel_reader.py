@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from event_processor.columns.field_paths import field_path
+from event_processor.columns.field_paths import Keys, field_path
 from event_processor.columns.ids import IntegerIds, TextIds
 from event_processor.columns.numbered_texts import NumberedTexts
 from event_processor.columns.timestamps import TimestampReader
@@ -199,20 +199,23 @@ class WalkedReader:
 
 
 def _fields(event: EventOptions) -> list[Field]:
-    """The keys that lead to the fields of an event, outer keys before inner ones."""
+    """The keys that lead to the fields of an event, outer keys before inner ones.
+
+    A key that is written with the dots of a name is one too: a line with such a key is left to the other readers.
+    """
     own_id = event.id if isinstance(event.id, str) and event.id != POSITION_ID else ""
     roles = {Role.ID: own_id, Role.CATEGORY: event.category, Role.VALUE: event.value, Role.TIMESTAMP: event.timestamp}
-    numbers: dict[tuple[str, ...], int] = {}
+    paths = [(role, field_path(name)) for role, name in roles.items() if name]
+    wanted = [(keys, role) for role, (*_, keys) in paths]
+    numbers: dict[Keys, int] = {}
     fields: list[Field] = []
-    for role, name in roles.items():
-        path = tuple(field_path(name)) if name else ()
-        for depth in range(1, len(path) + 1):
-            number = numbers.setdefault(path[:depth], len(fields))
+    for keys, role in [*wanted, *((keys, Role.NOT_HERE) for _, (*others, _) in paths for keys in others)]:
+        for depth in range(1, len(keys) + 1):
+            number = numbers.setdefault(keys[:depth], len(fields))
             if number == len(fields):
-                fields.append(Field(path[depth - 1].encode(), numbers.get(path[: depth - 1], -1), 0))
-        if path:
-            last = fields[numbers[path]]
-            fields[numbers[path]] = Field(last.name, last.parent, last.roles | role)
+                fields.append(Field(keys[depth - 1].encode(), numbers.get(keys[: depth - 1], -1), 0))
+        last = fields[numbers[keys]]
+        fields[numbers[keys]] = Field(last.name, last.parent, last.roles | role)
     return fields
 
 

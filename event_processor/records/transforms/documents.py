@@ -16,7 +16,7 @@ from typing import Final, NoReturn, TypeAlias, Union
 
 import msgspec
 
-from event_processor.columns.field_paths import field_path
+from event_processor.columns.field_paths import Keys, field_path
 from event_processor.model.contracts import Refusal
 from event_processor.model.messages import cut, printable
 
@@ -94,15 +94,64 @@ def opened(value: Value | None, name: str) -> Document | None:
 
 
 class Field:
-    """A dotted name. Its value is at `key` in the object named `parent`. An empty `parent` means the document itself."""
+    """A dotted name. Its value is at `key` in the object named `parent`. An empty `parent` means the document itself.
 
-    __slots__ = ("_above", "key", "name", "parent")
+    If a document has a key that is written with the dots of the name, its value is there instead. That is rare: so
+    `is_written_with_dots` says whether a document of a block needs `place` and `made_place`; else `holders` are enough.
+    """
+
+    __slots__ = ("_above", "_others", "key", "keys", "name", "parent")
 
     def __init__(self, name: str) -> None:
         self.name: Final = name
-        *above, self.key = field_path(name)
+        *others, self.keys = field_path(name)
+        *above, self.key = self.keys
         self.parent: Final = ".".join(above)
+        self._others: Final = [(other[:-1], other[-1]) for other in others]
         self._above: Final = [(key, ".".join(above[:depth])) for depth, key in enumerate(above, start=1)]
+
+    def is_written_with_dots(self, documents: Sequence[Document]) -> bool:
+        """Whether a document has a key that is written with the dots of the name."""
+        return bool(self._others) and any(self._with_dots(document) is not None for document in documents)
+
+    def keys_in(self, document: Document) -> Keys:
+        """The keys to the field in this document."""
+        with_dots = ((*above, key) for above, key in self._others if self._at(document, above, key) is not None)
+        return next(with_dots, self.keys)
+
+    def place(self, document: Document) -> tuple[Document, str] | None:
+        """The object with the field, and its key there; None if the object is missing or null.
+
+        Raises `UnfitError` if it is something else.
+        """
+        if (found := self._with_dots(document)) is not None:
+            return found
+        holder = self.holder(document)
+        return None if holder is None else (holder, self.key)
+
+    def made_place(self, document: Document) -> tuple[Document, str]:
+        """`place`; creates the object if it is missing or null."""
+        return self._with_dots(document) or (self.made_holder(document), self.key)
+
+    def _with_dots(self, document: Document) -> tuple[Document, str] | None:
+        """The object with a key that is written with the dots of the name, and this key; None if there is none."""
+        for above, key in self._others:
+            if (holder := self._at(document, above, key)) is not None:
+                return holder, key
+        return None
+
+    @staticmethod
+    def _at(document: Document, above: Keys, key: str) -> Document | None:
+        """The object below the keys `above` that has this key; None if there is none."""
+        here = document
+        for name in above:
+            value = here.get(name)
+            if isinstance(value, msgspec.Raw) and bytes(value).startswith(b"{"):
+                value = here[name] = read_document(value)
+            if not isinstance(value, dict):
+                return None
+            here = value
+        return here if key in here else None
 
     def holders(self, documents: list[Document]) -> Sequence[Document | None]:
         """For each document, the parent object of the field; None if it is missing or null.

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from event_processor.columns.field_paths import Keys
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.records.transforms.conversions import RIGHT_ALREADY, Convert, conversion, uuid5_strings
@@ -72,6 +73,10 @@ def _taken(documents: list[Document], fields: Mapping[str, Field]) -> dict[str, 
     holders: dict[str, Sequence[Document | None]] = {"": documents}
     taken = {}
     for name, field in fields.items():
+        if field.is_written_with_dots(documents):
+            places = map(field.place, documents)
+            taken[name] = [None if place is None else place[0].pop(place[1], None) for place in places]
+            continue
         if field.parent not in holders:
             holders[field.parent] = field.holders(documents)
         key = field.key
@@ -96,6 +101,12 @@ def _put(
             if value is not None:
                 document[key] = value
         return
+    if field.is_written_with_dots(documents):
+        for document, value in zip(documents, values, strict=True):
+            if value is not None:
+                parent, at = field.made_place(document)
+                parent[at] = value
+        return
     made = [None] * len(documents) if made is None else made
     for place, value in enumerate(values):
         if value is not None:
@@ -109,6 +120,11 @@ def _converting(field: Field, convert: Convert, right: msgspec.json.Decoder[obje
     name, key = field.name, field.key
 
     def step(documents: list[Document]) -> None:
+        if field.is_written_with_dots(documents):
+            for parent, at in filter(None, map(field.place, documents)):
+                if (value := parent.get(at, NULL)) != NULL:
+                    parent[at] = convert(name, value)
+            return
         holders = [holder for holder in field.holders(documents) if holder is not None and key in holder]
         if right is not None and _all_are(right, [holder[key] for holder in holders]):
             return
@@ -132,7 +148,10 @@ def _naming(field: Field, source: Field, namespace: bytes) -> Step:
     name, key = source.name, source.key
 
     def step(documents: list[Document]) -> None:
-        values = [None if holder is None else holder.get(key) for holder in source.holders(documents)]
+        if source.is_written_with_dots(documents):
+            values = [None if place is None else place[0].get(place[1]) for place in map(source.place, documents)]
+        else:
+            values = [None if holder is None else holder.get(key) for holder in source.holders(documents)]
         named = [place for place, value in enumerate(values) if value is not None and value != NULL]
         made: list[Value | None] = [None] * len(documents)
         strings = uuid5_strings(namespace, _texts(name, [values[place] for place in named]))
@@ -165,27 +184,38 @@ def _dropping(fields: Sequence[Field]) -> Step:
         for document in documents:
             for field in fields:
                 with suppress(UnfitError):  # if there is no object, there is nothing to drop
-                    if (holder := field.holder(document)) is not None:
-                        holder.pop(field.key, None)
+                    if (place := field.place(document)) is not None:
+                        place[0].pop(place[1], None)
 
     return step
 
 
 def _keeping(names: Sequence[str]) -> Step:
+    fields = [Field(name) for name in names]
+    shape = _shape_of([field.keys for field in fields])
+
+    def step(documents: list[Document]) -> None:
+        if not any(field.is_written_with_dots(documents) for field in fields):
+            documents[:] = _kept(shape, documents, "")
+            return
+        for place, document in enumerate(documents):
+            own = _shape_of([field.keys_in(document) for field in fields])
+            documents[place] = _kept(own, [document], "")[0]
+
+    return step
+
+
+def _shape_of(ways: Sequence[Keys]) -> _Shape:
+    """The shape of these keys, in order."""
     shape: _Shape = {}
-    for name in names:
+    for *above, last in ways:
         here = shape
-        *above, last = name.split(".")
         for key in above:
             inner = here.setdefault(key, {})
             assert inner is not None, "no name lies inside another"
             here = inner
         here[last] = None
-
-    def step(documents: list[Document]) -> None:
-        documents[:] = _kept(shape, documents, "")
-
-    return step
+    return shape
 
 
 def _kept(shape: _Shape, documents: Sequence[Document], above: str) -> list[Document]:

@@ -10,14 +10,14 @@ Never: this file knows nothing about CSV or Parquet.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from event_processor.columns.field_paths import FieldPath, field_path
+from event_processor.columns.field_paths import FieldPath, Keys, field_path
 from event_processor.columns.timestamps import TimestampReader, canonical
 
 __all__ = [
@@ -103,7 +103,7 @@ Fields = dict[str, msgspec.Raw]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A field (a dotted name reaches inside objects), and the name of its column."""
+    """A field (a dotted name also reaches inside objects), and the name of its column."""
 
     field: str
     name: str
@@ -211,12 +211,19 @@ def _fields_of(line: bytes) -> Fields:
 
 def _reach(fields: Fields, path: FieldPath) -> bytes:
     """The value at `path`; null if there is none."""
-    here: Mapping[str, msgspec.Raw] = fields
-    *outer, last = path
-    for key in outer:
+    for keys in path:
+        found = _holder(fields, keys).get(keys[-1])
+        if found is not None:
+            return bytes(found)
+    return NULL
+
+
+def _holder(fields: Fields, keys: Keys) -> Fields:
+    """The object with the last of the keys; an empty one if there is none."""
+    here = fields
+    for key in keys[:-1]:
         here = _inside(here.get(key))
-    found = here.get(last)
-    return NULL if found is None else bytes(found)
+    return here
 
 
 def _inside(value: msgspec.Raw | None) -> Fields:
@@ -227,14 +234,17 @@ def _inside(value: msgspec.Raw | None) -> Fields:
 
 def _respell(fields: Fields, path: FieldPath, spelling: TimestampSpelling) -> None:
     """Writes the timestamp at `path` in the new form, if there is one."""
-    first, *rest = path
-    value = fields.get(first)
-    if value is None:
-        return
+    keys = next((each for each in path if each[-1] in _holder(fields, each)), None)
+    if keys is not None:
+        _respell_at(fields, keys, spelling)
+
+
+def _respell_at(fields: Fields, keys: Keys, spelling: TimestampSpelling) -> None:
+    first, *rest = keys
+    value = fields[first]
     if not rest:
         fields[first] = msgspec.Raw(spelling.respelt(bytes(value)))
         return
     inner = _inside(value)
-    if inner:
-        _respell(inner, tuple(rest), spelling)
-        fields[first] = msgspec.Raw(_ENCODER.encode(inner))
+    _respell_at(inner, tuple(rest), spelling)
+    fields[first] = msgspec.Raw(_ENCODER.encode(inner))
