@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from event_processor.aggregation.groups import GroupTotals, GroupTotalsDocument
+from event_processor.aggregation.left_out import LeftOut
 from event_processor.aggregation.measures import EventMeasurer, LineFields
 from event_processor.aggregation.windows.entry_lines import line_beginning
 from event_processor.aggregation.windows.rows import RowForm, RowPieces, WindowRun
@@ -67,15 +68,18 @@ class Aggregates:
         self._totals: Final[dict[str, GroupTotals]] = {}
         self._windows: Final[dict[str, SlidingWindows]] = {}
         self._forms: Final[dict[str, RowForm]] = {}
+        self._summaries: Final[dict[str, WindowSummary]] = {}
+        """The windows as they were restored."""
         for name, each in options.items():
             measurer, said = EventMeasurer(each, event), documents.get(name)
+            nothing = LeftOut(fields_absent=tuple(measurer.names))
             if each.window is None:
-                groups = said if isinstance(said, GroupTotalsDocument) else GroupTotalsDocument()
+                groups = said if isinstance(said, GroupTotalsDocument) else GroupTotalsDocument(left_out=nothing)
                 self._totals[name] = GroupTotals(each, measurer, groups)
                 continue
             self._forms[name] = RowForm(each, event.timestamp_zone)
-            summary = said if isinstance(said, WindowSummary) else WindowSummary()
-            self._windows[name] = SlidingWindows(name, each, measurer, self._forms[name], summary)
+            self._summaries[name] = said if isinstance(said, WindowSummary) else WindowSummary(left_out=nothing)
+            self._windows[name] = SlidingWindows(name, each, measurer, self._forms[name], self._summaries[name])
         self._file_bytes = self._restore(held)
         self._held_by_timestamp: Final = order.by == "timestamp"
         self._timestamps: Final = TimestampReader(event.timestamp_zone)
@@ -91,10 +95,10 @@ class Aggregates:
             windows.restore(line for line in held() if line.startswith(beginning))
         return sum(len(line) + 1 for line in held())
 
-    def torn(self, documents: Mapping[str, AggregateDocument]) -> str:
-        """The name of an aggregate whose content differs from its document, or ""."""
+    def torn(self) -> str:
+        """The name of an aggregate whose content differs from its document, or "". Call it before anything is added."""
         summaries = {name: windows.summary() for name, windows in self._windows.items()}
-        return next((name for name, summary in summaries.items() if summary != documents.get(name, WindowSummary())), "")
+        return next((name for name, summary in summaries.items() if summary != self._summaries[name]), "")
 
     def accept(self, events: EventSlice) -> None:
         """Adds accepted events, in log order."""

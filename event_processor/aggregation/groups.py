@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from event_processor.aggregation.exact_sum import exact_mean
+from event_processor.aggregation.left_out import LeftOut, LeftOutTracker
 from event_processor.aggregation.measures import EventMeasurer, GroupKey, group_key, group_values
 from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, shown_sum, summarise
 from event_processor.columns.event_slices import EventSlice
@@ -42,11 +43,15 @@ class GroupTotal(Struct, frozen=True):
 
 
 class GroupTotalsDocument(Struct, frozen=True, tag_field="kind", tag="groups"):
-    """The aggregate in the checkpoint: its groups, sorted by their values as JSON. `rows`: how many there are."""
+    """The aggregate in the checkpoint: its groups, sorted by their values as JSON. `rows`: how many there are.
+
+    `left_out`: None if an earlier version did not keep it.
+    """
 
     counts: GroupCounts = GroupCounts()
     groups: tuple[GroupTotal, ...] = ()
     rows: int = 0
+    left_out: LeftOut | None = None
 
 
 class GroupTotals:
@@ -59,6 +64,7 @@ class GroupTotals:
         self._places: Final = {plan.name: place for place, plan in enumerate(measurer.plans)}
         self._wants_keys: Final = any(plan.ends for plan in measurer.plans)
         self._counts = document.counts
+        self._left_out: Final = LeftOutTracker(document.left_out)
         self._totals: Final[dict[GroupKey, GroupTotal]] = {}
         # Measured again: an earlier version may have rounded otherwise.
         self._changed: Final = {
@@ -68,7 +74,8 @@ class GroupTotals:
 
     def add(self, events: EventSlice) -> None:
         """Adds accepted events, in the order of the log."""
-        measured = self._measurer.measure(events)
+        measured = self._measurer.measure(events, self._left_out.fields_absent)
+        self._left_out.note(measured)
         before, over_limit = self._counts, 0
         if measured.count:
             keys = before.events + np.arange(measured.count) if self._wants_keys else None
@@ -76,7 +83,10 @@ class GroupTotals:
             entries = summarise(self._measurer.plans, measured.values, keys, segments)
             codes = measured.codes[firsts].tolist()
             for place in np.argsort(firsts, kind="stable").tolist():
-                over_limit += self._add(measured.names[codes[place]], entries[place])
+                beyond = self._add(measured.names[codes[place]], entries[place])
+                if beyond and self._left_out.wants_over_limit:
+                    self._left_out.over_limit(measured.place(int(firsts[place])))
+                over_limit += beyond
         self._counts = GroupCounts(before.events + measured.count, before.unfit + measured.unfit, before.over_limit + over_limit)
 
     def _add(self, key: GroupKey, entry: Entry) -> int:
@@ -98,7 +108,8 @@ class GroupTotals:
             measures = {measure.name: self._value(measure.function, measure.field, entry) for measure in self._measures}
             self._totals[key] = GroupTotal(group, measures, entry)
         self._changed.clear()
-        return GroupTotalsDocument(self._counts, tuple(self._totals[key] for key in self._sorted), len(self._sorted))
+        groups = tuple(self._totals[key] for key in self._sorted)
+        return GroupTotalsDocument(self._counts, groups, len(groups), self._left_out.document())
 
     def _value(self, function: str, field: str, entry: Entry) -> Any:
         """The value of a measure; None if there is none."""

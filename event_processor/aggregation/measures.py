@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from event_processor.aggregation.windows.entries import FieldPlan, FieldValues, field_plans
-from event_processor.columns.event_slices import EventSlice
+from event_processor.columns.event_slices import EventSlice, Place
 from event_processor.columns.field_paths import Absent, BlockDecoder, field_path, reach
 from event_processor.configuration.aggregates import AggregateOptions, Scalar
 from event_processor.configuration.configuration import EventOptions
@@ -101,18 +101,26 @@ def group_values(key: GroupKey) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """n events, as far as an aggregate needs them. `kept` marks which of the events that came are here; None if all are.
+    """n events, as far as an aggregate needs them. `kept` marks which of the `events` are here; None if all are.
 
     `codes` (n,) are indices into `names`, which may also hold groups without an event. `unfit` counts the events of which
-    something could not be measured, or whose group cannot be named.
+    something could not be measured, or whose group cannot be named; `first_unfit` is the field of the first one, and its index in
+    `events`. `seen` are the fields that were looked for and found.
     """
 
+    events: EventSlice
     count: int
     kept: BoolArray | None
     codes: IntArray
     names: Sequence[GroupKey]
     values: Sequence[FieldValues]
-    unfit: int
+    unfit: int = 0
+    first_unfit: tuple[str, int] | None = None
+    seen: Sequence[str] = ()
+
+    def place(self, index: int) -> Place:
+        """The place of an event that is here."""
+        return self.events.place_at(index if self.kept is None else int(np.flatnonzero(self.kept)[index]))
 
 
 class EventMeasurer:
@@ -125,27 +133,41 @@ class EventMeasurer:
         self._where: Final = {name: _wanted(values) for name, values in options.where.items()}
         self._value: Final = event.value
         self._category: Final = event.category
-        self._names: Final = list(dict.fromkeys([*options.group_by, *options.where, *(plan.name for plan in self.plans)]))
-        self._fields: Final = LineFields(self._names)
+        self.names: Final = list(dict.fromkeys([*options.group_by, *options.where, *(plan.name for plan in self.plans)]))
+        self._fields: Final = LineFields(self.names)
         self._by_category: Final = options.group_by == (event.category,) and bool(event.category)
 
-    def measure(self, events: EventSlice) -> Measured:
-        """Measures the events for the aggregate, in their order."""
+    def measure(self, events: EventSlice, absent: Sequence[str] = ()) -> Measured:
+        """Measures the events for the aggregate, in their order. `absent`: the fields to look for, of `names`."""
         raw: Mapping[str, Sequence[object]] | None = None
         if not self._is_known(events):
-            raw = dict(zip(self._names, self._fields.read(events), strict=True))
+            raw = dict(zip(self.names, self._fields.read(events), strict=True))
         kept = self._kept(events, raw)
         codes, names, nameless = self._groups(events, raw)
-        values, unfit = self._values(events, raw)
+        values, odd = self._values(events, raw)
         if nameless is not None:
-            unfit = nameless if unfit is None else unfit | nameless
-        if unfit is not None and kept is not None:
-            unfit = unfit & kept
+            odd = [(self._culprit(raw, nameless), nameless), *odd]
+        if kept is not None:
+            odd = [(field, marks & kept) for field, marks in odd]
         if nameless is not None:
             kept = ~nameless if kept is None else kept & ~nameless
-        unfit_count = 0 if unfit is None else int(np.count_nonzero(unfit))
-        measured = Measured(events.count, None, codes, names, values, unfit_count)
+        seen = [name for name in absent if self._is_seen(name, events, raw)]
+        measured = Measured(events, events.count, None, codes, names, values, *_unfit(odd), seen)
         return measured if kept is None or kept.all() else _picked(measured, kept)
+
+    def _culprit(self, raw: Mapping[str, Sequence[object]] | None, nameless: BoolArray) -> str:
+        """The field for which the first nameless group has no name."""
+        assert raw is not None, "a known category is a name"
+        first = int(nameless.argmax())
+        return next(name for name in self._group_by if not _is_plain(raw[name][first]))
+
+    def _is_seen(self, name: str, events: EventSlice, raw: Mapping[str, Sequence[object]] | None) -> bool:
+        """Whether one of the events has the field."""
+        if raw is not None:
+            return set(map(type, raw[name])) != {Absent}
+        assert events.columns is not None, "known values are in columns"
+        has_value = events.columns.has_value
+        return name != self._value or has_value is None or bool(has_value.any())
 
     def _is_known(self, events: EventSlice) -> bool:
         """Whether the columns hold everything needed."""
@@ -196,10 +218,10 @@ class EventMeasurer:
 
     def _values(
         self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None
-    ) -> tuple[list[FieldValues], BoolArray | None]:
-        """The values of each planned field, and the events of which one has a wrong type."""
+    ) -> tuple[list[FieldValues], list[tuple[str, BoolArray]]]:
+        """The values of each planned field; and the fields with values that do not fit, with marks on their events."""
         found: list[FieldValues] = []
-        unfit: BoolArray | None = None
+        unfit: list[tuple[str, BoolArray]] = []
         for plan in self.plans:
             if raw is None:
                 assert events.columns is not None, "known values are in columns"
@@ -209,7 +231,7 @@ class EventMeasurer:
             values, odd = _field_values(plan, raw[plan.name])
             found.append(values)
             if odd is not None:
-                unfit = odd if unfit is None else unfit | odd
+                unfit.append((plan.name, odd))
         return found, unfit
 
 
@@ -217,6 +239,15 @@ def _categories(events: EventSlice) -> CategoryColumn:
     assert events.columns is not None, "known values are in columns"
     assert events.columns.categories is not None, "a category is named"
     return events.columns.categories
+
+
+def _unfit(odd: Sequence[tuple[str, BoolArray]]) -> tuple[int, tuple[str, int] | None]:
+    """How many events have a field that does not fit; and the first of them, with its first such field."""
+    marked = np.logical_or.reduce([marks for _, marks in odd]) if odd else np.zeros(0, np.bool_)
+    if not marked.any():
+        return 0, None
+    first = int(marked.argmax())
+    return int(np.count_nonzero(marked)), (next(field for field, marks in odd if marks[first]), first)
 
 
 def _picked(measured: Measured, kept: BoolArray) -> Measured:

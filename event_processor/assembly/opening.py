@@ -103,9 +103,13 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class OpenPipeline:
-    """A processor ready to run, and whether it resumed an earlier state."""
+    """A processor ready to run, its aggregates, and whether it resumed an earlier state.
+
+    While the processor runs, the aggregates may be ahead of the last commit.
+    """
 
     processor: Processor
+    aggregates: Aggregates
     resumed: bool
 
 
@@ -246,7 +250,7 @@ class _Opening:
         # Version 1 had no such entry: there the stage was used from the start, or never.
         is_migrated = checkpoint is not None and checkpoint.version == migration.VERSION
         writer.begin(state, appended, [OrderStarted(0)] if is_migrated and state.ordered else [])
-        return OpenPipeline(processor, resumed=checkpoint is not None)
+        return OpenPipeline(processor, aggregates, resumed=checkpoint is not None)
 
     def _state(self, checkpoint: Checkpoint | None) -> State:
         """The committed state."""
@@ -326,7 +330,7 @@ class _Opening:
                 documents,
                 held=lambda: held_lines(self._fs, self._directory, WINDOWS_FOLDER, appended),
             )
-            if torn := aggregates.torn(documents):
+            if torn := aggregates.torn():
                 reason = f"does not hold the windows of aggregate {torn!r} that are in the checkpoint"
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             reason = f"cannot be read: {error}"

@@ -34,6 +34,8 @@ def command(
         return
     if category is None:
         _write_summary(inspection)
+        if inspection.left_out:
+            write_lines([*(f"left out: {one_line(each)}" for each in inspection.left_out), ""])
         _write_aggregates(inspection)
     if inspection.categories:
         _write_categories(inspection)

@@ -53,16 +53,37 @@ def size_bytes(text: str) -> int:
     return size
 
 
+_Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The result file. Written whole or not at all.", rich_help_panel=RESULT),
+]
+_Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Exit with 65 if the result leaves anything out, or a record was rejected.", rich_help_panel=RESULT
+    ),
+]
+_ChunkSize = Annotated[
+    int | None,
+    typer.Option(parser=size_bytes, metavar="SIZE", help="Bytes per read: 4MiB. Memory use grows with it.", rich_help_panel=COST),
+]
+_Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=WORKERS_MAX,
+        metavar="N",
+        help="How many threads or processes decode, including this one.",
+        rich_help_panel=COST,
+    ),
+]
+
+
 def command(
     context: typer.Context,
     files: Annotated[list[str], typer.Argument(metavar="FILE…|-", help="Finished files, or - for standard input.")],
     *,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="The result file. Written whole or not at all.", rich_help_panel=RESULT
-        ),
-    ] = None,
+    output: _Output = None,
     dead_letters: Annotated[
         str | None, typer.Option(metavar="FILE", help="The file for rejected records.", rich_help_panel=RESULT)
     ] = None,
@@ -78,25 +99,12 @@ def command(
     item_path: Annotated[
         str, typer.Option(metavar="PATH", help="With json: the path of the records, such as value.item.", rich_help_panel=INPUTS)
     ] = "",
+    strict: _Strict = False,
     source: Annotated[
         str, typer.Option(metavar="NAME", help="Read records like this configured source.", rich_help_panel=INPUTS)
     ] = "",
-    chunk_size: Annotated[
-        int | None,
-        typer.Option(
-            parser=size_bytes, metavar="SIZE", help="Bytes per read: 4MiB. Memory use grows with it.", rich_help_panel=COST
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=WORKERS_MAX,
-            metavar="N",
-            help="How many threads or processes decode, including this one.",
-            rich_help_panel=COST,
-        ),
-    ] = None,
+    chunk_size: _ChunkSize = None,
+    workers: _Workers = None,
 ) -> None:
     """Read finished input to its end, once.
 
@@ -105,8 +113,8 @@ def command(
     Files are read one after the other, compressed or not. Only the result is kept. With --state DIR the state is kept in DIR: if
     a run ends early for any reason, the same command resumes it and gives the same bytes.
 
-    Exits with 0 if everything was read, even if records were rejected (stderr reports them); with 66 if an input is not found or
-    is incomplete; with 130 or 143, and without a result, if a signal stopped it.
+    Exits with 0 if everything was read, even if records were rejected or the result leaves something out (stderr reports it; with
+    --strict: 65); with 66 if an input is not found or is incomplete; with 130 or 143, and without a result, if a signal stopped it.
     """
     called = invocation(context)
     inputs = InputFormat(source, record_format, item_path)
@@ -119,7 +127,9 @@ def command(
         _require_stream(is_kept=is_kept)
     environment = real_environment(configuration)
     require_outputs(configuration, environment, [path for path in (output, dead_letters) if path is not None])
-    ProcessCall(called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json).run()
+    ProcessCall(
+        called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json, is_strict=strict
+    ).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,7 @@ class ProcessCall:
     dead_letters: str | None
     is_kept: bool
     as_json: bool
+    is_strict: bool = False
 
     def run(self) -> None:
         """Processes the inputs, writes the results, and reports the outcomes. Raises `typer.Exit` if the exit code is not 0."""
@@ -150,6 +161,8 @@ class ProcessCall:
             self._report(processed)
         if processed.damaged:
             raise typer.Exit(ExitCode.INPUT_GONE)
+        if self.is_strict and (processed.omissions or processed.counts.rejected):
+            raise typer.Exit(ExitCode.STATE)
 
     @property
     def _kept_in(self) -> str:
@@ -188,6 +201,7 @@ class ProcessCall:
             **msgspec.to_builtins(processed.counts),
             "damaged": list(processed.damaged),
             "first_rejected": msgspec.to_builtins(processed.first_rejected),
+            "left_out": [msgspec.to_builtins(each) for each in processed.omissions],
             "dead_letters": self._kept_in or None,
         }
         write_notes([json.dumps(facts, ensure_ascii=False)])
@@ -254,5 +268,6 @@ def _summary(processed: Processed, kept_in: str) -> Iterator[str]:
     if processed.first_rejected is not None:
         where = f"kept in {kept_in}" if kept_in else "not kept (--dead-letters FILE keeps them)"
         yield f"rejected records are {where}; the first: {one_line(processed.first_rejected)}"
+    yield from (one_line(omission) for omission in processed.omissions)
     for words in processed.damaged:
         yield f"{one_line(words)}; what came before counts"

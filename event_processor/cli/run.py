@@ -95,6 +95,7 @@ def _summary(finished: Finished, configuration: Configuration) -> list[str]:
         f"{counts.records} records: {outcomes}",
         f"checkpoint: {os.path.join(configuration.state.dir, 'checkpoint.json')}",
     ]
+    lines += map(str, finished.omissions)
     if finished.held_events:
         lines.append(f"{finished.held_events} events are still in the order buffer; 'run --once --drain' flushes it")
     return lines

@@ -23,6 +23,7 @@ SortKey: TypeAlias = tuple[int, SortableId, int]
 """(kind, value, sequence): kind and value as in `id_key`; a timestamp has kind 0. The sequence breaks ties."""
 Place: TypeAlias = tuple[str, int, int, int]
 """(source, generation, offset, line) of a record; line 0: a state of version 1 did not keep the place."""
+UNKNOWN_PLACE: Final[Place] = ("", 0, 0, 0)
 HeldEvent: TypeAlias = tuple[int, SortableId, int, bytes, Place]
 """A sort key, the event's record and its place. The sequence is unique, so records and places are never compared."""
 
@@ -54,10 +55,10 @@ class EventSlice:
     """`count` consecutive events, at least one: their JSON objects, and what else is known of them.
 
     If some of the events were held, `columns` is None and `sort_values` has the values of their sort keys; else `sort_values`
-    is None.
+    is None. `place_at` gives the place of an event by its index.
     """
 
-    __slots__ = ("_lines", "_make_lines", "columns", "count", "sort_values")
+    __slots__ = ("_lines", "_make_lines", "columns", "count", "place_at", "sort_values")
 
     def __init__(
         self,
@@ -65,8 +66,10 @@ class EventSlice:
         make_lines: Callable[[], bytes],
         columns: KnownColumns | None,
         sort_values: Sequence[SortableId] | None = None,
+        place_at: Callable[[int], Place] = lambda _index: UNKNOWN_PLACE,
     ) -> None:
         """`make_lines` may be called later and in any thread: what it reads must not change."""
+        self.place_at: Final = place_at
         self.count: Final = count
         self.columns: Final = columns
         self.sort_values: Final = sort_values
@@ -83,7 +86,8 @@ class EventSlice:
     @classmethod
     def of_held(cls, events: Sequence[HeldEvent]) -> EventSlice:
         """Wraps events that were held, or that came out of order."""
-        return cls(len(events), lambda: lines_of([event[3] for event in events]), None, [event[1] for event in events])
+        values = [event[1] for event in events]
+        return cls(len(events), lambda: lines_of([event[3] for event in events]), None, values, lambda index: events[index][4])
 
 
 class LateEvents(Sequence[HeldEvent]):
@@ -203,13 +207,15 @@ class Arrivals:
         """The events from `begin` up to `end`, with everything known of them."""
         content, starts, ends = self._content, self._starts[begin:end], self._ends[begin:end]
         places: slice | IntArray = slice(begin, end) if self._accepted.all() else np.flatnonzero(self._accepted)[begin:end]
-        return EventSlice(end - begin, lambda: _lines_between(content, starts, ends), self._known(places))
+        known, place_at = self._known(places), lambda index: self._places(self._rows[begin + index : begin + index + 1])[0]
+        return EventSlice(end - begin, lambda: _lines_between(content, starts, ends), known, place_at=place_at)
 
     def picked(self, order: IntArray) -> EventSlice:
         """The events at these places, in this order."""
         content, starts, ends = self._content, self._starts[order], self._ends[order]
         places = order if self._accepted.all() else np.flatnonzero(self._accepted)[order]
-        return EventSlice(len(order), lambda: _lines_between(content, starts, ends), self._known(places))
+        known, place_at = self._known(places), lambda index: self._places(self._rows[order[index : index + 1]])[0]
+        return EventSlice(len(order), lambda: _lines_between(content, starts, ends), known, place_at=place_at)
 
     def _known(self, places: slice | IntArray) -> KnownColumns:
         columns, categories = self._columns, self._columns.categories

@@ -22,6 +22,9 @@ class Telemetry:
     def stopped(self, *, reason: str, records: int, held_events: int) -> None:
         """The processor ended cleanly. `held_events` are still in the order buffer."""
 
+    def left_out(self, *, outcome: str, count: int, what: str) -> None:
+        """The results do not contain everything of `count` events; `what` says so for people. Reported at the end of the process."""
+
     def progressed(self) -> None:
         """The loop finished a round. So it works, or it waits with a deadline."""
 

@@ -59,16 +59,17 @@ def _comparable(document: StateDocument, outside_p2: Mapping[str, frozenset[str]
 
 
 def _leave_out_unknown(committed: dict[str, Any], recomputed: dict[str, Any]) -> None:
-    """Removes from both what a state of version 1 did not keep (`engine.migration.unknown_parts` lists it)."""
+    """Removes from both what an earlier version did not keep (`engine.migration.unknown_parts` lists most of it)."""
     for name, total in committed["categories"].items():
         if total["values"] is None:
             for each in (total, recomputed["categories"].get(name, {})):
                 each.pop("values", None)
                 each.pop("mean", None)
     for name, aggregate in committed["aggregates"].items():
-        if aggregate["rows"] is None:
-            for each in (aggregate, recomputed["aggregates"].get(name, {})):
-                each.pop("rows", None)
+        for key in ("rows", "left_out"):
+            if aggregate[key] is None:
+                for each in (aggregate, recomputed["aggregates"].get(name, {})):
+                    each.pop(key, None)
 
 
 def _differences(path: str, committed: Any, recomputed: Any) -> Iterator[Difference]:

@@ -7,7 +7,7 @@ Never: reads the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from event_processor.aggregation.aggregates import AggregateDocument
@@ -15,6 +15,7 @@ from event_processor.aggregation.categories.totals import CategoryTotal
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.state import Counts, SourceState
+from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import require_checkpoint
 
 __all__ = ["Inspection", "inspect_state"]
@@ -25,6 +26,7 @@ class Inspection:
     """One checkpoint.
 
     `categories`, `aggregates` and `sources` are sorted by name. `held_events` are in the order stage; `released` left it.
+    `left_out` is what the results leave out.
     """
 
     state_directory: str
@@ -37,6 +39,7 @@ class Inspection:
     sources: Mapping[str, SourceState]
     held_events: int
     released: int
+    left_out: Sequence[Omission]
 
 
 def inspect_state(configuration: Configuration, environment: Environment, *, category: str | None = None) -> Inspection:
@@ -58,4 +61,5 @@ def inspect_state(configuration: Configuration, environment: Environment, *, cat
         sources=dict(sorted(state.sources.items())),
         held_events=state.order.held,
         released=state.order.released,
+        left_out=omissions(configuration, state.counts, state.categories, state.aggregates),
     )

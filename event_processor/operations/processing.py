@@ -10,13 +10,14 @@ Never: gives a result for a run that was stopped.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
 
+from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.assembly import (
     Environment,
     Mode,
@@ -34,6 +35,7 @@ from event_processor.engine.state import Counts, State
 from event_processor.model.errors import ConfigurationError, UsageError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import Progress
+from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.results import result_lines
 from event_processor.operations.state_access import UnsyncedFileSystem, committed_length, owned_state, peek, scratch_directory
 from event_processor.storage.append_file import committed_lines
@@ -60,7 +62,8 @@ class Processed:
     """How a one-shot run ended. Its result (`lines`, in blocks) and the dead letters can be read until the context of `run` ends.
 
     `is_complete`: the inputs were read to their end; False: the run was stopped. `resumed`: it continued an earlier run.
-    `damaged`: messages about damaged or truncated inputs. `first_rejected`: the first rejected record that was read.
+    `damaged`: messages about damaged or truncated inputs. `first_rejected`: the first rejected record that was read. `omissions`:
+    what the result leaves out.
     """
 
     is_complete: bool
@@ -68,6 +71,7 @@ class Processed:
     counts: Counts
     damaged: Sequence[str]
     first_rejected: RejectedRecord | None
+    omissions: Sequence[Omission]
     lines: Callable[[], Iterator[bytes]]
     dead_letters: Callable[[], Iterator[bytes]]
 
@@ -106,7 +110,7 @@ class Processing:
             damage = _Damage()
             observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage]))
             configuration = with_result_sinks(configuration)
-            reason, resumed, state = self._run(configuration, observed, progress)
+            reason, resumed, state, aggregates = self._run(configuration, observed, progress)
             with storage_boundary(str(configuration.state.dir)):
                 yield Processed(
                     is_complete=reason is StopReason.END,
@@ -114,6 +118,7 @@ class Processing:
                     counts=state.counts,
                     damaged=damage.words,
                     first_rejected=_first_rejected(configuration, environment),
+                    omissions=omissions(configuration, state.counts, state.categories, aggregates),
                     lines=lambda: _lines(configuration, environment),
                     dead_letters=lambda: _dead_letters(configuration, environment),
                 )
@@ -129,7 +134,10 @@ class Processing:
             return configuration, self._environment
         return configuration, replace(self._environment, fs=UnsyncedFileSystem())
 
-    def _run(self, configuration: Configuration, environment: Environment, progress: Progress) -> tuple[StopReason, bool, State]:
+    def _run(
+        self, configuration: Configuration, environment: Environment, progress: Progress
+    ) -> tuple[StopReason, bool, State, Mapping[str, AggregateDocument]]:
+        """Why the run ended, whether it continued an earlier run, its state, and its aggregates."""
         shown = _ShownProgress(progress, input_size_bytes(configuration))
         observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, shown]))
         pipeline = open_pipeline(configuration, observed, Mode(once=True, drain=True))
@@ -138,7 +146,7 @@ class Processing:
             if self._is_stopping:
                 processor.stop()
             reason = processor.run()
-            return reason, pipeline.resumed, processor.state
+            return reason, pipeline.resumed, processor.state, pipeline.aggregates.documents()
 
 
 class _Damage(Telemetry):

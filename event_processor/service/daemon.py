@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -26,6 +26,7 @@ from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
+from event_processor.operations.omissions import Omission, omissions
 from event_processor.service.systemd import ServiceNotifier
 
 __all__ = ["Daemon", "Finished", "SignalHandlers"]
@@ -60,11 +61,12 @@ OPENING_S_MAX: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Why a run ended, its counts, and how many events are still in the order buffer."""
+    """Why a run ended, its counts, how many events are still in the order buffer, and what its results leave out."""
 
     reason: StopReason
     counts: Counts
     held_events: int
+    omissions: Sequence[Omission]
 
 
 class Daemon:
@@ -127,7 +129,9 @@ class Daemon:
                 processor.stop()
             self._tell_started(configuration, environment.telemetry, pipeline)
             reason = processor.run()
-            finished = Finished(reason, processor.state.counts, len(processor.state.order.held))
+            state = processor.state
+            left_out = omissions(configuration, state.counts, state.categories, pipeline.aggregates.documents())
+            finished = Finished(reason, state.counts, len(state.order.held), left_out)
             self._tell_stopped(environment.telemetry, finished)
             return finished
 
@@ -141,6 +145,8 @@ class Daemon:
     def _tell_stopped(self, telemetry: Telemetry, finished: Finished) -> None:
         if finished.reason is not StopReason.RELOAD:
             self._notifier.stopping(f"{finished.counts.records} records committed")
+            for omission in finished.omissions:
+                telemetry.left_out(outcome=omission.outcome, count=omission.count, what=str(omission))
         telemetry.stopped(reason=finished.reason.value, records=finished.counts.records, held_events=finished.held_events)
 
     def _reloaded(self, present: Configuration, telemetry: Telemetry) -> Configuration:

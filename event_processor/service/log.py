@@ -105,6 +105,9 @@ class LogTelemetry(Telemetry):
     def stopped(self, **facts: Fact) -> None:
         self.log("info", "stopped", "stopped cleanly", facts)
 
+    def left_out(self, *, what: str, **facts: Fact) -> None:
+        self.log("warning", "left_out", f"the results are not complete: {what}", {**facts, "what": what})
+
     def batch_committed(self, **facts: Fact) -> None:
         self.log("debug", "batch_committed", "committed", facts)
 

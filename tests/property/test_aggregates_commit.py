@@ -74,7 +74,7 @@ def test_a_restart_forgets_no_byte_of_the_file_so_that_it_stays_small() -> None:
             file = list(taken.lines) if taken.anew else [*file, *taken.lines]
         assert sum(len(line) + 1 for line in file) <= 2_000
         assert taken is not None
-        assert not aggregates(taken, file).torn(taken.documents)
+        assert not aggregates(taken, file).torn()
 
 
 def test_where_nothing_is_held_any_more_there_is_no_file() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_processor.aggregation.groups import GroupTotals, GroupTotalsDocument
+from event_processor.aggregation.left_out import FirstLeftOut, LeftOut
 from event_processor.aggregation.measures import EventMeasurer
 from event_processor.columns.event_slices import EventSlice, KnownColumns
 from event_processor.configuration.aggregates import AggregateOptions
@@ -45,9 +46,9 @@ events = st.lists(
 )
 
 
-def slice_of(part: list[dict[str, Any]]) -> EventSlice:
+def slice_of(part: list[dict[str, Any]], begin: int = 0) -> EventSlice:
     content = b"".join(json.dumps(each).encode() + b"\n" for each in part)
-    return EventSlice(len(part), lambda: content, None)
+    return EventSlice(len(part), lambda: content, None, place_at=lambda index: ("s", 1, 0, begin + index + 1))
 
 
 def group_of(event: dict[str, Any]) -> tuple[Any, Any]:
@@ -61,15 +62,17 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**960
 
 
-def by_hand(everything: list[dict[str, Any]], groups_max: int) -> tuple[list[Any], int, int]:
-    """The rows by group, how many events were unfit and how many of a group too many."""
+def by_hand(everything: list[dict[str, Any]], groups_max: int) -> tuple[list[Any], list[int], list[int]]:
+    """The rows by group, the numbers of the unfit events, and of those of a group too many; numbers from 1."""
     groups: dict[str, tuple[tuple[Any, Any], list[dict[str, Any]]]] = {}
-    unfit = over_limit = 0
-    for event in everything:
-        unfit += event.get("v") is not None and not is_number(event["v"])
+    unfit: list[int] = []
+    over_limit: list[int] = []
+    for number, event in enumerate(everything, start=1):
+        if event.get("v") is not None and not is_number(event["v"]):
+            unfit.append(number)
         key = json.dumps(group_of(event), separators=(",", ":"), ensure_ascii=False)
         if key not in groups and len(groups) >= groups_max:
-            over_limit += 1
+            over_limit.append(number)
             continue
         groups.setdefault(key, (group_of(event), []))[1].append(event)
     rows = []
@@ -102,17 +105,30 @@ def test_groups_are_those_of_the_model_however_events_are_cut_and_restored(
 ) -> None:
     options = AggregateOptions.model_validate({"group_by": ("h.x", "g"), "measures": MEASURES, "groups_max": groups_max})
     measurer = EventMeasurer(options, EVENT)
-    totals = GroupTotals(options, measurer, GroupTotalsDocument())
+    names = ("h.x", "g", "v", "w")
+    totals = GroupTotals(options, measurer, GroupTotalsDocument(left_out=LeftOut(names)))
     bounds = sorted({0, len(everything), *(cut for cut in cuts if cut < len(everything))})
     for begin, end in pairwise(bounds):
-        totals.add(slice_of(everything[begin:end]))
+        totals.add(slice_of(everything[begin:end], begin))
         if restarts:
             written = json.loads(json.dumps(msgspec.to_builtins(totals.document()), sort_keys=True))
             totals = GroupTotals(options, measurer, msgspec.convert(written, GroupTotalsDocument))
     document = totals.document()
     rows, unfit, over_limit = by_hand(everything, groups_max)
     assert [{**each.group, **each.measures} for each in document.groups] == rows
-    assert msgspec.structs.astuple(document.counts) == (len(everything), unfit, over_limit)
+    assert msgspec.structs.astuple(document.counts) == (len(everything), len(unfit), len(over_limit))
+    absent = tuple(name for name in names if not any(has(event, name) for event in everything))
+    assert document.left_out == LeftOut(absent, first_of(unfit, "v"), first_of(over_limit, ""))
+
+
+def has(event: dict[str, Any], name: str) -> bool:
+    """Whether the event has the field, be it null."""
+    inside = event.get("h")
+    return (isinstance(inside, dict) and "x" in inside) if name == "h.x" else name in event
+
+
+def first_of(numbers: list[int], field: str) -> FirstLeftOut | None:
+    return FirstLeftOut(field, "s", 1, numbers[0], 0) if numbers else None
 
 
 ODD = ["A", "B", 7, None, [1], {"x": 1}, True]

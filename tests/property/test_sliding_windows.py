@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from event_processor.aggregation.left_out import FirstLeftOut, LeftOut
 from event_processor.aggregation.measures import EventMeasurer
 from event_processor.aggregation.windows.rows import RowForm, RowPieces, WindowRun
 from event_processor.aggregation.windows.windows import SlidingWindows, WindowSummary
@@ -49,9 +50,10 @@ def windows(options: AggregateOptions, summary: WindowSummary) -> SlidingWindows
     return SlidingWindows("a", options, measurer, RowForm(options, "UTC"), summary)
 
 
-def part(occurrences: list[Occurrence]) -> tuple[EventSlice, np.ndarray[Any, np.dtype[np.int64]]]:
+def part(occurrences: list[Occurrence], begin: int = 0) -> tuple[EventSlice, np.ndarray[Any, np.dtype[np.int64]]]:
     lines = [json.dumps({"v": each.value, "g": each.group}).encode() + b"\n" for each in occurrences]
-    return EventSlice(len(lines), lambda: b"".join(lines), None), np.array([each.ns for each in occurrences], np.int64)
+    events = EventSlice(len(lines), lambda: b"".join(lines), None, place_at=lambda index: ("s", 1, 0, begin + index + 1))
+    return events, np.array([each.ns for each in occurrences], np.int64)
 
 
 def cut(items: list[Occurrence], places: list[int]) -> list[list[Occurrence]]:
@@ -110,14 +112,15 @@ def test_rows_are_those_of_the_definition_however_events_are_cut_and_restored(
         {"group_by": ("g",) if grouped else (), "measures": MEASURES, "window": window, "groups_max": groups_max}
     )
     model = WindowModel(window["size_s"], window["every_s"], window["closed"], groups_max, shows_empty)
-    engine = windows(options, WindowSummary())
+    engine = windows(options, WindowSummary(left_out=LeftOut()))
     form = RowForm(options, "UTC")
     disk: list[bytes] = []
     rows: list[dict[str, Any]] = []
     for number, occurrences_of in enumerate(cut(occurrences, cuts)):
+        begin = model.added
         for each in occurrences_of:
             model.add(each if grouped else Occurrence(each.ns, "", each.value))
-        rows += told(form, engine.add(*part(occurrences_of)))
+        rows += told(form, engine.add(*part(occurrences_of, begin)))
         if number == finished:
             model.finish()
             rows += told(form, engine.finish())
@@ -129,8 +132,11 @@ def test_rows_are_those_of_the_definition_however_events_are_cut_and_restored(
             engine.restore(disk)
             assert engine.summary() == summary
             disk = engine.lines() if number % 2 else disk
-    unfit = sum(isinstance(each.value, str) for each in occurrences)
-    expected_counts = (len(occurrences), model.late_window, unfit, model.over_limit)
+    unfit = [number for number, each in enumerate(occurrences, start=1) if isinstance(each.value, str)]
+    expected_counts = (len(occurrences), model.late_window, len(unfit), model.over_limit)
+    first_unfit = FirstLeftOut("v", "s", 1, unfit[0], 0) if unfit else None
+    first_over_limit = FirstLeftOut("", "s", 1, model.first_over_limit, 0) if model.first_over_limit else None
+    assert engine.summary().left_out == LeftOut((), first_unfit, first_over_limit)
     assert msgspec.structs.astuple(engine.summary().counts) == expected_counts
     rows += told(form, engine.finish())
     model.finish()

@@ -36,6 +36,9 @@ class WindowModel:
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     late_window: int = 0
     over_limit: int = 0
+    added: int = 0
+    first_over_limit: int = 0
+    """The number of that event, from 1; 0: none."""
 
     def holds(self, row: int, ns: int) -> bool:
         end, start = row * self.every_s * NS, (row * self.every_s - self.size_s) * NS
@@ -49,6 +52,7 @@ class WindowModel:
         return ns > end if self.closed in ("right", "both") else ns >= end
 
     def add(self, event: Occurrence) -> None:
+        self.added += 1
         if self.next_row is None:
             self.next_row = event.ns // (self.every_s * NS)
         # A window that this event is past is closed before it is added, unless it is in the window: it never is.
@@ -68,6 +72,7 @@ class WindowModel:
             return
         if event.group not in open_now and len(open_now) >= self.groups_max:
             self.over_limit += 1
+            self.first_over_limit = self.first_over_limit or self.added
             return
         self.kept.append((self.next_row, event))
 

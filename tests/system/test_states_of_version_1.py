@@ -75,8 +75,9 @@ def known(state: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         if total["values"] is None:
             del said["categories"][category]["values"], said["categories"][category]["mean"]
     for aggregate, document in other["aggregates"].items():
-        if document["rows"] is None:
-            del said["aggregates"][aggregate]["rows"]
+        for key in ("rows", "left_out"):
+            if document[key] is None:
+                del said["aggregates"][aggregate][key]
     return said
 
 

@@ -33,6 +33,7 @@ def test_inspect_as_json_keeps_its_contract(shell: Shell) -> None:
         "sources",
         "held_events",
         "released",
+        "left_out",
     ]
     assert list(document["categories"]) == ["b"]
     total = document["categories"]["b"]

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from event_processor.aggregation.left_out import LeftOut, LeftOutTracker
 from event_processor.aggregation.measures import ALL, EventMeasurer, GroupKey, Measured
 from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, summarise
 from event_processor.aggregation.windows.entry_lines import EntryLines, EntryRow, Place, decode_line, encode_line
@@ -54,7 +55,7 @@ class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
 
     `highest_ns`: the highest released timestamp. `next_row`: the first row not returned yet. `latest_cell`: the latest cell of
     any event so far. `held`: the number of entries. `held_hash`: a hash of them that does not depend on their order. `rows`: the
-    number of rows returned; None if a state of version 1 did not keep it.
+    number of rows returned; None if a state of version 1 did not keep it. `left_out`: None if an earlier version did not keep it.
     """
 
     counts: WindowCounts = WindowCounts()
@@ -64,10 +65,11 @@ class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
     held: int = 0
     held_hash: str = ""
     rows: int | None = 0
+    left_out: LeftOut | None = None
 
 
 class _Contribution(Struct, frozen=True, gc=False):
-    """Some events of one group and cell that came while `row` was the first open row.
+    """Some events of one group and cell that came while `row` was the first open row; `first` is the index of the first of them.
 
     `is_behind`: each of them came after an event of a later cell.
     """
@@ -77,6 +79,7 @@ class _Contribution(Struct, frozen=True, gc=False):
     is_behind: bool
     group: GroupKey
     entry: Entry
+    first: int
 
 
 class SlidingWindows:
@@ -103,6 +106,7 @@ class SlidingWindows:
         self._next_row = summary.next_row
         self._latest_cell = summary.latest_cell
         self._rows = summary.rows
+        self._left_out: Final = LeftOutTracker(summary.left_out)
         self._running: Final[dict[GroupKey, Running]] = {}
         self._groups: list[GroupKey] | None = None
         """The keys of `_running`, sorted; None if one was added or removed since."""
@@ -120,7 +124,8 @@ class SlidingWindows:
 
     def add(self, events: EventSlice, timestamps_ns: IntArray) -> list[WindowRun]:
         """Adds released events in their order. Returns the rows of the windows that they close."""
-        measured = self._measurer.measure(events)
+        measured = self._measurer.measure(events, self._left_out.fields_absent)
+        self._left_out.note(measured)
         before = _BEFORE_ALL if self._highest_ns is None else self._highest_ns
         highest = np.maximum(np.maximum.accumulate(timestamps_ns), before)
         runs: list[WindowRun] = []
@@ -163,8 +168,9 @@ class SlidingWindows:
             if not each.is_behind and each.cell != self._latest_cell:
                 self._settle_latest()
                 self._latest_cell = each.cell
-            if each.cell >= self._grid.first_cell(each.row):
-                self._admit(each)
+            is_open = each.cell >= self._grid.first_cell(each.row)
+            if is_open and not self._admit(each) and self._left_out.wants_over_limit:
+                self._left_out.over_limit(measured.place(each.first))
         return runs
 
     def _contributions(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> Iterator[_Contribution]:
@@ -185,14 +191,15 @@ class SlidingWindows:
         at_rows, at_cells, behind = rows[firsts].tolist(), cells[firsts].tolist(), is_behind[firsts].tolist()
         codes = measured.codes[firsts].tolist()
         for place in places:
-            yield _Contribution(at_rows[place], at_cells[place], behind[place], measured.names[codes[place]], entries[place])
+            group = measured.names[codes[place]]
+            yield _Contribution(at_rows[place], at_cells[place], behind[place], group, entries[place], int(firsts[place]))
 
-    def _admit(self, new: _Contribution) -> None:
-        """Adds events to the open windows, if there is room for their group."""
+    def _admit(self, new: _Contribution) -> bool:
+        """Adds events to the open windows, if there is room for their group. Returns whether there is."""
         if new.group not in self._running and len(self._running) >= self._groups_max:
             over_limit = self._counts.over_limit + new.entry.count
             self._counts = msgspec.structs.replace(self._counts, over_limit=over_limit)
-            return
+            return False
         running = self._running_of(new.group)
         running.add(new.cell, new.entry)
         running.tail = None
@@ -200,13 +207,14 @@ class SlidingWindows:
             present = self._latest.get(new.group)
             self._latest[new.group] = new.entry if present is None else merge_entries(present, new.entry)
             self._touch((False, new.cell, new.group))
-            return
+            return True
         place = True, new.cell, new.group
         present = self._behind.get(place)
         if present is None:
             heappush(self._behind_order, place)
         self._behind[place] = new.entry if present is None else merge_entries(present, new.entry)
         self._touch(place)
+        return True
 
     def _touch(self, place: Place) -> None:
         self._changed.add(place)
@@ -306,7 +314,14 @@ class SlidingWindows:
         self._refresh()
         lines = self._lines
         return WindowSummary(
-            self._counts, self._highest_ns, self._next_row, self._latest_cell, len(lines), lines.digest, self._rows
+            counts=self._counts,
+            highest_ns=self._highest_ns,
+            next_row=self._next_row,
+            latest_cell=self._latest_cell,
+            held=len(lines),
+            held_hash=lines.digest,
+            rows=self._rows,
+            left_out=self._left_out.document(),
         )
 
     def take_changes(self) -> list[bytes]:
