@@ -85,15 +85,17 @@ class DelimitedReader:
     def read(self, chunk: Chunk, lines: Lines) -> Objects:
         names = self._names(chunk)
         header_rows = 1 if self._dialect.has_header and len(lines.starts) and chunk.offset == _header_offset(chunk) else 0
-        at_once = None if isinstance(names, _Unfit) else self._at_once(names, lines, header_rows)
+        faults = self._header_faults(names, chunk, lines) if header_rows else {}
+        at_once = None if faults or isinstance(names, _Unfit) else self._at_once(names, lines, header_rows)
         if at_once is not None:
             return Objects(range(header_rows, len(lines.starts)), at_once, header_rows, [])
         texts, unfit = self._texts(lines)
         blank = {row for row, text in enumerate(texts) if (not text or text.isspace()) and not text.strip(_BLANK)}
-        blank = (blank - unfit.keys()) | set(range(header_rows))
+        blank = ((blank - unfit.keys()) | set(range(header_rows))) - faults.keys()
         if isinstance(names, _Unfit):
-            return Objects([], b"", len(blank), [names.at(row) for row in range(len(texts)) if row not in blank])
-        faults = {row: each.at(row) for row, each in unfit.items() if row not in blank}
+            rest = [names.at(row) for row in range(len(texts)) if row not in blank and row not in faults]
+            return Objects([], b"", len(blank), [*faults.values(), *rest])
+        faults |= {row: each.at(row) for row, each in unfit.items() if row not in blank and row not in faults}
         if blank or faults:
             rows: Sequence[int] = [row for row in range(len(texts)) if row not in blank and row not in faults]
             texts = [texts[row] for row in rows]
@@ -191,6 +193,23 @@ class DelimitedReader:
         if len(set(names)) < len(names) or not all(names):
             return _Unfit("the header line has a duplicate or empty name: set csv_columns")
         return names
+
+    def _header_faults(self, names: Sequence[str] | _Unfit, chunk: Chunk, lines: Lines) -> dict[int, Rejection]:
+        """The rejection of the header line, which is row 0, if it may hold rows, or if no later line reports its fault.
+
+        With line ends that are carriage returns, the whole file is one line, and all its rows would be lost with the header.
+        """
+        line = lines.record(0)
+        has_feed = len(lines.starts) > 1 or chunk.content.endswith(b"\n")
+        found: _Unfit | None = None
+        if b"\r" in line:
+            text = self._text(line)
+            cells = text if isinstance(text, _Unfit) else self._cells([text])[0][0]
+            if isinstance(cells, _Unfit):
+                found = _Unfit(f"the header line: {cells.reason}" if has_feed else "the header has no line feed")
+        elif isinstance(names, _Unfit) and not has_feed:
+            found = names
+        return {} if found is None else {0: found.at(0)}
 
     def _by_column(self, names: Sequence[str], cells: Sequence[list[str] | _Unfit]) -> bytes | None:
         """The objects of lines that are all good, one a line; None if a line may be bad.

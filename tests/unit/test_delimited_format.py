@@ -359,3 +359,31 @@ def test_the_identity_holds_the_keys_of_csv_only_for_csv() -> None:
 def test_an_encoding_must_keep_line_feeds_apart() -> None:
     assert all(map(is_line_based, ["utf-8", "latin-1", "cp1252", "ascii", "shift_jis", "gbk"]))
     assert not any(map(is_line_based, ["utf-16", "utf-32", "utf-7", "cp037", "base64", "nonsense"]))
+
+
+@pytest.mark.parametrize("columns", [(), ("id", "category", "value")])
+@pytest.mark.parametrize("rows", [1, 2_000])
+def test_a_file_with_carriage_returns_as_line_ends_is_one_rejection(columns: tuple[str, ...], rows: int) -> None:
+    """Longer than the kept head or not, and whether the header or the configuration names the columns."""
+    columns_found = decode(b"id,category,value\r" + b"a,x,1\r" * rows, Dialect(columns=columns, types={"value": "number"}))
+    assert (columns_found.record_count, columns_found.blank_count, len(columns_found.ids)) == (1, 0, 0)
+    assert reasons(columns_found) == [(0, "", "the header has no line feed")]
+
+
+def test_a_header_line_that_holds_rows_between_carriage_returns_is_rejected() -> None:
+    columns = decode(b"id,category,value\ra,x,1\nb,y,2\n")
+    reason = "the header line: has a carriage return outside quotes"
+    assert (columns.blank_count, reasons(columns)) == (0, [(0, "", reason), (1, "", reason)])
+    named = Dialect(columns=("id", "category", "value"), types={"value": "number"})
+    columns = decode(b"Nummer,Art,Wert\ra,x,1\nb,y,2\n", named)
+    assert (ids_of(columns), reasons(columns)) == (["b"], [(0, "", reason)])
+
+
+def test_a_header_line_that_ends_the_file_is_rejected_if_it_names_nothing() -> None:
+    assert reasons(decode(b"id,,value")) == [(0, "", "the header line has a duplicate or empty name: set csv_columns")]
+
+
+@pytest.mark.parametrize("content", [b"id,category,value", b"id,category,value\r", b"id,category,value\r\n"])
+def test_a_header_line_alone_is_blank(content: bytes) -> None:
+    columns = decode(content)
+    assert (columns.record_count, columns.blank_count) == (1, 1)
