@@ -2,7 +2,7 @@
 
 Owns: how a line becomes cells, how cells become typed values, and the reasons for rejections of lines.
 Always: a line is judged alone: an unclosed quote makes its own line bad and no other. The header line is neither an event nor a
-fault, so it is counted as blank. Three ways give the same bytes: all lines of a chunk at once if nothing is quoted, column by
+fault, so it is counted as blank. A number keeps its digits. Three ways give the same bytes: all lines of a chunk at once if nothing is quoted, column by
 column if every line is good, or else line by line.
 Never: no type is guessed from a cell's content.
 """
@@ -10,7 +10,6 @@ Never: no type is guessed from a cell's content.
 from __future__ import annotations
 
 import csv
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from event_processor.columns.number_texts import json_number
 from event_processor.model.contracts import Rejection
 from event_processor.model.event import Chunk
 from event_processor.records.json_lines.judge import INT64_MAX, INT64_MIN
@@ -40,9 +40,8 @@ _LINE_FEED, _SPACE = b"\n "
 _WIDTH_MIN: Final = 2
 """With one column, a blank line could be a row."""
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
-_NUMBER: Final = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_PLAIN_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
-"""Numbers that are written as in JSON are kept. Other numbers are written again."""
+_PLAIN_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,299})(?:\.[0-9]+)?")
+"""A number that is written as in JSON, and that a double can hold."""
 _PLAIN_NUMBERS: Final = re.compile(rb"(?:(?:%b)?(?:\n|$))*+" % _PLAIN_NUMBER.pattern)
 _PLAIN_INTEGERS: Final = re.compile(rb"(?:(?:0|-?[1-9][0-9]{0,17})?(?:\n|$))*+")
 """A column of cells, one a line. Each is written as in JSON, or is empty."""
@@ -318,12 +317,10 @@ class DelimitedReader:
         plain = text.encode(errors="replace")
         if self._dialect.decimal == ",":
             plain = plain.translate(_POINTS_FOR_COMMAS)
-        if _PLAIN_NUMBER.fullmatch(plain):
-            return msgspec.Raw(plain)
-        number = float(plain) if _NUMBER.fullmatch(plain) else math.inf
-        if not math.isfinite(number):
+        number = json_number(plain)
+        if number is None:
             raise _UnfitCellError(f"is not a number: {_shown(cell)}")
-        return number
+        return msgspec.Raw(number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class OwnReader:
     def __init__(self, reference: str, options: Mapping[str, Json], *, record_bytes_max: int) -> None:
         """Raises `ConfigurationError` if the class `reference` is not found, or if no object can be created with `options`."""
         self._record_bytes_max: Final = record_bytes_max
-        self._encoder: Final = msgspec.json.Encoder()
+        self._encoder: Final = msgspec.json.Encoder(decimal_format="number")
         self._reader: Final[RecordReader] = make_own("format", reference, options, method="read", page="docs/formats.md")
 
     def read(self, _chunk: Chunk, lines: Lines) -> Objects:

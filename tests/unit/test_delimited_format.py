@@ -387,3 +387,46 @@ def test_a_header_line_that_ends_the_file_is_rejected_if_it_names_nothing() -> N
 def test_a_header_line_alone_is_blank(content: bytes) -> None:
     columns = decode(content)
     assert (columns.record_count, columns.blank_count) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("1234567890123456789", "1234567890123456789"),
+        ("3.14159265358979323846", "3.14159265358979323846"),
+        ("-0.1000000000000000055511151231257827", "-0.1000000000000000055511151231257827"),
+        ("9" * 280, "9" * 280),
+        ("0" * 400 + "1.50", "1.50"),
+        ("+1234567890123456789.0", "1234567890123456789.0"),
+        ("007", "7"),
+        (".5", "0.5"),
+        ("5.", "5"),
+        (" -007.50 ", "-7.50"),
+        ("1.000000000000000000001E+3", "1.000000000000000000001E+3"),
+    ],
+)
+@pytest.mark.parametrize("mark", [".", ","])
+@pytest.mark.parametrize("neighbour", ["1", "+1"])
+def test_a_number_keeps_its_digits(cell: str, number: str, mark: Literal[".", ","], neighbour: str) -> None:
+    """Alone or beside a number that is written otherwise, which changes how the column is read."""
+    dialect = Dialect(delimiter=";", decimal=mark, columns=("id", "value"), has_header=False, types={"value": "number"})
+    content = f"a;{neighbour}\nb;{cell.replace('.', mark)}\n".encode()
+    columns = decode(content, dialect, EventOptions(category="", timestamp="", value_missing="count_only"))
+    assert columns.events is not None
+    assert columns.events.content == f'{{"id":"a","value":1}}\n{{"id":"b","value":{number}}}\n'.encode()
+    assert columns.values is not None
+    assert columns.values.tolist() == [1.0, float(number)]
+
+
+@pytest.mark.parametrize("cell", ["1e999", "9" * 310, "", "e5", ".", "+", "1e", "--1", "1,5", "0x10", "1_000", "nan"])
+def test_a_cell_that_is_not_a_number_is_rejected_with_its_text(cell: str) -> None:
+    columns = decode(b"id,category,value\na,x,1\nb,x," + f'"{cell}"'.encode() + b"\n")
+    assert len(columns.ids) == 1
+    (rejection,) = columns.rejections
+    assert rejection.field == "value"
+
+
+def test_an_integer_beyond_18_digits_is_an_id_though_its_column_holds_numbers() -> None:
+    dialect = Dialect(columns=("id", "value"), has_header=False, types={"id": "number", "value": "number"})
+    columns = decode(b"1234567890123456789,1\n+7,1\n", dialect, EventOptions(category="", timestamp=""))
+    assert ids_of(columns) == [1234567890123456789, 7]

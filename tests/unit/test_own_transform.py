@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -105,6 +106,23 @@ def test_a_number_that_the_class_could_not_hold_is_refused() -> None:
     (answer,) = transformed('{"n":1e999}')
     assert isinstance(answer, Refusal)
     assert answer.reason.startswith("cannot be parsed for a transform: Number out of range")
+
+
+class Renames:
+    """Gives `n` the name `m`, and half of it the name `half`."""
+
+    def __init__(self, _options: dict[str, Any]) -> None: ...
+
+    def transform(self, events: list[dict[str, Any]]) -> Sequence[Any]:
+        return [{"m": event["n"], "half": event["n"] / 2, "exact": Decimal("0.10")} for event in events]
+
+
+def test_a_number_that_the_class_does_not_change_keeps_its_digits() -> None:
+    numbers = ["3.14159265358979323846", "1234567890123456789012", "1e-7", "0.5", "1.5e-400"]
+    answers = transformed(*(f'{{"n":{number}}}' for number in numbers), name="Renames")
+    halves = ["1.5707963267948966", "6.172839450617284e20", "5e-8", "0.25", "0.0"]
+    kept = [*numbers[:2], "1e-7", "0.5", "1.5e-400"]
+    assert answers == [f'{{"m":{m},"half":{half},"exact":0.10}}'.encode() for m, half in zip(kept, halves, strict=True)]
 
 
 def test_no_records_ask_nothing() -> None:

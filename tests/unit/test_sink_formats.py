@@ -254,6 +254,7 @@ def parquet_rows(kind: ColumnType, *values: bytes) -> list[Any]:
     ("kind", "values", "expected"),
     [
         ("string", [b'"a\\u00e4"', b"1.50", b"true", b"null", b'{"x": 1}', b'""'], ["aä", "1.50", "true", None, '{"x": 1}', ""]),
+        ("integer", [b"1234567890123456789.0", b"0.99999999999999999999", b"1e400"], [1234567890123456789, None, None]),
         ("integer", [b"7", b"-7", b"7.0", b"7e2", b"7.5", b'"7"', b"9223372036854775808"], [7, -7, 7, 700, None, None, None]),
         ("number", [b"1.5", b"2", b'"x"', b"1e999", b"true"], [1.5, 2.0, None, None, None]),
         ("boolean", [b"true", b"false", b"1", b"null"], [True, False, None, None]),

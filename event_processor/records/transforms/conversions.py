@@ -13,12 +13,12 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import numpy as np
 
+from event_processor.columns.number_texts import json_number, whole_number
 from event_processor.columns.timestamps import TimestampReader, canonical
 from event_processor.configuration.transforms import Conversion
 from event_processor.records.transforms.documents import UnfitError, Value, shown_value
@@ -69,10 +69,8 @@ _INTEGER: Final = re.compile(rb"-?[0-9]+")
 _INTEGER_TEXT: Final = re.compile(rb"[+-]?[0-9]{1,19}")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 """A number of JSON."""
-_NUMBER_TEXT: Final = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _UUID: Final = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
 _BOOLEANS: Final = {b"true": b"true", b"false": b"false", b"1": b"true", b"0": b"false"}
-_INT64_DIGITS_MAX: Final = 19
 _INT64_END: Final = 2**63
 _UUID_INTEGER: Final = re.compile(rb"[0-9]{1,39}")
 _UUID_END: Final = 2**128
@@ -145,31 +143,15 @@ def _integer(text: bytes) -> bytes | None:
         return text if said is text else b"%d" % number
     if said is not text or not _NUMBER.fullmatch(said):
         return None
-    return _whole(said.decode())
-
-
-def _whole(number: str) -> bytes | None:
-    """A number as a 64-bit integer; None if it is not one."""
-    try:
-        exact = Decimal(number)
-    except InvalidOperation:  # the exponent is too large for Decimal
-        return None
-    is_small = exact.is_zero() or exact.adjusted() < _INT64_DIGITS_MAX
-    if not is_small or exact != exact.to_integral_value() or not -_INT64_END <= exact < _INT64_END:
-        return None
-    return b"%d" % int(exact)
+    whole = whole_number(said.decode())
+    return None if whole is None else b"%d" % whole
 
 
 def _number(text: bytes) -> bytes | None:
     if not text.startswith(_QUOTE):
         return text if _NUMBER.match(text) else None
     said = _content_of(text)
-    if said is None or not _NUMBER_TEXT.fullmatch(said):
-        return None
-    number = float(said)
-    if not math.isfinite(number):
-        return None
-    return said if _NUMBER.fullmatch(said) else _ENCODE(number)
+    return None if said is None else json_number(said)
 
 
 def _boolean(text: bytes) -> bytes | None:

@@ -2,6 +2,7 @@
 
 Owns: `OwnTransform`.
 Always: whatever the class does, each record has one outcome. An exception or a wrong answer rejects its own record and no other.
+A number that the class does not change keeps its digits.
 Only the class holds the objects that it gets.
 Never: an exception of the class's `transform` does not leave this file.
 """
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from event_processor.columns.number_texts import WrittenNumber, written_number
 from event_processor.configuration.user_classes import make_own
 from event_processor.model.contracts import Refusal, Transform
 from event_processor.records.transforms.documents import unreadable
@@ -33,8 +35,8 @@ class OwnTransform:
         self._transform: Final[Transform] = make_own(
             f"{key}.class", reference, options, method="transform", page="docs/transforms.md"
         )
-        self._decoder: Final = msgspec.json.Decoder(dict[str, Any])
-        self._encoder: Final = msgspec.json.Encoder()
+        self._decoder: Final = msgspec.json.Decoder(dict[str, Any], float_hook=written_number)
+        self._encoder: Final = msgspec.json.Encoder(enc_hook=_as_written, decimal_format="number")
 
     def apply(self, records: Sequence[bytes]) -> list[bytes | Refusal]:
         """See `ObjectTransform.apply`."""
@@ -74,3 +76,10 @@ class OwnTransform:
         if not isinstance(answer, Mapping):
             return Refusal(f"the transform returned {type(answer).__name__}, not an object", "")
         return self._encoder.encode(dict(answer))
+
+
+def _as_written(value: object) -> msgspec.Raw:
+    """A number with more digits than a double keeps. Raises `TypeError` for a value that JSON does not have."""
+    if isinstance(value, WrittenNumber):
+        return msgspec.Raw(value.text.encode())
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")

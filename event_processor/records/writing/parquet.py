@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from event_processor.columns.number_texts import whole_number
 from event_processor.model.errors import ConfigurationError
 from event_processor.records.writing.rows import NULL, Row, text_of
 
@@ -107,10 +108,10 @@ def _text(value: bytes) -> str | None:
 
 
 def _integer(value: bytes) -> int | None:
-    """The value as a 64-bit integer, however it is written; None if it is not one."""
+    """The value as a 64-bit integer, however it is written; None if it is not one. Its digits decide, not the nearest double."""
     number = _decoded(value)
     if isinstance(number, float):
-        number = int(number) if number.is_integer() else None
+        number = whole_number(value.decode())
     return number if number is not None and _INT64_MIN <= number <= _INT64_MAX else None
 
 
