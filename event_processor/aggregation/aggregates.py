@@ -16,11 +16,12 @@ import numpy as np
 
 from event_processor.aggregation.groups import GroupTotals, GroupTotalsDocument
 from event_processor.aggregation.left_out import LeftOut
-from event_processor.aggregation.measures import EventMeasurer, LineFields
+from event_processor.aggregation.measures import EventMeasurer
 from event_processor.aggregation.windows.entry_lines import line_beginning
 from event_processor.aggregation.windows.rows import RowForm, RowPieces, WindowRun
 from event_processor.aggregation.windows.windows import SlidingWindows, WindowSummary
 from event_processor.columns.event_slices import EventSlice
+from event_processor.columns.timestamp_lines import TimestampLines
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.configuration.configuration import EventOptions, OrderOptions
@@ -82,8 +83,8 @@ class Aggregates:
             self._windows[name] = SlidingWindows(name, each, measurer, self._forms[name], self._summaries[name])
         self._file_bytes = self._restore(held)
         self._held_by_timestamp: Final = order.by == "timestamp"
-        self._timestamps: Final = TimestampReader(event.timestamp_zone)
-        self._timestamp_fields: Final = LineFields([event.timestamp]) if self._windows else None
+        reader = TimestampReader(event.timestamp_zone)
+        self._timestamps: Final = TimestampLines(event.timestamp, reader) if self._windows else None
 
     def _restore(self, held: Callable[[], Iterable[bytes]]) -> int:
         """Gives each aggregate its lines.
@@ -163,6 +164,5 @@ class Aggregates:
             return events.columns.timestamps_ns
         if self._held_by_timestamp and events.sort_values is not None:
             return np.array(events.sort_values, np.int64)
-        assert self._timestamp_fields is not None, "there are windows"
-        (raw,) = self._timestamp_fields.read(events)
-        return self._timestamps.read_all(raw)[0]
+        assert self._timestamps is not None, "there are windows"
+        return self._timestamps.read(events.lines)

@@ -2,7 +2,7 @@
 
 Owns: which forms are timestamps, and the instant of each. These are accepted: RFC 3339 (`T`, `t` or a space; `Z`, `z` or an
 offset; any fraction, of which nine digits are read and the rest is dropped); the same without an offset, in the configured
-zone; and seconds since the epoch, as a JSON integer or float, read to the nearest nanosecond, ties to even.
+zone; and seconds since the epoch, as a JSON number, by its decimal digits (`epoch_seconds.py`).
 Always: an instant fits in a signed 64-bit number, so it lies between 1677-09-21 and 2262-04-11; any other is not a timestamp.
 A local time that occurs twice is read as its first occurrence. A local time that the clocks skip is read with the offset
 before the skip. A leap second, 23:59:60 UTC, is the second after it.
@@ -12,14 +12,18 @@ Never: guesses: no other order of day and month, no week dates, no digits in a s
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from math import isfinite
 from typing import Final, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from event_processor.columns.epoch_seconds import NUMBER_LENGTH_MAX, read_alike, read_floats, seconds_ns
+from event_processor.columns.number_texts import WrittenNumber
 from event_processor.model.columns import BoolArray, IntArray
 from event_processor.model.errors import ConfigurationError
 
@@ -63,8 +67,6 @@ _TEXT_LENGTH_MAX: Final = _SECONDS_LENGTH + 1 + _FRACTION_DIGITS_MAX + len("+01:
 _FIRST_YEAR: Final = 1678
 _MONTH_STARTS: Final = np.arange(f"{_FIRST_YEAR}-01", "2262-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
 """The day since the epoch on which each month begins, over all whole years that signed 64-bit nanoseconds hold."""
-_EXACT_SECONDS_MIN: Final = 2.0**20
-"""From here on a float has at most 32 bits after the point, so their product with 10^9 is exact in a double."""
 
 
 class TimestampReader:
@@ -81,16 +83,27 @@ class TimestampReader:
             ) from error
 
     def read(self, raw: object) -> int | None:
-        """Nanoseconds since 1970-01-01 UTC; None if `raw` is no timestamp, or out of range."""
+        """Nanoseconds since 1970-01-01 UTC; None if `raw` is no timestamp, or out of range.
+
+        A float stands for its shortest decimal text. If the record has more digits, `raw` is a `WrittenNumber`.
+        """
         if isinstance(raw, str):
             ns = self._read_text(raw)
         elif type(raw) is int:
             ns = raw * _NS_PER_S
-        elif isinstance(raw, float):
-            ns = _float_ns(raw)
+        elif isinstance(raw, WrittenNumber):
+            ns = seconds_ns(raw.text)
+        elif isinstance(raw, float) and isfinite(raw):
+            ns = seconds_ns(repr(raw))
         else:
             return None
-        return ns if ns is not None and -_INT64_MAX <= ns <= _INT64_MAX else None
+        return _in_range(ns)
+
+    def read_json(self, value: bytes) -> int | None:
+        """`read` of a JSON string or number. Raises `msgspec.MsgspecError` or `UnicodeDecodeError` if it is not JSON."""
+        if value.startswith(b'"'):
+            return self.read(msgspec.json.decode(value))
+        return _in_range(seconds_ns(value.decode()))
 
     def explain(self, raw: object) -> str:
         """Says what is wrong with a timestamp that `read` refuses; the text follows the field's name."""
@@ -108,8 +121,10 @@ class TimestampReader:
         kinds = set(map(type, raw))
         if kinds == {str}:
             self._read_texts(cast("Sequence[str]", raw), ns, rest)
-        elif kinds == {float}:
-            _read_floats(raw, ns, rest)
+        elif kinds <= {float, WrittenNumber}:
+            read_floats(raw, ns, rest)
+            if WrittenNumber in kinds:
+                rest |= np.fromiter((type(each) is WrittenNumber for each in raw), np.bool_, len(raw))
         for row in np.flatnonzero(rest).tolist():
             instant = self.read(raw[row])
             bad[row] = instant is None
@@ -121,18 +136,20 @@ class TimestampReader:
 
         Texts in a form shared with others of their length do not become Python objects.
         """
-        ns = np.zeros(len(begins), np.int64)
-        rest = np.ones(len(begins), np.bool_)
-        widths = ends - begins
-        least, most = int(widths.min(initial=_TEXT_LENGTH_MAX)), int(widths.max(initial=0))
-        for width in range(max(least, _SECONDS_LENGTH), min(most, _TEXT_LENGTH_MAX) + 1):
-            rows = slice(None) if least == most else np.flatnonzero(widths == width)
-            if len(begins[rows]):
-                alike = np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))
-                self._read_alike(alike[begins[rows]].view(np.uint8).reshape(-1, width), rows, ns, rest)
+        ns, rest = _read_by_width(self._read_alike, content, (begins, ends), (_SECONDS_LENGTH, _TEXT_LENGTH_MAX))
         bad = np.zeros(len(begins), np.bool_)
         for row in np.flatnonzero(rest).tolist():
             instant = self.read(content[begins[row] : ends[row]].decode())
+            bad[row] = instant is None
+            ns[row] = instant or 0
+        return ns, bad
+
+    def read_numbers(self, content: bytes, begins: IntArray, ends: IntArray) -> tuple[IntArray, BoolArray]:
+        """`read_all` of the JSON numbers `content[begins[i]:ends[i]]`, by their digits. Ordinary ones do not become Python objects."""
+        ns, rest = _read_by_width(read_alike, content, (begins, ends), (1, NUMBER_LENGTH_MAX))
+        bad = np.zeros(len(begins), np.bool_)
+        for row in np.flatnonzero(rest).tolist():
+            instant = _in_range(seconds_ns(content[begins[row] : ends[row]].decode()))
             bad[row] = instant is None
             ns[row] = instant or 0
         return ns, bad
@@ -215,23 +232,29 @@ def _offset_zone(offset: str) -> timezone | None:
     return timezone(-distance if offset[0] == "-" else distance)
 
 
-def _float_ns(seconds: float) -> int | None:
-    """The nearest nanosecond, ties to even; None if there is none."""
-    if not -(2.0**63) < seconds < 2.0**63:
-        return None
-    numerator, denominator = seconds.as_integer_ratio()
-    whole, rest = divmod(numerator * _NS_PER_S, denominator)
-    up = 2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1)
-    return whole + up
+def _in_range(ns: int | None) -> int | None:
+    """The instant; None if it does not fit."""
+    return ns if ns is not None and -_INT64_MAX <= ns <= _INT64_MAX else None
 
 
-def _read_floats(raw: Sequence[object], ns: IntArray, rest: BoolArray) -> None:
-    """Reads the floats for which double arithmetic is exact."""
-    seconds = np.array(raw, np.float64)
-    exact = (np.abs(seconds) >= _EXACT_SECONDS_MIN) & (np.abs(seconds) < _INT64_MAX // _NS_PER_S)
-    whole = np.floor(seconds[exact])
-    ns[exact] = whole.astype(np.int64) * _NS_PER_S + np.rint((seconds[exact] - whole) * 1e9).astype(np.int64)
-    rest[exact] = False
+def _read_by_width(
+    read: Callable[[NDArray[np.uint8], IntArray | slice, IntArray, BoolArray], None],
+    content: bytes,
+    spans: tuple[IntArray, IntArray],
+    limits: tuple[int, int],
+) -> tuple[IntArray, BoolArray]:
+    """Reads together the texts of each length within the limits: their nanoseconds, and a mark on each that was not read."""
+    begins, ends = spans
+    ns = np.zeros(len(begins), np.int64)
+    rest = np.ones(len(begins), np.bool_)
+    widths = ends - begins
+    least, most = int(widths.min(initial=limits[1])), int(widths.max(initial=0))
+    for width in range(max(least, limits[0]), min(most, limits[1]) + 1):
+        rows = slice(None) if least == most else np.flatnonzero(widths == width)
+        if len(begins[rows]):
+            alike = np.ndarray((len(content) - width + 1,), f"V{width}", content, strides=(1,))
+            read(alike[begins[rows]].view(np.uint8).reshape(-1, width), rows, ns, rest)
+    return ns, rest
 
 
 def _read_seconds(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:

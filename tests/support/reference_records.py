@@ -205,8 +205,10 @@ def _read_timestamp(value: Value, zone: str) -> int | None:
 
 
 def _fraction(number: str) -> Fraction | None:
-    """Epoch seconds with a fraction are the nearest double."""
-    return Fraction(float(number)) if abs(float(number)) < 2.0**63 else None
+    """Epoch seconds are what their digits say."""
+    if abs(float(number)) >= 2.0**63:
+        return None
+    return Fraction(number) if float(number) else Fraction(0)
 
 
 def _read_written_time(text: str, zone: str) -> int | None:

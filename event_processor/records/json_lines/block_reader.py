@@ -16,14 +16,15 @@ from itertools import compress
 from typing import Annotated, Any, Final, TypeVar, cast
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 from numpy.typing import NDArray
 
 from event_processor.columns.field_paths import Absent, BlockDecoder, field_path
 from event_processor.columns.ids import typed_ids
+from event_processor.columns.number_texts import written_number
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.configuration import EventOptions
-from event_processor.model.columns import BoolArray, CategoryColumn, FloatArray, IntArray
+from event_processor.model.columns import BoolArray, CategoryColumn, FloatArray, IntArray, Lines
 from event_processor.model.event import CATEGORY_CHARACTERS_MAX, ID_CHARACTERS_MAX, VALUE_MAGNITUDE_END, EventId
 from event_processor.records.json_lines.event_columns import EventColumns
 from event_processor.records.json_lines.judge import INT64_MAX, INT64_MIN, TIMESTAMP_CHARACTERS_MAX, EventFields, id_names
@@ -55,14 +56,16 @@ class EventReader:
         self.decoder: Final = BlockDecoder([(field_path(name), _kind(roles[name])) for name in names])
         self.places: Final = {role: [names.index(name) for other, name in named if other == role] for role, _ in named}
         """For each role, the numbers of its decoded fields. A field may have several roles."""
+        self._number_texts: Final = BlockDecoder([(field_path(event.timestamp), Raw)]) if event.timestamp else None
         self.is_plain_id: Final = isinstance(event.id, str)
         self.timestamps: Final = timestamps
         self._allowed: Final = [(place, _ALLOWED[role]) for role in _ALLOWED for place in self.places.get(role, ())]
         self.may_miss_value: Final = event.value_missing == "count_only"
 
-    def read(self, rows: IntArray, decoded: list[Struct], into: ColumnBuilder) -> list[int]:
+    def read(self, lines: Lines, rows: IntArray, decoded: list[Struct], into: ColumnBuilder) -> list[int]:
         """Adds the valid records of a block to `into`. `rows` are the block's rows. Returns the rows of the suspects."""
         fields = self.decoder.columns(decoded)
+        self._write_numbers(lines, rows, fields)
         found = sorted({index for place, allowed in self._allowed for index in self._odd(fields[place], allowed)})
         for index in reversed(found):  # a block is small, so deleting is cheaper than copying
             for column in fields:
@@ -74,6 +77,18 @@ class EventReader:
             rows = rows[valid]
         into.add_block(rows, fields)
         return suspects
+
+    def _write_numbers(self, lines: Lines, rows: IntArray, fields: list[list[object]]) -> None:
+        """Replaces timestamps that are floats by numbers with their own digits, which the decoder has rounded."""
+        if self._number_texts is None:
+            return
+        column = fields[self.places["timestamp"][0]]
+        floats = [place for place, raw in enumerate(column) if type(raw) is float]
+        if not floats:
+            return
+        decoded = self._number_texts.decode(b"".join([record + b"\n" for record in lines.records(rows[floats].tolist())]))
+        for place, raw in zip(floats, self._number_texts.columns(decoded)[0], strict=True):
+            column[place] = written_number(bytes(cast("Raw", raw)).decode())
 
     def _odd(self, column: list[object], allowed: frozenset[type]) -> list[int]:
         """The places of values whose type is not allowed."""

@@ -125,7 +125,7 @@ class JsonLinesFormat:
             if self.slow_reason:
                 suspects += self._read_unrefused(lines, rows, decoded, builder)
             else:
-                suspects += self._reader.read(rows, decoded, builder)
+                suspects += self._reader.read(lines, rows, decoded, builder)
         return suspects + builder.settle()
 
     def _judge_alone(self, lines: Lines, suspects: list[int], builder: ColumnBuilder) -> list[Rejection]:
@@ -145,7 +145,7 @@ class JsonLinesFormat:
         accepted = [self._judge.refusal(lines.record(row)) is None for row in rows.tolist()]
         kept = np.array(accepted, np.bool_)
         suspects: list[int] = rows[~kept].tolist()
-        return suspects + self._reader.read(rows[kept], list(compress(decoded, accepted)), builder)
+        return suspects + self._reader.read(lines, rows[kept], list(compress(decoded, accepted)), builder)
 
     def _blocks(self, run: Run, suspects: list[int]) -> Iterator[tuple[IntArray, list[Struct]]]:
         """Decodes a run block by block. Yields the rows and structs of each block. Adds the refused rows to `suspects`."""

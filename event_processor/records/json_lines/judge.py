@@ -19,6 +19,7 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from event_processor.columns.field_paths import Absent, FieldPath, field_path, reach
+from event_processor.columns.number_texts import written_number
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.configuration import EventOptions
 from event_processor.model.event import (
@@ -161,7 +162,7 @@ class Judge:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             return self._describe(str(first["loc"][0]), found, text)
-        return self._with_timestamp(vars(fields), document)
+        return self._with_timestamp(vars(fields), document, text)
 
     def refusal(self, record: bytes) -> Fault | None:
         """Why the user's own model refuses a record that is JSON; None if it accepts the record, or if there is no such model."""
@@ -212,10 +213,12 @@ class Judge:
                 reason = f"not a JSON object: {shown(document)}"
         return Fault(reason, stage="decode") if reason else (text, document)
 
-    def _with_timestamp(self, fields: dict[str, Any], document: dict[str, object]) -> EventFields | Fault:
-        """The event. Reads its timestamp if timestamps are used."""
+    def _with_timestamp(self, fields: dict[str, Any], document: dict[str, object], text: str) -> EventFields | Fault:
+        """The event. Reads its timestamp if timestamps are used. `text` is the record: its digits are those of the timestamp."""
         value = fields.get("value")
         raw = reach(document, self._timestamp_path) if self._timestamp_path else None
+        if self._timestamp_path and isinstance(raw, float) and math.isfinite(raw):
+            raw = written_number(str(reach(_NUMBER_TEXT_READER.decode(text), self._timestamp_path)))
         ns = None
         if self._timestamps is not None:
             if raw is _MISSING or raw is _NOT_INSIDE:

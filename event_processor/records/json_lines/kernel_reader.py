@@ -16,6 +16,7 @@ import numpy as np
 
 from event_processor.columns.field_paths import Keys, field_path
 from event_processor.columns.ids import IntegerIds, TextIds
+from event_processor.columns.number_texts import written_number
 from event_processor.columns.numbered_texts import NumberedTexts
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.configuration import EventOptions
@@ -81,11 +82,16 @@ class RawTimestamps:
 
 
 def raw_values(content: bytes, begins: IntArray, ends: IntArray, *, is_text: bool) -> list[object]:
-    """The texts or numbers at these places, as Python values."""
+    """The texts or numbers at these places, as Python values. A float keeps its digits, as a `WrittenNumber` if needed."""
     spans = zip(begins.tolist(), ends.tolist(), strict=True)
     if is_text:
         return [content[begin:end].decode() for begin, end in spans]
-    return [_NUMBER_DECODER.decode(content[begin:end]) for begin, end in spans]
+    return [_number(content[begin:end]) for begin, end in spans]
+
+
+def _number(text: bytes) -> float | int:
+    number = _NUMBER_DECODER.decode(text)
+    return written_number(text.decode()) if isinstance(number, float) else number
 
 
 _ROLE_NAMES: Final = {Role.ID: "id_0", Role.CATEGORY: "category", Role.VALUE: "value"}
@@ -168,7 +174,7 @@ class WalkedReader:
         if found.timestamp_kind == TEXT:
             instants, bad = self._timestamps.read_spans(content, *spans)
         else:
-            instants, bad = self._timestamps.read_all(raw_values(content, *spans, is_text=False))
+            instants, bad = self._timestamps.read_numbers(content, *spans)
         if not bad.any():
             return self._columns(content, found, instants)
         good = np.flatnonzero(~bad)

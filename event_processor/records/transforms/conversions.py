@@ -18,7 +18,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 import numpy as np
 
-from event_processor.columns.number_texts import json_number, whole_number
+from event_processor.columns.number_texts import json_number, whole_number, written_number
 from event_processor.columns.timestamps import TimestampReader, canonical
 from event_processor.configuration.transforms import Conversion
 from event_processor.records.transforms.documents import UnfitError, Value, shown_value
@@ -110,7 +110,11 @@ def _instant(text: bytes) -> object:
     """A text or a number of seconds, in the form that `TimestampReader` accepts."""
     if _INTEGER.fullmatch(text):
         return int(text) if len(text) <= _SECONDS_DIGITS_MAX else math.inf
-    return msgspec.json.decode(text) if text.startswith(_QUOTE) else float(text) if _NUMBER.fullmatch(text) else None
+    if text.startswith(_QUOTE):
+        return msgspec.json.decode(text)
+    if not _NUMBER.fullmatch(text):
+        return None
+    return written_number(text.decode()) if math.isfinite(float(text)) else math.inf
 
 
 def _scalar(value: Value) -> bytes | None:

@@ -69,7 +69,7 @@ class TimestampSpelling:
         if value[0] not in _SCALAR_STARTS:
             return None
         try:
-            return self._reader.read(msgspec.json.decode(value))
+            return self._reader.read_json(value)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
 
