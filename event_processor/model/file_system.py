@@ -65,6 +65,13 @@ class FileSystem(Protocol):
         """
         ...
 
+    def next_data(self, descriptor: int, offset: int) -> int:
+        """The offset of the first byte from `offset` on that is not in a hole; the size of the file if there is none.
+
+        `offset` itself if the file system does not know its holes.
+        """
+        ...
+
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         """Writes at the descriptor's position (with O_APPEND, the end). Returns the bytes written."""
         ...
@@ -91,6 +98,10 @@ class FileSystem(Protocol):
 
     def status_of(self, descriptor: int) -> FileStatus:
         """Status of an open file, even if it has lost its name."""
+        ...
+
+    def link_target(self, path: str) -> str | None:
+        """What the symbolic link at `path` says; None if there is no link."""
         ...
 
     def names(self, path: str) -> list[str]:

@@ -127,7 +127,16 @@ class LogTelemetry(Telemetry):
         self.log("warning", "file_replaced", "replaced by other content; a new generation begins", facts)
 
     def file_lost(self, **facts: Fact) -> None:
-        self.log("error", "file_lost", "not found before it was read to its end; records may be missing", facts)
+        shown = {key: fact for key, fact in facts.items() if fact is not None}
+        self.log("error", "file_lost", "not found before it was read to its end; records may be missing", shown)
+
+    def file_left_out(self, **facts: Fact) -> None:
+        words = 'not read: it was rotated before the first start; start = "oldest" in the source reads it'
+        self.log("warning", "file_left_out", words, facts)
+
+    def order_by_times(self, **facts: Fact) -> None:
+        words = "rotated files are read in the order of their modification times, because their names show none; it may be wrong"
+        self.log("warning", "order_by_times", words, facts)
 
     def file_retired(self, **facts: Fact) -> None:
         self.log("info", "file_retired", "read to its end and closed", facts)

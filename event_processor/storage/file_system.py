@@ -7,6 +7,7 @@ Always: each method is one system call, `read_each` one or two a piece. Never: n
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import stat
@@ -59,6 +60,16 @@ class OperatingSystem:
         late_bytes = sum(self.read_into(descriptor, view[begin : begin + size], offset) for begin, size, offset in pieces)
         return int(begins[-1] - begins[0] - sizes[left].sum()) + late_bytes
 
+    def next_data(self, descriptor: int, offset: int) -> int:
+        try:
+            return os.lseek(descriptor, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return max(offset, os.fstat(descriptor).st_size)
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+                return offset
+            raise
+
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         return os.write(descriptor, content)
 
@@ -88,6 +99,14 @@ class OperatingSystem:
 
     def status_of(self, descriptor: int) -> FileStatus:
         return _file_status(os.fstat(descriptor))
+
+    def link_target(self, path: str) -> str | None:
+        try:
+            return os.readlink(path)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise
 
     def names(self, path: str) -> list[str]:
         try:

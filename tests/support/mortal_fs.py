@@ -63,6 +63,10 @@ class MortalFileSystem(OperatingSystem):
         self._live()
         return super().read_each(descriptor, content, begins, offsets)
 
+    def next_data(self, descriptor: int, offset: int) -> int:
+        self._live()
+        return super().next_data(descriptor, offset)
+
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         self._live(mutates=True)
         return super().write(descriptor, content)
@@ -87,6 +91,10 @@ class MortalFileSystem(OperatingSystem):
     def status_of(self, descriptor: int) -> FileStatus:
         self._live()
         return super().status_of(descriptor)
+
+    def link_target(self, path: str) -> str | None:
+        self._live()
+        return super().link_target(path)
 
     def names(self, path: str) -> list[str]:
         self._live()

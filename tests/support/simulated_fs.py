@@ -191,6 +191,9 @@ class SimulatedFileSystem:
         pieces = zip(pairwise(begins.tolist()), offsets.tolist(), strict=True)
         return sum(self.read_into(descriptor, content.data[begin:end], offset) for (begin, end), offset in pieces)
 
+    def next_data(self, descriptor: int, offset: int) -> int:
+        return offset
+
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         with self._call("write", f"{descriptor} {len(content)} bytes") as short:
             file = self._file(descriptor, os.O_WRONLY, otherwise=errno.EBADF)
@@ -242,6 +245,9 @@ class SimulatedFileSystem:
     def status_of(self, descriptor: int) -> FileStatus:
         with self._call("status_of", str(descriptor)):
             return _status(self._opened(descriptor).node)
+
+    def link_target(self, path: str) -> str | None:
+        return None
 
     def names(self, path: str) -> list[str]:
         with self._call("names", path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from event_processor.connectors.files.following.names import order_within
 from event_processor.connectors.files.following.rotation import Candidate, in_order, missing_links
 from event_processor.model.errors import ConfigurationError
 from event_processor.storage.durable import FileStatus
@@ -428,7 +429,8 @@ def test_a_match_that_is_gone_leaves_the_state(folder: LogFolder) -> None:
 
 
 def _candidate(name: str, modified_ns: int, *, is_live: bool = False) -> Candidate:
-    return Candidate(name, FileStatus(1, 1, 1, is_directory=False, is_regular=True, modified_ns=modified_ns), is_live)
+    status = FileStatus(1, 1, 1, is_directory=False, is_regular=True, modified_ns=modified_ns)
+    return Candidate(name, status, is_live, order_within(name))
 
 
 @pytest.mark.parametrize(
@@ -436,11 +438,11 @@ def _candidate(name: str, modified_ns: int, *, is_live: bool = False) -> Candida
     [
         ({"l.1": 9, "l.2": 8, "l.10": 1}, ["l.10", "l.2", "l.1"]),
         ({"l.1": 5, "l.2": 5, "l.10": 5}, ["l.10", "l.2", "l.1"]),
-        ({"l.1": 1, "l.2": 2, "l.3": 3}, ["l.1", "l.2", "l.3"]),
+        ({"l.1": 1, "l.2": 2, "l.3": 3}, ["l.3", "l.2", "l.1"]),
         ({"l.1": 4, "l.2": 3, "l.3": 2, "l.4": 9}, ["l.4", "l.3", "l.2", "l.1"]),
         ({"l.1": 9, "l.2.gz": 8, "l.3.zst": 7}, ["l.3.zst", "l.2.gz", "l.1"]),
         ({"l-20260102": 1, "l-20260101": 2}, ["l-20260101", "l-20260102"]),
-        ({"l.old": 2, "l.1": 1, "l.bak": 3}, ["l.1", "l.old", "l.bak"]),
+        ({"l.last": 2, "l.1": 1, "l.bak": 3}, ["l.1", "l.last", "l.bak"]),
     ],
 )
 def test_rotated_files_are_ordered_by_their_scheme(modified: dict[str, int], expected: list[str]) -> None:

@@ -19,7 +19,6 @@ from event_processor.records.json_documents import DocumentError, ItemCutter
 from event_processor.storage.durable import FileStatus, FileSystem, read_range
 
 __all__ = [
-    "COMPRESSED_SUFFIXES",
     "GZIP_MAGIC",
     "ZSTD_MAGIC",
     "CompressedContent",
@@ -100,7 +99,6 @@ class PlainContent:
         self._fs.close(self._descriptor)
 
 
-COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
 GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 RAW_BLOCK_BYTES: Final = 65_536

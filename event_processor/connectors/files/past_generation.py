@@ -104,7 +104,5 @@ def find_generation(position: Mapping[str, Json], options: FileSourceOptions, fs
     """
     identity = FileIdentity.of(position)
     path = options.path_of(identity.path)
-    match = find_file(
-        content_opener(fs, options.items), identity, Rotations(fs, path, options.rotated_pattern(path)).candidates()
-    )
+    match = find_file(content_opener(fs, options.items), identity, Rotations(fs, path, options).candidates())
     return FileGeneration(match.candidate.path, match.content, options.record_bytes_max) if match else None

@@ -18,7 +18,7 @@ from typing import Final
 from event_processor.model.errors import StorageError
 from event_processor.storage.durable import FileStatus, FileSystem
 
-__all__ = ["Found", "PathPattern", "look_at", "storage_failure"]
+__all__ = ["Found", "PathPattern", "look_at", "names_in", "storage_failure"]
 
 STOPPING_ERRORS: Final = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """The disk or this process is at fault, not the file: waiting for the file would hide it."""
@@ -78,7 +78,7 @@ class PathPattern:
         return sorted(
             os.path.join(folder, name)
             for folder in self.folders(fs)
-            for name in _names(fs, folder or ".")
+            for name in names_in(fs, folder or ".")
             if _matches_name(self._name, name)
         )
 
@@ -99,7 +99,8 @@ def _unescaped(path: str) -> str:
     return re.sub(r"\[([*?[])\]", r"\1", path)
 
 
-def _names(fs: FileSystem, folder: str) -> list[str]:
+def names_in(fs: FileSystem, folder: str) -> list[str]:
+    """The names in `folder`, sorted. A folder that cannot be listed has none. Raises `StorageError` if the disk fails."""
     try:
         return fs.names(folder)
     except OSError as error:

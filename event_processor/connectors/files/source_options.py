@@ -48,8 +48,8 @@ class FileSourceOptions(SourceOptions):
     """Where to start in the files that exist at the very first start. With "end", their present content is never counted. Files
     that appear later are always read whole."""
     rotated: ConfiguredPath | None = Field(default=None, examples=["events/events.jsonl.*"])
-    """A glob for the rotated files; by default the path and `.*`. If `path` is a glob, it must contain `{name}`, the name of the
-    file before its rotation."""
+    """A glob for the rotated files. By default they are recognised by their names: the log's name with a number, a date or a
+    timestamp, plain or compressed. If `path` is a glob, it must contain `{name}`, the name of the file before its rotation."""
     retire_ms: int = Field(default=5000, ge=0, le=86_400_000)
     """A rotated file is finished after it has not grown for this time. What is written to it later is not seen."""
     files_concurrent_max: int = Field(default=0, ge=0, le=1_000_000, examples=[16])
@@ -188,12 +188,12 @@ class FileSourceOptions(SourceOptions):
     def patterns(self) -> Sequence[str]:
         if self.rotated is not None:
             return [self.path, self.rotated.replace(NAME_PLACEHOLDER, "*")]
-        return [self.path, self.path + ".*" if self.is_glob else self.rotated_pattern(self.path)]
+        return [self.path, (self.path if self.is_glob else glob.escape(self.path)) + ".*"]
 
     def rotated_pattern(self, path: str) -> str:
-        """The glob of the rotated files of the file at `path`."""
+        """The glob of the rotated files of the file at `path`; empty if their names decide (`following/names.py`)."""
         if self.rotated is None:
-            return glob.escape(path) + ".*"
+            return ""
         return self.rotated.replace(NAME_PLACEHOLDER, glob.escape(os.path.basename(path)))
 
     def label(self, path: str) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from event_processor.connectors.files.content import Opener, content_opener
-from event_processor.connectors.files.following.identity import FileIdentity, hash_of
+from event_processor.connectors.files.following.identity import FileIdentity, hash_of, prefix_hashes_of
 from event_processor.connectors.files.following.rotation import Candidate
 from event_processor.connectors.files.following.tail import Tail
 from event_processor.connectors.files.source_options import FileSourceOptions
@@ -57,7 +57,7 @@ class Generation:
     the file is at its lineage's path. `status`: as last seen. `quiet_since_s`: when it last changed, by the monotonic clock.
     `ends`: its present content is all it will ever have. `may_have_more`: it changed since it was read to its end.
     `awaits_quiet`: its successor is decided after it was quiet for long enough. `was_waited_for`: it had no record when it was
-    found. `intact_ns`: the modification time at which its content was last proven.
+    found. `intact_ns`: the modification time at which its content was last proven. `prefix_hashes`: those of the first `prefix_bytes`.
     """
 
     tail: Tail
@@ -71,6 +71,8 @@ class Generation:
     awaits_quiet: bool = False
     was_waited_for: bool = False
     intact_ns: int = field(init=False)
+    prefix_bytes: int = 0
+    prefix_hashes: str = ""
 
     def __post_init__(self) -> None:
         self.intact_ns = self.status.modified_ns
@@ -106,7 +108,10 @@ class Generation:
         samples = self.tail.samples
         head_hash = hash_of(samples.head)
         tail_hash = head_hash if samples.tail == samples.head else hash_of(samples.tail)
-        return FileIdentity(label, self.status.device, self.status.inode, self.tail.offset, head_hash, tail_hash)
+        if len(samples.head) != self.prefix_bytes:
+            self.prefix_bytes, self.prefix_hashes = len(samples.head), prefix_hashes_of(samples.head)
+        device, inode = self.status.device, self.status.inode
+        return FileIdentity(label, device, inode, self.tail.offset, head_hash, tail_hash, self.prefix_hashes)
 
     def unread_bytes(self) -> int:
         """How many bytes are known to exist but were not delivered; for compressed content, bytes on disk."""
@@ -133,6 +138,7 @@ def follow(context: SourceContext, tail: Tail, candidate: Candidate, number: int
 
 
 def retired_chunk(source: str, generation: FinishedGeneration) -> Chunk:
-    """The chunk that says that `generation` will give no more chunks."""
-    position: Mapping[str, Json] = generation.identity.position()
+    """The chunk that says that `generation` will give no more chunks. Its successor has what is known about earlier files."""
+    identity = replace(generation.identity, retired=(), left_out=(), forgotten=False, ended=False)
+    position: Mapping[str, Json] = identity.position()
     return Chunk(source, generation.number, generation.identity.offset, b"", position, retired=True)

@@ -18,10 +18,13 @@ from event_processor.model.errors import StateError
 from event_processor.model.event import Json
 from event_processor.storage.durable import FileStatus
 
-__all__ = ["SAMPLE_BYTES", "FileIdentity", "Samples", "hash_of"]
+__all__ = ["SAMPLE_BYTES", "FileIdentity", "Samples", "hash_of", "prefix_hashes_of"]
 
 SAMPLE_BYTES: Final = 4096
 """The number of bytes to compare at a file's head, and before the offset."""
+PREFIX_HASH_DIGITS: Final = 4
+PREFIX_SIZES: Final = (*range(1, 11), *(round(12 * 1.25**step) for step in range(27)))
+"""The sizes of the prefixes whose hashes show that a file was shortened: each is at most a quarter longer than the one before."""
 
 
 def hash_of(sample: bytes) -> str:
@@ -29,12 +32,20 @@ def hash_of(sample: bytes) -> str:
     return xxhash.xxh3_128_hexdigest(sample)
 
 
+def prefix_hashes_of(head: bytes) -> str:
+    """The short hashes of the prefixes of `head` in `PREFIX_SIZES`, one after the other, in hexadecimal."""
+    sizes = (size for size in PREFIX_SIZES if size <= len(head))
+    return "".join(xxhash.xxh3_64_hexdigest(head[:size])[:PREFIX_HASH_DIGITS] for size in sizes)
+
+
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
     """Which file was read, and how far.
 
     `head_hash` is of its first min(4096, offset) bytes, `tail_hash` of the last ones before `offset`. `path` is the label of the
-    path at which the file was created, whatever its name is now.
+    path at which the file was created, whatever its name is now. `prefix_hashes`: of ever longer prefixes of the head; empty in
+    positions written before there was this key, and in those of finished input. `retired`, `left_out`, `forgotten`: the files
+    before this one (`known.py`). `ended`: the file was removed, and everything that was in it is accounted for.
     """
 
     path: str
@@ -43,6 +54,11 @@ class FileIdentity:
     offset: int
     head_hash: str
     tail_hash: str
+    prefix_hashes: str = ""
+    retired: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    forgotten: bool = False
+    ended: bool = False
 
     @classmethod
     def of(cls, position: Mapping[str, Json]) -> FileIdentity:
@@ -56,8 +72,8 @@ class FileIdentity:
             ) from error
 
     def position(self) -> dict[str, Json]:
-        """The identity in the form of the state."""
-        return {
+        """The identity in the form of the state. Keys with nothing to say are left out."""
+        position: dict[str, Json] = {
             "path": self.path,
             "device": self.device,
             "inode": self.inode,
@@ -65,6 +81,9 @@ class FileIdentity:
             "head_hash": self.head_hash,
             "tail_hash": self.tail_hash,
         }
+        lists: dict[str, Json] = {"retired": list(self.retired), "left_out": list(self.left_out)}
+        flags: dict[str, Json] = {"prefix_hashes": self.prefix_hashes, "forgotten": self.forgotten, "ended": self.ended}
+        return position | {key: value for key, value in (flags | lists).items() if value}
 
     def has_inode_of(self, status: FileStatus) -> bool:
         """Whether `status` has the same inode. Its content may still differ."""
@@ -83,6 +102,19 @@ class FileIdentity:
         if len(tail) < size_bytes or hash_of(tail) != self.tail_hash:
             return None
         return Samples(head, tail)
+
+    def is_of_shorter(self, content: Content, size_bytes: int) -> bool:
+        """Whether `content`, of `size_bytes`, is this file cut to fewer bytes than were read. Raises `OSError`.
+
+        Its prefixes must be those that were read. So a file that was cut to nothing and written again is not taken for it.
+        """
+        head = content.read(min(size_bytes, SAMPLE_BYTES), 0)
+        if size_bytes >= self.offset or not head:
+            return False
+        if len(head) == SAMPLE_BYTES:
+            return hash_of(head) == self.head_hash
+        shown = prefix_hashes_of(head)
+        return bool(shown) and self.prefix_hashes.startswith(shown)
 
 
 @dataclass(frozen=True, slots=True)

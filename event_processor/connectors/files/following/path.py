@@ -24,9 +24,10 @@ from event_processor.connectors.files.following.generation import (
     retired_chunk,
 )
 from event_processor.connectors.files.following.identity import FileIdentity
+from event_processor.connectors.files.following.past import Past
 from event_processor.connectors.files.following.reports import LineageReports
 from event_processor.connectors.files.following.rotation import Candidate, Rotations
-from event_processor.connectors.files.following.succession import Match, ReadFile, Succession, find_file, find_successor
+from event_processor.connectors.files.following.succession import Match, find_file, find_shorter
 from event_processor.connectors.files.following.tail import ContentChangedError, Piece, Tail, end_of_last_line
 from event_processor.connectors.files.paths import Found, look_at, storage_failure
 from event_processor.model.event import Chunk
@@ -47,14 +48,13 @@ class Lineage:
         self._context: Final = context
         self._next_number: Final = next_number
         self._label: Final = context.options.label(path)
-        self._rotations: Final = Rotations(context.fs, path, context.options.rotated_pattern(path))
+        self._rotations: Final = Rotations(context.fs, path, context.options)
         self._current: Generation | None = None
-        self._finished: FinishedGeneration | None = None
-        self._intact_ns: int | None = None
+        self._past: Final = Past(context, self._label)
         self._outbox: Final[deque[Chunk]] = deque()
         self._without_successor: Sequence[Candidate] | None = None
-        self._passed: Final[list[FileStatus]] = []
         self._newer_bytes = 0
+        self._live_bytes = 0
         self._reports: Final = LineageReports(context, path)
 
     # Called by the source.
@@ -68,12 +68,15 @@ class Lineage:
         """Whether `path` is the name of a rotated file of this lineage."""
         return self._rotations.owns(path)
 
-    def begin(self, since_ns: int | None) -> None:
-        """Starts a path that was never read. Files rotated before `since_ns`, or before now, are history and are not read."""
-        if since_ns is None:
-            rotated_ns = [each.status.modified_ns for each in self._rotations.candidates() if not each.is_live]
-            since_ns = max(rotated_ns, default=0)
-        self._intact_ns = since_ns
+    def begin(self, since_ns: int | None, *, oldest: bool = False) -> None:
+        """Starts a path that was never read. Files rotated until `since_ns`, or until now unless `oldest`, are history."""
+        if since_ns is not None:
+            self._past.begin(since_ns)
+            return
+        rotated = [each for each in self._rotations.candidates() if not each.is_live and each.is_rotation]
+        left_out = [] if oldest else rotated
+        self._past.begin_without(left_out)
+        self._reports.left_out(left_out)
 
     def resume(self, identities: Mapping[int, FileIdentity]) -> None:
         """Finds the latest generation again, at any path. The older ones were finished when it started. Raises `StorageError`."""
@@ -82,21 +85,24 @@ class Lineage:
             retired_chunk(self._context.source, FinishedGeneration(number, identities[number])) for number in older
         )
         finished = FinishedGeneration(last, identities[last])
+        self._past.resume(finished.identity)
         live = self._rotations.live()
-        match = (
-            find_file(self._context.open_content, finished.identity, live)
-            if live and finished.identity.has_inode_of(live[0].status)
-            else None
-        )
+        is_in_place = bool(live) and finished.identity.has_inode_of(live[0].status)
+        match = find_file(self._context.open_content, finished.identity, live) if is_in_place else None
         candidates = live if match else self._rotations.candidates()
         match = match or find_file(self._context.open_content, finished.identity, candidates)
         if match:
             self._continue_in(match, finished)
-            self._newer_bytes = sum(each.status.size_bytes for each in candidates[candidates.index(match.candidate) + 1 :])
-        else:
-            self._finished = finished
-            self._intact_ns = self._context.last_commit_ns
-            was_rotated = any(not each.is_live and each.is_modified_after(self._intact_ns) for each in candidates)
+            succession = self._past.successor(self._current, candidates)
+            next_bytes = succession.step.status.size_bytes if isinstance(succession.step, Candidate) else 0
+            self._newer_bytes = succession.newer_bytes + next_bytes
+            return
+        self._past.finished = finished
+        self._past.intact_ns = self._context.last_commit_ns
+        if shorter := find_shorter(self._context.open_content, finished.identity, candidates):
+            self._continue_shorter(shorter)
+        elif not finished.identity.ended:
+            was_rotated = any(not each.is_live and each.is_modified_after(self._past.intact_ns) for each in candidates)
             self._reports.not_found(last, finished.identity, [] if was_rotated else candidates)
 
     def start_at_end(self) -> None:
@@ -114,9 +120,10 @@ class Lineage:
         current = self._current
         self._reports.looked(found, is_open=current is not None)
         if current is None:
-            is_expected = found.status is not None or self._finished is not None
+            is_expected = found.status is not None or self._past.finished is not None
             return (is_expected and self._open_next()) or bool(self._outbox)
         stands = found.status is not None and current.has_inode_of(found.status)
+        self._live_bytes = found.status.size_bytes if found.status and not stands else 0
         if current.is_live and not stands and not found.obstacle:
             self._left_its_path(current, found)
         current.is_live = stands or (current.is_live and bool(found.obstacle))
@@ -154,7 +161,8 @@ class Lineage:
 
     def lag_bytes(self) -> int:
         """How many bytes are known to exist but were not read."""
-        return self._newer_bytes + (self._current.unread_bytes() if self._current else 0)
+        newer_bytes = max(self._newer_bytes, self._live_bytes)
+        return newer_bytes + (self._current.unread_bytes() if self._current else 0)
 
     def has_more(self) -> bool:
         """Whether unread input is known to exist."""
@@ -184,7 +192,7 @@ class Lineage:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left: no file, and nothing to report."""
-        return self._current is None and self._finished is None and not self._outbox
+        return self._current is None and self._past.finished is None and not self._outbox
 
     def close(self) -> None:
         """Closes the open file, if any."""
@@ -214,20 +222,17 @@ class Lineage:
 
     def _chunk(self, current: Generation, piece: Piece) -> Chunk:
         """`piece` as a chunk. With its first piece the generation gets its number, and its predecessor is retired after it."""
-        source = self._context.source
         if current.number is None:
             current.number = self._next_number()
             self._reports.opened(current, piece.offset)
-            self._passed.clear()
-            if self._finished:
-                self._outbox.append(retired_chunk(source, self._finished))
-                self._finished = None
+            if retired := self._past.succeeded():
+                self._outbox.append(retired)
         return Chunk(
-            source,
+            self._context.source,
             current.number,
             piece.offset,
             piece.content,
-            current.identity(self._label).position(),
+            self._past.identity(current).position(),
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
             head=current.tail.samples.head,
@@ -248,6 +253,11 @@ class Lineage:
             identity = current.identity(self._label)
             candidates = self._rotations.candidates()
             match = find_file(self._context.open_content, identity, candidates) if identity.offset else None
+            shorter = None if match else find_shorter(self._context.open_content, identity, candidates)
+            if shorter and current.has_inode_of(shorter.status):
+                self._finish(current)
+                self._continue_shorter(shorter)
+                return
             # It is the same file: only undelivered bytes changed, as when a writer takes back an unfinished line.
             if match is None or not current.has_inode_of(match.candidate.status):
                 self._reports.changed(current.number, identity.offset, self._status(current).size_bytes)
@@ -257,6 +267,19 @@ class Lineage:
         self._finish(current)
         self._open_next()
 
+    def _continue_shorter(self, candidate: Candidate) -> None:
+        """Opens a generation at the present end of a file that lost its last bytes: they are not read again."""
+        finished = self._past.finished
+        if finished is None or not self._enter(candidate, 0) or self._current is None:
+            return
+        current, size_bytes = self._current, candidate.status.size_bytes
+        with storage_call("read", candidate.path):
+            current.tail.resume_at(size_bytes)
+        lost_bytes = finished.identity.offset - size_bytes
+        self._reports.lost(candidate.path, finished.number, size_bytes, lost_bytes)
+        # Before the chunk that retires its predecessor.
+        self._outbox.appendleft(self._chunk(current, Piece(size_bytes, b"")))
+
     def _is_overtaken(self, current: Generation) -> bool:
         """Whether another file came between while we waited for this one's first record. Then that file is read first.
 
@@ -265,8 +288,7 @@ class Lineage:
         if current.number is not None or not current.was_waited_for:
             return False
         candidates = self._rotations.candidates()
-        read = ReadFile(self._finished_identity, None, current.intact_ns, passed=self._passed)
-        succession = find_successor(self._context.open_content, read, candidates)
+        succession = self._past.successor_of_unread(current, candidates)
         if isinstance(succession.step, Match):
             succession.step.content.close()
         if not isinstance(succession.step, Candidate) or not current.is_behind(succession.step):
@@ -298,7 +320,7 @@ class Lineage:
 
     def _leave(self, current: Generation, candidates: Sequence[Candidate]) -> bool:
         """Moves from a quiet renamed or removed file to its successor, if allowed. Returns whether there is more to read."""
-        succession = self._successor(candidates)
+        succession = self._past.successor(current, candidates)
         if isinstance(succession.step, Match):
             if current.number is None:
                 self._finish(current)
@@ -316,8 +338,8 @@ class Lineage:
             current.ends = True
             return True
         if current.number is None:
-            self._passed.append(current.status)
-        self._reports.missing_links(current, succession.missing)
+            self._past.passed.append(current.status)
+        self._reports.next_chosen(current, succession)
         self._finish(current)
         return self._enter(succession.step, succession.newer_bytes) if succession.step else self._open_next()
 
@@ -334,57 +356,34 @@ class Lineage:
     def _finish(self, current: Generation) -> None:
         """Closes the file. Its generation stays in the state until a successor delivers its first bytes."""
         self._reports.finished(current)
-        self._intact_ns = current.intact_ns
+        self._past.finish(current)
         self._current = None
         self._without_successor = None
-        if current.number is not None:
-            self._finished = FinishedGeneration(current.number, current.identity(self._label))
         current.tail.content.close()
 
     def _open_next(self) -> bool:
         """Opens the finished generation's successor, or the live file if none is finished. Returns whether it opened one."""
-        is_first = self._finished is None and self._intact_ns is None
-        candidates = self._rotations.live() if is_first else self._rotations.candidates()
+        candidates = self._rotations.live() if self._past.is_empty else self._rotations.candidates()
         if candidates == self._without_successor:
             return False
-        succession = self._successor(candidates)
+        succession = self._past.successor(None, candidates)
         if succession.step is None:
             self._without_successor = candidates
-            self._retire_without_successor()
+            # A glob's files come and go, and a generation without a file must not stay in the state.
+            chunk = self._past.retire() if self._context.options.is_glob else self._past.end()
+            self._outbox.extend([chunk] if chunk else [])
             return False
         if isinstance(succession.step, Candidate):
-            self._reports.missing_links(None, succession.missing)
+            self._reports.next_chosen(None, succession)
             return self._enter(succession.step, succession.newer_bytes)
         return self._resume_finished(succession.step)
 
     def _resume_finished(self, match: Match) -> bool:
         """Continues the finished generation, because a longer copy of its file was found."""
-        assert self._finished, "only what was read can be found again"
-        self._continue_in(match, self._finished)
-        self._finished = None
+        assert self._past.finished, "only what was read can be found again"
+        self._continue_in(match, self._past.finished)
+        self._past.finished = None
         return True
-
-    def _retire_without_successor(self) -> None:
-        """Retires a glob's finished generation: its files come and go, and one without a file must not stay in the state."""
-        if self._finished and self._context.options.is_glob:
-            self._outbox.append(retired_chunk(self._context.source, self._finished))
-            self._finished = None
-
-    def _successor(self, candidates: Sequence[Candidate]) -> Succession:
-        """The successor of the current generation, or else of the finished one."""
-        current = self._current
-        if current is None:
-            read = ReadFile(self._finished_identity, None, self._intact_ns, passed=self._passed)
-        elif current.number is None:
-            read = ReadFile(self._finished_identity, current.status, current.intact_ns, passed=self._passed)
-        else:
-            seen_bytes = current.tail.scanned_offset
-            read = ReadFile(current.identity(self._label), current.status, current.intact_ns, seen_bytes)
-        return find_successor(self._context.open_content, read, candidates)
-
-    @property
-    def _finished_identity(self) -> FileIdentity | None:
-        return self._finished.identity if self._finished else None
 
     def _enter(self, step: Candidate, newer_bytes: int) -> bool:
         """Opens an unread file. Returns False if that is impossible now; it is tried again."""

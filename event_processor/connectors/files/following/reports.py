@@ -12,6 +12,7 @@ from typing import Final
 from event_processor.connectors.files.following.generation import Generation, SourceContext
 from event_processor.connectors.files.following.identity import FileIdentity
 from event_processor.connectors.files.following.rotation import Candidate
+from event_processor.connectors.files.following.succession import Succession
 from event_processor.connectors.files.paths import Found
 
 __all__ = ["LineageReports"]
@@ -79,21 +80,33 @@ class LineageReports:
         if live:
             self.changed(generation, identity.offset, live.status.size_bytes)
         else:
-            self._telemetry.file_lost(source=self._source, path=self._path, generation=generation, offset=identity.offset)
+            self.lost(self._path, generation, identity.offset, None)
+
+    def lost(self, path: str, generation: int, offset: int, size_bytes: int | None) -> None:
+        """Bytes from `offset` on are lost: of `generation`, or (0) of a file that was never read. `size_bytes`: None if unknown.
+
+        Every loss of a source of files is reported here.
+        """
+        self._telemetry.file_lost(source=self._source, path=path, generation=generation, offset=offset, size_bytes=size_bytes)
 
     def removed_unread(self, current: Generation) -> None:
         """A file that was never read is closed, though it has content."""
-        self._telemetry.file_lost(
-            source=self._source, path=current.path, generation=current.number or 0, offset=current.tail.offset
-        )
+        size_bytes = max(0, current.status.size_bytes - current.tail.offset)
+        self.lost(current.path, current.number or 0, current.tail.offset, size_bytes)
 
-    def missing_links(self, current: Generation | None, numbers: Sequence[int]) -> None:
-        """Rotated files with these numbers should be between what was read and what comes next."""
+    def left_out(self, rotated: Sequence[Candidate]) -> None:
+        """These rotated files are not read at the first start."""
+        for each in rotated:
+            self._telemetry.file_left_out(source=self._source, path=each.path, size_bytes=each.status.size_bytes)
+
+    def next_chosen(self, current: Generation | None, succession: Succession) -> None:
+        """The next file was chosen, after `current` if that is still open."""
         generation = (current.number if current else None) or 0
-        for number in numbers:
-            self._telemetry.file_lost(
-                source=self._source, path=f"{self._path} (rotation {number})", generation=generation, offset=0
-            )
+        if succession.by_times:
+            paths = [each.path for each in (succession.step, *succession.newer) if isinstance(each, Candidate)]
+            self._telemetry.order_by_times(source=self._source, path=self._path, files=", ".join(paths))
+        for number in succession.missing:
+            self.lost(f"{self._path} (rotation {number})", generation, 0, None)
 
     def finished(self, current: Generation) -> None:
         """The current file was read to its end and closed."""

@@ -1,4 +1,4 @@
-"""The rotated files of one path, and their order.
+"""The rotated files of one path, and their order by name.
 
 Owns: finding them, and the order in which they are read.
 Always: the order is oldest first, with the live file last. A compressed twin beside its original is ignored: it may be half
@@ -9,52 +9,65 @@ Never: opens a file or remembers anything.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from event_processor.connectors.files.content import COMPRESSED_SUFFIXES
-from event_processor.connectors.files.paths import PathPattern, look_at
+from event_processor.connectors.files.following.names import NameOrder, NameShape, order_within, without_compression
+from event_processor.connectors.files.paths import PathPattern, look_at, names_in
+from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.storage.durable import FileStatus, FileSystem
 
-__all__ = ["Candidate", "Rotations", "in_order", "missing_links"]
+__all__ = ["Candidate", "Rotations", "are_ordered_by_name", "in_order", "missing_links", "numbers_ascend_in_time"]
 
 LISTINGS_MAX: Final = 5
-NUMBERED: Final = re.compile(r"(?<=[.-])(\d{1,4})$")
-DATED: Final = re.compile(r"[.-](\d{4}[\d.:T_-]*\d)(?=$|\.[A-Za-z]+$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that may hold a generation of the path. `is_live`: it is at the path itself."""
+    """A file that may hold a generation of the path. `is_live`: it is at the path itself.
+
+    `order`: its place by its name, if the name means one. `is_rotation`: it may hold records that were not read yet; otherwise it
+    is only a place where a file that was read may be found again.
+    """
 
     path: str
     status: FileStatus
     is_live: bool
+    order: NameOrder | None = None
+    is_rotation: bool = True
 
     def is_modified_after(self, time_ns: int | None) -> bool:
         """Whether it was modified after `time_ns`; False if that is unknown."""
         return time_ns is not None and self.status.modified_ns > time_ns
 
+    def has_inode_of(self, status: FileStatus) -> bool:
+        """Whether `status` has the same inode."""
+        return (self.status.device, self.status.inode) == (status.device, status.inode)
+
 
 class Rotations:
     """The rotated files of one path."""
 
-    def __init__(self, fs: FileSystem, path: str, rotated_pattern: str) -> None:
+    def __init__(self, fs: FileSystem, path: str, options: FileSourceOptions) -> None:
+        pattern = options.rotated_pattern(path)
         self._fs: Final = fs
         self._path: Final = path
-        self._pattern: Final = PathPattern(rotated_pattern)
+        self._pattern: Final = PathPattern(pattern) if pattern else None
+        self._shape: Final = NameShape(os.path.basename(path), numbers_infix=not options.is_glob)
 
     @property
     def prefix(self) -> str:
         """The prefix of all rotated files' names."""
-        return self._pattern.literal_prefix
+        return self._pattern.literal_prefix if self._pattern else os.path.join(os.path.dirname(self._path), self._shape.stem)
 
     def owns(self, path: str) -> bool:
         """Whether `path` is the name of a rotated file of this path."""
-        return path != self._path and self._pattern.matches(path)
+        if self._pattern:
+            return path != self._path and self._pattern.matches(path)
+        folder, name = os.path.split(path)
+        return folder == os.path.dirname(self._path) and self._shape.order_of(name) is not None
 
     def live(self) -> list[Candidate]:
         """Only the file at the path, if there is one: one stat instead of a listing. Raises `StorageError`."""
@@ -62,7 +75,7 @@ class Rotations:
         return [Candidate(self._path, status, is_live=True)] if status else []
 
     def candidates(self) -> list[Candidate]:
-        """The live file and the rotated ones that are not empty, oldest first. Raises `StorageError`."""
+        """The live file and the others that are not empty, oldest first. Raises `StorageError`."""
         listing = self._listing()
         for _ in range(LISTINGS_MAX):
             before, listing = listing, self._listing()
@@ -70,63 +83,108 @@ class Rotations:
                 break
         return in_order(listing)
 
+    def beside(self) -> Iterator[tuple[str, str]]:
+        """Yields the files beside the log whose names begin like its name and that are not read, and why. Raises `StorageError`."""
+        folder = os.path.dirname(self._path)
+        for name in names_in(self._fs, folder or "."):
+            path = os.path.join(folder, name)
+            if self.owns(path) or not self._shape.is_beside(name) or not look_at(self._fs, path).status:
+                continue
+            refused = self._shape.is_refused(name)
+            yield path, "its compression is not read" if refused else "its name means no order"
+
+    def refused(self) -> list[str]:
+        """The rotated files whose compression is not read. Raises `StorageError`."""
+        folder = os.path.dirname(self._path)
+        return [os.path.join(folder, name) for name in names_in(self._fs, folder or ".") if self._shape.is_refused(name)]
+
     def _listing(self) -> list[Candidate]:
-        paths = [path for path in self._pattern.expand(self._fs) if path != self._path]
-        known = set(paths)
-        originals = [path for path in paths if _without_compression(path) == path or _without_compression(path) not in known]
-        looks = [(path, look_at(self._fs, path).status) for path in originals]
-        rotated = [Candidate(path, status, is_live=False) for path, status in looks if status and status.size_bytes]
-        return [*rotated, *self.live()]
+        live = self.live()
+        found = {path: order for path, order in self._named() if path != self._path}
+        listed = []
+        for path, (order, is_rotation) in found.items():
+            if without_compression(path) != path and without_compression(path) in found:
+                continue
+            status = look_at(self._fs, path).status
+            # A link to the live file, or the file that the path links to, is the live file under another name.
+            if status and status.size_bytes and not any(each.has_inode_of(status) for each in live):
+                listed.append(Candidate(path, status, False, order, is_rotation))
+        return [*listed, *live]
+
+    def _named(self) -> Iterator[tuple[str, tuple[NameOrder | None, bool]]]:
+        """Yields each path that may hold a generation, its order, and whether it is a rotated file."""
+        if self._pattern:
+            yield from ((path, (order_within(os.path.basename(path)), True)) for path in self._pattern.expand(self._fs))
+            return
+        yield from self._linked()
+        folder = os.path.dirname(self._path)
+        for name in names_in(self._fs, folder or "."):
+            order = self._shape.order_of(name)
+            if order or self._shape.is_derived(name):
+                yield os.path.join(folder, name), (order, order is not None)
+
+    def _linked(self) -> Iterator[tuple[str, tuple[NameOrder | None, bool]]]:
+        """If the path is a symbolic link, yields the files whose names differ from its target's only in the order."""
+        target = self._fs.link_target(self._path)
+        if target is None:
+            return
+        folder, name = os.path.split(os.path.join(os.path.dirname(self._path), target))
+        own = order_within(name)
+        if own is None:
+            return
+        for sibling in names_in(self._fs, folder or "."):
+            order = order_within(sibling)
+            if order and order.kind == own.kind and _without_digits(sibling) == _without_digits(name):
+                yield os.path.join(folder, sibling), (order, True)
 
 
-def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Sorts oldest first, the live file last.
+def are_ordered_by_name(candidates: Sequence[Candidate]) -> bool:
+    """Whether the names of all rotated files mean an order of one kind."""
+    return len(
+        {each.order.kind if each.order else "" for each in candidates if not each.is_live and each.is_rotation} - {""}
+    ) <= 1 and all(each.order for each in candidates if not each.is_live and each.is_rotation)
 
-    Names decide if all rotated files follow one scheme: dates ascend; numbers descend as logrotate counts, unless modification
-    times show that they ascend. Any other names are sorted by modification time. So if names decide, touching a file moves
-    nothing.
+
+def in_order(candidates: Sequence[Candidate], *, ascends: bool = False) -> list[Candidate]:
+    """Sorts oldest first, the live file last, and files that are no rotations first.
+
+    Names decide if all rotated files have an order of one kind: dates ascend; numbers descend as logrotate counts, or ascend
+    (`ascends`). Any other names are sorted by modification time.
     """
-    rotated = sorted((each for each in candidates if not each.is_live), key=lambda each: (each.status.modified_ns, each.path))
-    numbers = {each.path: number for each in rotated if (number := _number(each.path)) is not None}
-    dates = {each.path: date for each in rotated if (date := _date(each.path))}
-    if len(dates) == len(rotated):
-        rotated.sort(key=lambda each: dates[each.path])
-    elif len(numbers) == len(rotated):
-        rotated.sort(key=lambda each: numbers[each.path], reverse=not _numbers_ascend(rotated, numbers))
-    return [*rotated, *(each for each in candidates if each.is_live)]
+    rotated = [each for each in candidates if not each.is_live and each.is_rotation]
+    rotated.sort(key=lambda each: (each.status.modified_ns, each.path))
+    if are_ordered_by_name(candidates) and rotated:
+        is_reversed = any(each.order and each.order.kind == "number" for each in rotated) and not ascends
+        rotated.sort(key=lambda each: each.order.key if each.order else (), reverse=is_reversed)
+    others = [each for each in candidates if not each.is_live and not each.is_rotation]
+    return [*others, *rotated, *(each for each in candidates if each.is_live)]
 
 
-def missing_links(older: Candidate, newer: Candidate) -> list[int]:
-    """The numbers between two files in logrotate's count; empty if they are adjacent or have no numbers."""
-    first, last = _number(older.path), 0 if newer.is_live else _number(newer.path)
-    if older.is_live or first is None or last is None or _date(older.path):
+def missing_links(older: Candidate, newer: Candidate, *, ascends: bool = False) -> list[int]:
+    """The numbers between two files in a chain of numbers; empty if they are adjacent or have no numbers.
+
+    If numbers ascend, nothing says how many files there are before the live one.
+    """
+    first, last = _number(older), 0 if newer.is_live and not ascends else _number(newer)
+    if older.is_live or first is None or last is None:
         return []
-    return list(range(first - 1, last, -1))
+    return list(range(first + 1, last) if ascends else range(first - 1, last, -1))
 
 
-def _numbers_ascend(rotated: Sequence[Candidate], numbers: dict[str, int]) -> bool:
-    """Whether more neighbours in time ascend by number than descend: some rotators count up."""
-    steps = [
-        numbers[later.path] - numbers[earlier.path]
-        for earlier, later in pairwise(rotated)
-        if earlier.status.modified_ns < later.status.modified_ns
-    ]
-    return sum(step > 0 for step in steps) > sum(step < 0 for step in steps)
+def numbers_ascend_in_time(rotated: Sequence[Candidate]) -> bool:
+    """Whether all modification times, of at least three files, say that the numbers ascend. The last resort: times lie."""
+    numbered = sorted((each for each in rotated if _number(each) is not None), key=lambda each: _number(each) or 0)
+    times = [each.status.modified_ns for each in numbered]
+    return len(times) > 2 and all(earlier < later for earlier, later in pairwise(times))
 
 
-def _number(path: str) -> int | None:
-    found = NUMBERED.search(_without_compression(path))
-    return int(found.group(1)) if found else None
-
-
-def _date(path: str) -> str | None:
-    found = DATED.search(os.path.basename(_without_compression(path)))
-    return found.group(1) if found and sum(map(str.isdigit, found.group(1))) >= len("YYYYMMDD") else None
+def _number(candidate: Candidate) -> int | None:
+    return candidate.order.number if candidate.order else None
 
 
 def _names(candidates: Sequence[Candidate]) -> list[tuple[str, int, int]]:
     return [(each.path, each.status.device, each.status.inode) for each in candidates]
 
 
-def _without_compression(path: str) -> str:
-    return next((path.removesuffix(suffix) for suffix in COMPRESSED_SUFFIXES if path.endswith(suffix)), path)
+def _without_digits(name: str) -> str:
+    return "".join(character for character in without_compression(name) if not character.isdigit())

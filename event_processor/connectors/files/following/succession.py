@@ -1,8 +1,9 @@
 """Finds a file again by its content, and finds its successor.
 
 Owns: which candidate is the file that was read, and which one comes next.
-Always: if two files claim to be the file that was read, the inode decides before the content. A file with other content is never
-accepted.
+Always: content decides what was read, names decide the order of the rest. Modification times are used only if neither decides, and
+the answer says so. If two files claim to be the file that was read, the inode decides before the content. A file with other content
+is never accepted.
 Never: keeps a file open, except the one that it returns.
 """
 
@@ -10,14 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from event_processor.connectors.files.content import Content, Opener
-from event_processor.connectors.files.following.identity import FileIdentity, Samples
-from event_processor.connectors.files.following.rotation import Candidate, missing_links
+from event_processor.connectors.files.following.identity import SAMPLE_BYTES, FileIdentity, Samples, hash_of
+from event_processor.connectors.files.following.known import LEFT_OUT_RANK, KnownFiles
+from event_processor.connectors.files.following.rotation import (
+    Candidate,
+    are_ordered_by_name,
+    in_order,
+    missing_links,
+    numbers_ascend_in_time,
+)
 from event_processor.connectors.files.paths import storage_failure
 from event_processor.storage.durable import FileStatus, storage_call
 
-__all__ = ["Match", "ReadFile", "Succession", "find_file", "find_successor"]
+__all__ = ["Match", "ReadFile", "Succession", "find_file", "find_shorter", "find_successor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,8 @@ class ReadFile:
 
     `identity`: None if nothing was read. `open_status`: its inode if it is still open (an inode that is not open may now be
     another file's). `intact_ns`: the modification time at which it was last seen whole, if known. `seen_bytes`: how far it was
-    seen to reach, including an unfinished line. `passed`: files after it that held no record.
+    seen to reach, including an unfinished line. `passed`: files after it that held no record. `is_unread`: the open file gave
+    nothing yet, and `identity` is of the file before it.
     """
 
     identity: FileIdentity | None
@@ -43,18 +53,26 @@ class ReadFile:
     intact_ns: int | None
     seen_bytes: int = 0
     passed: Sequence[FileStatus] = ()
+    is_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Succession:
     """What comes next: a longer file with the same content (`Match`), the next file, or nothing yet.
 
-    `missing`: the numbers of rotated files that should be between. `newer_bytes`: the total size of the files after the next one.
+    `missing`: the numbers of rotated files that should be between. `newer`: the files after the next one, in order. `by_times`:
+    neither content nor names decided, so modification times did.
     """
 
     step: Match | Candidate | None
     missing: Sequence[int] = ()
-    newer_bytes: int = 0
+    newer: Sequence[Candidate] = ()
+    by_times: bool = False
+
+    @property
+    def newer_bytes(self) -> int:
+        """The total size of the files after the next one."""
+        return sum(each.status.size_bytes for each in self.newer)
 
 
 def find_file(open_content: Opener, identity: FileIdentity, candidates: Sequence[Candidate]) -> Match | None:
@@ -70,58 +88,210 @@ def find_file(open_content: Opener, identity: FileIdentity, candidates: Sequence
     return None
 
 
-def find_successor(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate]) -> Succession:
+def find_shorter(open_content: Opener, identity: FileIdentity, candidates: Sequence[Candidate]) -> Candidate | None:
+    """The live file if it is the file of `identity`, cut to fewer bytes than were read. Raises `StorageError`.
+
+    The same inode is required, unless the whole head of 4,096 bytes is there to compare.
+    """
+    for candidate in candidates:
+        is_certain = identity.has_inode_of(candidate.status) or candidate.status.size_bytes >= SAMPLE_BYTES
+        if candidate.is_live and is_certain and _is_part(open_content, identity, candidate):
+            return candidate
+    return None
+
+
+def find_successor(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate], known: KnownFiles) -> Succession:
     """What to read after `read`. Raises `StorageError`.
 
-    The search starts after the file's own place in the order. A file that was not found has no place. Then files modified since
-    it was last seen whole are newer, and the live file always is.
+    A file that is known, or is the file itself, is never next. If everything that was read is known, any other rotated file is new,
+    wherever its name sorts; numbers are the exception, because there a place says what is older. If older files were forgotten,
+    only what sorts after a known file is new. If none is known, files modified since the last one was seen whole are new.
     """
     own, longer = _own_place(open_content, read, candidates)
     if longer:
         return Succession(longer)
-    if own is None:
-        newer = [each for each in candidates if each.is_live or each.is_modified_after(read.intact_ns)]
-        missing: list[int] = []
-    else:
-        newer = list(candidates[own + 1 :])
-        missing = missing_links(candidates[own], newer[0]) if newer else []
-    step = newer[0] if newer else None
-    return Succession(step, missing, sum(each.status.size_bytes for each in newer[1:]))
+    choice = _Choice(open_content, read, _of_one_scheme(candidates, own, known), own, known)
+    newer, by_times = choice.newer()
+    before = choice.last_before(newer[0]) if newer else None
+    missing = missing_links(before, newer[0], ascends=choice.ascends) if before else []
+    return Succession(newer[0] if newer else None, missing, newer[1:], by_times)
 
 
-def _own_place(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate]) -> tuple[int | None, Match | None]:
-    """The index of the file that was read, None if it was not found; or a longer copy of it, to continue in.
+def _of_one_scheme(candidates: Sequence[Candidate], own: Candidate | None, known: KnownFiles) -> Sequence[Candidate]:
+    """Leaves out names like `app.1.jsonl` if the log is rotated by another scheme: then they may be other logs."""
+    numbered = [each for each in candidates if each.order and each.order.is_infix and each.order.kind == "number"]
+    others = [each for each in candidates if each.order and each not in numbered]
+    if not numbered or not others or own in numbered or known.ranks(numbered):
+        return candidates
+    return [each for each in candidates if each not in numbered]
 
-    An open inode, or one that was passed over, is certain. Content is not: logs may start alike, with a header or only a few
-    bytes. So the inode of the state comes before the others, and among those the newest first: what is older was read before.
+
+class _Choice:
+    """Which of the candidates were not read yet, in order."""
+
+    def __init__(
+        self,
+        open_content: Opener,
+        read: ReadFile,
+        candidates: Sequence[Candidate],
+        own: Candidate | None,
+        known: KnownFiles,
+    ) -> None:
+        others = [each for each in candidates if each != own]
+        self._open_content: Final = open_content
+        self._read: Final = read
+        self._candidates: Final = candidates
+        self._own: Final = own
+        self._known: Final = known
+        self._newest_rank: Final = len(known.knowledge.retired)
+        self._ranks = {**known.ranks(others), **self._ranks_of_last(others)}
+        self._grown: Final = known.ranks_of_grown([each for each in others if each.path not in self._ranks])
+        self._order: Sequence[Candidate] = ()
+        self.ascends = False
+        """Whether the numbers in the names ascend from older to newer files."""
+
+    def newer(self) -> tuple[list[Candidate], bool]:
+        """The unread files, oldest first, and whether modification times decided."""
+        rotated = [each for each in self._candidates if not each.is_live and each.is_rotation]
+        is_by_name = are_ordered_by_name(self._candidates)
+        self.ascends, by_times = self._direction(rotated) if is_by_name else (False, len(rotated) > 1)
+        self._order = order = in_order(self._candidates, ascends=self.ascends)
+        start = order.index(self._own) if self._own in order else -1
+        self._confirm(order[start + 1 :])
+        new = [each for each in order if self._is_unknown(each)]
+        if self._known.is_complete:
+            is_numbered = is_by_name and any(each.order and each.order.number is not None for each in rotated)
+            may_precede = start < 0 or not is_numbered
+            new = [each for each in new if order.index(each) > start or (may_precede and not self._is_copy(each))]
+        else:
+            horizon = self._horizon(order)
+            by_times = by_times or (horizon is None and any(not each.is_live for each in new))
+            new = [each for each in new if self._is_after(each, order, horizon)]
+        return new, by_times and any(not each.is_live for each in new)
+
+    def last_before(self, candidate: Candidate) -> Candidate | None:
+        """The last file before `candidate` in order that was read or held no record; None if none of them is there."""
+        before = self._order[: self._order.index(candidate)]
+        return next((each for each in reversed(before) if each == self._own or each.status in self._read.passed), None)
+
+    def _ranks_of_last(self, others: Sequence[Candidate]) -> dict[str, int]:
+        """The ranks of what came after all known files: the file before an open one that gave nothing, and files without a record."""
+        ranks = {each.path: self._newest_rank + 1 for each in others if each.status in self._read.passed}
+        if self._read.is_unread and self._read.identity and self._read.identity.offset:
+            match = find_file(self._open_content, self._read.identity, others)
+            if match:
+                match.content.close()
+                ranks[match.candidate.path] = self._newest_rank
+        return ranks
+
+    def _is_unknown(self, candidate: Candidate) -> bool:
+        if candidate.is_live:
+            return candidate != self._own
+        is_read = candidate == self._own or candidate.path in self._ranks or candidate.status in self._read.passed
+        return candidate.is_rotation and not is_read
+
+    def _is_after(self, candidate: Candidate, order: Sequence[Candidate], horizon: int | None) -> bool:
+        if candidate.is_live:
+            return True
+        return order.index(candidate) > horizon if horizon is not None else candidate.is_modified_after(self._read.intact_ns)
+
+    def _horizon(self, order: Sequence[Candidate]) -> int | None:
+        """The place up to which unknown files are older than everything that is remembered."""
+        read = [place for place, each in enumerate(order) if each == self._own or self._ranks.get(each.path, -2) > LEFT_OUT_RANK]
+        left_out = [place for place, each in enumerate(order) if self._ranks.get(each.path) == LEFT_OUT_RANK]
+        passed = [place for place, each in enumerate(order) if each.status in self._read.passed]
+        if read:
+            return min(read)
+        return max(left_out + passed) if left_out or passed else None
+
+    def _confirm(self, candidates: Sequence[Candidate]) -> None:
+        """Compares compressed files that look known and sort after what was read with every byte: they would be passed over."""
+        doubtful = [each for each in candidates if each.path in self._ranks]
+        confirmed = self._known.ranks(doubtful, thorough=True)
+        gone = {each.path for each in doubtful} - confirmed.keys()
+        self._ranks = {path: rank for path, rank in self._ranks.items() if path not in gone}
+
+    def _is_copy(self, candidate: Candidate) -> bool:
+        """Whether it is a part of the file that was read, or a known one with more bytes: then most of it was read."""
+        identity = self._read.identity
+        if candidate.is_live:
+            return False
+        if candidate.path in self._grown and self._own in self._order:
+            return True
+        return identity is not None and _is_part(self._open_content, identity, candidate)
+
+    def _direction(self, rotated: Sequence[Candidate]) -> tuple[bool, bool]:
+        """Whether numbers ascend, and whether modification times decided that.
+
+        The files that were read show it. If there is only one of them, the new files are on one side of it.
+        """
+        numbers = {each.path: each.order.number for each in rotated if each.order and each.order.number is not None}
+        if not numbers:
+            return False, False
+        ranks = {path: rank for path, rank in {**self._grown, **self._ranks}.items() if path in numbers}
+        if self._own and self._own.path in numbers:
+            ranks[self._own.path] = self._newest_rank + (2 if self._read.is_unread else 0)
+        newest = max(ranks, key=lambda path: ranks[path], default=None)
+        if newest is not None:
+            steps = [numbers[path] - numbers[newest] for path, rank in ranks.items() if rank < ranks[newest]]
+            if steps:
+                return sum(step < 0 for step in steps) > sum(step > 0 for step in steps), False
+            sides = {numbers[path] > numbers[newest] for path in numbers if path not in ranks}
+            if len(sides) == 1:
+                return self._known.is_complete and sides == {True}, False
+        ascends = numbers_ascend_in_time(rotated)
+        return ascends, ascends
+
+
+def _own_place(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate]) -> tuple[Candidate | None, Match | None]:
+    """The file that was read, None if it was not found; or a longer copy of it, to continue in.
+
+    An open inode is certain. Content is not: logs may start alike, with a header or only a few bytes. So the inode of the state
+    comes before the others, and among those the newest first: what is older was read before.
     """
-    places = range(len(candidates))
-    if sure := [index for index in places if _is_surely(read, candidates[index].status)]:
+    if sure := [each for each in candidates if read.open_status is not None and each.has_inode_of(read.open_status)]:
         return sure[-1], None
     identity = read.identity
     if identity is None or not identity.offset:
         return None, None
+    places = range(len(candidates))
     for index in sorted(places, key=lambda index: (identity.has_inode_of(candidates[index].status), index), reverse=True):
         if match := _match(open_content, identity, candidates[index]):
             # Only a longer copy is used: between two equal copies we would switch endlessly.
             if candidates[index].is_live or _goes_on(match, max(read.seen_bytes, identity.offset)):
                 return None, match
             match.content.close()
-            return index, None
+            return candidates[index], None
     return None, None
 
 
-def _is_surely(read: ReadFile, status: FileStatus) -> bool:
-    return status in read.passed or (read.open_status is not None and _is_same_inode(read.open_status, status))
+def _is_part(open_content: Opener, identity: FileIdentity, candidate: Candidate) -> bool:
+    """Whether `candidate` holds only the first bytes of the file of `identity`."""
+    content = _opened(open_content, candidate.path)
+    if content is None:
+        return False
+    try:
+        with storage_call("read", candidate.path):
+            if content.is_compressed:
+                return identity.offset >= SAMPLE_BYTES and hash_of(content.read(SAMPLE_BYTES, 0)) == identity.head_hash
+            return identity.is_of_shorter(content, content.status().size_bytes)
+    finally:
+        content.close()
+
+
+def _opened(open_content: Opener, path: str) -> Content | None:
+    try:
+        return open_content(path)
+    except OSError as error:
+        if failure := storage_failure("open", path, error):
+            raise failure from error
+        return None
 
 
 def _match(open_content: Opener, identity: FileIdentity, candidate: Candidate) -> Match | None:
     """`candidate`, open, if it holds what was read of the file of `identity`. A file that cannot be read does not match."""
-    try:
-        content = open_content(candidate.path)
-    except OSError as error:
-        if failure := storage_failure("open", candidate.path, error):
-            raise failure from error
+    content = _opened(open_content, candidate.path)
+    if content is None:
         return None
     samples: Samples | None = None
     try:
@@ -136,7 +306,3 @@ def _match(open_content: Opener, identity: FileIdentity, candidate: Candidate) -
 def _goes_on(match: Match, offset: int) -> bool:
     with storage_call("read", match.candidate.path):
         return bool(match.content.read(1, offset))
-
-
-def _is_same_inode(status: FileStatus, other: FileStatus) -> bool:
-    return (status.device, status.inode) == (other.device, other.inode)
