@@ -9,9 +9,9 @@ Never: knows a type of connector; `connectors.py` has the table.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -81,11 +81,14 @@ class Mode:
     """How far to run: `once` ends at the end of the input; `drain` treats the input as finished and flushes the order buffer.
 
     `follows_journal`: the reading journal that is replayed decides when the order stage is used, not the configuration.
+    `start`, `read_before` (by source): how sources that the state does not know start; see `SourceContext`.
     """
 
     once: bool = False
     drain: bool = False
     follows_journal: bool = False
+    start: str = ""
+    read_before: Mapping[str, Sequence[Mapping[str, Json]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +360,15 @@ class _Opening:
         return sink
 
     def _source(self, name: str, options: SourceOptions, state: State) -> Source:
-        context = SourceContext(name, self._environment, self._mode.drain, self._last_commit_ns)
+        context = SourceContext(
+            name,
+            self._environment,
+            self._mode.drain,
+            self._last_commit_ns,
+            # The intake has records that are nowhere else.
+            start=self._mode.start if name in self._configuration.sources else "",
+            read_before=self._mode.read_before.get(name, ()),
+        )
         source = make_source(options, context)
         self.opened.callback(source.close)
         resume_source(source, state.source(name))

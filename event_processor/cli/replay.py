@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -26,6 +26,10 @@ __all__ = ["command"]
 def command(
     context: typer.Context,
     *,
+    start: Annotated[
+        Literal["beginning", "oldest", "end"] | None,
+        typer.Option("--start", help="How the sources start; then the reading journal is not followed."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace without asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON; needs --yes.")] = False,
 ) -> None:
@@ -34,7 +38,7 @@ def command(
     configuration = load(invocation(context)).configuration
     environment = real_environment(configuration)
     with owned_state(configuration, environment):
-        replay = Replay(configuration, environment)
+        replay = Replay(configuration, environment, start=start or "")
         try:
             with progress_bar("replaying") as progress:
                 replayed = replay.prepare(progress)
@@ -72,6 +76,8 @@ def _lines(replayed: ReplayedState) -> Iterator[str]:
     """The result of the replay, for people."""
     if replayed.unread_reason:
         yield f"the reading journal could not be followed; the sources were read as at a first start: {replayed.unread_reason}"
+    for file in replayed.files:
+        yield f"{file.source}: {file.path}: " + ("read" if file.read else f"not read: {file.reason}")
     before, after = replayed.counts_before, replayed.counts_after
     if before is None:
         yield f"no present state to compare with; the new state has {after.records:,} records, {after.accepted:,} accepted"

@@ -8,7 +8,7 @@ Never: contains a connector (`connectors/` does, and so do other packages, by th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -64,13 +64,17 @@ class World(Protocol):
 class SourceContext:
     """The context of a new source. `finished`: the input does not grow any more, so its end also ends the last record.
 
-    `last_commit_ns`: the wall time of the commit to resume from; None if unknown.
+    `last_commit_ns`: the wall time of the commit to resume from; None if unknown. For a source that the state does not know:
+    `start` replaces the configured start if it is not empty; `read_before` are the last positions of generations that a lost state
+    had read to their end, oldest first, so that they are read again.
     """
 
     name: str
     world: World
     finished: bool = False
     last_commit_ns: int | None = None
+    start: str = ""
+    read_before: Sequence[Mapping[str, Json]] = ()
 
 
 @dataclass(frozen=True, slots=True)

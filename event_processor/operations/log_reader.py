@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -31,13 +32,13 @@ from event_processor.engine.journal import (
 )
 from event_processor.engine.state import SourceState
 from event_processor.model.connector import PastGeneration, Piece
-from event_processor.model.errors import InputGoneError
+from event_processor.model.errors import InputGoneError, StateError
 from event_processor.model.event import Chunk, Json
 from event_processor.operations.state_access import committed_length
 from event_processor.storage.append_file import committed_lines
-from event_processor.storage.durable import FileSystem
+from event_processor.storage.durable import FileSystem, storage_call
 
-__all__ = ["LogReader", "Progress", "ReadingJournal", "nobody_watches", "watched_script"]
+__all__ = ["LogReader", "Progress", "ReadingJournal", "nobody_watches", "read_by_lost_state", "watched_script"]
 
 OPEN_GENERATIONS_MAX: Final = 32
 
@@ -62,6 +63,23 @@ class ReadingJournal:
             first_line += len(lines)
         if self._open_run is not None:
             yield self._open_run
+
+
+def read_by_lost_state(fs: FileSystem, directory: str) -> dict[str, list[Mapping[str, Json]]]:
+    """By source, the last positions of the generations that the journal of a lost state shows as read to their end, in order.
+
+    Reads the journal as far as it makes sense: its committed length is lost with the checkpoint. Raises `StorageError`.
+    """
+    path = os.path.join(directory, JOURNAL_NAME)
+    with storage_call("stat", path):
+        status = fs.status(path)
+    found: dict[str, list[Mapping[str, Json]]] = {}
+    with suppress(StateError):
+        for lines in committed_lines(fs, path, status.size_bytes) if status else ():
+            for entry in decode_entries(b"\n".join(lines), path):
+                if isinstance(entry, RetiredGeneration):
+                    found.setdefault(entry.source, []).append(entry.position)
+    return found
 
 
 @dataclass(slots=True)
@@ -111,6 +129,8 @@ class LogReader:
             # Version 1 has no entry for this: the order stage was used from the start, or never.
             self._survey.is_ordered_from_start = checkpoint.state.order.active
         self._open: Final[OrderedDict[GenerationKey, PastGeneration]] = OrderedDict()
+        self.names: Final[dict[GenerationKey, str]] = {}
+        """The present path, or what names it, of each generation that was read."""
 
     @property
     def size_bytes(self) -> int:
@@ -183,6 +203,7 @@ class LogReader:
         found = self._open.pop(key, None) or reopen_generation(self._options[run.source], position, self._environment)
         if found is None:
             raise _gone(run, run.start, str(position.get("path", "")))
+        self.names.setdefault(key, str(getattr(found, "path", position.get("path", ""))))
         self._open[key] = found
         if len(self._open) > OPEN_GENERATIONS_MAX:
             self._open.popitem(last=False)[1].close()

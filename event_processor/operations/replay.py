@@ -10,9 +10,9 @@ Never: needs the present state: it may be broken, of another version, or made by
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
@@ -27,6 +27,7 @@ from event_processor.assembly import (
     sink_files,
     sink_path_of,
 )
+from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
@@ -34,11 +35,13 @@ from event_processor.engine.journal import JOURNAL_NAME, OrderEnded, OrderStarte
 from event_processor.engine.loop import Processor
 from event_processor.engine.state import Counts
 from event_processor.model.errors import StateError
-from event_processor.operations.log_reader import LogReader, Progress, watched_script
+from event_processor.model.event import Json
+from event_processor.model.telemetry import Telemetry
+from event_processor.operations.log_reader import LogReader, Progress, read_by_lost_state, watched_script
 from event_processor.operations.state_access import peek
 from event_processor.storage.durable import prepare_directory, remove_files, remove_tree, storage_boundary, storage_call
 
-__all__ = ["CategoryChange", "Replay", "ReplayedState"]
+__all__ = ["CategoryChange", "Replay", "ReplayedFile", "ReplayedState"]
 
 REPLAY_INFIX: Final = "replay-"
 
@@ -53,17 +56,54 @@ class CategoryChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayedFile:
+    """A file of a source, and whether the new state has read it. `reason`: why it was not read."""
+
+    source: str
+    path: str
+    read: bool
+    reason: str = ""
+
+
+class _Files(Telemetry):
+    """Collects the files that a replay reads and leaves out."""
+
+    def __init__(self) -> None:
+        self.found: Final[dict[tuple[str, str], ReplayedFile]] = {}
+
+    def _add(self, file: ReplayedFile) -> None:
+        self.found[file.source, file.path] = file
+
+    def file_opened(self, *, source: str, path: str, **_: object) -> None:
+        self._add(ReplayedFile(source, path, read=True))
+
+    def file_left_out(self, *, source: str, path: str, **_: object) -> None:
+        self._add(ReplayedFile(source, path, read=False, reason="it was rotated before the start; --start oldest reads it"))
+
+    def file_lost(self, *, source: str, path: str, **_: object) -> None:
+        if (source, path) not in self.found:
+            self._add(ReplayedFile(source, path, read=False, reason="it is gone, or bytes of it are"))
+
+    def file_missing(self, *, source: str, path: str) -> None:
+        self._add(ReplayedFile(source, path, read=False, reason="not found"))
+
+    def file_unreadable(self, *, source: str, path: str, reason: str) -> None:
+        self._add(ReplayedFile(source, path, read=False, reason=reason))
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayedState:
     """What a swap would change. `counts_before` is None if there is no readable present state.
 
     `unread_reason` says why the reading journal could not be followed; then the sources were read as at a first start. It is
-    empty if the journal was followed, or if there was no state.
+    empty if the journal was followed, or if there was no state. `files`: every file that was read or left out.
     """
 
     counts_before: Counts | None
     counts_after: Counts
     categories: tuple[CategoryChange, ...]
     unread_reason: str
+    files: tuple[ReplayedFile, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -74,9 +114,13 @@ class ReplayedState:
 class Replay:
     """One replay: `prepare`, then `swap_in` or `discard`. The caller holds the lock all the time."""
 
-    def __init__(self, configuration: Configuration, environment: Environment) -> None:
+    def __init__(self, configuration: Configuration, environment: Environment, *, start: str = "") -> None:
+        """`start`: how the sources start, instead of as configured. Then the reading journal is not followed."""
         self._configuration: Final = configuration
-        self._environment: Final = environment
+        self._files: Final = _Files()
+        self._start: Final = start
+        telemetry = SeveralTelemetry([environment.telemetry, self._files])
+        self._environment: Final = replace(environment, telemetry=telemetry)
         self._fs: Final = environment.fs
         self._directory: Final = str(configuration.state.dir)
         self._token: Final = environment.new_token()
@@ -96,11 +140,20 @@ class Replay:
         present, unread_reason = self._present()
         self._own_sinks = frozenset(present.state.appended) if present else frozenset()
         prepare_directory(self._fs, self._replica.directory)
-        if present is not None:
+        if self._start:
+            unread_reason = f"--start {self._start}"
+        elif present is not None:
             unread_reason = self._feed(present, progress)
-        with closing(self._open(reading=True)) as processor:
+        is_lost = not self._start and (present is None or bool(unread_reason))
+        read_before = read_by_lost_state(self._fs, self._directory) if is_lost else {}
+        with closing(self._open(reading=True, read_before=read_before)) as processor:
             processor.run()
-        return _replayed(present, self._checkpoint(), unread_reason)
+        return _replayed(present, self._checkpoint(), unread_reason, self._shown_files())
+
+    def _shown_files(self) -> tuple[ReplayedFile, ...]:
+        """The files of the configured sources, by source and path. A file that does not exist yet is none of them."""
+        names = self._configuration.sources.keys()
+        return tuple(file for _, file in sorted(self._files.found.items()) if file.source in names)
 
     def swap_in(self) -> None:
         """Makes the new state the present one. Raises `StorageError`; then the old or the new state is in place, whole."""
@@ -147,11 +200,13 @@ class Replay:
             # The new state uses the order stage from the start if the configuration needs it, so its sinks get all events.
             script = (each for each in watched_script(reader, progress) if not isinstance(each, OrderStarted | OrderEnded))
             processor.feed(script)
+            for (source, _), path in reader.names.items():
+                self._files.file_opened(source=source, path=path)
         return ""
 
-    def _open(self, *, reading: bool) -> Processor:
-        opened = open_replica(self._configuration, self._environment, self._replica, reading=reading, mode=Mode(once=True))
-        return opened.processor
+    def _open(self, *, reading: bool, read_before: Mapping[str, Sequence[Mapping[str, Json]]] | None = None) -> Processor:
+        mode = Mode(once=True, start=self._start, read_before=read_before or {})
+        return open_replica(self._configuration, self._environment, self._replica, reading=reading, mode=mode).processor
 
     def _checkpoint(self) -> Checkpoint:
         found = CheckpointStore(self._fs, self._replica.directory, self._environment.telemetry).peek()
@@ -215,7 +270,9 @@ def _fresh_paths(configuration: Configuration) -> dict[str, str]:
     return {key: path for files in fresh_sink_paths(configuration).values() for key, path in files.items()}
 
 
-def _replayed(present: Checkpoint | None, fresh: Checkpoint, unread_reason: str) -> ReplayedState:
+def _replayed(
+    present: Checkpoint | None, fresh: Checkpoint, unread_reason: str, files: tuple[ReplayedFile, ...]
+) -> ReplayedState:
     before: Mapping[str, CategoryTotal] = present.state.categories if present else {}
     after = fresh.state.categories
     changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
@@ -224,4 +281,5 @@ def _replayed(present: Checkpoint | None, fresh: Checkpoint, unread_reason: str)
         counts_after=fresh.state.counts,
         categories=tuple(CategoryChange(name, before.get(name), after.get(name)) for name in changed),
         unread_reason=unread_reason,
+        files=files,
     )

@@ -293,3 +293,25 @@ def test_a_state_without_fingerprints_goes_on(folder: LogFolder) -> None:
         folder.rotate()
         folder.append(LOG, record)
     assert reader.read_all() == [b"2", b"3"]
+
+
+def test_from_the_oldest_file_on_the_rotated_files_are_read_first(folder: LogFolder) -> None:
+    for number, record in ((3, b"1\n"), (2, b"2\n"), (1, b"3\n")):
+        put(folder, f"{LOG}.{number}", record)
+    folder.compress(f"{LOG}.3")
+    folder.append(LOG, b"4\n")
+    folder.touch(f"{LOG}.2")
+    reader = Reader(folder, start="oldest")
+    assert reader.read_all() == [b"1", b"2", b"3", b"4"]
+    reader.stop()
+    folder.rotate()
+    folder.append(LOG, b"5\n")
+    assert reader.read_all() == [b"5"]
+
+
+def test_from_the_oldest_file_on_a_glob_reads_the_rotated_files_of_each_path(folder: LogFolder) -> None:
+    for name in ("a.log", "b.log"):
+        put(folder, f"{name}.1", b"%s1\n" % name[:1].encode())
+        put(folder, name, b"%s2\n" % name[:1].encode())
+    reader = Reader(folder, "*.log", start="oldest")
+    assert sorted(reader.read_all()) == [b"a1", b"a2", b"b1", b"b2"]

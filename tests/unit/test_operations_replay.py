@@ -120,6 +120,66 @@ def test_a_state_that_lost_both_checkpoints_is_made_anew(place: Place) -> None:
     assert place.comparable() == right
 
 
+def rotate(place: Place) -> None:
+    """As logrotate renames: the highest number first."""
+    for number in (3, 2, 1):
+        if place.path(f"log.jsonl.{number}").exists():
+            place.path(f"log.jsonl.{number}").rename(place.path(f"log.jsonl.{number + 1}"))
+    place.path("log.jsonl").rename(place.path("log.jsonl.1"))
+
+
+@pytest.fixture
+def rotated(tmp_path: Path) -> Place:
+    """Five records in three files, all counted; a fourth file, before them, was there at the first start."""
+    place = Place.real(tmp_path)
+    place.append(lines(["history"]), "log.jsonl.1")
+    for ids in ([1, 2], [3], [4, 5]):
+        if ids != [1, 2]:
+            rotate(place)
+        place.append(lines(ids))
+        place.run()
+    assert place.state()["counts"]["records"] == 5
+    return place
+
+
+def test_a_replay_of_a_lost_state_reads_what_the_journal_shows_that_it_had_read(rotated: Place) -> None:
+    for name in ("checkpoint.json", "checkpoint.previous.json"):
+        rotated.path("state", name).unlink()
+    result = replayed(rotated)
+    assert rotated.state()["counts"]["records"] == 5
+    assert {Path(file.path).name: file.read for file in result.files if file.read} == {
+        "log.jsonl": True,
+        "log.jsonl.1": True,
+        "log.jsonl.2": True,
+    }
+
+
+def test_a_replay_names_the_rotated_files_that_it_leaves_out(rotated: Place) -> None:
+    for path in rotated.path("state").glob("*.json*"):
+        path.unlink()
+    result = replayed(rotated)
+    assert rotated.state()["counts"]["records"] == 2
+    left_out = {Path(file.path).name for file in result.files if not file.read}
+    assert left_out == {"log.jsonl.1", "log.jsonl.2", "log.jsonl.3"}
+    assert all("--start oldest" in file.reason for file in result.files if not file.read)
+
+
+def test_a_replay_from_the_oldest_file_reads_all_of_them(rotated: Place) -> None:
+    environment = rotated.environment
+    with owned_state(rotated.settings, environment):
+        replay = Replay(rotated.settings, environment, start="oldest")
+        result = replay.prepare(nobody_watches)
+        replay.swap_in()
+    assert result.counts_after.records == 6
+    assert [Path(file.path).name for file in result.files if file.read] == [
+        "log.jsonl",
+        "log.jsonl.1",
+        "log.jsonl.2",
+        "log.jsonl.3",
+    ]
+    assert verify(rotated.settings, rotated.environment, progress=nobody_watches).is_ok
+
+
 def test_a_sink_file_that_the_state_did_not_write_is_kept_beside(place: Place) -> None:
     ours = place.read("out", "ordered.jsonl")
     for name in ("checkpoint.json", "checkpoint.previous.json"):

@@ -69,6 +69,8 @@ class FilesConnector(Connector):
             telemetry=world.telemetry,
             finished=context.finished,
             last_commit_ns=context.last_commit_ns,
+            start=context.start,
+            read_before=context.read_before,
         )
 
     def reopen(self, options: FileSourceOptions, position: Mapping[str, Json], world: World) -> FileGeneration | None:

@@ -44,9 +44,9 @@ class FileSourceOptions(SourceOptions):
     "package.module:Class": your own reader."""
     format_options: Mapping[str, bool | int | float | str] = Field(default={}, examples=[{"separator": "|"}])
     """The arguments for your own reader."""
-    start: Literal["beginning", "end"] = "beginning"
-    """Where to start in the files that exist at the very first start. With "end", their present content is never counted. Files
-    that appear later are always read whole."""
+    start: Literal["beginning", "oldest", "end"] = "beginning"
+    """Where to start at the very first start. "beginning": the file at the path. "oldest": its rotated files too, oldest first.
+    "end": the present content is never counted. Files that appear later are always read whole."""
     rotated: ConfiguredPath | None = Field(default=None, examples=["events/events.jsonl.*"])
     """A glob for the rotated files. By default they are recognised by their names: the log's name with a number, a date or a
     timestamp, plain or compressed. If `path` is a glob, it must contain `{name}`, the name of the file before its rotation."""

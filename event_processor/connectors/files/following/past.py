@@ -49,10 +49,10 @@ class Past:
         """Nothing was read yet, but what was modified until `since_ns` is history."""
         self.intact_ns = since_ns
 
-    def begin_without(self, left_out: Sequence[Candidate]) -> None:
-        """Nothing was read yet, and of all files only these are history."""
+    def begin_without(self, left_out: Sequence[Candidate], *, is_all: bool = True) -> None:
+        """Nothing was read yet, and these files are history; only these if `is_all`."""
         self.intact_ns = max((each.status.modified_ns for each in left_out), default=0)
-        self._known.knowledge = Knowledge()
+        self._known.knowledge = Knowledge(forgotten=not is_all)
         self._known.leave_out(left_out)
 
     def resume(self, identity: FileIdentity) -> None:

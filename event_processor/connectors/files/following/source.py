@@ -26,6 +26,7 @@ __all__ = ["FIRST_GENERATION", "FileSource"]
 
 FIRST_GENERATION: Final = 1
 """The number of a source's first generation."""
+FIRST_PATHS_MAX: Final = 256
 SWEEP_SHARE: Final = 100
 """If a look at all paths took t, the next comes after 100 t or later. So a thousand idle files cost a hundredth of a core."""
 SWEEP_PAUSE_S_MAX: Final = 2.0
@@ -49,15 +50,20 @@ class FileSource:
         telemetry: Telemetry,
         finished: bool,
         last_commit_ns: int | None = None,
+        start: str = "",
+        read_before: Sequence[Mapping[str, Json]] = (),
     ) -> None:
         """`finished`: nothing more will be written, so the end of each file ends its last record.
 
         `last_commit_ns`: the wall time of the commit that is resumed, if known. If a file of the state is not found, rotated
-        files modified since then are read; without this time, only the file at the path is.
+        files modified since then are read; without this time, only the file at the path is. `start`, `read_before`: see
+        `SourceContext`.
         """
         self.name = name
         self._options: Final = options
         self._context: Final = SourceContext(name, options, fs, clock, telemetry, finished, last_commit_ns)
+        self._start: Final = start or options.start
+        self._read_before: Final = read_before
         self._limit: Final = options.files_concurrent_max
         self._pattern: Final = PathPattern(options.path)
         self._lineages: Final[dict[str, Lineage]] = {}
@@ -90,12 +96,27 @@ class FileSource:
             else:
                 lineage.resume(identities)
         is_fresh = not positions and next_generation <= FIRST_GENERATION
-        if not self._options.is_glob and self._options.path not in by_path:
-            self._follow(self._options.path).begin(None if is_fresh else self._context.last_commit_ns)
-        if self._options.start == "end" and is_fresh:
-            self._find_paths()
-            for lineage in self._lineages.values():
-                lineage.start_at_end()
+        if is_fresh:
+            self._begin()
+        elif not self._options.is_glob and self._options.path not in by_path:
+            self._follow(self._options.path).begin(self._context.last_commit_ns)
+
+    def _begin(self) -> None:
+        """Starts all paths that exist, as the options say. A glob's paths that appear later are read whole."""
+        read_before: dict[str, list[FileIdentity]] = {}
+        for position in self._read_before:
+            identity = FileIdentity.of(position)
+            read_before.setdefault(self._options.path_of(identity.path), []).append(identity)
+        paths = sorted(self._find_paths() | read_before.keys()) if self._options.is_glob else [self._options.path]
+        # Each path costs a listing of its folder. With more paths, older files of this glob are not remembered as left out.
+        may_look = not self._options.is_glob or len(paths) <= FIRST_PATHS_MAX or self._start == "oldest"
+        for path in paths if may_look else sorted(read_before):
+            if path in self._lineages or path in read_before or not self._options.is_glob:
+                lineage = self._follow(path)
+                lineage.begin(None, oldest=self._start == "oldest")
+                lineage.read_again(read_before.get(path, ()))
+        for lineage in self._lineages.values() if self._start == "end" else ():
+            lineage.start_at_end()
 
     def read(self, bytes_max: int) -> Chunk | None:
         if (self._ready or self._in_turn) and self._context.clock.monotonic_s() >= self._next_due_sweep_s:
