@@ -250,3 +250,19 @@ def test_notices_rest_while_the_log_is_busy_and_come_back_before_a_long_wait() -
     # What came while they rested was found without them, by looking again; then the loop waits as long as ever.
     assert script.waits[0] <= 0.001
     assert script.waits[-1] > 0.1
+
+
+def test_the_log_is_not_silent_while_a_rotated_file_may_still_grow_and_its_successor_waits() -> None:
+    """An ordinary rotation by renaming: the buffer is not flushed before the new file is read, so nothing in it is late."""
+    fs = SimulatedFileSystem(0)
+    fs.plant(LOG, event(2) + event(9))
+
+    def rotate() -> None:
+        fs.rename(LOG, f"{LOG}.1")
+        fs.plant(LOG, event(3) + event(4))
+
+    waits: list[Callable[[], None]] = [lambda: None] * 40
+    commits, _, _ = live([rotate, *waits], fs, order={"idle_release_ms": 2000})
+    counts = checkpoint(fs)["counts"]
+    assert (counts["accepted"], counts["late"]) == (4, 0)
+    assert commits.idle_releases == [4]
