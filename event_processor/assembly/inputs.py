@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from event_processor.assembly.connectors import sink_path_of
 from event_processor.configuration.configuration import AGGREGATES, Configuration, ConfiguredPath, SinkOptions, contradictions
+from event_processor.connectors.files.compression import RefusedContentError
 from event_processor.connectors.files.content import open_content
 from event_processor.connectors.files.paths import look_at
 from event_processor.connectors.files.sink_options import FileSinkOptions
@@ -181,9 +182,11 @@ def _examined(fs: FileSystem, paths: Sequence[str]) -> list[FileStatus]:
 
 
 def _obstacle(fs: FileSystem, path: str) -> str:
-    """The reason why a file cannot be opened; empty if it can. Raises `ConfigurationError` if an extra is missing."""
+    """The reason why a file cannot be opened; empty if it can. Raises `ConfigurationError` if its compression is not read."""
     try:
         open_content(fs, path).close()
+    except RefusedContentError as error:
+        raise ConfigurationError(f"{path}: {error.reason}", hint=error.hint) from error
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -8,11 +8,12 @@ Never: needs notices; without them the loop only polls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from event_processor.model.contracts import Clock, Notices, Wakeup
+from event_processor.model.contracts import Clock, Notices, Source, Wakeup
 
-__all__ = ["Attention"]
+__all__ = ["Attention", "holds_unread_bytes"]
 
 QUIET_S: Final = 0.004
 """The log is not busy if the loop waited longer than this between two commits."""
@@ -20,6 +21,14 @@ BUSY_S: Final = 0.1
 """Notices pause after the log was busy for this long. To stop and start notices costs about a millisecond per folder."""
 LOOK_AGAIN_S: Final = 0.001
 """While notices pause, the loop polls after this time."""
+
+
+def holds_unread_bytes(sources: Sequence[Source]) -> bool:
+    """Whether a source knows bytes that it reads only after a deadline, as after a rotated file that may still grow.
+
+    Then the log is not idle: if the order buffer were flushed now, these bytes would come too late for the order.
+    """
+    return any(source.wait_s() is not None and source.lag_bytes() > 0 for source in sources)
 
 
 class Attention:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from event_processor.engine.attention import Attention
+from event_processor.engine.attention import Attention, holds_unread_bytes
 from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
 from event_processor.engine.journal import IdleRelease, InputFinished, JournalEntry, OrderEnded, OrderStarted
 from event_processor.engine.state import State
@@ -412,19 +412,11 @@ class Processor:
         self._telemetry.order_idle_released(events=held_count)
 
     def _is_silent(self) -> bool:
-        """Whether a live log was idle for so long that the order buffer should be flushed.
-
-        It is not idle while a source waits before it reads on, as for a rotated file that may still grow: the unread bytes after
-        it would come too late for the order.
-        """
+        """Whether a live log was idle for so long that the order buffer should be flushed."""
         options = self._options
-        if options.once or not options.idle_release_s or not self._state.order.held or self._holds_unread_bytes():
+        if options.once or not options.idle_release_s or not self._state.order.held or holds_unread_bytes(self._sources):
             return False
         return self._clock.monotonic_s() - self._last_read_s >= options.idle_release_s
-
-    def _holds_unread_bytes(self) -> bool:
-        """Whether a source knows bytes that it will read after a deadline."""
-        return any(source.wait_s() is not None and source.lag_bytes() > 0 for source in self._sources)
 
     def _is_at_end(self) -> bool:
         return all(source.wait_s() is None for source in self._sources)
@@ -433,6 +425,6 @@ class Processor:
         """Seconds until the next thing that can happen without a wakeup."""
         waits = [WAIT_S_MAX, self._options.poll_interval_s]
         waits += [wait_s for source in self._sources if (wait_s := source.wait_s()) is not None]
-        if self._options.idle_release_s and self._state.order.held and not self._holds_unread_bytes():
+        if self._options.idle_release_s and self._state.order.held and not holds_unread_bytes(self._sources):
             waits.append(self._last_read_s + self._options.idle_release_s - self._clock.monotonic_s())
         return max(0.0, min(waits))

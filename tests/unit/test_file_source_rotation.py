@@ -11,7 +11,6 @@ import pytest
 
 from event_processor.connectors.files.following.names import order_within
 from event_processor.connectors.files.following.rotation import Candidate, in_order, missing_links
-from event_processor.model.errors import ConfigurationError
 from event_processor.storage.durable import FileStatus
 from support.file_source import RETIRE_S, LogFolder, Reader
 
@@ -360,9 +359,7 @@ def test_a_gzip_file_cut_short_gives_what_decodes_and_is_reported(folder: LogFol
     assert [facts["reason"] for facts in reader.telemetry.facts("file_damaged")] == ["the gzip stream is cut short"]
 
 
-def test_zstandard_is_read_and_its_absence_names_the_extra(
-    folder: LogFolder, reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_zstandard_is_read(folder: LogFolder, reader: Reader) -> None:
     zstandard = pytest.importorskip("zstandard")
     folder.append(LOG, b"a\n" * 3 + b"b\n")
     reader.stop()
@@ -371,13 +368,25 @@ def test_zstandard_is_read_and_its_absence_names_the_extra(
     half = zstandard.ZstdCompressor().compress(content[:8])
     folder.append(f"{LOG}.1.zst", half + zstandard.ZstdCompressor().compress(content[8:]))
     folder.append(LOG, b"new\n")
-    with monkeypatch.context() as patched:
-        patched.setitem(sys.modules, "zstandard", None)
-        with pytest.raises(ConfigurationError, match="Zstandard") as raised:
-            reader.open()
-        assert "event-processor[zstd]" in raised.value.hint
-    reader.source = None
     assert reader.read_all() == [b"a", b"a", b"a", b"b", b"new"]
+
+
+def test_zstandard_without_its_extra_is_passed_over_and_reported(
+    folder: LogFolder, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.rotate()
+    reader.stop()
+    folder.append(f"{LOG}-20261129.zst", b"\x28\xb5\x2f\xfd" + bytes(20))
+    folder.append(LOG, b"new\n")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    for _ in range(2):
+        assert reader.read_all() in ([b"new"], [])
+        reader.stop()
+        folder.rotate()
+        folder.append(LOG, b"")
+    lost = [facts["path"] for facts in reader.telemetry.facts("file_lost")]
+    assert lost == [folder.path(f"{LOG}-20261129.zst")]
+    assert "event-processor[zstd]" in str(reader.telemetry.facts("file_unreadable")[0]["reason"])
 
 
 def test_a_half_written_compressed_twin_is_not_read(folder: LogFolder, reader: Reader) -> None:

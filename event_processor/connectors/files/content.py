@@ -1,26 +1,22 @@
-"""The content of a file: plain bytes, or a gzip, Zstandard or JSON document that is decoded forward in bounded memory.
+"""The content of a file: plain bytes, or a compressed file or a JSON document that is decoded forward in bounded memory.
 
-Owns: opening a regular file; the detection of compression by the first bytes (names lie); plain reads; decoding; the conversion
-of a JSON document's items to lines.
+Owns: opening a regular file; plain reads; reading a decoded file; the conversion of a JSON document's items to lines.
 Always: everything before a damage is delivered; then `damage` gives the reason why the content ends there.
-Never: follows a file or cuts records. No other module imports `zstandard`, which the extra `zstd` installs.
+Never: follows a file or cuts records.
 """
 
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol, TypeAlias
 
-from event_processor.model.errors import ConfigurationError
+from event_processor.connectors.files.compression import DamagedError, Decode, compression_of, decoder_of
 from event_processor.records.json_documents import DocumentError, ItemCutter
 from event_processor.storage.durable import FileStatus, FileSystem, read_range
 
 __all__ = [
-    "GZIP_MAGIC",
-    "ZSTD_MAGIC",
     "CompressedContent",
     "Content",
     "Opener",
@@ -61,7 +57,7 @@ class Content(Protocol):
 
 
 Opener: TypeAlias = Callable[[str], Content]
-"""Opens the regular file at a path; its first bytes decide how. Raises `OSError`; `ConfigurationError` if an extra is missing."""
+"""Opens the regular file at a path; its first bytes decide how. Raises `OSError`, `RefusedContentError` among them."""
 
 
 def open_regular(fs: FileSystem, path: str) -> int:
@@ -99,19 +95,7 @@ class PlainContent:
         self._fs.close(self._descriptor)
 
 
-GZIP_MAGIC: Final = b"\x1f\x8b\x08"
-ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 RAW_BLOCK_BYTES: Final = 65_536
-OUTPUT_BLOCK_BYTES: Final = 1 << 20
-ZSTD_FEED_BYTES: Final = 512
-"""In Zstandard, a run of equal bytes takes 4 bytes and decodes to up to 128 KiB. So this much input decodes to 16 MiB at most."""
-GZIP_WINDOW_BITS: Final = 31
-
-Decode = Callable[[Iterator[bytes]], Iterator[bytes]]
-
-
-class DamagedError(Exception):
-    """The compressed stream ends too early, or is invalid."""
 
 
 def content_opener(fs: FileSystem, items: tuple[str, ...]) -> Opener:
@@ -120,18 +104,14 @@ def content_opener(fs: FileSystem, items: tuple[str, ...]) -> Opener:
 
 
 def open_content(fs: FileSystem, path: str, items: tuple[str, ...] = ()) -> Content:
-    """The content of the regular file at `path`. Raises `OSError`; `ConfigurationError` if an extra is missing.
+    """The content of the regular file at `path`. Raises `OSError`; `RefusedContentError` if its compression is not read.
 
     `items`: the path of the items if the file holds a JSON document. The items are then the lines of its content.
     """
     descriptor = open_regular(fs, path)
     try:
-        magic = fs.read(descriptor, len(ZSTD_MAGIC), 0)
-        decode: Decode | None = None
-        if magic.startswith(GZIP_MAGIC):
-            decode = _gzip_blocks
-        elif magic == ZSTD_MAGIC:
-            decode = _zstd_decode(path)
+        compression = compression_of(partial(fs.read, descriptor))
+        decode = decoder_of(compression) if compression else None
         if items:
             return CompressedContent(fs, descriptor, partial(_item_lines, items, decode))
         if decode is not None:
@@ -227,54 +207,3 @@ def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
         yield b"".join(found)
         raise DamagedError(str(error)) from error
     yield b"".join(found)
-
-
-def _gzip_blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Decodes the members of a gzip file in sequence. NULs may follow each member (RFC 1952, and padded tapes)."""
-    decoder = zlib.decompressobj(GZIP_WINDOW_BITS)
-    try:
-        for raw_block in raw_blocks:
-            raw = raw_block
-            while raw:
-                if decoder.eof:
-                    raw = raw.lstrip(b"\0")
-                    if not raw:
-                        break
-                    decoder = zlib.decompressobj(GZIP_WINDOW_BITS)
-                yield decoder.decompress(raw, OUTPUT_BLOCK_BYTES)
-                raw = decoder.unconsumed_tail or decoder.unused_data
-        while rest := decoder.decompress(b"", OUTPUT_BLOCK_BYTES):
-            yield rest
-    except zlib.error as error:
-        raise DamagedError(f"invalid gzip: {error}") from error
-    if not decoder.eof:
-        raise DamagedError("the gzip stream is cut short")
-
-
-def _zstd_decode(path: str) -> Decode:
-    """The decoder of Zstandard frames. Raises `ConfigurationError` if the package is not installed."""
-    try:
-        import zstandard  # noqa: PLC0415 - an extra, needed only for such a file
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{path}: compressed with Zstandard, but this installation cannot read it",
-            hint='install the extra: pip install "event-processor[zstd]"',
-        ) from error
-
-    def blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
-        decoder = zstandard.ZstdDecompressor().decompressobj()
-        try:
-            for raw_block in raw_blocks:
-                for start in range(0, len(raw_block), ZSTD_FEED_BYTES):
-                    raw = raw_block[start : start + ZSTD_FEED_BYTES]
-                    while raw:
-                        if decoder.eof:
-                            decoder = zstandard.ZstdDecompressor().decompressobj()
-                        yield decoder.decompress(raw)
-                        raw = decoder.unused_data if decoder.eof else b""
-        except zstandard.ZstdError as error:
-            raise DamagedError(f"invalid Zstandard: {error}") from error
-        if not decoder.eof:
-            raise DamagedError("the Zstandard stream is cut short")
-
-    return blocks

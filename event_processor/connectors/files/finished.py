@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from event_processor.connectors.files.compression import RefusedContentError
 from event_processor.connectors.files.content import Content, content_opener
 from event_processor.connectors.files.following.identity import FileIdentity, hash_of
 from event_processor.connectors.files.following.tail import ContentChangedError, Piece, Tail
 from event_processor.connectors.files.paths import storage_failure
 from event_processor.connectors.files.source_options import InputFilesOptions
-from event_processor.model.errors import InputGoneError
+from event_processor.model.errors import ConfigurationError, InputGoneError
 from event_processor.model.event import Chunk, Json
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileStatus, FileSystem, storage_call
@@ -141,6 +142,8 @@ class InputFiles:
     def _opened(self, path: str) -> Content:
         try:
             return self._open_content(path)
+        except RefusedContentError as error:
+            raise ConfigurationError(f"{path}: {error.reason}", hint=error.hint) from error
         except OSError as error:
             if failure := storage_failure("open", path, error):
                 raise failure from error

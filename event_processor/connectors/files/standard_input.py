@@ -14,7 +14,7 @@ import select
 from collections.abc import Mapping
 from typing import Final
 
-from event_processor.connectors.files.content import GZIP_MAGIC, ZSTD_MAGIC
+from event_processor.connectors.files.compression import compression_of
 from event_processor.connectors.files.record_cutter import Cut, RecordCutter
 from event_processor.connectors.files.source_options import STANDARD_INPUT, StandardInputOptions
 from event_processor.model.contracts import Clock
@@ -26,6 +26,9 @@ from event_processor.storage.durable import storage_call
 
 __all__ = ["StreamSource"]
 
+COMMANDS: Final = {"gzip": "zcat", "bzip2": "bzcat", "xz": "xzcat", "Zstandard": "zstdcat"}
+FIRST_BYTES_MIN: Final = 4
+BZIP2_BYTES_MIN: Final = 10
 GENERATION: Final = 1
 READ_BYTES: Final = 1 << 20
 WAIT_S: Final = 0.1
@@ -84,7 +87,7 @@ class StreamSource:
         if self._first_bytes is not None:
             # The start of a stream is checked once, even if its first reads give only a few bytes.
             self._first_bytes += block
-            if block and len(self._first_bytes) < len(ZSTD_MAGIC):
+            if block and _may_be_compressed(self._first_bytes):
                 return
             first_block, self._first_bytes = self._first_bytes, None
             _require_plain(first_block)
@@ -136,11 +139,17 @@ class StreamSource:
         )
 
 
+def _may_be_compressed(first_bytes: bytes) -> bool:
+    """Whether more bytes must come before it is certain whether they are compressed."""
+    return len(first_bytes) < FIRST_BYTES_MIN or (first_bytes.startswith(b"BZh") and len(first_bytes) < BZIP2_BYTES_MIN)
+
+
 def _require_plain(first_block: bytes) -> None:
     """Raises `UsageError` for compressed bytes, because none of their lines would be a record."""
-    for magic, command in ((GZIP_MAGIC, "zcat"), (ZSTD_MAGIC, "zstdcat")):
-        if first_block.startswith(magic):
-            raise UsageError(
-                f"{STANDARD_INPUT} is compressed, but it is read without decompression",
-                hint=f"send it through {command}, or name the file instead of -",
-            )
+    compression = compression_of(lambda size_bytes, offset: first_block[offset : offset + size_bytes])
+    if compression:
+        command = COMMANDS.get(compression)
+        raise UsageError(
+            f"{STANDARD_INPUT} is compressed ({compression}), but it is read without decompression",
+            hint=f"send it through {command}, or name the file instead of -" if command else "unpack it first",
+        )

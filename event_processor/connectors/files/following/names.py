@@ -13,12 +13,10 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["COMPRESSED_SUFFIXES", "REFUSED_SUFFIXES", "NameOrder", "NameShape", "order_in", "order_within", "without_compression"]
+__all__ = ["COMPRESSED_SUFFIXES", "NameOrder", "NameShape", "order_in", "order_within", "without_compression"]
 
-COMPRESSED_SUFFIXES: Final = (".gz", ".zst", ".xz", ".bz2")
-"""The compressions that are read."""
-REFUSED_SUFFIXES: Final = (".zip", ".7z", ".lz4", ".lzma", ".Z", ".rar", ".lz", ".lzo", ".sz", ".br")
-"""Compressions that are not read. A rotated file with such a name is reported, not overlooked."""
+COMPRESSED_SUFFIXES: Final = (".gz", ".zst", ".xz", ".bz2", ".zip", ".7z", ".lz4", ".lzma", ".Z", ".rar", ".lz", ".lzo", ".sz")
+"""The suffixes of compressed files, also of those that are not read: such a rotated file is refused, not overlooked."""
 
 Kind: TypeAlias = Literal["number", "date", "epoch"]
 
@@ -60,7 +58,7 @@ class NameOrder:
 
 
 def without_compression(path: str) -> str:
-    """`path` without the suffix of a compression that is read."""
+    """`path` without the suffix of a compression."""
     return next((path.removesuffix(suffix) for suffix in COMPRESSED_SUFFIXES if path.endswith(suffix)), path)
 
 
@@ -131,10 +129,6 @@ class NameShape:
             # `app-1.jsonl` beside `app.jsonl` is often another process's log.
             return None
         return order
-
-    def is_refused(self, name: str) -> bool:
-        """Whether it would be a rotated file, but its compression is not read."""
-        return any(name.endswith(each) and self.order_of(name.removesuffix(each)) for each in REFUSED_SUFFIXES)
 
     def is_beside(self, name: str) -> bool:
         """Whether a name begins like the log's own, so that a person may take it for a rotated file."""

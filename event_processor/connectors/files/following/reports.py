@@ -94,6 +94,11 @@ class LineageReports:
         size_bytes = max(0, current.status.size_bytes - current.tail.offset)
         self.lost(current.path, current.number or 0, current.tail.offset, size_bytes)
 
+    def refused(self, rotated: Candidate, reason: str) -> None:
+        """This rotated file cannot be read by this installation, and is passed over."""
+        self._telemetry.file_unreadable(source=self._source, path=rotated.path, reason=reason)
+        self.lost(rotated.path, 0, 0, rotated.status.size_bytes)
+
     def left_out(self, rotated: Sequence[Candidate]) -> None:
         """These rotated files are not read at the first start."""
         for each in rotated:

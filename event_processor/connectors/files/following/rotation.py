@@ -83,20 +83,11 @@ class Rotations:
                 break
         return in_order(listing)
 
-    def beside(self) -> Iterator[tuple[str, str]]:
-        """Yields the files beside the log whose names begin like its name and that are not read, and why. Raises `StorageError`."""
+    def beside(self) -> list[str]:
+        """The files beside the log whose names begin like its name and that are not read. Raises `StorageError`."""
         folder = os.path.dirname(self._path)
-        for name in names_in(self._fs, folder or "."):
-            path = os.path.join(folder, name)
-            if self.owns(path) or not self._shape.is_beside(name) or not look_at(self._fs, path).status:
-                continue
-            refused = self._shape.is_refused(name)
-            yield path, "its compression is not read" if refused else "its name means no order"
-
-    def refused(self) -> list[str]:
-        """The rotated files whose compression is not read. Raises `StorageError`."""
-        folder = os.path.dirname(self._path)
-        return [os.path.join(folder, name) for name in names_in(self._fs, folder or ".") if self._shape.is_refused(name)]
+        paths = [os.path.join(folder, name) for name in names_in(self._fs, folder or ".") if self._shape.is_beside(name)]
+        return [path for path in paths if not self.owns(path) and look_at(self._fs, path).status]
 
     def _listing(self) -> list[Candidate]:
         live = self.live()

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from event_processor.connectors.files.compression import RefusedContentError
 from event_processor.connectors.files.following.generation import (
     FinishedGeneration,
     Generation,
@@ -237,6 +238,13 @@ class Steps:
         """Opens an unread file. Returns False if that is impossible now; it is tried again."""
         try:
             content = self._context.open_content(step.path)
+        except RefusedContentError as error:
+            if step.is_live:
+                self._reports.blocked(f"{error.reason}; {error.hint}")
+                return False
+            self._reports.refused(step, f"{error.reason}; {error.hint}")
+            self._past.leave_out(step)
+            return self._open_next()
         except OSError as error:
             if failure := storage_failure("open", step.path, error):
                 raise failure from error
