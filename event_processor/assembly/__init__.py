@@ -42,6 +42,7 @@ from event_processor.assembly.opening import (
     lock_state,
     open_pipeline,
     open_replica,
+    this_process,
 )
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "result_file",
     "sink_files",
     "sink_path_of",
+    "this_process",
     "watch_sources",
     "with_inputs",
     "with_result_sinks",

@@ -67,7 +67,17 @@ from event_processor.storage.durable import FileSystem, prepare_directory, stora
 from event_processor.storage.lock import DirectoryLock
 from event_processor.storage.replaced_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
 
-__all__ = ["LOCK_NAME", "Mode", "OpenPipeline", "Replica", "check_config", "lock_state", "open_pipeline", "open_replica"]
+__all__ = [
+    "LOCK_NAME",
+    "Mode",
+    "OpenPipeline",
+    "Replica",
+    "check_config",
+    "lock_state",
+    "open_pipeline",
+    "open_replica",
+    "this_process",
+]
 
 LOCK_NAME: Final = "lock"
 LOCK_TRIES: Final = 3
@@ -123,11 +133,16 @@ def _make_intake(fs: FileSystem, directory: str) -> None:
         append_lines(fs, path, [])
 
 
+def this_process() -> str:
+    """This process as the lock file and `conditions.json` describe it."""
+    return f"process {os.getpid()} on {os.uname().nodename}"
+
+
 def lock_state(configuration: Configuration, environment: Environment) -> DirectoryLock:
     """Creates the state directory if it is missing, and becomes its owner. Raises `LockedError`, `StorageError`."""
     directory = configuration.state.dir
     prepare_directory(environment.fs, directory)
-    path, owner = os.path.join(directory, LOCK_NAME), f"process {os.getpid()} on {os.uname().nodename}"
+    path, owner = os.path.join(directory, LOCK_NAME), this_process()
     with storage_boundary(directory):
         for _ in range(LOCK_TRIES - 1):
             try:

@@ -1,7 +1,7 @@
-"""`status`: tells if a daemon is alive and keeps up.
+"""`status`: tells if a daemon is alive, keeps up, and needs no operator.
 
 Owns: the command, and its output as text or JSON.
-Always: exit code 0 means that a daemon is alive and keeps up.
+Always: exit code 0 means that a daemon is alive and keeps up, and that no condition needs an operator.
 Never: the status is not read here; `operations/status.py` does that.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.output import write_facts, write_json, write_lines
+from event_processor.cli.output import one_line, write_facts, write_json, write_lines
 from event_processor.model.errors import ExitCode
 from event_processor.operations.status import Status, StatusLimits, read_status
 
@@ -30,7 +30,7 @@ def command(
         typer.Option(min=0, help="Fail if bytes are left to read and the last commit is older, in seconds."),
     ] = None,
 ) -> None:
-    """Say whether a daemon is alive and keeps up. Exits with 0 if it does, or else with 69. Changes nothing."""
+    """Say whether a daemon is alive and keeps up, and what needs you. Exits with 0 if all is well, or else with 69."""
     configuration = load(invocation(context)).configuration
     status = read_status(configuration, real_environment(configuration))
     shortfalls = status.shortfalls(StatusLimits(lag_bytes_max, age_s_max))
@@ -38,7 +38,8 @@ def command(
         write_json(_document(status, shortfalls))
     else:
         write_facts(facts_of(status))
-        write_lines(f"not keeping up: {shortfall}" for shortfall in shortfalls)
+        write_lines(f"note: {one_line(each)}" for each in status.conditions if not each.fails)
+        write_lines(f"not keeping up: {one_line(shortfall)}" for shortfall in shortfalls)
     if shortfalls:
         raise typer.Exit(ExitCode.NOT_KEEPING_UP)
 
@@ -76,4 +77,6 @@ def _document(status: Status, shortfalls: list[str]) -> dict[str, object]:
         "keeping_up": not shortfalls,
         "shortfalls": shortfalls,
         "committed": msgspec.to_builtins(status.committed),
+        "conditions": msgspec.to_builtins(status.conditions),
+        "last_known_conditions": msgspec.to_builtins(status.last_known),
     }

@@ -44,8 +44,13 @@ def command(
 def _draw(frames: Iterable[StatusFrame]) -> None:
     with Live(console=Console(), auto_refresh=False, screen=True) as live:
         for frame in frames:
-            facts = {**facts_of(frame.status), "rate": _rate(frame)}
+            facts = {**facts_of(frame.status), "rate": _rate(frame), **_conditions(frame)}
             live.update(table_of(("", ""), list(facts.items())), refresh=True)
+
+
+def _conditions(frame: StatusFrame) -> dict[str, object]:
+    """What needs an operator, one row each."""
+    return {f"condition {number}": condition for number, condition in enumerate(frame.status.conditions, start=1)}
 
 
 def _rate(frame: StatusFrame) -> str:
@@ -65,4 +70,5 @@ def _line(frame: StatusFrame) -> str:
             "held_events": committed.held_events,
             "dead_letters": committed.dead_letters,
         }
+    words["conditions"] = sum(each.fails for each in status.conditions)
     return " ".join(f"{key}={value}" for key, value in words.items())

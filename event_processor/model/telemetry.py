@@ -42,6 +42,9 @@ class Telemetry:
     def file_unreadable(self, *, source: str, path: str, reason: str) -> None:
         """The file at a path cannot be read (a folder, a named pipe, no permission). It is tried again."""
 
+    def file_readable(self, *, source: str, path: str) -> None:
+        """A path that was reported as missing or unreadable can be read now, or nothing needs it any more."""
+
     def file_damaged(self, *, source: str, path: str, generation: int, offset: int, reason: str) -> None:
         """A compressed file can be decoded only up to `offset`. Everything before `offset` was read."""
 

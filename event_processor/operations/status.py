@@ -1,4 +1,4 @@
-"""Says whether a daemon is alive and keeps up, from the files on disk alone.
+"""Says whether a daemon is alive, keeps up, and has nothing that needs an operator, from the files on disk alone.
 
 Owns: what a status holds, and what counts as a shortfall.
 Always: works without the daemon's help, and while it runs.
@@ -19,6 +19,7 @@ from event_processor.engine.checkpoint import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json
+from event_processor.operations.conditions import Condition, read_conditions
 from event_processor.operations.state_access import committed_length, lock_owner, peek
 from event_processor.storage.append_file import count_lines
 
@@ -56,12 +57,15 @@ class StatusLimits:
 class Status:
     """The status at one moment. `owner` describes the holder of the lock; None: no process holds it, so no daemon is alive.
 
-    `committed` is None if there is no state yet.
+    `committed` is None if there is no state yet. `conditions` are those that the owner published. `last_known` are those of an
+    earlier process: they may be over, and the present owner, if any, has not published its own.
     """
 
     state_directory: str
     owner: str | None
     committed: CommittedStatus | None
+    conditions: tuple[Condition, ...] = ()
+    last_known: tuple[Condition, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -69,12 +73,14 @@ class Status:
         return self.owner is not None
 
     def shortfalls(self, limits: StatusLimits) -> list[str]:
-        """The reasons why the daemon does not keep up, as text; empty if it does."""
+        """The reasons why the daemon does not keep up or needs an operator, as text; empty if there is none."""
         return list(self._shortfalls(limits))
 
     def _shortfalls(self, limits: StatusLimits) -> Iterator[str]:
         if self.owner is None:
             yield f"no process owns {self.state_directory}: nothing is running"
+            yield from (f"when it last ran: {each}" for each in self.last_known if each.fails)
+        yield from (str(each) for each in self.conditions if each.fails)
         if self.committed is None:
             yield f"{self.state_directory}: no state here yet"
             return
@@ -91,7 +97,11 @@ def read_status(configuration: Configuration, environment: Environment) -> Statu
     owner = lock_owner(configuration, environment)
     checkpoint = peek(configuration, environment)
     committed = None if checkpoint is None else _committed(checkpoint, configuration, environment)
-    return Status(str(configuration.state.dir), owner, committed)
+    published = read_conditions(environment.fs, str(configuration.state.dir))
+    conditions = published.conditions if published else ()
+    if published and published.owner == owner:
+        return Status(str(configuration.state.dir), owner, committed, conditions=conditions)
+    return Status(str(configuration.state.dir), owner, committed, last_known=conditions)
 
 
 @dataclass(frozen=True, slots=True)

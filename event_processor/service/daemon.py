@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Final
 
 from event_processor import __version__
-from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state, open_pipeline, watch_sources
+from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state, open_pipeline, this_process, watch_sources
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration, changed_parts, config_parts
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
+from event_processor.operations.conditions import Condition
 from event_processor.operations.omissions import Omission, omissions
+from event_processor.service.conditions import Conditions
 from event_processor.service.systemd import ServiceNotifier
 
 __all__ = ["Daemon", "Finished", "SignalHandlers"]
@@ -61,12 +63,16 @@ OPENING_S_MAX: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Why a run ended, its counts, how many events are still in the order buffer, and what its results leave out."""
+    """Why a run ended, its counts, and how many events are still in the order buffer.
+
+    `omissions`: what its results leave out. `not_read`: the input that could not be read.
+    """
 
     reason: StopReason
     counts: Counts
     held_events: int
     omissions: Sequence[Omission]
+    not_read: tuple[Condition, ...] = ()
 
 
 class Daemon:
@@ -93,25 +99,29 @@ class Daemon:
     def run(self) -> Finished:
         """Runs until the end of the input or until a signal. Raises `EventProcessorError`."""
         configuration = self._load()
-        environment = self._notified_environment(configuration)
+        first = self._environment_of(configuration)
         with ExitStack() as cleanup:
-            lock = lock_state(configuration, environment)
+            lock = lock_state(configuration, first)
             cleanup.callback(lock.release)
             cleanup.callback(self._notifier.close)
+            conditions = Conditions(first.fs, str(configuration.state.dir), this_process(), first.clock)
+            cleanup.enter_context(_failure_published(conditions))
             cleanup.enter_context(
                 SignalHandlers({signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload})
             )
+            environment = self._reporting(first, conditions)
             while True:
+                conditions.begin()
                 finished = self._run_once(configuration, environment)
                 if finished.reason is not StopReason.RELOAD:
-                    return finished
+                    return replace(finished, not_read=conditions.not_read)
                 configuration = self._reloaded(configuration, environment.telemetry)
-                environment = self._notified_environment(configuration)
+                environment = self._reporting(self._environment_of(configuration), conditions)
 
-    def _notified_environment(self, configuration: Configuration) -> Environment:
-        """The environment for `configuration`. Its telemetry also notifies the service manager."""
-        environment = self._environment_of(configuration)
-        return replace(environment, telemetry=SeveralTelemetry([environment.telemetry, _NotifierTelemetry(self._notifier)]))
+    def _reporting(self, environment: Environment, conditions: Conditions) -> Environment:
+        """The environment whose telemetry also keeps the conditions, and notifies the service manager."""
+        exporters = [environment.telemetry, conditions, _NotifierTelemetry(self._notifier, conditions)]
+        return replace(environment, telemetry=SeveralTelemetry(exporters))
 
     def _run_once(self, configuration: Configuration, environment: Environment) -> Finished:
         """Opens the pipeline once, and runs it to its end."""
@@ -183,17 +193,31 @@ class Daemon:
             self._processor.reload()
 
 
-class _NotifierTelemetry(Telemetry):
-    """Tells the service manager that the loop is alive, and how many records are committed."""
+@contextmanager
+def _failure_published(conditions: Conditions) -> Iterator[None]:
+    """Publishes the error that ends the process, for `status`."""
+    try:
+        yield
+    except Exception as error:
+        conditions.failed(error)
+        raise
 
-    def __init__(self, notifier: ServiceNotifier) -> None:
+
+class _NotifierTelemetry(Telemetry):
+    """Tells the service manager that the loop is alive, how many records are committed, and what is wrong."""
+
+    def __init__(self, notifier: ServiceNotifier, conditions: Conditions) -> None:
         self._notifier: Final = notifier
+        self._conditions: Final = conditions
+        self._changes_told = -1
         self._records = 0
 
     def started(self, *, version: str, state_directory: str, resumed: bool, records: int) -> None:  # noqa: ARG002
         self._records = records
 
     def progressed(self) -> None:
+        if self._conditions.changes != self._changes_told:
+            self._tell()
         self._notifier.progress()
 
     def batch_committed(
@@ -207,4 +231,10 @@ class _NotifierTelemetry(Telemetry):
         content_bytes: int,  # noqa: ARG002
     ) -> None:
         self._records += records
-        self._notifier.status(f"{self._records} records committed")
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changes_told = self._conditions.changes
+        failures = self._conditions.failures
+        words = f"; {len(failures)} to look at (event-processor status): {failures[-1]}" if failures else ""
+        self._notifier.status(f"{self._records} records committed{words}")

@@ -144,6 +144,9 @@ class LogTelemetry(Telemetry):
     def file_unreadable(self, **facts: Fact) -> None:
         self.log("warning", "file_unreadable", "cannot be read; trying again", facts)
 
+    def file_readable(self, **facts: Fact) -> None:
+        self.log("info", "file_readable", "no longer missing or unreadable", facts)
+
     def file_damaged(self, **facts: Fact) -> None:
         self.log("error", "file_damaged", "cannot be decoded to its end; everything before the damage was read", facts)
 

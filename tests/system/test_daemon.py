@@ -143,6 +143,38 @@ def test_no_log_yet_is_no_error_and_it_is_read_once_it_is_there(pipeline: Pipeli
         daemon.kill()
 
 
+def status_of(pipeline: Pipeline) -> str:
+    """What `status` says, and its exit code in front."""
+    status = pipeline.command_of("status")
+    return f"{status.exit_code} {status.stderr}"
+
+
+def test_status_fails_while_a_condition_needs_an_operator_and_says_what_to_do(pipeline: Pipeline) -> None:
+    pipeline.log.unlink()
+    pipeline.log.mkdir()
+    daemon = pipeline.start()
+    try:
+        wait_until(lambda: "not keeping up: source events: " in status_of(pipeline), "the condition")
+        assert status_of(pipeline).startswith("69 ")
+        pipeline.log.rmdir()
+        pipeline.log.write_bytes(EVENT % 1)
+        wait_until(lambda: status_of(pipeline).startswith("0 "), "the end of the condition")
+    finally:
+        daemon.kill()
+
+
+def test_status_of_a_dead_daemon_says_what_was_known_last(pipeline: Pipeline) -> None:
+    pipeline.log.unlink()
+    daemon = pipeline.start()
+    wait_until(lambda: "not keeping up: source events: " in status_of(pipeline), "the condition")
+    daemon.kill()
+    assert "nothing is running" in status_of(pipeline)
+    assert "when it last ran: source events: " in status_of(pipeline)
+    pipeline.log.write_bytes(EVENT % 1)
+    assert pipeline.run("--once").exit_code == 0
+    assert "when it last ran" not in status_of(pipeline)
+
+
 def test_the_log_on_stderr_is_one_json_object_a_line(pipeline: Pipeline, daemon: Daemon) -> None:
     daemon.send(signal.SIGTERM)
     daemon.wait()

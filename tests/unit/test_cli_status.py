@@ -26,7 +26,16 @@ def test_status_says_69_where_nothing_runs_and_0_where_something_does(shell: She
 def test_status_as_json_keeps_its_contract(shell: Shell) -> None:
     with shell.daemon():
         document = shell.json("status")
-    assert list(document) == ["state_directory", "alive", "owner", "keeping_up", "shortfalls", "committed"]
+    assert list(document) == [
+        "state_directory",
+        "alive",
+        "owner",
+        "keeping_up",
+        "shortfalls",
+        "committed",
+        "conditions",
+        "last_known_conditions",
+    ]
     assert list(document["committed"]) == COMMITTED
     assert (document["alive"], document["keeping_up"], document["shortfalls"]) == (True, True, [])
     assert document["committed"]["counts"] == {"records": 5, "accepted": 3, "duplicate": 1, "rejected": 1, "blank": 0, "late": 0}

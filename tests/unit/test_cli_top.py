@@ -23,4 +23,4 @@ def test_top_in_a_pipe_writes_a_line_for_each_look(shell: Shell) -> None:
 
 def test_top_before_the_first_commit_says_what_there_is(shell: Shell) -> None:
     assert shell.call("top", "--count", "1", "--state", "elsewhere") == 0
-    assert shell.out == "alive=false\n"
+    assert shell.out == "alive=false conditions=0\n"

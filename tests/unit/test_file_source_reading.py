@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from event_processor.connectors.files.following.source import SWEEP_PATHS_MIN
 from event_processor.connectors.files.record_cutter import whole_records_end
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.errors import StateError, StorageError
+from event_processor.storage.durable import OperatingSystem
 from support.file_source import LogFolder, Reader
 
 LOG = "events.jsonl"
@@ -208,19 +210,53 @@ def test_a_dangling_link_is_a_missing_file(folder: LogFolder) -> None:
     assert reader.read() == [b"one"]
 
 
+def refusing_open(refused: str) -> Callable[[OperatingSystem, str, int], int]:
+    """The system's `open`, which may not open this path: the tests may run as root."""
+    opened = OperatingSystem.open
+
+    def open_others(fs: OperatingSystem, path: str, flags: int) -> int:
+        if path == refused:
+            raise PermissionError(13, "Permission denied")
+        return opened(fs, path, flags)
+
+    return open_others
+
+
 def test_a_file_without_permission_is_reported_once_and_tried_again(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.append(LOG, b"one\n")
     reader = Reader(folder)
     fs = reader.open()._context.fs
-    refused = PermissionError(13, "Permission denied")
     with monkeypatch.context() as patched:
-        patched.setattr(type(fs), "open", lambda *_: (_ for _ in ()).throw(refused))
+        patched.setattr(type(fs), "open", refusing_open(folder.path(LOG)))
         for _ in range(3):
             assert reader.read() == []
     assert reader.telemetry.facts("file_unreadable") == [
         {"source": "events", "path": folder.path(LOG), "reason": "Permission denied"}
     ]
     assert reader.read() == [b"one"]
+    assert reader.telemetry.facts("file_readable") == [{"source": "events", "path": folder.path(LOG)}]
+
+
+@pytest.mark.parametrize("name", ["events.jsonl.1", "."], ids=["rotated file", "folder"])
+def test_a_rotated_file_or_a_folder_that_cannot_be_opened_is_reported_until_it_can(
+    folder: LogFolder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder.append(LOG, b"one\n")
+    folder.append("events.jsonl.1", b"zero\n")
+    path = folder.path(name) if name != "." else str(folder.root)
+    reader = Reader(folder)
+    assert reader.read() == [b"one"]
+    reader.stop()
+    folder.rotate()
+    folder.append(LOG, b"two\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(OperatingSystem, "open", refusing_open(folder.path("events.jsonl.2") if name != "." else path))
+        reader.read_all()
+    folder.clock.now_s += 10
+    reader.read()
+    reported = folder.path("events.jsonl.2") if name != "." else path
+    names = [said for said, facts in reader.telemetry.reports if facts.get("path") == reported and said.endswith("readable")]
+    assert names == ["file_unreadable", "file_readable"]
 
 
 def test_a_disk_that_fails_stops_the_reader(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from event_processor.connectors.files.content import Opener, content_opener
 from event_processor.connectors.files.following.identity import FileIdentity, hash_of, prefix_hashes_of
+from event_processor.connectors.files.following.obstacles import Obstacles
 from event_processor.connectors.files.following.rotation import Candidate
 from event_processor.connectors.files.following.tail import Tail
 from event_processor.connectors.files.source_options import FileSourceOptions
@@ -37,11 +38,12 @@ class SourceContext:
     telemetry: Telemetry
     finished: bool
     last_commit_ns: int | None
+    obstacles: Obstacles
 
     @property
     def open_content(self) -> Opener:
-        """Opens a file of the source."""
-        return content_opener(self.fs, self.options.items)
+        """Opens a file of the source. Reports a file that cannot be opened."""
+        return self.obstacles.reporting(content_opener(self.fs, self.options.items))
 
     @property
     def retire_s(self) -> float:

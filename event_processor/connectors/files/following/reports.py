@@ -1,6 +1,6 @@
 """Reports about one path for the operator: each once, until it changes.
 
-Owns: which telemetry method reports what, and the last reported obstacle.
+Owns: which telemetry method reports what.
 Never: decides anything.
 """
 
@@ -25,24 +25,20 @@ class LineageReports:
         self._telemetry: Final = context.telemetry
         self._source: Final = context.source
         self._path: Final = path
-        self._last_obstacle: str | None = None
+        self._obstacles: Final = context.obstacles
+        self._is_glob: Final = context.options.is_glob
 
     def looked(self, found: Found, *, is_open: bool) -> None:
         """Reports once that nothing can be read at the path; again only after a file there was open (`is_open`)."""
-        if found.status is None:
+        if found.status is None and not (self._is_glob and not found.obstacle):
+            # A glob's files come and go, so one that is gone is not missing.
             self.blocked(found.obstacle)
-        elif is_open:
-            self._last_obstacle = None
+        elif is_open or found.status is None:
+            self._obstacles.ended(self._path)
 
     def blocked(self, obstacle: str) -> None:
         """The file at the path cannot be read, or is missing (empty `obstacle`)."""
-        if obstacle == self._last_obstacle:
-            return
-        self._last_obstacle = obstacle
-        if obstacle:
-            self._telemetry.file_unreadable(source=self._source, path=self._path, reason=obstacle)
-        else:
-            self._telemetry.file_missing(source=self._source, path=self._path)
+        self._obstacles.found(self._path, obstacle)
 
     def opened(self, current: Generation, offset: int) -> None:
         """The first bytes of a new or resumed generation are about to be read."""

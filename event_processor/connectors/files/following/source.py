@@ -8,12 +8,14 @@ Never: waits, or writes anything.
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from event_processor.connectors.files.following.generation import SourceContext
 from event_processor.connectors.files.following.identity import FileIdentity
+from event_processor.connectors.files.following.obstacles import Obstacles
 from event_processor.connectors.files.following.path import Lineage
 from event_processor.connectors.files.paths import PathPattern
 from event_processor.connectors.files.source_options import FileSourceOptions
@@ -61,9 +63,10 @@ class FileSource:
         """
         self.name = name
         self._options: Final = options
-        self._context: Final = SourceContext(name, options, fs, clock, telemetry, finished, last_commit_ns)
         self._start: Final = start or options.start
         self._read_before: Final = read_before
+        self._obstacles: Final = Obstacles(name, fs=fs, clock=clock, telemetry=telemetry)
+        self._context: Final = SourceContext(name, options, fs, clock, telemetry, finished, last_commit_ns, self._obstacles)
         self._limit: Final = options.files_concurrent_max
         self._pattern: Final = PathPattern(options.path)
         self._lineages: Final[dict[str, Lineage]] = {}
@@ -80,7 +83,6 @@ class FileSource:
         self._next_sweep_s = 0.0
         self._next_due_sweep_s = 0.0
         self._sweep_was_skipped = False
-        self._reported_empty = False
 
     def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
         self._next_generation = next_generation
@@ -195,6 +197,7 @@ class FileSource:
                 self._ready.append(lineage)
             elif is_gone and lineage.is_over:
                 del self._lineages[path]
+        self._obstacles.look_again(self._folders())
         end_s = clock.monotonic_s()
         cost_s = end_s - start_s
         is_costly = cost_s >= SWEEP_COST_S_MIN and len(self._lineages) >= SWEEP_PATHS_MIN
@@ -207,9 +210,10 @@ class FileSource:
             self._follow(self._options.path)
             return {self._options.path}
         paths = self._pattern.expand(self._context.fs)
-        if not paths and not self._lineages and not self._reported_empty:
-            self._context.telemetry.file_missing(source=self.name, path=self._options.path)
-        self._reported_empty = not paths
+        if paths:
+            self._obstacles.ended(str(self._options.path))
+        elif not self._lineages:
+            self._obstacles.found(str(self._options.path), "")
         self._rotated.intersection_update(paths)
         born = {path: self._lineage(path) for path in paths if path not in self._lineages and path not in self._rotated}
         if born:
@@ -218,6 +222,12 @@ class FileSource:
             self._rotated |= rotated
             self._lineages.update((path, lineage) for path, lineage in born.items() if path not in rotated)
         return set(paths)
+
+    def _folders(self) -> Iterator[str]:
+        """Yields the folders that are listed: those of a glob, and those of rotated files."""
+        if self._options.is_glob:
+            yield from (folder or "." for folder in self._pattern.folders(self._context.fs))
+        yield from (os.path.dirname(lineage.rotated_prefix) or "." for lineage in self._lineages.values())
 
     def _follow(self, path: str) -> Lineage:
         if path not in self._lineages:

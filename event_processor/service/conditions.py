@@ -1,0 +1,195 @@
+"""What the daemon knows about its own health: the conditions that are present, and their publication.
+
+Owns: the set of present conditions, the words for each kind, and the writing of `conditions.json`.
+Always: a condition begins and ends with the reports of the pipeline. Its `since` survives reloads and restarts. The file is
+replaced as a whole, soon after a change, and never more often than the loop makes a round. If it cannot be written, the pipeline
+continues, and the write is tried again.
+Never: raises; is used by another thread than the loop's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+import msgspec
+
+from event_processor.model.clock import utc_text
+from event_processor.model.contracts import Clock
+from event_processor.model.errors import EventProcessorError
+from event_processor.model.telemetry import Telemetry
+from event_processor.operations.conditions import (
+    CONDITIONS_NAME,
+    Condition,
+    PublishedConditions,
+    ReloadAnswer,
+    read_conditions,
+)
+from event_processor.storage.durable import FileSystem, remove_files, replace_file
+
+__all__ = ["Conditions"]
+
+LISTED_MAX: Final = 100
+"""The file lists this number of conditions, and counts the others."""
+ROUNDS_TO_CONFIRM: Final = 2
+"""After this number of rounds the sources have looked at everything: a condition that they did not report again has ended."""
+RETRY_S: Final = 5.0
+"""If the file could not be written, the next try comes this much later."""
+TOKEN: Final = "daemon"  # noqa: S105 (part of the name of the temporary file; the lock's owner is the only writer)
+
+Key: TypeAlias = tuple[str, str, str]
+"""Kind, source and path."""
+NOT_READ: Final = frozenset({"file_missing", "file_unreadable", "file_damaged"})
+"""The kinds that mean that input was not read."""
+LIVES_WITH_THE_PROCESS: Final = frozenset({"reload_refused"})
+"""These end with their process, because a start reads the configuration again."""
+
+
+class Conditions(Telemetry):
+    """The present conditions of one process, over all its reloads."""
+
+    def __init__(self, fs: FileSystem, directory: str, owner: str, clock: Clock) -> None:
+        """The caller owns the state directory; `owner` is the text in its lock file.
+
+        Publishes what an earlier process left, until this one has looked itself.
+        """
+        self._fs: Final = fs
+        self._directory: Final = directory
+        self._owner: Final = owner
+        self._clock: Final = clock
+        earlier = read_conditions(fs, directory)
+        known = [each for each in earlier.conditions if each.kind not in LIVES_WITH_THE_PROCESS] if earlier else []
+        self._present: Final[dict[Key, Condition]] = {_key(each): each for each in known}
+        self._unconfirmed: set[Key] = set(self._present)
+        self._reload: ReloadAnswer | None = None
+        self._rounds = 0
+        self._is_published = False
+        self._next_write_s = 0.0
+        self.changes = 0
+        """Grows with every change, so that others need not compare."""
+        self._publish()
+
+    @property
+    def failures(self) -> tuple[Condition, ...]:
+        """The present conditions that make `status` fail, the oldest first."""
+        return tuple(each for each in self._sorted() if each.fails)
+
+    @property
+    def not_read(self) -> tuple[Condition, ...]:
+        """The present conditions that mean that input was not read."""
+        return tuple(each for each in self._sorted() if each.kind in NOT_READ)
+
+    def begin(self) -> None:
+        """A pipeline is about to be opened. What the one before reported counts until its end is certain."""
+        self._unconfirmed = {key for key in self._present if key[0] not in LIVES_WITH_THE_PROCESS}
+        self._rounds = 0
+
+    def failed(self, error: Exception) -> None:
+        """The process ends with this error. The condition stays on disk until the next process works."""
+        known = error if isinstance(error, EventProcessorError) else EventProcessorError(f"{type(error).__name__}: {error}")
+        problem = f"the process ended with {known.exit_code}: {_in_one_line(known.message)}"
+        self._add("failed", problem=problem, remedy=_in_one_line(known.hint) or "see its log")
+        self._publish()
+
+    def answer(self, reload: ReloadAnswer) -> None:
+        """Publishes how a reload ended."""
+        self._reload = reload
+        if reload.outcome == "refused":
+            remedy = "fix the configuration, then run 'event-processor reload'; until then the present one stays in use"
+            self._add("reload_refused", problem=f"a reload was refused: {_in_one_line(reload.reason)}", remedy=remedy)
+        else:
+            self._end("reload_refused")
+        self._publish()
+
+    # The reports of the pipeline.
+
+    def progressed(self) -> None:
+        self._rounds += 1
+        if self._rounds == ROUNDS_TO_CONFIRM:
+            self._end_unconfirmed()
+        if not self._is_published and self._clock.monotonic_s() >= self._next_write_s:
+            self._publish()
+
+    def stopped(self, *, reason: str, records: int, held_events: int) -> None:  # noqa: ARG002
+        self._end_unconfirmed()
+        self._publish()
+
+    def file_missing(self, *, source: str, path: str) -> None:
+        self._end("file_unreadable", source, path)
+        remedy = f"start its writer, or correct sources.{source}.path; it is read when it is there"
+        self._add("file_missing", source, path, problem="no such file", remedy=remedy)
+
+    def file_unreadable(self, *, source: str, path: str, reason: str) -> None:
+        self._end("file_missing", source, path)
+        remedy = "let the user of this process read it; it is tried again until it can be read"
+        self._add("file_unreadable", source, path, problem=f"cannot be read: {reason}", remedy=remedy)
+
+    def file_readable(self, *, source: str, path: str) -> None:
+        for kind in NOT_READ:
+            self._end(kind, source, path)
+
+    def file_damaged(self, *, source: str, path: str, generation: int, offset: int, reason: str) -> None:  # noqa: ARG002
+        problem = f"cannot be decoded after byte {offset} of its content: {reason}"
+        remedy = "put the whole file in its place; everything before the damage was read"
+        self._add("file_damaged", source, path, problem=problem, remedy=remedy)
+
+    def file_retired(self, *, source: str, path: str, generation: int, size_bytes: int) -> None:  # noqa: ARG002
+        self._end("file_damaged", source, path)
+
+    def watcher_unavailable(self, *, path: str, reason: str) -> None:
+        remedy = "raise fs.inotify.max_user_instances and max_user_watches; until then polling finds every change"
+        self._add("watcher_unavailable", path=path, problem=f"cannot be watched: {reason}", remedy=remedy, fails=False)
+
+    # The set, and the file.
+
+    def _add(self, kind: str, source: str = "", path: str = "", *, problem: str, remedy: str, fails: bool = True) -> None:
+        key = kind, source, str(path)
+        before = self._present.get(key)
+        self._unconfirmed.discard(key)
+        since = before.since if before else utc_text(self._clock.wall_ns())
+        self._set(key, Condition(kind, since, source, str(path), problem, remedy, fails))
+
+    def _set(self, key: Key, condition: Condition) -> None:
+        if self._present.get(key) != condition:
+            self._present[key] = condition
+            self._changed()
+
+    def _end(self, kind: str, source: str = "", path: str = "") -> None:
+        self._unconfirmed.discard((kind, source, path))
+        if self._present.pop((kind, source, path), None):
+            self._changed()
+
+    def _end_unconfirmed(self) -> None:
+        for key in list(self._unconfirmed):
+            self._end(*key)
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self._is_published = False
+
+    def _sorted(self) -> Iterator[Condition]:
+        yield from sorted(self._present.values(), key=lambda each: (each.since, _key(each)))
+
+    def _publish(self) -> None:
+        """Replaces the file. If we die before or within, the file of before is there; it names another owner, or is old news."""
+        conditions = tuple(self._sorted())
+        unlisted = max(0, len(conditions) - LISTED_MAX)
+        document = PublishedConditions(self._owner, conditions[:LISTED_MAX], unlisted, self._reload)
+        path = os.path.join(self._directory, CONDITIONS_NAME)
+        self._next_write_s = self._clock.monotonic_s() + RETRY_S
+        with suppress(EventProcessorError, OSError):
+            remove_files(self._fs, [os.path.join(self._directory, f".{CONDITIONS_NAME}.{TOKEN}.partial")])
+            content = msgspec.json.format(msgspec.json.encode(document), indent=2)
+            replace_file(self._fs, path, [content + b"\n"], TOKEN)
+            self._is_published = True
+            self._next_write_s = 0.0
+
+
+def _key(condition: Condition) -> Key:
+    return condition.kind, condition.source, condition.path
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,147 @@
+"""The conditions that a daemon publishes: they begin, they end, and a file that a dead process left confuses nobody."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+import pytest
+
+from event_processor.model.errors import StorageError
+from event_processor.operations.conditions import Condition, ReloadAnswer, read_conditions
+from event_processor.service.conditions import LISTED_MAX, Conditions
+from support.engine import FakeClock
+from support.simulated_faults import Fault
+from support.simulated_fs import SimulatedFileSystem
+
+FOLDER = "/state"
+OWNER = "process 7 on here"
+
+
+@pytest.fixture
+def fs() -> SimulatedFileSystem:
+    fs = SimulatedFileSystem(1)
+    fs.make_directory(FOLDER)
+    return fs
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def opened(fs: SimulatedFileSystem, clock: FakeClock, owner: str = OWNER) -> Conditions:
+    conditions = Conditions(fs, FOLDER, owner, clock)
+    conditions.begin()
+    return conditions
+
+
+def published(fs: SimulatedFileSystem) -> list[Condition]:
+    document = read_conditions(fs, FOLDER)
+    assert document is not None
+    return list(document.conditions)
+
+
+def rounds(conditions: Conditions, count: int = 2) -> None:
+    for _ in range(count):
+        conditions.progressed()
+
+
+def test_a_condition_is_published_with_its_file_and_what_to_do_and_ends(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    conditions = opened(fs, clock)
+    conditions.file_unreadable(source="events", path="/log", reason="Permission denied")
+    rounds(conditions)
+    (present,) = published(fs)
+    assert (present.kind, present.source, present.path, present.fails) == ("file_unreadable", "events", "/log", True)
+    assert "Permission denied" in present.problem
+    assert present.remedy
+    conditions.file_readable(source="events", path="/log")
+    rounds(conditions, 1)
+    assert published(fs) == []
+
+
+def test_a_missing_file_that_becomes_unreadable_is_one_condition(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    conditions = opened(fs, clock)
+    conditions.file_missing(source="events", path="/log")
+    conditions.file_unreadable(source="events", path="/log", reason="is a folder, not a file")
+    rounds(conditions)
+    assert [each.kind for each in published(fs)] == ["file_unreadable"]
+
+
+def test_no_watcher_is_a_note(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    conditions = opened(fs, clock)
+    conditions.watcher_unavailable(path="/logs", reason="no space left on device")
+    rounds(conditions)
+    assert [(each.kind, each.fails) for each in published(fs)] == [("watcher_unavailable", False)]
+    assert conditions.failures == ()
+
+
+def test_a_condition_keeps_its_time_over_reloads_and_restarts_and_ends_if_it_is_not_reported_again(
+    fs: SimulatedFileSystem, clock: FakeClock
+) -> None:
+    first = opened(fs, clock)
+    first.file_missing(source="events", path="/a")
+    first.file_missing(source="events", path="/b")
+    rounds(first)
+    since = published(fs)[0].since
+    clock.now_s += 60
+    second = opened(fs, clock, "process 8 on here")
+    second.file_missing(source="events", path="/a")
+    assert [each.path for each in published(fs)] == ["/a", "/b"], "the second has not looked at everything yet"
+    rounds(second)
+    assert [(each.path, each.since) for each in published(fs)] == [("/a", since)]
+
+
+def test_a_failure_stays_on_disk_until_the_next_process_works(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    first = opened(fs, clock)
+    first.failed(StorageError("write", "/state/x", 28, "No space left on device"))
+    (failed,) = published(fs)
+    assert "74" in failed.problem
+    assert "No space left on device" in failed.problem
+    second = opened(fs, clock)
+    rounds(second)
+    assert published(fs) == []
+
+
+def test_a_refused_reload_lasts_until_one_is_accepted(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    conditions = opened(fs, clock)
+    conditions.answer(ReloadAnswer(1.0, "refused", reason="x.toml:2: wanted: a number\n  fix it"))
+    conditions.begin()
+    rounds(conditions)
+    assert [each.kind for each in published(fs)] == ["reload_refused"]
+    conditions.answer(ReloadAnswer(2.0, "unchanged"))
+    assert published(fs) == []
+
+
+def test_a_refused_reload_ends_with_its_process(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    opened(fs, clock).answer(ReloadAnswer(1.0, "refused", reason="a fault"))
+    opened(fs, clock)
+    assert published(fs) == []
+
+
+def test_a_file_that_is_torn_or_of_another_form_counts_as_none(fs: SimulatedFileSystem) -> None:
+    for content in (b"", b"{", b'{"version": 9, "owner": "x"}', b"[]", b"\xff"):
+        fs.plant(f"{FOLDER}/conditions.json", content)
+        assert read_conditions(fs, FOLDER) is None
+
+
+def test_a_disk_that_is_full_stops_nothing_and_the_write_is_tried_again(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    conditions = opened(fs, clock)
+    fs.fail(Fault(errno.ENOSPC, kinds={"write"}, lasting=True))
+    conditions.file_missing(source="events", path="/log")
+    rounds(conditions)
+    assert published(fs) == []
+    fs.stop_failing()
+    clock.now_s += 10
+    rounds(conditions, 1)
+    assert [each.kind for each in published(fs)] == ["file_missing"]
+
+
+def test_a_thousand_conditions_are_counted_and_the_oldest_are_listed(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    conditions = opened(fs, clock)
+    for number in range(1000):
+        conditions.file_missing(source="events", path=f"/{number:04}")
+    rounds(conditions)
+    document = json.loads(fs.content(f"{FOLDER}/conditions.json") or b"")
+    assert (len(document["conditions"]), document["unlisted"]) == (LISTED_MAX, 1000 - LISTED_MAX)
+    assert document["conditions"][0]["path"] == "/0000"
