@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Final
 
 from event_processor.engine.attention import Attention, holds_unread_bytes
+from event_processor.engine.batch_limits import BatchLimits
 from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
 from event_processor.engine.journal import IdleRelease, InputFinished, JournalEntry, OrderEnded, OrderStarted
 from event_processor.engine.state import State
@@ -32,17 +33,6 @@ __all__ = ["LoopOptions", "Processor", "StartedState", "StopReason"]
 
 WAIT_S_MAX: Final = 1.0
 """The loop reports that it is alive at least this often, however long there is nothing to do."""
-CHECKPOINT_BYTES_SMALL: Final = 65_536
-"""Up to this size a checkpoint costs only its fsync. A larger one also costs its bytes, so a commit should cover enough."""
-CHECKPOINT_WORTH: Final = 16
-"""In a backlog a commit covers at least this many times a large checkpoint's bytes, so rewriting it adds a sixteenth at most."""
-STEPS_WORTH: Final = 64
-"""A chunk ends with a record, so some bytes are missing to `batch.bytes_max`. If at most one part in this many is missing, it
-gets no step of its own: a step over one record takes as long as one over a thousand."""
-COVERED_BATCHES_MAX: Final = 16
-"""A commit covers at most this many times `batch.bytes_max`, which bounds memory."""
-GROWN_BATCHES_MAX: Final = 4
-"""While the commit before it runs, a batch grows to at most this many times `batch.bytes_max`."""
 
 
 class StopReason(Enum):
@@ -115,6 +105,7 @@ class Processor:
         self._started = started
         self._step_options: Final = step_options
         self._options: Final = options
+        self._limits: Final = BatchLimits(options.batch_bytes_max)
         self._clock: Final = clock
         self._wakeup: Final = wakeup
         self._telemetry: Final = telemetry
@@ -274,18 +265,14 @@ class Processor:
 
     def _is_full(self, batch: Batch) -> bool:
         """Whether a commit should cover no more than this batch: then there is a backlog."""
-        bytes_max = self._options.batch_bytes_max
-        worth_bytes = CHECKPOINT_WORTH * self._checkpoint_bytes if self._checkpoint_bytes > CHECKPOINT_BYTES_SMALL else 0
-        missing_bytes = max(bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * bytes_max)) - batch.content_bytes
-        # Chunks that are decoded ahead come whole, not in the few missing bytes.
-        return missing_bytes <= (0 if self._decoding.pending else bytes_max // STEPS_WORTH)
+        is_decoded_ahead = bool(self._decoding.pending)
+        return self._limits.is_full(batch.content_bytes, self._checkpoint_bytes, is_decoded_ahead=is_decoded_ahead)
 
     def _may_grow(self, batch: Batch) -> bool:
         """Whether a full batch grows on while a commit runs: the next commit then costs more, but covers more."""
         if self._in_flight is None or self._in_flight.checkpoint_bytes.done():
             return False
-        bytes_max = self._options.batch_bytes_max
-        return GROWN_BATCHES_MAX * bytes_max - batch.content_bytes > bytes_max // STEPS_WORTH
+        return self._limits.may_grow(batch.content_bytes)
 
     def _commit(self, batch: Batch, *, behind: bool) -> None:
         """Commits the batch after the running commit; here, or in the background (`behind`), while the loop continues at once.
@@ -344,7 +331,10 @@ class Processor:
 
     def _read_on(self, batch: Batch) -> None:
         """Reads and submits available chunks, as many as may be decoded ahead."""
-        while self._decoding.has_room and (chunk := self._read_in_turn(self._room_bytes(batch))) is not None:
+        while self._decoding.has_room:
+            room_bytes = self._limits.room_bytes(0 if self._decoding.pending else batch.content_bytes)
+            if (chunk := self._read_in_turn(room_bytes)) is None:
+                break
             self._last_read_s = self._clock.monotonic_s()
             self._hand_in(chunk)
 
@@ -356,13 +346,6 @@ class Processor:
             if (chunk := source.read(bytes_max)) is not None:
                 return chunk
         return None
-
-    def _room_bytes(self, batch: Batch) -> int:
-        """How many bytes one step may take: up to the next multiple of the batch size, however much a commit covers."""
-        if self._decoding.pending:
-            return self._options.batch_bytes_max
-        missing_bytes = self._options.batch_bytes_max - batch.content_bytes % self._options.batch_bytes_max
-        return missing_bytes if missing_bytes > self._options.batch_bytes_max // STEPS_WORTH else self._options.batch_bytes_max
 
     def _hand_in(self, chunk: Chunk) -> None:
         self._read_ahead.add(chunk.source)

@@ -15,9 +15,10 @@ import pytest
 from event_processor.assembly import Mode, lock_state, open_pipeline
 from event_processor.configuration.configuration import Configuration, ConfiguredPath
 from event_processor.connectors.files.source_options import FileSourceOptions
-from event_processor.engine import loop as processor
+from event_processor.engine import batch_limits
+from event_processor.engine.batch_limits import COVERED_BATCHES_MAX, GROWN_BATCHES_MAX, STEPS_WORTH
 from event_processor.engine.commit import CommitExecutor, CommitThread, InlineCommits
-from event_processor.engine.loop import COVERED_BATCHES_MAX, GROWN_BATCHES_MAX, STEPS_WORTH, Processor, StopReason
+from event_processor.engine.loop import Processor, StopReason
 from event_processor.model.contracts import Source
 from event_processor.model.errors import StorageError
 from event_processor.model.event import Chunk, Json
@@ -214,9 +215,9 @@ def test_no_step_is_taken_for_the_few_bytes_that_are_missing_to_a_full_batch(
     with opened(fs, InlineCommits(), settings=configuration(FOLDER, batch_bytes=4096)) as pipeline:
         if covered > 1:
             # As where the checkpoint is large: a commit covers several multiples, and each is read as one.
-            monkeypatch.setattr(processor, "CHECKPOINT_BYTES_SMALL", 1)
-            monkeypatch.setattr(processor, "CHECKPOINT_WORTH", 1000)
-            monkeypatch.setattr(processor, "COVERED_BATCHES_MAX", covered)
+            monkeypatch.setattr(batch_limits, "CHECKPOINT_BYTES_SMALL", 1)
+            monkeypatch.setattr(batch_limits, "CHECKPOINT_WORTH", 1000)
+            monkeypatch.setattr(batch_limits, "COVERED_BATCHES_MAX", covered)
             pipeline.processor._checkpoint_bytes = 2000
         assert pipeline.processor.run() is StopReason.END
     # 91 lines are 4,095 bytes.
@@ -355,7 +356,7 @@ def test_a_commit_that_failed_is_seen_at_the_next_look_and_not_only_when_the_bat
 
         def read_a_line(bytes_max: int) -> Chunk | None:
             """Behind the first batch the source gives little at a time, so that the second is long in gathering."""
-            if pipeline.source.given_end < 1024 - 1024 // processor.STEPS_WORTH:
+            if pipeline.source.given_end < 1024 - 1024 // STEPS_WORTH:
                 return source.read(bytes_max)
             reads_behind.append(bytes_max)
             assert executor.done.wait(DEADLINE_S)
