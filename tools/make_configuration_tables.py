@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.configuration import toml_value
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
-from event_processor.configuration.configuration import AGGREGATES, Configuration, Section, config_parts
+from event_processor.configuration.configuration import AGGREGATES, OTHERWISE, Configuration, Section, config_parts
 from event_processor.configuration.loader import array_sections
 from event_processor.configuration.template import key_documentation
 from event_processor.connectors.files.source_options import FORMATS
@@ -66,6 +66,8 @@ def _table(heading: str, model: type[Section], state_keys: frozenset[str]) -> It
             if info.default is None
             else f"`{toml_value(info.get_default(call_default_factory=True))}`"
         )
+        if isinstance(info.json_schema_extra, dict) and OTHERWISE in info.json_schema_extra:
+            default = f"{default}; {info.json_schema_extra[OTHERWISE]}"
         in_hash = "yes" if key in state_keys else ""
         yield f"| `{key}` | {default} | {_limits(info)} | {in_hash} | {_in_one_line(documentation.get(key, ''))} |"
 

@@ -116,13 +116,14 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class OpenPipeline:
-    """A processor ready to run, its aggregates, and whether it resumed an earlier state.
+    """A processor ready to run, its aggregates, its configuration (`check_config`), and whether it resumed an earlier state.
 
     While the processor runs, the aggregates may be ahead of the last commit.
     """
 
     processor: Processor
     aggregates: Aggregates
+    configuration: Configuration
     resumed: bool
 
 
@@ -183,18 +184,36 @@ def _opened(opening: _Opening, configuration: Configuration, *, reading: bool) -
         return pipeline
 
 
-def check_config(configuration: Configuration, checkpoint: Checkpoint) -> None:
-    """Raises `ConfigurationError`, with the changed keys, if the state was made by another configuration."""
+def check_config(configuration: Configuration, checkpoint: Checkpoint) -> Configuration:
+    """The configuration that continues the state.
+
+    Raises `ConfigurationError`, with the changed keys, if the state was made by another configuration.
+    """
+    recorded = checkpoint.meta.get("config")
+    known = recorded if isinstance(recorded, dict) else {}
+    if _keeps_id_order(configuration, checkpoint, known):
+        configuration = configuration.ordered_by("id")
     parts = config_parts(configuration)
     if config_hash(parts) == checkpoint.state.config_hash:
-        return
-    recorded = checkpoint.meta.get("config")
-    changes = changed_parts(recorded, parts) if isinstance(recorded, dict) else []
+        return configuration
+    changes = changed_parts(known, parts) if known else []
     names = "; ".join(str(change) for change in changes) or "the changed keys are not recorded"
     raise ConfigurationError(
         f"{configuration.state.dir}: the state was made by another configuration: {names}",
         hint="undo the change; or rebuild the state from the log: event-processor replay; or start another state with --state",
     )
+
+
+def _keeps_id_order(configuration: Configuration, checkpoint: Checkpoint, recorded: Mapping[str, Json]) -> bool:
+    """Whether the state was made when windows did not imply an order, and no file sets one.
+
+    Then the order by id was in effect, and the state continues with it: another order would change the meaning of its rows, and
+    an upgrade alone must not refuse a state.
+    """
+    if not configuration.order_is_implied:
+        return False
+    by_id = config_hash(config_parts(configuration.ordered_by("id")))
+    return recorded.get("order.by") == "id" or by_id == checkpoint.state.config_hash
 
 
 class _Opening:
@@ -209,22 +228,21 @@ class _Opening:
         replica: Replica | None,
     ) -> None:
         self.opened: Final = ExitStack()
-        self._configuration: Final = configuration
+        self._configuration = configuration
         self._sources: Final = all_sources(configuration, intake_directory)
         self._replica: Final = replica
         self._environment: Final = environment
         self._mode: Final = mode
         self._fs: Final = environment.fs
         self._directory: Final = str(configuration.state.dir)
-        self._config_parts: Final = config_parts(configuration)
         self._last_commit_ns: int | None = None
 
     def open(self, *, reading: bool) -> OpenPipeline:
-        configuration, environment = self._configuration, self._environment
+        environment = self._environment
         store = CheckpointStore(self._fs, self._directory, environment.telemetry)
-        checkpoint = store.load(sink_path_of(configuration))
+        checkpoint = store.load(sink_path_of(self._configuration))
         if checkpoint is not None:
-            check_config(configuration, checkpoint)
+            self._continue(checkpoint)
             self._last_commit_ns = wall_ns_of(str(checkpoint.meta.get("written_at", "")))
         store.remove_orphans()
         appended = checkpoint.state.appended if checkpoint else {}
@@ -239,13 +257,13 @@ class _Opening:
             windows=self._held_file(WINDOWS_FOLDER, appended),
             journal=self._append_file(JOURNAL_NAME, appended),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
-            sinks=[self._sink(name, appended) for name in configuration.sinks],
+            sinks=[self._sink(name, appended) for name in self._configuration.sinks],
             store=store,
         )
         aggregates = self._aggregates(checkpoint)
         writer = CommitWriter(
             outputs,
-            Identity(self._directory, state_id, config_hash(self._config_parts), self._meta),
+            Identity(self._directory, state_id, config_hash(config_parts(self._configuration)), self._meta),
             aggregates,
             ids_manifest=manifest,
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
@@ -268,7 +286,14 @@ class _Opening:
         # Version 1 had no such entry: there the stage was used from the start, or never.
         is_migrated = checkpoint is not None and checkpoint.version == migration.VERSION
         writer.begin(state, appended, [OrderStarted(0)] if is_migrated and state.ordered else [])
-        return OpenPipeline(processor, aggregates, resumed=checkpoint is not None)
+        return OpenPipeline(processor, aggregates, self._configuration, resumed=checkpoint is not None)
+
+    def _continue(self, checkpoint: Checkpoint) -> None:
+        """Takes the configuration that continues the state, and reports if it is not the one that the files imply."""
+        implied_by = self._configuration.order.by
+        self._configuration = check_config(self._configuration, checkpoint)
+        if self._configuration.order.by != implied_by:
+            self._environment.telemetry.order_kept(by=self._configuration.order.by, implied_by=implied_by)
 
     def _state(self, checkpoint: Checkpoint | None) -> State:
         """The committed state."""
@@ -418,5 +443,5 @@ class _Opening:
             "host": os.uname().nodename,
             "process": os.getpid(),
             "software": f"event-processor {__version__}",
-            "config": self._config_parts,
+            "config": config_parts(self._configuration),
         }

@@ -12,15 +12,19 @@ from typing import Annotated
 import typer
 
 from event_processor.cli.context import invocation, load
-from event_processor.cli.output import write_json, write_lines
+from event_processor.cli.output import write_json, write_lines, write_notes
 from event_processor.configuration import ConfigurationFaultsError, Fault
+from event_processor.configuration.configuration import cautions
 from event_processor.model.errors import ExitCode
 
 __all__ = ["command"]
 
 
 def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Check the configuration and list all faults. Exits with 0 if there is none, or else with 78."""
+    """Check the configuration and list all faults. Exits with 0 if there is none, or else with 78.
+
+    Notes name keys that are valid but seldom meant.
+    """
     try:
         loaded = load(invocation(context))
     except ConfigurationFaultsError as error:
@@ -31,6 +35,7 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
     if as_json:
         write_json({"ok": True, "files": list(loaded.files), "faults": []})
         return
+    write_notes(f"note: {caution}" for caution in cautions(loaded.configuration))
     write_lines([f"ok: {', '.join(loaded.files) or 'no configuration file; all values are defaults'}"])
 
 

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import combinations
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import orjson
-from pydantic import Field, SerializeAsAny, StringConstraints, field_validator
+from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions, aggregate_contradictions
@@ -35,6 +35,7 @@ __all__ = [
     "DEAD_LETTERS",
     "EVENTS",
     "NAME_PATTERN",
+    "OTHERWISE",
     "RESERVED_SOURCE_NAME",
     "BatchOptions",
     "Configuration",
@@ -53,6 +54,7 @@ __all__ = [
     "StateOptions",
     "TotalsOptions",
     "TransformOptions",
+    "cautions",
     "changed_parts",
     "config_hash",
     "config_parts",
@@ -69,6 +71,8 @@ DEAD_LETTERS: Final = "dead_letters"
 AGGREGATES: Final = "aggregates"
 """The inputs of a sink: the events, the rejected records, or the rows of an aggregate ("aggregates.NAME")."""
 CONFIG_HASH_BYTES: Final = 16
+OTHERWISE: Final = "otherwise"
+"""In a key's `json_schema_extra`: its default under a condition, in words. Such a key is better not written into a file."""
 
 FieldName = Annotated[str, StringConstraints(min_length=1)]
 
@@ -136,8 +140,9 @@ class DedupOptions(Section):
 class OrderOptions(Section):
     """The order in which sinks and windows get events. Totals do not wait for it."""
 
-    by: Literal["id", "timestamp"] = "id"
-    """ "id" (integers by value, before strings by code point) or "timestamp". Equal keys: in log order."""
+    by: Literal["id", "timestamp"] = Field(default="id", json_schema_extra={OTHERWISE: '"timestamp" with windows'})
+    """ "id" (integers by value, before strings by code point) or "timestamp". If an aggregate has a window, the default is
+    "timestamp". Equal keys: in log order."""
     buffer_events: int = Field(default=1024, ge=0, le=10_000_000)
     """How many events wait in memory for earlier ones. An event that comes too late for the buffer is forwarded as late. 0 = no
     buffer."""
@@ -214,6 +219,24 @@ class Configuration(Section):
     engine: EngineOptions = EngineOptions()
     log: LogOptions = LogOptions()
 
+    @model_validator(mode="after")
+    def _windows_imply_an_order(self) -> Self:
+        """A window closes by time. If its events came by id, one event of a far future would make all others late."""
+        if self.order_is_implied:
+            options = {**self.order.model_dump(), "by": "timestamp"}
+            implied = OrderOptions.model_construct(self.order.model_fields_set, **options)
+            object.__setattr__(self, "order", implied)  # nothing has seen the new model yet
+        return self
+
+    @property
+    def order_is_implied(self) -> bool:
+        """Whether `order.by` is what the windows imply: nothing sets it."""
+        return self.has_windows and "by" not in self.order.model_fields_set
+
+    def ordered_by(self, by: Literal["id", "timestamp"]) -> Configuration:
+        """The same with this `order.by`, as if it had been set."""
+        return self.model_copy(update={"order": self.order.model_copy(update={"by": by})})
+
     @property
     def order_is_active(self) -> bool:
         """Whether a sink or a window reads events, so that the order stage is needed."""
@@ -250,6 +273,15 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     yield from _sink_input_contradictions(configuration)
     yield from _sink_field_contradictions(configuration)
     yield from _sink_path_contradictions(configuration)
+
+
+def cautions(configuration: Configuration) -> Iterator[str]:
+    """Yields what is valid, but seldom meant: the key, and what it costs."""
+    if configuration.has_windows and configuration.order.by == "id":
+        yield (
+            'order.by = "id": windows close by time, so an event that comes after a later one, by id, is late for them; '
+            'omit the key, or write "timestamp"'
+        )
 
 
 def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

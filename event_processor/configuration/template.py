@@ -1,7 +1,8 @@
 """The commented configuration file: every key with its default and its documentation, taken from the models.
 
 Owns: the text that `init` writes, and how a key's documentation is read from a model's source.
-Always: the text parses, and sets exactly the defaults. A key without a default is commented out, with an example.
+Always: the text parses, and sets exactly the defaults. A key without a default is commented out, with an example. So is a key
+whose default depends on other keys: written, it would no longer follow them.
 Never: no key is documented here; the models do that.
 """
 
@@ -17,7 +18,7 @@ from typing import Final
 from pydantic.fields import FieldInfo
 
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
-from event_processor.configuration.configuration import Configuration, Section
+from event_processor.configuration.configuration import OTHERWISE, Configuration, Section
 from event_processor.configuration.faults import toml_value
 from event_processor.configuration.loader import ConnectorOptions, array_sections, core_sections
 from event_processor.model.options import keys_of
@@ -94,11 +95,15 @@ def _table(name: str, model: type[Section], values: Mapping[str, str]) -> Iterat
 
 
 def _setting(key: str, info: FieldInfo, values: Mapping[str, str]) -> str:
-    """The key with its default. If it has no default: an example, commented out."""
+    """The key with its default. Commented out: an example if it has no default, and a default that depends on other keys."""
     value: object = values.get(key, None if info.is_required() else info.get_default(call_default_factory=True))
     if value is None:
         return f"# {key} = {_written(next(iter(info.examples or []), ''))}"
-    return f"{key} = {_written(value)}"
+    return f"{'# ' if _depends(info) else ''}{key} = {_written(value)}"
+
+
+def _depends(info: FieldInfo) -> bool:
+    return isinstance(info.json_schema_extra, dict) and OTHERWISE in info.json_schema_extra
 
 
 def _written(value: object) -> str:

@@ -85,6 +85,9 @@ class Telemetry:
     def state_migrated(self, *, path: str, kept_as: str, unknown: str) -> None:
         """A state of version 1 goes on as one of version 2; the old checkpoint is kept. `unknown`: what version 1 did not keep."""
 
+    def order_kept(self, *, by: str, implied_by: str) -> None:
+        """The state continues in the order `by`, which made it. Its windows now imply `implied_by`, and no file sets either."""
+
     def orphan_removed(self, *, path: str) -> None:
         """One of our files was deleted, because no checkpoint names it."""
 

@@ -87,7 +87,7 @@ def explain(configuration: Configuration, environment: Environment, text: str, *
     made the state, `StateError`, `StorageError`.
     """
     checkpoint = require_checkpoint(configuration, environment)
-    check_config(configuration, checkpoint)
+    configuration = check_config(configuration, checkpoint)
     search = _Search(configuration, meant_ids(text))
     with closing(LogReader(configuration, environment, checkpoint)) as reader:
         for each in watched_script(reader, progress):

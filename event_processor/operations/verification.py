@@ -70,7 +70,7 @@ def verify(configuration: Configuration, environment: Environment, *, progress: 
     """
     with ExitStack() as opened:
         checkpoint, outputs = _committed(configuration, environment, opened)
-        check_config(configuration, checkpoint)
+        configuration = check_config(configuration, checkpoint)
         folder = opened.enter_context(scratch_directory())
         recomputation = _Recomputation(configuration, environment, folder)
         size_bytes = recomputation.run(checkpoint, progress)

@@ -112,7 +112,7 @@ class Daemon:
             environment = self._reporting(first, conditions)
             while True:
                 conditions.begin()
-                finished = self._run_once(configuration, environment)
+                finished, configuration = self._run_once(configuration, environment)
                 if finished.reason is not StopReason.RELOAD:
                     return replace(finished, not_read=conditions.not_read)
                 configuration = self._reloaded(configuration, environment.telemetry)
@@ -123,8 +123,8 @@ class Daemon:
         exporters = [environment.telemetry, conditions, _NotifierTelemetry(self._notifier, conditions)]
         return replace(environment, telemetry=SeveralTelemetry(exporters))
 
-    def _run_once(self, configuration: Configuration, environment: Environment) -> Finished:
-        """Opens the pipeline once, and runs it to its end."""
+    def _run_once(self, configuration: Configuration, environment: Environment) -> tuple[Finished, Configuration]:
+        """Opens the pipeline once, and runs it to its end. Also returns the configuration that the state continues with."""
         self._notifier.extend(OPENING_S_MAX)
         pipeline = open_pipeline(configuration, environment, self._mode)
         processor = pipeline.processor
@@ -143,7 +143,7 @@ class Daemon:
             left_out = omissions(configuration, state.counts, state.categories, pipeline.aggregates.documents())
             finished = Finished(reason, state.counts, len(state.order.held), left_out)
             self._tell_stopped(environment.telemetry, finished)
-            return finished
+            return finished, pipeline.configuration
 
     def _tell_started(self, configuration: Configuration, telemetry: Telemetry, pipeline: OpenPipeline) -> None:
         records = pipeline.processor.state.counts.records
@@ -167,6 +167,8 @@ class Daemon:
         except EventProcessorError as error:
             telemetry.reload_refused(reason=str(error))
             return present
+        if wanted.order_is_implied:
+            wanted = wanted.ordered_by(present.order.by)
         changes = changed_parts(config_parts(present), config_parts(wanted))
         if changes:
             names = "; ".join(str(change) for change in changes)

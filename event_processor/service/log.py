@@ -167,6 +167,13 @@ class LogTelemetry(Telemetry):
         words += "; some values are unknown: rebuild the state from the log: event-processor replay"
         self.log("warning", "state_migrated", words, {"path": path, "kept_as": kept_as, "unknown": unknown})
 
+    def order_kept(self, *, by: str, implied_by: str) -> None:
+        words = (
+            f'windows now imply order.by = "{implied_by}", but this state was made with "{by}" and continues with it; '
+            f'write order.by = "{by}" to keep that, or rebuild the state from the log: event-processor replay'
+        )
+        self.log("warning", "order_kept", words, {"by": by, "implied_by": implied_by})
+
     def orphan_removed(self, **facts: Fact) -> None:
         self.log("info", "orphan_removed", "removed a file that no checkpoint names", facts)
 

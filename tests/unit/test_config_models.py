@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.configuration.configuration import (
     BatchOptions,
     Configuration,
@@ -65,6 +66,25 @@ def test_the_parts_are_what_the_state_depends_on_and_nothing_else() -> None:
         "order.buffer_events": 1024,
         "totals.categories_max": 100_000,
     }
+
+
+WINDOWS = {"a": AggregateOptions.model_validate({"measures": {"n": "count"}, "window": {"size_s": 1}})}
+
+
+@pytest.mark.parametrize(
+    ("sections", "by"),
+    [
+        ({}, "id"),
+        ({"aggregates": WINDOWS}, "timestamp"),
+        ({"aggregates": WINDOWS, "order": OrderOptions(buffer_events=3)}, "timestamp"),
+        ({"aggregates": WINDOWS, "order": OrderOptions(by="id")}, "id"),
+        ({"aggregates": {"a": AggregateOptions.model_validate({"measures": {"n": "count"}})}}, "id"),
+    ],
+)
+def test_windows_imply_an_order_by_timestamp_and_the_hash_holds_the_effective_value(sections: dict[str, Any], by: str) -> None:
+    found = configured(**sections)
+    assert (found.order.by, config_parts(found)["order.by"]) == (by, by)
+    assert config_parts(found) == config_parts(configured(**{**sections, "order": found.order.model_copy(update={"by": by})}))
 
 
 def test_what_only_steers_the_process_does_not_change_the_hash() -> None:
