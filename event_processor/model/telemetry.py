@@ -25,6 +25,9 @@ class Telemetry:
     def left_out(self, *, outcome: str, count: int, what: str) -> None:
         """The results do not contain everything of `count` events; `what` says so for people. Reported at the end of the process."""
 
+    def column_absent(self, *, sink: str, field: str, rows: int) -> None:
+        """A column of a sink is null in all `rows` of this process, because no row had its field. Reported when the sink is closed."""
+
     def progressed(self) -> None:
         """The loop finished a round. So it works, or it waits with a deadline."""
 

@@ -1,6 +1,6 @@
 """What a result leaves out: each kind with its number, and where it began.
 
-Owns: `Omission`, and the list of them from a state's counts.
+Owns: `Omission`, the list of them from a state's counts, and `AbsentColumns`, which collects them from the sinks.
 Always: each event that a result does not contain, and that is neither duplicate nor rejected nor blank, is covered by one of them.
 Never: reads a file.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.aggregation.categories.totals import CategoryTotal
@@ -18,8 +18,9 @@ from event_processor.aggregation.windows.windows import WindowSummary
 from event_processor.assembly import input_name
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.state import Counts
+from event_processor.model.telemetry import Telemetry
 
-__all__ = ["Omission", "Outcome", "omissions"]
+__all__ = ["AbsentColumns", "Omission", "Outcome", "omissions"]
 
 Outcome: TypeAlias = Literal["late", "late_window", "unfit", "over_limit", "absent_field"]
 
@@ -28,7 +29,7 @@ Outcome: TypeAlias = Literal["late", "late_window", "unfit", "over_limit", "abse
 class Omission:
     """`count` events of which a result does not contain everything; or a field that none of them has (`absent_field`).
 
-    `aggregate`: empty if it is about all events. `field`: the field that did not fit, or that is absent. `place`: where the first of
+    `aggregate`, `sink`: empty if it is about all events. `field`: the field that did not fit, or that is absent. `place`: where the first of
     the events is; None if it is not known.
     """
 
@@ -38,11 +39,15 @@ class Omission:
     field: str = ""
     place: str | None = None
     groups_max: int = 0
+    sink: str = ""
 
     def __str__(self) -> str:
         events = "1 event" if self.count == 1 else f"{self.count} events"
         of = f"aggregate {self.aggregate}: " if self.aggregate else ""
         first = f"; the first: {self.place}" if self.place else ""
+        if self.sink:
+            rows = "the only row" if self.count == 1 else f"none of {self.count} rows"
+            return f'sink {self.sink}: {rows} has {"no" if self.count == 1 else "the"} field "{self.field}"'
         if self.outcome == "absent_field":
             return f'{of}none of {events} has the field "{self.field}"'
         if self.outcome == "unfit":
@@ -53,6 +58,16 @@ class Omission:
         if self.outcome == "late_window":
             return f"{of}{events} came too late for a window that was closed (late_window)"
         return f"{events} came too late to be released in order (late)"
+
+
+class AbsentColumns(Telemetry):
+    """Collects the columns that no row of their sink had."""
+
+    def __init__(self) -> None:
+        self.found: Final[list[Omission]] = []
+
+    def column_absent(self, *, sink: str, field: str, rows: int) -> None:
+        self.found.append(Omission("absent_field", rows, field=field, sink=sink))
 
 
 def omissions(

@@ -35,7 +35,7 @@ from event_processor.engine.state import Counts, State
 from event_processor.model.errors import ConfigurationError, UsageError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import Progress
-from event_processor.operations.omissions import Omission, omissions
+from event_processor.operations.omissions import AbsentColumns, Omission, omissions
 from event_processor.operations.results import result_lines
 from event_processor.operations.state_access import UnsyncedFileSystem, committed_length, owned_state, peek, scratch_directory
 from event_processor.storage.append_file import committed_lines
@@ -107,8 +107,8 @@ class Processing:
             configuration, environment = self._placed(held)
             held.enter_context(owned_state(configuration, environment))
             _require_same_inputs(configuration, environment)
-            damage = _Damage()
-            observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage]))
+            damage, absent = _Damage(), AbsentColumns()
+            observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage, absent]))
             configuration = with_result_sinks(configuration)
             reason, resumed, state, aggregates = self._run(configuration, observed, progress)
             with storage_boundary(str(configuration.state.dir)):
@@ -118,7 +118,7 @@ class Processing:
                     counts=state.counts,
                     damaged=damage.words,
                     first_rejected=_first_rejected(configuration, environment),
-                    omissions=omissions(configuration, state.counts, state.categories, aggregates),
+                    omissions=[*omissions(configuration, state.counts, state.categories, aggregates), *absent.found],
                     lines=lambda: _lines(configuration, environment),
                     dead_letters=lambda: _dead_letters(configuration, environment),
                 )

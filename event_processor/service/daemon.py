@@ -27,7 +27,7 @@ from event_processor.engine.state import Counts
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import Condition
-from event_processor.operations.omissions import Omission, omissions
+from event_processor.operations.omissions import AbsentColumns, Omission, omissions
 from event_processor.service.conditions import Conditions
 from event_processor.service.systemd import ServiceNotifier
 
@@ -95,6 +95,7 @@ class Daemon:
         self._notifier: Final = notifier
         self._processor: Processor | None = None
         self._stopping = False
+        self._absent: Final = AbsentColumns()
 
     def run(self) -> Finished:
         """Runs until the end of the input or until a signal. Raises `EventProcessorError`."""
@@ -114,13 +115,14 @@ class Daemon:
                 conditions.begin()
                 finished, configuration = self._run_once(configuration, environment)
                 if finished.reason is not StopReason.RELOAD:
-                    return replace(finished, not_read=conditions.not_read)
+                    left_out = [*finished.omissions, *self._absent.found]
+                    return replace(finished, not_read=conditions.not_read, omissions=left_out)
                 configuration = self._reloaded(configuration, environment.telemetry)
                 environment = self._reporting(self._environment_of(configuration), conditions)
 
     def _reporting(self, environment: Environment, conditions: Conditions) -> Environment:
         """The environment whose telemetry also keeps the conditions, and notifies the service manager."""
-        exporters = [environment.telemetry, conditions, _NotifierTelemetry(self._notifier, conditions)]
+        exporters = [environment.telemetry, conditions, self._absent, _NotifierTelemetry(self._notifier, conditions)]
         return replace(environment, telemetry=SeveralTelemetry(exporters))
 
     def _run_once(self, configuration: Configuration, environment: Environment) -> tuple[Finished, Configuration]:

@@ -108,6 +108,9 @@ class LogTelemetry(Telemetry):
     def left_out(self, *, what: str, **facts: Fact) -> None:
         self.log("warning", "left_out", f"the results are not complete: {what}", {**facts, "what": what})
 
+    def column_absent(self, **facts: Fact) -> None:
+        self.log("warning", "column_absent", "no row of the sink had the field of a column", facts)
+
     def batch_committed(self, **facts: Fact) -> None:
         self.log("debug", "batch_committed", "committed", facts)
 

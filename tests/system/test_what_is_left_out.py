@@ -83,7 +83,7 @@ def test_process_says_it_and_strict_makes_it_an_error(shell: Shell) -> None:
     (facts,) = [json.loads(line) for line in shell.err.splitlines()]
     unfit = next(each for each in facts["left_out"] if each["outcome"] == "unfit")
     assert unfit == {
-        "outcome": "unfit", "count": 2, "aggregate": "groups", "field": "size", "place": f"log.jsonl:2 (byte {START[1]})", "groups_max": 0,
+        "outcome": "unfit", "count": 2, "aggregate": "groups", "field": "size", "place": f"log.jsonl:2 (byte {START[1]})", "groups_max": 0, "sink": "",
     }  # fmt: skip
 
 
@@ -99,3 +99,26 @@ def test_strict_is_about_what_is_left_out_or_rejected_and_not_about_duplicates_o
     shell.path("event-processor.toml").write_text(configuration)
     shell.path("log.jsonl").write_text(line)
     assert shell.call("process", "--strict", "log.jsonl") == code, shell.err
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json"])
+def test_a_column_whose_field_no_row_has_is_named_by_process_and_by_run(shell: Shell, form: str) -> None:
+    path = "out/{n}.json" if form == "json" else "out/all"
+    sink = f'[sinks.out]\npath = "{path}"\nformat = "{form}"\ncolumns = ["id", "g", "amonut", "x.y as z"]\n'
+    shell.path("event-processor.toml").write_text(CONFIGURATION[: CONFIGURATION.index("[aggregates.groups]")] + sink)
+    expected = [f'sink out: none of 5 rows has the field "{field}"' for field in ("amonut", "x.y")]
+    assert shell.call("process", "--strict", "log.jsonl") == 65
+    assert [line for line in shell.err.splitlines() if line.startswith("sink")] == expected
+    for made in shell.path("out").iterdir():
+        made.unlink()
+    assert shell.call("run", "--once", "--drain") == 0
+    assert [line for line in shell.out.splitlines() if line.startswith("sink")] == expected
+    logged = [json.loads(line) for line in shell.err.splitlines() if '"column_absent"' in line]
+    assert [(line["sink"], line["field"], line["rows"]) for line in logged] == [("out", "amonut", 5), ("out", "x.y", 5)]
+
+
+def test_a_null_is_a_field(shell: Shell) -> None:
+    sink = '[sinks.out]\npath = "out"\nformat = "csv"\ncolumns = ["id", "g"]\n'
+    shell.path("event-processor.toml").write_text('[sources.events]\npath = "log.jsonl"\n[event]\nvalue = ""\n' + sink)
+    shell.path("log.jsonl").write_text(LINES[3])
+    assert shell.call("process", "--strict", "log.jsonl") == 0, shell.err

@@ -8,7 +8,7 @@ Never: keeps a state or sequences anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from event_processor.columns.timestamps import TimestampReader
@@ -177,11 +177,21 @@ def _part_output(context: SinkContext, options: FileSinkOptions) -> PartOutput:
 
 
 def _rows(context: SinkContext, options: FileSinkOptions) -> RowReader:
-    return RowReader(options.named_columns, _spelling(context, options), _timestamps(context, options))
+    return RowReader(options.named_columns, _spelling(context, options), _timestamps(context, options), _absent_report(context))
 
 
 def _objects(context: SinkContext, options: FileSinkOptions) -> ObjectLines:
-    return ObjectLines(options.named_columns, _spelling(context, options), _timestamps(context, options))
+    return ObjectLines(options.named_columns, _spelling(context, options), _timestamps(context, options), _absent_report(context))
+
+
+def _absent_report(context: SinkContext) -> Callable[[Sequence[str], int], None]:
+    """Reports fields of columns that none of the written rows had."""
+
+    def report(fields: Sequence[str], rows: int) -> None:
+        for field in fields:
+            context.world.telemetry.column_absent(sink=context.name, field=field, rows=rows)
+
+    return report
 
 
 def _spelling(context: SinkContext, options: FileSinkOptions) -> TimestampSpelling:

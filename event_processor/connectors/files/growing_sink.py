@@ -92,6 +92,7 @@ class GrowingSink:
         """Does nothing: the committed length tells readers how far they may read."""
 
     def close(self) -> None:
+        self._output.close()
         self._file.close()
 
     def _require_header(self, fs: FileSystem) -> None:

@@ -120,6 +120,7 @@ class PartSink:
         self._obsolete, self._closed = self._closed, []
 
     def close(self) -> None:
+        self._output.close()
         self._pending.close()
 
     def _require_free_names(self, found: FoundParts, *, is_new: bool) -> None:

@@ -35,6 +35,10 @@ class LineOutput(Protocol):
         """How many lines `content` was made from; it begins with the header. None if it is not a whole file."""
         ...
 
+    def close(self) -> None:
+        """Reports the columns that no line had."""
+        ...
+
 
 class PartOutput(Protocol):
     """Writes a whole file of some lines."""
@@ -51,6 +55,10 @@ class PartOutput(Protocol):
         """Whether a file has the content that `lines` would give."""
         ...
 
+    def close(self) -> None:
+        """Reports the columns that no line had."""
+        ...
+
 
 class JsonLinesOutput:
     """Each line a JSON object."""
@@ -65,6 +73,9 @@ class JsonLinesOutput:
 
     def count(self, content: bytes) -> int | None:
         return content.count(b"\n") if content.endswith(b"\n") else None
+
+    def close(self) -> None:
+        self._objects.close()
 
 
 class DelimitedOutput:
@@ -84,6 +95,9 @@ class DelimitedOutput:
     def count(self, content: bytes) -> int | None:
         return self._writer.count(content)
 
+    def close(self) -> None:
+        self._rows.close()
+
 
 class LineParts:
     """Files of lines, written like one growing file."""
@@ -101,6 +115,9 @@ class LineParts:
 
     def holds(self, content: bytes, lines: bytes) -> bool:
         return content == b"".join(self.content([lines]))
+
+    def close(self) -> None:
+        self._output.close()
 
 
 class JsonArrayParts:
@@ -126,6 +143,9 @@ class JsonArrayParts:
     def holds(self, content: bytes, lines: bytes) -> bool:
         return content == b"".join(self.content([lines]))
 
+    def close(self) -> None:
+        self._objects.close()
+
 
 class ParquetParts:
     """Files in Parquet."""
@@ -143,3 +163,6 @@ class ParquetParts:
     def holds(self, content: bytes, lines: bytes) -> bool:
         # Versions of pyarrow write different bytes around the same values.
         return self._writer.are_equal(content, b"".join(self.content([lines])))
+
+    def close(self) -> None:
+        self._rows.close()

@@ -10,7 +10,7 @@ Never: this file knows nothing about CSV or Parquet.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -126,11 +126,29 @@ def text_of(value: bytes) -> bytes:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
-class RowReader:
-    """Reads rows from lines."""
+def _nothing_to_report(_fields: Sequence[str], _rows: int) -> None:
+    """Reports nothing."""
 
-    def __init__(self, columns: Sequence[Column], spelling: TimestampSpelling, timestamps: Sequence[str]) -> None:
-        """`timestamps`: the fields that are written in the form `spelling`."""
+
+class RowReader:
+    """Reads rows from lines. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        spelling: TimestampSpelling,
+        timestamps: Sequence[str],
+        report_absent: Callable[[Sequence[str], int], None] = _nothing_to_report,
+    ) -> None:
+        """`timestamps`: the fields that are written in the form `spelling`.
+
+        `report_absent` is called by `close` if some fields were in none of the rows, with these fields and the number of rows.
+        """
+        self._names: Final = [column.field for column in columns]
+        self._absent: Final = set(range(len(columns)))
+        """The columns whose field no row had so far."""
+        self._count = 0
+        self._report_absent: Final = report_absent
         self._paths: Final = [field_path(column.field) for column in columns]
         respelt = () if spelling.changes_nothing else timestamps
         self._respelt: Final = [place for place, column in enumerate(columns) if column.field in respelt]
@@ -141,8 +159,17 @@ class RowReader:
         for block in _blocks(lines):
             yield from map(self._row, _fields(block))
 
+    def close(self) -> None:
+        """Reports the fields that no row had. No row may be read after this."""
+        if self._absent and self._count:
+            self._report_absent([self._names[place] for place in sorted(self._absent)], self._count)
+
     def _row(self, fields: Fields) -> Row:
         row = [_reach(fields, path) for path in self._paths]
+        self._count += 1
+        if self._absent:
+            # A null of the record is another object.
+            self._absent.difference_update([place for place in self._absent if row[place] is not NULL])
         for place in self._respelt:
             row[place] = self._spelling.respelt(row[place])
         return row
@@ -151,8 +178,15 @@ class RowReader:
 class ObjectLines:
     """Lines as JSON objects: unchanged, or with timestamps in another form, or with only the columns."""
 
-    def __init__(self, columns: Sequence[Column], spelling: TimestampSpelling, timestamps: Sequence[str]) -> None:
-        self._rows: Final = RowReader(columns, spelling, timestamps) if columns else None
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        spelling: TimestampSpelling,
+        timestamps: Sequence[str],
+        report_absent: Callable[[Sequence[str], int], None] = _nothing_to_report,
+    ) -> None:
+        """See `RowReader`."""
+        self._rows: Final = RowReader(columns, spelling, timestamps, report_absent) if columns else None
         pairs = b",".join(_ENCODER.encode(column.name).replace(b"%", b"%%") + b":%b" for column in columns)
         self._form: Final = b"{" + pairs + b"}\n"
         self._spelling: Final = spelling
@@ -165,6 +199,11 @@ class ObjectLines:
         if not self._paths:
             return lines
         return b"".join(map(self._respelt, lines.split(b"\n")[:-1]))
+
+    def close(self) -> None:
+        """See `RowReader.close`."""
+        if self._rows is not None:
+            self._rows.close()
 
     def _respelt(self, line: bytes) -> bytes:
         """The same object with its timestamps in the new form."""
