@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-__all__ = ["SHOWN_CHARACTERS_MAX", "cut", "printable", "shown"]
+__all__ = ["SHOWN_CHARACTERS_MAX", "cut", "printable", "readable_path", "shown"]
 
 SHOWN_CHARACTERS_MAX: Final = 60
 _WRITER: Final = json.JSONEncoder(ensure_ascii=False, default=repr)
@@ -31,6 +31,16 @@ def shown(value: object) -> str:
 def cut(text: str) -> str:
     """`text` cut to `SHOWN_CHARACTERS_MAX` characters, and made printable."""
     return printable(text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 1] + "…")
+
+
+def readable_path(path: str) -> str:
+    """`path` with each byte that is not UTF-8 as a backslash, `x` and two digits: any output and any JSON can hold it."""
+    if path.isascii():
+        return path
+    try:
+        return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # not a path
+        return path.encode(errors="backslashreplace").decode()
 
 
 def printable(text: str) -> str:

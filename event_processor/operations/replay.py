@@ -36,6 +36,7 @@ from event_processor.engine.loop import Processor
 from event_processor.engine.state import Counts
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
+from event_processor.model.messages import readable_path
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import LogReader, Progress, read_by_lost_state, watched_script
 from event_processor.operations.state_access import peek
@@ -72,7 +73,8 @@ class _Files(Telemetry):
         self.found: Final[dict[tuple[str, str], ReplayedFile]] = {}
 
     def _add(self, file: ReplayedFile) -> None:
-        self.found[file.source, file.path] = file
+        # A name that is not UTF-8 is escaped, for the terminal and for JSON.
+        self.found[file.source, file.path] = replace(file, path=readable_path(file.path))
 
     def file_opened(self, *, source: str, path: str, **_: object) -> None:
         self._add(ReplayedFile(source, path, read=True))

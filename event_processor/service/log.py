@@ -18,6 +18,7 @@ from threading import Lock
 from typing import Final, Literal, TextIO, TypeAlias
 
 from event_processor.model.contracts import Clock
+from event_processor.model.messages import readable_path
 from event_processor.model.telemetry import Telemetry
 
 __all__ = ["Level", "LineFormat", "LogTelemetry", "chosen_format"]
@@ -87,7 +88,8 @@ class LogTelemetry(Telemetry):
         if self._format == "json":
             # The fixed fields come first. They are merged again after the facts, so that no fact can replace them.
             always = {"time": self._time(), "level": level, "event": event, "message": words}
-            fields = {**always, **facts, **always}
+            shown = {key: readable_path(fact) if isinstance(fact, str) else fact for key, fact in facts.items()}
+            fields = {**always, **shown, **always}
             line = json.dumps(fields, ensure_ascii=False, default=str)
         else:
             start = f"<{_PRIORITIES[level]}>" if self._format == "journal" else f"{self._time()} {level:<7} "
@@ -204,7 +206,7 @@ class LogTelemetry(Telemetry):
 
 def _as_text(fact: Fact) -> str:
     """`fact` for a line of text. It is quoted if it is empty, or if it could look like several words."""
-    text = str(fact).lower() if isinstance(fact, bool) else str(fact)
+    text = str(fact).lower() if isinstance(fact, bool) else readable_path(str(fact))
     if not text or not text.isprintable() or not _NEEDS_QUOTES.isdisjoint(text):
         return json.dumps(text, ensure_ascii=not text.isprintable())
     return text

@@ -315,3 +315,27 @@ def test_from_the_oldest_file_on_a_glob_reads_the_rotated_files_of_each_path(fol
         put(folder, name, b"%s2\n" % name[:1].encode())
     reader = Reader(folder, "*.log", start="oldest")
     assert sorted(reader.read_all()) == [b"a1", b"a2", b"b1", b"b2"]
+
+
+def test_a_name_that_is_not_utf_8_comes_back_from_the_state(folder: LogFolder) -> None:
+    name = os.fsdecode(b"caf\xe9\\x.jsonl")
+    reader = Reader(folder, "*.jsonl")
+    folder.append(name, b"1\n")
+    assert reader.read_all() == [b"1"]
+    label = reader.parts[1]["path"]
+    assert isinstance(label, str)
+    assert label.encode() == b"bytes:" + os.fsencode(folder.path("")).replace(b"\\", b"\\\\") + b"/caf\\xe9\\\\x.jsonl"
+    reader.stop()
+    folder.append(name, b"2\n")
+    assert reader.read_all() == [b"2"]
+    assert "file_lost" not in reader.telemetry.names()
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "é.jsonl", "a\\xe9.jsonl", "bytes:a\\x.jsonl", "\udce9\\\udcff.jsonl", "\udce9x41"])
+def test_a_label_is_the_path_again(folder: LogFolder, name: str) -> None:
+    options = Reader(folder, "*").options
+    path = folder.path(name)
+    label = options.label(path)
+    label.encode()
+    assert options.path_of(label) == path
+    assert label == path or "bytes:" in label

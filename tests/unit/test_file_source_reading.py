@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from event_processor.connectors.files.following import tail
 from event_processor.connectors.files.following.source import SWEEP_PATHS_MIN
 from event_processor.connectors.files.record_cutter import whole_records_end
 from event_processor.connectors.files.source_options import FileSourceOptions
@@ -420,3 +421,42 @@ def test_a_look_at_few_paths_that_took_long_is_not_put_off(folder: LogFolder) ->
     reader.read()
     folder.append(LOG, b"2\n")
     assert reader.read() == [b"2"]
+
+
+def test_a_hole_of_gigabytes_at_the_start_is_passed_at_once(folder: LogFolder) -> None:
+    """What copytruncate leaves under a writer without O_APPEND: the kernel says where the data begins."""
+    reader = Reader(folder)
+    with open(folder.path(LOG), "wb") as file:
+        file.seek(1 << 40)
+        file.write(b"1\n")
+    assert reader.read(1) == [b"1"]
+    assert reader.telemetry.facts("leading_nuls_skipped")[0]["size_bytes"] == 1 << 40
+
+
+def test_a_long_search_is_cut_into_slices(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NULs on a file system without holes, and a line without an end: each call returns, and the input is not at its end."""
+    monkeypatch.setattr(tail, "SLICE_BYTES", 1000)
+    monkeypatch.setattr(tail, "SCAN_BLOCK_BYTES", 100)
+    monkeypatch.setattr(OperatingSystem, "next_data", lambda _self, _descriptor, offset: offset)
+    reader = Reader(folder, record_bytes_max=16)
+    folder.append(LOG, bytes(5000) + b"1\n" + b"x" * 5000)
+    calls = 0
+    while reader.read(1) == []:
+        calls += 1
+        assert reader.source is not None
+        assert reader.source.wait_s() == 0
+    assert reader.records == [b"1"]
+    assert calls >= 2
+    assert reader.read_all() == []
+    folder.append(LOG, b"\n2\n")
+    assert reader.read_all() == [b"over the limit: 5001", b"2"]
+
+
+def test_a_start_that_is_written_again_during_the_search_is_read(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OperatingSystem, "next_data", lambda _self, _descriptor, offset: offset)
+    reader = Reader(folder)
+    folder.append(LOG, bytes(5000))
+    assert reader.read_all() == []
+    folder.truncate(LOG)
+    folder.append(LOG, b"1\n" * 3000)
+    assert reader.read_all() == [b"1"] * 3000

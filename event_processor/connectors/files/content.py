@@ -39,6 +39,10 @@ class Content(Protocol):
         """`size_bytes` from `offset`; fewer only at the end of the content. Offsets count decompressed bytes."""
         ...
 
+    def next_data(self, offset: int) -> int:
+        """The offset of the first byte from `offset` on that is not in a hole of the file; `offset` if that is unknown."""
+        ...
+
     def disk_bytes(self, offset: int) -> int:
         """How many bytes of the file on disk were read to get to `offset`; for progress reports."""
         ...
@@ -81,6 +85,9 @@ class PlainContent:
 
     def read(self, size_bytes: int, offset: int) -> bytes:
         return read_range(self._fs, self._descriptor, size_bytes, offset) if size_bytes > 0 else b""
+
+    def next_data(self, offset: int) -> int:
+        return self._fs.next_data(self._descriptor, offset)
 
     def disk_bytes(self, offset: int) -> int:
         return offset
@@ -159,6 +166,9 @@ class CompressedContent:
             self._drop_before(offset)
         start = offset - self._kept_offset
         return bytes(self._kept[start : start + size_bytes])
+
+    def next_data(self, offset: int) -> int:
+        return offset
 
     def disk_bytes(self, offset: int) -> int:  # noqa: ARG002 - decoded forward: everything read was needed
         return self._raw_offset

@@ -82,6 +82,8 @@ class InputFiles:
                     piece = current.tail.read(bytes_max, ends=True)
             except ContentChangedError as error:
                 raise _changed(current.path) from error
+            if current.tail.is_searching:
+                return None
             chunk = self._chunk(current, piece) if piece else self._finished(current)
             if chunk is not None:
                 current.is_known = True
@@ -96,8 +98,8 @@ class InputFiles:
         return self._current is not None or self._next_generation - FIRST_GENERATION < len(self._options.files)
 
     def wait_s(self) -> float | None:
-        """Always None: no more input will come."""
-        return None
+        """None, because no more input will come; 0 while a long search goes on."""
+        return 0.0 if self._current and self._current.tail.is_searching else None
 
     def acknowledge(self) -> None:
         """Does nothing: the source keeps nothing to release."""

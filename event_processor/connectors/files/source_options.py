@@ -27,6 +27,8 @@ from event_processor.records.user_format import OwnReader
 
 __all__ = ["FORMATS", "STANDARD_INPUT", "FileSourceOptions", "InputFilesOptions", "StandardInputOptions"]
 
+BYTES_MARK: Final = "bytes:"
+"""A name in the state that is not UTF-8, or that begins like this, begins so; then bytes are escaped."""
 NAME_PLACEHOLDER: Final = "{name}"
 FORMATS: Final = ("jsonl", "csv", "json")
 """The built-in formats."""
@@ -197,13 +199,23 @@ class FileSourceOptions(SourceOptions):
         return self.rotated.replace(NAME_PLACEHOLDER, glob.escape(os.path.basename(path)))
 
     def label(self, path: str) -> str:
-        """The name of `path` in the state: relative to the folder from which the written path starts."""
+        """The name of `path` in the state: relative to the folder from which the written path starts.
+
+        A name that is not UTF-8 is escaped, and marked by `bytes:`.
+        """
         base = self._base()
         # A configured path is more than a string, but the state must get only a string.
-        return str(path[len(base) :] if base and path.startswith(base) else path)
+        label = str(path[len(base) :] if base and path.startswith(base) else path)
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            return BYTES_MARK + _escaped(label)
+        return BYTES_MARK + _escaped(label) if label.startswith(BYTES_MARK) else label
 
     def path_of(self, label: str) -> str:
         """The path for `label`."""
+        if label.startswith(BYTES_MARK):
+            label = _unescaped(label.removeprefix(BYTES_MARK))
         return label if os.path.isabs(label) else self._base() + label
 
     def _base(self) -> str:
@@ -212,6 +224,21 @@ class FileSourceOptions(SourceOptions):
         if os.path.isabs(written) or not self.path.endswith("/" + written):
             return ""
         return self.path[: -len(written)]
+
+
+def _escaped(path: str) -> str:
+    """`path` with a backslash doubled, and each byte that is not UTF-8 as a backslash, `x` and two digits."""
+    return os.fsencode(path.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
+
+
+def _unescaped(escaped: str) -> str:
+    parts = re.split(r"\\(\\|x[0-9a-f]{2})", escaped)
+    texts = [os.fsencode(text) if index % 2 == 0 else _byte(text) for index, text in enumerate(parts)]
+    return os.fsdecode(b"".join(texts))
+
+
+def _byte(escape: str) -> bytes:
+    return b"\\" if escape == "\\" else bytes.fromhex(escape[1:])
 
 
 STANDARD_INPUT: Final = "standard input"

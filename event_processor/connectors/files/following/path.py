@@ -145,6 +145,8 @@ class Lineage(Steps):
                 return self._chunk(current, piece)
             if piece:
                 continue
+            if current.tail.is_searching:
+                return None
             current.found_nothing()
             if not self._move_on(current):
                 break
@@ -162,6 +164,8 @@ class Lineage(Steps):
     def wait_s(self) -> float | None:
         """The seconds until a file that may still grow counts as finished; None if there is no such file."""
         current = self._current
+        if current is not None and current.tail.is_searching:
+            return 0.0
         if current is None or not current.awaits_quiet:
             return None
         # Not None when the time is over, because `read` has not seen that yet.

@@ -18,6 +18,8 @@ from event_processor.connectors.files.record_cutter import LINE_END_BYTES_MAX, w
 __all__ = ["ContentChangedError", "Piece", "Tail", "end_of_last_line"]
 
 SCAN_BLOCK_BYTES: Final = 262_144
+SLICE_BYTES: Final = 32 * 1_048_576
+"""One call searches at most this many bytes, so that the loop can answer a signal and show that it is alive."""
 LOOK_BYTES: Final = 16_384
 LOOK_SHARE: Final = 16
 """The look pays off only if a read is at least this many times as long as the look."""
@@ -54,6 +56,9 @@ class Tail:
         self.scanned_offset = offset
         self.samples = samples or Samples()
         self.leading_nul_bytes = 0
+        self.is_searching = False
+        """Whether the last read gave nothing only because one call searches a limited number of bytes: read again at once."""
+        self._nul_bytes = 0
         self._record_bytes_max: Final = record_bytes_max
         self._scanned_samples: Samples | None = None
         self._is_new = samples is None
@@ -78,6 +83,7 @@ class Tail:
         `ends`: nothing will follow, so the end of the content ends the last record. A record longer than `bytes_max` comes alone.
         Raises `ContentChangedError`, `OSError`.
         """
+        self.is_searching = False
         if not self.content.is_compressed and self.content.status().size_bytes < self.scanned_offset:
             raise ContentChangedError
         if self._scanned_samples is not None:
@@ -149,16 +155,20 @@ class Tail:
 
     def _scan(self, samples: Samples, *, ends: bool) -> Piece | None:
         """Searches the end of a record over the limit, block by block. `samples` are the samples at `scanned_offset`."""
-        while block := self.content.read(SCAN_BLOCK_BYTES, self.scanned_offset):
+        limit = self.scanned_offset + SLICE_BYTES
+        while (block := self.content.read(SCAN_BLOCK_BYTES, self.scanned_offset)) and self.scanned_offset < limit:
             end = block.find(b"\n") + 1
             samples = samples.after(block[: end or None])
             self.scanned_offset += end or len(block)
             if end:
                 break
+        else:
+            end = 0
         if not self.content.is_compressed:
             self._check(self.samples, self.offset)
             self._check(samples, self.scanned_offset)
-        if not block and not ends:
+        self.is_searching = bool(block) and not end
+        if self.is_searching or (not block and not ends):
             self._scanned_samples = samples
             return None
         piece = Piece(self.offset, b"", self.scanned_offset - self.offset, final=not block)
@@ -170,18 +180,28 @@ class Tail:
 
         After a truncation, a writer without O_APPEND continues at its old offset and leaves a hole before it.
         """
-        samples = Samples()
-        nul_bytes = 0
-        while block := self.content.read(SCAN_BLOCK_BYTES, nul_bytes):
+        nul_bytes, limit = self._nul_bytes, self._nul_bytes + SLICE_BYTES
+        while True:
+            # A hole of gigabytes is passed in one call if the file system knows it.
+            after_hole = self.content.next_data(nul_bytes)
+            limit += after_hole - nul_bytes
+            nul_bytes = after_hole
+            block = self.content.read(SCAN_BLOCK_BYTES, nul_bytes)
             rest_bytes = len(block.lstrip(b"\0"))
-            samples = samples.after(block[: len(block) - rest_bytes])
             nul_bytes += len(block) - rest_bytes
-            if rest_bytes:
+            if not block or rest_bytes or nul_bytes >= limit:
                 break
-        if block and nul_bytes:
+        sample = bytes(min(SAMPLE_BYTES, nul_bytes))
+        is_intact = self.content.read(len(sample), 0) == sample
+        # If the file was cut and written again since the last call, its new start is searched.
+        self._nul_bytes = nul_bytes if is_intact else 0
+        self.is_searching = not is_intact or (bool(block) and not rest_bytes)
+        if self.is_searching or not rest_bytes:
+            return False
+        if nul_bytes:
             self.leading_nul_bytes = nul_bytes
-            self._advance(nul_bytes, samples)
-        return bool(block)
+            self._advance(nul_bytes, Samples(sample, sample))
+        return True
 
     def _give(self, content: bytes, *, final: bool = False) -> Piece:
         piece = Piece(self.offset, content, final=final)
