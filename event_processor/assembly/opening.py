@@ -53,6 +53,7 @@ from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.engine.held_events import HeldEvents, read_held_events
 from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
 from event_processor.engine.loop import LoopOptions, Processor, StartedState
+from event_processor.engine.losses import LossRequests
 from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
 from event_processor.model.clock import SystemWakeup, utc_text, wall_ns_of
@@ -154,13 +155,13 @@ def lock_state(configuration: Configuration, environment: Environment) -> Direct
         return DirectoryLock(environment.fs, path, owner)
 
 
-def open_pipeline(configuration: Configuration, environment: Environment, mode: Mode) -> OpenPipeline:
+def open_pipeline(configuration: Configuration, environment: Environment, mode: Mode, *, reading: bool = True) -> OpenPipeline:
     """Resumes the state, or starts one, and opens everything that is read and written. The caller holds the lock.
 
-    Raises `StateError`, `ConfigurationError`, `LockedError`, `StorageError`; then nothing stays open.
+    Without `reading` no source is opened. Raises `StateError`, `ConfigurationError`, `LockedError`, `StorageError`; then nothing stays open.
     """
     opening = _Opening(configuration, environment, mode, str(configuration.state.dir), None)
-    return _opened(opening, configuration, reading=True)
+    return _opened(opening, configuration, reading=reading)
 
 
 def open_replica(
@@ -216,6 +217,12 @@ def _keeps_id_order(configuration: Configuration, checkpoint: Checkpoint, record
     return recorded.get("order.by") == "id" or by_id == checkpoint.state.config_hash
 
 
+def _lost_at(checkpoint: Checkpoint | None) -> dict[str, str]:
+    """When each loss was recorded, as the checkpoint says."""
+    recorded = checkpoint.meta.get("lost_at") if checkpoint else None
+    return {name: str(time) for name, time in recorded.items()} if isinstance(recorded, dict) else {}
+
+
 class _Opening:
     """One opening of a pipeline, step by step. If a step fails, `opened` closes what the earlier steps opened."""
 
@@ -267,6 +274,7 @@ class _Opening:
             aggregates,
             ids_manifest=manifest,
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
+            lost_at=_lost_at(checkpoint),
         )
         processor = Processor(
             sources=[self._source(name, options, state) for name, options in self._sources.items() if reading],
@@ -279,6 +287,7 @@ class _Opening:
             started=self._started(state),
             step_options=self._step_options(),
             options=self._loop_options(),
+            requests=LossRequests(self._fs, self._directory),
             clock=environment.clock,
             wakeup=environment.wakeup,
             telemetry=environment.telemetry,

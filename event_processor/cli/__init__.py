@@ -36,6 +36,7 @@ COMMANDS: Final = (
     CommandEntry("inspect", "event_processor.cli.inspect_state", "Show what is committed."),
     CommandEntry("explain", "event_processor.cli.explain", "Show what happened to one id."),
     CommandEntry("verify", "event_processor.cli.verify", "Recompute everything from the log, and compare."),
+    CommandEntry("lost", "event_processor.cli.lost", "List input that is lost, and acknowledge it."),
     CommandEntry("replay", "event_processor.cli.replay", "Rebuild the state from the log, and replace the present one."),
     CommandEntry("reset", "event_processor.cli.reset", "Move the state aside."),
     CommandEntry("dead-letters", "event_processor.cli.dead_letters", "List, export, retry or purge rejected records."),

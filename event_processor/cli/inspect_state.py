@@ -56,6 +56,7 @@ def _write_summary(inspection: Inspection) -> None:
             "rejected": counts.rejected,
             "blank": counts.blank,
             "held": f"{inspection.held_events:,} events in the order buffer; {inspection.released:,} released",
+            **({"lost": f"{inspection.lost.count:,} (event-processor lost)"} if inspection.lost.count else {}),
         }
     )
     write_lines([""])

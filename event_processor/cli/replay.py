@@ -78,6 +78,8 @@ def _lines(replayed: ReplayedState) -> Iterator[str]:
         yield f"the reading journal could not be followed; the sources were read as at a first start: {replayed.unread_reason}"
     for file in replayed.files:
         yield f"{file.source}: {file.path}: " + ("read" if file.read else f"not read: {file.reason}")
+    if replayed.lost:
+        yield f"{replayed.lost:,} losses are in the new state too: see 'event-processor lost'"
     before, after = replayed.counts_before, replayed.counts_after
     if before is None:
         yield f"no present state to compare with; the new state has {after.records:,} records, {after.accepted:,} accepted"

@@ -18,9 +18,10 @@ import typer
 from event_processor.assembly import Environment, Mode, lag_bytes
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.output import progress_bar, write_lines
+from event_processor.cli.output import one_line, progress_bar, write_lines
 from event_processor.configuration.configuration import Configuration
 from event_processor.model.clock import SystemClock, SystemWakeup
+from event_processor.model.errors import ExitCode
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import Progress, nobody_watches
 from event_processor.service.daemon import Daemon, Finished
@@ -40,7 +41,10 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Read the log and keep the checkpoint, until stopped. TERM and INT end it after a commit; HUP reloads the configuration."""
+    """Read the log and keep the checkpoint, until stopped. TERM and INT end it after a commit; HUP reloads the configuration.
+
+    With --once, exits with 66 if a source is missing, cannot be read, or lost something.
+    """
     if drain and not once:
         raise typer.BadParameter("--drain needs --once: a followed log has no end", param_hint="--drain")
     called = invocation(context)
@@ -59,6 +63,8 @@ def command(
         finished = Daemon(lambda: load(called).configuration, environment_of, Mode(once=once, drain=drain), notifier).run()
     if once:
         write_lines(_summary(finished, configuration))
+        if finished.not_read or finished.lost:
+            raise typer.Exit(ExitCode.INPUT_GONE)
 
 
 class _ShownProgress(Telemetry):
@@ -96,6 +102,8 @@ def _summary(finished: Finished, configuration: Configuration) -> list[str]:
         f"checkpoint: {os.path.join(configuration.state.dir, 'checkpoint.json')}",
     ]
     lines += map(str, finished.omissions)
+    lines += [one_line(f"not read: {each}") for each in finished.not_read]
+    lines += [one_line(f"lost: {each}; see 'event-processor lost'") for each in finished.lost]
     if finished.held_events:
         lines.append(f"{finished.held_events} events are still in the order buffer; 'run --once --drain' flushes it")
     return lines

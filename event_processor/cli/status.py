@@ -65,6 +65,7 @@ def facts_of(status: Status) -> dict[str, object]:
         "lag": f"{committed.lag_bytes:,} bytes",
         "held": f"{committed.held_events:,} events",
         "dead letters": committed.dead_letters,
+        **({"lost": f"{committed.lost:,} (event-processor lost)"} if committed.lost else {}),
     }
 
 

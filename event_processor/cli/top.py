@@ -71,4 +71,6 @@ def _line(frame: StatusFrame) -> str:
             "dead_letters": committed.dead_letters,
         }
     words["conditions"] = sum(each.fails for each in status.conditions)
+    if committed is not None and committed.lost:
+        words["lost"] = committed.lost
     return " ".join(f"{key}={value}" for key, value in words.items())

@@ -1,7 +1,7 @@
 """`verify`: compares the committed state with the log.
 
 Owns: the command and its output.
-Always: exit code 0 means that everything is equal.
+Always: exit code 0 means that everything is equal and nothing is lost.
 Never: nothing is recomputed or changed here; `operations/verification.py` recomputes.
 """
 
@@ -24,7 +24,8 @@ __all__ = ["command"]
 def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Recompute everything from the log, and compare. Works while a daemon runs. Needs room in $TMPDIR.
 
-    Exits with 0 if everything is right, 65 if there are differences, 66 if it cannot tell because bytes of the log are gone.
+    Exits with 0 if everything is right, 65 if there are differences, 66 if it cannot tell because bytes of the log are gone, or
+    because something was lost that you have not acknowledged (event-processor lost).
     """
     configuration = load(invocation(context)).configuration
     with progress_bar("recomputing") as progress:
@@ -37,7 +38,7 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
     else:
         write_lines(_lines(verification))
     if not verification.is_ok:
-        raise typer.Exit(ExitCode.STATE)
+        raise typer.Exit(ExitCode.STATE if verification.differences else ExitCode.INPUT_GONE)
 
 
 def _lines(verification: Verification) -> Iterator[str]:
@@ -45,6 +46,8 @@ def _lines(verification: Verification) -> Iterator[str]:
     counts = verification.counts
     if verification.is_ok:
         yield f"ok: {counted(counts.records, 'record')}, {counted(verification.size_bytes, 'byte')}, {counted(verification.dead_letters, 'dead letter')}"
+    if verification.is_incomplete:
+        yield from _lost_lines(verification)
     for difference in verification.differences:
         yield one_line(str(difference))
     if len(verification.differences) == DIFFERENCES_MAX:
@@ -58,3 +61,14 @@ def _lines(verification: Verification) -> Iterator[str]:
             yield f"sink {sink.name}: not compared: {sink.not_compared}"
         if sink.parts_gone:
             yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these or later parts are gone"
+
+
+def _lost_lines(verification: Verification) -> Iterator[str]:
+    """What is lost, and what to do about it."""
+    if not verification.differences:
+        yield "everything that was read is right, but not everything could be read:"
+    for loss in verification.lost:
+        yield one_line(f"lost: {loss}")
+    if verification.lost_unlisted:
+        yield f"lost: {verification.lost_unlisted:,} more that were only counted"
+    yield "'event-processor lost --acknowledge' ends this"

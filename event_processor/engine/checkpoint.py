@@ -25,6 +25,7 @@ from event_processor.aggregation.categories.shown import ShownTotals
 from event_processor.aggregation.categories.totals import CategoryTotal, Totals
 from event_processor.engine import migration
 from event_processor.engine.journal import JournalRun
+from event_processor.engine.losses import NOTHING_LOST, Losses
 from event_processor.engine.order import OrderStage
 from event_processor.engine.state import Counts, OrderSummary, SourceState, State, summarise_order
 from event_processor.model.contracts import SinkPath
@@ -58,8 +59,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
 
     `appended` holds the committed length in bytes of every file that we append to. Its key is the path below the state directory,
     or `sinks.NAME:PATH`. `ids` is the manifest of the index of seen ids. `staged` maps files of `appended` to a file that will be
-    renamed to its place (see `CheckpointStore.swap_in`); only the checkpoint that swaps has it. `lanes` and `lost` have no
-    entries yet.
+    renamed to its place (see `CheckpointStore.swap_in`); only the checkpoint that swaps has it. `lanes` has no entries yet.
     """
 
     state_id: str
@@ -74,7 +74,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     ids: dict[str, Any]
     staged: dict[str, str] = {}
     lanes: dict[str, Any] = {}
-    lost: dict[str, Any] = {}
+    lost: Losses = NOTHING_LOST
 
     @classmethod
     def of(
@@ -99,24 +99,24 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
             journal=state.journal,
             appended=dict(appended),
             ids=dict(ids),
+            lost=state.lost if state.lost != NOTHING_LOST else NOTHING_LOST,  # only that very object is left out of the file
         )
 
     def to_state(self, order: OrderStage) -> State:
         """The state, with the order stage that was read back from its own files."""
-        categories = Totals.of(self.categories)
         return State(
             sources=self.sources,
             counts=self.counts,
-            categories=categories,
+            categories=Totals.of(self.categories),
             order=order,
             ordered=self.order.active,
             journal=self.journal,
+            lost=self.lost,
         )
 
     def named_files(self) -> frozenset[str]:
         """The paths, below the state directory, of our own files that this checkpoint needs."""
-        appended = {name for name in self.appended if name.split("/")[0] in OWNED_FOLDERS}
-        return frozenset(appended | self.segment_sizes().keys())
+        return frozenset({name for name in self.appended if name.split("/")[0] in OWNED_FOLDERS} | self.segment_sizes().keys())
 
     def segment_sizes(self) -> dict[str, int]:
         """The immutable files of the index, and their sizes in bytes."""
@@ -127,7 +127,7 @@ class CheckpointDocument(Struct, frozen=True):
     """The whole file. `checksum` is `sha256:` and the hash of the canonical bytes of `version` and `state`.
 
     `meta` holds what depends on the clock, the host or the process. No total depends on it. If a log was lost, `written_at` tells
-    which rotated files are newer. If the configuration changed, `config` tells which keys changed.
+    which rotated files are newer, and `lost_at` when that was found. If the configuration changed, `config` tells which keys did.
     """
 
     version: Literal[2]

@@ -25,9 +25,10 @@ from event_processor.deduplication.merge import Inline
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, StateDocument
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.held_events import HeldEvents
-from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, encode_entries
+from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound, encode_entries
+from event_processor.engine.losses import LossTimes
 from event_processor.engine.state import Counts, State
-from event_processor.engine.step import Step
+from event_processor.engine.step import Step, acknowledge, lose
 from event_processor.model.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
 from event_processor.model.event import Json
 from event_processor.storage.append_file import AppendFile
@@ -78,6 +79,8 @@ class Batch:
     rows: dict[str, list[WindowRun]] = field(default_factory=dict)
     finishes: bool = False
     """The input ends with this batch: sinks close their open parts."""
+    has_news: bool = False
+    """The batch changes the state although it has no step: something is lost."""
 
     @classmethod
     def behind(cls, state: State) -> Batch:
@@ -95,6 +98,13 @@ class Batch:
         self.journal += step.journal_closed
         for name, runs in step.rows.items():
             self.rows.setdefault(name, []).extend(runs)
+
+    def add_loss(self, entry: LossFound | LossesAcknowledged) -> None:
+        """Adds a loss, or the end of some. What is known already changes nothing."""
+        change = lose(self.state, entry.loss) if isinstance(entry, LossFound) else acknowledge(self.state, entry)
+        self.state, entries = change
+        self.journal += entries
+        self.has_news = self.has_news or bool(entries)
 
 
 class CommitExecutor(Protocol):
@@ -170,14 +180,16 @@ class CommitWriter:
         *,
         ids_manifest: Mapping[str, Json],
         ids_appended: Mapping[str, int],
+        lost_at: Mapping[str, str],
     ) -> None:
-        """`ids_manifest` and `ids_appended` are from the checkpoint that is resumed, or empty."""
+        """`ids_manifest`, `ids_appended` and `lost_at` are from the checkpoint that is resumed, or empty."""
         self._outputs: Final = outputs
         self._identity: Final = identity
         self._aggregates: Final = aggregates
         self._documents: Mapping[str, AggregateDocument] = aggregates.documents()
         self._ids_manifest = ids_manifest
         self._ids_appended = ids_appended
+        self._loss_times: Final = LossTimes(lost_at)
 
     def prepare(self, batch: Batch) -> Callable[[], int]:
         """The commit of `batch`: run it once, in any thread, after every earlier commit is done.
@@ -300,4 +312,6 @@ class CommitWriter:
             ids=self._ids_manifest,
             aggregates=self._documents,
         )
-        return Checkpoint(document, self._identity.meta())
+        meta = self._identity.meta()
+        lost_at = self._loss_times.recorded(state.lost, str(meta.get("written_at", "")))
+        return Checkpoint(document, {**meta, "lost_at": dict(lost_at)} if lost_at else meta)

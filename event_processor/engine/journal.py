@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from event_processor.model.errors import StateError
+from event_processor.model.losses import Loss
 
 __all__ = [
     "JOURNAL_NAME",
@@ -21,6 +22,8 @@ __all__ = [
     "InputFinished",
     "JournalEntry",
     "JournalRun",
+    "LossFound",
+    "LossesAcknowledged",
     "OrderEnded",
     "OrderStarted",
     "RetiredGeneration",
@@ -88,7 +91,22 @@ class RetiredGeneration(Struct, frozen=True, tag_field="what", tag="retired"):
         return int(self.position.get("offset", 0)) if self.end is None else self.end
 
 
-JournalEntry: TypeAlias = JournalRun | IdleRelease | InputFinished | OrderStarted | OrderEnded | RetiredGeneration
+class LossFound(Struct, frozen=True, tag_field="what", tag="lost"):
+    """A source found that input is lost."""
+
+    loss: Loss
+
+
+class LossesAcknowledged(Struct, frozen=True, tag_field="what", tag="lost_acknowledged"):
+    """A person acknowledged these losses, and this number of losses that were only counted."""
+
+    losses: tuple[Loss, ...]
+    unlisted: int = 0
+
+
+JournalEntry: TypeAlias = (
+    JournalRun | IdleRelease | InputFinished | OrderStarted | OrderEnded | RetiredGeneration | LossFound | LossesAcknowledged
+)
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[JournalEntry] = msgspec.json.Decoder(JournalEntry)

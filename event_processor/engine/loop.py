@@ -14,13 +14,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from event_processor.engine.attention import Attention, holds_unread_bytes
 from event_processor.engine.batch_limits import BatchLimits
 from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
-from event_processor.engine.journal import IdleRelease, InputFinished, JournalEntry, OrderEnded, OrderStarted
+from event_processor.engine.journal import (
+    IdleRelease,
+    InputFinished,
+    JournalEntry,
+    LossesAcknowledged,
+    LossFound,
+    OrderEnded,
+    OrderStarted,
+)
+from event_processor.engine.loop_options import LoopOptions, StartedState, StopReason
+from event_processor.engine.loss_keeper import LossKeeper
+from event_processor.engine.losses import LossRequests
 from event_processor.engine.state import State
 from event_processor.engine.step import Memory, StepOptions, advance, begin_order, end_order, finish, release_held
 from event_processor.model.contracts import Clock, Decoding, Notices, Source, Wakeup
@@ -33,34 +43,6 @@ __all__ = ["LoopOptions", "Processor", "StartedState", "StopReason"]
 
 WAIT_S_MAX: Final = 1.0
 """The loop reports that it is alive at least this often, however long there is nothing to do."""
-
-
-class StopReason(Enum):
-    """The reason why the loop ended; it always ends after a commit."""
-
-    END = "end of input"
-    SIGNAL = "signal"
-    RELOAD = "reload"
-
-
-@dataclass(frozen=True, slots=True)
-class LoopOptions:
-    """Limits and times. `once`: end when all sources are at their end. `drain`: flush the order buffer at the end."""
-
-    batch_bytes_max: int
-    linger_s: float
-    poll_interval_s: float
-    idle_release_s: float
-    once: bool = False
-    drain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StartedState:
-    """The state from which a start continues, if it is not the committed one, and the entries of the reading journal for it."""
-
-    state: State
-    entries: Sequence[JournalEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +69,7 @@ class Processor:
         started: StartedState | None = None,
         step_options: StepOptions,
         options: LoopOptions,
+        requests: LossRequests,
         clock: Clock,
         wakeup: Wakeup,
         telemetry: Telemetry,
@@ -96,6 +79,7 @@ class Processor:
         `started`: the change of the state at this start; the first commit makes it durable.
         """
         self._sources: Final = list(sources)
+        self._losses: Final = LossKeeper(self._sources, requests)
         self._decoding: Final = decoding
         self._directory: Final = directory
         self._writer: Final = writer
@@ -166,8 +150,9 @@ class Processor:
         while self._stop_reason is None:
             self._telemetry.progressed()
             self._wakeup.clear()
+            self._acknowledge_if_asked()
             batch = self._gather()
-            if batch.steps:
+            if batch.steps or batch.has_news:
                 self._commit(batch, behind=self._is_full(batch))
                 self._attention.found()
             elif self._stop_reason is not None:
@@ -188,12 +173,15 @@ class Processor:
             batch = self._new_batch()
             for each in script:
                 self._settle_if_done()
+                if isinstance(each, LossFound | LossesAcknowledged):
+                    batch.add_loss(each)
+                    continue
                 if isinstance(each, Chunk):
                     self._hand_in(each)
                     self._step(batch)
                     if not self._is_full(batch):
                         continue
-                if batch.steps:
+                if batch.steps or batch.has_news:
                     self._commit(batch, behind=isinstance(each, Chunk))
                 if isinstance(each, IdleRelease):
                     self._release_held()
@@ -204,9 +192,14 @@ class Processor:
                     self._settle()
                     self._finish(closes_parts=False)
                 batch = self._new_batch()
-            if batch.steps:
+            if batch.steps or batch.has_news:
                 self._commit(batch, behind=False)
             self._settle()
+
+    def acknowledge(self, seen: LossesAcknowledged) -> None:
+        """Forgets the losses that a person has seen, and commits that. Raises `StorageError`."""
+        with self._one_go():
+            self._acknowledge(seen)
 
     def close(self) -> None:
         """Closes everything after the running commit. What was read but not committed is read again at the next start.
@@ -314,6 +307,8 @@ class Processor:
 
         If we die here, sources and exporters learn of it at the next start.
         """
+        if self._state.lost is not batch.state.lost:
+            self._telemetry.losses_committed(count=batch.state.lost.count)
         self._state = batch.state
         self._checkpoint_bytes = checkpoint_bytes
         for source in self._sources:
@@ -333,10 +328,25 @@ class Processor:
         """Reads and submits available chunks, as many as may be decoded ahead."""
         while self._decoding.has_room:
             room_bytes = self._limits.room_bytes(0 if self._decoding.pending else batch.content_bytes)
-            if (chunk := self._read_in_turn(room_bytes)) is None:
+            chunk = self._read_in_turn(room_bytes)
+            self._losses.note(batch)
+            if chunk is None:
                 break
             self._last_read_s = self._clock.monotonic_s()
             self._hand_in(chunk)
+
+    def _acknowledge_if_asked(self) -> None:
+        """Carries out a request of another process."""
+        if (seen := self._losses.asked(self._state.lost)) is not None:
+            self._acknowledge(seen)
+            self._losses.done()
+
+    def _acknowledge(self, seen: LossesAcknowledged) -> None:
+        self._settle()
+        batch = self._new_batch()
+        batch.add_loss(seen)
+        if batch.has_news:
+            self._commit(batch, behind=False)
 
     def _read_in_turn(self, bytes_max: int) -> Chunk | None:
         """A chunk from the next source that has one, starting after the last source that gave one."""

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from event_processor.aggregation.categories.totals import CategoryTotal, Totals
 from event_processor.engine.journal import JournalRun
+from event_processor.engine.losses import NOTHING_LOST, Losses
 from event_processor.engine.order import OrderStage
 from event_processor.model.event import Json
 
@@ -133,6 +134,7 @@ class State(Struct, frozen=True):
     order: OrderStage
     ordered: bool = False
     journal: JournalRun | None = None
+    lost: Losses = NOTHING_LOST
 
     def source(self, name: str) -> SourceState:
         """How far a source is. A source that was never read has an empty state."""

@@ -25,6 +25,8 @@ from event_processor.engine.journal import (
     InputFinished,
     JournalEntry,
     JournalRun,
+    LossesAcknowledged,
+    LossFound,
     OrderEnded,
     OrderStarted,
     RetiredGeneration,
@@ -34,9 +36,22 @@ from event_processor.engine.state import Counts, GenerationState, State
 from event_processor.model.columns import BoolArray, CategoryColumn, Columns, Ids, IntArray, PreparedIds, TimestampColumn
 from event_processor.model.contracts import NOTHING_RELEASED, Released
 from event_processor.model.event import Chunk, DeadLetter
+from event_processor.model.losses import Loss
 from event_processor.model.rejections import Fault, Rejections
 
-__all__ = ["KnownIds", "Memory", "Step", "StepOptions", "advance", "begin_order", "end_order", "finish", "release_held"]
+__all__ = [
+    "KnownIds",
+    "Memory",
+    "Step",
+    "StepOptions",
+    "acknowledge",
+    "advance",
+    "begin_order",
+    "end_order",
+    "finish",
+    "lose",
+    "release_held",
+]
 
 
 class KnownIds(Protocol):
@@ -162,6 +177,18 @@ def finish(state: State, aggregates: Aggregates) -> Step:
     run: list[JournalEntry] = [state.journal] if state.journal else []
     closed = [*run, InputFinished(state.counts.records)]
     return Step(replace(state, journal=None), Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed, aggregates.finish())
+
+
+def lose(state: State, loss: Loss) -> tuple[State, Sequence[JournalEntry]]:
+    """Remembers that input is lost. Returns the state, and the entry of the reading journal; none if the loss is known."""
+    lost = state.lost.adding(loss)
+    return (state, []) if lost is state.lost else (replace(state, lost=lost), [LossFound(loss)])
+
+
+def acknowledge(state: State, seen: LossesAcknowledged) -> tuple[State, Sequence[JournalEntry]]:
+    """Forgets the losses that a person has seen. Returns as `lose` does."""
+    lost = state.lost.acknowledging(seen.losses, seen.unlisted)
+    return (state, []) if lost is state.lost else (replace(state, lost=lost), [seen])
 
 
 def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:

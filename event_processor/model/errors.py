@@ -17,6 +17,7 @@ __all__ = [
     "ExitCode",
     "InputGoneError",
     "LockedError",
+    "NotAnsweredError",
     "StateError",
     "StorageError",
     "UsageError",
@@ -79,6 +80,12 @@ class LockedError(EventProcessorError):
     """Another process owns the state directory. Stop that process, or name another directory."""
 
     exit_code = ExitCode.LOCKED
+
+
+class NotAnsweredError(EventProcessorError):
+    """The process that should do it is not running, or did not answer in time. Look at it, then repeat the command."""
+
+    exit_code = ExitCode.NOT_KEEPING_UP
 
 
 class StorageError(EventProcessorError):

@@ -60,18 +60,23 @@ class Telemetry:
     def file_replaced(self, *, source: str, path: str, generation: int) -> None:
         """A path that was read now has another file, or rewritten content. A new generation begins."""
 
-    def file_lost(self, *, source: str, path: str, generation: int, offset: int, size_bytes: int | None) -> None:
-        """Bytes from `offset` on are lost.
-
-        A file was not found before it was read to its end, a file in a chain of rotations is missing, or a file was shortened.
-        `generation` is 0 for a file that was never read; `size_bytes` is None if unknown.
-        """
-
     def file_left_out(self, *, source: str, path: str, size_bytes: int) -> None:
         """A rotated file is not read, because it was there before the first start."""
 
     def order_by_times(self, *, source: str, path: str, files: str) -> None:
         """Neither content nor names showed the order of these files, so their modification times decided, which may be wrong."""
+
+    def file_lost(
+        self, *, source: str, path: str, generation: int, offset: int, size_bytes: int | None, reason: str, looked_at: str
+    ) -> None:
+        """Input from `offset` on cannot be read any more: `reason`.
+
+        `generation` is 0 for a file that was never read; `size_bytes` is None if unknown. `looked_at`: the globs under which it was
+        searched.
+        """
+
+    def losses_committed(self, *, count: int) -> None:
+        """A durable checkpoint says how many losses were not acknowledged. Reported at the start too, if there are any."""
 
     def file_retired(self, *, source: str, path: str, generation: int, size_bytes: int) -> None:
         """A rotated file was read to its end and is closed."""

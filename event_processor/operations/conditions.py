@@ -17,9 +17,11 @@ from msgspec import Struct
 from event_processor.model.errors import StorageError
 from event_processor.storage.durable import FileSystem, read_file
 
-__all__ = ["CONDITIONS_NAME", "Condition", "PublishedConditions", "ReloadAnswer", "read_conditions"]
+__all__ = ["CONDITIONS_NAME", "LOST", "Condition", "PublishedConditions", "ReloadAnswer", "read_conditions"]
 
 CONDITIONS_NAME: Final = "conditions.json"
+LOST: Final = "lost"
+"""The kind of the condition that something is lost. The checkpoint says what."""
 
 
 class Condition(Struct, frozen=True):

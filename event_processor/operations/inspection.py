@@ -14,6 +14,7 @@ from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.aggregation.categories.totals import CategoryTotal
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
+from event_processor.engine.losses import Losses
 from event_processor.engine.state import Counts, SourceState
 from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import require_checkpoint
@@ -26,7 +27,7 @@ class Inspection:
     """One checkpoint.
 
     `categories`, `aggregates` and `sources` are sorted by name. `held_events` are in the order stage; `released` left it.
-    `left_out` is what the results leave out.
+    `left_out` is what the results leave out. `lost`: input that cannot be read any more.
     """
 
     state_directory: str
@@ -40,6 +41,7 @@ class Inspection:
     held_events: int
     released: int
     left_out: Sequence[Omission]
+    lost: Losses
 
 
 def inspect_state(configuration: Configuration, environment: Environment, *, category: str | None = None) -> Inspection:
@@ -62,4 +64,5 @@ def inspect_state(configuration: Configuration, environment: Environment, *, cat
         held_events=state.order.held,
         released=state.order.released,
         left_out=omissions(configuration, state.counts, state.categories, state.aggregates),
+        lost=state.lost,
     )

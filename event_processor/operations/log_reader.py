@@ -25,6 +25,8 @@ from event_processor.engine.journal import (
     InputFinished,
     JournalEntry,
     JournalRun,
+    LossesAcknowledged,
+    LossFound,
     OrderEnded,
     OrderStarted,
     RetiredGeneration,
@@ -148,7 +150,7 @@ class LogReader:
             if isinstance(entry, OrderStarted):
                 if entry.records:
                     yield entry
-            elif isinstance(entry, IdleRelease | InputFinished | OrderEnded):
+            elif isinstance(entry, IdleRelease | InputFinished | OrderEnded | LossFound | LossesAcknowledged):
                 yield entry
             elif entry.source in self._wanted:
                 yield from self._chunks_of(entry)

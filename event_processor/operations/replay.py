@@ -31,11 +31,13 @@ from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
-from event_processor.engine.journal import JOURNAL_NAME, OrderEnded, OrderStarted
+from event_processor.engine.journal import JOURNAL_NAME, LossFound, OrderEnded, OrderStarted
 from event_processor.engine.loop import Processor
+from event_processor.engine.losses import Losses
 from event_processor.engine.state import Counts
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
+from event_processor.model.losses import Loss
 from event_processor.model.messages import readable_path
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import LogReader, Progress, read_by_lost_state, watched_script
@@ -98,13 +100,15 @@ class ReplayedState:
     """What a swap would change. `counts_before` is None if there is no readable present state.
 
     `unread_reason` says why the reading journal could not be followed; then the sources were read as at a first start. It is
-    empty if the journal was followed, or if there was no state. `files`: every file that was read or left out.
+    empty if the journal was followed, or if there was no state. `lost`: the losses in the new state that nothing could read. `files`:
+    every file that was read or left out.
     """
 
     counts_before: Counts | None
     counts_after: Counts
     categories: tuple[CategoryChange, ...]
     unread_reason: str
+    lost: int
     files: tuple[ReplayedFile, ...] = ()
 
     @property
@@ -149,6 +153,9 @@ class Replay:
         is_lost = not self._start and (present is None or bool(unread_reason))
         read_before = read_by_lost_state(self._fs, self._directory) if is_lost else {}
         with closing(self._open(reading=True, read_before=read_before)) as processor:
+            if present is not None and unread_reason:
+                # The journal would have said it. Nothing shows that this reading finds what was lost before.
+                processor.feed(_carried(present.state.lost))
             processor.run()
         return _replayed(present, self._checkpoint(), unread_reason, self._shown_files())
 
@@ -272,6 +279,13 @@ def _fresh_paths(configuration: Configuration) -> dict[str, str]:
     return {key: path for files in fresh_sink_paths(configuration).values() for key, path in files.items()}
 
 
+def _carried(lost: Losses) -> Iterator[LossFound]:
+    """Yields the losses of the present state as news for the new one."""
+    yield from map(LossFound, lost.entries)
+    if lost.unlisted:
+        yield LossFound(Loss("", 0, "", 0, reason=f"{lost.unlisted} losses that the replaced state had only counted"))
+
+
 def _replayed(
     present: Checkpoint | None, fresh: Checkpoint, unread_reason: str, files: tuple[ReplayedFile, ...]
 ) -> ReplayedState:
@@ -283,5 +297,6 @@ def _replayed(
         counts_after=fresh.state.counts,
         categories=tuple(CategoryChange(name, before.get(name), after.get(name)) for name in changed),
         unread_reason=unread_reason,
+        lost=fresh.state.lost.count,
         files=files,
     )

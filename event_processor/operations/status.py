@@ -19,7 +19,7 @@ from event_processor.engine.checkpoint import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json
-from event_processor.operations.conditions import Condition, read_conditions
+from event_processor.operations.conditions import LOST, Condition, read_conditions
 from event_processor.operations.state_access import committed_length, lock_owner, peek
 from event_processor.storage.append_file import count_lines
 
@@ -32,7 +32,7 @@ class CommittedStatus:
 
     `age_s`: seconds since the last commit, by the wall clock; None if the checkpoint has no time. `lag_bytes`: bytes of the
     sources after the committed offsets, including an incomplete last line. `dead_letters`: the number in the file, without
-    purged ones.
+    purged ones. `lost`: the number of losses that were not acknowledged; `first_lost` describes the first.
     """
 
     state_id: str
@@ -43,6 +43,8 @@ class CommittedStatus:
     lag_bytes: int
     held_events: int
     dead_letters: int
+    lost: int = 0
+    first_lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,17 @@ class Status:
     def _shortfalls(self, limits: StatusLimits) -> Iterator[str]:
         if self.owner is None:
             yield f"no process owns {self.state_directory}: nothing is running"
-            yield from (f"when it last ran: {each}" for each in self.last_known if each.fails)
-        yield from (str(each) for each in self.conditions if each.fails)
+            yield from (f"when it last ran: {each}" for each in self.last_known if each.fails and each.kind != LOST)
+        yield from (str(each) for each in self.conditions if each.fails and each.kind != LOST)
         if self.committed is None:
             yield f"{self.state_directory}: no state here yet"
             return
+        if self.committed.lost:
+            others = f" (and {self.committed.lost - 1} more)" if self.committed.lost > 1 else ""
+            yield (
+                f"lost: {self.committed.first_lost}{others}; see 'event-processor lost', "
+                "then 'event-processor lost --acknowledge' ends this"
+            )
         lag, age_s = self.committed.lag_bytes, self.committed.age_s
         if limits.lag_bytes_max is not None and lag > limits.lag_bytes_max:
             yield f"{lag} bytes behind, limit {limits.lag_bytes_max}"
@@ -149,6 +157,8 @@ def _committed(checkpoint: Checkpoint, configuration: Configuration, environment
         categories=len(state.categories),
         lag_bytes=lag_bytes(configuration, environment, state.sources),
         held_events=state.order.held,
+        lost=state.lost.count,
+        first_lost=str(state.lost.entries[0]) if state.lost.entries else "",
         dead_letters=count_lines(environment.fs, letters_path, committed_length(checkpoint, DEAD_LETTERS_NAME)),
     )
 

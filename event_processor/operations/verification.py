@@ -30,6 +30,7 @@ from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.connector import CommittedFile, CommittedOutput, Difference, SinkVerification
+from event_processor.model.losses import Loss
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.comparison import compare_dead_letters, compare_states, conservation_faults, line_count
 from event_processor.operations.log_reader import LogReader, Progress, watched_script
@@ -47,7 +48,7 @@ LOOKS_MAX: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was compared, and the differences; none if all is right."""
+    """What was compared, and the differences; none if all is right. `lost`: what no person has acknowledged yet."""
 
     counts: Counts
     size_bytes: int
@@ -55,11 +56,18 @@ class Verification:
     dead_letters_purged: int
     sinks: tuple[SinkVerification, ...]
     differences: tuple[Difference, ...]
+    lost: tuple[Loss, ...]
+    lost_unlisted: int
 
     @property
     def is_ok(self) -> bool:
-        """Whether the committed state equals the one from the log."""
-        return not self.differences
+        """Whether the committed state equals the one from the log, and nothing of the log is lost."""
+        return not (self.differences or self.is_incomplete)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether input was lost that no person has acknowledged: the log is not all that should be counted."""
+        return bool(self.lost or self.lost_unlisted)
 
 
 def verify(configuration: Configuration, environment: Environment, *, progress: Progress) -> Verification:
@@ -164,6 +172,8 @@ class _Comparison:
             dead_letters_purged=max(0, line_count(self._recomputed_letters) - letters),
             sinks=tuple(sinks),
             differences=tuple(islice(chain(self._differences(), of_sinks), DIFFERENCES_MAX)),
+            lost=self._committed.state.lost.entries,
+            lost_unlisted=self._committed.state.lost.unlisted,
         )
 
     def _differences(self) -> Iterator[Difference]:

@@ -22,6 +22,7 @@ from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import (
     CONDITIONS_NAME,
+    LOST,
     Condition,
     PublishedConditions,
     ReloadAnswer,
@@ -137,6 +138,13 @@ class Conditions(Telemetry):
 
     def file_retired(self, *, source: str, path: str, generation: int, size_bytes: int) -> None:  # noqa: ARG002
         self._end("file_damaged", source, path)
+
+    def losses_committed(self, *, count: int) -> None:
+        if not count:
+            self._end(LOST)
+            return
+        remedy = "see 'event-processor lost'; 'event-processor lost --acknowledge' ends this"
+        self._add(LOST, problem=f"input is lost that nothing can read any more ({count})", remedy=remedy)
 
     def watcher_unavailable(self, *, path: str, reason: str) -> None:
         remedy = "raise fs.inotify.max_user_instances and max_user_watches; until then polling finds every change"

@@ -25,6 +25,7 @@ from event_processor.configuration.configuration import Configuration, changed_p
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
 from event_processor.model.errors import EventProcessorError
+from event_processor.model.losses import Loss
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import Condition
 from event_processor.operations.omissions import AbsentColumns, Omission, omissions
@@ -65,7 +66,7 @@ OPENING_S_MAX: Final = 300.0
 class Finished:
     """Why a run ended, its counts, and how many events are still in the order buffer.
 
-    `omissions`: what its results leave out. `not_read`: the input that could not be read.
+    `omissions`: what its results leave out. `not_read`: input that could not be read. `lost`: what this run found to be lost.
     """
 
     reason: StopReason
@@ -73,6 +74,7 @@ class Finished:
     held_events: int
     omissions: Sequence[Omission]
     not_read: tuple[Condition, ...] = ()
+    lost: tuple[Loss, ...] = ()
 
 
 class Daemon:
@@ -140,10 +142,12 @@ class Daemon:
             if self._stopping:
                 processor.stop()
             self._tell_started(configuration, environment.telemetry, pipeline)
+            known = processor.state.lost.entries
             reason = processor.run()
             state = processor.state
+            lost = tuple(each for each in state.lost.entries if each not in known)
             left_out = omissions(configuration, state.counts, state.categories, pipeline.aggregates.documents())
-            finished = Finished(reason, state.counts, len(state.order.held), left_out)
+            finished = Finished(reason, state.counts, len(state.order.held), left_out, lost=lost)
             self._tell_stopped(environment.telemetry, finished)
             return finished, pipeline.configuration
 
@@ -153,6 +157,8 @@ class Daemon:
             version=__version__, state_directory=str(configuration.state.dir), resumed=pipeline.resumed, records=records
         )
         self._notifier.ready(f"{records} records committed")
+        if lost := pipeline.processor.state.lost.count:
+            telemetry.losses_committed(count=lost)
 
     def _tell_stopped(self, telemetry: Telemetry, finished: Finished) -> None:
         if finished.reason is not StopReason.RELOAD:

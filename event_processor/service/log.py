@@ -142,6 +142,12 @@ class LogTelemetry(Telemetry):
     def order_by_times(self, **facts: Fact) -> None:
         words = "rotated files are read in the order of their modification times, because their names show none; it may be wrong"
         self.log("warning", "order_by_times", words, facts)
+        words = "input is lost, and records may be missing; 'event-processor lost' lists it"
+        key = f"sources.{facts.get('source', 'NAME')}.rotated"
+        self.log("error", "file_lost", words, {**facts, "if_it_was_renamed": f"set {key} to the names of the rotated files"})
+
+    def losses_committed(self, **facts: Fact) -> None:
+        self.log("info", "losses_committed", "losses that are not acknowledged", facts)
 
     def file_retired(self, **facts: Fact) -> None:
         self.log("info", "file_retired", "read to its end and closed", facts)

@@ -175,6 +175,46 @@ def test_status_of_a_dead_daemon_says_what_was_known_last(pipeline: Pipeline) ->
     assert "when it last ran" not in status_of(pipeline)
 
 
+@pytest.mark.parametrize("obstacle", ["missing", "folder", "lost"])
+def test_once_is_66_if_a_source_is_missing_or_no_file_or_lost_something(pipeline: Pipeline, obstacle: str) -> None:
+    assert pipeline.run("--once").exit_code == 0
+    if obstacle == "lost":
+        replace_unread(pipeline)
+    else:
+        pipeline.log.unlink()
+    if obstacle == "folder":
+        pipeline.log.mkdir()
+    finished = pipeline.run("--once")
+    assert finished.exit_code == 66
+    assert ("lost: source events: " if obstacle == "lost" else "not read: source events: ") in finished.stderr
+
+
+def replace_unread(pipeline: Pipeline) -> None:
+    """Appends an event that no run reads, because its file is replaced and removed first."""
+    append(pipeline, EVENT % 2)
+    pipeline.log.rename(pipeline.folder / "gone")
+    append(pipeline, EVENT % 3)
+    (pipeline.folder / "gone").unlink()
+
+
+def test_what_is_lost_is_said_until_the_running_daemon_acknowledges_it(pipeline: Pipeline) -> None:
+    assert pipeline.run("--once").exit_code == 0
+    replace_unread(pipeline)
+    daemon = pipeline.start()
+    try:
+        wait_until(lambda: "lost: source events: events.jsonl" in status_of(pipeline), "the loss in the checkpoint")
+        listed = pipeline.command_of("lost", "--acknowledge")
+        assert listed.exit_code == 0
+        assert "not found before it was read to its end" in listed.stderr
+        assert "acknowledged: 1" in listed.stderr
+        assert status_of(pipeline).startswith("0 ")
+        assert "nothing is lost" in pipeline.command_of("lost").stderr
+    finally:
+        daemon.kill()
+    assert pipeline.run("--once").exit_code == 0
+    assert "lost: source" not in status_of(pipeline)
+
+
 def test_the_log_on_stderr_is_one_json_object_a_line(pipeline: Pipeline, daemon: Daemon) -> None:
     daemon.send(signal.SIGTERM)
     daemon.wait()

@@ -34,6 +34,7 @@ def test_inspect_as_json_keeps_its_contract(shell: Shell) -> None:
         "held_events",
         "released",
         "left_out",
+        "lost",
     ]
     assert list(document["categories"]) == ["b"]
     total = document["categories"]["b"]

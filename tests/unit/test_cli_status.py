@@ -12,7 +12,18 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return shell
 
 
-COMMITTED = ["state_id", "written_at", "age_s", "counts", "categories", "lag_bytes", "held_events", "dead_letters"]
+COMMITTED = [
+    "state_id",
+    "written_at",
+    "age_s",
+    "counts",
+    "categories",
+    "lag_bytes",
+    "held_events",
+    "dead_letters",
+    "lost",
+    "first_lost",
+]
 
 
 def test_status_says_69_where_nothing_runs_and_0_where_something_does(shell: Shell) -> None:

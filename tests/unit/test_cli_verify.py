@@ -31,7 +31,17 @@ def test_verify_names_the_difference_and_says_65(shell: Shell) -> None:
 
 def test_verify_as_json_keeps_its_contract(shell: Shell) -> None:
     document = shell.json("verify")
-    assert list(document) == ["ok", "counts", "size_bytes", "dead_letters", "dead_letters_purged", "sinks", "differences"]
+    assert list(document) == [
+        "ok",
+        "counts",
+        "size_bytes",
+        "dead_letters",
+        "dead_letters_purged",
+        "sinks",
+        "differences",
+        "lost",
+        "lost_unlisted",
+    ]
     assert (document["ok"], document["differences"]) == (True, [])
     assert list(document["sinks"][0]) == ["name", "path", "size_bytes", "skipped_bytes", "parts", "parts_gone", "not_compared"]
     shell.path("out", "ordered.jsonl").unlink()

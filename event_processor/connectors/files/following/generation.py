@@ -18,6 +18,7 @@ from event_processor.connectors.files.following.tail import Tail
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.contracts import Clock
 from event_processor.model.event import Chunk, Json
+from event_processor.model.losses import Loss
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileStatus, FileSystem, storage_call
 
@@ -28,7 +29,7 @@ __all__ = ["FinishedGeneration", "Generation", "SourceContext", "follow", "retir
 class SourceContext:
     """The context in which every file of a source is read.
 
-    `last_commit_ns`: the time of the commit that is resumed, if known.
+    `last_commit_ns`: the time of the commit that is resumed, if known. `losses` gets what is found to be lost.
     """
 
     source: str
@@ -39,6 +40,7 @@ class SourceContext:
     finished: bool
     last_commit_ns: int | None
     obstacles: Obstacles
+    losses: list[Loss]
 
     @property
     def open_content(self) -> Opener:

@@ -89,7 +89,8 @@ class Lineage(Steps):
         for identity in identities:
             match = find_file(self._context.open_content, identity, candidates)
             if match is None:
-                self._reports.lost(self.path, 0, 0, identity.offset)
+                reason = "a state that is gone had read it, and it was not found"
+                self._reports.lost(self.path, generation=0, offset=0, size_bytes=identity.offset, reason=reason)
                 continue
             match.content.close()
             if self._current is None and not match.candidate.is_live:

@@ -14,6 +14,7 @@ from event_processor.connectors.files.following.identity import FileIdentity
 from event_processor.connectors.files.following.rotation import Candidate
 from event_processor.connectors.files.following.succession import Succession
 from event_processor.connectors.files.paths import Found
+from event_processor.model.losses import Loss
 
 __all__ = ["LineageReports"]
 
@@ -22,6 +23,7 @@ class LineageReports:
     """The reports about one path."""
 
     def __init__(self, context: SourceContext, path: str) -> None:
+        self._context: Final = context
         self._telemetry: Final = context.telemetry
         self._source: Final = context.source
         self._path: Final = path
@@ -76,24 +78,42 @@ class LineageReports:
         if live:
             self.changed(generation, identity.offset, live.status.size_bytes)
         else:
-            self.lost(self._path, generation, identity.offset, None)
+            reason = "not found before it was read to its end"
+            self.lost(self._path, generation=generation, offset=identity.offset, size_bytes=None, reason=reason)
 
-    def lost(self, path: str, generation: int, offset: int, size_bytes: int | None) -> None:
+    def lost(self, path: str, *, generation: int, offset: int, size_bytes: int | None, reason: str) -> None:
         """Bytes from `offset` on are lost: of `generation`, or (0) of a file that was never read. `size_bytes`: None if unknown.
 
-        Every loss of a source of files is reported here.
+        Every loss of a source of files is reported here. The state remembers it.
         """
-        self._telemetry.file_lost(source=self._source, path=path, generation=generation, offset=offset, size_bytes=size_bytes)
+        context = self._context
+        rotated = context.options.rotated_pattern(self._path) or "its rotated files by their names"
+        self._telemetry.file_lost(
+            source=self._source,
+            path=path,
+            generation=generation,
+            offset=offset,
+            size_bytes=size_bytes,
+            reason=reason,
+            looked_at=f"{self._path}, {rotated}",
+        )
+        context.losses.append(Loss(self._source, generation, context.options.label(path), offset, size_bytes, reason))
 
     def removed_unread(self, current: Generation) -> None:
         """A file that was never read is closed, though it has content."""
         size_bytes = max(0, current.status.size_bytes - current.tail.offset)
-        self.lost(current.path, current.number or 0, current.tail.offset, size_bytes)
+        self.lost(
+            current.path,
+            generation=current.number or 0,
+            offset=current.tail.offset,
+            size_bytes=size_bytes,
+            reason="removed before it was read",
+        )
 
     def refused(self, rotated: Candidate, reason: str) -> None:
         """This rotated file cannot be read by this installation, and is passed over."""
         self._telemetry.file_unreadable(source=self._source, path=rotated.path, reason=reason)
-        self.lost(rotated.path, 0, 0, rotated.status.size_bytes)
+        self.lost(rotated.path, generation=0, offset=0, size_bytes=rotated.status.size_bytes, reason=reason)
 
     def left_out(self, rotated: Sequence[Candidate]) -> None:
         """These rotated files are not read at the first start."""
@@ -107,11 +127,16 @@ class LineageReports:
             paths = [each.path for each in (succession.step, *succession.newer) if isinstance(each, Candidate)]
             self._telemetry.order_by_times(source=self._source, path=self._path, files=", ".join(paths))
         for number in succession.missing:
-            self.lost(f"{self._path} (rotation {number})", generation, 0, None)
+            reason = "a rotated file of this number is missing"
+            self.lost(f"{self._path} (rotation {number})", generation=generation, offset=0, size_bytes=None, reason=reason)
 
     def finished(self, current: Generation) -> None:
         """The current file was read to its end and closed."""
-        self.damaged(current)
+        if damage := current.tail.content.damage:
+            reason = f"cannot be decoded to its end: {damage}"
+            self.damaged(current)
+            offset = current.tail.offset
+            self.lost(current.path, generation=current.number or 0, offset=offset, size_bytes=None, reason=reason)
         if current.number is not None:
             self._telemetry.file_retired(
                 source=self._source, path=current.path, generation=current.number, size_bytes=current.tail.offset

@@ -21,6 +21,7 @@ from event_processor.connectors.files.paths import PathPattern
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.contracts import Clock
 from event_processor.model.event import Chunk, Json
+from event_processor.model.losses import Loss
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileSystem
 
@@ -66,7 +67,10 @@ class FileSource:
         self._start: Final = start or options.start
         self._read_before: Final = read_before
         self._obstacles: Final = Obstacles(name, fs=fs, clock=clock, telemetry=telemetry)
-        self._context: Final = SourceContext(name, options, fs, clock, telemetry, finished, last_commit_ns, self._obstacles)
+        self._losses: list[Loss] = []
+        self._context: Final = SourceContext(
+            name, options, fs, clock, telemetry, finished, last_commit_ns, self._obstacles, self._losses
+        )
         self._limit: Final = options.files_concurrent_max
         self._pattern: Final = PathPattern(options.path)
         self._lineages: Final[dict[str, Lineage]] = {}
@@ -146,6 +150,12 @@ class FileSource:
 
     def acknowledge(self) -> None:
         """Does nothing: a file is found again by its content, not by anything that we keep."""
+
+    def take_losses(self) -> Sequence[Loss]:
+        """See `ReportsLosses.take_losses`."""
+        taken = list(self._losses)
+        self._losses.clear()
+        return taken
 
     def close(self) -> None:
         for lineage in self._lineages.values():

@@ -124,8 +124,13 @@ class Steps:
         current, size_bytes = self._current, candidate.status.size_bytes
         with storage_call("read", candidate.path):
             current.tail.resume_at(size_bytes)
-        lost_bytes = finished.identity.offset - size_bytes
-        self._reports.lost(candidate.path, finished.number, size_bytes, lost_bytes)
+        self._reports.lost(
+            candidate.path,
+            generation=finished.number,
+            offset=size_bytes,
+            size_bytes=finished.identity.offset - size_bytes,
+            reason="the file lost its last bytes after they were read",
+        )
         # Before the chunk that retires its predecessor.
         self._outbox.appendleft(self._chunk(current, Piece(size_bytes, b"")))
 
