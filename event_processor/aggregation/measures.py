@@ -169,13 +169,16 @@ class EventMeasurer:
         has_value = events.columns.has_value
         return name != self._value or has_value is None or bool(has_value.any())
 
-    def _is_known(self, events: EventSlice) -> bool:
-        """Whether the columns hold everything needed."""
-        if events.columns is None:
-            return False
+    @property
+    def reads_lines(self) -> bool:
+        """Whether it needs more of an event than the columns of its format hold."""
         numbers_known = all(plan.name == self._value and not plan.ends for plan in self.plans)
         groups_known = self._by_category or not self._group_by
-        return numbers_known and groups_known and all(name == self._category for name in self._where)
+        return not (numbers_known and groups_known and all(name == self._category for name in self._where))
+
+    def _is_known(self, events: EventSlice) -> bool:
+        """Whether the columns hold everything needed."""
+        return events.columns is not None and not self.reads_lines
 
     def _kept(self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None) -> BoolArray | None:
         kept: BoolArray | None = None

@@ -38,12 +38,13 @@ from event_processor.assembly.opening import (
     Mode,
     OpenPipeline,
     Replica,
-    check_config,
     lock_state,
     open_pipeline,
     open_replica,
     this_process,
 )
+from event_processor.assembly.sorting import ordering_of, start_sorting
+from event_processor.assembly.state_configuration import check_config
 
 __all__ = [
     "CONNECTORS",
@@ -69,12 +70,14 @@ __all__ = [
     "lock_state",
     "open_pipeline",
     "open_replica",
+    "ordering_of",
     "outside_p2",
     "record_format",
     "reopen_generation",
     "result_file",
     "sink_files",
     "sink_path_of",
+    "start_sorting",
     "this_process",
     "watch_sources",
     "with_inputs",

@@ -34,6 +34,7 @@ __all__ = [
     "INPUT_SOURCE_NAME",
     "STDIN_ARGUMENT",
     "InputFormat",
+    "can_be_read_again",
     "input_name",
     "input_size_bytes",
     "result_file",
@@ -116,6 +117,11 @@ def input_size_bytes(configuration: Configuration) -> int:
     """The size of all inputs on disk in bytes; 0 if it is unknown."""
     options = configuration.sources[INPUT_SOURCE_NAME]
     return sum(options.sizes_bytes) if isinstance(options, InputFilesOptions) else 0
+
+
+def can_be_read_again(configuration: Configuration) -> bool:
+    """Whether the inputs are files, not a stream."""
+    return isinstance(configuration.sources[INPUT_SOURCE_NAME], InputFilesOptions)
 
 
 def input_name(configuration: Configuration, source: str, part: int) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -31,12 +31,13 @@ from event_processor.assembly.connectors import (
     sink_path_of,
 )
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.sorting import sorting_of
+from event_processor.assembly.state_configuration import check_config
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.configuration import (
     Configuration,
     ConfiguredPath,
     StateOptions,
-    changed_parts,
     config_hash,
     config_parts,
 )
@@ -54,6 +55,7 @@ from event_processor.engine.held_events import HeldEvents, read_held_events
 from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
 from event_processor.engine.loop import LoopOptions, Processor, StartedState
 from event_processor.engine.losses import LossRequests
+from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
 from event_processor.model.clock import SystemWakeup, utc_text, wall_ns_of
@@ -68,17 +70,7 @@ from event_processor.storage.durable import FileSystem, prepare_directory, stora
 from event_processor.storage.lock import DirectoryLock
 from event_processor.storage.replaced_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
 
-__all__ = [
-    "LOCK_NAME",
-    "Mode",
-    "OpenPipeline",
-    "Replica",
-    "check_config",
-    "lock_state",
-    "open_pipeline",
-    "open_replica",
-    "this_process",
-]
+__all__ = ["LOCK_NAME", "Mode", "OpenPipeline", "Replica", "lock_state", "open_pipeline", "open_replica", "this_process"]
 
 LOCK_NAME: Final = "lock"
 LOCK_TRIES: Final = 3
@@ -93,6 +85,9 @@ class Mode:
 
     `follows_journal`: the reading journal that is replayed decides when the order stage is used, not the configuration.
     `start`, `read_before` (by source): how sources that the state does not know start; see `SourceContext`.
+    `puts_in_order`: the rows must be those of the sorted input. A new state sorts at once (`SORT`), or the run ends with
+    `StopReason.LATE` at the first event that would be late (`SORT_IF_LATE`); then `start_sorting` makes the state one that sorts.
+    A state that sorts continues to sort, whatever the mode.
     """
 
     once: bool = False
@@ -100,6 +95,7 @@ class Mode:
     follows_journal: bool = False
     start: str = ""
     read_before: Mapping[str, Sequence[Mapping[str, Json]]] = field(default_factory=dict)
+    puts_in_order: Literal["", "sort", "sort if late"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,38 +181,6 @@ def _opened(opening: _Opening, configuration: Configuration, *, reading: bool) -
         return pipeline
 
 
-def check_config(configuration: Configuration, checkpoint: Checkpoint) -> Configuration:
-    """The configuration that continues the state.
-
-    Raises `ConfigurationError`, with the changed keys, if the state was made by another configuration.
-    """
-    recorded = checkpoint.meta.get("config")
-    known = recorded if isinstance(recorded, dict) else {}
-    if _keeps_id_order(configuration, checkpoint, known):
-        configuration = configuration.ordered_by("id")
-    parts = config_parts(configuration)
-    if config_hash(parts) == checkpoint.state.config_hash:
-        return configuration
-    changes = changed_parts(known, parts) if known else []
-    names = "; ".join(str(change) for change in changes) or "the changed keys are not recorded"
-    raise ConfigurationError(
-        f"{configuration.state.dir}: the state was made by another configuration: {names}",
-        hint="undo the change; or rebuild the state from the log: event-processor replay; or start another state with --state",
-    )
-
-
-def _keeps_id_order(configuration: Configuration, checkpoint: Checkpoint, recorded: Mapping[str, Json]) -> bool:
-    """Whether the state was made when windows did not imply an order, and no file sets one.
-
-    Then the order by id was in effect, and the state continues with it: another order would change the meaning of its rows, and
-    an upgrade alone must not refuse a state.
-    """
-    if not configuration.order_is_implied:
-        return False
-    by_id = config_hash(config_parts(configuration.ordered_by("id")))
-    return recorded.get("order.by") == "id" or by_id == checkpoint.state.config_hash
-
-
 def _lost_at(checkpoint: Checkpoint | None) -> dict[str, str]:
     """When each loss was recorded, as the checkpoint says."""
     recorded = checkpoint.meta.get("lost_at") if checkpoint else None
@@ -261,6 +225,7 @@ class _Opening:
         outputs = Outputs(
             ids=self._index(manifest, appended, fingerprinter),
             held=HeldEvents(self._held_file(EVENTS_FOLDER, appended)),
+            runs=SortedRuns(self._fs, self._directory, appended, self._new_name),
             windows=self._held_file(WINDOWS_FOLDER, appended),
             journal=self._append_file(JOURNAL_NAME, appended),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
@@ -305,11 +270,19 @@ class _Opening:
             self._environment.telemetry.order_kept(by=self._configuration.order.by, implied_by=implied_by)
 
     def _state(self, checkpoint: Checkpoint | None) -> State:
-        """The committed state."""
+        """The committed state. Raises `ConfigurationError` if a sink reads events whose lines were not kept."""
         buffer_events = self._configuration.order.buffer_events
+        if self._mode.puts_in_order:
+            # Without a buffer no event would be found late.
+            buffer_events = max(1, buffer_events)
         if checkpoint is None:
-            return fresh_state(buffer_events)
+            return fresh_state(buffer_events, sorting_of(self._configuration) if self._mode.puts_in_order == "sort" else "")
         document = checkpoint.state
+        if document.order.sorting == "columns" and sorting_of(self._configuration) == "lines":
+            raise ConfigurationError(
+                f"{self._directory}: a sink was added that reads events, but the events that this run read were not kept",
+                hint="run without this sink (--no-sinks), or start another state with --state",
+            )
         return document.to_state(read_held_events(self._fs, self._directory, document.appended, document.order, buffer_events))
 
     def _started(self, state: State) -> StartedState | None:
@@ -441,6 +414,7 @@ class _Opening:
             idle_release_s=configuration.order.idle_release_ms / 1000,
             once=self._mode.once,
             drain=self._mode.drain,
+            ends_if_late=self._mode.puts_in_order == "sort if late",
         )
 
     def _new_name(self, kind: str) -> str:

@@ -24,7 +24,7 @@ from event_processor.model.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from event_processor.operations.log_reader import Progress as ProgressCallback
+    from event_processor.operations.processing import PhasedProgress
 
 __all__ = [
     "ReaderGoneError",
@@ -57,10 +57,13 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 @contextmanager
-def progress_bar(words: str) -> Iterator[ProgressCallback]:
-    """Yields a callback `(bytes_done, bytes_total)`; the total is 0 if unknown. The bar disappears at the end."""
+def progress_bar(words: str) -> Iterator[PhasedProgress]:
+    """Yields a callback `(bytes_done, bytes_total, phase)`; the total is 0 if unknown. The bar disappears at the end.
+
+    A phase, if given, takes the place of `words`.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda _done_bytes, _size_bytes: None
+        yield lambda _done_bytes, _size_bytes, _phase="": None
         return
     # Imported only if it is drawn: a service starts faster without it.
     from rich.console import Console  # noqa: PLC0415
@@ -76,7 +79,9 @@ def progress_bar(words: str) -> Iterator[ProgressCallback]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(words, total=None)
-        yield lambda done_bytes, size_bytes: bar.update(task, completed=done_bytes, total=size_bytes or None)
+        yield lambda done_bytes, size_bytes, phase="": bar.update(
+            task, completed=done_bytes, total=size_bytes or None, description=phase or words
+        )
 
 
 STANDARD_OUTPUT: Final = "standard output"

@@ -17,7 +17,18 @@ import numpy as np
 from event_processor.columns.ids import SortableId, id_key
 from event_processor.model.columns import BoolArray, CategoryColumn, Columns, FloatArray, IdColumn, IntArray
 
-__all__ = ["Arrivals", "EventSlice", "HeldEvent", "KnownColumns", "LateEvents", "Origin", "Place", "SortKey", "lines_of"]
+__all__ = [
+    "Arrivals",
+    "EventSlice",
+    "HeldEvent",
+    "KnownColumns",
+    "LateEvents",
+    "Origin",
+    "Place",
+    "SortKey",
+    "lines_between",
+    "lines_of",
+]
 
 SortKey: TypeAlias = tuple[int, SortableId, int]
 """(kind, value, sequence): kind and value as in `id_key`; a timestamp has kind 0. The sequence breaks ties."""
@@ -203,19 +214,38 @@ class Arrivals:
         """The sort values, if these are timestamps."""
         return self._timestamps_ns
 
+    @property
+    def ids(self) -> IdColumn:
+        """The ids (n,)."""
+        return self._ids
+
+    @property
+    def sequences(self) -> IntArray:
+        """The number of records of all sources before each event (n,)."""
+        return self._rows + self._origin.records
+
+    @property
+    def spans(self) -> tuple[bytes, IntArray, IntArray]:
+        """A content, and the starts and ends of the events' objects in it, (n,) each."""
+        return self._content, self._starts, self._ends
+
+    def known(self) -> KnownColumns:
+        """What the format has read of all events, in arrays of their own."""
+        return self._known(np.flatnonzero(self._accepted))
+
     def between(self, begin: int, end: int) -> EventSlice:
         """The events from `begin` up to `end`, with everything known of them."""
         content, starts, ends = self._content, self._starts[begin:end], self._ends[begin:end]
         places: slice | IntArray = slice(begin, end) if self._accepted.all() else np.flatnonzero(self._accepted)[begin:end]
         known, place_at = self._known(places), lambda index: self._places(self._rows[begin + index : begin + index + 1])[0]
-        return EventSlice(end - begin, lambda: _lines_between(content, starts, ends), known, place_at=place_at)
+        return EventSlice(end - begin, lambda: lines_between(content, starts, ends), known, place_at=place_at)
 
     def picked(self, order: IntArray) -> EventSlice:
         """The events at these places, in this order."""
         content, starts, ends = self._content, self._starts[order], self._ends[order]
         places = order if self._accepted.all() else np.flatnonzero(self._accepted)[order]
         known, place_at = self._known(places), lambda index: self._places(self._rows[order[index : index + 1]])[0]
-        return EventSlice(len(order), lambda: _lines_between(content, starts, ends), known, place_at=place_at)
+        return EventSlice(len(order), lambda: lines_between(content, starts, ends), known, place_at=place_at)
 
     def _known(self, places: slice | IntArray) -> KnownColumns:
         columns, categories = self._columns, self._columns.categories
@@ -227,7 +257,7 @@ class Arrivals:
         )
 
 
-def _lines_between(content: bytes, starts: IntArray, ends: IntArray) -> bytes:
+def lines_between(content: bytes, starts: IntArray, ends: IntArray) -> bytes:
     """The records at these places, each with a line feed after it. Copies adjacent records together."""
     if not len(starts):
         return b""

@@ -49,7 +49,7 @@ CHECKPOINT_NAME: Final = "checkpoint.json"
 PREDECESSOR_NAME: Final = "checkpoint.previous.json"
 CATEGORIES_DEPTH: Final = 2
 """The totals of the categories are inside this number of objects: `state` and the whole document."""
-OWNED_FOLDERS: Final = ("ids", "held", "windows", "outbox")
+OWNED_FOLDERS: Final = ("ids", "held", "windows", "sorted", "outbox")
 """Folders of the state directory. A file in them that no checkpoint names is an orphan."""
 REPLAY_HINT: Final = "rebuild the state from the log: event-processor replay; or move the state aside: event-processor reset"
 

@@ -9,7 +9,7 @@ Never: decides when to commit, or reports a commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from event_processor.aggregation.aggregates import AggregateDocument, Aggregates, AggregatesCommit
 from event_processor.aggregation.windows.rows import WindowRun
 from event_processor.columns.event_slices import lines_of
+from event_processor.columns.event_tables import EventTable
 from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS
 from event_processor.deduplication.merge import Inline
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, StateDocument
@@ -27,6 +28,8 @@ from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.held_events import HeldEvents
 from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound, encode_entries
 from event_processor.engine.losses import LossTimes
+from event_processor.engine.order import OrderStage
+from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.state import Counts, State
 from event_processor.engine.step import Step, acknowledge, lose
 from event_processor.model.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
@@ -57,6 +60,7 @@ class Outputs:
 
     ids: SeenIds | None
     held: HeldEvents
+    runs: SortedRuns
     windows: HeldFile
     journal: AppendFile
     dead_letters: AppendFile
@@ -77,6 +81,7 @@ class Batch:
     dead_letters: Released = NOTHING_RELEASED
     journal: list[JournalEntry] = field(default_factory=list)
     rows: dict[str, list[WindowRun]] = field(default_factory=dict)
+    waiting: list[EventTable] = field(default_factory=list)
     finishes: bool = False
     """The input ends with this batch: sinks close their open parts."""
     has_news: bool = False
@@ -96,6 +101,7 @@ class Batch:
         self.released = self.released + step.released
         self.dead_letters = self.dead_letters + step.dead_letters
         self.journal += step.journal_closed
+        self.waiting += step.waiting
         for name, runs in step.rows.items():
             self.rows.setdefault(name, []).extend(runs)
 
@@ -202,6 +208,14 @@ class CommitWriter:
         taken = self._outputs.ids.take() if self._outputs.ids else None
         return partial(self._commit, batch, taken, self._aggregates.take())
 
+    def sorted_events(self, order: OrderStage) -> Generator[EventTable, None, None]:
+        """Yields the events of the sorted runs that `order` has not released yet, in order.
+
+        No commit may be under way at the call, and none of the commits meanwhile may add to the runs. Raises `StorageError`,
+        `StateError`.
+        """
+        return self._outputs.runs.merged(order.last_released, order.waiting)
+
     @property
     def has_open_parts(self) -> bool:
         """Whether a batch that finishes would close a part. No commit may be under way."""
@@ -237,6 +251,7 @@ class CommitWriter:
         """Closes every file. No commit may be under way. Raises what the index's work in the background raised."""
         outputs = self._outputs
         outputs.held.close()
+        outputs.runs.close()
         outputs.windows.close()
         outputs.journal.close()
         outputs.dead_letters.close()
@@ -275,6 +290,10 @@ class CommitWriter:
         outputs.journal.append(encode_entries(batch.journal))
         outputs.journal.sync()
         outputs.held.write(batch.state.order.held, batch.first_sequence)
+        if batch.waiting:
+            outputs.runs.add(batch.waiting)
+        elif not batch.state.order.waiting:
+            outputs.runs.clear()
         if not aggregates.holds:
             outputs.windows.close()
         elif aggregates.lines:
@@ -299,6 +318,7 @@ class CommitWriter:
             JOURNAL_NAME: outputs.journal.length_bytes,
             DEAD_LETTERS_NAME: outputs.dead_letters.length_bytes,
             **outputs.held.appended(),
+            **outputs.runs.appended(),
             **outputs.windows.appended(),
             **self._ids_appended,
         }

@@ -35,6 +35,8 @@ def read_held_events(
 ) -> OrderStage:
     """The order stage as of the checkpoint. Raises `StateError` if the files do not restore it."""
     last = summary.last_released
+    if summary.sorting:
+        return OrderStage(buffer_events, (), last, summary.released, summary.sorting, summary.held)
     held = _events(held_lines(fs, directory, EVENTS_FOLDER, appended), f"{directory}/{EVENTS_FOLDER}")
     if last is not None:
         held = [event for event in held if event[:3] > last]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,7 +32,7 @@ from event_processor.engine.loop_options import LoopOptions, StartedState, StopR
 from event_processor.engine.loss_keeper import LossKeeper
 from event_processor.engine.losses import LossRequests
 from event_processor.engine.state import State
-from event_processor.engine.step import Memory, StepOptions, advance, begin_order, end_order, finish, release_held
+from event_processor.engine.step import Memory, StepOptions, advance, begin_order, end_order, finish, release_held, release_sorted
 from event_processor.model.contracts import Clock, Decoding, Notices, Source, Wakeup
 from event_processor.model.errors import StorageError
 from event_processor.model.event import Chunk
@@ -152,6 +152,8 @@ class Processor:
             self._wakeup.clear()
             self._acknowledge_if_asked()
             batch = self._gather()
+            if self._stop_reason is StopReason.LATE:
+                break
             if batch.steps or batch.has_news:
                 self._commit(batch, behind=self._is_full(batch))
                 self._attention.found()
@@ -159,7 +161,7 @@ class Processor:
                 break
             elif self._options.once and self._is_at_end():
                 self._drain()
-                return StopReason.END
+                return self._stop_reason or StopReason.END
             elif self._is_silent():
                 self._release_held()
             else:
@@ -367,6 +369,8 @@ class Processor:
         chunk, columns = self._decoding.take()
         self._handed_in.popleft()
         step = advance(batch.state, chunk, columns, self._memory, self._step_options)
+        if step.counts.late and self._options.ends_if_late:
+            self._stop_reason = StopReason.LATE
         batch.add(step, len(chunk.content) or min(chunk.oversized_bytes, self._options.batch_bytes_max))
 
     def _drain(self) -> None:
@@ -376,6 +380,10 @@ class Processor:
         self._settle()
         if self._state.order.held:
             self._release_held()
+        if self._state.order.waiting:
+            self._release_sorted()
+        if self._stop_reason is not None:
+            return
         # If we die before this, or within, the next drain finds the same windows and parts open, and closes them.
         if self._writer.has_open_parts or not self._memory.aggregates.is_finished:
             self._finish(closes_parts=True)
@@ -403,6 +411,27 @@ class Processor:
         batch.add(release_held(batch.state, self._memory.aggregates), 0)
         self._commit(batch, behind=False)
         self._telemetry.order_idle_released(events=held_count)
+
+    def _release_sorted(self) -> None:
+        """Merges the sorted runs, and releases their events in commits of bounded size. Ends early if stopped.
+
+        If we die or stop within, the next drain continues after the last event whose release was committed.
+        """
+        batch = self._new_batch()
+        with closing(self._writer.sorted_events(batch.state.order)) as tables:
+            for table in tables:
+                self._telemetry.progressed()
+                batch.add(release_sorted(batch.state, table, self._memory.aggregates), table.size_bytes)
+                if self._is_full(batch):
+                    self._commit(batch, behind=True)
+                    batch = self._new_batch()
+                    self._telemetry.sorted_released(events=batch.state.order.released_count, waiting=batch.state.order.waiting)
+                    if self._stop_reason is not None:
+                        break
+                self._settle_if_done()
+        if batch.steps:
+            self._commit(batch, behind=False)
+        self._settle()
 
     def _is_silent(self) -> bool:
         """Whether a live log was idle for so long that the order buffer should be flushed."""

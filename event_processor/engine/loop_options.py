@@ -1,6 +1,8 @@
-"""What the loop is asked to do, and how it ends.
+"""What the loop is asked to do, and why it ended.
 
 Owns: `LoopOptions`, `StartedState`, `StopReason`.
+Always: frozen.
+Never: holds anything that changes while the loop runs.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ class StopReason(Enum):
     END = "end of input"
     SIGNAL = "signal"
     RELOAD = "reload"
+    LATE = "an event came too late for the order buffer"
+    """Only if `LoopOptions.ends_if_late`. The batch of that event is not committed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """Limits and times. `once`: end when all sources are at their end. `drain`: flush the order buffer at the end."""
+    """Limits and times. `once`: end when all sources are at their end. `drain`: flush the order buffer at the end.
+
+    `ends_if_late`: end at an event that sorts before one that was released, since the input must be sorted then.
+    """
 
     batch_bytes_max: int
     linger_s: float
@@ -33,6 +40,7 @@ class LoopOptions:
     idle_release_s: float
     once: bool = False
     drain: bool = False
+    ends_if_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,8 @@
 """The order stage: a heap of bounded size that releases its least event when it is over its size.
 
+If the stage sorts (`process`, see `sorting/runs.py`), it holds nothing and no event is late: events wait in sorted runs, and are
+released when the whole input was read.
+
 Owns: the order in which accepted events are released, and which of them are late.
 Always: what is released, and what is late, depends only on the sequence of events, not on how it was cut into batches. An
 accepted event that sorts before the last released one is late, and is released at once. Any other event is pushed; if more than
@@ -10,25 +13,31 @@ Never: waits or knows the time; the loop notices when the log is idle.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappush, heappushpop
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from event_processor.columns.event_slices import Arrivals, EventSlice, HeldEvent, LateEvents, SortKey
+from event_processor.columns.event_tables import EventTable
 from event_processor.model.columns import IntArray
 from event_processor.model.contracts import NOTHING_RELEASED, Released
 
-__all__ = ["OrderStage", "Ordered"]
+__all__ = ["OrderStage", "Ordered", "Sorting"]
+
+Sorting: TypeAlias = Literal["", "columns", "lines"]
+"""Whether all events are sorted on disk (not if empty), and whether the runs hold their lines too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """The stage after some events, the released events in order, and how many of those were late."""
+    """The stage after some events, the released events in order, how many of those were late, and the events for the runs."""
 
     stage: OrderStage
     slices: tuple[EventSlice, ...] = ()
     late: int = 0
+    waiting: tuple[EventTable, ...] = ()
 
     @property
     def released(self) -> Released:
@@ -50,18 +59,30 @@ class SlicePieces:
 
 @dataclass(frozen=True, slots=True)
 class OrderStage:
-    """The held events, ascending, and the key of the last event that was released in order."""
+    """The held events, ascending, and the key of the last event that was released in order.
+
+    `waiting`: the number of events in runs that were not released yet; 0 unless the stage is `sorting`.
+    """
 
     buffer_events: int
     held: Sequence[HeldEvent] = field(default=())
     last_released: SortKey | None = None
     released_count: int = 0
+    sorting: Sorting = ""
+    waiting: int = 0
 
     def push(self, arrivals: Arrivals) -> Ordered:
         """Takes events. Their sequences must be above every held one."""
         count = len(arrivals)
         if not count:
             return Ordered(self)
+        if self.sorting:
+            table = EventTable.of(arrivals, keeps_lines=self.sorting == "lines")
+            return Ordered(replace(self, waiting=self.waiting + count), waiting=(table,))
+        return self._push(arrivals, count)
+
+    def _push(self, arrivals: Arrivals, count: int) -> Ordered:
+        """As `push`, for at least one event and a stage that does not sort."""
         if self.buffer_events == 0:
             return self._ordered(self.held, self.last_released, (arrivals.between(0, count),))
         if arrivals.is_rising() and self._is_behind(arrivals.events(0, 1)[0][:3]):
@@ -73,8 +94,17 @@ class OrderStage:
             return self._push_ascending(events)
         return self._push_each(events)
 
+    def release(self, table: EventTable) -> Ordered:
+        """Releases the next events of the merged runs."""
+        count = len(table)
+        last = table.keys.at(count - 1)
+        after = replace(self, waiting=self.waiting - count, released_count=self.released_count + count, last_released=last)
+        return Ordered(after, (table.slice(),))
+
     def release_all(self) -> Ordered:
-        """Releases everything, in order."""
+        """Releases everything, in order. Events in runs are released to no reader."""
+        if self.waiting:
+            return Ordered(replace(self, waiting=0, released_count=self.released_count + self.waiting))
         if not self.held:
             return Ordered(self)
         return self._ordered((), _last_key(self.held), _sliced(self.held))

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from event_processor.aggregation.categories.totals import CategoryTotal, Totals
 from event_processor.engine.journal import JournalRun
 from event_processor.engine.losses import NOTHING_LOST, Losses
-from event_processor.engine.order import OrderStage
+from event_processor.engine.order import OrderStage, Sorting
 from event_processor.model.event import Json
 
 __all__ = [
@@ -113,6 +113,9 @@ class OrderSummary(Struct, frozen=True):
 
     If not `active`, no sink and no window reads events, so they bypass the stage. The reading journal says when use of the stage
     began and ended.
+
+    If `sorting` is not empty, the input is finished and sorted on disk (`process`). Then `held` counts the events that are not
+    released yet, and `held_hash` is empty. "lines": the runs hold the events' lines too; "columns": only what windows need.
     """
 
     active: bool = False
@@ -120,6 +123,7 @@ class OrderSummary(Struct, frozen=True):
     held_hash: str = ""
     released: int = 0
     last_released: tuple[int, int | str | tuple[tuple[int, int | str], ...], int] | None = None
+    sorting: Sorting = ""
 
 
 class State(Struct, frozen=True):
@@ -141,9 +145,10 @@ class State(Struct, frozen=True):
         return self.sources.get(name) or SourceState()
 
 
-def fresh_state(buffer_events: int) -> State:
+def fresh_state(buffer_events: int, sorting: Sorting = "") -> State:
     """The state of a log that was never read."""
-    return State(sources={}, counts=Counts(), categories=Totals.of({}), order=OrderStage(buffer_events))
+    order = OrderStage(buffer_events, sorting=sorting)
+    return State(sources={}, counts=Counts(), categories=Totals.of({}), order=order)
 
 
 def summarise_order(stage: OrderStage, *, active: bool) -> OrderSummary:
@@ -151,6 +156,8 @@ def summarise_order(stage: OrderStage, *, active: bool) -> OrderSummary:
 
     Keys are part of the content; places are not.
     """
+    if stage.sorting:
+        return OrderSummary(active, stage.waiting, "", stage.released_count, stage.last_released, stage.sorting)
     keyed = [event[:4] for event in stage.held]
     digest = xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode(keyed)) if keyed else ""
     return OrderSummary(active, len(keyed), digest, stage.released_count, stage.last_released)

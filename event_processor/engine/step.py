@@ -18,6 +18,7 @@ from event_processor.aggregation.aggregates import Aggregates, WindowRows
 from event_processor.aggregation.categories.shown import timestamp_texts
 from event_processor.aggregation.categories.totals import AcceptedEvents, CategoryTotal, add_batch
 from event_processor.columns.event_slices import Arrivals, Origin
+from event_processor.columns.event_tables import EventTable
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.engine.dead_letters import encode_dead_letters, letters_of
 from event_processor.engine.journal import (
@@ -51,6 +52,7 @@ __all__ = [
     "finish",
     "lose",
     "release_held",
+    "release_sorted",
 ]
 
 
@@ -95,7 +97,7 @@ class Step:
     """The state after a chunk, and the results of the chunk.
 
     `released` is for the sinks; so are `rows`, the rows of the windows that closed. `dead_letters` are lines already.
-    `journal_closed` are entries of the reading journal that will not grow any more.
+    `journal_closed` are entries of the reading journal that will not grow any more. `waiting` are events for the sorted runs.
     """
 
     state: State
@@ -104,6 +106,7 @@ class Step:
     dead_letters: Released
     journal_closed: Sequence[JournalEntry]
     rows: WindowRows = field(default_factory=dict)
+    waiting: Sequence[EventTable] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory,
     categories = add_batch(state.categories, accepted, options.timestamp_texts) if len(accepted.ids) else state.categories
     moved, closed = _move(state, chunk, line, counts)
     after = replace(moved, categories=categories, order=ordered.stage)
-    return Step(after, counts, ordered.released, dead_letters, closed, rows)
+    return Step(after, counts, ordered.released, dead_letters, closed, rows, ordered.waiting)
 
 
 def release_held(state: State, aggregates: Aggregates) -> Step:
@@ -151,6 +154,13 @@ def release_held(state: State, aggregates: Aggregates) -> Step:
     closed = [*run, IdleRelease(state.counts.records)]
     after = replace(state, order=ordered.stage, journal=None)
     return Step(after, Counts(), ordered.released, NOTHING_RELEASED, closed, aggregates.release(ordered.slices))
+
+
+def release_sorted(state: State, table: EventTable, aggregates: Aggregates) -> Step:
+    """Releases the next events of finished input that was sorted on disk."""
+    ordered = state.order.release(table)
+    after = replace(state, order=ordered.stage)
+    return Step(after, Counts(), ordered.released, NOTHING_RELEASED, (), aggregates.release(ordered.slices))
 
 
 def begin_order(state: State) -> tuple[State, Sequence[JournalEntry]]:

@@ -114,6 +114,9 @@ class Telemetry:
     def order_idle_released(self, *, events: int) -> None:
         """The log was idle, so the order buffer was flushed."""
 
+    def sorted_released(self, *, events: int, waiting: int) -> None:
+        """Finished input was read and sorted; so many of its events are released in order, and `waiting` are not yet."""
+
     def reloaded(self) -> None:
         """The configuration was reloaded."""
 

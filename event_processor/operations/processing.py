@@ -3,7 +3,8 @@
 Owns: where the state of such a run lives, how the run stops, and what it reports at its end.
 Always: the state equals that of a run over the same bytes. Without a state directory to keep, the state lives in a temporary
 folder. The folder is removed at the end, unless the process is killed. No run resumes from it, so its files need no fsync.
-With a state directory, the run may be killed anywhere and can be resumed.
+With a state directory, the run may be killed anywhere and can be resumed. No event is late: the rows are those of the sorted
+input.
 Never: gives a result for a run that was stopped.
 """
 
@@ -13,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import orjson
 
@@ -25,6 +26,8 @@ from event_processor.assembly import (
     input_name,
     input_size_bytes,
     open_pipeline,
+    ordering_of,
+    start_sorting,
     with_result_sinks,
 )
 from event_processor.assembly.several_telemetries import SeveralTelemetry
@@ -34,14 +37,24 @@ from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts, State
 from event_processor.model.errors import ConfigurationError, UsageError
 from event_processor.model.telemetry import Telemetry
-from event_processor.operations.log_reader import Progress
 from event_processor.operations.omissions import AbsentColumns, Omission, omissions
 from event_processor.operations.results import result_lines
 from event_processor.operations.state_access import UnsyncedFileSystem, committed_length, owned_state, peek, scratch_directory
 from event_processor.storage.append_file import committed_lines
 from event_processor.storage.durable import replace_file, storage_boundary
 
-__all__ = ["Processed", "Processing", "RejectedRecord", "require_outputs", "write_whole"]
+__all__ = ["PhasedProgress", "Processed", "Processing", "RejectedRecord", "require_outputs", "write_whole"]
+
+SORTING: Final = "sorting"
+MERGING: Final = "merging"
+
+
+class PhasedProgress(Protocol):
+    """Shows how far a run is. Must return at once."""
+
+    def __call__(self, done_bytes: int, size_bytes: int, phase: str = "", /) -> None:
+        """`size_bytes` is 0 if unknown; `phase` is what the run is doing, empty for the usual."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +110,7 @@ class Processing:
             self._processor.stop()
 
     @contextmanager
-    def run(self, progress: Progress) -> Iterator[Processed]:
+    def run(self, progress: PhasedProgress) -> Iterator[Processed]:
         """Reads the inputs to their end, or until stopped.
 
         Raises `ConfigurationError` if the state belongs to other inputs or another configuration, `InputGoneError` if an input is
@@ -109,8 +122,17 @@ class Processing:
             _require_same_inputs(configuration, environment)
             damage, absent = _Damage(), AbsentColumns()
             observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage, absent]))
+            mode = Mode(once=True, drain=True, puts_in_order=ordering_of(configuration))
             configuration = with_result_sinks(configuration)
-            reason, resumed, state, aggregates = self._run(configuration, observed, progress)
+            shown = _ShownProgress(progress, input_size_bytes(configuration), SORTING if mode.puts_in_order == "sort" else "")
+            reason, resumed, state, aggregates = self._run(configuration, observed, mode, shown)
+            if reason is StopReason.LATE:
+                # Nothing of what was read counts any more.
+                damage.words.clear()
+                absent.found.clear()
+                start_sorting(configuration, observed)
+                shown.begin_again(SORTING)
+                reason, _, state, aggregates = self._run(configuration, observed, mode, shown)
             with storage_boundary(str(configuration.state.dir)):
                 yield Processed(
                     is_complete=reason is StopReason.END,
@@ -135,12 +157,14 @@ class Processing:
         return configuration, replace(self._environment, fs=UnsyncedFileSystem())
 
     def _run(
-        self, configuration: Configuration, environment: Environment, progress: Progress
+        self, configuration: Configuration, environment: Environment, mode: Mode, shown: _ShownProgress
     ) -> tuple[StopReason, bool, State, Mapping[str, AggregateDocument]]:
-        """Why the run ended, whether it continued an earlier run, its state, and its aggregates."""
-        shown = _ShownProgress(progress, input_size_bytes(configuration))
+        """Runs to the end of the inputs, to a stop, or to an event that is late.
+
+        Says why it ended, and whether it resumed; and its state and its aggregates.
+        """
         observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, shown]))
-        pipeline = open_pipeline(configuration, observed, Mode(once=True, drain=True))
+        pipeline = open_pipeline(configuration, observed, mode)
         with closing(pipeline.processor) as processor:
             shown.processor = self._processor = processor
             if self._is_stopping:
@@ -160,20 +184,34 @@ class _Damage(Telemetry):
 
 
 class _ShownProgress(Telemetry):
-    """Reports the committed bytes of the inputs: of their size on disk, or, if that is unknown, the bytes read with total 0."""
+    """Reports the committed bytes of the inputs: of their size on disk, or, if that is unknown, the bytes read with total 0.
 
-    def __init__(self, progress: Progress, size_bytes: int) -> None:
+    When sorted events are released, it reports their share of these bytes.
+    """
+
+    def __init__(self, progress: PhasedProgress, size_bytes: int, phase: str) -> None:
         self.processor: Processor | None = None
         self._progress: Final = progress
         self._size_bytes: Final = size_bytes
+        self._phase = phase
         self._read_bytes = 0
 
-    def batch_committed(self, *, content_bytes: int, **_facts: object) -> None:
+    def begin_again(self, phase: str) -> None:
+        """The inputs are read again from the beginning."""
+        self._phase, self._read_bytes, self.processor = phase, 0, None
+
+    def batch_committed(self, *, records: int, content_bytes: int, **_facts: object) -> None:
+        if not records:
+            return
         self._read_bytes += content_bytes
         if self._size_bytes and self.processor is not None:
-            self._progress(max(0, self._size_bytes - self.processor.lag_bytes()), self._size_bytes)
+            self._progress(max(0, self._size_bytes - self.processor.lag_bytes()), self._size_bytes, self._phase)
         else:
-            self._progress(self._read_bytes, 0)
+            self._progress(self._read_bytes, 0, self._phase)
+
+    def sorted_released(self, *, events: int, waiting: int) -> None:
+        size_bytes = self._size_bytes or self._read_bytes
+        self._progress(size_bytes * events // (events + waiting), size_bytes, MERGING)
 
 
 def require_outputs(configuration: Configuration, environment: Environment, paths: Sequence[str]) -> None:

@@ -203,6 +203,9 @@ class LogTelemetry(Telemetry):
     def order_idle_released(self, **facts: Fact) -> None:
         self.log("info", "order_idle_released", "order buffer flushed: the log was idle", facts)
 
+    def sorted_released(self, **facts: Fact) -> None:
+        self.log("debug", "sorted_released", "releasing sorted events", facts)
+
     def reloaded(self, **facts: Fact) -> None:
         self.log("info", "reloaded", "configuration reloaded", facts)
 

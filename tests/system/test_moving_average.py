@@ -180,3 +180,15 @@ def test_a_window_that_is_no_number_of_minutes_is_refused(wrong: str, tmp_path: 
     finished = subprocess.run(called, cwd=tmp_path, check=False, capture_output=True, timeout=DEADLINE_S)
     assert (finished.returncode, finished.stdout) == (64, b"")
     assert finished.stderr.startswith(b"unbabel_cli: ")
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_deliveries_in_reverse_or_random_order_give_the_averages_of_the_sorted_log(tmp_path: Path, seed: int | None) -> None:
+    moments = [(START + timedelta(seconds=number * 7), float(number % 90)) for number in range(3_000)]
+    logged = [line(number, moment, duration) for number, (moment, duration) in enumerate(moments)]
+    if seed is None:
+        logged.reverse()
+    else:
+        random.Random(seed).shuffle(logged)
+    result = averages(b"".join(logged), 10, tmp_path)
+    assert [json.loads(each) for each in result.splitlines()] == by_definition(moments, 10)
