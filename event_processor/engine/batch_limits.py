@@ -30,12 +30,12 @@ class BatchLimits:
 
     bytes_max: int
 
-    def is_full(self, content_bytes: int, checkpoint_bytes: int, *, is_decoded_ahead: bool) -> bool:
+    def is_full(self, content_bytes: int, checkpoint_bytes: int, *, is_ahead: bool) -> bool:
         """Whether a commit should cover no more than this. `checkpoint_bytes`: the size of the last checkpoint."""
         worth_bytes = CHECKPOINT_WORTH * checkpoint_bytes if checkpoint_bytes > CHECKPOINT_BYTES_SMALL else 0
         missing_bytes = max(self.bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * self.bytes_max)) - content_bytes
         # Chunks that are decoded ahead come whole, not in the few missing bytes.
-        return missing_bytes <= (0 if is_decoded_ahead else self.bytes_max // STEPS_WORTH)
+        return missing_bytes <= (0 if is_ahead else self.bytes_max // STEPS_WORTH)
 
     def may_grow(self, content_bytes: int) -> bool:
         """Whether a full batch may grow on while the commit before it runs."""

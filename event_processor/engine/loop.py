@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from event_processor.engine.attention import Attention, holds_unread_bytes
+from event_processor.engine.attention import Attention
 from event_processor.engine.batch_limits import BatchLimits
 from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
 from event_processor.engine.journal import (
@@ -28,9 +28,10 @@ from event_processor.engine.journal import (
     OrderEnded,
     OrderStarted,
 )
-from event_processor.engine.loop_options import LoopOptions, StartedState, StopReason
+from event_processor.engine.loop_options import WAIT_S_MAX, LoopOptions, StartedState, StopReason
 from event_processor.engine.loss_keeper import LossKeeper
 from event_processor.engine.losses import LossRequests
+from event_processor.engine.source_turns import SourceTurns
 from event_processor.engine.state import State
 from event_processor.engine.step import Memory, StepOptions, advance, begin_order, end_order, finish, release_held, release_sorted
 from event_processor.model.contracts import Clock, Decoding, Notices, Source, Wakeup
@@ -40,9 +41,6 @@ from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import storage_boundary
 
 __all__ = ["LoopOptions", "Processor", "StartedState", "StopReason"]
-
-WAIT_S_MAX: Final = 1.0
-"""The loop reports that it is alive at least this often, however long there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +76,8 @@ class Processor:
 
         `started`: the change of the state at this start; the first commit makes it durable.
         """
-        self._sources: Final = list(sources)
-        self._losses: Final = LossKeeper(self._sources, requests)
+        self._sources: Final = SourceTurns(sources)
+        self._losses: Final = LossKeeper(sources, requests)
         self._decoding: Final = decoding
         self._directory: Final = directory
         self._writer: Final = writer
@@ -102,7 +100,6 @@ class Processor:
         """The sources from which something was read that no commit covers."""
         self._failed = False
         self._stop_reason: StopReason | None = None
-        self._next_source = 0
         self._last_read_s = clock.monotonic_s()
 
     @property
@@ -112,7 +109,7 @@ class Processor:
 
     def lag_bytes(self) -> int:
         """How many unread bytes the sources are known to hold."""
-        return sum(source.lag_bytes() for source in self._sources)
+        return self._sources.lag_bytes()
 
     def rely_on(self, notices: Notices) -> None:
         """From now on `notices` set the wakeup; they pause while the log is busy."""
@@ -159,7 +156,7 @@ class Processor:
                 self._attention.found()
             elif self._stop_reason is not None:
                 break
-            elif self._options.once and self._is_at_end():
+            elif self._options.once and not self._sources.waits_s():
                 self._drain()
                 return self._stop_reason or StopReason.END
             elif self._is_silent():
@@ -211,8 +208,7 @@ class Processor:
         with ExitStack() as cleanup:
             cleanup.callback(self._writer.close)
             cleanup.callback(self._decoding.close)
-            for source in reversed(self._sources):
-                cleanup.callback(source.close)
+            cleanup.callback(self._sources.close)
             cleanup.callback(self._executor.close)
             # The commit uses the files until it is done. If we closed them before, their descriptors could become other files'.
             self._settle()
@@ -249,7 +245,7 @@ class Processor:
         """
         if self._options.once or not batch.steps or self._in_flight is not None or self._decoding.pending:
             return False
-        return self._clock.monotonic_s() >= deadline_s and not any(source.has_more() for source in self._sources)
+        return self._clock.monotonic_s() >= deadline_s and not self._sources.have_more()
 
     def _new_batch(self) -> Batch:
         """An empty batch after everything that was handed to a commit, durable or not."""
@@ -260,14 +256,12 @@ class Processor:
 
     def _is_full(self, batch: Batch) -> bool:
         """Whether a commit should cover no more than this batch: then there is a backlog."""
-        is_decoded_ahead = bool(self._decoding.pending)
-        return self._limits.is_full(batch.content_bytes, self._checkpoint_bytes, is_decoded_ahead=is_decoded_ahead)
+        return self._limits.is_full(batch.content_bytes, self._checkpoint_bytes, is_ahead=bool(self._decoding.pending))
 
     def _may_grow(self, batch: Batch) -> bool:
         """Whether a full batch grows on while a commit runs: the next commit then costs more, but covers more."""
-        if self._in_flight is None or self._in_flight.checkpoint_bytes.done():
-            return False
-        return self._limits.may_grow(batch.content_bytes)
+        is_running = self._in_flight is not None and not self._in_flight.checkpoint_bytes.done()
+        return is_running and self._limits.may_grow(batch.content_bytes)
 
     def _commit(self, batch: Batch, *, behind: bool) -> None:
         """Commits the batch after the running commit; here, or in the background (`behind`), while the loop continues at once.
@@ -313,10 +307,7 @@ class Processor:
             self._telemetry.losses_committed(count=batch.state.lost.count)
         self._state = batch.state
         self._checkpoint_bytes = checkpoint_bytes
-        for source in self._sources:
-            if source.name not in self._read_ahead:
-                # If more was read from a source meanwhile, a later commit acknowledges it: `acknowledge` stands for all it gave.
-                source.acknowledge()
+        self._sources.acknowledge(self._read_ahead)
         self._telemetry.batch_committed(
             records=batch.counts.records,
             accepted=batch.counts.accepted,
@@ -330,7 +321,7 @@ class Processor:
         """Reads and submits available chunks, as many as may be decoded ahead."""
         while self._decoding.has_room:
             room_bytes = self._limits.room_bytes(0 if self._decoding.pending else batch.content_bytes)
-            chunk = self._read_in_turn(room_bytes)
+            chunk = self._sources.read(room_bytes)
             self._losses.note(batch)
             if chunk is None:
                 break
@@ -349,15 +340,6 @@ class Processor:
         batch.add_loss(seen)
         if batch.has_news:
             self._commit(batch, behind=False)
-
-    def _read_in_turn(self, bytes_max: int) -> Chunk | None:
-        """A chunk from the next source that has one, starting after the last source that gave one."""
-        for _ in self._sources:
-            source = self._sources[self._next_source]
-            self._next_source = (self._next_source + 1) % len(self._sources)
-            if (chunk := source.read(bytes_max)) is not None:
-                return chunk
-        return None
 
     def _hand_in(self, chunk: Chunk) -> None:
         self._read_ahead.add(chunk.source)
@@ -436,17 +418,13 @@ class Processor:
     def _is_silent(self) -> bool:
         """Whether a live log was idle for so long that the order buffer should be flushed."""
         options = self._options
-        if options.once or not options.idle_release_s or not self._state.order.held or holds_unread_bytes(self._sources):
+        if options.once or not options.idle_release_s or not self._state.order.held or self._sources.hold_unread_bytes():
             return False
         return self._clock.monotonic_s() - self._last_read_s >= options.idle_release_s
 
-    def _is_at_end(self) -> bool:
-        return all(source.wait_s() is None for source in self._sources)
-
     def _wait_s(self) -> float:
         """Seconds until the next thing that can happen without a wakeup."""
-        waits = [WAIT_S_MAX, self._options.poll_interval_s]
-        waits += [wait_s for source in self._sources if (wait_s := source.wait_s()) is not None]
-        if self._options.idle_release_s and self._state.order.held and not holds_unread_bytes(self._sources):
+        waits = [WAIT_S_MAX, self._options.poll_interval_s, *self._sources.waits_s()]
+        if self._options.idle_release_s and self._state.order.held and not self._sources.hold_unread_bytes():
             waits.append(self._last_read_s + self._options.idle_release_s - self._clock.monotonic_s())
         return max(0.0, min(waits))

@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from event_processor.engine.journal import JournalEntry
 from event_processor.engine.state import State
 
-__all__ = ["LoopOptions", "StartedState", "StopReason"]
+__all__ = ["WAIT_S_MAX", "LoopOptions", "StartedState", "StopReason"]
+
+WAIT_S_MAX: Final = 1.0
+"""The loop reports that it is alive at least this often, however long there is nothing to do."""
 
 
 class StopReason(Enum):

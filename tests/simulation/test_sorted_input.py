@@ -14,6 +14,7 @@ import pytest
 
 from event_processor.engine.sorting import blocks, runs
 from event_processor.model.errors import StorageError
+from event_processor.storage.durable import create_file
 from support.engine import comparable
 from support.finished_input import Input, configuration, model_rows, process
 from support.simulated_fs import Fault, SimulatedCrash, SimulatedFileSystem
@@ -53,7 +54,7 @@ def sink(request: pytest.FixtureRequest) -> bool:
 def undisturbed(sink: bool) -> tuple[dict[str, Any], bytes]:
     fs = new_disk(0)
     with pytest.MonkeyPatch.context() as patch:
-        merges = Mock(wraps=runs.create_file)
+        merges = Mock(wraps=create_file)
         patch.setattr(runs, "create_file", merges)
         assert process(fs, configuration(sink=sink)).rows == SORTED_ROWS
     assert merges.called, "runs are merged to larger ones"

@@ -66,7 +66,7 @@ def model_rows(ordered: Input) -> list[dict[str, Any]]:
     model.finish()
     return [
         {"end": row * EVERY_S, "category": group, "n": count, "total": total, "first": f"n{first}", "last": f"n{last}"}
-        for row, group, count, _, total, _, _, first, last in model.rows
+        for row, group, count, _, total, _, _, first, last, _ in model.rows
     ]
 
 

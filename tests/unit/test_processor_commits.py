@@ -142,9 +142,9 @@ def opened(
     settings = settings or configuration(FOLDER)
     lock = lock_state(settings, surroundings)
     processor = open_pipeline(settings, surroundings, Mode(once=once)).processor
-    places = [place for place, source in enumerate(processor._sources) if source.name == "log"]
-    source = WatchedSource(processor._sources[places[0]], fs)
-    processor._sources[places[0]] = source
+    places = [place for place, source in enumerate(processor._sources.all) if source.name == "log"]
+    source = WatchedSource(processor._sources.all[places[0]], fs)
+    processor._sources.all[places[0]] = source
     yield Pipeline(processor, told, source, clock)
     processor.close()
     lock.release()
