@@ -26,6 +26,7 @@ from event_processor.model.connector import CommittedOutput, Connector, PastGene
 from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath, Source
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
+from event_processor.model.messages import readable_path
 from event_processor.model.options import ConfiguredPath, SinkOptions, SourceOptions
 from event_processor.model.telemetry import Telemetry
 from event_processor.records.json_lines.format import JsonLinesFormat
@@ -48,6 +49,7 @@ __all__ = [
     "make_source",
     "outside_p2",
     "record_format",
+    "remarks",
     "reopen_generation",
     "resume_source",
     "sink_files",
@@ -188,6 +190,15 @@ def format_factory(configuration: Configuration, options: SourceOptions) -> Call
     for make_transform in transforms:
         make_reader = partial(TransformedReader, make_reader, make_transform)
     return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
+
+
+def remarks(configuration: Configuration, environment: Environment) -> list[str]:
+    """What a person should know about the configured sources, though it is no fault. Raises `StorageError`."""
+    return [
+        f"sources.{name}: {readable_path(remark)}"
+        for name, options in configuration.sources.items()
+        for remark in CONNECTORS[options.type].remarks(options, environment)
+    ]
 
 
 def reopen_generation(options: SourceOptions, position: Mapping[str, Json], environment: Environment) -> PastGeneration | None:

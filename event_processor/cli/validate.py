@@ -1,4 +1,4 @@
-"""`validate`: lists all faults of the configuration.
+"""`validate`: lists all faults of the configuration, and what a person should know about its input.
 
 Owns: the command, and its output as text or JSON.
 Always: all faults are listed, not only the first.
@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from event_processor.assembly import Environment, remarks
 from event_processor.cli.context import invocation, load
-from event_processor.cli.output import write_json, write_lines, write_notes
+from event_processor.cli.output import write_json, write_lines
 from event_processor.configuration import ConfigurationFaultsError, Fault
 from event_processor.configuration.configuration import cautions
 from event_processor.model.errors import ExitCode
@@ -32,10 +33,11 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
             raise
         write_json({"ok": False, "files": list(error.files), "faults": [_document(fault) for fault in error.faults]})
         raise typer.Exit(ExitCode.CONFIGURATION) from error
+    found = [*(f"note: {caution}" for caution in cautions(loaded.configuration)), *remarks(loaded.configuration, Environment())]
     if as_json:
-        write_json({"ok": True, "files": list(loaded.files), "faults": []})
+        write_json({"ok": True, "files": list(loaded.files), "faults": [], **({"remarks": found} if found else {})})
         return
-    write_notes(f"note: {caution}" for caution in cautions(loaded.configuration))
+    write_lines(found)
     write_lines([f"ok: {', '.join(loaded.files) or 'no configuration file; all values are defaults'}"])
 
 

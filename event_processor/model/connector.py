@@ -237,6 +237,14 @@ class Connector:
         del context
         raise _not_offered(self, options)
 
+    def remarks(self, options: Any, world: World) -> Sequence[str]:
+        """What a person should know about the input of a source with these options, though it is no fault. For `validate`.
+
+        Changes nothing, and connects to nothing. Raises `StorageError`.
+        """
+        del options, world
+        return ()
+
     def reopen(self, options: Any, position: Mapping[str, Json], world: World) -> PastGeneration | None:
         """Finds the generation that a source with these options left at `position`; None if it is gone. The caller closes it.
 

@@ -63,6 +63,9 @@ class Telemetry:
     def file_left_out(self, *, source: str, path: str, size_bytes: int) -> None:
         """A rotated file is not read, because it was there before the first start."""
 
+    def file_twice(self, *, source: str, path: str, same_as: str) -> None:
+        """Two paths of a glob are one file (a link, or a file renamed within the glob). It is read once, as `same_as`."""
+
     def order_by_times(self, *, source: str, path: str, files: str) -> None:
         """Neither content nor names showed the order of these files, so their modification times decided, which may be wrong."""
 

@@ -139,6 +139,9 @@ class LogTelemetry(Telemetry):
         words = 'not read: it was rotated before the first start; start = "oldest" in the source reads it'
         self.log("warning", "file_left_out", words, facts)
 
+    def file_twice(self, **facts: Fact) -> None:
+        self.log("warning", "file_twice", "the same file as another path of this source; it is read once", facts)
+
     def order_by_times(self, **facts: Fact) -> None:
         words = "rotated files are read in the order of their modification times, because their names show none; it may be wrong"
         self.log("warning", "order_by_times", words, facts)

@@ -153,3 +153,13 @@ def test_version_as_json_keeps_its_contract(capsys: pytest.CaptureFixture[str]) 
 def test_version_says_the_same_on_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["version"], COMMANDS) == ExitCode.OK
     assert capsys.readouterr().out.startswith(f"event-processor {__version__}\npython 3.")
+
+
+def test_validate_names_the_files_beside_a_log_that_are_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("events").mkdir()
+    Path("events/events.jsonl").touch()
+    Path("events/events.jsonl.bak").touch()
+    assert run(["validate", "--json"], COMMANDS) == ExitCode.OK
+    [remark] = json.loads(capsys.readouterr().out)["remarks"]
+    assert remark.startswith("sources.events: ")
+    assert "events.jsonl.bak: beside the log, but not read" in remark

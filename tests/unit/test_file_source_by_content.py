@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from event_processor.connectors.files.following.remarks import remarks
+from event_processor.storage.durable import OperatingSystem
 from support.file_source import LogFolder, Reader
 
 LOG = "events.jsonl"
@@ -339,3 +342,51 @@ def test_a_label_is_the_path_again(folder: LogFolder, name: str) -> None:
     label.encode()
     assert options.path_of(label) == path
     assert label == path or "bytes:" in label
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_one_file_under_two_names_of_a_glob_is_read_once(folder: LogFolder, link: Callable[[str, str], None]) -> None:
+    folder.append("a.log", b"1\n")
+    link(folder.path("a.log"), folder.path("b.log"))
+    reader = Reader(folder, "*.log")
+    assert reader.read_all() == [b"1"]
+    assert reader.telemetry.facts("file_twice") == [
+        {"source": "events", "path": folder.path("b.log"), "same_as": folder.path("a.log")}
+    ]
+    reader.stop()
+    folder.append("b.log", b"2\n")
+    assert reader.read_all() == [b"2"]
+    assert reader.telemetry.names().count("file_twice") == 2
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_file_renamed_within_a_glob_is_not_read_again(folder: LogFolder, stopped: bool) -> None:
+    reader = Reader(folder, "*.log")
+    folder.append("a.log", b"1\n")
+    assert reader.read_all() == [b"1"]
+    if stopped:
+        reader.stop()
+    os.rename(folder.path("a.log"), folder.path("z.log"))
+    folder.append("z.log", b"2\n")
+    folder.append("a.log", b"3\n")
+    assert reader.read_all() == [b"2", b"3"]
+    reader.stop()
+    assert reader.read_all() == []
+    folder.append("a.log", b"4\n")
+    assert reader.read_all() == [b"4"]
+    assert "file_lost" not in reader.telemetry.names()
+
+
+def test_a_glob_that_is_the_name_of_a_file_says_so(folder: LogFolder) -> None:
+    folder.append("a[1].log", b"1\n")
+    reader = Reader(folder, "a[1].log")
+    assert reader.read_all() == []
+    assert "a[[]1].log" in str(reader.telemetry.facts("file_unreadable")[0]["reason"])
+    assert Reader(folder, "a[[]1].log").read_all() == [b"1"]
+
+
+def test_what_lies_beside_the_log_and_is_not_read_is_named(folder: LogFolder) -> None:
+    for name in (LOG, f"{LOG}.1", f"{LOG}.bak", "events-errors.jsonl", "other.jsonl"):
+        folder.append(name, b"1\n")
+    found = list(remarks(OperatingSystem(), Reader(folder).options))
+    assert [remark.split(": ")[0] for remark in found] == [folder.path("events-errors.jsonl"), folder.path(f"{LOG}.bak")]

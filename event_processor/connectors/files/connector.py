@@ -13,6 +13,7 @@ from typing import Final
 
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.connectors.files.finished import InputFiles
+from event_processor.connectors.files.following.remarks import remarks
 from event_processor.connectors.files.following.source import FileSource
 from event_processor.connectors.files.growing_comparison import GrowingOutput
 from event_processor.connectors.files.growing_sink import GrowingSink, SinkIdentity
@@ -72,6 +73,11 @@ class FilesConnector(Connector):
             start=context.start,
             read_before=context.read_before,
         )
+
+    def remarks(self, options: FileSourceOptions, world: World) -> list[str]:
+        """Files beside the log that are not read, and a glob that is the name of a file."""
+        is_followed = not isinstance(options, InputFilesOptions | StandardInputOptions)
+        return list(remarks(world.fs, options)) if is_followed else []
 
     def reopen(self, options: FileSourceOptions, position: Mapping[str, Json], world: World) -> FileGeneration | None:
         """The file, found again by its content."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from event_processor.connectors.files.following.generation import FinishedGeneration, Generation, SourceContext, retired_chunk
 from event_processor.connectors.files.following.identity import FileIdentity
-from event_processor.connectors.files.following.known import Knowledge, KnownFiles
+from event_processor.connectors.files.following.known import LEFT_OUT_RANK, Knowledge, KnownFiles
 from event_processor.connectors.files.following.rotation import Candidate
 from event_processor.connectors.files.following.succession import Match, ReadFile, Succession, find_file, find_successor
 from event_processor.model.event import Chunk
@@ -44,6 +44,15 @@ class Past:
     def is_empty(self) -> bool:
         """Whether nothing of the path was ever seen."""
         return self.finished is None and self.intact_ns is None
+
+    @property
+    def has_files(self) -> bool:
+        """Whether files are known that were read to their end."""
+        return bool(self._known.knowledge.retired)
+
+    def knows(self, candidate: Candidate) -> bool:
+        """Whether that file was read to its end, by its content. Raises `StorageError`."""
+        return self._known.ranks([candidate], thorough=True).get(candidate.path, LEFT_OUT_RANK) > LEFT_OUT_RANK
 
     def begin(self, since_ns: int) -> None:
         """Nothing was read yet, but what was modified until `since_ns` is history."""

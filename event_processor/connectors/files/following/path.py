@@ -10,7 +10,7 @@ between two looks; what is written to a rotated file after it was quiet for `ret
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from event_processor.connectors.files.following.generation import (
@@ -20,7 +20,7 @@ from event_processor.connectors.files.following.generation import (
 from event_processor.connectors.files.following.identity import FileIdentity
 from event_processor.connectors.files.following.rotation import Candidate
 from event_processor.connectors.files.following.steps import Steps
-from event_processor.connectors.files.following.succession import find_file, find_shorter
+from event_processor.connectors.files.following.succession import Match, find_file, find_shorter
 from event_processor.connectors.files.following.tail import ContentChangedError, Piece, end_of_last_line
 from event_processor.connectors.files.paths import look_at
 from event_processor.model.event import Chunk
@@ -56,8 +56,11 @@ class Lineage(Steps):
         self._past.begin_without(left_out)
         self._reports.left_out(left_out)
 
-    def resume(self, identities: Mapping[int, FileIdentity]) -> None:
-        """Finds the latest generation again, at any path. The older ones were finished when it started. Raises `StorageError`."""
+    def resume(self, identities: Mapping[int, FileIdentity], path_of: Callable[[int, int], str | None] | None = None) -> None:
+        """Finds the latest generation again, at any path. The older ones were finished when it started. Raises `StorageError`.
+
+        `path_of` returns a path for a device and an inode: a file of a glob may have been renamed to another name of it.
+        """
         *older, last = sorted(identities)
         self._outbox.extend(
             retired_chunk(self._context.source, FinishedGeneration(number, identities[number])) for number in older
@@ -69,6 +72,8 @@ class Lineage(Steps):
         match = find_file(self._context.open_content, finished.identity, live) if is_in_place else None
         candidates = live if match else self._rotations.candidates()
         match = match or find_file(self._context.open_content, finished.identity, candidates)
+        if match is None and path_of is not None:
+            match = self._found_at(path_of(finished.identity.device, finished.identity.inode), finished.identity)
         if match:
             self._continue_in(match, finished)
             succession = self._past.successor(self._current, candidates)
@@ -82,6 +87,25 @@ class Lineage(Steps):
         elif not finished.identity.ended:
             was_rotated = any(not each.is_live and each.is_modified_after(self._past.intact_ns) for each in candidates)
             self._reports.not_found(last, finished.identity, [] if was_rotated else candidates)
+
+    def _found_at(self, path: str | None, identity: FileIdentity) -> Match | None:
+        status = look_at(self._context.fs, path).status if path else None
+        renamed = [Candidate(path, status, is_live=False, is_rotation=False)] if path and status else []
+        return find_file(self._context.open_content, identity, renamed)
+
+    @property
+    def inode(self) -> tuple[int, int] | None:
+        """Device and inode of the open file; None if none is open."""
+        return (self._current.status.device, self._current.status.inode) if self._current else None
+
+    @property
+    def has_past(self) -> bool:
+        """Whether files of this path are known that were read to their end."""
+        return self._past.has_files
+
+    def has_read(self, candidate: Candidate) -> bool:
+        """Whether that file was read to its end as one of this path, by its content. Raises `StorageError`."""
+        return self._past.knows(candidate)
 
     def read_again(self, identities: Sequence[FileIdentity]) -> None:
         """Starts with the first of these files that is found: a lost state had read them. The others are reported."""

@@ -13,11 +13,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from event_processor.connectors.files.following.aliases import Aliases
 from event_processor.connectors.files.following.generation import SourceContext
 from event_processor.connectors.files.following.identity import FileIdentity
 from event_processor.connectors.files.following.obstacles import Obstacles
 from event_processor.connectors.files.following.path import Lineage
-from event_processor.connectors.files.paths import PathPattern
+from event_processor.connectors.files.following.remarks import literal_remark
+from event_processor.connectors.files.paths import PathPattern, look_at
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.contracts import Clock
 from event_processor.model.event import Chunk, Json
@@ -87,6 +89,8 @@ class FileSource:
         self._next_sweep_s = 0.0
         self._next_due_sweep_s = 0.0
         self._sweep_was_skipped = False
+        self._reported_literal = False
+        self._aliases: Final = Aliases(self._context)
 
     def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
         self._next_generation = next_generation
@@ -100,7 +104,7 @@ class FileSource:
                 # To find a file again, we must open it, and decode it if it is compressed. That waits for a place too.
                 self._unresumed[lineage] = identities
             else:
-                lineage.resume(identities)
+                lineage.resume(identities, self._path_of if self._options.is_glob else None)
         is_fresh = not positions and next_generation <= FIRST_GENERATION
         if is_fresh:
             self._begin()
@@ -183,7 +187,7 @@ class FileSource:
         while self._ready and not (self._limit and len(self._in_turn) >= self._limit):
             lineage = self._ready.popleft()
             if identities := self._unresumed.pop(lineage, None):
-                lineage.resume(identities)
+                lineage.resume(identities, self._path_of if self._options.is_glob else None)
             if not self._is_put_off(lineage) or lineage.poll():
                 self._in_turn.append(lineage)
         return bool(self._in_turn)
@@ -220,17 +224,20 @@ class FileSource:
             self._follow(self._options.path)
             return {self._options.path}
         paths = self._pattern.expand(self._context.fs)
+        if not self._reported_literal and (remark := literal_remark(self._context.fs, self._options)):
+            self._context.telemetry.file_unreadable(source=self.name, path=self._options.path, reason=remark)
+        self._reported_literal = True
         if paths:
             self._obstacles.ended(str(self._options.path))
         elif not self._lineages:
             self._obstacles.found(str(self._options.path), "")
         self._rotated.intersection_update(paths)
-        born = {path: self._lineage(path) for path in paths if path not in self._lineages and path not in self._rotated}
-        if born:
-            # A rotated file is read as the past of its original path, never as a log of its own.
-            rotated = _rotated_paths(list(born), [*self._lineages.values(), *born.values()])
-            self._rotated |= rotated
-            self._lineages.update((path, lineage) for path, lineage in born.items() if path not in rotated)
+        # A rotated file is read as the past of its original path, never as a log of its own; a second name not at all.
+        unknown = [path for path in paths if path not in self._lineages and path not in self._rotated]
+        rotated_names = _rotated_paths(unknown, [*self._lineages.values(), *map(self._lineage, unknown)]) if unknown else set()
+        self._rotated |= rotated_names
+        own = self._aliases.without([path for path in unknown if path not in rotated_names], list(self._lineages.values()))
+        self._lineages.update((path, self._lineage(path)) for path in own)
         return set(paths)
 
     def _folders(self) -> Iterator[str]:
@@ -246,6 +253,14 @@ class FileSource:
 
     def _lineage(self, path: str) -> Lineage:
         return Lineage(self._context, path, self._next_number)
+
+    def _path_of(self, device: int, inode: int) -> str | None:
+        """A path of the glob that has this inode."""
+        for path in self._pattern.expand(self._context.fs):
+            status = look_at(self._context.fs, path).status
+            if status and (status.device, status.inode) == (device, inode):
+                return path
+        return None
 
     def _next_number(self) -> int:
         number = self._next_generation

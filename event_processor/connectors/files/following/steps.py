@@ -278,6 +278,9 @@ class Steps:
         if not match.candidate.is_live:
             self._reports.rotated(match.candidate.path, finished.number)
         self._reports.opened(self._current, tail.offset)
+        if not finished.identity.has_inode_of(self._current.status):
+            # The folder was copied. The state gets the new inode now, though nothing may be read for long.
+            self._outbox.append(self._chunk(self._current, Piece(tail.offset, b"")))
 
     def _move_to(self, current: Generation, match: Match) -> None:
         """Continues the current generation in a copy of its file."""

@@ -8,6 +8,7 @@ Never: reads anything. Never wakes the loop for another file in the same folder,
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -21,6 +22,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from event_processor.connectors.files.paths import PathPattern
 from event_processor.model.contracts import Wakeup
@@ -32,6 +34,8 @@ __all__ = ["FOLDERS_MAX", "LogWatcher"]
 
 FOLDERS_MAX: Final = 64
 """Each watched folder costs two threads and an inotify instance; a user has 128 instances by default."""
+LIMIT_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+"""No inotify instance or watch is left."""
 STOP_TIMEOUT_S: Final = 5.0
 CHANGES: Final = (FileCreatedEvent, FileModifiedEvent, FileMovedEvent, FileDeletedEvent)
 """The events that change a file. We do not even ask the kernel for notices of opening and closing, which include our own."""
@@ -46,26 +50,29 @@ class LogWatcher:
         self._notice: Final = _Notice(self._patterns, wakeup.set)
         self._fs: Final = fs
         self._telemetry: Final = telemetry
-        self._observer: Final = Observer()
+        self._observer: BaseObserver | None = None
         self._reported: Final[set[tuple[str, str]]] = set()
 
     def start(self) -> None:
         """Watches what can be watched, and reports the rest. Never raises for a folder."""
         try:
-            self._observer.start()
+            # The kernel may refuse even an empty observer: a user has only so many instances.
+            observer = Observer()
+            observer.start()
         except OSError as error:
-            self._report("", error.strerror or str(error))
+            self._report("", _reason(error))
             return
+        self._observer = observer
         self.attend()
 
     def rest(self) -> None:
         """See `Notices.rest`."""
-        if self._observer.is_alive():
+        if self._observer and self._observer.is_alive():
             self._observer.unschedule_all()
 
     def attend(self) -> None:
         """See `Notices.attend`. Never raises for a folder."""
-        if not self._observer.is_alive():
+        if not self._observer or not self._observer.is_alive():
             return
         for number, folder in enumerate(self._folders()):
             if number >= FOLDERS_MAX:
@@ -74,11 +81,15 @@ class LogWatcher:
             try:
                 self._observer.schedule(self._notice, folder, event_filter=list(CHANGES))
             except OSError as error:
+                if error.errno in LIMIT_ERRORS:
+                    # Every further folder would fail as well.
+                    self._report("", _reason(error))
+                    break
                 self._report(folder, error.strerror or str(error))
 
     def stop(self) -> None:
         """Ends the thread. May be repeated."""
-        if self._observer.is_alive():
+        if self._observer and self._observer.is_alive():
             self._observer.stop()
             self._observer.join(STOP_TIMEOUT_S)
 
@@ -97,6 +108,11 @@ class LogWatcher:
         if (path, reason) not in self._reported:
             self._reported.add((path, reason))
             self._telemetry.watcher_unavailable(path=path, reason=reason)
+
+
+def _reason(error: OSError) -> str:
+    words = str(error.args[-1] if error.args else error)
+    return f"{words}; raise fs.inotify.max_user_instances or max_user_watches" if error.errno in LIMIT_ERRORS else words
 
 
 class _Notice(FileSystemEventHandler):
