@@ -80,6 +80,8 @@ def export(
     output: Annotated[str | None, typer.Option(metavar="FILE", help="A new file. Default: standard output.")] = None,
 ) -> None:
     """Write all dead letters as JSON lines, to repair and retry them."""
+    if output == "":
+        raise UsageError("--output has an empty name", hint="name a file, or omit the option")
     configuration, environment = _surroundings(context)
     letters = read_dead_letters(configuration, environment)
     if output is None:

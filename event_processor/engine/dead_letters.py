@@ -31,13 +31,14 @@ def encode_dead_letters(letters: Sequence[DeadLetter]) -> Released:
 
 
 def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int) -> Released:
-    """One line per rejected record of a chunk. `line` lines of its part come before the chunk."""
+    """One line per rejected record of a chunk, with its own bytes. `line` lines of its part come before the chunk."""
     if not len(rejections):
         return NOTHING_RELEASED
+    content = chunk.own or chunk.content
     begins, ends = columns.starts[rejections.rows], columns.ends[rejections.rows]
     lines, offsets = line + 1 + rejections.rows, chunk.offset + begins
     pieces = _pieces(chunk, rejections.faults)
-    written = write_letters(chunk.content, (begins, ends), (lines, offsets), rejections.numbers, pieces)
+    written = write_letters(content, (begins, ends), (lines, offsets), rejections.numbers, pieces)
     if written is not None:
         return Released((written,), len(rejections))
     places = zip(lines.tolist(), offsets.tolist(), begins.tolist(), ends.tolist(), rejections, strict=True)
@@ -51,7 +52,7 @@ def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int
                 each.stage,
                 each.reason,
                 each.field,
-                *_kept(chunk.content[begin:end]),
+                *_kept(content[begin:end]),
             )
             for line, offset, begin, end, each in places
         ]

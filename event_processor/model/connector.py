@@ -94,12 +94,16 @@ class SinkContext:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive whole records, or the length of one record over the limit. `final`: the last record has no line end."""
+    """Consecutive whole records, or the length of one record over the limit. `final`: the last record has no line end.
+
+    `own`: as in `Chunk`.
+    """
 
     offset: int
     content: bytes
     oversized_bytes: int = 0
     final: bool = False
+    own: bytes = b""
 
     @property
     def end_offset(self) -> int:

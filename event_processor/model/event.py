@@ -52,6 +52,8 @@ class Chunk:
     A chunk may hold no record. Then it only reports that `position` or `retired` changed.
     `retired`: the generation is finished and has no more chunks.
     `head`: the first bytes of the generation, at most 4,096 and none after this chunk, for a format that needs them.
+    `own`: the records' own bytes, in as many bytes as `content`; empty if they are equal. They differ where a record of a document
+    holds a line end that no line can hold.
     """
 
     source: str
@@ -63,6 +65,7 @@ class Chunk:
     oversized_bytes: int = 0
     retired: bool = False
     head: bytes = field(default=b"", compare=False, repr=False)
+    own: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def end_offset(self) -> int:

@@ -223,6 +223,7 @@ def _chunk(run: JournalRun, piece: Piece, position: Mapping[str, Json], head: by
         final=piece.final,
         oversized_bytes=piece.oversized_bytes,
         head=head,
+        own=piece.own,
     )
 
 

@@ -220,6 +220,8 @@ def require_outputs(configuration: Configuration, environment: Environment, path
     taken = {os.path.realpath(path) for source in configuration.sources.values() for path in source.patterns()}
     taken |= {os.path.realpath(path) for sink in configuration.sinks.values() for path in sink.paths()}
     for path in paths:
+        if not path:
+            raise UsageError("an output file has an empty name", hint="name a file, or omit the option")
         with storage_boundary(path):
             status, folder = fs.status(path), fs.status(os.path.dirname(path) or ".")
         if os.path.realpath(path) in taken:

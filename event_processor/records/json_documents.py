@@ -2,8 +2,9 @@
 
 Owns: where an item begins and ends. An item's bytes are not changed, except that line ends between its tokens become spaces. Each
 item is judged later, like any line, so one bad item does not affect the others.
-Always: memory is bounded by a block, however long the document, an item or a string is. Items before a fault in the document are
-returned.
+Always: a line end inside a string is a fault. A line cannot hold it, so another byte that JSON forbids there takes its place, and
+the item's own bytes are given beside its line (`take_own`). Memory is bounded by a block, however long the document, an item or a
+string is. Items before a fault in the document are returned.
 Never: nothing outside the items is kept, only its structure.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -32,9 +33,11 @@ _FLAT: Final = re.compile(_FLAT_BYTES, re.DOTALL)
 """Everything up to the next bracket outside strings, or up to a string that does not end in this block."""
 _SCALAR: Final = re.compile(rb'[^ \t\r\n,:"\[\]{}]*+')
 _LINE_ENDS: Final = b"\n\r"
-_INVALID_BYTE: Final = b"\x01"
-"""JSON never holds this byte. It is added to an item with a line end inside a string. Otherwise that line end would become a
-space, and the item would be accepted."""
+_ESCAPED_LINE_END: Final = re.compile(rb"\\[\n\r]")
+"""Inside a string, because a backslash is nowhere else."""
+_NULS: Final = re.compile(rb"\0*+")
+_INVALID_BYTE: Final = 1
+"""JSON forbids this byte. It replaces a line end inside a string. As a space, the item would be accepted."""
 _LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\n\r", b"  ")
 _QUOTE, _BACKSLASH, _COLON, _COMMA = b'"\\:,'
 _OPENING, _CLOSING = b"[{", b"]}"
@@ -78,6 +81,10 @@ _WANTED: Final = {
 }
 
 
+_KINDS: Final = {"{": "an object", "[": "an array", '"': "a string", "t": "true", "f": "false", "n": "null"}
+"""What a value is, by its first character. Any other is a number."""
+
+
 def item_path(text: str) -> tuple[str, ...]:
     """The components of a dotted path, written as in ijson.
 
@@ -100,13 +107,22 @@ class ItemCutter:
         self._next = _Next.VALUE
         self._depth = 0
         """The depth of brackets inside a value that is only copied or skipped."""
-        self._in_value = self._begins = self._in_string = self._copies = self._is_invalid = False
+        self._in_value = self._begins = self._in_string = self._copies = False
+        self._broken: list[int] = []
+        """The places of line ends inside strings, in the block of the value that is being read."""
         self._kept = b""
         self._offset = 0
         self._was_found = False
+        self._deepest: tuple[tuple[str, ...], int] = (), 0
+        """The last of the deepest values on the path to the items: its path, and its first byte."""
+        self._own: list[bytes] = []
+        self._has_changed = False
 
     def feed(self, block: bytes) -> Iterator[bytes]:
-        """The lines of the items, as far as the next block has them, in pieces. Raises `DocumentError`."""
+        """The lines of the items, as far as the next block has them, in pieces. Raises `DocumentError`.
+
+        Call `take_own` after the last piece.
+        """
         block, start = self._kept + block, self._offset - len(self._kept)
         self._kept = b""
         if start == 0 and block.startswith(BYTE_ORDER_MARK):
@@ -117,14 +133,15 @@ class ItemCutter:
             if not self._in_value:
                 if self._next is _Next.VALUE and tuple(self._keys) == self._path:
                     items, place = _whole_items(block, place)
-                    yield items
+                    yield self._given(*_lines(items))
                 place = self._around(block, place, start)
                 continue
             end = self._within(block, place)
             if self._copies:
-                yield block[place:end].translate(_LINE_ENDS_TO_SPACES)
+                yield self._given(*_line(block[place:end], [broken - place for broken in self._broken]))
+                self._broken = []
                 if not self._in_value:
-                    yield _INVALID_BYTE + b"\n" if self._is_invalid else b"\n"
+                    yield self._given(b"\n", b"\n")
             place = len(block) if self._kept else end
 
     def finish(self) -> Iterator[bytes]:
@@ -135,20 +152,43 @@ class ItemCutter:
         if not self._offset:
             return
         if self._in_value and self._copies:
-            yield self._kept
+            yield self._given(self._kept, self._kept)
         if self._in_value and not (self._depth or self._in_string or self._opened):
             self._value_ended()
         if self._in_value or self._next is not _Next.NOTHING:
             raise DocumentError(f"the document is cut short: it ends at byte {self._offset}")
         if not self._was_found:
-            raise DocumentError(
-                f'there is no array at "{".".join(self._path[:-1])}"' if self._path[:-1] else "the document is not an array"
-            )
+            raise DocumentError(self._why_nothing())
+
+    def take_own(self) -> bytes:
+        """The own bytes of the items since the last call, as many as the pieces have; empty if they are equal."""
+        own = b"".join(self._own) if self._has_changed else b""
+        self._own, self._has_changed = [], False
+        return own
+
+    def _given(self, own: bytes, line: bytes) -> bytes:
+        self._own.append(own)
+        self._has_changed |= own != line
+        return line
+
+    def _why_nothing(self) -> str:
+        """Why no array was found at the path."""
+        path, mark = self._deepest
+        names, wanted = self._path[:-1], self._path[len(path)]
+        if not names:
+            return "the document is not an array"
+        place = f'"{".".join(path)}"' if path else "the document"
+        kind = _KINDS.get(chr(mark), "a number")
+        if kind != ("an array" if wanted == ITEM else "an object"):
+            found = f"it is {kind}" if path == names else f"{place} is {kind}"
+        else:
+            found = f"{place} is empty" if wanted == ITEM else f'{place} has no "{wanted}"'
+        return f'there is no array at "{".".join(names)}": {found}'
 
     def _within(self, block: bytes, place: int) -> int:
         """How far the value continues in this block. Clears `_in_value` if the value ends."""
         if self._begins:
-            place = self._begin(block[place], place)
+            place = self._begin(block, place)
         while self._in_value and place < len(block):
             if self._in_string:
                 place = self._string(block, place)
@@ -177,12 +217,15 @@ class ItemCutter:
                 break
         return place
 
-    def _begin(self, mark: int, place: int) -> int:
-        """Reads the kind of a value from its first byte.
+    def _begin(self, block: bytes, place: int) -> int:
+        """Reads the kind of a value from its first byte. NULs before it belong to it, so the item is rejected alone.
 
         Returns the place after it if it is a bracket or a quote, or else the same place.
         """
-        self._begins = self._is_invalid = False
+        place = _end(_NULS, block, place)
+        if place == len(block):
+            return place
+        mark, self._begins = block[place], False
         self._depth, self._in_string = int(mark in _OPENING), mark == _QUOTE
         return place + 1 if self._depth or self._in_string else place
 
@@ -195,7 +238,7 @@ class ItemCutter:
             self._kept = block[place:]
             return place
         if block[place] in _LINE_ENDS:
-            self._is_invalid = True
+            self._broken += [place] if self._copies else []
         else:
             self._in_string = False
         return place + 1
@@ -211,7 +254,7 @@ class ItemCutter:
             return place
         mark, wanted = block[place], self._next
         if wanted in (_Next.VALUE, _Next.VALUE_OR_END) and mark not in _CLOSING and mark not in (_COLON, _COMMA):
-            return self._begin_value(mark, place)
+            return self._begin_value(mark, place, start)
         if wanted in (_Next.NAME, _Next.NAME_OR_END) and mark == _QUOTE:
             return self._name(block, place, start)
         if wanted is _Next.COLON and mark == _COLON:
@@ -223,20 +266,25 @@ class ItemCutter:
             self._keys.pop()
             self._value_ended()
         else:
-            raise DocumentError(f"not JSON at byte {start + place}: expected {_WANTED[wanted]}, not {chr(mark)!r}")
+            raise _unexpected(start + place, wanted, mark)
         return place + 1
 
     def _closes(self, mark: int) -> bool:
         return bool(self._opened) and mark == _CLOSING[_OPENING.index(self._opened[-1])]
 
-    def _begin_value(self, mark: int, place: int) -> int:
+    def _begin_value(self, mark: int, place: int, start: int) -> int:
         """Begins a value: an item, a value on the path to the items, or another one.
 
         Returns the place where reading continues.
         """
         path = tuple(self._keys)
         is_item = path == self._path
-        if not is_item and mark in _OPENING and path == self._path[: len(path)]:
+        if not is_item and not mark:
+            raise _unexpected(start + place, self._next, mark)
+        leads_there = not is_item and path == self._path[: len(path)]
+        if leads_there and len(path) >= len(self._deepest[0]):
+            self._deepest = path, mark
+        if leads_there and mark in _OPENING:
             is_array = mark == _OPENING[0]
             wants_array = self._path[len(path)] == ITEM
             self._was_found |= is_array and wants_array and len(path) + 1 == len(self._path)
@@ -262,18 +310,42 @@ class ItemCutter:
         return found.end()
 
 
-def _whole_items(block: bytes, place: int) -> tuple[bytes, int]:
-    """The lines of the items from `place` on that end in this block with a comma after them, and the place after the last comma."""
-    found = []
+def _unexpected(byte: int, wanted: _Next, mark: int) -> DocumentError:
+    return DocumentError(f"not JSON at byte {byte}: expected {_WANTED[wanted]}, not {repr(chr(mark)) if mark else 'a NUL byte'}")
+
+
+def _line(item: bytes, broken: Sequence[int]) -> tuple[bytes, bytes]:
+    """An item, or a piece of one, with spaces for line ends between tokens: with its own line ends in strings, and on one line.
+
+    `broken`: the places of line ends in strings that have no backslash before them.
+    """
+    line = item.translate(_LINE_ENDS_TO_SPACES)
+    places = [] if line == item else [*broken, *(found.end() - 1 for found in _ESCAPED_LINE_END.finditer(item))]
+    if not places:
+        return line, line
+    own, marked = bytearray(line), bytearray(line)
+    for place in places:
+        own[place], marked[place] = item[place], _INVALID_BYTE
+    return bytes(own), bytes(marked)
+
+
+def _lines(items: list[bytes]) -> tuple[bytes, bytes]:
+    """`_line` for whole items, each with a line feed after it."""
+    joined = b"\n".join([*items, b""]) if items else b""
+    if joined.count(b"\n") == len(items) and b"\r" not in joined:
+        return joined, joined
+    pairs = [_line(item, ()) for item in items]
+    return b"\n".join([*(own for own, _ in pairs), b""]), b"\n".join([*(line for _, line in pairs), b""])
+
+
+def _whole_items(block: bytes, place: int) -> tuple[list[bytes], int]:
+    """The items from `place` on that end in this block with a comma after them, and the place after the last comma."""
+    found: list[bytes] = []
     # Match only at this place. A search would run to the end of the block after each item that is nested deeper.
     while item := _ITEM.match(block, place):
         found.append(item[1])
         place = item.end()
-    if not found:
-        return b"", place
-    if any(byte in block for byte in (b"\n", b"\r")):
-        found = [item.translate(_LINE_ENDS_TO_SPACES) for item in found]
-    return b"\n".join([*found, b""]), place
+    return found, place
 
 
 def _end(pattern: re.Pattern[bytes], block: bytes, place: int) -> int:

@@ -32,6 +32,8 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (("log.jsonl", "--output", "folder"), "folder: not a file that can be replaced"),
         (("log.jsonl", "--output", "/dev/null"), "/dev/null: not a file that can be replaced"),
         (("log.jsonl", "--output", "none/result"), "none/result: folder not found"),
+        (("log.jsonl", "--output", ""), "an output file has an empty name"),
+        (("log.jsonl", "--dead-letters", ""), "an output file has an empty name"),
         (("log.jsonl", "--output", "new", "--dead-letters", "./new"), "./new: this run already reads or writes this file"),
         (("log.jsonl", "--source", "other"), "--source other: no such source of files is configured"),
         (("log.jsonl", "--format", "yaml"), '"jsonl", "csv", "json", or "package.module:Class"'),

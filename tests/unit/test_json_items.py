@@ -119,7 +119,7 @@ def test_an_item_keeps_its_bytes_but_for_line_ends() -> None:
 @pytest.mark.parametrize("size", [1, 100])
 def test_a_line_end_within_a_string_stays_a_fault(size: int) -> None:
     lines, reason = cut(in_blocks(b'["a\nb",{"c":"d\re"},{"f":1},["g\\\n"]]', [size]), "item")
-    assert (lines, reason) == ([b'"a b"\x01', b'{"c":"d e"}\x01', b'{"f":1}', b'["g\\ "]'], "")
+    assert (lines, reason) == ([b'"a\x01b"', b'{"c":"d\x01e"}', b'{"f":1}', b'["g\\\x01"]'], "")
 
 
 def test_an_empty_file_has_no_items_and_no_fault() -> None:
@@ -148,3 +148,62 @@ def test_a_name_without_end_is_a_fault_and_not_kept_for_ever() -> None:
 def test_what_does_not_lead_to_the_items_is_skipped_without_being_kept() -> None:
     document = b'{"value":{"x":[[1,{"value":[9]}]],"item":3,"other":"' + b"y" * 200_000 + b'"},"value":[7]}'
     assert cut(in_blocks(document, [1000]), "value.item") == ([b"3", b"7"], "")
+
+
+def cut_own(blocks: Iterable[bytes], path: str) -> tuple[bytes, bytes]:
+    """All lines, and the own bytes at the same places."""
+    cutter = ItemCutter(item_path(path))
+    lines, own = b"", b""
+    for block in blocks:
+        piece = b"".join(cutter.feed(block))
+        lines, own = lines + piece, own + (cutter.take_own() or piece)
+    piece = b"".join(cutter.finish())
+    return lines + piece, own + (cutter.take_own() or piece)
+
+
+@given(st.lists(JSON, max_size=5), SIZES, st.sampled_from([None, 1, "\t"]), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
+def test_the_own_bytes_of_the_items_stand_where_their_lines_do(
+    items: list[Any], sizes: list[int], indent: int | str | None, line_end: str, is_broken: bool
+) -> None:
+    """Line ends between tokens are spaces; those inside strings, which no JSON has, are kept."""
+    texts = [json.dumps(item, indent=indent).replace("\n", line_end) for item in items]
+    spaced = [text.replace("\r", " ").replace("\n", " ") for text in texts]
+    if is_broken:
+        texts, spaced = ([text.replace('a"', 'a\r\nb\\\n"') for text in each] for each in (texts, spaced))
+    document = (f'{{"value" : [ {f"{line_end}, ".join(texts)} ]{line_end}}}').encode()
+    lines, own = cut_own(in_blocks(document, sizes), "value.item")
+    assert len(lines) == len(own)
+    place = 0
+    for line, text in zip(lines.split(b"\n")[:-1], spaced, strict=True):
+        assert own[place : place + len(line) + 1] == text.encode() + b"\n"
+        place += len(line) + 1
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_a_nul_belongs_to_the_item_that_it_is_before_or_within(size: int) -> None:
+    lines, reason = cut(in_blocks(b'[1,\0{"a":1},2,\0\0,3\0, \0"x",[\0],\0]', [size]), "item")
+    assert (lines, reason) == ([b"1", b'\0{"a":1}', b"2", b"\0\0", b"3\0", b'\0"x"', b"[\0]", b"\0"], "")
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "reason"),
+    [
+        (b'{"value": null}', "value.item", 'there is no array at "value": it is null'),
+        (b'{"value": {}}', "value.item", 'there is no array at "value": it is an object'),
+        (b'{"value": false}', "value.item", 'there is no array at "value": it is false'),
+        (b'{"value": -5}', "value.item", 'there is no array at "value": it is a number'),
+        (b"{}", "value.item", 'there is no array at "value": the document has no "value"'),
+        (b'{"other": []}', "value.item", 'there is no array at "value": the document has no "value"'),
+        (b"[]", "value.item", 'there is no array at "value": the document is an array'),
+        (b'"x"', "value.item", 'there is no array at "value": the document is a string'),
+        (b'{"a": {"c": 1}}', "a.b.item", 'there is no array at "a.b": "a" has no "b"'),
+        (b'{"a": null}', "a.b.item", 'there is no array at "a.b": "a" is null'),
+        (b'{"a": null, "a": {"b": "x"}}', "a.b.item", 'there is no array at "a.b": it is a string'),
+        (b'{"value": []}', "value.item.x.item", 'there is no array at "value.item.x": "value" is empty'),
+        (b'{"value":\0[1]}', "value.item", "not JSON at byte 9: expected a value, not a NUL byte"),
+        (b"[1] \0", "item", "not JSON at byte 4: expected the end of the document, not a NUL byte"),
+    ],
+)
+def test_the_reason_says_what_is_there_instead_of_the_items(document: bytes, path: str, reason: str) -> None:
+    for size in (1, 100):
+        assert cut(in_blocks(document, [size]), path)[1] == reason

@@ -32,6 +32,8 @@ class Content(Protocol):
 
     is_compressed: bool
     """Compressed content, and the items of a document, never grow: their end is final."""
+    is_document: bool
+    """The records are the items of a JSON document. A NUL before the first one is part of it, and not a hole in the file."""
     damage: str
     """The reason why the content ends too early, as far as it was read; empty if it is intact."""
 
@@ -41,6 +43,13 @@ class Content(Protocol):
 
     def next_data(self, offset: int) -> int:
         """The offset of the first byte from `offset` on that is not in a hole of the file; `offset` if that is unknown."""
+        ...
+
+    def own(self, size_bytes: int, offset: int) -> bytes:
+        """The records' own bytes in the last `read`, as many as it returned; empty if they are equal.
+
+        `offset` is that of the last `read`, or later.
+        """
         ...
 
     def disk_bytes(self, offset: int) -> int:
@@ -76,6 +85,7 @@ class PlainContent:
     """A file that holds its records uncompressed."""
 
     is_compressed = False
+    is_document = False
     damage = ""
 
     def __init__(self, fs: FileSystem, descriptor: int) -> None:
@@ -88,6 +98,9 @@ class PlainContent:
 
     def next_data(self, offset: int) -> int:
         return self._fs.next_data(self._descriptor, offset)
+
+    def own(self, size_bytes: int, offset: int) -> bytes:  # noqa: ARG002 - they are always equal
+        return b""
 
     def disk_bytes(self, offset: int) -> int:
         return offset
@@ -120,7 +133,7 @@ def open_content(fs: FileSystem, path: str, items: tuple[str, ...] = ()) -> Cont
         compression = compression_of(partial(fs.read, descriptor))
         decode = decoder_of(compression) if compression else None
         if items:
-            return CompressedContent(fs, descriptor, partial(_item_lines, items, decode))
+            return DocumentContent(fs, descriptor, items, decode)
         if decode is not None:
             return CompressedContent(fs, descriptor, decode)
     except BaseException:
@@ -138,6 +151,7 @@ class CompressedContent:
     """
 
     is_compressed = True
+    is_document = False
 
     def __init__(self, fs: FileSystem, descriptor: int, decode: Decode) -> None:
         """Owns `descriptor` from now on."""
@@ -170,6 +184,9 @@ class CompressedContent:
     def next_data(self, offset: int) -> int:
         return offset
 
+    def own(self, size_bytes: int, offset: int) -> bytes:  # noqa: ARG002 - they are always equal
+        return b""
+
     def disk_bytes(self, offset: int) -> int:  # noqa: ARG002 - decoded forward: everything read was needed
         return self._raw_offset
 
@@ -200,20 +217,50 @@ class CompressedContent:
             yield raw
 
 
-def _item_lines(items: tuple[str, ...], decode: Decode | None, raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The items of a JSON document, one per line."""
-    cutter = ItemCutter(items)
-    for block in raw_blocks if decode is None else decode(raw_blocks):
-        yield from _pieces(cutter.feed(block))
-    yield from _pieces(cutter.finish())
+class DocumentContent(CompressedContent):
+    """The items of a JSON document, one per line, and their own bytes.
 
+    Always: `_own` is as long as `_kept`.
+    """
 
-def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the lines before a fault at once, then raises the fault."""
-    found: list[bytes] = []
-    try:
-        found.extend(lines)
-    except DocumentError as error:
-        yield b"".join(found)
-        raise DamagedError(str(error)) from error
-    yield b"".join(found)
+    is_document = True
+
+    def __init__(self, fs: FileSystem, descriptor: int, items: tuple[str, ...], decode: Decode | None) -> None:
+        """`items` is their path. `decode`: for a compressed document."""
+        self._items: Final = items
+        self._own: bytearray = bytearray()
+        super().__init__(fs, descriptor, partial(self._lines, decode))
+
+    def restart(self) -> None:
+        super().restart()
+        self._own = bytearray()
+
+    def own(self, size_bytes: int, offset: int) -> bytes:
+        start = offset - self._kept_offset
+        own = bytes(self._own[start : start + size_bytes])
+        return own if own != self._kept[start : start + size_bytes] else b""
+
+    def _drop_before(self, offset: int) -> None:
+        before = self._kept_offset
+        super()._drop_before(offset)
+        del self._own[: self._kept_offset - before]
+
+    def _lines(self, decode: Decode | None, raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
+        cutter = ItemCutter(self._items)
+        for block in raw_blocks if decode is None else decode(raw_blocks):
+            yield from self._pieces(cutter, cutter.feed(block))
+        yield from self._pieces(cutter, cutter.finish())
+
+    def _pieces(self, cutter: ItemCutter, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """Yields the lines before a fault at once, then raises the fault."""
+        found: list[bytes] = []
+        fault: DocumentError | None = None
+        try:
+            found.extend(lines)
+        except DocumentError as error:
+            fault = error
+        piece = b"".join(found)
+        self._own += cutter.take_own() or piece
+        yield piece
+        if fault is not None:
+            raise DamagedError(str(fault)) from fault

@@ -173,6 +173,7 @@ class InputFiles:
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
             head=tail.samples.head,
+            own=piece.own,
         )
 
     def _finished(self, current: _OpenFile) -> Chunk | None:

@@ -59,12 +59,12 @@ class FileGeneration:
                 return
             whole_bytes, is_oversized = whole_records_end(content, self._record_bytes_max)
             if whole_bytes:
-                piece = Piece(offset, content[:whole_bytes])
+                piece = Piece(offset, content[:whole_bytes], own=self._content.own(whole_bytes, offset))
             elif is_oversized or len(content) > self._record_bytes_max:
                 piece = self._oversized(offset, end)
             else:
                 assert offset + len(content) == end, "a block is longer than a record within the limit"
-                piece = Piece(offset, content, final=True)
+                piece = Piece(offset, content, final=True, own=self._content.own(len(content), offset))
             offset = piece.end_offset
             yield piece
 

@@ -45,6 +45,9 @@ class StreamSource:
         self._telemetry: Final = telemetry
         self._items: Final = ItemCutter(options.items) if options.items else None
         self._cutter: Final = RecordCutter(options.record_bytes_max)
+        self._own = bytearray()
+        """The own bytes of the items that the cutter holds, and of those before, up to the next block."""
+        self._own_offset = 0
         self._first_bytes: bytes | None = b""
         self._poll: Final = select.poll()
 
@@ -105,18 +108,24 @@ class StreamSource:
             self._cutter.feed(block)
             return
         lines: list[bytes] = []
+        fault: DocumentError | None = None
         try:
             # What comes before a fault counts.
             lines.extend(self._items.feed(block) if block else self._items.finish())
         except DocumentError as error:
-            self._cutter.feed(b"".join(lines))
+            fault = error
+        piece = b"".join(lines)
+        cut_bytes = self._cutter.fed_bytes - self._cutter.held_bytes - self._own_offset
+        del self._own[:cut_bytes]
+        self._own_offset += cut_bytes
+        self._own += self._items.take_own() or piece
+        self._cutter.feed(piece)
+        if fault is not None:
             self._telemetry.file_damaged(
-                source=self.name, path=STANDARD_INPUT, generation=GENERATION, offset=self._cutter.fed_bytes, reason=str(error)
+                source=self.name, path=STANDARD_INPUT, generation=GENERATION, offset=self._cutter.fed_bytes, reason=str(fault)
             )
             # After a fault, the rest is not a document.
             self._cutter.end()
-            return
-        self._cutter.feed(b"".join(lines))
 
     def _chunk(self, cut: Cut) -> Chunk:
         position: dict[str, Json] = {
@@ -136,7 +145,14 @@ class StreamSource:
             final=cut.final,
             oversized_bytes=cut.oversized_bytes,
             head=cut.head,
+            own=self._own_of(cut),
         )
+
+    def _own_of(self, cut: Cut) -> bytes:
+        """The own bytes of the records, if they are the items of a document and differ."""
+        start = cut.offset - self._own_offset
+        own = bytes(self._own[start : start + len(cut.content)])
+        return own if own != cut.content else b""
 
 
 def _may_be_compressed(first_bytes: bytes) -> bool:

@@ -85,6 +85,7 @@ class Steps:
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
             head=current.tail.samples.head,
+            own=piece.own,
         )
 
     def _left_its_path(self, current: Generation, found: Found) -> None:

@@ -33,13 +33,14 @@ class ContentChangedError(Exception):
 class Piece:
     """The result of one read: whole records, or the length of one record over the limit.
 
-    `final`: the last record has no line end.
+    `final`: the last record has no line end. `own`: as in `Chunk`.
     """
 
     offset: int
     content: bytes
     oversized_bytes: int = 0
     final: bool = False
+    own: bytes = b""
 
 
 class Tail:
@@ -88,7 +89,8 @@ class Tail:
             raise ContentChangedError
         if self._scanned_samples is not None:
             return self._scan(self._scanned_samples, ends=ends)
-        if self._is_new and not self.scanned_offset and not self._skip_leading_nuls():
+        may_have_hole = self._is_new and not self.content.is_document
+        if may_have_hole and not self.scanned_offset and not self._skip_leading_nuls():
             return None
         if self._is_still_torn(bytes_max) and not ends:
             return None
@@ -204,7 +206,7 @@ class Tail:
         return True
 
     def _give(self, content: bytes, *, final: bool = False) -> Piece:
-        piece = Piece(self.offset, content, final=final)
+        piece = Piece(self.offset, content, final=final, own=self.content.own(len(content), self.offset))
         self._advance(self.offset + len(content), self.samples.after(content))
         return piece
 
