@@ -131,6 +131,7 @@ class EventMeasurer:
         self.plans: Final = field_plans(options.columns())
         self._group_by: Final = options.group_by
         self._where: Final = {name: _wanted(values) for name, values in options.where.items()}
+        self._takes_missing: Final = options.where_missing == "measure"
         self._value: Final = event.value
         self._category: Final = event.category
         self.names: Final = list(dict.fromkeys([*options.group_by, *options.where, *(plan.name for plan in self.plans)]))
@@ -187,9 +188,15 @@ class EventMeasurer:
                 column = _categories(events)
                 mark = np.array([(False, each) in wanted for each in column.names], np.bool_)[column.codes]
             else:
-                mark = np.array([_is_wanted(value, wanted) for value in raw[name]], np.bool_)
+                mark = np.array([self._takes(value, wanted) for value in raw[name]], np.bool_)
             kept = mark if kept is None else kept & mark
         return kept
+
+    def _takes(self, value: object, wanted: frozenset[tuple[bool, object]]) -> bool:
+        """Whether `where` selects an event with this value. A field that cannot be reached is missing."""
+        if value is None or isinstance(value, Absent):
+            return self._takes_missing
+        return _is_wanted(value, wanted)
 
     def _groups(
         self, events: EventSlice, raw: Mapping[str, Sequence[object]] | None

@@ -71,6 +71,9 @@ class WindowOptions(Section):
     """The name of the column with the window's start; "" for no such column."""
     end_as: str = "window_end"
     """The name of the column with the window's end; "" for no such column."""
+    time_from: Literal["all", "measured"] = "all"
+    """Which events move the time forward, and so close windows: all accepted events, or only those that `where` selects. With
+    "measured", the last row of finished input is for the last selected event."""
     timestamp_format: Literal["rfc3339", "datetime", "epoch_s"] = "rfc3339"
     """How start and end are written: "2018-12-26T18:11:00Z", "2018-12-26 18:11:00" in the zone of `event.timestamp_zone`, or
     seconds."""
@@ -93,6 +96,8 @@ class AggregateOptions(Section):
     field is not one, the event adds nothing to that measure and is counted as `unfit`."""
     where: Mapping[Name, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
     """Which events are measured: field = the value that it must have, or an array of such values."""
+    where_missing: Literal["leave_out", "measure"] = "leave_out"
+    """Whether an event is measured if a field of `where` is missing or null."""
     groups_max: int = Field(default=100_000, ge=1)
     """The maximum number of groups; with a window, of groups at the same time. Above it, an event of a new group is not measured
     but counted as `over_limit`."""

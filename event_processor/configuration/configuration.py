@@ -350,10 +350,20 @@ def config_parts(configuration: Configuration) -> dict[str, Json]:
     del parts["order.idle_release_ms"]  # the journal records each flush, so the state does not depend on its time
     for name, aggregate in configuration.aggregates.items():
         said: dict[str, Json] = aggregate.model_dump(mode="json")
+        _without_defaults(said)
         # As pairs, because the order of the columns matters.
         said["measures"] = [[column, text] for column, text in aggregate.measures.items()]
         parts |= {f"{AGGREGATES}.{name}.{key}": value for key, value in said.items()}
     return parts
+
+
+def _without_defaults(said: dict[str, Json]) -> None:
+    """Removes the keys of an aggregate that earlier releases did not have, if they say what those releases did."""
+    if said["where_missing"] == "leave_out":
+        del said["where_missing"]
+    window = said["window"]
+    if isinstance(window, dict) and window["time_from"] == "all":
+        del window["time_from"]
 
 
 def config_hash(parts: Mapping[str, Json]) -> str:

@@ -2,8 +2,8 @@
 
 Owns: the content of the open windows, when a window closes, and which event is too late for one.
 Always: depends only on the sequence of released events, not on their batches. An event counts in every open window that holds
-it; it is `late_window` if another window that holds it is already closed. A window closes when the highest released timestamp is
-past its end. One entry is kept for each cell and group with events: a gap costs nothing.
+it; it is `late_window` if another window that holds it is already closed. A window closes when the highest timestamp of the events
+that move the time (`time_from`) is past its end. One entry is kept for each cell and group with events: a gap costs nothing.
 Never: writes to disk. Like the index of ids, this object keeps state, and that state is an input of the step.
 
 Entries are in a queue by cell, and leave in that order. Entries of the latest cell, and of events that came after a later cell,
@@ -96,6 +96,7 @@ class SlidingWindows:
         self._grid: Final = WindowGrid.of(options.window)
         self._groups_max: Final = options.groups_max
         self._shows_empty: Final = options.window.empty is not None
+        self._time_from_measured: Final = options.window.time_from == "measured"
         self._measures: Final = [
             (measure, next((place for place, plan in enumerate(measurer.plans) if plan.name == measure.field), None))
             for measure in options.columns()
@@ -126,20 +127,23 @@ class SlidingWindows:
         """Adds released events in their order. Returns the rows of the windows that they close."""
         measured = self._measurer.measure(events, self._left_out.fields_absent)
         self._left_out.note(measured)
+        kept = timestamps_ns if measured.kept is None else timestamps_ns[measured.kept]
         before = _BEFORE_ALL if self._highest_ns is None else self._highest_ns
-        highest = np.maximum(np.maximum.accumulate(timestamps_ns), before)
+        moving = kept if self._time_from_measured else timestamps_ns
+        highest = np.maximum(np.maximum.accumulate(moving), before)
         runs: list[WindowRun] = []
         if measured.count:
-            kept = timestamps_ns if measured.kept is None else timestamps_ns[measured.kept]
-            rows = self._grid.first_rows(highest if measured.kept is None else highest[measured.kept])
+            is_picked = measured.kept is not None and not self._time_from_measured
+            rows = self._grid.first_rows(highest[measured.kept] if is_picked else highest)
             if self._next_row is None:
                 self._next_row = self._grid.row_of(int(kept[0]))
             rows = np.maximum(rows, self._next_row)
             runs = self._add_measured(measured, kept, rows)
         unfit = self._counts.unfit + measured.unfit
         self._counts = msgspec.structs.replace(self._counts, events=self._counts.events + measured.count, unfit=unfit)
-        self._highest_ns = int(highest[-1])
-        if self._next_row is not None:
+        if len(highest):
+            self._highest_ns = int(highest[-1])
+        if self._next_row is not None and self._highest_ns is not None:
             runs += self._emit(self._grid.first_row(self._highest_ns))
         return runs
 
