@@ -32,13 +32,17 @@ from event_processor.engine.order import OrderStage
 from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.state import Counts, State
 from event_processor.engine.step import Step, acknowledge, lose
-from event_processor.model.contracts import NOTHING_RELEASED, IdsCommit, Released, SeenIds, Sink
+from event_processor.model.contracts import NOTHING_RELEASED, IdsCommit, NoticesRemoval, Released, SeenIds, Sink
 from event_processor.model.event import Json
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import storage_boundary
 from event_processor.storage.replaced_file import HeldFile
 
 __all__ = ["Batch", "CommitExecutor", "CommitThread", "CommitWriter", "Identity", "InlineCommits", "Outputs"]
+
+
+LOOK_S: Final = 1.0
+"""Between commits, the files that we append to are looked at this often: two system calls for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,7 @@ class CommitWriter:
         self._ids_manifest = ids_manifest
         self._ids_appended = ids_appended
         self._loss_times: Final = LossTimes(lost_at)
+        self._next_look_s = 0.0
 
     def prepare(self, batch: Batch) -> Callable[[], int]:
         """The commit of `batch`: run it once, in any thread, after every earlier commit is done.
@@ -220,6 +225,21 @@ class CommitWriter:
     def has_open_parts(self) -> bool:
         """Whether a batch that finishes would close a part. No commit may be under way."""
         return any(sink.has_open_part for sink in self._outputs.sinks)
+
+    def look(self, now_s: float) -> None:
+        """As each commit does, at most once in `LOOK_S`: so a quiet pipeline notices it too. No commit may be under way."""
+        if now_s >= self._next_look_s:
+            self._next_look_s = now_s + LOOK_S
+            self._require_presence()
+
+    def _require_presence(self) -> None:
+        """Raises `StorageError` if a file that we append to was removed, replaced or cut by others: what we write is lost."""
+        outputs = self._outputs
+        for file in (outputs.journal, outputs.dead_letters):
+            file.require_presence()
+        for sink in outputs.sinks:
+            if isinstance(sink, NoticesRemoval):
+                sink.require_presence()
 
     def begin(self, state: State, committed: Mapping[str, int], entries: Sequence[JournalEntry] = ()) -> None:
         """Saves a first checkpoint if a start needs one, and publishes committed parts.
@@ -278,6 +298,7 @@ class CommitWriter:
     def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
         """Appends everything that the checkpoint will count, and makes it durable. If we die within, none of it was committed."""
         outputs = self._outputs
+        self._require_presence()
         for sink in outputs.sinks:
             # Sinks come first because they have most of the bytes: the disk works on them while the rest is written.
             sink.write(batch.dead_letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))

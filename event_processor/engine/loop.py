@@ -148,6 +148,8 @@ class Processor:
             self._telemetry.progressed()
             self._wakeup.clear()
             self._acknowledge_if_asked()
+            if self._in_flight is None:
+                self._writer.look(self._clock.monotonic_s())
             batch = self._gather()
             if self._stop_reason is StopReason.LATE:
                 break

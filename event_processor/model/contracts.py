@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -25,6 +25,7 @@ __all__ = [
     "Format",
     "IdsCommit",
     "Notices",
+    "NoticesRemoval",
     "ObjectReader",
     "ObjectTransform",
     "Objects",
@@ -291,6 +292,18 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Releases everything."""
+        ...
+
+
+@runtime_checkable
+class NoticesRemoval(Protocol):
+    """A sink that can notice that its file was removed or cut by others. A sink without this method does not notice it."""
+
+    def require_presence(self) -> None:
+        """Raises `StorageError` if a file that it appends to was removed, replaced or cut. Cheap; may be repeated.
+
+        Called at most once a second, while no commit is under way.
+        """
         ...
 
 

@@ -26,10 +26,12 @@ from event_processor.assembly import (
     outside_p2,
 )
 from event_processor.configuration.configuration import Configuration
+from event_processor.deduplication.committed_index import CommittedIndex
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.connector import CommittedFile, CommittedOutput, Difference, SinkVerification
+from event_processor.model.errors import StateError, StorageError
 from event_processor.model.losses import Loss
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.comparison import compare_dead_letters, compare_states, conservation_faults, line_count
@@ -74,28 +76,37 @@ def verify(configuration: Configuration, environment: Environment, *, progress: 
     """Recomputes and compares. Needs space in $TMPDIR for the ids, the dead letters and the output of the sinks.
 
     Raises `InputGoneError` if bytes of the log are gone, so that nothing can be compared; `ConfigurationError` if another
-    configuration made the state; `StateError` if state or journal cannot be read; `StorageError`.
+    configuration made the state; `StateError` if state, journal or index cannot be read, or if a block of the index is corrupt;
+    `StorageError`.
     """
     with ExitStack() as opened:
-        checkpoint, outputs = _committed(configuration, environment, opened)
+        checkpoint, outputs, index = _committed(configuration, environment, opened)
         configuration = check_config(configuration, checkpoint)
+        index.check()
         folder = opened.enter_context(scratch_directory())
         recomputation = _Recomputation(configuration, environment, folder)
         size_bytes = recomputation.run(checkpoint, progress)
         comparison = _Comparison(configuration, environment.fs, checkpoint, recomputation)
-        return comparison.verification(size_bytes, outputs)
+        return comparison.verification(size_bytes, outputs, index)
 
 
 def _committed(
     configuration: Configuration, environment: Environment, opened: ExitStack
-) -> tuple[Checkpoint, dict[str, CommittedOutput | None]]:
-    """The checkpoint, and the committed output of the sinks, which stays open.
+) -> tuple[Checkpoint, dict[str, CommittedOutput | None], CommittedIndex]:
+    """The checkpoint, and the committed output of the sinks and the index of ids, which stay open.
 
-    A daemon may commit between reading the checkpoint and opening the output. Then there is another checkpoint, and we try again.
+    A daemon may commit between reading the checkpoint and opening the files. Then there is another checkpoint, and we try again.
     """
     for _ in range(LOOKS_MAX):
         checkpoint = require_checkpoint(configuration, environment)
         with ExitStack() as found:
+            try:
+                index = _index(configuration, environment, checkpoint)
+            except StateError:
+                if require_checkpoint(configuration, environment) == checkpoint:
+                    raise
+                continue
+            found.callback(index.close)
             outputs = committed_outputs(configuration, environment, checkpoint.state.appended)
             for each in outputs.values():
                 if each is not None:
@@ -103,8 +114,13 @@ def _committed(
             is_whole = all(each is None or each.is_whole for each in outputs.values())
             if is_whole or require_checkpoint(configuration, environment) == checkpoint:
                 opened.push(found.pop_all())
-                break
-    return checkpoint, outputs
+                return checkpoint, outputs, index
+    raise StorageError("read", str(configuration.state.dir), 0, "a daemon replaced its files each time before they were open")
+
+
+def _index(configuration: Configuration, environment: Environment, checkpoint: Checkpoint) -> CommittedIndex:
+    directory, state = str(configuration.state.dir), checkpoint.state
+    return CommittedIndex(environment.fs, os.path.join(directory, "ids"), state.ids, state.appended)
 
 
 class _Recomputation:
@@ -160,7 +176,7 @@ class _Comparison:
         self._letters: Final = CommittedFile(fs, letters_path, committed_length(checkpoint, DEAD_LETTERS_NAME))
         self._recomputed_letters: Final = other.own_file(DEAD_LETTERS_NAME, self._recomputed)
 
-    def verification(self, size_bytes: int, outputs: Mapping[str, CommittedOutput | None]) -> Verification:
+    def verification(self, size_bytes: int, outputs: Mapping[str, CommittedOutput | None], index: CommittedIndex) -> Verification:
         """Compares everything. A file that is too short to compare is a difference like any other."""
         sinks = [self._sink(name, output) for name, output in outputs.items()]
         of_sinks = [sink.difference for sink in sinks if sink.difference is not None]
@@ -171,7 +187,7 @@ class _Comparison:
             dead_letters=letters,
             dead_letters_purged=max(0, line_count(self._recomputed_letters) - letters),
             sinks=tuple(sinks),
-            differences=tuple(islice(chain(self._differences(), of_sinks), DIFFERENCES_MAX)),
+            differences=tuple(islice(chain(self._differences(), self._of_index(index), of_sinks), DIFFERENCES_MAX)),
             lost=self._committed.state.lost.entries,
             lost_unlisted=self._committed.state.lost.unlisted,
         )
@@ -183,6 +199,12 @@ class _Comparison:
             yield missing
         elif found := compare_dead_letters(self._letters, self._recomputed_letters):
             yield found
+
+    def _of_index(self, index: CommittedIndex) -> Iterator[Difference]:
+        """The number of known ids. Each accepted event has one."""
+        accepted = self._committed.state.counts.accepted
+        if index.is_kept and index.ids != accepted:
+            yield Difference("ids (number)", index.ids, accepted)
 
     def _sink(self, name: str, output: CommittedOutput | None) -> SinkVerification:
         if output is None:

@@ -19,6 +19,10 @@ from event_processor.storage.durable import read_range, storage_call, write_all
 __all__ = ["BEGUN_BYTES", "AppendFile", "append_lines", "committed_lines", "count_lines"]
 
 READ_BYTES: Final = 1_048_576
+PRESENCE_HINT: Final = (
+    "put the file back, then start again; or rebuild it from the log: event-processor replay. "
+    "To rotate the output of a sink, let the sink write parts"
+)
 BEGUN_BYTES: Final = 1_048_576
 
 
@@ -162,6 +166,23 @@ class AppendFile:
         write_all(self._fs, self._descriptor, self.path, content)
         self._broken = False
         self.length_bytes += len(content)
+
+    def require_presence(self) -> None:
+        """Raises `StorageError` if the file was removed, replaced or cut while it is open here. Costs two system calls.
+
+        What was written to such a file is gone, however many more writes succeed.
+        """
+        with storage_call("stat", self.path):
+            opened, found = self._fs.status_of(self._descriptor), self._fs.status(self.path)
+        if found is None:
+            reason = "it was removed while this process appends to it"
+        elif (found.device, found.inode) != (opened.device, opened.inode):
+            reason = "another file was put in its place while this process appends to it"
+        elif opened.size_bytes < self.length_bytes:
+            reason = f"it was cut to {opened.size_bytes} bytes, but {self.length_bytes} were written"
+        else:
+            return
+        raise StorageError("write", self.path, 0, reason, hint=PRESENCE_HINT)
 
     def begin_writing(self) -> None:
         """Asks the disk to start writing if at least `BEGUN_BYTES` are unsynced, so that `sync` waits less.

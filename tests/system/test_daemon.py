@@ -215,6 +215,26 @@ def test_what_is_lost_is_said_until_the_running_daemon_acknowledges_it(pipeline:
     assert "lost: source" not in status_of(pipeline)
 
 
+@pytest.mark.parametrize("fate", ["removed", "replaced", "cut"])
+def test_a_sinks_file_that_others_touch_ends_the_idle_daemon_with_74(pipeline: Pipeline, fate: str) -> None:
+    assert pipeline.run("--once", "--drain").exit_code == 0
+    sink = pipeline.durable / "out" / "ordered.jsonl"
+    daemon = pipeline.start()
+    wait_until(lambda: "started" in daemon.said(), "the start")
+    if fate == "cut":
+        sink.write_bytes(b"")
+    else:
+        sink.unlink()
+    if fate == "replaced":
+        sink.write_bytes(EVENT % 1)
+    finished = daemon.wait()
+    assert finished.exit_code == 74
+    words = {"removed": "it was removed", "replaced": "another file", "cut": "it was cut to 0 bytes"}[fate]
+    assert f"{sink}: write failed: {words}" in finished.stderr
+    assert "replay" in finished.stderr
+    assert "when it last ran: the process ended with 74" in status_of(pipeline)
+
+
 def test_the_log_on_stderr_is_one_json_object_a_line(pipeline: Pipeline, daemon: Daemon) -> None:
     daemon.send(signal.SIGTERM)
     daemon.wait()

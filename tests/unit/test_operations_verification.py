@@ -2,6 +2,7 @@ import gzip
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -9,7 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.assembly import all_sources
+from event_processor.assembly import Environment, all_sources
+from event_processor.assembly.library import build
+from event_processor.configuration.configuration import Configuration
+from event_processor.deduplication.index import IndexLimits
+from event_processor.deduplication.segment_format import Header
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.state import Counts
 from event_processor.model.errors import ConfigurationError, InputGoneError, StateError
@@ -26,6 +31,14 @@ def place(tmp_path: Path) -> Place:
     place = Place.real(tmp_path, buffer_events=2)
     place.append(lines(range(5)) + b"bad\n\n" + lines([3, 3]) + b"worse\n")
     return place
+
+
+HEADER_BYTES = Header.SIZE_BYTES
+
+
+def run(settings: Configuration, environment: Environment) -> None:
+    with build(settings, environment=environment) as processor:
+        processor.run()
 
 
 def verified(place: Place) -> Verification:
@@ -198,6 +211,31 @@ def test_a_log_that_was_rotated_and_retired_is_ok(place: Place) -> None:
     verification = verified(place)
     assert verification.is_ok
     assert verification.counts.records == 14
+
+
+def test_a_corrupt_segment_of_the_index_is_found_with_its_file_and_byte(place: Place) -> None:
+    environment = replace(place.environment, index_limits=IndexLimits(seal_ids=2))
+    for _ in range(3):
+        place.append(lines([f"id-{len(place.read('log.jsonl'))}" for _ in range(3)]))
+        place.append(lines([f"x{number}-{len(place.read('log.jsonl'))}" for number in range(5)]))
+        run(place.configured(buffer_events=2).settings, environment)
+    assert verified(place).is_ok
+    segment = next(place.path("state", "ids").glob("segment-*"))
+    content = bytearray(segment.read_bytes())
+    content[HEADER_BYTES] ^= 1
+    segment.write_bytes(content)
+    with pytest.raises(StateError, match=rf"{segment.name}: the block at byte {HEADER_BYTES} does not match its checksum"):
+        verified(place)
+
+
+def test_ids_that_the_index_has_too_few_are_a_difference(place: Place) -> None:
+    place.run()
+    place.append(lines([100]))
+    place.run()
+    index = place.state()["ids"]
+    place.path("state", "ids", index["active"]).write_bytes(b"")
+    with pytest.raises(StateError, match="were committed"):
+        verified(place)
 
 
 def test_a_truncated_log_cannot_be_told(place: Place) -> None:

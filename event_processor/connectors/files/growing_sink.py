@@ -78,6 +78,10 @@ class GrowingSink:
             self._file.append(self._output.written(piece))
         self._file.begin_writing()
 
+    def require_presence(self) -> None:
+        """See `NoticesRemoval.require_presence`."""
+        self._file.require_presence()
+
     def finish(self) -> None:
         """Does nothing: what was written is whole."""
 

@@ -93,6 +93,10 @@ class PartSink:
         else:
             self._cut(chain(self._pending_blocks(), released.pieces), closes=False)
 
+    def require_presence(self) -> None:
+        """See `NoticesRemoval.require_presence`. Only for the file of the open part: readers may take the others."""
+        self._pending.require_presence()
+
     def finish(self) -> None:
         if self._count:
             self._cut(self._pending_blocks(), closes=True)
