@@ -44,7 +44,7 @@ from event_processor.assembly.opening import (
     open_replica,
     this_process,
 )
-from event_processor.assembly.sorting import ordering_of, start_sorting
+from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "input_size_bytes",
     "lag_bytes",
     "lock_state",
+    "must_start_sorting",
     "open_pipeline",
     "open_replica",
     "ordering_of",

@@ -37,6 +37,7 @@ __all__ = [
     "can_be_read_again",
     "input_name",
     "input_size_bytes",
+    "is_result_sink",
     "result_file",
     "with_inputs",
     "with_result_sinks",
@@ -70,6 +71,11 @@ def result_file(configuration: Configuration, aggregate: str, appended: Mapping[
 
 def _sink_name(aggregate: str) -> str:
     return f"@{aggregate}"
+
+
+def is_result_sink(name: str) -> bool:
+    """Whether it is one of these sinks. A configured sink has no such name."""
+    return name.startswith("@")
 
 
 INPUT_SOURCE_NAME: Final = "input"

@@ -85,9 +85,9 @@ class Mode:
 
     `follows_journal`: the reading journal that is replayed decides when the order stage is used, not the configuration.
     `start`, `read_before` (by source): how sources that the state does not know start; see `SourceContext`.
-    `puts_in_order`: the rows must be those of the sorted input. A new state sorts at once (`SORT`), or the run ends with
-    `StopReason.LATE` at the first event that would be late (`SORT_IF_LATE`); then `start_sorting` makes the state one that sorts.
-    A state that sorts continues to sort, whatever the mode.
+    `puts_in_order`: the rows must be those of the sorted input. A new state sorts at once with "sort". A state that does not sort
+    ends with `StopReason.LATE` at the first event that would be late; then `start_sorting` makes it one that sorts. A state that
+    sorts continues to sort, whatever the mode.
     """
 
     once: bool = False
@@ -414,7 +414,7 @@ class _Opening:
             idle_release_s=configuration.order.idle_release_ms / 1000,
             once=self._mode.once,
             drain=self._mode.drain,
-            ends_if_late=self._mode.puts_in_order == "sort if late",
+            ends_if_late=bool(self._mode.puts_in_order),
         )
 
     def _new_name(self, kind: str) -> str:

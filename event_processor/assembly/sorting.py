@@ -15,15 +15,16 @@ from typing import Literal
 from event_processor.aggregation.measures import EventMeasurer
 from event_processor.assembly.connectors import sink_path_of
 from event_processor.assembly.environment import Environment
-from event_processor.assembly.inputs import can_be_read_again
+from event_processor.assembly.inputs import can_be_read_again, is_result_sink
 from event_processor.assembly.state_configuration import check_config
 from event_processor.configuration.configuration import EVENTS, Configuration
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, StateDocument
 from event_processor.engine.order import Sorting
 from event_processor.engine.state import fresh_state
+from event_processor.model.errors import ConfigurationError
 from event_processor.storage.durable import storage_boundary
 
-__all__ = ["ordering_of", "sorting_of", "start_sorting"]
+__all__ = ["must_start_sorting", "ordering_of", "sorting_of", "start_sorting"]
 
 
 def ordering_of(configuration: Configuration) -> Literal["", "sort", "sort if late"]:
@@ -48,10 +49,23 @@ def sorting_of(configuration: Configuration) -> Sorting:
     return "lines" if reads_lines else "columns"
 
 
+def must_start_sorting(configuration: Configuration, present: Checkpoint) -> bool:
+    """Whether a state is replaced by one that sorts before anything is read.
+
+    Either it has late events: a stop came at the same time, or it was made when runs did not sort. Or sinks were added to a state
+    that does not sort, and have no output yet.
+    """
+    ordering, state = ordering_of(configuration), present.state
+    if not ordering or state.order.sorting:
+        return False
+    return bool(state.counts.late) or (ordering == "sort" and bool(state.counts.records) and not _outputs(state))
+
+
 def start_sorting(configuration: Configuration, environment: Environment) -> None:
     """Replaces the state by an empty one that sorts. The caller holds the lock; nothing is open. Raises `StorageError`.
 
-    The result files of the run are emptied too: they are part of its state.
+    The result files of the run are emptied too: they are part of its state. Raises `ConfigurationError` if there are sinks with
+    output, which cannot be taken back: the state was made when runs did not sort.
     """
     with storage_boundary(str(configuration.state.dir)):
         store = CheckpointStore(environment.fs, str(configuration.state.dir), environment.telemetry)
@@ -59,12 +73,24 @@ def start_sorting(configuration: Configuration, environment: Environment) -> Non
         present = store.load(path_of)
         assert present is not None, "a late event is found after the first checkpoint"
         check_config(configuration, present)
+        if outputs := _outputs(present.state):
+            raise ConfigurationError(
+                f"{configuration.state.dir}: the state was made when runs did not sort their input, an event was late, and "
+                f"{', '.join(outputs)} already has output in another order",
+                hint="move this output aside, and start another state with --state",
+            )
         empty = Checkpoint(_empty(present.state, sorting_of(configuration)), present.meta)
         # If we die before this, the next start reads on, finds the late event again, and comes here again. If we die after it,
         # the next start cuts our files to nothing, reads from the beginning, and sorts.
         store.save(empty)
         # Once more, so that the predecessor names no file that will be cut. If we die before it, the next commit does the same.
         store.save(empty)
+
+
+def _outputs(present: StateDocument) -> list[str]:
+    """The sinks, other than those for the results, that the state has written to."""
+    names = (name.removeprefix("sinks.").partition(":")[0] for name in present.appended if name.startswith("sinks."))
+    return sorted({f"sink {name!r}" for name in names if not is_result_sink(name)})
 
 
 def _empty(present: StateDocument, sorting: Sorting) -> StateDocument:

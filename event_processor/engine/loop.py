@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from event_processor.engine.attention import Attention
@@ -28,7 +26,7 @@ from event_processor.engine.journal import (
     OrderEnded,
     OrderStarted,
 )
-from event_processor.engine.loop_options import WAIT_S_MAX, LoopOptions, StartedState, StopReason
+from event_processor.engine.loop_options import WAIT_S_MAX, InFlight, LoopOptions, StartedState, StopReason
 from event_processor.engine.loss_keeper import LossKeeper
 from event_processor.engine.losses import LossRequests
 from event_processor.engine.source_turns import SourceTurns
@@ -41,14 +39,6 @@ from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import storage_boundary
 
 __all__ = ["LoopOptions", "Processor", "StartedState", "StopReason"]
-
-
-@dataclass(frozen=True, slots=True)
-class _InFlight:
-    """The commit in the background. Its future returns the checkpoint's size in bytes, or raises the failure."""
-
-    batch: Batch
-    checkpoint_bytes: Future[int]
 
 
 class Processor:
@@ -92,7 +82,7 @@ class Processor:
         self._wakeup: Final = wakeup
         self._telemetry: Final = telemetry
         self._attention: Final = Attention(clock, wakeup)
-        self._in_flight: _InFlight | None = None
+        self._in_flight: InFlight | None = None
         self._checkpoint_bytes = 0
         self._handed_in: Final[deque[str]] = deque()
         """The source of each chunk that was read but not stepped over yet."""
@@ -280,7 +270,7 @@ class Processor:
             return
         # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what is
         # read after it is in none of our files until this commit is done.
-        self._in_flight = _InFlight(batch, self._executor.submit(job))
+        self._in_flight = InFlight(batch, self._executor.submit(job))
         self._settle_if_done()
 
     def _settle_if_done(self) -> bool:
@@ -364,13 +354,17 @@ class Processor:
         self._settle()
         if self._state.order.held:
             self._release_held()
-        if self._state.order.waiting:
+        has_runs = self._state.order.waiting > 0
+        if has_runs:
             self._release_sorted()
         if self._stop_reason is not None:
             return
         # If we die before this, or within, the next drain finds the same windows and parts open, and closes them.
         if self._writer.has_open_parts or not self._memory.aggregates.is_finished:
             self._finish(closes_parts=True)
+        elif has_runs:
+            # The predecessor still names the runs, which are as large as the input. Now neither checkpoint does.
+            self._commit(self._new_batch(), behind=False)
 
     def _finish(self, *, closes_parts: bool) -> None:
         """Closes the windows and the sinks' open parts, and commits that."""

@@ -1,6 +1,6 @@
-"""What the loop is asked to do, and why it ended.
+"""The values that the loop works with: its options, and the reasons for an end.
 
-Owns: `LoopOptions`, `StartedState`, `StopReason`.
+Owns: these, the state that a start continues from, and a commit in the background.
 Always: frozen.
 Never: holds anything that changes while the loop runs.
 """
@@ -8,14 +8,16 @@ Never: holds anything that changes while the loop runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from event_processor.engine.commit import Batch
 from event_processor.engine.journal import JournalEntry
 from event_processor.engine.state import State
 
-__all__ = ["WAIT_S_MAX", "LoopOptions", "StartedState", "StopReason"]
+__all__ = ["WAIT_S_MAX", "InFlight", "LoopOptions", "StartedState", "StopReason"]
 
 WAIT_S_MAX: Final = 1.0
 """The loop reports that it is alive at least this often, however long there is nothing to do."""
@@ -53,3 +55,11 @@ class StartedState:
 
     state: State
     entries: Sequence[JournalEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """The commit in the background. Its future returns the checkpoint's size in bytes, or raises the failure."""
+
+    batch: Batch
+    checkpoint_bytes: Future[int]

@@ -25,6 +25,7 @@ from event_processor.assembly import (
     check_config,
     input_name,
     input_size_bytes,
+    must_start_sorting,
     open_pipeline,
     ordering_of,
     start_sorting,
@@ -119,13 +120,15 @@ class Processing:
         with ExitStack() as held:
             configuration, environment = self._placed(held)
             held.enter_context(owned_state(configuration, environment))
-            _require_same_inputs(configuration, environment)
+            must_sort = _require_same_inputs(configuration, environment)
             damage, absent = _Damage(), AbsentColumns()
             observed = replace(environment, telemetry=SeveralTelemetry([environment.telemetry, damage, absent]))
             mode = Mode(once=True, drain=True, puts_in_order=ordering_of(configuration))
             configuration = with_result_sinks(configuration)
             shown = _ShownProgress(progress, input_size_bytes(configuration), SORTING if mode.puts_in_order == "sort" else "")
-            reason, resumed, state, aggregates = self._run(configuration, observed, mode, shown)
+            reason, resumed = StopReason.LATE, True
+            if not must_sort:
+                reason, resumed, state, aggregates = self._run(configuration, observed, mode, shown)
             if reason is StopReason.LATE:
                 # Nothing of what was read counts any more.
                 damage.words.clear()
@@ -241,10 +244,11 @@ def write_whole(environment: Environment, path: str, parts: Iterable[bytes]) -> 
         replace_file(environment.fs, path, parts, environment.new_token())
 
 
-def _require_same_inputs(configuration: Configuration, environment: Environment) -> None:
+def _require_same_inputs(configuration: Configuration, environment: Environment) -> bool:
+    """Raises `ConfigurationError` if the state is of other inputs. Returns whether it must be replaced by one that sorts."""
     checkpoint = peek(configuration, environment)
     if checkpoint is None:
-        return
+        return False
     try:
         check_config(configuration, checkpoint)
     except ConfigurationError as error:
@@ -252,6 +256,7 @@ def _require_same_inputs(configuration: Configuration, environment: Environment)
             error.message,
             hint="name the same files in the same order, under the same configuration, or another folder with --state",
         ) from error
+    return must_start_sorting(configuration, checkpoint)
 
 
 def _lines(configuration: Configuration, environment: Environment) -> Iterator[bytes]:

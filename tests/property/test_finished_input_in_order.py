@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 
 import pytest
@@ -76,18 +75,3 @@ def test_the_rows_are_those_of_the_sorted_input_whatever_its_order_and_wherever_
     assert (outcome.rows, outcome.late, outcome.is_complete) == (expected, 0, True)
     if sink and buffer_events:
         assert sink_of(fs) == ordered.content()
-
-
-def test_input_in_order_is_not_sorted_and_one_late_event_is_enough_to_sort() -> None:
-    rising = Input([(number, number, "a", 1.0) for number in range(40)])
-    fs = disk_with(rising.content())
-    process(fs, configuration())
-    assert json.loads(fs.content("/d/state/checkpoint.json") or b"")["state"]["order"]["sorting"] == ""
-    late = Input([*rising.events[5:], *rising.events[:5]])
-    fs = disk_with(late.content())
-    assert process(fs, configuration()).rows == model_rows(rising)
-    assert json.loads(fs.content("/d/state/checkpoint.json") or b"")["state"]["order"]["sorting"] == "lines"
-    assert fs.names("/d/state/sorted") == [] or all(
-        name not in json.loads(fs.content("/d/state/checkpoint.json") or b"")["state"]["appended"]
-        for name in fs.names("/d/state/sorted")
-    )
