@@ -38,6 +38,7 @@ COMMANDS: Final = (
     CommandEntry("verify", "event_processor.cli.verify", "Recompute everything from the log, and compare."),
     CommandEntry("lost", "event_processor.cli.lost", "List input that is lost, and acknowledge it."),
     CommandEntry("replay", "event_processor.cli.replay", "Rebuild the state from the log, and replace the present one."),
+    CommandEntry("reload", "event_processor.cli.reload", "Let the daemon read its configuration again, and wait for the answer."),
     CommandEntry("reset", "event_processor.cli.reset", "Move the state aside."),
     CommandEntry("dead-letters", "event_processor.cli.dead_letters", "List, export, retry or purge rejected records."),
     CommandEntry("init", "event_processor.cli.init", "Write a commented configuration."),

@@ -40,6 +40,7 @@ __all__ = [
     "BatchOptions",
     "Configuration",
     "ConfiguredPath",
+    "DeadLettersOptions",
     "DedupOptions",
     "EngineOptions",
     "EventOptions",
@@ -55,6 +56,7 @@ __all__ = [
     "TotalsOptions",
     "TransformOptions",
     "cautions",
+    "changed_keys",
     "changed_parts",
     "config_hash",
     "config_parts",
@@ -73,6 +75,8 @@ AGGREGATES: Final = "aggregates"
 CONFIG_HASH_BYTES: Final = 16
 OTHERWISE: Final = "otherwise"
 """In a key's `json_schema_extra`: its default under a condition, in words. Such a key is better not written into a file."""
+SHARE: Final = re.compile(r"\d{1,3}(\.\d{1,6})? ?%")
+PERCENT_MAX: Final = 100
 
 FieldName = Annotated[str, StringConstraints(min_length=1)]
 
@@ -176,6 +180,37 @@ class OutboxOptions(Section):
     """The maximum bytes that wait on disk. Above it, the sources pause until a sink has sent some."""
 
 
+class DeadLettersOptions(Section):
+    """Rejected records."""
+
+    stop_above: int | str = ""
+    """End with exit code 65 if more records than this are rejected: a number (1000) since the start, or a share ("5 %") of the last
+    10,000 records. Everything that was read is committed first. "" = never."""
+
+    @field_validator("stop_above", mode="before")
+    @classmethod
+    def _limit_is_a_number_or_a_share(cls, value: object) -> int | str:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+            return value
+        if isinstance(value, str) and (value == "" or (SHARE.fullmatch(value) and 0 < _percent(value) <= PERCENT_MAX)):
+            return str(value)
+        raise PydanticCustomError("limit", 'a whole number above 0, a share such as "5 %", or "" for none')
+
+    @property
+    def count_max(self) -> int | None:
+        """The largest number of rejected records; None if there is no such limit."""
+        return self.stop_above if isinstance(self.stop_above, int) else None
+
+    @property
+    def share_max(self) -> float | None:
+        """The largest share of rejected records, from 0 to 1; None if there is no such limit."""
+        return _percent(self.stop_above) / PERCENT_MAX if isinstance(self.stop_above, str) and self.stop_above else None
+
+
+def _percent(share: str) -> float:
+    return float(share.rstrip(" %"))
+
+
 class StateOptions(Section):
     """Where the state is stored."""
 
@@ -215,6 +250,7 @@ class Configuration(Section):
     sinks: Mapping[str, SerializeAsAny[SinkOptions]] = Field(default_factory=dict)
     batch: BatchOptions = BatchOptions()
     outbox: OutboxOptions = OutboxOptions()
+    dead_letters: DeadLettersOptions = DeadLettersOptions()
     state: StateOptions = StateOptions()
     engine: EngineOptions = EngineOptions()
     log: LogOptions = LogOptions()
@@ -385,7 +421,22 @@ class PartChange:
 
 
 def _shown(value: Json) -> str:
-    return "(absent)" if value is None else orjson.dumps(value).decode()
+    return "(absent)" if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def changed_keys(before: Configuration, after: Configuration) -> tuple[str, ...]:
+    """The dotted keys of two configurations that differ, ascending: all keys, not only those that the state depends on."""
+    parts, others = (dict(_flat("", each.model_dump(mode="json"))) for each in (before, after))
+    return tuple(change.key for change in changed_parts(parts, others))
+
+
+def _flat(key: str, value: Json) -> Iterator[tuple[str, Json]]:
+    """Yields the leaves of a value, by dotted key. An array is a leaf."""
+    if not isinstance(value, dict) or not value:
+        yield key, value
+        return
+    for name, below in value.items():
+        yield from _flat(f"{key}.{name}" if key else name, below)
 
 
 def changed_parts(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[PartChange]:

@@ -86,10 +86,14 @@ class Fault:
 
 
 class ConfigurationFaultsError(ConfigurationError):
-    """All faults of a configuration, in `faults`, sorted by file and line. `files` are the files that were read, in order."""
+    """All faults of a configuration, in `faults`, sorted by file and line. `files` are the files that were read, in order.
 
-    def __init__(self, faults: Sequence[Fault], files: Sequence[str] = ()) -> None:
+    `state_directory`: where the state would be if the faults were none; empty if unknown.
+    """
+
+    def __init__(self, faults: Sequence[Fault], files: Sequence[str] = (), *, state_directory: str = "") -> None:
         self.files: Final = tuple(files)
+        self.state_directory: Final = state_directory
         self.faults: Final = tuple(sorted(faults, key=lambda fault: (fault.origin.place, fault.origin.line)))
         lines = [str(fault) for fault in self.faults]
         message = lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} faults in the configuration:", *lines])

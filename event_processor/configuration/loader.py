@@ -83,7 +83,7 @@ def load_configuration(request: ConfigurationRequest, connectors: ConnectorOptio
     faults = [Fault(fault.origin, "", "", fault.reason) for fault in file_faults] + check.faults
     files = tuple(layer.path for layer in layers)
     if faults:
-        raise ConfigurationFaultsError(faults, files)
+        raise ConfigurationFaultsError(faults, files, state_directory=str(configuration.state.dir))
     keys = flattened(configuration)
     origins = {".".join(key): merged.exact_origin(key) for key in keys}
     return LoadedConfiguration(configuration, origins, files)

@@ -24,7 +24,7 @@ from event_processor.columns.event_tables import EventTable
 from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS
 from event_processor.deduplication.merge import Inline
 from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, StateDocument
-from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, first_letter
 from event_processor.engine.held_events import HeldEvents
 from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound, encode_entries
 from event_processor.engine.losses import LossTimes
@@ -34,6 +34,7 @@ from event_processor.engine.state import Counts, State
 from event_processor.engine.step import Step, acknowledge, lose
 from event_processor.model.contracts import NOTHING_RELEASED, IdsCommit, NoticesRemoval, Released, SeenIds, Sink
 from event_processor.model.event import Json
+from event_processor.model.telemetry import Telemetry
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import storage_boundary
 from event_processor.storage.replaced_file import HeldFile
@@ -108,6 +109,20 @@ class Batch:
         self.waiting += step.waiting
         for name, runs in step.rows.items():
             self.rows.setdefault(name, []).extend(runs)
+
+    def report_rejections(self, telemetry: Telemetry) -> None:
+        """Reports the batch's rejected records, with the place of the first. There is at least one."""
+        first = first_letter(self.dead_letters)
+        generation = self.state.source(first.source).open_generation(first.generation)
+        path = str(generation.position.get("path", "")) if generation else ""
+        telemetry.records_rejected(
+            count=self.counts.rejected,
+            source=first.source,
+            path=path,
+            line=first.line,
+            offset=first.offset,
+            reason=first.reason,
+        )
 
     def add_loss(self, entry: LossFound | LossesAcknowledged) -> None:
         """Adds a loss, or the end of some. What is known already changes nothing."""

@@ -19,7 +19,7 @@ from event_processor.model.contracts import NOTHING_RELEASED, Released
 from event_processor.model.event import Chunk, DeadLetter, Json
 from event_processor.model.rejections import Fault, Rejections
 
-__all__ = ["DEAD_LETTERS_NAME", "encode_dead_letters", "letters_of", "record_of"]
+__all__ = ["DEAD_LETTERS_NAME", "encode_dead_letters", "first_letter", "letters_of", "record_of"]
 
 DEAD_LETTERS_NAME = "dead_letters.jsonl"
 _ENCODER: Final = msgspec.json.Encoder()
@@ -28,6 +28,12 @@ _ENCODER: Final = msgspec.json.Encoder()
 def encode_dead_letters(letters: Sequence[DeadLetter]) -> Released:
     """The letters as lines."""
     return Released((_ENCODER.encode_lines(letters),), len(letters)) if letters else NOTHING_RELEASED
+
+
+def first_letter(letters: Released) -> DeadLetter:
+    """The first of some letters; there is at least one."""
+    line, _, _ = next(bytes(piece) for piece in letters.pieces if len(piece)).partition(b"\n")
+    return msgspec.json.decode(line, type=DeadLetter)
 
 
 def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int) -> Released:

@@ -300,6 +300,8 @@ class Processor:
         self._state = batch.state
         self._checkpoint_bytes = checkpoint_bytes
         self._sources.acknowledge(self._read_ahead)
+        if batch.counts.rejected:
+            batch.report_rejections(self._telemetry)
         self._telemetry.batch_committed(
             records=batch.counts.records,
             accepted=batch.counts.accepted,

@@ -18,6 +18,7 @@ __all__ = [
     "InputGoneError",
     "LockedError",
     "NotAnsweredError",
+    "RejectionLimitError",
     "StateError",
     "StorageError",
     "UsageError",
@@ -80,6 +81,12 @@ class LockedError(EventProcessorError):
     """Another process owns the state directory. Stop that process, or name another directory."""
 
     exit_code = ExitCode.LOCKED
+
+
+class RejectionLimitError(EventProcessorError):
+    """Stop: too many records are rejected, so the input is not what the configuration says. An operator must look at it."""
+
+    exit_code = ExitCode.STATE
 
 
 class NotAnsweredError(EventProcessorError):

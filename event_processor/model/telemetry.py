@@ -36,6 +36,12 @@ class Telemetry:
     ) -> None:
         """A checkpoint is durable. The numbers are for this batch only."""
 
+    def records_rejected(self, *, count: int, source: str, path: str, line: int, offset: int, reason: str) -> None:
+        """A durable checkpoint counts rejected records. The place and the reason are those of the first of them."""
+
+    def rejections_counted(self, *, count: int, source: str, path: str, line: int, offset: int, reason: str) -> None:
+        """As `records_rejected`, for all commits since the last report of this kind: at most once a minute."""
+
     def file_opened(self, *, source: str, path: str, generation: int, offset: int) -> None:
         """Reading of a file starts at `offset`."""
 
@@ -120,8 +126,8 @@ class Telemetry:
     def sorted_released(self, *, events: int, waiting: int) -> None:
         """Finished input was read and sorted; so many of its events are released in order, and `waiting` are not yet."""
 
-    def reloaded(self) -> None:
-        """The configuration was reloaded."""
+    def reloaded(self, *, changed: str) -> None:
+        """The configuration was reloaded. `changed`: the keys that changed; empty if it is the same as before."""
 
     def reload_refused(self, *, reason: str) -> None:
         """A reload was refused. The present configuration stays in effect."""

@@ -24,6 +24,7 @@ __all__ = [
     "committed_length",
     "lock_owner",
     "owned_state",
+    "owner_of",
     "peek",
     "require_checkpoint",
     "scratch_directory",
@@ -88,11 +89,13 @@ def committed_length(checkpoint: Checkpoint, name: str) -> int:
 
 
 def lock_owner(configuration: Configuration, environment: Environment) -> str | None:
-    """The present owner of the state directory, as the lock file describes it; None if there is none. Raises `StorageError`.
+    """The present owner of the state directory, as the lock file describes it; None if there is none. Raises `StorageError`."""
+    return owner_of(str(configuration.state.dir), environment)
 
-    Tries the lock on a separate descriptor and releases it at once.
-    """
-    path = os.path.join(str(configuration.state.dir), LOCK_NAME)
+
+def owner_of(directory: str, environment: Environment) -> str | None:
+    """As `lock_owner`. Tries the lock on a separate descriptor and releases it at once."""
+    path = os.path.join(directory, LOCK_NAME)
     fs = environment.fs
     with storage_call("lock", path):
         if fs.status(path) is None:

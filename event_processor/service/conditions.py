@@ -59,7 +59,7 @@ class Conditions(Telemetry):
         self._fs: Final = fs
         self._directory: Final = directory
         self._owner: Final = owner
-        self._clock: Final = clock
+        self.clock: Final = clock
         earlier = read_conditions(fs, directory)
         known = [each for each in earlier.conditions if each.kind not in LIVES_WITH_THE_PROCESS] if earlier else []
         self._present: Final[dict[Key, Condition]] = {_key(each): each for each in known}
@@ -110,7 +110,7 @@ class Conditions(Telemetry):
         self._rounds += 1
         if self._rounds == ROUNDS_TO_CONFIRM:
             self._end_unconfirmed()
-        if not self._is_published and self._clock.monotonic_s() >= self._next_write_s:
+        if not self._is_published and self.clock.monotonic_s() >= self._next_write_s:
             self._publish()
 
     def stopped(self, *, reason: str, records: int, held_events: int) -> None:  # noqa: ARG002
@@ -156,7 +156,7 @@ class Conditions(Telemetry):
         key = kind, source, str(path)
         before = self._present.get(key)
         self._unconfirmed.discard(key)
-        since = before.since if before else utc_text(self._clock.wall_ns())
+        since = before.since if before else utc_text(self.clock.wall_ns())
         self._set(key, Condition(kind, since, source, str(path), problem, remedy, fails))
 
     def _set(self, key: Key, condition: Condition) -> None:
@@ -186,7 +186,7 @@ class Conditions(Telemetry):
         unlisted = max(0, len(conditions) - LISTED_MAX)
         document = PublishedConditions(self._owner, conditions[:LISTED_MAX], unlisted, self._reload)
         path = os.path.join(self._directory, CONDITIONS_NAME)
-        self._next_write_s = self._clock.monotonic_s() + RETRY_S
+        self._next_write_s = self.clock.monotonic_s() + RETRY_S
         with suppress(EventProcessorError, OSError):
             remove_files(self._fs, [os.path.join(self._directory, f".{CONDITIONS_NAME}.{TOKEN}.partial")])
             content = msgspec.json.format(msgspec.json.encode(document), indent=2)

@@ -21,15 +21,16 @@ from typing import Final
 from event_processor import __version__
 from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state, open_pipeline, this_process, watch_sources
 from event_processor.assembly.several_telemetries import SeveralTelemetry
-from event_processor.configuration.configuration import Configuration, changed_parts, config_parts
+from event_processor.configuration.configuration import Configuration, changed_keys, changed_parts, config_parts
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
-from event_processor.model.errors import EventProcessorError
+from event_processor.model.errors import EventProcessorError, RejectionLimitError
 from event_processor.model.losses import Loss
 from event_processor.model.telemetry import Telemetry
-from event_processor.operations.conditions import Condition
+from event_processor.operations.conditions import Condition, ReloadAnswer
 from event_processor.operations.omissions import AbsentColumns, Omission, omissions
 from event_processor.service.conditions import Conditions
+from event_processor.service.rejections import RejectionReports
 from event_processor.service.systemd import ServiceNotifier
 
 __all__ = ["Daemon", "Finished", "SignalHandlers"]
@@ -98,6 +99,8 @@ class Daemon:
         self._processor: Processor | None = None
         self._stopping = False
         self._absent: Final = AbsentColumns()
+        self._is_asked_to_reload = False
+        self._answer: ReloadAnswer | None = None
 
     def run(self) -> Finished:
         """Runs until the end of the input or until a signal. Raises `EventProcessorError`."""
@@ -112,27 +115,28 @@ class Daemon:
             cleanup.enter_context(
                 SignalHandlers({signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload})
             )
-            environment = self._reporting(first, conditions)
+            environment = first
             while True:
                 conditions.begin()
-                finished, configuration = self._run_once(configuration, environment)
+                finished, configuration = self._run_once(configuration, environment, conditions)
                 if finished.reason is not StopReason.RELOAD:
                     left_out = [*finished.omissions, *self._absent.found]
                     return replace(finished, not_read=conditions.not_read, omissions=left_out)
-                configuration = self._reloaded(configuration, environment.telemetry)
-                environment = self._reporting(self._environment_of(configuration), conditions)
+                configuration = self._reloaded(configuration, environment.telemetry, conditions)
+                environment = self._environment_of(configuration)
 
-    def _reporting(self, environment: Environment, conditions: Conditions) -> Environment:
-        """The environment whose telemetry also keeps the conditions, and notifies the service manager."""
-        exporters = [environment.telemetry, conditions, self._absent, _NotifierTelemetry(self._notifier, conditions)]
-        return replace(environment, telemetry=SeveralTelemetry(exporters))
-
-    def _run_once(self, configuration: Configuration, environment: Environment) -> tuple[Finished, Configuration]:
+    def _run_once(
+        self, configuration: Configuration, environment: Environment, conditions: Conditions
+    ) -> tuple[Finished, Configuration]:
         """Opens the pipeline once, and runs it to its end. Also returns the configuration that the state continues with."""
         self._notifier.extend(OPENING_S_MAX)
+        rejections = RejectionReports(environment.telemetry, environment.clock, configuration.dead_letters, self._end)
+        exporters = [environment.telemetry, conditions, self._absent, _NotifierTelemetry(self._notifier, conditions), rejections]
+        environment = replace(environment, telemetry=SeveralTelemetry(exporters))
         pipeline = open_pipeline(configuration, environment, self._mode)
         processor = pipeline.processor
         with ExitStack() as cleanup:
+            cleanup.callback(rejections.flush)
             cleanup.callback(processor.close)
             if not self._mode.once:
                 watcher = watch_sources(configuration, environment)
@@ -141,9 +145,18 @@ class Daemon:
             self._processor = processor
             if self._stopping:
                 processor.stop()
+            elif self._is_asked_to_reload:
+                processor.reload()
             self._tell_started(configuration, environment.telemetry, pipeline)
+            if self._answer is not None:
+                # Not before the pipeline is open: only now the new configuration is known to work.
+                conditions.answer(self._answer)
+                self._answer = None
             known = processor.state.lost.entries
             reason = processor.run()
+            rejections.flush()
+            if rejections.excess:
+                raise _too_many(rejections.excess, configuration)
             state = processor.state
             lost = tuple(each for each in state.lost.entries if each not in known)
             left_out = omissions(configuration, state.counts, state.categories, pipeline.aggregates.documents())
@@ -167,40 +180,62 @@ class Daemon:
                 telemetry.left_out(outcome=omission.outcome, count=omission.count, what=str(omission))
         telemetry.stopped(reason=finished.reason.value, records=finished.counts.records, held_events=finished.held_events)
 
-    def _reloaded(self, present: Configuration, telemetry: Telemetry) -> Configuration:
+    def _reloaded(self, present: Configuration, telemetry: Telemetry, conditions: Conditions) -> Configuration:
         """The configuration after HUP: the new one if the reload is allowed, or else the present one."""
         self._notifier.reloading()
+        started_s = conditions.clock.monotonic_s()
+        # A signal from here on asks for another reload: the configuration may change while we read it.
+        self._is_asked_to_reload = False
         try:
             wanted = self._load()
         except EventProcessorError as error:
-            telemetry.reload_refused(reason=str(error))
+            reason = str(error)
+        else:
+            if wanted.order_is_implied:
+                wanted = wanted.ordered_by(present.order.by)
+            reason = _refusal(present, wanted)
+        if reason:
+            telemetry.reload_refused(reason=reason)
+            self._answer = ReloadAnswer(started_s, "refused", reason=" ".join(reason.split()))
             return present
-        if wanted.order_is_implied:
-            wanted = wanted.ordered_by(present.order.by)
-        changes = changed_parts(config_parts(present), config_parts(wanted))
-        if changes:
-            names = "; ".join(str(change) for change in changes)
-            telemetry.reload_refused(
-                reason=f"the state depends on what changed: {names}; stop, then run 'event-processor replay'"
-            )
-            return present
-        if str(wanted.state.dir) != str(present.state.dir):
-            telemetry.reload_refused(reason="a changed state.dir needs a restart")
-            return present
-        telemetry.reloaded()
+        changed = changed_keys(present, wanted)
+        telemetry.reloaded(changed=", ".join(changed))
+        self._answer = ReloadAnswer(started_s, "reloaded" if changed else "unchanged", changed=changed)
         return wanted
+
+    def _end(self) -> None:
+        """Ends the loop after a commit."""
+        if self._processor is not None:
+            self._processor.stop()
 
     def _on_stop(self, number: int) -> None:
         if self._stopping:
             # If we die here, nothing is lost: committed records stay counted, all others are read again.
             os._exit(128 + number)
         self._stopping = True
-        if self._processor is not None:
-            self._processor.stop()
+        self._end()
 
     def _on_reload(self, _number: int) -> None:
+        self._is_asked_to_reload = True
         if self._processor is not None:
             self._processor.reload()
+
+
+def _too_many(excess: str, configuration: Configuration) -> RejectionLimitError:
+    """The error for more rejected records than the configuration allows."""
+    return RejectionLimitError(
+        f"{excess}, limit dead_letters.stop_above = {configuration.dead_letters.stop_above!r}; everything that was read is committed",
+        hint="see 'event-processor dead-letters list', repair the writer or the configuration, then start again: "
+        "the start goes on after what was read, and counts from zero",
+    )
+
+
+def _refusal(present: Configuration, wanted: Configuration) -> str:
+    """Why a running process cannot change to the `wanted` configuration; empty if it can."""
+    if changes := changed_parts(config_parts(present), config_parts(wanted)):
+        names = "; ".join(str(change) for change in changes)
+        return f"the state depends on what changed: {names}; stop, then run 'event-processor replay'"
+    return "a changed state.dir needs a restart" if str(wanted.state.dir) != str(present.state.dir) else ""
 
 
 @contextmanager

@@ -116,6 +116,13 @@ class LogTelemetry(Telemetry):
     def batch_committed(self, **facts: Fact) -> None:
         self.log("debug", "batch_committed", "committed", facts)
 
+    def records_rejected(self, **facts: Fact) -> None:
+        self.log("debug", "records_rejected", "rejected in this commit", facts)
+
+    def rejections_counted(self, **facts: Fact) -> None:
+        words = "records rejected since the last such line; see 'event-processor dead-letters list'; the first"
+        self.log("warning", "rejections_counted", words, facts)
+
     def file_opened(self, **facts: Fact) -> None:
         self.log("info", "file_opened", "reading", facts)
 
@@ -209,8 +216,9 @@ class LogTelemetry(Telemetry):
     def sorted_released(self, **facts: Fact) -> None:
         self.log("debug", "sorted_released", "releasing sorted events", facts)
 
-    def reloaded(self, **facts: Fact) -> None:
-        self.log("info", "reloaded", "configuration reloaded", facts)
+    def reloaded(self, *, changed: str) -> None:
+        words = "configuration reloaded" if changed else "configuration reloaded; nothing changed"
+        self.log("info", "reloaded", words, {"changed": changed} if changed else {})
 
     def reload_refused(self, **facts: Fact) -> None:
         self.log("error", "reload_refused", "reload refused; the present configuration stays in use", facts)

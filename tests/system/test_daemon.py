@@ -106,6 +106,42 @@ def test_a_reload_that_would_change_the_states_meaning_is_refused_and_the_daemon
     wait_until(lambda: pipeline.progress() == len(EVENT % 1) * 2, "a commit after the refusal")
 
 
+def test_the_reload_command_waits_for_the_daemon_and_names_the_keys(pipeline: Pipeline, daemon: Daemon) -> None:
+    change(pipeline, "bytes_max = 1024", "bytes_max = 2048")
+    reloaded = pipeline.command_of("reload")
+    assert reloaded.exit_code == 0
+    assert "reloaded: batch.bytes_max\n" in reloaded.stderr
+    again = pipeline.command_of("reload")
+    assert again.exit_code == 0
+    assert "reloaded: nothing changed\n" in again.stderr
+    assert daemon.alive
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word"),
+    [("[batch]", '[event]\nvalue = "amount"\n[batch]', "event.value"), ("[batch]", "[batsh]", "batsh")],
+)
+def test_the_reload_command_is_78_with_what_was_refused_and_status_says_it_until_it_is_undone(
+    pipeline: Pipeline, daemon: Daemon, before: str, after: str, word: str
+) -> None:
+    change(pipeline, before, after)
+    refused = pipeline.command_of("reload")
+    assert refused.exit_code == 78
+    assert word in refused.stderr
+    change(pipeline, after, before)
+    assert "not keeping up: a reload was refused: " in status_of(pipeline)
+    assert pipeline.command_of("reload").exit_code == 0
+    assert status_of(pipeline).startswith("0 ")
+    assert daemon.alive
+
+
+def test_the_reload_command_is_69_if_no_daemon_runs(pipeline: Pipeline) -> None:
+    assert pipeline.run("--once").exit_code == 0
+    refused = pipeline.command_of("reload")
+    assert refused.exit_code == 69
+    assert "nothing is running" in refused.stderr
+
+
 def test_a_reload_of_a_faulty_configuration_is_refused_with_its_faults(pipeline: Pipeline, daemon: Daemon) -> None:
     change(pipeline, "[batch]", "[batsh]")
     daemon.send(signal.SIGHUP)
@@ -233,6 +269,33 @@ def test_a_sinks_file_that_others_touch_ends_the_idle_daemon_with_74(pipeline: P
     assert f"{sink}: write failed: {words}" in finished.stderr
     assert "replay" in finished.stderr
     assert "when it last ran: the process ended with 74" in status_of(pipeline)
+
+
+def test_rejections_reach_the_log_once_a_minute_with_count_place_and_reason(pipeline: Pipeline) -> None:
+    pipeline.log.write_bytes(EVENT % 1 + b"bad\n" * 1000)
+    finished = pipeline.run("--once")
+    lines = [json.loads(line) for line in finished.stderr.splitlines() if "rejections_counted" in line]
+    assert len(lines) <= 2, "the first at once, the rest at the end"
+    assert sum(line["count"] for line in lines) == 1000
+    assert [lines[0][key] for key in ("source", "path", "line")] == ["events", "events.jsonl", 2]
+    assert lines[0]["reason"]
+
+
+@pytest.mark.parametrize("limit", ["100", '"5 %"'])
+def test_too_many_rejected_records_end_it_with_65_after_a_commit(pipeline: Pipeline, limit: str) -> None:
+    change(pipeline, "[batch]", f"[dead_letters]\nstop_above = {limit}\n[batch]")
+    pipeline.log.write_bytes(EVENT % 1 + b"bad\n" * 5_000 + EVENT % 2)
+    finished = pipeline.run("--once")
+    assert finished.exit_code == 65
+    assert "stop_above" in finished.stderr
+    assert "rejected" in finished.stderr
+    assert pipeline.verify().exit_code == 0, "what was read is committed, and right"
+    assert "when it last ran: the process ended with 65" in status_of(pipeline)
+    change(pipeline, f"stop_above = {limit}", 'stop_above = ""')
+    assert pipeline.run("--once").exit_code == 0
+    committed = pipeline.committed()
+    assert committed is not None
+    assert committed.records == 5_002, "the start goes on after what was read"
 
 
 def test_the_log_on_stderr_is_one_json_object_a_line(pipeline: Pipeline, daemon: Daemon) -> None:

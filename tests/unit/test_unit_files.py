@@ -61,7 +61,7 @@ def test_the_template_differs_by_the_name_of_its_instance_alone() -> None:
     instance = "%i.toml", "event-processor/%i", "append-only logs (%i)"
     expected = unit_text("event-processor.service")
     for name, replacement in zip(named, instance, strict=True):
-        assert expected.count(name) == 1
+        assert expected.count(name) == (2 if name.endswith(".toml") else 1)  # it starts and reloads with the same file
         expected = expected.replace(name, replacement)
     assert unit_text("event-processor@.service") == expected
 
