@@ -15,8 +15,9 @@ from pydantic.fields import FieldInfo
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.configuration import toml_value
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
-from event_processor.configuration.configuration import AGGREGATES, OTHERWISE, Configuration, Section, config_parts
+from event_processor.configuration.configuration import AGGREGATES, OTHERWISE, Configuration, Section
 from event_processor.configuration.loader import array_sections
+from event_processor.configuration.parts import config_parts
 from event_processor.configuration.template import key_documentation
 from event_processor.connectors.files.source_options import FORMATS
 from event_processor.model.options import keys_of

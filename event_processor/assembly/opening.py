@@ -38,9 +38,8 @@ from event_processor.configuration.configuration import (
     Configuration,
     ConfiguredPath,
     StateOptions,
-    config_hash,
-    config_parts,
 )
+from event_processor.configuration.parts import config_hash, config_parts
 from event_processor.deduplication.fingerprints import Fingerprinter, mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex, NothingIsKnown
 from event_processor.engine import migration

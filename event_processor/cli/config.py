@@ -15,7 +15,7 @@ import typer
 from event_processor.cli.context import invocation, load
 from event_processor.cli.output import write_json, write_lines
 from event_processor.configuration import Key, LoadedConfiguration, Origin, flattened, toml_key, toml_value
-from event_processor.configuration.configuration import config_hash, config_parts
+from event_processor.configuration.parts import config_hash, config_parts
 from event_processor.model.event import Json
 
 __all__ = ["command"]

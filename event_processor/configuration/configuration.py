@@ -10,23 +10,20 @@ Never: opens a file; knows a connector by name.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import zoneinfo
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Annotated, Final, Literal, Self
 
-import orjson
 from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions, aggregate_contradictions
 from event_processor.configuration.transforms import TransformOptions, is_among, kept_fields
-from event_processor.model.event import DeadLetter, Json
+from event_processor.model.event import DeadLetter
 from event_processor.model.field_names import name_keys
 from event_processor.model.options import ConfiguredPath, LocatedText, Section, SinkOptions, SourceOptions
 
@@ -48,7 +45,6 @@ __all__ = [
     "LogOptions",
     "OrderOptions",
     "OutboxOptions",
-    "PartChange",
     "Section",
     "SinkOptions",
     "SourceOptions",
@@ -56,10 +52,6 @@ __all__ = [
     "TotalsOptions",
     "TransformOptions",
     "cautions",
-    "changed_keys",
-    "changed_parts",
-    "config_hash",
-    "config_parts",
     "contradictions",
     "name_fault",
 ]
@@ -72,7 +64,6 @@ EVENTS: Final = "events"
 DEAD_LETTERS: Final = "dead_letters"
 AGGREGATES: Final = "aggregates"
 """The inputs of a sink: the events, the rejected records, or the rows of an aggregate ("aggregates.NAME")."""
-CONFIG_HASH_BYTES: Final = 16
 OTHERWISE: Final = "otherwise"
 """In a key's `json_schema_extra`: its default under a condition, in words. Such a key is better not written into a file."""
 SHARE: Final = re.compile(r"\d{1,3}(\.\d{1,6})? ?%")
@@ -367,79 +358,3 @@ def _is_matched(path: str, pattern: str) -> bool:
     """Whether `path` equals `pattern` or matches it as a glob. A `*` does not match a `/`."""
     names, patterns = path.split("/"), pattern.split("/")
     return path == pattern or (len(names) == len(patterns) and all(map(fnmatchcase, names, patterns)))
-
-
-def config_parts(configuration: Configuration) -> dict[str, Json]:
-    """The part of the configuration that the state depends on: flat dotted keys, values as JSON.
-
-    A key that a later release adds must be left out here while its value keeps the behaviour of earlier releases. Otherwise an
-    upgrade alone would refuse every state.
-    """
-    parts: dict[str, Json] = {}
-    for name, source in configuration.sources.items():
-        parts |= {f"sources.{name}.{key}": value for key, value in source.identity().items()}
-    for number, transform in enumerate(configuration.transforms):
-        parts |= {f"transforms[{number}].{key}": value for key, value in transform.parts().items()}
-    for section in ("event", "dedup", "order", "totals"):
-        options: dict[str, Json] = getattr(configuration, section).model_dump(mode="json")
-        parts |= {f"{section}.{key}": value for key, value in options.items()}
-    del parts["order.idle_release_ms"]  # the journal records each flush, so the state does not depend on its time
-    for name, aggregate in configuration.aggregates.items():
-        said: dict[str, Json] = aggregate.model_dump(mode="json")
-        _without_defaults(said)
-        # As pairs, because the order of the columns matters.
-        said["measures"] = [[column, text] for column, text in aggregate.measures.items()]
-        parts |= {f"{AGGREGATES}.{name}.{key}": value for key, value in said.items()}
-    return parts
-
-
-def _without_defaults(said: dict[str, Json]) -> None:
-    """Removes the keys of an aggregate that earlier releases did not have, if they say what those releases did."""
-    if said["where_missing"] == "leave_out":
-        del said["where_missing"]
-    window = said["window"]
-    if isinstance(window, dict) and window["time_from"] == "all":
-        del window["time_from"]
-
-
-def config_hash(parts: Mapping[str, Json]) -> str:
-    """The hash of `config_parts` in hexadecimal. It does not depend on the order of the keys."""
-    canonical = orjson.dumps(dict(parts), option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(canonical, digest_size=CONFIG_HASH_BYTES).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class PartChange:
-    """A key that differs between two configurations. A value is None if that configuration does not have the key."""
-
-    key: str
-    before: Json
-    after: Json
-
-    def __str__(self) -> str:
-        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}"
-
-
-def _shown(value: Json) -> str:
-    return "(absent)" if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def changed_keys(before: Configuration, after: Configuration) -> tuple[str, ...]:
-    """The dotted keys of two configurations that differ, ascending: all keys, not only those that the state depends on."""
-    parts, others = (dict(_flat("", each.model_dump(mode="json"))) for each in (before, after))
-    return tuple(change.key for change in changed_parts(parts, others))
-
-
-def _flat(key: str, value: Json) -> Iterator[tuple[str, Json]]:
-    """Yields the leaves of a value, by dotted key. An array is a leaf."""
-    if not isinstance(value, dict) or not value:
-        yield key, value
-        return
-    for name, below in value.items():
-        yield from _flat(f"{key}.{name}" if key else name, below)
-
-
-def changed_parts(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[PartChange]:
-    """The keys whose values differ, ascending; empty if the two hashes are equal."""
-    pairs = ((key, before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys()))
-    return [PartChange(key, old, new) for key, old, new in pairs if _shown(old) != _shown(new)]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.aggregation.categories.totals import CategoryTotal
 from event_processor.aggregation.exact_sum import exact_mean
-from event_processor.configuration.configuration import config_hash
+from event_processor.configuration.parts import config_hash
 from event_processor.engine.state import OrderSummary
 from event_processor.model.event import Json
 

@@ -21,7 +21,8 @@ from typing import Final
 from event_processor import __version__
 from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state, open_pipeline, this_process, watch_sources
 from event_processor.assembly.several_telemetries import SeveralTelemetry
-from event_processor.configuration.configuration import Configuration, changed_keys, changed_parts, config_parts
+from event_processor.configuration.configuration import Configuration
+from event_processor.configuration.parts import changed_keys, changed_parts, config_parts
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
 from event_processor.model.errors import EventProcessorError, RejectionLimitError

@@ -15,7 +15,8 @@ from event_processor.aggregation.windows.rows import RowForm, RowPieces
 from event_processor.aggregation.windows.windows import SlidingWindows, WindowSummary
 from event_processor.columns.event_slices import EventSlice
 from event_processor.configuration.aggregates import AggregateOptions
-from event_processor.configuration.configuration import Configuration, EventOptions, config_parts
+from event_processor.configuration.configuration import Configuration, EventOptions
+from event_processor.configuration.parts import config_parts
 
 NS = 1_000_000_000
 Event = tuple[int, dict[str, Any]]

@@ -9,7 +9,8 @@ import pytest
 from event_processor.assembly import CONNECTOR_OPTIONS
 from event_processor.configuration import ConfigurationFaultsError, ConfigurationRequest, load_configuration
 from event_processor.configuration.aggregates import Measure
-from event_processor.configuration.configuration import Configuration, config_hash, config_parts
+from event_processor.configuration.configuration import Configuration
+from event_processor.configuration.parts import config_hash, config_parts
 
 AGGREGATE = """
 [aggregates.delivery]

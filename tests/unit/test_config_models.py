@@ -15,15 +15,12 @@ from event_processor.configuration.configuration import (
     EventOptions,
     LocatedText,
     OrderOptions,
-    PartChange,
     StateOptions,
     TotalsOptions,
-    changed_parts,
-    config_hash,
-    config_parts,
     contradictions,
     name_fault,
 )
+from event_processor.configuration.parts import PartChange, changed_parts, config_hash, config_parts
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.model.event import Json
 from support.tape_options import TapeOptions

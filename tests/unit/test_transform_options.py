@@ -16,7 +16,8 @@ from event_processor.configuration import (
     LoadedConfiguration,
     load_configuration,
 )
-from event_processor.configuration.configuration import Configuration, changed_parts, config_hash, config_parts
+from event_processor.configuration.configuration import Configuration
+from event_processor.configuration.parts import changed_parts, config_hash, config_parts
 from event_processor.configuration.toml_files import key_lines
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.connectors.files.sink_options import FileSinkOptions
