@@ -211,6 +211,17 @@ def test_a_link_that_is_repointed_is_followed_through_its_targets(folder: LogFol
     assert "file_lost" not in reader.telemetry.names()
 
 
+def test_numbers_on_both_sides_of_what_was_read_are_all_read(folder: LogFolder) -> None:
+    """Nothing shows which way they count: the order may be wrong, and the log says so, but nothing is lost."""
+    reader = reader_of(folder)
+    for number, record in ((3, b"2\n"), (1, b"3\n")):
+        folder.append(f"{LOG}.{number}", record)
+    os.rename(folder.path(LOG), folder.path(f"{LOG}.2"))
+    folder.append(LOG, b"4\n")
+    assert sorted(reader.read_all()) == [b"2", b"3", b"4"]
+    assert "order_by_times" in reader.telemetry.names()
+
+
 def test_names_without_an_order_are_read_by_time_and_the_log_says_so(folder: LogFolder) -> None:
     reader = reader_of(folder, rotated=folder.path(f"{LOG}.*"))
     os.rename(folder.path(LOG), folder.path(f"{LOG}.alpha"))

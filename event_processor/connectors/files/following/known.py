@@ -159,7 +159,7 @@ class KnownFiles:
         if candidate.is_live:
             return ()
         status = candidate.status
-        key = (comparison, status.device, status.inode, status.size_bytes, status.modified_ns, tuple(texts))
+        key = (candidate.path, comparison, status.device, status.inode, status.size_bytes, status.modified_ns, tuple(texts))
         if key not in self._answers:
             if len(self._answers) >= _ANSWERS_MAX:
                 self._answers.clear()
@@ -174,6 +174,8 @@ class KnownFiles:
         try:
             with storage_call("read", candidate.path):
                 head = content.read(SAMPLE_BYTES, 0)
+                if not candidate.has_inode_of(content.status()):
+                    return []
                 return [
                     place
                     for place, text in enumerate(texts)
@@ -196,7 +198,10 @@ class KnownFiles:
             return ""
         try:
             with storage_call("read", candidate.path):
-                return _fingerprint(plain, plain.status().size_bytes, is_raw=is_raw).text()
+                status = plain.status()
+                # If it was renamed since it was listed, another file is at its path now.
+                is_it = candidate.has_inode_of(status)
+                return _fingerprint(plain, status.size_bytes, is_raw=is_raw).text() if is_it else ""
         finally:
             plain.close()
 

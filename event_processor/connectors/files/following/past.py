@@ -69,7 +69,7 @@ class Past:
         self._known.knowledge = Knowledge.of(identity)
 
     def leave_out(self, candidate: Candidate) -> None:
-        """Never reads this file: it cannot be read."""
+        """Never reads this file (again): it holds no record, or cannot be read."""
         self.passed.append(candidate.status)
         self._known.leave_out([candidate])
 

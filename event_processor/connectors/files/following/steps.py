@@ -193,7 +193,7 @@ class Steps:
             current.ends = True
             return True
         if current.number is None:
-            self._past.passed.append(current.status)
+            self._past.leave_out(Candidate(current.path, current.status, current.is_live))
         self._reports.next_chosen(current, succession)
         self._finish(current)
         return self._enter(succession.step, succession.newer_bytes) if succession.step else self._open_next()

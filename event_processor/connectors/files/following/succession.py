@@ -104,8 +104,8 @@ def find_successor(open_content: Opener, read: ReadFile, candidates: Sequence[Ca
     """What to read after `read`. Raises `StorageError`.
 
     A file that is known, or is the file itself, is never next. If everything that was read is known, any other rotated file is new,
-    wherever its name sorts; numbers are the exception, because there a place says what is older. If older files were forgotten,
-    only what sorts after a known file is new. If none is known, files modified since the last one was seen whole are new.
+    wherever its name sorts, unless it begins like a known one. If older files were forgotten, only what sorts after a known file is
+    new. If none is known, files modified since the last one was seen whole are new.
     """
     own, longer = _own_place(open_content, read, candidates)
     if longer:
@@ -160,9 +160,8 @@ class _Choice:
         self._confirm(order[start + 1 :])
         new = [each for each in order if self._is_unknown(each)]
         if self._known.is_complete:
-            is_numbered = is_by_name and any(each.order and each.order.number is not None for each in rotated)
-            may_precede = start < 0 or not is_numbered
-            new = [each for each in new if order.index(each) > start or (may_precede and not self._is_copy(each))]
+            # A name may sort too early: the clock was set back, or nothing showed yet which way numbers count.
+            new = [each for each in new if order.index(each) > start or not self._is_copy(each)]
         else:
             horizon = self._horizon(order)
             by_times = by_times or (horizon is None and any(not each.is_live for each in new))
@@ -239,6 +238,9 @@ class _Choice:
             sides = {numbers[path] > numbers[newest] for path in numbers if path not in ranks}
             if len(sides) == 1:
                 return self._known.is_complete and sides == {True}, False
+            if sides:
+                return numbers_ascend_in_time(rotated), True
+            return False, False
         ascends = numbers_ascend_in_time(rotated)
         return ascends, ascends
 
