@@ -39,6 +39,8 @@ def command(
     else:
         write_facts(facts_of(status))
         write_lines(f"note: {one_line(each)}" for each in status.conditions if not each.fails)
+        if status.committed is not None:
+            write_lines(f"left out: {one_line(each)}" for each in status.committed.left_out)
         write_lines(f"not keeping up: {one_line(shortfall)}" for shortfall in shortfalls)
     if shortfalls:
         raise typer.Exit(ExitCode.NOT_KEEPING_UP)

@@ -20,6 +20,7 @@ from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json
 from event_processor.operations.conditions import LOST, Condition, read_conditions
+from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import committed_length, lock_owner, peek
 from event_processor.storage.append_file import count_lines
 
@@ -32,7 +33,8 @@ class CommittedStatus:
 
     `age_s`: seconds since the last commit, by the wall clock; None if the checkpoint has no time. `lag_bytes`: bytes of the
     sources after the committed offsets, including an incomplete last line. `dead_letters`: the number in the file, without
-    purged ones. `lost`: the number of losses that were not acknowledged; `first_lost` describes the first.
+    purged ones. `lost`: the number of losses that were not acknowledged; `first_lost` describes the first. `left_out`: what the
+    results leave out.
     """
 
     state_id: str
@@ -45,6 +47,7 @@ class CommittedStatus:
     dead_letters: int
     lost: int = 0
     first_lost: str = ""
+    left_out: tuple[Omission, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ def _committed(checkpoint: Checkpoint, configuration: Configuration, environment
         held_events=state.order.held,
         lost=state.lost.count,
         first_lost=str(state.lost.entries[0]) if state.lost.entries else "",
+        left_out=tuple(omissions(configuration, state.counts, state.categories, state.aggregates)),
         dead_letters=count_lines(environment.fs, letters_path, committed_length(checkpoint, DEAD_LETTERS_NAME)),
     )
 

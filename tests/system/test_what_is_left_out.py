@@ -70,6 +70,10 @@ def test_every_summary_says_what_is_not_in_the_result(shell: Shell) -> None:
     assert [each["outcome"] for each in json.loads(shell.out)["left_out"]] == [
         "late", "absent_field", "unfit", "over_limit", "absent_field", "late_window",
     ]  # fmt: skip
+    assert shell.call("status") == 69  # nothing runs
+    assert [line for line in shell.out.splitlines() if line.startswith("left out: ")] == [
+        f"left out: {each}" for each in expected
+    ]
     assert shell.call("verify") == 0, shell.out
 
 

@@ -23,6 +23,7 @@ COMMITTED = [
     "dead_letters",
     "lost",
     "first_lost",
+    "left_out",
 ]
 
 
