@@ -140,7 +140,7 @@ class LogTelemetry(Telemetry):
 
     def file_lost(self, **facts: Fact) -> None:
         shown = {key: fact for key, fact in facts.items() if fact is not None}
-        self.log("error", "file_lost", "not found before it was read to its end; records may be missing", shown)
+        self.log("error", "file_lost", "bytes of the log are lost; records may be missing", shown)
 
     def file_left_out(self, **facts: Fact) -> None:
         words = 'not read: it was rotated before the first start; start = "oldest" in the source reads it'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -83,3 +84,12 @@ def test_any_other_compression_is_refused_by_name(tmp_path: Path, start: bytes, 
 @pytest.mark.parametrize("text", [b"BZh is a text\n", b"BZ", b"PK\n", b"", b"P*M\n", b'{"id": 1}\n', b"P"])
 def test_text_is_not_taken_for_a_compression(text: bytes) -> None:
     assert compression_of(lambda size_bytes, offset: text[offset : offset + size_bytes]) == ""
+
+
+def test_decoding_shows_progress(tmp_path: Path) -> None:
+    """To find a place in a large compressed file again takes long, and the watchdog must be fed meanwhile."""
+    (tmp_path / "x").write_bytes(gzip.compress(os.urandom(300_000)))
+    calls: list[None] = []
+    content = open_content(OperatingSystem(), str(tmp_path / "x"), progressed=lambda: calls.append(None))
+    content.read(1, 299_999)
+    assert len(calls) >= 4

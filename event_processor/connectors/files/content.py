@@ -118,24 +118,31 @@ class PlainContent:
 RAW_BLOCK_BYTES: Final = 65_536
 
 
-def content_opener(fs: FileSystem, items: tuple[str, ...]) -> Opener:
+def _shows_nothing() -> None:
+    """Shows no progress."""
+
+
+def content_opener(fs: FileSystem, items: tuple[str, ...], progressed: Callable[[], None] = _shows_nothing) -> Opener:
     """`open_content` for the files of one source."""
-    return partial(open_content, fs, items=items)
+    return partial(open_content, fs, items=items, progressed=progressed)
 
 
-def open_content(fs: FileSystem, path: str, items: tuple[str, ...] = ()) -> Content:
+def open_content(
+    fs: FileSystem, path: str, items: tuple[str, ...] = (), *, progressed: Callable[[], None] = _shows_nothing
+) -> Content:
     """The content of the regular file at `path`. Raises `OSError`; `RefusedContentError` if its compression is not read.
 
-    `items`: the path of the items if the file holds a JSON document. The items are then the lines of its content.
+    `items`: the path of the items if the file holds a JSON document. The items are then the lines of its content. `progressed` is
+    called for each block that is decoded: to find a place in a compressed file again can take minutes.
     """
     descriptor = open_regular(fs, path)
     try:
         compression = compression_of(partial(fs.read, descriptor))
         decode = decoder_of(compression) if compression else None
         if items:
-            return DocumentContent(fs, descriptor, items, decode)
+            return DocumentContent(fs, descriptor, items, decode, progressed)
         if decode is not None:
-            return CompressedContent(fs, descriptor, decode)
+            return CompressedContent(fs, descriptor, decode, progressed)
     except BaseException:
         fs.close(descriptor)
         raise
@@ -153,9 +160,10 @@ class CompressedContent:
     is_compressed = True
     is_document = False
 
-    def __init__(self, fs: FileSystem, descriptor: int, decode: Decode) -> None:
+    def __init__(self, fs: FileSystem, descriptor: int, decode: Decode, progressed: Callable[[], None] = _shows_nothing) -> None:
         """Owns `descriptor` from now on."""
         self.damage = ""
+        self._progressed: Final = progressed
         self._fs: Final = fs
         self._descriptor: Final = descriptor
         self._decode: Final = decode
@@ -214,6 +222,7 @@ class CompressedContent:
         while raw := self._fs.read(self._descriptor, RAW_BLOCK_BYTES, offset):
             offset += len(raw)
             self._raw_offset = offset
+            self._progressed()
             yield raw
 
 
@@ -225,11 +234,18 @@ class DocumentContent(CompressedContent):
 
     is_document = True
 
-    def __init__(self, fs: FileSystem, descriptor: int, items: tuple[str, ...], decode: Decode | None) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        descriptor: int,
+        items: tuple[str, ...],
+        decode: Decode | None,
+        progressed: Callable[[], None] = _shows_nothing,
+    ) -> None:
         """`items` is their path. `decode`: for a compressed document."""
         self._items: Final = items
         self._own: bytearray = bytearray()
-        super().__init__(fs, descriptor, partial(self._lines, decode))
+        super().__init__(fs, descriptor, partial(self._lines, decode), progressed)
 
     def restart(self) -> None:
         super().restart()
