@@ -401,3 +401,16 @@ def test_what_lies_beside_the_log_and_is_not_read_is_named(folder: LogFolder) ->
         folder.append(name, b"1\n")
     found = list(remarks(OperatingSystem(), Reader(folder).options))
     assert [remark.split(": ")[0] for remark in found] == [folder.path("events-errors.jsonl"), folder.path(f"{LOG}.bak")]
+
+
+def test_bytes_that_were_seen_and_cut_before_they_were_read_are_lost(folder: LogFolder) -> None:
+    reader = Reader(folder, bytes_max=4)
+    folder.append(LOG, b"one\n")
+    assert reader.read() == [b"one"]
+    folder.append(LOG, b"two\nsix\n")
+    assert reader.read(1) == [b"two"]
+    folder.truncate(LOG)
+    folder.append(LOG, b"ten\n")
+    assert reader.read_all() == [b"ten"]
+    [lost] = reader.telemetry.facts("file_lost")
+    assert (lost["offset"], lost["size_bytes"]) == (8, 4)

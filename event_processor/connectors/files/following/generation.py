@@ -61,7 +61,8 @@ class Generation:
     the file is at its lineage's path. `status`: as last seen. `quiet_since_s`: when it last changed, by the monotonic clock.
     `ends`: its present content is all it will ever have. `may_have_more`: it changed since it was read to its end.
     `awaits_quiet`: its successor is decided after it was quiet for long enough. `was_waited_for`: it had no record when it was
-    found. `intact_ns`: the modification time at which its content was last proven. `prefix_hashes`: those of the first `prefix_bytes`.
+    found. `intact_ns`: the modification time at which its content was last proven. `seen_bytes`: the
+    largest size that was seen. `prefix_hashes`: those of the first `prefix_bytes`.
     """
 
     tail: Tail
@@ -75,11 +76,13 @@ class Generation:
     awaits_quiet: bool = False
     was_waited_for: bool = False
     intact_ns: int = field(init=False)
+    seen_bytes: int = field(init=False)
     prefix_bytes: int = 0
     prefix_hashes: str = ""
 
     def __post_init__(self) -> None:
         self.intact_ns = self.status.modified_ns
+        self.seen_bytes = self.status.size_bytes
 
     def has_inode_of(self, status: FileStatus) -> bool:
         """Whether `status` is of the same open file. An open file's inode is not reused."""

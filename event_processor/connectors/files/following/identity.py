@@ -81,9 +81,17 @@ class FileIdentity:
             "head_hash": self.head_hash,
             "tail_hash": self.tail_hash,
         }
-        lists: dict[str, Json] = {"retired": list(self.retired), "left_out": list(self.left_out)}
-        flags: dict[str, Json] = {"prefix_hashes": self.prefix_hashes, "forgotten": self.forgotten, "ended": self.ended}
-        return position | {key: value for key, value in (flags | lists).items() if value}
+        if self.prefix_hashes:
+            position["prefix_hashes"] = self.prefix_hashes
+        if self.retired:
+            position["retired"] = list(self.retired)
+        if self.left_out:
+            position["left_out"] = list(self.left_out)
+        if self.forgotten:
+            position["forgotten"] = True
+        if self.ended:
+            position["ended"] = True
+        return position
 
     def has_inode_of(self, status: FileStatus) -> bool:
         """Whether `status` has the same inode. Its content may still differ."""

@@ -18,6 +18,7 @@ from event_processor.connectors.files.content import Content, Opener, PlainConte
 from event_processor.connectors.files.following.identity import SAMPLE_BYTES, FileIdentity, hash_of
 from event_processor.connectors.files.following.rotation import Candidate
 from event_processor.connectors.files.paths import storage_failure
+from event_processor.model.event import Json
 from event_processor.storage.durable import FileSystem, storage_call
 
 __all__ = ["LEFT_OUT_MAX", "LEFT_OUT_RANK", "RETIRED_MAX", "Knowledge", "KnownFiles"]
@@ -97,6 +98,11 @@ class Knowledge:
         retired = (*self.retired, _Fingerprint(identity.offset, *heads).text())
         is_full = len(retired) > RETIRED_MAX
         return replace(self, retired=retired[-RETIRED_MAX:], forgotten=self.forgotten or is_full)
+
+    def fields(self) -> dict[str, Json]:
+        """This knowledge as fields of a position; those without content are left out."""
+        found: dict[str, Json] = {"retired": list(self.retired), "left_out": list(self.left_out), "forgotten": self.forgotten}
+        return {key: value for key, value in found.items() if value}
 
     def described_in(self, identity: FileIdentity) -> FileIdentity:
         """`identity` with this knowledge, for the state."""

@@ -17,7 +17,7 @@ from event_processor.connectors.files.following.identity import FileIdentity
 from event_processor.connectors.files.following.known import LEFT_OUT_RANK, Knowledge, KnownFiles
 from event_processor.connectors.files.following.rotation import Candidate
 from event_processor.connectors.files.following.succession import Match, ReadFile, Succession, find_file, find_successor
-from event_processor.model.event import Chunk
+from event_processor.model.event import Chunk, Json
 from event_processor.storage.durable import FileStatus
 
 __all__ = ["Past"]
@@ -36,6 +36,8 @@ class Past:
         self.passed: Final[list[FileStatus]] = []
         self._context: Final = context
         self._label: Final = label
+        self._described: Knowledge | None = None
+        self._description: dict[str, Json] = {}
         self._known: Final = KnownFiles(context.fs, context.open_content)
         # A path of a glob may be new, or may be rotated for years: nothing says which of the files beside it are history.
         self._known.forget()
@@ -76,6 +78,13 @@ class Past:
     def identity(self, current: Generation) -> FileIdentity:
         """What the state keeps about the current generation."""
         return self._known.knowledge.described_in(current.identity(self._label))
+
+    def position(self, current: Generation) -> dict[str, Json]:
+        """The same in the form of the state. Called for each chunk."""
+        if self._described is not self._known.knowledge:
+            self._described = self._known.knowledge
+            self._description = self._described.fields()
+        return current.identity(self._label).position() | self._description
 
     def finish(self, current: Generation) -> None:
         """The current generation was read to its end. One that gave nothing leaves no trace."""

@@ -54,7 +54,8 @@ class Lineage(Steps):
         rotated = [each for each in self._rotations.candidates() if not each.is_live and each.is_rotation]
         left_out = [] if oldest else rotated
         self._past.begin_without(left_out)
-        self._reports.left_out(left_out)
+        if self._context.options.start != "end":
+            self._reports.left_out(left_out)
 
     def resume(self, identities: Mapping[int, FileIdentity], path_of: Callable[[int, int], str | None] | None = None) -> None:
         """Finds the latest generation again, at any path. The older ones were finished when it started. Raises `StorageError`.

@@ -115,6 +115,18 @@ class LineageReports:
         self._telemetry.file_unreadable(source=self._source, path=rotated.path, reason=reason)
         self.lost(rotated.path, generation=0, offset=0, size_bytes=rotated.status.size_bytes, reason=reason)
 
+    def cut(self, current: Generation) -> None:
+        """The current file was cut or rewritten, and no copy was found of bytes that were seen but not read."""
+        lost_bytes = current.seen_bytes - current.tail.offset
+        if lost_bytes > 0 and not current.tail.content.is_compressed:
+            self.lost(
+                current.path,
+                generation=current.number or 0,
+                offset=current.tail.offset,
+                size_bytes=lost_bytes,
+                reason="cut or rewritten before it was read",
+            )
+
     def left_out(self, rotated: Sequence[Candidate]) -> None:
         """These rotated files are not read at the first start."""
         for each in rotated:

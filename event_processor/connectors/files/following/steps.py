@@ -58,6 +58,7 @@ class Steps:
     def _changed(self, current: Generation, status: FileStatus) -> None:
         """Records that the file grew or changed: what looked like its end may continue."""
         current.status = status
+        current.seen_bytes = max(current.seen_bytes, status.size_bytes)
         current.quiet_since_s = self._context.clock.monotonic_s()
         current.ends = False
         current.may_have_more = True
@@ -81,7 +82,7 @@ class Steps:
             current.number,
             piece.offset,
             piece.content,
-            self._past.identity(current).position(),
+            self._past.position(current),
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
             head=current.tail.samples.head,
@@ -114,6 +115,7 @@ class Steps:
             if match:
                 self._move_to(current, match)
                 return
+            self._reports.cut(current)
         self._finish(current)
         self._open_next()
 
