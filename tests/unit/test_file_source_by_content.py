@@ -164,7 +164,8 @@ def test_the_usual_names_are_found_and_ordered_without_configuration(
 
 
 @pytest.mark.parametrize(
-    "name", [f"{LOG}.bak", f"{LOG}.offset", "events-errors.jsonl", "events-1.jsonl", "events2.jsonl", f"{LOG}.lock"]
+    "name",
+    [f"{LOG}.bak", f"{LOG}.offset", "events-errors.jsonl", "events-1.jsonl", "events2.jsonl", f"{LOG}.lock", f"{LOG}.4321"],
 )
 def test_another_file_beside_the_log_is_never_a_rotated_file(folder: LogFolder, name: str) -> None:
     reader = reader_of(folder)
@@ -414,3 +415,15 @@ def test_bytes_that_were_seen_and_cut_before_they_were_read_are_lost(folder: Log
     assert reader.read_all() == [b"ten"]
     [lost] = reader.telemetry.facts("file_lost")
     assert (lost["offset"], lost["size_bytes"]) == (8, 4)
+
+
+def test_in_a_glob_dated_files_are_rotated_and_numbered_ones_are_logs(folder: LogFolder) -> None:
+    for name, record in (("a.log", b"1\n"), ("a-2026-11-28.log", b"old\n"), ("a.1.log", b"2\n"), ("b-2026-11-28.log", b"3\n")):
+        folder.append(name, record)
+    reader = Reader(folder, "*.log")
+    assert sorted(reader.read_all()) == [b"1", b"2", b"3"]
+    assert [facts["path"] for facts in reader.telemetry.facts("file_left_out")] == [folder.path("a-2026-11-28.log")]
+    reader.stop()
+    os.rename(folder.path("a.log"), folder.path("a-2026-11-29.log"))
+    folder.append("a.log", b"4\n")
+    assert reader.read_all() == [b"4"]

@@ -18,9 +18,11 @@ __all__ = ["COMPRESSED_SUFFIXES", "NameOrder", "NameShape", "order_in", "order_w
 COMPRESSED_SUFFIXES: Final = (".gz", ".zst", ".xz", ".bz2", ".zip", ".7z", ".lz4", ".lzma", ".Z", ".rar", ".lz", ".lzo", ".sz")
 """The suffixes of compressed files, also of those that are not read: such a rotated file is refused, not overlooked."""
 
+NUMBER_MAX: Final = 999
+
 Kind: TypeAlias = Literal["number", "date", "epoch"]
 
-_NUMBER: Final = r"\d{1,4}"
+_NUMBER: Final = r"\d{1,9}"
 _TIME: Final = r"\d{2}(?:[-:._]?\d{2}(?:[-:._]?\d{2}(?:[.,_-]\d{3,9})?)?)?"
 _ZONE: Final = r"(?:Z|[+-]\d{2}:?\d{2})"
 _DAY: Final = r"(?:(?:19|20)\d{2}[-._]?(?:0[1-9]|1[0-2])(?:[-._]?(?:0[1-9]|[12]\d|3[01]))?|(?:19|20)\d{2}-W\d{2})"
@@ -118,7 +120,11 @@ class NameShape:
 
     def order_of(self, name: str) -> NameOrder | None:
         """The order of a rotated file of this log; None if `name` is another file."""
-        bare = without_compression(name)
+        order = self._order_of(without_compression(name))
+        # A longer number is rather a process, a port or a year.
+        return None if order and order.number is not None and order.number > NUMBER_MAX else order
+
+    def _order_of(self, bare: str) -> NameOrder | None:
         if bare.startswith(self._name):
             return _after_separator(bare[len(self._name) :], is_infix=False)
         inner = self._inner(bare)

@@ -22,6 +22,8 @@ from event_processor.storage.durable import FileStatus, FileSystem
 __all__ = ["Candidate", "Rotations", "are_ordered_by_name", "in_order", "missing_links", "numbers_ascend_in_time"]
 
 LISTINGS_MAX: Final = 5
+MISSING_MAX: Final = 100
+"""A longer gap between two numbers is no gap in a chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,8 @@ def missing_links(older: Candidate, newer: Candidate, *, ascends: bool = False) 
     first, last = _number(older), 0 if newer.is_live and not ascends else _number(newer)
     if older.is_live or first is None or last is None:
         return []
-    return list(range(first + 1, last) if ascends else range(first - 1, last, -1))
+    missing = range(first + 1, last) if ascends else range(first - 1, last, -1)
+    return list(missing) if len(missing) <= MISSING_MAX else []
 
 
 def numbers_ascend_in_time(rotated: Sequence[Candidate]) -> bool:
