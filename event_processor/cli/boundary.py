@@ -7,6 +7,7 @@ Never: no error is handled here in any other way.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
@@ -19,6 +20,7 @@ from typer.main import get_command
 
 from event_processor.cli.command_line import PROGRAM, CommandEntry, application, arranged
 from event_processor.cli.output import ReaderGoneError
+from event_processor.cli.permissions import permission_hint
 from event_processor.model.errors import EventProcessorError, ExitCode, StorageError, UsageError
 
 __all__ = ["INTERRUPTED_EXIT_CODE", "Call", "run", "run_application"]
@@ -86,11 +88,14 @@ def _called(call: Call, program: str) -> int:
 def _failed(program: str, arguments: Sequence[str], error: EventProcessorError, *, bug: Exception | None = None) -> int:
     """Prints the error on stderr, and returns the exit code."""
     code = ExitCode(error.exit_code)
+    hint = error.hint
+    if isinstance(error, StorageError) and error.errno in (errno.EACCES, errno.EPERM):
+        hint = permission_hint(error.path, program, arguments) or hint
     if _value_of("--log-format", arguments) == "json":
-        fields = {"level": "error", "event": "failed", "message": error.message, "hint": error.hint, "exit_code": code}
+        fields = {"level": "error", "event": "failed", "message": error.message, "hint": hint, "exit_code": code}
         text = json.dumps(fields, ensure_ascii=False)
     else:
-        text = f"{program}: {error}"
+        text = f"{program}: {error.message}\n  {hint}" if hint else f"{program}: {error.message}"
     if bug is not None and _value_of("--log-level", arguments) == "debug":
         text = "".join([*traceback.format_exception(bug), text])
     try:

@@ -17,6 +17,7 @@ from event_processor.kernels.memory import keep_freed_memory
 from event_processor.model.clock import SystemClock
 from event_processor.model.errors import UsageError
 from event_processor.service.log import LogTelemetry, chosen_format
+from event_processor.storage.file_system import file_system_for
 
 __all__ = ["CONNECTOR_OPTIONS", "Invocation", "invocation", "load", "real_environment"]
 
@@ -34,7 +35,7 @@ def real_environment(configuration: Configuration) -> Environment:
     clock = SystemClock()
     line_format = chosen_format(configuration.log.format, sys.stderr, os.environ)
     telemetry = LogTelemetry(sys.stderr, clock=clock, level=configuration.log.level, line_format=line_format)
-    return Environment(clock=clock, telemetry=telemetry)
+    return Environment(fs=file_system_for(str(configuration.state.dir)), clock=clock, telemetry=telemetry)
 
 
 def load(invocation: Invocation) -> LoadedConfiguration:

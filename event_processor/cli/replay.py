@@ -7,20 +7,24 @@ Never: nothing is recomputed here; `operations/replay.py` does that.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 import typer
 
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.output import confirm, progress_bar, require_answerable, write_json, write_lines, write_table
+from event_processor.cli.output import confirm, one_line, progress_bar, require_answerable, write_json, write_lines, write_table
 from event_processor.model.errors import StorageError
+from event_processor.model.event import Json
 from event_processor.operations.replay import Replay, ReplayedState
 from event_processor.operations.state_access import owned_state
 
 __all__ = ["command"]
+
+SHOWN_CHARACTERS_MAX: Final = 80
 
 
 def command(
@@ -72,6 +76,11 @@ def _write(replayed: ReplayedState) -> None:
         write_table(("category", "count before", "count after", "sum before", "sum after"), rows)
 
 
+def _shown(value: Json) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return "nothing" if value is None else text[:SHOWN_CHARACTERS_MAX] + "…" * (len(text) > SHOWN_CHARACTERS_MAX)
+
+
 def _lines(replayed: ReplayedState) -> Iterator[str]:
     """The result of the replay, for people."""
     if replayed.unread_reason:
@@ -90,3 +99,5 @@ def _lines(replayed: ReplayedState) -> Iterator[str]:
             now, then = getattr(before, name), getattr(after, name)
             if now != then:
                 yield f"{name}: {now:,} before, {then:,} after"
+        for change in replayed.aggregates:
+            yield one_line(f"{change.path}: {_shown(change.before)} before, {_shown(change.after)} after")

@@ -21,6 +21,7 @@ from event_processor.model.event import Json
 from event_processor.storage.append_file import committed_lines, count_lines
 
 __all__ = [
+    "compare_aggregates",
     "compare_dead_letters",
     "compare_states",
     "conservation_faults",
@@ -44,6 +45,13 @@ def compare_states(
     left, right = _comparable(committed, outside_p2), _comparable(recomputed, outside_p2)
     _leave_out_unknown(left, right)
     yield from _differences("", left, right)
+
+
+def compare_aggregates(before: StateDocument, after: StateDocument) -> Iterator[Difference]:
+    """Yields every leaf of the aggregates that differs, by path. `before` may be of version 1, which did not know all of it."""
+    left, right = ({"categories": {}, "aggregates": msgspec.to_builtins(each.aggregates)} for each in (before, after))
+    _leave_out_unknown(left, right)
+    yield from _differences("aggregates", left["aggregates"], right["aggregates"])
 
 
 def _comparable(document: StateDocument, outside_p2: Mapping[str, frozenset[str]]) -> dict[str, Any]:

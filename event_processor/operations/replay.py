@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from event_processor.aggregation.categories.totals import CategoryTotal
@@ -40,13 +40,16 @@ from event_processor.model.event import Json
 from event_processor.model.losses import Loss
 from event_processor.model.messages import readable_path
 from event_processor.model.telemetry import Telemetry
+from event_processor.operations.comparison import compare_aggregates
 from event_processor.operations.log_reader import LogReader, Progress, read_by_lost_state, watched_script
 from event_processor.operations.state_access import peek
 from event_processor.storage.durable import prepare_directory, remove_files, remove_tree, storage_boundary, storage_call
 
-__all__ = ["CategoryChange", "Replay", "ReplayedFile", "ReplayedState"]
+__all__ = ["AggregateChange", "CategoryChange", "Replay", "ReplayedFile", "ReplayedState"]
 
 REPLAY_INFIX: Final = "replay-"
+AGGREGATE_CHANGES_MAX: Final = 100
+"""The maximum number of changes of aggregates in a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,17 @@ class _Files(Telemetry):
 
 
 @dataclass(frozen=True, slots=True)
+class AggregateChange:
+    """A value of an aggregate that differs, by its dotted path in the checkpoint. A value is None if that state has none."""
+
+    path: str
+    before: Json
+    after: Json
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayedState:
-    """What a swap would change. `counts_before` is None if there is no readable present state.
+    """What a swap would change. `counts_before` is None if there is no readable present state. `aggregates`: at most 100 changes.
 
     `unread_reason` says why the reading journal could not be followed; then the sources were read as at a first start. It is
     empty if the journal was followed, or if there was no state. `lost`: the losses in the new state that nothing could read. `files`:
@@ -107,6 +119,7 @@ class ReplayedState:
     counts_before: Counts | None
     counts_after: Counts
     categories: tuple[CategoryChange, ...]
+    aggregates: tuple[AggregateChange, ...]
     unread_reason: str
     lost: int
     files: tuple[ReplayedFile, ...] = ()
@@ -114,7 +127,7 @@ class ReplayedState:
     @property
     def changes(self) -> bool:
         """Whether the numbers change."""
-        return self.counts_before != self.counts_after or bool(self.categories)
+        return self.counts_before != self.counts_after or bool(self.categories) or bool(self.aggregates)
 
 
 class Replay:
@@ -279,6 +292,12 @@ def _fresh_paths(configuration: Configuration) -> dict[str, str]:
     return {key: path for files in fresh_sink_paths(configuration).values() for key, path in files.items()}
 
 
+def _aggregate_changes(present: Checkpoint | None, fresh: Checkpoint) -> Iterator[AggregateChange]:
+    if present is not None:
+        for each in compare_aggregates(present.state, fresh.state):
+            yield AggregateChange(each.path, each.committed, each.recomputed)
+
+
 def _carried(lost: Losses) -> Iterator[LossFound]:
     """Yields the losses of the present state as news for the new one."""
     yield from map(LossFound, lost.entries)
@@ -296,6 +315,7 @@ def _replayed(
         counts_before=present.state.counts if present else None,
         counts_after=fresh.state.counts,
         categories=tuple(CategoryChange(name, before.get(name), after.get(name)) for name in changed),
+        aggregates=tuple(islice(_aggregate_changes(present, fresh), AGGREGATE_CHANGES_MAX)),
         unread_reason=unread_reason,
         lost=fresh.state.lost.count,
         files=files,

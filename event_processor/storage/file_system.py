@@ -1,6 +1,7 @@
 """The real file system.
 
-Owns: `OperatingSystem`, which makes the calls that `model.file_system.FileSystem` promises.
+Owns: `OperatingSystem`, which makes the calls that `model.file_system.FileSystem` promises; `OwnerKeepingSystem`, which also gives
+new files to the owner of the state.
 Always: each method is one system call, `read_each` one or two a piece. Never: nothing here decides when to call what.
 """
 
@@ -11,6 +12,7 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -19,7 +21,7 @@ from event_processor.kernels.reads import KERNELS
 from event_processor.model.columns import ByteArray, IntArray
 from event_processor.model.file_system import DIRECTORY_MODE, FILE_MODE, FileStatus
 
-__all__ = ["OperatingSystem"]
+__all__ = ["OperatingSystem", "OwnerKeepingSystem", "file_system_for"]
 
 _WRITE_ONLY: Final = 2
 _SYNC_FILE_RANGE: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)  # of Linux
@@ -135,6 +137,46 @@ class OperatingSystem:
         except BlockingIOError:
             return False
         return True
+
+
+class OwnerKeepingSystem(OperatingSystem):
+    """The same for root, who works on another user's state: what it creates belongs to that user.
+
+    Otherwise the service could not open a file that a command of root left in its state.
+    """
+
+    def __init__(self, user_id: int, group_id: int) -> None:
+        self._owner: Final = (user_id, group_id)
+
+    def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
+        if not flags & os.O_CREAT:
+            return super().open(path, flags, mode)
+        try:
+            # Only a file that this very call creates changes its owner: an existing one may be a link to a file of others.
+            descriptor = super().open(path, flags | os.O_EXCL, mode)
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            return super().open(path, flags, mode)
+        with suppress(PermissionError):  # a file system that knows no other owners
+            os.fchown(descriptor, *self._owner)
+        return descriptor
+
+    def make_directory(self, path: str, mode: int = DIRECTORY_MODE) -> None:
+        super().make_directory(path, mode)
+        with suppress(PermissionError):
+            os.chown(path, *self._owner, follow_symlinks=False)
+
+
+def file_system_for(directory: str) -> OperatingSystem:
+    """The file system to work on a state `directory` with. For root, new files keep the owner and the group of that folder."""
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return OperatingSystem()
+    if os.geteuid() != 0 or found.st_uid == 0:
+        return OperatingSystem()
+    return OwnerKeepingSystem(found.st_uid, found.st_gid)
 
 
 def _file_status(status: os.stat_result) -> FileStatus:

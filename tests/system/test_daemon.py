@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,6 +297,20 @@ def test_too_many_rejected_records_end_it_with_65_after_a_commit(pipeline: Pipel
     committed = pipeline.committed()
     assert committed is not None
     assert committed.records == 5_002, "the start goes on after what was read"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("command", [("run", "--once"), ("replay", "--yes"), ("dead-letters", "purge", "--yes")])
+def test_a_command_of_root_keeps_the_owner_of_the_state(pipeline: Pipeline, command: tuple[str, ...]) -> None:
+    append(pipeline, b"bad\n")
+    assert pipeline.run("--once").exit_code == 0
+    for path in (pipeline.durable / "state", *(pipeline.durable / "state").rglob("*")):
+        os.chown(path, 54_321, 54_322)
+    append(pipeline, EVENT % 2)
+    finished = pipeline.command_of(*command)
+    assert finished.exit_code == 0, finished.stderr
+    owners = {(path.lstat().st_uid, path.lstat().st_gid) for path in (pipeline.durable / "state").rglob("*")}
+    assert owners == {(54_321, 54_322)}
 
 
 def test_the_log_on_stderr_is_one_json_object_a_line(pipeline: Pipeline, daemon: Daemon) -> None:

@@ -127,6 +127,12 @@ def test_true_and_one_are_two_values() -> None:
     assert [change.key for change in changed_parts({"a": True}, {"a": 1})] == ["a"]
 
 
+def test_a_table_whose_keys_come_in_another_order_is_no_change() -> None:
+    before: dict[str, Json] = {"a": {"x": 1, "y": 2}, "b": 1}
+    after: dict[str, Json] = {"a": {"y": 2, "x": 1}, "b": 2}
+    assert [change.key for change in changed_parts(before, after)] == ["b"]
+
+
 json_parts = st.dictionaries(st.text(max_size=5), st.booleans() | st.integers(-9, 9) | st.text(max_size=3), max_size=6)
 
 

@@ -2,8 +2,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.model.errors import InputGoneError, LockedError
+from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import nobody_watches
 from event_processor.operations.replay import Replay, ReplayedState
 from event_processor.operations.reset import Reset
@@ -66,6 +69,23 @@ def test_what_was_counted_wrong_is_right_after_the_swap(place: Place) -> None:
     assert {change.category: change.after.count for change in result.categories if change.after} == {"a": 4, "b": 3}
     assert all(change.before is None for change in result.categories)
     assert place.comparable() == right
+
+
+def test_an_aggregate_that_was_counted_wrong_is_named_by_its_path(tmp_path: Path) -> None:
+    totals = {"per_category": {"group_by": ("category",), "measures": {"n": "count"}}}
+    place = Place.real(tmp_path, aggregates=totals)
+    place.append(LOG)
+    place.run()
+    right = place.state()["aggregates"]
+    assert not replayed(place).changes
+    committed = CheckpointStore(place.fs, str(place.path("state")), Telemetry()).peek()
+    assert committed is not None
+    document = committed.state.aggregates["per_category"]
+    place.rewrite({"aggregates": {"per_category": structs.replace(document, rows=77)}})
+    result = replayed(place)
+    assert result.changes
+    assert [(each.path, each.before, each.after) for each in result.aggregates] == [("aggregates.per_category.rows", 77, 2)]
+    assert place.state()["aggregates"] == right
 
 
 def test_under_another_configuration_the_state_is_what_the_log_gives_under_it(place: Place) -> None:
