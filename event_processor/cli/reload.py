@@ -7,6 +7,7 @@ Never: the signal is not sent here; `operations/reload.py` does that.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import Annotated
 
@@ -43,13 +44,15 @@ def command(
 
 def _reloaded(called: Invocation, timeout_s: float) -> ReloadAnswer:
     """The daemon's answer. The daemon is asked even if we find faults, because its `status` then shows the refusal."""
+    main_process = os.environ.get("MAINPID", "")
     try:
         configuration = load(called).configuration
     except ConfigurationFaultsError as faults:
         with suppress(NotAnsweredError):
-            reload_daemon(faults.state_directory, Environment(), timeout_s=timeout_s)
+            reload_daemon(faults.state_directory, Environment(), timeout_s=timeout_s, main_process=main_process)
         raise
-    return reload_daemon(str(configuration.state.dir), real_environment(configuration), timeout_s=timeout_s)
+    environment = real_environment(configuration)
+    return reload_daemon(str(configuration.state.dir), environment, timeout_s=timeout_s, main_process=main_process)
 
 
 def _words(answer: ReloadAnswer) -> str:

@@ -28,8 +28,10 @@ LOOK_S: Final = 0.05
 OWNER: Final = re.compile(r"process (\d+) on (.+)")
 
 
-def reload_daemon(directory: str, environment: Environment, *, timeout_s: float) -> ReloadAnswer:
+def reload_daemon(directory: str, environment: Environment, *, timeout_s: float, main_process: str = "") -> ReloadAnswer:
     """Sends HUP to the daemon that owns the state `directory`. Returns its answer, unless it is a refusal.
+
+    `main_process`: the id of the service's main process, as systemd gives it (`$MAINPID`); empty if unknown.
 
     Raises `ConfigurationError` with what was refused, `NotAnsweredError` if no daemon is running, if it ended, or if it did not
     answer within `timeout_s`; `StorageError`.
@@ -42,17 +44,22 @@ def reload_daemon(directory: str, environment: Environment, *, timeout_s: float)
         raise NotAnsweredError(f"{owner} owns {directory}, but it is not a daemon", hint="wait until it has finished")
     asked_s = environment.clock.monotonic_s()
     with storage_call("kill", owner):
-        os.kill(_process_id(owner, directory), signal.SIGHUP)
+        os.kill(_process_id(owner, directory, main_process), signal.SIGHUP)
     answer = _answer(directory, environment, owner, asked_s=asked_s, timeout_s=timeout_s)
     if answer.outcome == "refused":
         raise ConfigurationError(f"the reload was refused: {answer.reason}", hint="the present configuration stays in use")
     return answer
 
 
-def _process_id(owner: str, directory: str) -> int:
-    """The process of the lock's owner, if it is certain: a signal to another process could end it."""
+def _process_id(owner: str, directory: str, main_process: str) -> int:
+    """The process of the lock's owner, if it is certain: a signal to another process could end it.
+
+    Below systemd's `PrivateUsers=` we may not see what another process has open. There systemd says which process it is.
+    """
     found = OWNER.fullmatch(owner)
     process_id = int(found[1]) if found and found[2] == os.uname().nodename else 0
+    if process_id and str(process_id) == main_process:
+        return process_id
     if not process_id or not any(_is_same_file(path, os.path.join(directory, LOCK_NAME)) for path in _open_files(process_id)):
         raise NotAnsweredError(
             f"{owner} owns {directory}, but no such process that has it open can be seen from here",

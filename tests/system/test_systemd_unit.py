@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import event_processor
-from support.systemd_sandbox.sandbox import SandboxUnavailableError, SystemdSandbox, why_unavailable
+from support.systemd_sandbox.sandbox import Answer, SandboxUnavailableError, SystemdSandbox, why_unavailable
 
 pytestmark = pytest.mark.root
 
@@ -113,6 +113,19 @@ class Service:
 
     def wait_for_records(self, count: int) -> None:
         self.wait_until(f"grep -qE '\"records\": {count}\\b' {self.state}/checkpoint.json")
+
+    def command(self, arguments: str) -> Answer:
+        """Runs a command of the program on the instance, as the user of the service."""
+        program = f"/opt/event-processor/bin/event-processor --config /etc/event-processor/{self.name}.toml"
+        return self.sandbox.attempt(
+            f"setpriv --reuid event-processor --regid event-processor --clear-groups {program} {arguments}"
+        )
+
+    def wait_for_status(self, exit_code: int, words: str = "") -> None:
+        """Until `status` ends with this code and says these words."""
+        program = f"/opt/event-processor/bin/event-processor --config /etc/event-processor/{self.name}.toml status"
+        user = "setpriv --reuid event-processor --regid event-processor --clear-groups"
+        self.wait_until(f'said=$({user} {program}); [[ $? == {exit_code} && "$said" == *"{words}"* ]]')
 
     def counts(self) -> dict[str, int]:
         state = json.loads(self.sandbox.run(f"cat {self.state}/checkpoint.json"))["state"]
@@ -270,6 +283,99 @@ def test_the_state_belongs_to_the_service_and_to_its_group_alone(sandbox: System
     service = running(sandbox, "owner")
     found = sandbox.run(f"cd {service.state} && find . -printf '%u:%g %m\\n' | sort -u").splitlines()
     assert found == ["event-processor:event-processor 640", "event-processor:event-processor 750"]
+
+
+def test_status_says_a_log_that_it_may_not_read_until_it_may(sandbox: SystemdSandbox) -> None:
+    service = Service(sandbox, "forbidden")
+    service.configure()
+    service.append(1, 10)
+    sandbox.run(f"chmod 0600 {service.log}")
+    service.start()
+    service.wait_for_status(69, f"not keeping up: source events: {service.log}: cannot be read: Permission denied")
+    service.wait_until(f"systemctl show -P StatusText {service.unit} | grep -q 'Permission denied'")
+    document = json.loads(service.command("status --json").output)
+    assert (document["alive"], document["keeping_up"]) == (True, False)
+    assert [each["kind"] for each in document["conditions"]] == ["file_unreadable"]
+    assert "conditions=1" in service.command("top --count 1").output
+    sandbox.run(f"chmod 0644 {service.log}")
+    service.wait_for_status(0)
+    service.wait_for_records(10)
+
+
+def test_status_says_a_rotated_file_that_it_may_not_read_until_it_may(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "rotated")
+    sandbox.run(f"systemctl stop {service.unit}")
+    service.append(11, 20)
+    sandbox.run(f"mv {service.log} {service.log}.2")
+    service.append(21, 30)
+    sandbox.run(f"mv {service.log} {service.log}.1 && chmod 0600 {service.log}.1")
+    service.append(31, 40)
+    service.start()
+    service.wait_for_status(69, f"{service.log}.1: cannot be read: Permission denied")
+    sandbox.run(f"chmod 0644 {service.log}.1")
+    service.wait_for_records(40)
+    service.wait_for_status(0)
+
+
+def test_status_says_a_folder_that_it_may_not_list_until_it_may(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "folder")
+    sandbox.run(f"chmod 0711 $(dirname {service.log})")  # the log can be opened, but its rotated files cannot be found
+    service.wait_for_status(69, "/srv/folder: cannot be read: Permission denied")
+    sandbox.run(f"chmod 0755 $(dirname {service.log})")
+    service.wait_for_status(0)
+
+
+def test_status_says_a_source_that_is_missing_until_it_is_there(sandbox: SystemdSandbox) -> None:
+    service = Service(sandbox, "absent")
+    service.configure()
+    sandbox.run(f"mkdir -p $(dirname {service.log})")
+    service.start()
+    service.wait_for_status(69, f"not keeping up: source events: {service.log}: no such file")
+    service.append(1, 10)
+    service.wait_for_status(0)
+
+
+def test_status_says_what_is_lost_until_the_running_service_acknowledges_it(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "lossy")
+    sandbox.run(f"systemctl stop {service.unit}")
+    service.append(11, 20)
+    sandbox.run(f"mv {service.log} {service.log}.gone")
+    service.append(21, 30)
+    sandbox.run(f"mv {service.log}.gone /srv/lossy/elsewhere")
+    service.start()
+    service.wait_for_status(69, "not keeping up: lost: source events: ")
+    assert "1 (event-processor lost)" in service.command("inspect").output
+    assert service.command("lost --acknowledge").exit_code == 0
+    service.wait_for_status(0)
+
+
+def test_status_says_a_refused_reload_and_systemctl_fails_with_it_until_it_is_undone(sandbox: SystemdSandbox) -> None:
+    service = running(sandbox, "refused")
+    process_id = service.property("MainPID")
+    service.configure(more='[event]\nvalue = "amount"\n')
+    assert sandbox.attempt(f"systemctl reload {service.unit}").exit_code != 0
+    assert "event.value" in service.journal()
+    service.wait_for_property("ActiveState", "== active")
+    service.configure()
+    service.wait_for_status(69, "not keeping up: a reload was refused: ")
+    assert sandbox.attempt(f"systemctl reload {service.unit}").exit_code == 0
+    service.wait_for_status(0)
+    assert service.property("MainPID") == process_id
+
+
+def test_a_deleted_sink_ends_it_and_status_says_why(sandbox: SystemdSandbox) -> None:
+    service = Service(sandbox, "unlinked")
+    service.configure(more='[sinks.ordered]\ntype = "file"\ninput = "events"\npath = "/srv/unlinked-out/events.jsonl"\n')
+    service.append(1, 10)
+    sandbox.run("install -d -o event-processor -g event-processor -m 0750 /srv/unlinked-out")
+    service.drop_in("ReadWritePaths=/srv/unlinked-out")
+    service.start()
+    service.wait_until("[[ $(wc -l </srv/unlinked-out/events.jsonl) == 10 ]]")
+    sandbox.run("rm /srv/unlinked-out/events.jsonl")
+    service.wait_until(f"journalctl -o cat -u {service.unit} | grep -q 'status=74'")
+    assert "it was removed while this process appends to it" in service.journal()
+    service.wait_for_property("ActiveState", "== failed")  # the next start ends with 65: committed bytes are gone
+    service.wait_for_status(69, "/srv/unlinked-out/events.jsonl")
 
 
 RECOVERY = """

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-__all__ = ["SandboxUnavailableError", "SystemdSandbox", "why_unavailable"]
+__all__ = ["Answer", "SandboxUnavailableError", "SystemdSandbox", "why_unavailable"]
 
 SYSTEMD: Final = "/lib/systemd/systemd"
 TOOLS: Final = ("bash", "nsenter", "pivot_root", "setpriv", "systemctl", "unshare")
