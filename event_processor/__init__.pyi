@@ -21,6 +21,7 @@ from event_processor.model.errors import StateError as StateError
 from event_processor.model.errors import StorageError as StorageError
 from event_processor.model.event import Chunk as Chunk
 from event_processor.model.event import Json as Json
+from event_processor.model.losses import Loss as Loss
 from event_processor.model.options import ConfiguredPath as ConfiguredPath
 from event_processor.model.options import SinkOptions as SinkOptions
 from event_processor.model.options import SourceOptions as SourceOptions
@@ -39,6 +40,7 @@ __all__ = [
     "Format",
     "Json",
     "LockedError",
+    "Loss",
     "PastGeneration",
     "Piece",
     "Released",
