@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_processor.columns.event_slices import Arrivals, EventSlice, KnownColumns, SortKey, lines_between
-from event_processor.columns.ids import INTEGER, IntegerIds, id_key
+from event_processor.columns.ids import INTEGER, STRING, IntegerIds, TextIds, id_key
 from event_processor.model.columns import BoolArray, CategoryColumn, EventLines, IntArray
 
-__all__ = ["EventTable", "Keys", "NumberKeys", "ObjectKeys", "joined"]
+__all__ = ["EventTable", "Keys", "NumberKeys", "ObjectKeys", "TextKeys", "joined"]
 
 Number = TypeVar("Number", np.int64, np.float64)
 
@@ -69,6 +69,40 @@ class NumberKeys:
         return not ((values[1:] == values[:-1]) & (sequences[1:] < sequences[:-1])).any()
 
 
+class TextKeys:
+    """Keys of n events whose ids are strings. The order of UTF-8 is the order of code points."""
+
+    def __init__(self, ids: TextIds, sequences: IntArray) -> None:
+        self.ids: Final = ids
+        self.sequences: Final = sequences
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def at(self, place: int) -> SortKey:
+        """One key."""
+        return STRING, str(self.ids[place]), int(self.sequences[place])
+
+    def picked(self, places: slice | IntArray) -> TextKeys:
+        """The keys at these places."""
+        ids = self.ids
+        return TextKeys(TextIds(ids.content, ids.begins[places], ids.ends[places]), self.sequences[places])
+
+    def count_through(self, bound: SortKey) -> int:
+        """How many of these keys, which ascend, are not above `bound`."""
+        return bisect_right(range(len(self)), bound, key=self.at)
+
+    def order(self) -> IntArray | None:
+        """The places in ascending order of the keys; None if they ascend."""
+        is_log_order = bool((self.sequences[1:] > self.sequences[:-1]).all())
+        if is_log_order and self.ids.is_ascending():
+            return None
+        texts: Sequence[object] = self.ids.encoded
+        if not is_log_order:
+            texts = list(zip(self.ids.encoded, self.sequences.tolist(), strict=True))
+        return np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)  # type: ignore[arg-type]  # of one kind
+
+
 class ObjectKeys:
     """Keys of n events with ids of any kind."""
 
@@ -104,7 +138,7 @@ class ObjectKeys:
         return None if bool((found[1:] > found[:-1]).all()) else found
 
 
-Keys: TypeAlias = NumberKeys | ObjectKeys
+Keys: TypeAlias = NumberKeys | TextKeys | ObjectKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +212,9 @@ def _keys_of(arrivals: Arrivals) -> Keys:
         return NumberKeys(arrivals.timestamps_ns, sequences)
     if isinstance(arrivals.ids, IntegerIds):
         return NumberKeys(arrivals.ids.numbers.copy(), sequences)
+    if isinstance(arrivals.ids, TextIds):
+        # The places may lie in memory that the next chunk overwrites.
+        return TextKeys(TextIds(arrivals.ids.content, arrivals.ids.begins.copy(), arrivals.ids.ends.copy()), sequences)
     keys = zip(map(id_key, arrivals.ids.to_list()), sequences.tolist(), strict=True)
     return ObjectKeys([(kind, value, sequence) for (kind, value), sequence in keys])
 
@@ -186,6 +223,10 @@ def _joined_keys(keys: Sequence[Keys]) -> Keys:
     numbers = [each for each in keys if isinstance(each, NumberKeys)]
     if len(numbers) == len(keys):
         return NumberKeys(np.concatenate([each.values for each in numbers]), np.concatenate([each.sequences for each in numbers]))
+    texts = [each for each in keys if isinstance(each, TextKeys)]
+    if len(texts) == len(keys):
+        content, begins, ends = _joined_spans([(each.ids.content, each.ids.begins, each.ids.ends) for each in texts])
+        return TextKeys(TextIds(content, begins, ends), np.concatenate([each.sequences for each in texts]))
     return ObjectKeys([each.at(place) for each in keys for place in range(len(each))])
 
 
@@ -232,15 +273,17 @@ def _joined_categories(parts: Sequence[CategoryColumn]) -> CategoryColumn:
 
 
 def _joined_lines(parts: Sequence[EventLines]) -> EventLines | None:
-    """The lines of all. Of each part's content, only the bytes from its first line to its last are copied."""
-    if not parts:
-        return None
-    contents, starts, ends = [], [], []
+    return EventLines(*_joined_spans([(each.content, each.starts, each.ends) for each in parts])) if parts else None
+
+
+def _joined_spans(parts: Sequence[tuple[bytes, IntArray, IntArray]]) -> tuple[bytes, IntArray, IntArray]:
+    """One content with all spans. Of each part's content, only the bytes from its first span to its last are copied."""
+    contents, all_starts, all_ends = [], [], []
     offset = 0
-    for part in parts:
-        first, end = int(part.starts.min()), int(part.ends.max())
-        contents.append(part.content[first:end])
-        starts.append(part.starts + (offset - first))
-        ends.append(part.ends + (offset - first))
+    for content, starts, ends in parts:
+        first, end = int(starts.min()), int(ends.max())
+        contents.append(content[first:end])
+        all_starts.append(starts + (offset - first))
+        all_ends.append(ends + (offset - first))
         offset += end - first
-    return EventLines(b"".join(contents), np.concatenate(starts), np.concatenate(ends))
+    return b"".join(contents), np.concatenate(all_starts), np.concatenate(all_ends)

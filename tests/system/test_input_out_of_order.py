@@ -140,6 +140,18 @@ def test_sinks_of_events_get_them_in_order_and_the_others_at_once(folder: Path) 
     assert len((folder / "letters").read_bytes().splitlines()) == 1
 
 
+def test_text_ids_are_sorted_by_workers_in_processes_too(folder: Path) -> None:
+    (folder / "event-processor.toml").write_text(
+        '[[transforms]]\nconvert = { id = "string" }\n[sinks.ordered]\npath = "ordered"\n[dedup]\nenabled = false\n'
+    )
+    given = [event for event in events(6_000) for _ in range(1 + (event[0] % 50 == 0))]
+    Random(5).shuffle(given)
+    (folder / "log.jsonl").write_bytes(content(given))
+    assert process(folder, "log.jsonl", "--workers", "2", "--chunk-size", "16KiB").returncode == 0
+    found = [(row["id"], row["value"]) for row in rows((folder / "ordered").read_bytes())]
+    assert found == sorted(((str(number), float(value)) for number, _, _, value in given), key=lambda pair: pair[0])
+
+
 def test_killed_while_it_reads_and_while_it_merges_it_gives_the_same_bytes(folder: Path) -> None:
     given = events(30_000)
     Random(4).shuffle(given)

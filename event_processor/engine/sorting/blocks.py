@@ -18,7 +18,8 @@ import xxhash
 from msgspec import Struct
 
 from event_processor.columns.event_slices import KnownColumns, SortKey
-from event_processor.columns.event_tables import EventTable, NumberKeys, ObjectKeys
+from event_processor.columns.event_tables import EventTable, Keys, NumberKeys, ObjectKeys, TextKeys
+from event_processor.columns.ids import TextIds
 from event_processor.model.columns import CategoryColumn, EventLines, IntArray
 from event_processor.model.errors import StorageError
 from event_processor.storage.durable import FileSystem, read_range, storage_call
@@ -32,13 +33,16 @@ _Value = int | str | tuple[tuple[int, int | str], ...]
 
 
 class _Block(Struct, frozen=True, array_like=True):
-    """The columns of n events. `numbers`: the sort values if all keys are `NumberKeys`; else `keys` has (kind, value).
+    """The columns of n events.
 
+    The sort values are `numbers` for `NumberKeys`, `texts` with their sizes for `TextKeys`, else `keys` has (kind, value).
     `line_sizes` are the sizes of the objects in `lines`, without their line feeds; None if no lines are kept.
     """
 
     sequences: bytes
     numbers: bytes | None
+    texts: bytes
+    text_sizes: bytes | None
     keys: tuple[tuple[int, _Value], ...]
     timestamps: bytes | None
     values: bytes | None
@@ -70,7 +74,9 @@ def _block(table: EventTable) -> _Block:
     return _Block(
         sequences=keys.sequences.tobytes(),
         numbers=None if numbers is None else numbers.tobytes(),
-        keys=() if isinstance(keys, NumberKeys) else tuple((kind, value) for kind, value, _ in keys.keys),
+        texts=b"".join(keys.ids.encoded) if isinstance(keys, TextKeys) else b"",
+        text_sizes=(keys.ids.ends - keys.ids.begins).tobytes() if isinstance(keys, TextKeys) else None,
+        keys=tuple((kind, value) for kind, value, _ in keys.keys) if isinstance(keys, ObjectKeys) else (),
         timestamps=None if known.timestamps_ns is None else b"" if is_repeated else known.timestamps_ns.tobytes(),
         values=None if known.values is None else known.values.tobytes(),
         has_value=None if known.has_value is None else known.has_value.tobytes(),
@@ -81,16 +87,23 @@ def _block(table: EventTable) -> _Block:
     )
 
 
-def read_block(fs: FileSystem, descriptor: int, path: str, offset: int) -> tuple[EventTable, int]:
-    """The block at `offset`, and the offset after it. Raises `StorageError` if it is not whole or its checksum is wrong."""
+def read_block(fs: FileSystem, descriptor: int, path: str, place: tuple[int, int]) -> tuple[EventTable, int]:
+    """The block at an offset of a run of a length in bytes (`place`), and the offset after it.
+
+    Raises `StorageError` if it is not whole or its checksum is wrong.
+    """
+    offset, length_bytes = place
+    begin = offset + _HEAD.size
     with storage_call("read", path):
         head = read_range(fs, descriptor, _HEAD.size, offset)
     if len(head) == _HEAD.size:
         size_bytes, checksum = _HEAD.unpack(head)
-        with storage_call("read", path):
-            content = read_range(fs, descriptor, size_bytes, offset + _HEAD.size)
-        if len(content) == size_bytes and xxhash.xxh3_64_intdigest(content) == checksum:
-            return decode_block(content), offset + _HEAD.size + size_bytes
+        # A wrong size may be larger than any memory.
+        if size_bytes <= length_bytes - begin:
+            with storage_call("read", path):
+                content = read_range(fs, descriptor, size_bytes, begin)
+            if len(content) == size_bytes and xxhash.xxh3_64_intdigest(content) == checksum:
+                return decode_block(content), begin + size_bytes
     raise StorageError("read", path, 0, f"the block at byte {offset} does not hold what was written")
 
 
@@ -98,9 +111,12 @@ def decode_block(content: bytes) -> EventTable:
     """The table of a block without its head."""
     block = _DECODER.decode(content)
     sequences = _integers(block.sequences)
-    keys: NumberKeys | ObjectKeys
+    keys: Keys
     if block.numbers is not None:
         keys = NumberKeys(_integers(block.numbers), sequences)
+    elif block.text_sizes is not None:
+        ends = np.cumsum(sizes := _integers(block.text_sizes))
+        keys = TextKeys(TextIds(block.texts, ends - sizes, ends), sequences)
     else:
         keys = ObjectKeys(_sort_keys(block, sequences))
     timestamps = None if block.timestamps is None else _integers(block.timestamps or block.numbers or b"")

@@ -69,7 +69,7 @@ class _RunReader:
         while self._table is None or self._place == len(self._table):
             if not self.has_more:
                 return False
-            self._table, self._offset = read_block(self._fs, self._descriptor, self._path, self._offset)
+            self._table, self._offset = read_block(self._fs, self._descriptor, self._path, (self._offset, self._length_bytes))
             self._place = 0 if after is None else self._table.keys.count_through(after)
         return True
 
