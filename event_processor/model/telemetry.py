@@ -28,6 +28,9 @@ class Telemetry:
     def column_absent(self, *, sink: str, field: str, rows: int) -> None:
         """A column of a sink is null in all `rows` of this process, because no row had its field. Reported when the sink is closed."""
 
+    def reading(self) -> None:
+        """A long read goes on: the process works, although the loop does not make a round."""
+
     def progressed(self) -> None:
         """The loop finished a round. So it works, or it waits with a deadline."""
 

@@ -261,6 +261,9 @@ class _NotifierTelemetry(Telemetry):
     def started(self, *, version: str, state_directory: str, resumed: bool, records: int) -> None:  # noqa: ARG002
         self._records = records
 
+    def reading(self) -> None:
+        self._notifier.progress()
+
     def progressed(self) -> None:
         if self._conditions.changes != self._changes_told:
             self._tell()

@@ -13,7 +13,7 @@ from event_processor.model.contracts import Wakeup
 from event_processor.model.telemetry import Telemetry
 from event_processor.service.log import Level, LineFormat, LogTelemetry, chosen_format
 
-NOT_LOGGED: Final = {"progressed"}
+NOT_LOGGED: Final = {"progressed", "reading"}
 """What happens at every turn of the loop."""
 
 

@@ -45,7 +45,7 @@ class SourceContext:
     @property
     def open_content(self) -> Opener:
         """Opens a file of the source. Reports a file that cannot be opened."""
-        return self.obstacles.reporting(content_opener(self.fs, self.options.items, self.telemetry.progressed))
+        return self.obstacles.reporting(content_opener(self.fs, self.options.items, self.telemetry.reading))
 
     @property
     def retire_s(self) -> float:
