@@ -139,8 +139,9 @@ class LogTelemetry(Telemetry):
         self.log("warning", "file_replaced", "replaced by other content; a new generation begins", facts)
 
     def file_lost(self, **facts: Fact) -> None:
-        shown = {key: fact for key, fact in facts.items() if fact is not None}
-        self.log("error", "file_lost", "bytes of the log are lost; records may be missing", shown)
+        words = "input is lost, and records may be missing; 'event-processor lost' lists it"
+        key = f"sources.{facts.get('source', 'NAME')}.rotated"
+        self.log("error", "file_lost", words, {**facts, "if_it_was_renamed": f"set {key} to the names of the rotated files"})
 
     def file_left_out(self, **facts: Fact) -> None:
         words = 'not read: it was rotated before the first start; start = "oldest" in the source reads it'
@@ -152,9 +153,6 @@ class LogTelemetry(Telemetry):
     def order_by_times(self, **facts: Fact) -> None:
         words = "rotated files are read in the order of their modification times, because their names show none; it may be wrong"
         self.log("warning", "order_by_times", words, facts)
-        words = "input is lost, and records may be missing; 'event-processor lost' lists it"
-        key = f"sources.{facts.get('source', 'NAME')}.rotated"
-        self.log("error", "file_lost", words, {**facts, "if_it_was_renamed": f"set {key} to the names of the rotated files"})
 
     def losses_committed(self, **facts: Fact) -> None:
         self.log("info", "losses_committed", "losses that are not acknowledged", facts)
