@@ -28,7 +28,7 @@ from event_processor.operations.conditions import (
     ReloadAnswer,
     read_conditions,
 )
-from event_processor.storage.durable import FileSystem, remove_files, replace_file
+from event_processor.storage.durable import FileSystem, publish_file
 
 __all__ = ["Conditions"]
 
@@ -38,7 +38,6 @@ ROUNDS_TO_CONFIRM: Final = 2
 """After this number of rounds the sources have looked at everything: a condition that they did not report again has ended."""
 RETRY_S: Final = 5.0
 """If the file could not be written, the next try comes this much later."""
-TOKEN: Final = "daemon"  # noqa: S105 (part of the name of the temporary file; the lock's owner is the only writer)
 
 Key: TypeAlias = tuple[str, str, str]
 """Kind, source and path."""
@@ -181,16 +180,15 @@ class Conditions(Telemetry):
         yield from sorted(self._present.values(), key=lambda each: (each.since, _key(each)))
 
     def _publish(self) -> None:
-        """Replaces the file. If we die before or within, the file of before is there; it names another owner, or is old news."""
+        """Replaces the file. If we die before or within, the file of before is there: it names another owner, or is old news."""
         conditions = tuple(self._sorted())
         unlisted = max(0, len(conditions) - LISTED_MAX)
         document = PublishedConditions(self._owner, conditions[:LISTED_MAX], unlisted, self._reload)
         path = os.path.join(self._directory, CONDITIONS_NAME)
         self._next_write_s = self.clock.monotonic_s() + RETRY_S
         with suppress(EventProcessorError, OSError):
-            remove_files(self._fs, [os.path.join(self._directory, f".{CONDITIONS_NAME}.{TOKEN}.partial")])
             content = msgspec.json.format(msgspec.json.encode(document), indent=2)
-            replace_file(self._fs, path, [content + b"\n"], TOKEN)
+            publish_file(self._fs, path, content + b"\n")
             self._is_published = True
             self._next_write_s = 0.0
 

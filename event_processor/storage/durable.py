@@ -27,6 +27,7 @@ __all__ = [
     "OperatingSystem",
     "create_file",
     "prepare_directory",
+    "publish_file",
     "read_file",
     "read_range",
     "remove_files",
@@ -148,6 +149,23 @@ def replace_file(fs: FileSystem, path: str, parts: Iterable[bytes], token: str) 
     with storage_call("fsync", folder):
         # If we die before this, either file may be there after a power cut; both are whole.
         fs.sync_directory(folder)
+
+
+def publish_file(fs: FileSystem, path: str, content: bytes) -> None:
+    """Replaces `path` by a file of these bytes, as a whole but not durably: for news that nothing relies on.
+
+    A reader sees the old file or the new one. After a power cut it may see neither, or an empty file: it must accept that. There
+    is no fsync, so a slow disk delays nothing. One writer at a time. Raises `StorageError`.
+    """
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.partial")
+    with storage_call("create", path):
+        descriptor = fs.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        write_all(fs, descriptor, path, content)
+    finally:
+        fs.close(descriptor)
+    with storage_call("rename", path):
+        fs.rename(temporary, path)
 
 
 def remove_files(fs: FileSystem, paths: Sequence[str]) -> None:
