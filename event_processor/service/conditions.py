@@ -152,11 +152,12 @@ class Conditions(Telemetry):
     # The set, and the file.
 
     def _add(self, kind: str, source: str = "", path: str = "", *, problem: str, remedy: str, fails: bool = True) -> None:
-        key = kind, source, str(path)
+        path, problem = _printable(path), _printable(problem)
+        key = kind, source, path
         before = self._present.get(key)
         self._unconfirmed.discard(key)
         since = before.since if before else utc_text(self.clock.wall_ns())
-        self._set(key, Condition(kind, since, source, str(path), problem, remedy, fails))
+        self._set(key, Condition(kind, since, source, path, problem, remedy, fails))
 
     def _set(self, key: Key, condition: Condition) -> None:
         if self._present.get(key) != condition:
@@ -164,8 +165,9 @@ class Conditions(Telemetry):
             self._changed()
 
     def _end(self, kind: str, source: str = "", path: str = "") -> None:
-        self._unconfirmed.discard((kind, source, path))
-        if self._present.pop((kind, source, path), None):
+        key = kind, source, _printable(path)
+        self._unconfirmed.discard(key)
+        if self._present.pop(key, None):
             self._changed()
 
     def _end_unconfirmed(self) -> None:
@@ -195,6 +197,11 @@ class Conditions(Telemetry):
 
 def _key(condition: Condition) -> Key:
     return condition.kind, condition.source, condition.path
+
+
+def _printable(text: str) -> str:
+    """`text` with the bytes escaped that are no characters: a file name need not be UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _in_one_line(text: str) -> str:

@@ -68,6 +68,17 @@ def test_a_missing_file_that_becomes_unreadable_is_one_condition(fs: SimulatedFi
     assert [each.kind for each in published(fs)] == ["file_unreadable"]
 
 
+def test_a_name_that_is_not_utf_8_is_escaped_and_its_condition_ends(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    conditions = opened(fs, clock)
+    path = b"/caf\xe9.jsonl".decode(errors="surrogateescape")
+    conditions.file_unreadable(source="events", path=path, reason="Permission denied")
+    rounds(conditions)
+    assert [each.path for each in published(fs)] == ["/caf\\udce9.jsonl"]
+    conditions.file_readable(source="events", path=path)
+    rounds(conditions, 1)
+    assert published(fs) == []
+
+
 def test_no_watcher_is_a_note(fs: SimulatedFileSystem, clock: FakeClock) -> None:
     conditions = opened(fs, clock)
     conditions.watcher_unavailable(path="/logs", reason="no space left on device")

@@ -388,6 +388,19 @@ def test_a_compressed_file_that_is_still_copied_to_its_path_is_waited_for(folder
     assert "file_damaged" not in reader.telemetry.names()
 
 
+def test_a_damaged_file_whose_rest_arrives_late_is_damaged_no_more(folder: LogFolder) -> None:
+    packed = gzip.compress(b"one\ntwo\n")
+    folder.append(LOG, packed[:-9])
+    reader = Reader(folder)
+    got = reader.read_all()
+    assert [facts["path"] for facts in reader.telemetry.facts("file_damaged")] == [folder.path(LOG)]
+    assert reader.telemetry.facts("file_readable") == []
+    folder.append(LOG, packed[-9:])
+    got += reader.read_all()
+    assert reader.telemetry.facts("file_readable") == [{"source": "events", "path": folder.path(LOG)}]
+    assert got[:1] == [b"one"]
+
+
 def test_a_look_that_was_costly_is_put_off_but_never_taken_for_the_end(folder: LogFolder) -> None:
     for name in ("a.log", *(f"{number}.log" for number in range(SWEEP_PATHS_MIN - 1))):
         folder.append(name, b"1\n")

@@ -357,6 +357,9 @@ def test_a_gzip_file_cut_short_gives_what_decodes_and_is_reported(folder: LogFol
     assert got[-1] == b"new"
     assert got[:-1] == [b"a", b"b"][: len(got) - 1]
     assert [facts["reason"] for facts in reader.telemetry.facts("file_damaged")] == ["the gzip stream is cut short"]
+    assert [facts["reason"] for facts in reader.telemetry.facts("file_lost")] == [
+        "cannot be decoded to its end: the gzip stream is cut short"
+    ]
 
 
 def test_zstandard_is_read(folder: LogFolder, reader: Reader) -> None:

@@ -29,6 +29,7 @@ class LineageReports:
         self._path: Final = path
         self._obstacles: Final = context.obstacles
         self._is_glob: Final = context.options.is_glob
+        self._is_damaged = False
 
     def looked(self, found: Found, *, is_open: bool) -> None:
         """Reports once that nothing can be read at the path; again only after a file there was open (`is_open`)."""
@@ -97,7 +98,9 @@ class LineageReports:
             reason=reason,
             looked_at=f"{self._path}, {rotated}",
         )
-        context.losses.append(Loss(self._source, generation, context.options.label(path), offset, size_bytes, reason))
+        # A name need not be UTF-8, but the state is.
+        label = context.options.label(path).encode(errors="backslashreplace").decode()
+        context.losses.append(Loss(self._source, generation, label, offset, size_bytes, reason))
 
     def removed_unread(self, current: Generation) -> None:
         """A file that was never read is closed, though it has content."""
@@ -154,9 +157,16 @@ class LineageReports:
                 source=self._source, path=current.path, generation=current.number, size_bytes=current.tail.offset
             )
 
+    def arriving(self, current: Generation) -> None:
+        """A compressed file changed, so an end that came too early may not be its end."""
+        if self._is_damaged:
+            self._is_damaged = False
+            self._telemetry.file_readable(source=self._source, path=current.path)
+
     def damaged(self, current: Generation) -> None:
         """A compressed file ends too early."""
         if current.tail.content.damage:
+            self._is_damaged = True
             self._telemetry.file_damaged(
                 source=self._source,
                 path=current.path,

@@ -64,6 +64,7 @@ class Steps:
         current.may_have_more = True
         if current.tail.content.is_compressed:
             current.tail.content.restart()
+            self._reports.arriving(current)
 
     def _is_quiet(self, current: Generation) -> bool:
         """Whether the file did not change for so long that it counts as finished."""
