@@ -34,6 +34,9 @@ class Aliases:
 
         Raises `StorageError`.
         """
+        if not paths:
+            # A thousand idle paths are looked at often.
+            return []
         read = {inode: lineage.path for lineage in lineages if (inode := lineage.inode) is not None}
         with_past = [lineage for lineage in lineages if lineage.has_past][:COMPARED_MAX]
         own: list[str] = []
