@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.decode import measure_decode
 from benchmarks.generate import LogShape, write_log
 from benchmarks.live import LivePlan, measure_live
+from benchmarks.order import measure_order
 from benchmarks.progress import Progress
 from benchmarks.report import PAGE, write_report
 from benchmarks.results import RESULTS, Json, machine, save_results
@@ -25,7 +26,7 @@ from benchmarks.stages import measure_stages
 from benchmarks.watch import Stolen
 from benchmarks.whole import measure_shares, measure_whole
 
-PARTS: Final = ("peers", "whole", "shares", "stages", "decode", "live", "scale")
+PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "scale")
 DECODED_EVENTS: Final = 10_000
 DECODE_PASSES: Final = 30
 
@@ -43,7 +44,7 @@ class Plan:
 
 PLANS: Final = {
     "quick": Plan(
-        ("peers", "whole", "shares", "stages", "decode", "live"),
+        ("peers", "whole", "shares", "order", "stages", "decode", "live"),
         (100_000, 300_000),
         1,
         LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
@@ -92,6 +93,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "peers": lambda folder: measure_side_by_side(folder, sizes, turns, progress),
         "whole": lambda folder: measure_whole(folder, sizes, turns, progress),
         "shares": lambda folder: measure_shares(folder, sizes, turns, progress),
+        "order": lambda folder: measure_order(folder, sizes, turns, progress),
         "stages": lambda folder: measure_stages(folder, sizes[1], progress),
         "decode": lambda _: measure_decode(DECODED_EVENTS, DECODE_PASSES, progress),
         "live": lambda folder: measure_live(folder, plan.live, progress),

@@ -162,6 +162,20 @@ def _shares(results: Json) -> str:
     return _table(head, (row(name, each) for name, each in rows.items())) + f"\n\n{turns} turns."
 
 
+def _order(results: Json) -> str:
+    def row(name: str, each: Json) -> Sequence[object]:
+        against, middle = _why_not(each) or NOTHING, NOTHING
+        if "plain" in each:
+            low, high = each["times_plain_middle"]
+            against, middle = f"{each['times_plain']:.2f} × {each['plain']}", f"{low:.2f}–{high:.2f}"
+        figures = [_shown(each, "wall_ns", ",.0f"), _shown(each, "cpu_ns", ",.0f"), against, middle]
+        rest = [_shown(each, "times_plain_cpu", ".2f"), _shown(each, "peak_bytes", ",.0f", 1e-6)]
+        return [name, *figures, *rest, _shown(each, "records", ",")]
+
+    head = ["input of `process`", "ns an event", "CPU ns", "against", "middle half", "of CPU time", "peak MB", "records"]
+    return _table(head, (row(name, each) for name, each in results.items()))
+
+
 def _stages(results: Json) -> str:
     rows = [[each["stage"], each["main_ns"], each["other_ns"] or NOTHING] for each in results["stages"]]
     rows.append(["sum", round(sum(each["main_ns"] for each in results["stages"]), 1), ""])
@@ -238,6 +252,7 @@ TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "peers": _peers,
     "whole": _whole,
     "shares": _shares,
+    "order": _order,
     "stages": _stages,
     "decode": _decode,
     "live": _live,

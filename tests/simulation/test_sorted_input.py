@@ -104,7 +104,7 @@ def test_a_failed_write_is_a_stop_and_the_next_run_completes(
         revived = fs.kill()
         assert process(revived, settings, seed=nth + 1).rows == SORTED_ROWS
         assert results(revived) == undisturbed, f"nth={nth}\n{fs.journal()}"
-    words = "input that is not in order is sorted on disk"
+    words = "the input is sorted on disk"
     assert any(words in each and "--state or $TMPDIR" in each for each in told) == (number == errno.ENOSPC)
 
 

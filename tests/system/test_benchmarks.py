@@ -23,6 +23,7 @@ from benchmarks.decode import KINDS, measure_decode
 from benchmarks.generate import LogShape, Outcomes, blocks, category_totals, outcomes, write_log
 from benchmarks.live import LivePlan, measure_live
 from benchmarks.measure import Contestant, MeasurementError, Running, Usage, run, slopes
+from benchmarks.order import SORTED, measure_order
 from benchmarks.plot import Bar, plot
 from benchmarks.progress import Progress
 from benchmarks.report import PAGE, TABLES, between_markers, table_of
@@ -344,6 +345,13 @@ def test_what_takes_a_share_is_measured_in_more_turns(tmp_path: Path, monkeypatc
     low, high = found[SHARES[0]]["times_plain_middle"]
     assert low <= found[SHARES[0]]["times_plain"] <= high
     assert tabled("shares", found, tmp_path)
+
+
+def test_input_in_order_and_in_random_order_are_measured_and_give_the_same_rows(tmp_path: Path) -> None:
+    found = measure_order(tmp_path, (4_000, 12_000), 1, QUIET)
+    assert found["random"]["plain"] == SORTED
+    assert found["random"]["times_plain_cpu"]
+    assert tabled("order", found, tmp_path)
 
 
 def test_the_live_side_is_measured(tmp_path: Path) -> None:

@@ -148,6 +148,6 @@ def _words_for_a_full_disk() -> Iterator[None]:
             error.operation,
             error.path,
             error.errno,
-            "no space left: input that is not in order is sorted on disk, which takes about as much space as its events",
+            "no space left: the input is sorted on disk, which takes about as much space as its events",
             hint="free some space, or name a folder on another disk with --state or $TMPDIR; with --state, the same command resumes",
         ) from error
