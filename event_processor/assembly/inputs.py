@@ -1,6 +1,6 @@
 """The configuration of a one-shot run: the loaded one, with the inputs of the command line as its source.
 
-Owns: how the records of inputs are read if no option says it; the check of every input before anything is read; and the sinks
+Owns: how the records of inputs are read if no option says it, or as their first bytes show it; the check of every input before anything is read; and the sinks
 that a one-shot run adds for the results of aggregates with a window.
 Always: every input that cannot be read is named in one error.
 Never: reads more of an input than its first bytes.
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +30,7 @@ from event_processor.connectors.files.source_options import (
     StandardInputOptions,
 )
 from event_processor.model.errors import ConfigurationError, InputGoneError, UsageError
+from event_processor.records.recognition import HEAD_BYTES, begins_with_record, recognised_item_path
 from event_processor.storage.durable import FileStatus, FileSystem
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "input_name",
     "input_size_bytes",
     "is_result_sink",
+    "recognised",
     "result_file",
     "with_inputs",
     "with_result_sinks",
@@ -97,10 +101,40 @@ class InputFormat:
     item_path: str = ""
 
 
-def with_inputs(configuration: Configuration, fs: FileSystem, inputs: Sequence[str], chosen: InputFormat) -> Configuration:
+def recognised(fs: FileSystem, path: str, event_fields: AbstractSet[str]) -> tuple[InputFormat, bytes]:
+    """The form of an input of JSON as its first bytes show it, and the bytes that were read from standard input.
+
+    `event_fields`: an object with one of these is a record. A file that cannot be read is left to `with_inputs`. Raises
+    `ConfigurationError` if an extra is missing.
+    """
+    head = peeked = b""
+    if path == STDIN_ARGUMENT:
+        head = peeked = _first_bytes(event_fields)
+    else:
+        with suppress(OSError), closing(open_content(fs, path)) as content:
+            head = content.read(HEAD_BYTES, 0)
+    items = recognised_item_path(head, event_fields)
+    return (InputFormat(format="json", item_path=items) if items else InputFormat(format="jsonl")), peeked
+
+
+def _first_bytes(event_fields: AbstractSet[str]) -> bytes:
+    """The first bytes of standard input: at most `HEAD_BYTES`, and fewer if the first line is a record. Blocks."""
+    head = b""
+    while len(head) < HEAD_BYTES and (block := os.read(0, HEAD_BYTES - len(head))):
+        had_line = b"\n" in head
+        head += block
+        # More would be waited for in vain, if the writer is slow.
+        if not had_line and begins_with_record(head, event_fields):
+            break
+    return head
+
+
+def with_inputs(
+    configuration: Configuration, fs: FileSystem, inputs: Sequence[str], chosen: InputFormat, *, peeked: bytes = b""
+) -> Configuration:
     """The configuration for these inputs: paths, or only `-`. Reads only how each file begins.
 
-    Raises `UsageError` if the form of the records is ambiguous, `InputGoneError` with every file that cannot be read,
+    `peeked`: the bytes that were already read from standard input. Raises `UsageError` if the form of the records is ambiguous, `InputGoneError` with every file that cannot be read,
     `ConfigurationError` if a sink would write into an input.
     """
     template = _template(configuration, chosen)
@@ -108,7 +142,7 @@ def with_inputs(configuration: Configuration, fs: FileSystem, inputs: Sequence[s
     if STDIN_ARGUMENT not in inputs:
         options = InputFilesOptions.of(template, inputs, [status.size_bytes for status in _examined(fs, inputs)])
     elif len(inputs) == 1:
-        options = StandardInputOptions.of(template)
+        options = StandardInputOptions.of(template, peeked=peeked)
     else:
         raise UsageError(
             "- is standard input; it cannot be combined with files", hint="send everything through it, or name only files"

@@ -1,4 +1,4 @@
-"""JSON documents: cuts the items of one array out of a document, each as a line of its own.
+"""JSON documents: cuts the items of one array out of a document, or whole documents that follow one another, each as a line.
 
 Owns: where an item begins and ends. An item's bytes are not changed, except that line ends between its tokens become spaces. Each
 item is judged later, like any line, so one bad item does not affect the others.
@@ -19,10 +19,12 @@ from typing import Final
 from event_processor.model.field_names import name_keys
 from event_processor.records.json_lines.lines import BYTE_ORDER_MARK
 
-__all__ = ["ITEM", "DocumentError", "ItemCutter", "item_path"]
+__all__ = ["ITEM", "WHOLE", "DocumentError", "ItemCutter", "item_path"]
 
 ITEM: Final = "item"
 """The component of a path that means every element of an array."""
+WHOLE: Final = "@document"
+"""The path that means the document itself. Other documents may follow it, as in a file of objects over several lines each."""
 _NAME_BYTES_MAX: Final = 65_536
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _TEXT: Final = rb'[^"\\\n\r]*+(?:\\.[^"\\\n\r]*+)*+'
@@ -98,8 +100,11 @@ class ItemCutter:
     """Cuts one document, which arrives block by block."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
-        """`path` ends with `ITEM`."""
-        self._path: Final = path
+        """`path` ends with `ITEM`, or is only `WHOLE`."""
+        self._is_whole: Final = path == (WHOLE,)
+        self._path: Final = () if self._is_whole else path
+        self._after: Final = _Next.VALUE if self._is_whole else _Next.NOTHING
+        """What may come after the document."""
         self._opened: list[int] = []
         """The open brackets on the path to the items."""
         self._keys: list[str] = []
@@ -131,7 +136,7 @@ class ItemCutter:
         place = 0
         while place < len(block):
             if not self._in_value:
-                if self._next is _Next.VALUE and tuple(self._keys) == self._path:
+                if self._next is _Next.VALUE and self._keys and tuple(self._keys) == self._path:
                     items, place = _whole_items(block, place)
                     yield self._given(*_lines(items))
                 place = self._around(block, place, start)
@@ -155,9 +160,11 @@ class ItemCutter:
             yield self._given(self._kept, self._kept)
         if self._in_value and not (self._depth or self._in_string or self._opened):
             self._value_ended()
-        if self._in_value or self._next is not _Next.NOTHING:
+            if self._copies:
+                yield self._given(b"\n", b"\n")
+        if self._in_value or self._opened or self._next is not self._after:
             raise DocumentError(f"the document is cut short: it ends at byte {self._offset}")
-        if not self._was_found:
+        if not (self._was_found or self._is_whole):
             raise DocumentError(self._why_nothing())
 
     def take_own(self) -> bytes:
@@ -245,7 +252,7 @@ class ItemCutter:
 
     def _value_ended(self) -> None:
         self._in_value = False
-        self._next = _Next.COMMA_OR_END if self._opened else _Next.NOTHING
+        self._next = _Next.COMMA_OR_END if self._opened else self._after
 
     def _around(self, block: bytes, place: int, start: int) -> int:
         """Reads one token outside the items, and sets what may come next. Returns the place after it."""

@@ -207,3 +207,26 @@ def test_a_nul_belongs_to_the_item_that_it_is_before_or_within(size: int) -> Non
 def test_the_reason_says_what_is_there_instead_of_the_items(document: bytes, path: str, reason: str) -> None:
     for size in (1, 100):
         assert cut(in_blocks(document, [size]), path)[1] == reason
+
+
+@given(st.lists(JSON, max_size=5), SIZES, st.sampled_from([None, 1]), st.sampled_from(["\n", " ", "\r\n\n"]))
+def test_whole_documents_may_follow_one_another(documents: list[Any], sizes: list[int], indent: int | None, between: str) -> None:
+    text = between.join(json.dumps(each, indent=indent) for each in documents).encode()
+    lines, reason = cut(in_blocks(text, sizes), "@document") if text else ([], "")
+    assert reason == ""
+    assert [json.loads(line) for line in lines if line] == documents
+
+
+@pytest.mark.parametrize(
+    ("document", "lines", "reason"),
+    [
+        (b'{"a":1}{"b":\n2}[]', [b'{"a":1}', b'{"b": 2}', b"[]"], ""),
+        (b'{"a":1},{"b":2}', [b'{"a":1}'], "not JSON at byte 7: expected a value, not ','"),
+        (b'{"a":1} {"b":', [b'{"a":1}', b'{"b":'], "the document is cut short: it ends at byte 13"),
+        (b'{"a":1}]', [b'{"a":1}'], "not JSON at byte 7: expected a value, not ']'"),
+    ],
+)
+def test_where_one_of_several_documents_breaks_is_said(document: bytes, lines: list[bytes], reason: str) -> None:
+    for size in (1, 100):
+        found, said = cut(in_blocks(document, [size]), "@document")
+        assert ([line for line in found if line], said) == (lines, reason)

@@ -22,7 +22,7 @@ from event_processor.configuration.configuration import ConfiguredPath, SourceOp
 from event_processor.model.contracts import ObjectReader
 from event_processor.model.event import Json
 from event_processor.records.delimited import CellType, DelimitedReader, Dialect, is_line_based
-from event_processor.records.json_documents import ITEM, item_path
+from event_processor.records.json_documents import ITEM, WHOLE, item_path
 from event_processor.records.user_format import OwnReader
 
 __all__ = ["FORMATS", "STANDARD_INPUT", "FileSourceOptions", "InputFilesOptions", "StandardInputOptions"]
@@ -76,7 +76,7 @@ class FileSourceOptions(SourceOptions):
 
     json_item_path: str = "item"
     """The path of the items in a document: "item", the elements if the document is an array; "value.item", the elements of the
-    array at "value"."""
+    array at "value"; "@document", the document itself, which may be followed by others in the same file."""
 
     @model_validator(mode="after")
     def _globs_are_sound(self) -> Self:
@@ -113,8 +113,10 @@ class FileSourceOptions(SourceOptions):
     @classmethod
     def _leads_to_items(cls, path: str) -> str:
         *names, last = item_path(path)
-        if last != ITEM or not all(names):
-            raise PydanticCustomError("item_path", 'names with dots between them, and "item" at the end: "value.item"')
+        if path != WHOLE and (last != ITEM or not all(names)):
+            raise PydanticCustomError(
+                "item_path", 'names with dots between them, and "item" at the end: "value.item"; or "@document"'
+            )
         return path
 
     @model_validator(mode="after")
@@ -279,11 +281,13 @@ class StandardInputOptions(FileSourceOptions):
     """Input from a descriptor, read once."""
 
     descriptor: int = 0
+    peeked: bytes = b""
+    """The first bytes, which were already read from it."""
 
     @classmethod
-    def of(cls, template: FileSourceOptions, descriptor: int = 0) -> Self:
+    def of(cls, template: FileSourceOptions, descriptor: int = 0, peeked: bytes = b"") -> Self:
         """Standard input, with records in the form of `template`."""
-        return cls.model_validate({**_copied(template), "descriptor": descriptor})
+        return cls.model_validate({**_copied(template), "descriptor": descriptor, "peeked": peeked})
 
     def identity(self) -> Mapping[str, Json]:
         return {**_identity_of_format(super().identity()), "type": STANDARD_INPUT}

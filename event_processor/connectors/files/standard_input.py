@@ -41,6 +41,7 @@ class StreamSource:
         """The caller still owns the descriptor."""
         self.name: Final = name
         self._descriptor: Final = options.descriptor
+        self._peeked: Final = options.peeked
         self._clock: Final = clock
         self._telemetry: Final = telemetry
         self._items: Final = ItemCutter(options.items) if options.items else None
@@ -57,6 +58,8 @@ class StreamSource:
                 f"{STANDARD_INPUT}: what was read from it cannot be read again, so it cannot be resumed", hint="start a new state"
             )
         self._poll.register(self._descriptor, select.POLLIN)
+        if self._peeked:
+            self._take(self._peeked)
 
     def read(self, bytes_max: int) -> Chunk | None:
         deadline_s = self._clock.monotonic_s() + WAIT_S
