@@ -73,7 +73,7 @@ class Aggregates:
         """The windows as they were restored."""
         for name, each in options.items():
             measurer, said = EventMeasurer(each, event), documents.get(name)
-            nothing = LeftOut(fields_absent=tuple(measurer.names))
+            nothing = LeftOut(fields_absent=tuple(measurer.expected_names))
             if each.window is None:
                 groups = said if isinstance(said, GroupTotalsDocument) else GroupTotalsDocument(left_out=nothing)
                 self._totals[name] = GroupTotals(each, measurer, groups)

@@ -135,6 +135,11 @@ class EventMeasurer:
         self._value: Final = event.value
         self._category: Final = event.category
         self.names: Final = list(dict.fromkeys([*options.group_by, *options.where, *(plan.name for plan in self.plans)]))
+        optional = set(options.where if self._takes_missing else ()).difference(
+            options.group_by, (plan.name for plan in self.plans)
+        )
+        self.expected_names: Final = [name for name in self.names if name not in optional]
+        """The fields that some event should have."""
         self._fields: Final = LineFields(self.names)
         self._by_category: Final = options.group_by == (event.category,) and bool(event.category)
 

@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -31,7 +31,7 @@ from event_processor.operations.results import has_table, result_rows
 from event_processor.service.daemon import SignalHandlers
 from event_processor.storage.durable import OperatingSystem
 
-__all__ = ["ProcessCall", "command", "size_bytes"]
+__all__ = ["COST", "INPUTS", "RESULT", "WORKERS_MAX", "ProcessCall", "command", "require_stream", "size_bytes"]
 
 SIGNAL_EXIT_BASE: Final = 128
 """Shells add this to the number of the signal that ended a command."""
@@ -124,7 +124,7 @@ def command(
     configuration = with_inputs(configuration, OperatingSystem(), files, inputs)
     is_kept = called.state_directory is not None
     if STDIN_ARGUMENT in files:
-        _require_stream(is_kept=is_kept)
+        require_stream(is_kept=is_kept)
     environment = real_environment(configuration)
     require_outputs(configuration, environment, [path for path in (output, dead_letters) if path is not None])
     ProcessCall(
@@ -132,9 +132,16 @@ def command(
     ).run()
 
 
+def _no_notes(_processed: Processed) -> Iterable[str]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessCall:
-    """One call of `process`, with all its options."""
+    """One call of `process`, with all its options.
+
+    `notes`: more lines for the summary. `needs_an_event`: if every record was rejected, the exit code is 65.
+    """
 
     called: Invocation
     configuration: Configuration
@@ -144,6 +151,8 @@ class ProcessCall:
     is_kept: bool
     as_json: bool
     is_strict: bool = False
+    notes: Callable[[Processed], Iterable[str]] = _no_notes
+    needs_an_event: bool = False
 
     def run(self) -> None:
         """Processes the inputs, writes the results, and reports the outcomes. Raises `typer.Exit` if the exit code is not 0."""
@@ -159,6 +168,9 @@ class ProcessCall:
                     write_whole(self.environment, self.dead_letters, processed.dead_letters())
                 self._write_result(processed)
             self._report(processed)
+        rejected = processed.counts.rejected
+        if self.needs_an_event and rejected and rejected + processed.counts.blank == processed.counts.records:
+            raise typer.Exit(ExitCode.STATE)
         if processed.damaged:
             raise typer.Exit(ExitCode.INPUT_GONE)
         if self.is_strict and (processed.omissions or processed.counts.rejected):
@@ -190,7 +202,7 @@ class ProcessCall:
 
     def _report(self, processed: Processed) -> None:
         """Reports the outcomes of the records on standard error."""
-        lines = list(_summary(processed, self._kept_in))
+        lines = [*_summary(processed, self._kept_in), *self.notes(processed)]
         if self.called.log_format != "json":
             write_notes(lines)
             return
@@ -220,7 +232,7 @@ def _configured(called: Invocation, chunk_bytes: int | None, workers: int | None
     return loaded.configuration.model_copy(update=changes)
 
 
-def _require_stream(*, is_kept: bool) -> None:
+def require_stream(*, is_kept: bool) -> None:
     """Raises `UsageError` if standard input cannot be read as requested."""
     if is_kept:
         raise UsageError(

@@ -77,7 +77,7 @@ class Processed:
 
     `is_complete`: the inputs were read to their end; False: the run was stopped. `resumed`: it continued an earlier run.
     `damaged`: messages about damaged or truncated inputs. `first_rejected`: the first rejected record that was read. `omissions`:
-    what the result leaves out.
+    what the result leaves out. `aggregates`: as in the checkpoint, by name.
     """
 
     is_complete: bool
@@ -88,6 +88,7 @@ class Processed:
     omissions: Sequence[Omission]
     lines: Callable[[], Iterator[bytes]]
     dead_letters: Callable[[], Iterator[bytes]]
+    aggregates: Mapping[str, AggregateDocument]
 
 
 class Processing:
@@ -146,6 +147,7 @@ class Processing:
                     omissions=[*omissions(configuration, state.counts, state.categories, aggregates), *absent.found],
                     lines=lambda: _lines(configuration, environment),
                     dead_letters=lambda: _dead_letters(configuration, environment),
+                    aggregates=_aggregates(configuration, environment),
                 )
 
     def _placed(self, held: ExitStack) -> tuple[Configuration, Environment]:
@@ -262,6 +264,11 @@ def _require_same_inputs(configuration: Configuration, environment: Environment)
 def _lines(configuration: Configuration, environment: Environment) -> Iterator[bytes]:
     checkpoint = peek(configuration, environment)
     return iter(()) if checkpoint is None else result_lines(configuration, checkpoint.state, environment.fs)
+
+
+def _aggregates(configuration: Configuration, environment: Environment) -> Mapping[str, AggregateDocument]:
+    checkpoint = peek(configuration, environment)
+    return {} if checkpoint is None else checkpoint.state.aggregates
 
 
 def _dead_letters(configuration: Configuration, environment: Environment) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import subprocess
@@ -192,3 +193,125 @@ def test_deliveries_in_reverse_or_random_order_give_the_averages_of_the_sorted_l
         random.Random(seed).shuffle(logged)
     result = averages(b"".join(logged), 10, tmp_path)
     assert [json.loads(each) for each in result.splitlines()] == by_definition(moments, 10)
+
+
+def called(
+    log: bytes, folder: Path, *options: str, from_stdin: bool = False, minutes: int = 10
+) -> subprocess.CompletedProcess[bytes]:
+    """One call of `unbabel_cli` on a log, whatever comes of it."""
+    path = folder / "log.json"
+    path.write_bytes(log)
+    command = [PROGRAM, "--input_file", "-" if from_stdin else "log.json", "--window_size", str(minutes), *options]
+    return subprocess.run(
+        command, cwd=folder, input=log if from_stdin else b"", check=False, capture_output=True, timeout=DEADLINE_S
+    )
+
+
+def short(second: str, duration: object, **more: object) -> bytes:
+    """A record with nothing but what is needed, and `more`."""
+    return json.dumps({"timestamp": f"2018-12-26 18:{second}", "duration": duration, **more}).encode() + b"\n"
+
+
+def test_two_deliveries_of_one_translation_both_count(tmp_path: Path) -> None:
+    log = short("11:08", 20, translation_id="a", event_name="translation_delivered")
+    log += short("11:09.5", 40, translation_id="a", event_name="translation_delivered")
+    finished = called(log, tmp_path)
+    assert read(finished.stdout) == [
+        {"date": "2018-12-26 18:11:00", "average_delivery_time": 0},
+        {"date": "2018-12-26 18:12:00", "average_delivery_time": 30},
+    ]
+    assert finished.stderr == b"2 records: 2 accepted, 0 duplicate, 0 rejected, 0 blank\n"
+
+
+@pytest.mark.parametrize("name", [{}, {"event_name": None}, {"event_name": "translation_delivered"}])
+def test_only_the_time_and_the_duration_are_needed(tmp_path: Path, name: dict[str, object]) -> None:
+    finished = called(short("11:08", 20, **name) + short("12:10", 30) + b'{"duration": 1}\n{"timestamp": 5}\n', tmp_path)
+    assert [row["average_delivery_time"] for row in read(finished.stdout)] == [0, 20, 25]
+    assert b"4 records: 2 accepted, 0 duplicate, 2 rejected, 0 blank" in finished.stderr
+
+
+def test_events_of_another_name_are_counted_and_neither_open_nor_extend_the_rows(tmp_path: Path) -> None:
+    other = [short(second, 1000, event_name="translation_requested") for second in ("01:00", "12:30", "59:59")]
+    lines = [other[0], *EVENTS.splitlines(keepends=True), other[1], other[2]]
+    finished = called(b"".join(sorted(lines, key=lambda each: str(json.loads(bytes(each))["timestamp"]))), tmp_path)
+    assert finished.stdout == EXPECTED
+    assert b"6 records: 6 accepted, 0 duplicate, 0 rejected, 0 blank\n" in finished.stderr
+    assert b"3 events left out: event_name is not translation_delivered\n" in finished.stderr
+    alone = called(other[0], tmp_path)
+    assert (alone.returncode, alone.stdout) == (0, b"")
+    assert b"1 event left out" in alone.stderr
+
+
+RECORDS = [json.loads(each) for each in EVENTS.splitlines()]
+FORMS = {
+    "an array": json.dumps(RECORDS),
+    "an array over lines": json.dumps(RECORDS, indent=2),
+    "a line for each item": "[\n" + ",\n".join(map(json.dumps, RECORDS)) + "\n]\n",
+    "an object around an array": json.dumps({"count": 3, "events": RECORDS}),
+    "an object around an array, over lines": json.dumps({"meta": {"page": [1, 2]}, "data": {"events": RECORDS}}, indent=4),
+    "objects over lines": "\n".join(json.dumps(each, indent=2) for each in RECORDS) + "\n",
+    "objects on one line": "".join(map(json.dumps, RECORDS)),
+    "with a byte order mark": "\ufeff" + json.dumps(RECORDS),
+    "lines": EVENTS.decode(),
+    "lines with carriage returns": EVENTS.decode().replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "way"),
+    [*((form, "file") for form in FORMS), ("an array", "gzip"), ("objects over lines", "stdin"), ("lines", "stdin")],
+)
+def test_the_form_of_the_file_is_found_out(tmp_path: Path, form: str, way: str) -> None:
+    content = FORMS[form].encode()
+    finished = called(gzip.compress(content) if way == "gzip" else content, tmp_path, from_stdin=way == "stdin")
+    assert finished.stdout == EXPECTED, finished.stderr
+    assert b"3 records: 3 accepted" in finished.stderr
+
+
+def test_one_object_over_lines_is_one_delivery(tmp_path: Path) -> None:
+    finished = called(json.dumps(RECORDS[0], indent=2).encode(), tmp_path)
+    assert len(read(finished.stdout)) == 2
+
+
+@pytest.mark.parametrize(
+    "log", [b"rubbish\n", b"{}", b'[{"duration": "5"}, 7]', b"rubbish\n\n\xff\n", b'{\n  "timestamp": "x",\n  "duration": 1\n}\n']
+)
+def test_if_every_record_is_rejected_the_exit_code_is_65(tmp_path: Path, log: bytes) -> None:
+    finished = called(log, tmp_path)
+    assert (finished.returncode, finished.stdout) == (65, b"")
+    assert b"0 accepted, 0 duplicate, " in finished.stderr
+
+
+@pytest.mark.parametrize("log", [b"", b"\n \n", b"[]", b'{"events": []}'])
+def test_without_records_there_are_no_rows_and_no_fault(tmp_path: Path, log: bytes) -> None:
+    finished = called(log, tmp_path)
+    assert (finished.returncode, finished.stdout) == (0, b"")
+
+
+def test_every_option_that_a_message_names_is_there(tmp_path: Path) -> None:
+    shown = called(b"rubbish\n" + EVENTS, tmp_path).stderr.decode()
+    assert "--dead-letters" in shown
+    help_text = called(b"", tmp_path, "--help").stdout.decode()
+    for option in ("--dead-letters", "--state", "--output", "--format", "--item-path", "--chunk-size", "--workers"):
+        assert option in help_text
+    options = [
+        "--dead-letters",
+        "dl.jsonl",
+        "--state",
+        "kept",
+        "--output",
+        "rows.jsonl",
+        "--chunk-size",
+        "4MiB",
+        "--workers",
+        "1",
+    ]
+    for _ in range(2):  # the second call finds the state
+        finished = called(b"rubbish\n" + EVENTS, tmp_path, *options)
+        assert (finished.returncode, finished.stdout) == (0, b"")
+        assert (tmp_path / "rows.jsonl").read_bytes() == EXPECTED
+        assert json.loads((tmp_path / "dl.jsonl").read_bytes())["record"] == "rubbish"
+    wrapped = json.dumps({"a": {"b": RECORDS}}).encode()
+    assert called(wrapped, tmp_path, "--format", "json", "--item-path", "a.b.item").stdout == EXPECTED
+    assert called(wrapped, tmp_path, "--format", "jsonl").returncode == 65
+    assert called(EVENTS, tmp_path, "--output", "").returncode == 64
