@@ -18,7 +18,10 @@ __all__ = ["FirstLeftOut", "LeftOut", "LeftOutTracker"]
 
 
 class FirstLeftOut(Struct, frozen=True):
-    """The place of an event's record, and the field that did not fit; empty if no field is at fault. `line` counts from 1."""
+    """The place of an event's record, and the field that did not fit; empty if no field is at fault. `line` counts from 1.
+
+    Of sorted input only the number of the record in all sources is known: then `source` is empty, and `line` is that number.
+    """
 
     field: str
     source: str

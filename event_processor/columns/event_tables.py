@@ -186,8 +186,8 @@ class EventTable:
         return self if order is None else self.picked(order)
 
     def slice(self) -> EventSlice:
-        """The events as the order stage releases them."""
-        return EventSlice(len(self), self.text, self.known)
+        """The events as the order stage releases them. Of their places only the number of the record in all sources is known."""
+        return EventSlice(len(self), self.text, self.known, place_at=lambda index: ("", 0, 0, self.keys.at(index)[2] + 1))
 
     def text(self) -> bytes:
         """The lines, each with a line feed after it."""

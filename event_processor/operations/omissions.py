@@ -106,4 +106,6 @@ def _place(configuration: Configuration, first: FirstLeftOut | None) -> str | No
     """The place for people; None if it is not known."""
     if first is None or not first.line:
         return None
+    if not first.source:
+        return f"record {first.line} of the input"
     return f"{input_name(configuration, first.source, first.generation)}:{first.line} (byte {first.offset})"

@@ -105,6 +105,22 @@ def test_strict_is_about_what_is_left_out_or_rejected_and_not_about_duplicates_o
     assert shell.call("process", "--strict", "log.jsonl") == code, shell.err
 
 
+def test_the_first_unfit_event_of_sorted_input_is_named_by_its_number(shell: Shell) -> None:
+    rows = [{**row, "size": "x" if row["id"] in (2, 4) else 1} for row in reversed(ROWS)]
+    shell.path("log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    window = '[aggregates.minutes]\nmeasures = { total = "sum(size)" }\nwindow = { size_s = 60 }\n'
+    head = (
+        CONFIGURATION[: CONFIGURATION.index("[aggregates.groups]")].replace('"amount"', '""').replace("events = 1", "events = 0")
+    )
+    shell.path("event-processor.toml").write_text(head + window)
+    assert shell.call("process", "log.jsonl") == 0
+    # By time, event 2 comes before event 4; it is the fourth record of the reversed log.
+    wanted = (
+        "aggregate minutes: 2 events had a value that a measure or a group cannot use (unfit); the first: record 4 of the input"
+    )
+    assert f'{wanted}, field "size"' in shell.err.splitlines()
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "json"])
 def test_a_column_whose_field_no_row_has_is_named_by_process_and_by_run(shell: Shell, form: str) -> None:
     path = "out/{n}.json" if form == "json" else "out/all"
