@@ -64,6 +64,15 @@ EVENTS: Final = "events"
 DEAD_LETTERS: Final = "dead_letters"
 AGGREGATES: Final = "aggregates"
 """The inputs of a sink: the events, the rejected records, or the rows of an aggregate ("aggregates.NAME")."""
+OWN_FILES: Final = (
+    "journal.jsonl",
+    "dead_letters.jsonl",
+    "checkpoint.json",
+    "checkpoint.previous.json",
+    "conditions.json",
+    "lock",
+)
+"""Files in every state directory."""
 OTHERWISE: Final = "otherwise"
 """In a key's `json_schema_extra`: its default under a condition, in words. Such a key is better not written into a file."""
 SHARE: Final = re.compile(r"\d{1,3}(\.\d{1,6})? ?%")
@@ -300,6 +309,7 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     yield from _sink_input_contradictions(configuration)
     yield from _sink_field_contradictions(configuration)
     yield from _sink_path_contradictions(configuration)
+    yield from _source_path_contradictions(configuration)
 
 
 def cautions(configuration: Configuration) -> Iterator[str]:
@@ -352,6 +362,16 @@ def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[st
         for name, source in configuration.sources.items():
             if any(_is_matched(path, os.path.normpath(pattern)) for pattern in source.patterns()):
                 yield key, f"another path: sources.{name} reads this file, so the output would be read again"
+
+
+def _source_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sources that would read our own files, of which each commit makes more."""
+    state = os.path.normpath(configuration.state.dir)
+    for name, source in configuration.sources.items():
+        for pattern in map(os.path.normpath, source.patterns()):
+            own = next((file for file in OWN_FILES if _is_matched(f"{state}/{file}", pattern)), "")
+            if own:
+                yield f"sources.{name}.path", f"a path that leaves out the state directory ({state}): it matches {own} there"
 
 
 def _is_matched(path: str, pattern: str) -> bool:

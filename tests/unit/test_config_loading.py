@@ -275,3 +275,14 @@ def test_whatever_stands_in_a_file_the_answer_is_its_tables_or_a_fault_that_name
     except FileFaultError as error:
         answer = str(error)[: len("x.toml")]
     assert answer == "x.toml"
+
+
+@pytest.mark.parametrize("pattern", ["*/*.jsonl", "state/*", "./state/journal.jsonl", "s*/lo[c]k"])
+def test_a_source_that_would_read_our_own_files_is_a_fault(tmp_path: Path, pattern: str) -> None:
+    (said,) = faults(tmp_path, f'[sources.all]\npath = "{pattern}"\n')
+    assert "a path that leaves out the state directory" in said
+
+
+@pytest.mark.parametrize("pattern", ["*.jsonl", "events/*.jsonl", "*/events-*.jsonl", "state.jsonl"])
+def test_a_source_beside_the_state_directory_is_no_fault(tmp_path: Path, pattern: str) -> None:
+    load(tmp_path, f'[sources.all]\npath = "{pattern}"\n')
