@@ -1,4 +1,4 @@
-"""The conditions that a daemon publishes: they begin, they end, and a file that a dead process left confuses nobody."""
+"""The conditions that a daemon publishes: they begin, they end, and a file that a dead process left misleads no reader."""
 
 from __future__ import annotations
 

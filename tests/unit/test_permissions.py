@@ -39,7 +39,7 @@ def test_what_root_creates_belongs_to_the_owner_of_the_state(folder: Path) -> No
 
 
 @root_only
-def test_what_was_there_keeps_its_owner_also_behind_a_link(folder: Path) -> None:
+def test_what_was_there_keeps_its_owner_also_through_a_link(folder: Path) -> None:
     fs = file_system_for(str(folder))
     (folder / "other").write_bytes(b"")
     (folder / "link").symlink_to(folder / "other")
