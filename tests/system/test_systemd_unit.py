@@ -360,7 +360,7 @@ def test_status_says_a_refused_reload_and_systemctl_fails_with_it_until_it_is_un
     service.wait_for_status(69, "not keeping up: a reload was refused: ")
     assert sandbox.attempt(f"systemctl reload {service.unit}").exit_code == 0
     service.wait_for_status(0)
-    assert service.property("MainPID") == process_id
+    assert service.property("MainPID") == process_id, service.journal()
 
 
 def test_a_deleted_sink_ends_it_and_status_says_why(sandbox: SystemdSandbox) -> None:
