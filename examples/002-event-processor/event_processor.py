@@ -17,7 +17,7 @@ from typing import Any
 __all__ = ["FOLDER", "PROGRAM", "committed", "process", "show"]
 
 FOLDER = Path(__file__).resolve().parent
-PROGRAM = [sys.executable, "-P", "-m", "event_processor", "--log-level", "warning"]
+PROGRAM = [sys.executable, "-P", "-m", "event_processor", "--log-level", "error"]
 
 
 def process(folder: Path) -> None:

@@ -103,7 +103,7 @@ class WindowModel:
 def measured(events: list[Occurrence]) -> tuple[Any, ...]:
     """Count, number of values, sum, least, greatest, first, last, mean."""
     with_value = [event for event in events if event.value is not None]
-    values = [event.value for event in events if isinstance(event.value, float)]
+    values = [event.value for event in events if isinstance(event.value, int | float)]
     first = min(with_value, key=lambda event: event.ns).value if with_value else None
     last = max(enumerate(with_value), key=lambda item: (item[1].ns, item[0]))[1].value if with_value else None
     total = sum(map(Fraction, values), Fraction(0))

@@ -77,7 +77,7 @@ def test_a_document_cut_short_keeps_what_came_before_and_says_where_it_broke(tmp
     broken = content[: content.index(item(60).split(", ")[0].encode()) + 5]
     made = pipeline(tmp_path, broken, as_document=True)
     finished = made.run()
-    assert finished.exit_code == 0, finished.stderr
+    assert finished.exit_code == 66, finished.stderr
     assert f"the document is cut short: it ends at byte {len(broken)}" in finished.stderr
     committed = made.committed()
     assert committed is not None
@@ -93,7 +93,7 @@ def test_a_fault_between_items_ends_the_document_behind_what_came_before(tmp_pat
     place = content.index(item(60).split(", ")[0].encode())
     made = pipeline(tmp_path, content[:place] + b"}" + content[place:], as_document=True)
     finished = made.run()
-    assert finished.exit_code == 0, finished.stderr
+    assert finished.exit_code == 66, finished.stderr
     assert f"not JSON at byte {place}: expected a value, not '}}'" in finished.stderr
     committed = made.committed()
     assert committed is not None

@@ -62,7 +62,7 @@ def by_definition(moments: list[tuple[datetime, float]], minutes: int) -> list[d
     rows: list[dict[str, object]] = []
     for row in model.rows:
         date = f"{datetime.fromtimestamp(row[0] * 60, UTC):%Y-%m-%d %H:%M:%S}"
-        rows.append({"date": date, "average_delivery_time": 0 if row[1] is None else row[4] / row[3]})
+        rows.append({"date": date, "average_delivery_time": 0 if row[1] is None else row[9]})
     return rows
 
 

@@ -65,7 +65,8 @@ class Obstacles:
                 raise
             except OSError as error:
                 if not storage_failure("open", path, error):
-                    self.found(path, error.strerror or str(error))
+                    reason, hint = error.strerror or str(error), getattr(error, "hint", "")
+                    self.found(path, f"{reason}; {hint}" if hint else reason)
                     self._own_looks.add(path)
                 raise
             if path in self._own_looks:

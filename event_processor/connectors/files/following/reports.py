@@ -114,8 +114,7 @@ class LineageReports:
         )
 
     def refused(self, rotated: Candidate, reason: str) -> None:
-        """This rotated file cannot be read by this installation, and is passed over."""
-        self._telemetry.file_unreadable(source=self._source, path=rotated.path, reason=reason)
+        """This rotated file cannot be read by this installation, and is passed over. The obstacle was reported already."""
         self.lost(rotated.path, generation=0, offset=0, size_bytes=rotated.status.size_bytes, reason=reason)
 
     def cut(self, current: Generation) -> None:
