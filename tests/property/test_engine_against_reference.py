@@ -20,7 +20,7 @@ from event_processor.operations.log_reader import LogReader
 from support.committed import Committed, canonical_state, read_committed
 from support.engine import configuration, environment, run
 from support.engine_lives import live_for, several_logs
-from support.logs import adversarial_log, logs, of_records
+from support.logs import adversarial_log, is_plain, logs, of_records
 from support.reference import Fields, Options, Piece, evaluate_pieces
 from support.simulated_fs import SimulatedFileSystem
 
@@ -130,7 +130,7 @@ def test_a_hostile_log_gives_what_the_model_gives(name: str) -> None:
 
 @settings(max_examples=settings().max_examples // 2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    log=logs().map(of_records),
+    log=logs().map(of_records).filter(is_plain),
     name=st.sampled_from(sorted(CASES)),
     drain=st.booleans(),
     batch_bytes=st.sampled_from([1024, 4096]),

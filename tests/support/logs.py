@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 
 from hypothesis import strategies as st
 
+from event_processor.connectors.files.compression import compression_of
+
 __all__ = ["adversarial_log", "clean_log", "log_lines", "logs", "odd_records"]
 
 EventId: TypeAlias = str | int
@@ -298,3 +300,8 @@ def logs(draw: st.DrawFn, lines_max: int = 30) -> bytes:
     lines = draw(log_lines(lines_max))
     content = b"".join(line + draw(st.sampled_from([b"\n", b"\r\n"])) for line in lines)
     return content + draw(st.sampled_from([b"", b'{"id": 1', b" ", b'{"id": "last", "category": "order", "value": 1}']))
+
+
+def is_plain(log: bytes) -> bool:
+    """Whether no compression begins like this log: such a file is unpacked, or refused by name."""
+    return not compression_of(lambda size_bytes, offset: log[offset : offset + size_bytes])

@@ -33,7 +33,7 @@ COMPRESSIONS: Final = (
     (b"\x1f\x9d", "compress (.Z)"),
     (b"\x1f\xa0", "compress (.Z)"),
     (b"Rar!\x1a\x07", "rar"),
-    (b"LZIP", "lzip"),
+    (b"LZIP\x01", "lzip"),
     (b"\x89LZO\0", "lzop"),
     (b"\x5d\0\0", "lzma"),
     (b"\xff\x06\0\0sNaPpY", "snappy"),
