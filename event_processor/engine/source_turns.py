@@ -53,7 +53,7 @@ class SourceTurns:
     def acknowledge(self, read_ahead: Collection[str]) -> None:
         """Tells the sources that everything read is committed, except those of which more was read meanwhile.
 
-        A later commit acknowledges those: `acknowledge` stands for all that a source gave.
+        A later commit acknowledges these: `acknowledge` covers everything that a source gave.
         """
         for source in self.all:
             if source.name not in read_ahead:

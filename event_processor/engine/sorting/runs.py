@@ -63,7 +63,7 @@ class SortedRuns:
         with _words_for_a_full_disk():
             if self._newest is None or self._last_key is None or table.keys.at(0) < self._last_key:
                 self._begin_run()
-            assert self._newest is not None, "begun"
+            assert self._newest is not None, "a run was started"
             for block in encode_blocks(table):
                 self._newest.append(block)
             # If we die here, the committed length cuts off what was appended, or the checkpoint does not name the run at all.

@@ -45,7 +45,7 @@ _EPOCH_DIGITS: Final = 19
 class NameOrder:
     """The place of a rotated file by its name. `key` compares only with keys of the same `kind`.
 
-    `is_infix`: the part stands before the log's extension (`app.1.jsonl`). Dates and timestamps ascend. Whether numbers ascend or
+    `is_infix`: the part is before the log's extension (`app.1.jsonl`). Dates and timestamps ascend. Whether numbers ascend or
     descend, the names do not say.
     """
 
@@ -145,7 +145,7 @@ class NameShape:
         return name != self._name and name.startswith(self._name)
 
     def _inner(self, bare: str) -> str | None:
-        """What stands between the stem and the extension."""
+        """The part between the stem and the extension."""
         if not self._extension or not bare.startswith(self.stem) or not bare.endswith(self._extension):
             return None
         return bare[len(self.stem) : len(bare) - len(self._extension)]

@@ -139,15 +139,15 @@ class Lineage(Steps):
         if current is None:
             is_expected = found.status is not None or self._past.finished is not None
             return (is_expected and self._open_next()) or bool(self._outbox)
-        stands = found.status is not None and current.has_inode_of(found.status)
-        self._live_bytes = found.status.size_bytes if found.status and not stands else 0
-        if current.is_live and not stands and not found.obstacle:
+        is_there = found.status is not None and current.has_inode_of(found.status)
+        self._live_bytes = found.status.size_bytes if found.status and not is_there else 0
+        if current.is_live and not is_there and not found.obstacle:
             self._left_its_path(current, found)
-        current.is_live = stands or (current.is_live and bool(found.obstacle))
-        status = found.status if stands and found.status else self._status(current)
+        current.is_live = is_there or (current.is_live and bool(found.obstacle))
+        status = found.status if is_there and found.status else self._status(current)
         if status != current.status:
             self._changed(current, status)
-        if stands and not current.tail.content.is_compressed:
+        if is_there and not current.tail.content.is_compressed:
             current.awaits_quiet = False
         is_due = (current.awaits_quiet or not current.is_live) and self._is_quiet(current)
         return current.may_have_more or bool(self._outbox) or is_due
