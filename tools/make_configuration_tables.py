@@ -21,6 +21,7 @@ from event_processor.configuration.parts import config_parts
 from event_processor.configuration.template import key_documentation
 from event_processor.connectors.files.source_options import FORMATS
 from event_processor.model.options import keys_of
+from event_processor.model.remote import ServiceOptions, TlsOptions
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN: Final = "<!-- tables: written by tools/make_configuration_tables.py -->"
@@ -48,6 +49,9 @@ def _tables() -> Iterator[str]:
         elif name == AGGREGATES:
             yield from _table(f"[{name}.NAME]", AggregateOptions, frozenset(AggregateOptions.model_fields))
             yield from _table(f"[{name}.NAME.window]", WindowOptions, frozenset(WindowOptions.model_fields))
+        elif name == "services":
+            yield from _table(f"[{name}.NAME]", ServiceOptions, frozenset())
+            yield from _table(f"[{name}.NAME.tls]", TlsOptions, frozenset())
         else:
             section = info.annotation
             assert isinstance(section, type)
@@ -60,6 +64,8 @@ def _table(heading: str, model: type[Section], state_keys: frozenset[str]) -> It
     yield from ("| key | default | may be | in the hash | meaning |", "| --- | --- | --- | --- | --- |")
     documentation = key_documentation(model)
     for key, info in keys_of(model).items():
+        if info.annotation is TlsOptions:
+            continue  # a table of its own
         default = (
             "required"
             if info.is_required()

@@ -26,6 +26,7 @@ from event_processor.configuration.transforms import TransformOptions, is_among,
 from event_processor.model.event import DeadLetter
 from event_processor.model.field_names import name_keys
 from event_processor.model.options import ConfiguredPath, LocatedText, Section, SinkOptions, SourceOptions
+from event_processor.model.remote import RemoteSinkOptions, ServiceOptions
 
 __all__ = [
     "AGGREGATES",
@@ -178,6 +179,8 @@ class OutboxOptions(Section):
 
     bytes_max: int = Field(default=1_073_741_824, ge=1 << 20)
     """The maximum bytes that wait on disk. Above it, the sources pause until a sink has sent some."""
+    keep_s: int = Field(default=86_400, ge=0)
+    """How long records stay on disk after every sink was sent them, in seconds."""
 
 
 class DeadLettersOptions(Section):
@@ -247,6 +250,7 @@ class Configuration(Section):
     order: OrderOptions = OrderOptions()
     totals: TotalsOptions = TotalsOptions()
     aggregates: Mapping[str, AggregateOptions] = Field(default_factory=dict)
+    services: Mapping[str, ServiceOptions] = Field(default_factory=dict)
     sinks: Mapping[str, SerializeAsAny[SinkOptions]] = Field(default_factory=dict)
     batch: BatchOptions = BatchOptions()
     outbox: OutboxOptions = OutboxOptions()
@@ -306,6 +310,7 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
         yield "event.timestamp", "the field of the timestamp, since an aggregate has a window"
     for name, aggregate in configuration.aggregates.items():
         yield from aggregate_contradictions(name, aggregate)
+    yield from _service_contradictions(configuration)
     yield from _sink_input_contradictions(configuration)
     yield from _sink_field_contradictions(configuration)
     yield from _sink_path_contradictions(configuration)
@@ -319,6 +324,14 @@ def cautions(configuration: Configuration) -> Iterator[str]:
             'order.by = "id": windows close by time, so an event that comes after a later one, by id, is late for them; '
             'omit the key, or write "timestamp"'
         )
+
+
+def _service_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sinks whose service does not exist."""
+    known = ", ".join(f'"{name}"' for name in configuration.services) or "none is configured"
+    for name, sink in configuration.sinks.items():
+        if isinstance(sink, RemoteSinkOptions) and sink.service and sink.service not in configuration.services:
+            yield f"sinks.{name}.service", f"the name of a table [services.NAME] ({known})"
 
 
 def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

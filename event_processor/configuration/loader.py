@@ -29,6 +29,7 @@ from event_processor.configuration.faults import UNKNOWN_KEY, ConfigurationFault
 from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, read_files
 from event_processor.model.event import Json
 from event_processor.model.options import keys_of
+from event_processor.model.remote import ServiceOptions
 
 __all__ = ["ConnectorOptions", "LoadedConfiguration", "array_sections", "core_sections", "flattened", "load_configuration"]
 
@@ -184,12 +185,13 @@ class _Check:
         sources = self._connector_tables("sources", self._connectors.sources, self._connectors.default_sources)
         sinks = self._connector_tables("sinks", self._connectors.sinks, {})
         aggregates = self._named_tables("aggregates", AggregateOptions)
+        services = self._named_tables("services", ServiceOptions)
         parts = {name: self._section(name, annotation) for name, annotation in core_sections().items()}
         # A bad section is replaced by its defaults, so that contradictions between the other sections are still found.
         right = {name: part for name, part in parts.items() if part is not None}
         arrays = {name: self._array(name, model) for name, model in array_sections().items()}
         configuration = Configuration.model_validate(
-            {"sources": sources, "sinks": sinks, "aggregates": aggregates, **right, **arrays}
+            {"sources": sources, "sinks": sinks, "aggregates": aggregates, "services": services, **right, **arrays}
         )
         for dotted, wanted in contradictions(configuration):
             self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)

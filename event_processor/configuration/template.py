@@ -22,6 +22,7 @@ from event_processor.configuration.configuration import OTHERWISE, Configuration
 from event_processor.configuration.faults import toml_value
 from event_processor.configuration.loader import ConnectorOptions, array_sections, core_sections
 from event_processor.model.options import keys_of
+from event_processor.model.remote import ServiceOptions, TlsOptions
 
 __all__ = ["configuration_template", "key_documentation"]
 
@@ -71,6 +72,9 @@ def _lines(connectors: ConnectorOptions) -> Iterator[str]:
         elif name == "aggregates":
             yield from _commented(_table("aggregates.NAME", AggregateOptions, {}))
             yield from _commented(_table("aggregates.NAME.window", WindowOptions, {}))
+        elif name == "services":
+            yield from _commented(_table("services.NAME", ServiceOptions, {}))
+            yield from _commented(_table("services.NAME.tls", TlsOptions, {}))
         else:
             yield from _commented(_table("sinks.NAME", connectors.sinks[connectors.default_type], {}))
     yield ""
@@ -88,7 +92,7 @@ def _table(name: str, model: type[Section], values: Mapping[str, str]) -> Iterat
     yield f"[{name}]"
     documentation = key_documentation(model)
     for key, info in keys_of(model).items():
-        if info.annotation == WindowOptions | None:
+        if info.annotation in (WindowOptions | None, TlsOptions):
             continue  # a table of its own
         yield from _comment(documentation.get(key, ""))
         yield _setting(key, info, values)

@@ -14,12 +14,13 @@ from typing import Any, ClassVar, Protocol
 
 import orjson
 
-from event_processor.model.contracts import Clock, Released, Sink, Source, Wakeup
+from event_processor.model.contracts import Released, Sink, Source
+from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.file_system import FileSystem
 from event_processor.model.options import SinkOptions, SourceOptions
-from event_processor.model.telemetry import Telemetry
+from event_processor.model.world import World
 
 __all__ = [
     "CommittedFile",
@@ -34,30 +35,6 @@ __all__ = [
     "SourceContext",
     "World",
 ]
-
-
-class World(Protocol):
-    """The outside world. It is passed in, so that a test can replace it."""
-
-    @property
-    def fs(self) -> FileSystem:
-        """The disk."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The time."""
-        ...
-
-    @property
-    def telemetry(self) -> Telemetry:
-        """Gets a call for each thing that happens."""
-        ...
-
-    @property
-    def wakeup(self) -> Wakeup:
-        """Set it, from any thread, if there may be something to read."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +202,9 @@ class DiscardingSink:
 class Connector:
     """One technology. Subclass it and define a source, a sink, or both.
 
-    A source's connector defines `source_options`, `source` and `reopen`. A sink's connector defines `sink_options` and `sink`,
-    and if the sink owns files, the methods below them.
+    A source's connector defines `source_options`, `source` and `reopen`. The connector of a sink that is written within the commit
+    defines `sink_options` and `sink`, and if the sink owns files, the methods below them. The connector of a remote sink defines
+    `sink_options`, which are `RemoteSinkOptions`, and `receiver`.
     """
 
     type_name: ClassVar[str]
@@ -274,6 +252,14 @@ class Connector:
         """Makes a sink that continues at the committed lengths.
 
         Raises `ConfigurationError`, `StateError`, `LockedError`, `StorageError`.
+        """
+        del context
+        raise _not_offered(self, options)
+
+    def receiver(self, options: Any, context: ReceiverContext) -> Receiver:
+        """Makes the receiver of a sink whose options are `RemoteSinkOptions`: the commit writes no sink for it, a lane sends to it.
+
+        Connects to nothing yet. Raises `ConfigurationError`, for example if an extra is missing.
         """
         del context
         raise _not_offered(self, options)

@@ -1,0 +1,105 @@
+"""The options of services and of remote sinks, as every connector shares them.
+
+Owns: `ServiceOptions`, the keys of `[services.NAME]`, and `RemoteSinkOptions`, the keys of every sink with a lane.
+Always: a secret comes from a file or from the environment. No key holds one.
+Never: reads a secret, or connects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from event_processor.model.event import Json
+from event_processor.model.options import ConfiguredPath, Section, SinkOptions
+
+__all__ = ["RemoteSinkOptions", "ServiceOptions", "TlsOptions"]
+
+PER_S_MAX = 3600
+
+
+class TlsOptions(Section):
+    """How a connection is protected. Without keys: the machine's certificates."""
+
+    ca_file: ConfiguredPath | None = Field(default=None, examples=["tls/ca.pem"])
+    """The certificates (PEM) that sign the service's; by default those of the machine."""
+    cert_file: ConfiguredPath | None = Field(default=None, examples=["tls/cert.pem"])
+    """Our own certificate (PEM), if the service asks for one."""
+    key_file: ConfiguredPath | None = Field(default=None, examples=["tls/key.pem"])
+    """The key (PEM) of `cert_file`."""
+
+
+class ServiceOptions(Section):
+    """A remote service. All sinks and enrichers that name it share its limit and its connections."""
+
+    base_url: str | None = Field(default=None, examples=["http://127.0.0.1:9000"])
+    """The address: http:// or https://, a host, perhaps a port and a path. Without a user and a password: those are secrets."""
+    requests_per_s: float | None = Field(default=None, examples=[15])
+    """At most this many requests in any second, at the service, retries included; 0.5 is one in two seconds. Left out: no limit."""
+    concurrency: int | Literal["auto"] | None = Field(default=None, examples=[4])
+    """How many requests may run at once. Left out: as many as `requests_per_s` allows, or 4 without a limit."""
+    timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    """How long one request may take, in seconds."""
+    retries_max: int = Field(default=10, ge=0, le=1000)
+    """A record that fails this often while others pass becomes a dead letter. However long an outage lasts, it makes none."""
+    token_env: str | None = Field(default=None, examples=["API_TOKEN"])
+    """The environment variable with the token, which is sent as `Authorization: Bearer …`."""
+    token_file: ConfiguredPath | None = Field(default=None, examples=["secrets/api.token"])
+    """The file with the token. It is read again if the service refuses the token."""
+    tls: TlsOptions = TlsOptions()
+
+    @field_validator("base_url")
+    @classmethod
+    def _url_is_plain(cls, text: str | None) -> str | None:
+        try:
+            parts = urlsplit(text or "")
+            is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            is_sound = False
+        if text is None or (is_sound and not (parts.username or parts.password or parts.query or parts.fragment)):
+            return text
+        raise PydanticCustomError("url", 'an address such as "https://api.example.com", without a user, a password or a "?"')
+
+    @field_validator("requests_per_s")
+    @classmethod
+    def _rate_is_countable(cls, number: float | None) -> float | None:
+        if number is None or (number > 0 and any(_is_whole(number * per_s) for per_s in range(1, PER_S_MAX + 1))):
+            return number
+        raise PydanticCustomError("rate", "a number of requests in whole seconds, such as 15, or 0.5 for one in two seconds")
+
+    @field_validator("concurrency")
+    @classmethod
+    def _concurrency_is_bounded(cls, number: int | str | None) -> int | str | None:
+        if not isinstance(number, int) or 1 <= number <= 1000:
+            return number
+        raise PydanticCustomError("concurrency", 'a whole number from 1 to 1000, or "auto"')
+
+
+def _is_whole(number: float) -> bool:
+    return number >= 1 and abs(number - round(number)) < 1e-9 * number
+
+
+class RemoteSinkOptions(SinkOptions):
+    """The keys of every sink with a lane. A connector's options add `type` (a Literal) and their own keys."""
+
+    service: str = ""
+    """The name of a table [services.NAME]."""
+    request_events_max: int = Field(default=1, ge=1, le=100_000)
+    """The maximum number of records in one request."""
+    request_bytes_max: int = Field(default=1_048_576, ge=1, le=1 << 30)
+    """The maximum bytes of records in one request. A larger record is sent alone."""
+    order: Literal["none", "strict"] = "none"
+    """ "none": a record that must wait delays no other. "strict": one request at a time, in order; a record that must wait delays all."""
+    start: Literal["now", "beginning"] = "now"
+    """Where a sink that is added to a state with events starts: "now", after everything that was already released, or "beginning"."""
+
+    def target(self) -> Mapping[str, Json]:
+        """What the receiver is, as JSON without secrets. A lane with pending records cannot go on with another target.
+
+        Default: type and service.
+        """
+        return {"type": self.type, "service": self.service}
