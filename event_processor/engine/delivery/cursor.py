@@ -2,20 +2,26 @@
 
 Owns: `Cursor`, and its form on disk (`state/delivery/NAME.json`).
 Always: it moves only over a contiguous prefix of the answered records. Each sequence is answered at most once. Its `chain` is that
-of the last record of the prefix, so that an outbox with other records at these sequences is noticed.
+of the last record of the prefix, and each range beyond has the chain of its last record, so that an outbox with other records at
+these sequences is noticed before the prefix moves over them.
 Never: trusts a sequence without its chain; grows beyond `ahead_max` sequences.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Cursor", "CursorDocument", "LaneCounts"]
+from event_processor.model.errors import StateError
 
-Result = Literal["delivered", "failed", "skipped"]
+__all__ = ["AnsweredRange", "Cursor", "CursorDocument", "LaneCounts", "Result"]
+
+Result: TypeAlias = Literal["delivered", "failed", "skipped"]
+AnsweredRange: TypeAlias = tuple[int, int, str]
+"""First and last sequence of answered records without a gap, and the chain of the last."""
 
 
 class LaneCounts(Struct, frozen=True):
@@ -25,25 +31,30 @@ class LaneCounts(Struct, frozen=True):
     failed: int = 0
     skipped: int = 0
 
-    def with_one(self, result: Result) -> LaneCounts:
-        """The counts after one more record with this result."""
+    def with_more(self, result: Result, count: int) -> LaneCounts:
+        """The counts after `count` more records with this result."""
         return LaneCounts(
-            self.delivered + (result == "delivered"), self.failed + (result == "failed"), self.skipped + (result == "skipped")
+            self.delivered + count * (result == "delivered"),
+            self.failed + count * (result == "failed"),
+            self.skipped + count * (result == "skipped"),
         )
 
 
 class CursorDocument(Struct, frozen=True):
-    """The file. `sequence` and `chain` of the prefix; `answered`: ranges (first, last) beyond it, ascending, apart.
+    """The file of a lane's cursor.
 
-    `counts` cover the prefix and the ranges. `failed_bytes`: the committed length of the file of failed records.
+    `started_after`: the sequence after which the lane started (`from` in the checkpoint). `sequence` and `chain` are those of the
+    prefix; `answered` are the ranges beyond it, ascending, apart. `counts` cover the prefix and the ranges. `failed_bytes`: the
+    committed length of the file of failed records.
     """
 
     state_id: str
     input: str
-    target: str
+    target: Mapping[str, Any]
+    started_after: int
     sequence: int
     chain: str
-    answered: tuple[tuple[int, int], ...] = ()
+    answered: tuple[AnsweredRange, ...] = ()
     counts: LaneCounts = LaneCounts()
     failed_bytes: int = 0
     version: Literal[1] = 1
@@ -52,19 +63,21 @@ class CursorDocument(Struct, frozen=True):
 class Cursor:
     """The place of one lane. Used by one thread."""
 
-    def __init__(self, sequence: int, chain: str, answered: tuple[tuple[int, int], ...] = (), *, ahead_max: int = 10_000) -> None:
-        """`sequence`, `chain`: of the last record of the prefix; (0, "") if no record was answered."""
+    def __init__(self, sequence: int, chain: str, answered: tuple[AnsweredRange, ...] = (), *, ahead_max: int = 10_000) -> None:
+        """`sequence`, `chain`: of the last record of the prefix; (0, "") if there was none. `answered`: from the file, or empty."""
         self.sequence = sequence
         self.chain = chain
         self.ahead_max: Final = ahead_max
-        self._ranges: Final[list[tuple[int, int]]] = list(answered)
+        self._ranges: Final[list[tuple[int, int]]] = [(first, last) for first, last, _ in answered]
+        self._expected: Final[dict[int, str]] = {last: chain for _, last, chain in answered}
+        """The chains that the file names beyond the prefix, until their records are read again."""
         self._chains: Final[dict[int, str]] = {}
         """The chains of records that were read and lie beyond the prefix."""
 
     @property
-    def answered(self) -> tuple[tuple[int, int], ...]:
+    def answered(self) -> tuple[AnsweredRange, ...]:
         """The ranges beyond the prefix."""
-        return tuple(self._ranges)
+        return tuple((first, last, self._expected.get(last) or self._chains[last]) for first, last in self._ranges)
 
     @property
     def ahead(self) -> int:
@@ -83,7 +96,18 @@ class Cursor:
         return place > 0 and sequence <= self._ranges[place - 1][1]
 
     def read(self, sequence: int, chain: str) -> None:
-        """The record after the last one that was read has this sequence and chain. Call it for each beyond the prefix, in order."""
+        """The next record of the outbox has this sequence and chain. Call it for each beyond the prefix, in order.
+
+        Raises `StateError` if the cursor knows this sequence with another chain: then another record was sent under it.
+        """
+        if sequence < self.sequence:
+            return
+        expected = self.chain if sequence == self.sequence else self._expected.pop(sequence, chain)
+        if expected != chain:
+            raise StateError(
+                f"the outbox has another record at sequence {sequence} than the one that was sent under it",
+                hint="restore the newest state, or let the sink begin anew: event-processor sinks drop",
+            )
         if sequence > self.sequence:
             self._chains[sequence] = chain
             self._advance()
@@ -102,19 +126,19 @@ class Cursor:
         self._advance()
 
     def _advance(self) -> None:
-        """Moves the prefix over the first range, if that follows it, as far as the records were read.
+        """Moves the prefix over the first range, if that follows it and its last record was read.
 
-        After a restart, the ranges may reach further than the records that were read again.
+        After a restart, a range may reach further than the records that were read again. Then nobody knows yet whether the outbox
+        still has the same records.
         """
-        if not self._ranges or self._ranges[0][0] != self.sequence + 1:
+        if not self._ranges or self._ranges[0][0] != self.sequence + 1 or self._ranges[0][1] not in self._chains:
             return
-        first, last = self._ranges[0]
-        end = first - 1
-        while end < last and end + 1 in self._chains:
-            end += 1
-            self.chain = self._chains.pop(end)
-        self.sequence = end
-        self._ranges[:1] = [(end + 1, last)] if end < last else []
+        first, last = self._ranges.pop(0)
+        self.chain = self._chains[last]
+        for sequence in range(first, last + 1):
+            self._chains.pop(sequence, None)
+            self._expected.pop(sequence, None)
+        self.sequence = last
 
 
 def _first(answered: tuple[int, int]) -> int:
