@@ -40,7 +40,7 @@ class ServiceOptions(Section):
     """The address: http:// or https://, a host, perhaps a port and a path. Without a user and a password: those are secrets."""
     requests_per_s: float | None = Field(default=None, examples=[15])
     """At most this many requests in any second, at the service, retries included; 0.5 is one in two seconds. Left out: no limit."""
-    concurrency: int | Literal["auto"] | None = Field(default=None, examples=[4])
+    concurrency: int | None = Field(default=None, ge=1, le=1000, examples=[4])
     """How many requests may run at once. Left out: as many as `requests_per_s` allows, or 4 without a limit."""
     timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """How long one request may take, in seconds."""
@@ -70,13 +70,6 @@ class ServiceOptions(Section):
         if number is None or (number > 0 and any(_is_whole(number * per_s) for per_s in range(1, PER_S_MAX + 1))):
             return number
         raise PydanticCustomError("rate", "a number of requests in whole seconds, such as 15, or 0.5 for one in two seconds")
-
-    @field_validator("concurrency")
-    @classmethod
-    def _concurrency_is_bounded(cls, number: int | str | None) -> int | str | None:
-        if not isinstance(number, int) or 1 <= number <= 1000:
-            return number
-        raise PydanticCustomError("concurrency", 'a whole number from 1 to 1000, or "auto"')
 
 
 def _is_whole(number: float) -> bool:

@@ -134,3 +134,18 @@ class Telemetry:
 
     def reload_refused(self, *, reason: str) -> None:
         """A reload was refused. The present configuration stays in effect."""
+
+    def lane_waiting(self, *, sink: str, reason: str) -> None:
+        """The service of a remote sink is in outage: its records wait, and one at a time is tried."""
+
+    def lane_stopped(self, *, sink: str, reason: str, remedy: str) -> None:
+        """A remote sink can take nothing until an operator does something. Its records are kept, and one is tried once a minute."""
+
+    def lane_flowing(self, *, sink: str) -> None:
+        """A remote sink that was waiting or stopped takes records again."""
+
+    def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
+        """A remote sink is sent nothing more in this process: its place in the outbox cannot be trusted."""
+
+    def delivery_failed(self, *, sink: str, sequence: int, status: str, reason: str) -> None:
+        """A remote sink's receiver refused one record for good. It is kept as a failed record."""

@@ -1,0 +1,86 @@
+"""All lanes of a pipeline in one event loop.
+
+Owns: the loop's one coroutine, the figures once a second, and the end of all lanes.
+Always: a lane that cannot go on ends alone; the others go on. A failure of our own disk, or a bug, ends everything.
+Never: runs in the pipeline's thread (`thread.py` starts the loop).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.delivery.lane import Lane
+from event_processor.engine.delivery.window import Released
+
+__all__ = ["Delivery"]
+
+TICK_S: Final = 1.0
+
+
+class Delivery:
+    """The lanes of one pipeline. Everything runs in its event loop."""
+
+    def __init__(
+        self, lanes: Mapping[str, Sequence[Lane]], now: Callable[[], float], publish: Callable[[Sequence[LaneReport]], None]
+    ) -> None:
+        """`lanes` by input. `publish` gets the reports of all lanes, about once a second, if they changed."""
+        self._by_input: Final = lanes
+        self._lanes: Final = [lane for each in lanes.values() for lane in each]
+        self._now: Final = now
+        self._publish: Final = publish
+        self._published: Sequence[LaneReport] = ()
+
+    async def run(self) -> None:
+        """Runs all lanes until `close`. Raises `StorageError`, and what is a bug; then all lanes have ended."""
+        ticker = asyncio.create_task(self._tick())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in self._lanes:
+                    group.create_task(lane.run())
+        except BaseExceptionGroup as failures:
+            # One is told; the others are mostly its consequences.
+            raise failures.exceptions[0] from None
+        finally:
+            ticker.cancel()
+            await asyncio.gather(ticker, return_exceptions=True)
+            self._report()
+
+    async def close(self, drain_s: float) -> None:
+        """Ends all lanes: running requests get at most `drain_s` seconds."""
+        await asyncio.gather(*(lane.close(drain_s) for lane in self._lanes))
+
+    def release(self) -> None:
+        """Closes the files of all lanes."""
+        for lane in self._lanes:
+            lane.release()
+
+    def follow(self, input_name: str, released: Released) -> None:
+        """A durable checkpoint covers this input's series this far."""
+        for lane in self._by_input.get(input_name, ()):
+            lane.follow(released)
+
+    @property
+    def pending(self) -> int:
+        """The records that wait in lanes that can go on, and lanes whose cursor is not durable yet."""
+        return sum(max(lane.pending, not lane.is_idle) for lane in self._lanes if lane.health.failure is None)
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """All lanes."""
+        return self._lanes
+
+    async def _tick(self) -> None:
+        while True:
+            for lane in self._lanes:
+                lane.figures.tick(self._now())
+            self._report()
+            await asyncio.sleep(TICK_S)
+
+    def _report(self) -> None:
+        reports = [lane.report() for lane in self._lanes]
+        if reports != self._published:
+            self._published = reports
+            self._publish(reports)

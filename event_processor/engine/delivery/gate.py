@@ -1,0 +1,102 @@
+"""When the next request to a service may start: its rate, how many run at once, what it asked for, and whether it is in outage.
+
+Owns: `Gate`, shared by all lanes and enrichers of a service. It outlives reloads and the delivery loop.
+Always: after `OUTAGE_WAITS` answers of *wait* in a row the service is in outage: then one request at a time is a probe, and probes are
+apart. The first other answer ends the outage. A probe comes at most a tenth of the outage's length late, so that a short outage
+costs little, and a long one few requests.
+Never: sleeps, or decides about a record (`lane.py` does).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from event_processor.engine.delivery.limiter import Limiter, Permit
+from event_processor.model.answers import Answer, Verdict
+
+__all__ = ["OUTAGE_WAITS", "Gate", "Ticket"]
+
+OUTAGE_WAITS: Final = 10
+PROBE_SHARE: Final = 0.1
+PROBE_S_MIN: Final = 0.2
+PROBE_S_MAX: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One request may start. Give it back with `release` and the answer."""
+
+    permit: Permit | None
+    limiter: Limiter | None
+
+
+class Gate:
+    """The gate of one service. Used by one thread. Times are seconds of one monotonic clock."""
+
+    def __init__(self, concurrency: int, limiter: Limiter | None, random: Callable[[], float]) -> None:
+        """`limiter`: None without a limit. `random`: numbers from 0 to 1, to spread probes."""
+        self.concurrency = concurrency
+        self.limiter = limiter
+        self._random: Final = random
+        self._running = 0
+        self._waits_in_a_row = 0
+        self._outage_since_s: float | None = None
+        self._next_probe_s = -math.inf
+        self._held_until_s = -math.inf
+
+    @property
+    def running(self) -> int:
+        """The number of requests without an answer."""
+        return self._running
+
+    @property
+    def outage_since_s(self) -> float | None:
+        """When the outage began; None if there is none."""
+        return self._outage_since_s
+
+    def wait_s(self, now_s: float) -> float | None:
+        """The seconds until a request may start; 0 if it may start now; None while only an answer can change that."""
+        if self._running >= (self.concurrency if self._outage_since_s is None else 1):
+            return None
+        limited_s = 0.0 if self.limiter is None else self.limiter.wait_s(now_s)
+        if limited_s is None:
+            return None
+        probe_s = self._next_probe_s if self._outage_since_s is not None else -math.inf
+        return max(0.0, limited_s, probe_s - now_s, self._held_until_s - now_s)
+
+    def acquire(self, now_s: float) -> Ticket | None:
+        """Lets one request start now; None if none may."""
+        if self.wait_s(now_s) != 0.0:
+            return None
+        permit = None if self.limiter is None else self.limiter.acquire(now_s)
+        self._running += 1
+        return Ticket(permit, self.limiter)
+
+    def release(self, ticket: Ticket, now_s: float, answer: Answer | None) -> None:
+        """The request was answered, or it timed out (a *wait*); None: it was given up, or never sent."""
+        self._running -= 1
+        if ticket.permit is not None and ticket.limiter is not None:
+            ticket.limiter.release(ticket.permit, now_s)
+        if answer is None:
+            return
+        if answer.wait_s:
+            self._held_until_s = max(self._held_until_s, now_s + answer.wait_s)
+        if answer.verdict is not Verdict.WAIT:
+            self._waits_in_a_row = 0
+            self._outage_since_s = None
+            return
+        self._waits_in_a_row += 1
+        if self._waits_in_a_row < OUTAGE_WAITS:
+            return
+        if self._outage_since_s is None:
+            self._outage_since_s = now_s
+        most_s = min(PROBE_S_MAX, max(PROBE_S_MIN, PROBE_SHARE * (now_s - self._outage_since_s)))
+        self._next_probe_s = now_s + most_s * (0.5 + 0.5 * self._random())
+
+    def change(self, concurrency: int, limiter: Limiter | None) -> None:
+        """The configuration was reloaded. Tickets that were given out stay valid. A new limiter must start blocked."""
+        self.concurrency = concurrency
+        self.limiter = limiter

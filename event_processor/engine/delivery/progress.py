@@ -1,0 +1,94 @@
+"""What a lane keeps on disk: its cursor and its failed records, saved together.
+
+Owns: the order of the two writes, and what a lane starts from.
+Always: failed records are durable before the cursor that counts them. A cursor of another state is never used.
+Never: runs in the delivery loop's thread: a slow disk must not delay answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from event_processor.engine.delivery.cursor import CursorDocument
+from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER, cursor_path, read_cursor, write_cursor
+from event_processor.engine.delivery.failed_records import FailedRecord, FailedRecords
+from event_processor.model.errors import StateError
+from event_processor.model.event import Json
+from event_processor.storage.durable import FileSystem, prepare_directory
+
+__all__ = ["LaneIdentity", "Progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneIdentity:
+    """Which lane it is: the sink's name, its input and target, its state, and the place after which it started."""
+
+    name: str
+    input: str
+    state_id: str
+    target: Mapping[str, Json]
+    started_after: int
+    started_chain: str
+
+
+class Progress:
+    """The files of one lane. Used by one thread at a time."""
+
+    def __init__(self, fs: FileSystem, directory: str, identity: LaneIdentity) -> None:
+        """Reads the lane's cursor; a lane that starts now gets one, durably, so that its pending records are known to be so.
+
+        A cursor of an earlier lane of this name, which was dropped, is replaced. Raises `StateError` if the cursor belongs to
+        another state, or if failed records that it counts are gone; `LockedError`, `StorageError`.
+        """
+        self._fs: Final = fs
+        self._directory: Final = directory
+        self._name: Final = identity.name
+        prepare_directory(fs, f"{directory}/{DELIVERY_FOLDER}")
+        found = read_cursor(fs, directory, identity.name)
+        if found is not None and found.state_id != identity.state_id:
+            raise StateError(
+                f"{cursor_path(directory, identity.name)}: belongs to the state {found.state_id}, not to {identity.state_id}",
+                hint="restore the state it belongs to, or move the file aside to send everything that is pending here",
+            )
+        is_same = found is not None and (found.input, found.started_after) == (identity.input, identity.started_after)
+        self.document = found if found is not None and is_same else _beginning(identity, found)
+        self._failed: Final = FailedRecords(fs, directory, identity.name, self.document.failed_bytes)
+        try:
+            if not is_same or self.document.target != identity.target:
+                self.document = replace(self.document, target=identity.target)
+                # If we die before this, the next start does the same.
+                write_cursor(fs, directory, identity.name, self.document)
+        except BaseException:
+            self._failed.close()
+            raise
+
+    def save(self, document: CursorDocument, failed: Sequence[FailedRecord]) -> None:
+        """Makes the cursor durable, and before it the failed records that it counts besides those of the cursor before.
+
+        Raises `StorageError`: then the cursor before counts, and the records since are sent again under the same keys.
+        """
+        failed_bytes = self._failed.append(list(failed))
+        # If we die here, the new lines are beyond the committed length, and are cut off.
+        self.document = replace(document, failed_bytes=failed_bytes)
+        write_cursor(self._fs, self._directory, self._name, self.document)
+
+    def close(self) -> None:
+        """Releases the files."""
+        self._failed.close()
+
+
+def _beginning(identity: LaneIdentity, before: CursorDocument | None) -> CursorDocument:
+    """The cursor of a lane that starts. The failed records of an earlier lane of its name are kept."""
+    return CursorDocument(
+        state_id=identity.state_id,
+        input=identity.input,
+        target=identity.target,
+        started_after=identity.started_after,
+        sequence=identity.started_after,
+        chain=identity.started_chain,
+        failed_bytes=before.failed_bytes if before else 0,
+    )

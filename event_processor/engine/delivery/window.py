@@ -1,0 +1,164 @@
+"""The records between a lane's cursor and the place to which it has read its outbox.
+
+Owns: what is read and when, the check that it is the outbox that the cursor knows, and which records are answered.
+Always: at most `AHEAD_MAX` records, and about `WINDOW_BYTES` bytes of them, are in memory. Every record is checked against the chain.
+Never: sends, or knows what an answer means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from event_processor.engine.delivery.cursor import Cursor, CursorDocument, Result
+from event_processor.engine.delivery.progress import LaneIdentity
+from event_processor.engine.delivery.queue import Queue, Waiting
+from event_processor.model.delivery import OutboxRecord
+from event_processor.model.errors import StateError
+
+__all__ = ["OutboxReading", "Released", "Window"]
+
+AHEAD_MAX: Final = 10_000
+READ_BYTES: Final = 262_144
+WINDOW_BYTES: Final = 16 * 1_048_576
+
+
+class Released(Protocol):
+    """How far a durable checkpoint covers a series."""
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last record."""
+        ...
+
+    @property
+    def chain(self) -> str:
+        """The chain of the last record."""
+        ...
+
+
+class OutboxReading(Protocol):
+    """Reads a series from the place of the lane on, as far as a durable checkpoint covers it."""
+
+    def read(self, bytes_max: int) -> list[tuple[OutboxRecord, int]]:
+        """The next records and the sizes of their lines, about `bytes_max` bytes of them; empty if there are none."""
+        ...
+
+    def unread_bytes(self) -> int:
+        """The bytes that `read` has not returned yet."""
+        ...
+
+    def close(self) -> None:
+        """Releases the file."""
+        ...
+
+
+class Window:
+    """The window of one lane. Used by one thread."""
+
+    def __init__(
+        self,
+        identity: LaneIdentity,
+        document: CursorDocument,
+        released: Released,
+        *,
+        reader: OutboxReading,
+        queue: Queue,
+        chain_after: Callable[[str, OutboxRecord], str],
+    ) -> None:
+        """`document`: the lane's cursor. `reader` begins after it, or at the end of an outbox that fell behind it."""
+        self.released = released
+        self.queue: Final = queue
+        self._identity: Final = identity
+        self._reader: Final = reader
+        self._chain_after: Final = chain_after
+        self._cursor: Final = Cursor(document.sequence, document.chain, document.answered, ahead_max=AHEAD_MAX)
+        self._counts = document.counts
+        is_behind = document.sequence > released.sequence
+        self._read_to = released.sequence if is_behind else document.sequence
+        self._read_chain = released.chain if is_behind else document.chain
+        self._sizes: Final[dict[int, int]] = {}
+        """The sizes of the records that were read and lie beyond the cursor's prefix."""
+        self._bytes = 0
+
+    @property
+    def unread(self) -> int:
+        """The released records that were not read, and that the cursor does not cover."""
+        return max(0, self.released.sequence - max(self._read_to, self._cursor.sequence))
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes of the outbox after the cursor's prefix."""
+        return self._reader.unread_bytes() + self._bytes
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Delivered, failed, skipped."""
+        return self._counts.delivered, self._counts.failed, self._counts.skipped
+
+    def document(self) -> CursorDocument:
+        """The cursor as it is now."""
+        identity, cursor = self._identity, self._cursor
+        return CursorDocument(
+            state_id=identity.state_id,
+            input=identity.input,
+            target=identity.target,
+            started_after=identity.started_after,
+            sequence=cursor.sequence,
+            chain=cursor.chain,
+            answered=cursor.answered,
+            counts=self._counts,
+        )
+
+    def require_chain(self) -> None:
+        """Raises `StateError` if the outbox ends where the cursor is, but with another record."""
+        if self._cursor.sequence == self.released.sequence:
+            self._cursor.read(self.released.sequence, self.released.chain)
+
+    def refill(self) -> None:
+        """Reads on, as far as memory and the cursor allow. Raises `StateError` if it is not the outbox that the cursor knows."""
+        while (
+            self._read_to < self.released.sequence
+            and self._read_to - self._cursor.sequence < AHEAD_MAX
+            and (self._bytes < WINDOW_BYTES or not self._sizes)
+        ):
+            entries = self._reader.read(READ_BYTES)
+            if not entries:
+                return
+            for record, size_bytes in entries:
+                self._take(record, size_bytes)
+
+    def finished(self, waiting: Waiting, result: Result) -> None:
+        """The record was answered."""
+        before = self._cursor.sequence
+        self._cursor.answer(waiting.record.sequence)
+        self._pass(before)
+        self._counts = self._counts.with_more(result, 1)
+
+    def _take(self, record: OutboxRecord, size_bytes: int) -> None:
+        """Takes the next record of the outbox, and queues it if it was not answered."""
+        sequence = record.sequence
+        if self._chain_after(self._read_chain, record) != record.chain:
+            raise StateError(
+                f"the outbox has a record at sequence {sequence} that does not follow from the one before",
+                hint="restore the state from a backup, or let the sink begin anew: event-processor sinks drop",
+            )
+        self._read_to, self._read_chain = sequence, record.chain
+        before = self._cursor.sequence
+        if sequence > before:
+            self._sizes[sequence] = size_bytes
+            self._bytes += size_bytes
+        self._cursor.read(sequence, record.chain)
+        self._pass(before)
+        if not self._cursor.is_answered(sequence):
+            identity = self._identity
+            self.queue.add(Waiting(record, f"{identity.state_id}:{identity.name}:{record.place_text}", size_bytes))
+
+    def _pass(self, before: int) -> None:
+        """Forgets the sizes of the records that the prefix moved over."""
+        for sequence in range(before + 1, self._cursor.sequence + 1):
+            self._bytes -= self._sizes.pop(sequence, 0)
+
+    def close(self) -> None:
+        """Releases the file."""
+        self._reader.close()

@@ -1,0 +1,234 @@
+"""A lane with a receiver that follows a script, in virtual time, over an outbox in memory and a real state directory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+from xxhash import xxh3_128_hexdigest
+
+from event_processor.engine.delivery.backoff import Backoff
+from event_processor.engine.delivery.delivery import Delivery
+from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.delivery.gate import Gate
+from event_processor.engine.delivery.lane import Lane, LaneParts, LaneTimes
+from event_processor.engine.delivery.limiter import Limiter, Rate
+from event_processor.engine.delivery.progress import LaneIdentity, Progress
+from event_processor.engine.delivery.service import Service
+from event_processor.model.answers import Answer, Verdict
+from event_processor.model.delivery import OutboxRecord, Request
+from event_processor.model.event import Json
+from event_processor.model.remote import RemoteSinkOptions
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileSystem, OperatingSystem
+
+DELIVERED = Answer(Verdict.DELIVERED, status="200")
+WAIT = Answer(Verdict.WAIT, "not now", "503")
+BAD = Answer(Verdict.BAD, "not so", "422")
+STOP = Answer(Verdict.STOP, "who are you", "401")
+STATE_ID = "0123456789abcdef"
+
+
+def chain_after(chain: str, record: OutboxRecord) -> str:
+    return xxh3_128_hexdigest(f"{chain}|{record.sequence}|{record.place_text}|".encode() + bytes(record.object))
+
+
+def records(count: int, first: int = 1, chain: str = "", mark: str = "") -> list[OutboxRecord]:
+    """Records with these sequences; `mark` makes them other records."""
+    made = []
+    for sequence in range(first, first + count):
+        place: dict[str, Json] = {"source": "events", "generation": 1, "offset": 10 * sequence, "line": sequence}
+        body = msgspec.Raw(f'{{"n":{sequence},"mark":"{mark}"}}'.encode())
+        record = OutboxRecord(sequence, place, "2026-01-01T00:00:00Z", 1.5, "", body)
+        chain = chain_after(chain, record)
+        made.append(msgspec.structs.replace(record, chain=chain))
+    return made
+
+
+@dataclass
+class MemoryOutbox:
+    """A series in memory. `sequence`, `chain`: of the last record."""
+
+    entries: list[OutboxRecord] = field(default_factory=list)
+
+    @property
+    def sequence(self) -> int:
+        return self.entries[-1].sequence if self.entries else 0
+
+    @property
+    def chain(self) -> str:
+        return self.entries[-1].chain if self.entries else ""
+
+    def reader(self, after: int) -> MemoryReader:
+        return MemoryReader(self, after)
+
+
+@dataclass
+class MemoryReader:
+    outbox: MemoryOutbox
+    after: int
+
+    def read(self, bytes_max: int) -> list[tuple[OutboxRecord, int]]:
+        found = [each for each in self.outbox.entries if each.sequence > self.after][: max(1, bytes_max // 100)]
+        self.after = found[-1].sequence if found else self.after
+        return [(each, 100) for each in found]
+
+    def unread_bytes(self) -> int:
+        return 100 * max(0, self.outbox.sequence - self.after)
+
+    def close(self) -> None: ...
+
+
+Script = Callable[[Request], "Answer | Awaitable[Answer]"]
+
+
+@dataclass
+class ScriptedReceiver:
+    """Answers by a function, after `delay_s`, and remembers what came."""
+
+    script: Script
+    delay_s: float = 0.02
+    requests: list[Request] = field(default_factory=list)
+    arrivals_s: list[float] = field(default_factory=list)
+    delivered: Counter[str] = field(default_factory=Counter)
+    refreshed: int = 0
+    closed: bool = False
+
+    async def open(self) -> None: ...
+
+    async def deliver(self, request: Request) -> Answer:
+        self.requests.append(request)
+        await asyncio.sleep(self.delay_s / 2)
+        self.arrivals_s.append(asyncio.get_running_loop().time())
+        answer = self.script(request)
+        if not isinstance(answer, Answer):
+            answer = await answer
+        if answer.verdict is Verdict.DELIVERED:
+            self.delivered.update(request.keys)
+        await asyncio.sleep(self.delay_s / 2)
+        return answer
+
+    async def refresh(self) -> None:
+        self.refreshed += 1
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Told(Telemetry):
+    """What was reported of lanes."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+
+    def lane_waiting(self, *, sink: str, reason: str) -> None:
+        self.said.append(("waiting", reason))
+
+    def lane_stopped(self, *, sink: str, reason: str, remedy: str) -> None:
+        self.said.append(("stopped", reason))
+
+    def lane_flowing(self, *, sink: str) -> None:
+        self.said.append(("flowing", ""))
+
+    def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
+        self.said.append(("failed", f"{exit_code}: {reason}"))
+
+    def delivery_failed(self, *, sink: str, sequence: int, status: str, reason: str) -> None:
+        self.said.append(("delivery failed", f"{sequence}: {status} {reason}"))
+
+
+class Bench:
+    """One process: a delivery loop with one lane, which is to be made inside the loop."""
+
+    def __init__(
+        self,
+        directory: str,
+        outbox: MemoryOutbox,
+        receiver: ScriptedReceiver,
+        *,
+        gate: Gate | None = None,
+        rate: int | None = None,
+        concurrency: int = 4,
+        retries_max: int = 10,
+        seed: int = 0,
+        fs: FileSystem | None = None,
+        name: str = "remote",
+        **options: object,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        numbers = random.Random(seed)
+        self.outbox = outbox
+        self.receiver = receiver
+        self.told = Told()
+        self.reports: list[LaneReport] = []
+        identity = LaneIdentity(name, "events", STATE_ID, {"type": "scripted"}, 0, "")
+        progress = Progress(fs or OperatingSystem(), directory, identity)
+        limiter = None if rate is None else Limiter(Rate(rate))
+        self.gate = gate or Gate(concurrency, limiter, numbers.random)
+
+        async def offload(job: Callable[[], None]) -> None:
+            job()
+
+        parts = LaneParts(
+            identity=identity,
+            options=RemoteSinkOptions(type="scripted", **options),  # type: ignore[arg-type]  # checked by the model
+            retries_max=retries_max,
+            receiver=receiver,
+            service=Service(self.gate, loop.time),
+            reader=outbox.reader(min(progress.document.sequence, outbox.sequence)),
+            progress=progress,
+            chain_after=chain_after,
+            times=LaneTimes(loop.time, lambda: round(loop.time() * 1e9)),
+            backoff=Backoff(numbers.random),
+            telemetry=self.told,
+            offload=offload,
+        )
+        self.progress = progress
+        self.lane = Lane(parts, Frozen(outbox.sequence, outbox.chain))
+        self.delivery = Delivery({"events": [self.lane]}, loop.time, self._publish)
+        self.task = loop.create_task(self.delivery.run())
+
+    def _publish(self, reports: Iterable[LaneReport]) -> None:
+        self.reports.extend(reports)
+
+    def append(self, more: list[OutboxRecord]) -> None:
+        """A commit adds records."""
+        self.outbox.entries.extend(more)
+        self.delivery.follow("events", Frozen(self.outbox.sequence, self.outbox.chain))
+
+    async def idle(self) -> None:
+        """Waits until nothing is pending."""
+        while self.delivery.pending and not self.task.done():  # noqa: ASYNC110 - the time is virtual
+            await asyncio.sleep(0.05)
+
+    async def close(self, drain_s: float = 10.0) -> LaneReport:
+        """Ends the process cleanly."""
+        await self.delivery.close(drain_s)
+        await self.task
+        self.delivery.release()
+        return self.lane.report()
+
+    async def kill(self) -> None:
+        """Ends the process without another write."""
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        for running in list(self.lane._running):
+            running.cancel()
+        await asyncio.gather(*self.lane._running, return_exceptions=True)
+        self.delivery.release()
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """How far a checkpoint covers the series."""
+
+    sequence: int
+    chain: str
+
+
+def key_of(sequence: int, name: str = "remote") -> str:
+    return f"{STATE_ID}:{name}:events:1:{10 * sequence}"
