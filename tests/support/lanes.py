@@ -77,6 +77,8 @@ class MemoryReader:
         self.after = found[-1].sequence if found else self.after
         return [(each, 100) for each in found]
 
+    def follow(self, released: object) -> None: ...
+
     def unread_bytes(self) -> int:
         return 100 * max(0, self.outbox.sequence - self.after)
 

@@ -32,6 +32,7 @@ class Delivery:
         self._now: Final = now
         self._publish: Final = publish
         self._published: Sequence[LaneReport] = ()
+        self._is_closing: Final = asyncio.Event()
 
     async def run(self) -> None:
         """Runs all lanes until `close`. Raises `StorageError`, and what is a bug; then all lanes have ended."""
@@ -40,6 +41,8 @@ class Delivery:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes:
                     group.create_task(lane.run())
+                # A lane that cannot go on ends alone.
+                group.create_task(self._is_closing.wait())
         except BaseExceptionGroup as failures:
             # One is told; the others are mostly its consequences.
             raise failures.exceptions[0] from None
@@ -51,6 +54,7 @@ class Delivery:
     async def close(self, drain_s: float) -> None:
         """Ends all lanes: running requests get at most `drain_s` seconds."""
         await asyncio.gather(*(lane.close(drain_s) for lane in self._lanes))
+        self._is_closing.set()
 
     def release(self) -> None:
         """Closes the files of all lanes."""

@@ -142,8 +142,8 @@ class Lane:
         self._parts.progress.close()
 
     def follow(self, released: Released) -> None:
-        """A durable checkpoint covers the series this far. The reader follows it already."""
-        self._window.released = released
+        """A durable checkpoint covers the series this far."""
+        self._window.follow(released)
         self._changed.set()
 
     def skip(self, sequences: frozenset[int]) -> int:

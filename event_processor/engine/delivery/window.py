@@ -8,7 +8,7 @@ Never: sends, or knows what an answer means.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from event_processor.engine.delivery.cursor import Cursor, CursorDocument, Result
 from event_processor.engine.delivery.progress import LaneIdentity
@@ -42,6 +42,10 @@ class OutboxReading(Protocol):
 
     def read(self, bytes_max: int) -> list[tuple[OutboxRecord, int]]:
         """The next records and the sizes of their lines, about `bytes_max` bytes of them; empty if there are none."""
+        ...
+
+    def follow(self, released: Any) -> None:
+        """A durable checkpoint covers the series this far: a value of the kind that the series publishes."""
         ...
 
     def unread_bytes(self) -> int:
@@ -109,6 +113,11 @@ class Window:
             answered=cursor.answered,
             counts=self._counts,
         )
+
+    def follow(self, released: Released) -> None:
+        """A durable checkpoint covers the series this far."""
+        self.released = released
+        self._reader.follow(released)
 
     def require_chain(self) -> None:
         """Raises `StateError` if the outbox ends where the cursor is, but with another record."""
