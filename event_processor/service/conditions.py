@@ -149,6 +149,28 @@ class Conditions(Telemetry):
         remedy = "raise fs.inotify.max_user_instances and max_user_watches; until then polling finds every change"
         self._add("watcher_unavailable", path=path, problem=f"cannot be watched: {reason}", remedy=remedy, fails=False)
 
+    def lane_waiting(self, *, sink: str, reason: str) -> None:
+        problem = f"sink {sink}: its service takes nothing now: {reason}"
+        self._add(
+            "lane_waiting",
+            sink,
+            problem=problem,
+            remedy="nothing is lost: its records wait, and one at a time is tried",
+            fails=False,
+        )
+
+    def lane_stopped(self, *, sink: str, reason: str, remedy: str) -> None:
+        self._end("lane_waiting", sink)
+        self._add("lane_stopped", sink, problem=f"sink {sink} is stopped: {reason}", remedy=remedy)
+
+    def lane_flowing(self, *, sink: str) -> None:
+        for kind in ("lane_waiting", "lane_stopped"):
+            self._end(kind, sink)
+
+    def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
+        self.lane_flowing(sink=sink)
+        self._add("lane_failed", sink, problem=f"sink {sink} is sent nothing more ({exit_code}): {reason}", remedy=remedy)
+
     # The set, and the file.
 
     def _add(self, kind: str, source: str = "", path: str = "", *, problem: str, remedy: str, fails: bool = True) -> None:

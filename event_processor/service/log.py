@@ -221,6 +221,27 @@ class LogTelemetry(Telemetry):
     def reload_refused(self, **facts: Fact) -> None:
         self.log("error", "reload_refused", "reload refused; the present configuration stays in use", facts)
 
+    def lane_waiting(self, **facts: Fact) -> None:
+        self.log(
+            "warning",
+            "lane_waiting",
+            "the service of a sink takes nothing now; its records wait, and one at a time is tried",
+            facts,
+        )
+
+    def lane_stopped(self, **facts: Fact) -> None:
+        self.log("error", "lane_stopped", "a sink is stopped until somebody repairs it; its records are kept", facts)
+
+    def lane_flowing(self, **facts: Fact) -> None:
+        self.log("info", "lane_flowing", "a sink takes records again", facts)
+
+    def lane_failed(self, **facts: Fact) -> None:
+        self.log("error", "lane_failed", "a sink is sent nothing more: its place in the outbox cannot be trusted", facts)
+
+    def delivery_failed(self, **facts: Fact) -> None:
+        words = "a record was refused for good; see 'event-processor dead-letters list --sink NAME'"
+        self.log("warning", "delivery_failed", words, facts)
+
 
 def _as_text(fact: Fact) -> str:
     """`fact` for a line of text. It is quoted if it is empty, or if it could look like several words."""

@@ -16,7 +16,7 @@ from event_processor.engine.delivery.health import Described
 from event_processor.engine.delivery.progress import LaneIdentity
 from event_processor.model.answers import Answer, Verdict
 
-__all__ = ["LaneFigures", "LaneReport", "SourceFigures"]
+__all__ = ["LaneFigures", "LaneReport", "PublishedLanes", "SourceFigures"]
 
 RATE_S: Final = 10.0
 """The rate is that of this many seconds."""
@@ -102,6 +102,13 @@ class LaneReport(Struct, frozen=True):
             error_rate=figures.error_rate,
             by_source={name: SourceFigures(each.delivered, each.failed) for name, each in figures.by_source.items()},
         )
+
+
+class PublishedLanes(Struct, frozen=True):
+    """The file that the daemon publishes about once a second. `owner`: the process that wrote it, as in the lock file."""
+
+    owner: str
+    lanes: tuple[LaneReport, ...]
 
 
 class LaneFigures:

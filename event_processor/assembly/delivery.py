@@ -1,0 +1,185 @@
+"""From an open pipeline to its delivery: receivers, gates, readers and lanes.
+
+Owns: how the parts of a lane are made, where the figures of lanes are published, and how delivery starts and ends.
+Always: nothing is sent before the mark that this process sends is durable. Reports of lanes reach the telemetry in the loop's thread.
+Never: decides what is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from event_processor.assembly.connectors import CONNECTORS
+from event_processor.assembly.environment import Environment
+from event_processor.assembly.opening import OpenPipeline
+from event_processor.assembly.outbox import OpenLane
+from event_processor.assembly.several_telemetries import RelayedTelemetry
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.delivery.backoff import Backoff
+from event_processor.engine.delivery.delivery import Delivery
+from event_processor.engine.delivery.figures import LaneReport, PublishedLanes
+from event_processor.engine.delivery.gates import Gates, begin_sending, end_sending
+from event_processor.engine.delivery.lane import Lane, LaneParts, LaneTimes
+from event_processor.engine.delivery.progress import LaneIdentity, Progress
+from event_processor.engine.delivery.service import Service
+from event_processor.engine.delivery.thread import DeliveryThread
+from event_processor.model.delivery import OutboxRecord, Receiver, ReceiverContext
+from event_processor.model.errors import EventProcessorError
+from event_processor.model.remote import ServiceOptions
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable import FileSystem, prepare_directory, publish_file
+from event_processor.storage.outbox import chain_after
+from event_processor.storage.outbox_reader import OutboxReader
+
+__all__ = ["DRAIN_S", "FIGURES_NAME", "PipelineDelivery", "Sending"]
+
+DRAIN_S: Final = 10.0
+"""A stop waits this long for the answers of requests that run."""
+HISTORY_FOLDER: Final = "history"
+FIGURES_NAME: Final = f"{HISTORY_FOLDER}/lanes.json"
+
+
+class Sending:
+    """What delivery keeps over all reloads of one process: its gates, and the mark that it sends."""
+
+    def __init__(self) -> None:
+        self._gates: Gates | None = None
+        self._marked: tuple[FileSystem, str] | None = None
+
+    def gates(self, environment: Environment, directory: str) -> Gates:
+        """The gates. The first call marks that this process sends. Raises `StorageError`."""
+        if self._gates is None:
+            before = begin_sending(environment.fs, directory)
+            self._marked = (environment.fs, directory)
+            self._gates = Gates(before, environment.clock.monotonic_s, random.random)
+        return self._gates
+
+    def end(self) -> None:
+        """Every request was answered or timed out. Raises `StorageError`."""
+        if self._marked is not None:
+            end_sending(*self._marked)
+
+
+class PipelineDelivery:
+    """The delivery of one open pipeline. Used by the loop's thread."""
+
+    def __init__(self, pipeline: OpenPipeline, environment: Environment, sending: Sending, owner: str) -> None:
+        """Starts nothing yet. `owner`: as in the lock file. Raises `ConfigurationError` if a receiver cannot be made, `StorageError`."""
+        configuration = pipeline.configuration
+        self._pipeline: Final = pipeline
+        self._environment: Final = environment
+        self._owner: Final = owner
+        self._directory: Final = str(configuration.state.dir)
+        self._relay: Final = RelayedTelemetry()
+        self._gates: Final = sending.gates(environment, self._directory)
+        self._receivers: Final = {lane.name: _receiver(lane, configuration, environment) for lane in pipeline.lanes}
+        self._thread: Final = DeliveryThread(self._made, self._ended)
+        self._is_started = False
+        prepare_directory(environment.fs, os.path.join(self._directory, HISTORY_FOLDER))
+
+    def start(self) -> None:
+        """Starts all lanes; from now on they follow the commits. Raises `StateError`, `LockedError`, `StorageError`."""
+        self._is_started = True
+        self._thread.start()
+        for name, series in self._pipeline.series.items():
+            series.on_publish(lambda view, name=name: self._thread.follow(name, view))  # type: ignore[misc]  # bound by the default
+
+    def pending(self) -> int:
+        """The records that wait in lanes that can go on. Raises what ended the delivery."""
+        self.require()
+        return self._thread.ask(lambda delivery: delivery.pending, 0)
+
+    def reports(self) -> Sequence[LaneReport]:
+        """All lanes at this moment; empty if the delivery has ended."""
+        return self._thread.ask(lambda delivery: [lane.report() for lane in delivery.lanes], [])
+
+    def tell(self, telemetry: Telemetry) -> None:
+        """Passes on what the lanes reported since the last call."""
+        self._relay.drain(telemetry)
+
+    def require(self) -> None:
+        """Raises what ended the delivery, if something did."""
+        if self._thread.failure is not None:
+            raise self._thread.failure
+
+    def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Ends all lanes in bounded time, and saves their cursors. Raises `StorageError` if that failed."""
+        for series in self._pipeline.series.values():
+            series.on_publish(lambda _view: None)
+        if self._is_started:
+            self._thread.stop(drain_s)
+
+    def _ended(self) -> None:
+        """The delivery failed: the loop must end after its commit, and raise it."""
+        self._pipeline.processor.stop()
+
+    # In the delivery loop's thread.
+
+    def _made(self) -> Delivery:
+        now = asyncio.get_running_loop().time
+        services: dict[str, Service] = {}
+        lanes: dict[str, list[Lane]] = {}
+        for opened in self._pipeline.lanes:
+            view = self._pipeline.series[opened.document.input].view
+            lane = Lane(self._parts(opened, services, now), view)
+            lanes.setdefault(opened.document.input, []).append(lane)
+        return Delivery(lanes, now, self._publish)
+
+    def _parts(self, opened: OpenLane, services: dict[str, Service], now: Callable[[], float]) -> LaneParts:
+        environment, document = self._environment, opened.document
+        name, service = _service_of(opened, self._pipeline.configuration)
+        if name not in services:
+            services[name] = Service(self._gates.of(name, service), now)
+        identity = LaneIdentity(
+            opened.name, document.input, self._pipeline.state_id, document.target, document.started_after, document.chain
+        )
+        progress = Progress(environment.fs, self._directory, identity)
+        view = self._pipeline.series[document.input].view
+        return LaneParts(
+            identity=identity,
+            options=opened.options,
+            retries_max=service.retries_max,
+            receiver=self._receivers[opened.name],
+            service=services[name],
+            reader=OutboxReader(environment.fs, view, min(progress.document.sequence, view.sequence)),
+            progress=progress,
+            chain_after=_chain_after,
+            times=LaneTimes(now, environment.clock.wall_ns),
+            backoff=Backoff(random.random),
+            telemetry=self._relay,
+            offload=_offload,
+        )
+
+    def _publish(self, reports: Sequence[LaneReport]) -> None:
+        """Publishes the figures for `status`. They are never relied on, so a failure is no failure of delivery."""
+        content = msgspec.json.format(msgspec.json.encode(PublishedLanes(self._owner, tuple(reports))), indent=2)
+        with suppress(EventProcessorError, OSError):
+            publish_file(self._environment.fs, os.path.join(self._directory, FIGURES_NAME), content + b"\n")
+
+
+async def _offload(job: Callable[[], None]) -> None:
+    """Runs a job that waits for the disk, in another thread."""
+    await asyncio.get_running_loop().run_in_executor(None, job)
+
+
+def _chain_after(chain: str, record: OutboxRecord) -> str:
+    return chain_after(chain, record.sequence, msgspec.json.encode(record.place), bytes(record.object))
+
+
+def _service_of(opened: OpenLane, configuration: Configuration) -> tuple[str, ServiceOptions]:
+    """The name and the options of a lane's service. A sink without one has its own, with the defaults."""
+    services: Mapping[str, ServiceOptions] = configuration.services
+    name = opened.options.service
+    return (name, services[name]) if name else (f"sinks.{opened.name}", ServiceOptions())
+
+
+def _receiver(opened: OpenLane, configuration: Configuration, environment: Environment) -> Receiver:
+    service = configuration.services.get(opened.options.service)
+    return CONNECTORS[opened.options.type].receiver(opened.options, ReceiverContext(opened.name, environment, service))
