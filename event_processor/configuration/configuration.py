@@ -327,11 +327,16 @@ def cautions(configuration: Configuration) -> Iterator[str]:
 
 
 def _service_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
-    """Yields sinks whose service does not exist."""
+    """Yields sinks whose service does not exist, and services without the address that a sink needs."""
     known = ", ".join(f'"{name}"' for name in configuration.services) or "none is configured"
     for name, sink in configuration.sinks.items():
-        if isinstance(sink, RemoteSinkOptions) and sink.service and sink.service not in configuration.services:
+        if not isinstance(sink, RemoteSinkOptions) or not (sink.service or sink.needs_address):
+            continue
+        service = configuration.services.get(sink.service)
+        if service is None:
             yield f"sinks.{name}.service", f"the name of a table [services.NAME] ({known})"
+        elif sink.needs_address and service.base_url is None:
+            yield f"services.{sink.service}.base_url", f"the address of the service, since sinks.{name} sends to it"
 
 
 def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
@@ -357,7 +362,10 @@ def _sink_field_contradictions(configuration: Configuration) -> Iterator[tuple[s
             )
             unknown = [field for field in sink.fields() if known and ".".join(name_keys(field)) not in known]
         if unknown:
-            yield f"sinks.{name}.columns", f'columns of {sink.input} ({", ".join(known)}); it has no "{unknown[0]}"'
+            yield (
+                f"sinks.{name}.{sink.fields_key}",
+                f'{sink.fields_key} of {sink.input} ({", ".join(known)}); it has no "{unknown[0]}"',
+            )
 
 
 def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

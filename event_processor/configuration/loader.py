@@ -314,4 +314,4 @@ def _value_at(configuration: Configuration, dotted: str) -> object:
         value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
     if isinstance(value, ConfiguredPath):
         return value.written
-    return None if isinstance(value, BaseModel) else value
+    return None if isinstance(value, BaseModel) or callable(value) else value

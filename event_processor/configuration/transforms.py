@@ -21,7 +21,7 @@ from event_processor.model.event import Json
 from event_processor.model.field_names import name_keys
 from event_processor.model.options import Section
 
-__all__ = ["UUID5_NAMESPACE", "Conversion", "TransformOptions", "is_among", "kept_fields"]
+__all__ = ["UUID5_NAMESPACE", "Conversion", "TransformOptions", "is_among", "kept_fields", "plain_table"]
 
 UUID5_NAMESPACE: Final = "d5d65ec9-07bc-5a2f-a965-0ac359daf1da"
 """Our namespace: the UUID of the name "event-processor" in the DNS namespace. It never changes, so the text alone decides a
@@ -66,7 +66,7 @@ class _NotJsonError(Exception):
     """JSON does not have this value."""
 
 
-def _plain_table(table: object) -> object:
+def plain_table(table: object) -> object:
     """`table` with JSON values and plain strings. A value that is not a table is returned unchanged."""
     if not isinstance(table, Mapping):
         return table
@@ -150,7 +150,7 @@ class TransformOptions(Section):
     the same UUID in every run."""
     uuid5_namespace: Annotated[str, AfterValidator(_is_uuid)] = UUID5_NAMESPACE
     """The namespace of these UUIDs."""
-    set: Annotated[Mapping[str, object], BeforeValidator(_flat), BeforeValidator(_plain_table), AfterValidator(_keys_apart)] = (
+    set: Annotated[Mapping[str, object], BeforeValidator(_flat), BeforeValidator(plain_table), AfterValidator(_keys_apart)] = (
         Field(default={}, examples=[{"origin": "import"}])
     )
     """Field = a constant. It replaces any value of the field."""
@@ -164,7 +164,7 @@ class TransformOptions(Section):
         default=None, alias="class", examples=["package.module:Class"]
     )
     """ "package.module:Class": your own transform, instead of all keys above."""
-    options: Annotated[Mapping[str, object], BeforeValidator(_plain_table)] = Field(default={}, examples=[{"currency": "EUR"}])
+    options: Annotated[Mapping[str, object], BeforeValidator(plain_table)] = Field(default={}, examples=[{"currency": "EUR"}])
     """The options for your own transform. The class is called with this table."""
 
     @model_validator(mode="after")

@@ -96,14 +96,18 @@ def verdict_of_kafka(name: str, *, is_retriable: bool, is_fatal: bool) -> Verdic
     return Verdict.WAIT if is_retriable and not is_fatal else Verdict.STOP
 
 
+_DIGITS_MAX: Final = 9
+"""The digits of the longest wait that is believed: 30 years."""
+
+
 def retry_after_s(header: str | None, now: datetime) -> float:
     """The seconds that a `Retry-After` header asks for: a number of seconds, or a date of HTTP; 0 if there is none that can be read."""
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return float(text) if len(text) <= _DIGITS_MAX else 0.0
     try:
         when = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, (aware - now).total_seconds())
+    except (TypeError, ValueError, OverflowError):
         return 0.0
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (aware - now).total_seconds())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self, cast
+from typing import ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo
 from pydantic.fields import FieldInfo
@@ -116,6 +116,8 @@ class SourceOptions(Section):
 class SinkOptions(Section):
     """The keys of every sink. A connector's options add `type` (a Literal) and their own keys."""
 
+    fields_key: ClassVar[str] = "columns"
+    """The key that names what `fields` returns, for messages."""
     type: str
     input: str = "events"
     """What it writes: "events", in the order of [order]; "dead_letters", in the order of rejection; or "aggregates.NAME", the

@@ -8,10 +8,10 @@ Never: reads a secret, or connects.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.model.event import Json
@@ -30,7 +30,13 @@ class TlsOptions(Section):
     cert_file: ConfiguredPath | None = Field(default=None, examples=["tls/cert.pem"])
     """Our own certificate (PEM), if the service asks for one."""
     key_file: ConfiguredPath | None = Field(default=None, examples=["tls/key.pem"])
-    """The key (PEM) of `cert_file`."""
+    """The key (PEM) of `cert_file`; by default it is in the same file."""
+
+    @model_validator(mode="after")
+    def _key_has_a_certificate(self) -> Self:
+        if self.key_file and not self.cert_file:
+            raise ValueError("cert_file, the certificate of key_file")
+        return self
 
 
 class ServiceOptions(Section):
@@ -51,6 +57,12 @@ class ServiceOptions(Section):
     token_file: ConfiguredPath | None = Field(default=None, examples=["secrets/api.token"])
     """The file with the token. It is read again if the service refuses the token."""
     tls: TlsOptions = TlsOptions()
+
+    @model_validator(mode="after")
+    def _token_has_one_place(self) -> Self:
+        if self.token_env and self.token_file:
+            raise ValueError("token_env or token_file, not both")
+        return self
 
     @field_validator("base_url")
     @classmethod
@@ -79,6 +91,8 @@ def _is_whole(number: float) -> bool:
 class RemoteSinkOptions(SinkOptions):
     """The keys of every sink with a lane. A connector's options add `type` (a Literal) and their own keys."""
 
+    needs_address: ClassVar[bool] = False
+    """Whether the sink needs a service with a `base_url`."""
     service: str = ""
     """The name of a table [services.NAME]."""
     request_events_max: int = Field(default=1, ge=1, le=100_000)

@@ -93,6 +93,8 @@ NOW = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
         ("", 0.0),
         (None, 0.0),
         ("٣", 0.0),
+        ("9" * 400, 0.0),
+        ("Sun, 29 Nov 99999999999999999999 12:00:30 GMT", 0.0),
     ],
 )
 def test_the_wait_that_a_service_asks_for_is_read_as_seconds_or_a_date(header: str | None, wait_s: float) -> None:
