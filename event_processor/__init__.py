@@ -14,6 +14,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bad",
     "Chunk",
     "CommittedFile",
     "CommittedOutput",
@@ -38,6 +39,7 @@ __all__ = [
     "SourceOptions",
     "StateError",
     "StorageError",
+    "Wait",
     "World",
     "__version__",
     "build",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Bad": "event_processor.model.delivery",
     "Chunk": "event_processor.model.event",
     "CommittedFile": "event_processor.model.connector",
     "CommittedOutput": "event_processor.model.connector",
@@ -70,6 +73,7 @@ _HOMES = {
     "SourceOptions": "event_processor.model.options",
     "StateError": "event_processor.model.errors",
     "StorageError": "event_processor.model.errors",
+    "Wait": "event_processor.model.delivery",
     "World": "event_processor.model.connector",
     "build": "event_processor.assembly.library",
     "load": "event_processor.assembly.library",

@@ -15,6 +15,8 @@ from event_processor.model.connector import World as World
 from event_processor.model.contracts import Format as Format
 from event_processor.model.contracts import Sink as Sink
 from event_processor.model.contracts import Source as Source
+from event_processor.model.delivery import Bad as Bad
+from event_processor.model.delivery import Wait as Wait
 from event_processor.model.errors import ConfigurationError as ConfigurationError
 from event_processor.model.errors import LockedError as LockedError
 from event_processor.model.errors import StateError as StateError
@@ -29,6 +31,7 @@ from event_processor.model.released import Released as Released
 
 __version__: str
 __all__ = [
+    "Bad",
     "Chunk",
     "CommittedFile",
     "CommittedOutput",
@@ -53,6 +56,7 @@ __all__ = [
     "SourceOptions",
     "StateError",
     "StorageError",
+    "Wait",
     "World",
     "__version__",
     "build",

@@ -21,6 +21,8 @@ from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Co
 from event_processor.connectors.files.connector import FilesConnector
 from event_processor.connectors.files.following.watch import LogWatcher
 from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.connectors.http.connector import HttpConnector
+from event_processor.connectors.python.connector import PythonConnector
 from event_processor.engine.state import SourceState
 from event_processor.model.connector import CommittedOutput, Connector, PastGeneration, SinkContext, SourceContext
 from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath, Source
@@ -58,7 +60,9 @@ __all__ = [
 ]
 
 GROUP: Final = "event_processor.connectors"
-BUILT_IN: Final[Mapping[str, Connector]] = {connector.type_name: connector for connector in (FilesConnector(),)}
+BUILT_IN: Final[Mapping[str, Connector]] = {
+    connector.type_name: connector for connector in (FilesConnector(), HttpConnector(), PythonConnector())
+}
 INTAKE_NAME: Final = "intake.jsonl"
 
 

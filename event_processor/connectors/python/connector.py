@@ -1,0 +1,39 @@
+"""The connector of `type = "python"`: a sink that is a class of the user's.
+
+Owns: how the class is found and checked before it gets a record.
+Never: keeps a state or sends anything.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from event_processor.configuration.user_classes import make_own
+from event_processor.connectors.python.options import PythonSinkOptions
+from event_processor.connectors.python.receiver import PythonReceiver
+from event_processor.model.connector import Connector
+from event_processor.model.delivery import Receiver, ReceiverContext
+from event_processor.model.errors import ConfigurationError
+from event_processor.model.remote import ServiceOptions
+
+__all__ = ["PythonConnector"]
+
+PAGE = "docs/delivery.md"
+
+
+class PythonConnector(Connector):
+    """See `Connector`."""
+
+    type_name = "python"
+    sink_options = PythonSinkOptions
+
+    def receiver(self, options: PythonSinkOptions, context: ReceiverContext) -> Receiver:
+        """A receiver with one object of the class."""
+        key = f"sinks.{context.name}.class"
+        own = make_own(key, options.class_, options.options, method="deliver", page=PAGE)
+        if not inspect.iscoroutinefunction(own.deliver):
+            raise ConfigurationError(
+                f'{key}: deliver of "{options.class_}" is not a coroutine', hint=f'write it as "async def"; {PAGE} has an example'
+            )
+        service = context.service or ServiceOptions()
+        return PythonReceiver(own, service.timeout_s)
