@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from event_processor.engine.checkpoint import checkpoint_schema
+from event_processor.engine.checkpoint_document import checkpoint_schema
 
 SCHEMA_PATH = Path(__file__).parent.parent / "docs" / "checkpoint.schema.json"
 

@@ -35,18 +35,10 @@ from event_processor.assembly.inputs import (
     with_inputs,
     with_result_sinks,
 )
-from event_processor.assembly.opening import (
-    LOCK_NAME,
-    Mode,
-    OpenPipeline,
-    Replica,
-    lock_state,
-    open_pipeline,
-    open_replica,
-    this_process,
-)
+from event_processor.assembly.opening import Mode, OpenPipeline, Replica, open_pipeline, open_replica
 from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config
+from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_process
 
 __all__ = [
     "CONNECTORS",

@@ -43,7 +43,8 @@ from event_processor.configuration.parts import config_hash, config_parts
 from event_processor.deduplication.fingerprints import Fingerprinter, mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex, NothingIsKnown
 from event_processor.engine import migration
-from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.commit import CommitWriter, Identity, Outputs
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.decoding.decoder import DecoderSpec, InlineDecoding
@@ -57,23 +58,19 @@ from event_processor.engine.losses import LossRequests
 from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
-from event_processor.model.clock import SystemWakeup, utc_text, wall_ns_of
+from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.connector import SourceContext
 from event_processor.model.contracts import Decoding, SeenIds, Sink, Source
-from event_processor.model.errors import ConfigurationError, LockedError, StateError
+from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.model.event import Json
 from event_processor.model.options import SourceOptions
 from event_processor.records.json_lines.judge import POSITION_ID
 from event_processor.storage.append_file import AppendFile, append_lines
-from event_processor.storage.durable import FileSystem, prepare_directory, storage_boundary
-from event_processor.storage.lock import DirectoryLock
+from event_processor.storage.durable import FileSystem, storage_boundary
 from event_processor.storage.replaced_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
 
-__all__ = ["LOCK_NAME", "Mode", "OpenPipeline", "Replica", "lock_state", "open_pipeline", "open_replica", "this_process"]
+__all__ = ["Mode", "OpenPipeline", "Replica", "open_pipeline", "open_replica"]
 
-LOCK_NAME: Final = "lock"
-LOCK_TRIES: Final = 3
-LOCK_RETRY_S: Final = 0.05
 SLOT_BATCHES: Final = 4
 """The shared memory that a batch's bytes and its columns may need, in batches. Larger columns travel in the message."""
 
@@ -128,26 +125,6 @@ def _make_intake(fs: FileSystem, directory: str) -> None:
     path = os.path.join(directory, INTAKE_NAME)
     if fs.status(path) is None:
         append_lines(fs, path, [])
-
-
-def this_process() -> str:
-    """This process as the lock file and `conditions.json` describe it."""
-    return f"process {os.getpid()} on {os.uname().nodename}"
-
-
-def lock_state(configuration: Configuration, environment: Environment) -> DirectoryLock:
-    """Creates the state directory if it is missing, and becomes its owner. Raises `LockedError`, `StorageError`."""
-    directory = configuration.state.dir
-    prepare_directory(environment.fs, directory)
-    path, owner = os.path.join(directory, LOCK_NAME), this_process()
-    with storage_boundary(directory):
-        for _ in range(LOCK_TRIES - 1):
-            try:
-                return DirectoryLock(environment.fs, path, owner)
-            except LockedError:
-                # A process that only checks the lock holds it for an instant.
-                environment.clock.wait(SystemWakeup(), LOCK_RETRY_S)
-        return DirectoryLock(environment.fs, path, owner)
 
 
 def open_pipeline(configuration: Configuration, environment: Environment, mode: Mode, *, reading: bool = True) -> OpenPipeline:

@@ -18,7 +18,8 @@ from event_processor.assembly.environment import Environment
 from event_processor.assembly.inputs import can_be_read_again, is_result_sink
 from event_processor.assembly.state_configuration import check_config
 from event_processor.configuration.configuration import EVENTS, Configuration
-from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, StateDocument
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint, StateDocument
 from event_processor.engine.order import Sorting
 from event_processor.engine.state import fresh_state
 from event_processor.model.errors import ConfigurationError

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.parts import changed_parts, config_hash, config_parts
-from event_processor.engine.checkpoint import Checkpoint
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 

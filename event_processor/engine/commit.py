@@ -23,7 +23,8 @@ from event_processor.columns.event_slices import lines_of
 from event_processor.columns.event_tables import EventTable
 from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS
 from event_processor.deduplication.merge import Inline
-from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, StateDocument
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint, StateDocument
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, first_letter
 from event_processor.engine.held_events import HeldEvents
 from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound, encode_entries

@@ -3,7 +3,7 @@
 Owns: what `state` in the checkpoint says about the log. The types here are that form: the published JSON Schema is made from
 them.
 Always: frozen; depends only on the sources' bytes, the configuration and the reading journal. It does not hold the names and
-lengths of our own files; `checkpoint.py` adds them.
+lengths of our own files; `checkpoint_document.py` adds them.
 """
 
 from __future__ import annotations

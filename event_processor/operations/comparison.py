@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from event_processor.engine.checkpoint import StateDocument
+from event_processor.engine.checkpoint_document import StateDocument
 from event_processor.engine.state import Counts
 from event_processor.model.connector import CommittedFile, Difference
 from event_processor.model.event import Json

@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from event_processor.assembly import INTAKE_NAME, Environment, sink_path_of
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, record_of
 from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Json

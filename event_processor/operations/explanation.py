@@ -19,7 +19,7 @@ import orjson
 from event_processor.assembly import Environment, all_sources, check_config, record_format
 from event_processor.columns.field_paths import field_path, reach
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint import Checkpoint
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.model.columns import Columns
 from event_processor.model.contracts import Format

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 from event_processor.assembly import Environment, all_sources, reopen_generation
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine import migration
-from event_processor.engine.checkpoint import Checkpoint
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.journal import (
     JOURNAL_NAME,
     IdleRelease,

@@ -29,7 +29,8 @@ from event_processor.assembly import (
 )
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.journal import JOURNAL_NAME, LossFound, OrderEnded, OrderStarted
 from event_processor.engine.loop import Processor

@@ -22,7 +22,8 @@ from typing import Final
 
 from event_processor.assembly import Environment, sink_files
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint import CHECKPOINT_NAME, OWNED_FOLDERS, PREDECESSOR_NAME
+from event_processor.engine.checkpoint import CHECKPOINT_NAME, PREDECESSOR_NAME
+from event_processor.engine.checkpoint_document import OWNED_FOLDERS
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.journal import JOURNAL_NAME
 from event_processor.storage.durable import prepare_directory, storage_boundary, storage_call

@@ -16,7 +16,7 @@ from event_processor.aggregation.groups import GroupTotalsDocument
 from event_processor.aggregation.windows.rows import group_line
 from event_processor.assembly import result_file
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint import StateDocument
+from event_processor.engine.checkpoint_document import StateDocument
 from event_processor.storage.append_file import committed_lines
 from event_processor.storage.durable import FileSystem
 

@@ -15,7 +15,8 @@ from typing import Final
 
 from event_processor.assembly import LOCK_NAME, Environment, lock_state
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.model.errors import InputGoneError
 from event_processor.storage.durable import OperatingSystem, storage_boundary, storage_call
 

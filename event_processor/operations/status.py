@@ -15,7 +15,7 @@ from datetime import datetime
 
 from event_processor.assembly import Environment, lag_bytes
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint import Checkpoint
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json

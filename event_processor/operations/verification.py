@@ -27,7 +27,8 @@ from event_processor.assembly import (
 )
 from event_processor.configuration.configuration import Configuration
 from event_processor.deduplication.committed_index import CommittedIndex
-from event_processor.engine.checkpoint import Checkpoint, CheckpointStore
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.connector import CommittedFile, CommittedOutput, Difference, SinkVerification

@@ -12,7 +12,8 @@ from msgspec import structs
 
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint import Checkpoint, CheckpointStore, encode_checkpoint
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint, encode_checkpoint
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileSystem, OperatingSystem
 from support import engine

@@ -17,7 +17,7 @@ from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.cli import COMMANDS
 from event_processor.cli.command_line import GLOBAL_OPTIONS, application
 from event_processor.configuration import ConfigurationRequest, ConnectorOptions, load_configuration
-from event_processor.engine.checkpoint import checkpoint_schema
+from event_processor.engine.checkpoint_document import checkpoint_schema
 from support.documents import ROOT, Block, blocks, pages, play, program_calls, prose, session
 from support.reference import Options, evaluate
 

@@ -1,0 +1,198 @@
+"""The document of a checkpoint: its shape, its bytes, its checksum and its JSON Schema.
+
+Owns: what `checkpoint.json` holds, and the two ways between a state and its bytes.
+Always: equal states give equal bytes of `version` and `state`, and the checksum covers them. A document of version 1 is read as one
+of version 2.
+Never: reads or writes a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+import orjson
+from msgspec import Struct
+from msgspec.structs import replace
+
+from event_processor.aggregation.aggregates import AggregateDocument
+from event_processor.aggregation.categories.shown import ShownTotals
+from event_processor.aggregation.categories.totals import CategoryTotal, Totals
+from event_processor.engine import migration
+from event_processor.engine.journal import JournalRun
+from event_processor.engine.losses import NOTHING_LOST, Losses
+from event_processor.engine.order import OrderStage
+from event_processor.engine.state import Counts, OrderSummary, SourceState, State, summarise_order
+from event_processor.model.errors import StateError
+from event_processor.model.event import Json
+
+__all__ = [
+    "CATEGORIES_DEPTH",
+    "OWNED_FOLDERS",
+    "REPLAY_HINT",
+    "VERSION",
+    "Checkpoint",
+    "StateDocument",
+    "checkpoint_schema",
+    "decode_checkpoint",
+    "encode_checkpoint",
+]
+
+VERSION: Final = 2
+CATEGORIES_DEPTH: Final = 2
+"""The totals of the categories are inside this number of objects: `state` and the whole document."""
+OWNED_FOLDERS: Final = ("ids", "held", "windows", "sorted", "outbox")
+"""Folders of the state directory. A file in them that no checkpoint names is an orphan."""
+REPLAY_HINT: Final = "rebuild the state from the log: event-processor replay; or move the state aside: event-processor reset"
+
+
+class StateDocument(Struct, frozen=True, omit_defaults=True):
+    """`state` as it is in the file.
+
+    `appended` holds the committed length in bytes of every file that we append to. Its key is the path below the state directory,
+    or `sinks.NAME:PATH`. `ids` is the manifest of the index of seen ids. `staged` maps files of `appended` to a file that will be
+    renamed to its place (see `CheckpointStore.swap_in`); only the checkpoint that swaps has it. `lanes` has no entries yet.
+    """
+
+    state_id: str
+    config_hash: str
+    sources: dict[str, SourceState]
+    counts: Counts
+    categories: Mapping[str, CategoryTotal]
+    aggregates: Mapping[str, AggregateDocument]
+    order: OrderSummary
+    journal: JournalRun | None
+    appended: dict[str, int]
+    ids: dict[str, Any]
+    staged: dict[str, str] = {}
+    lanes: dict[str, Any] = {}
+    lost: Losses = NOTHING_LOST
+
+    @classmethod
+    def of(
+        cls,
+        state: State,
+        *,
+        state_id: str,
+        config_hash: str,
+        appended: Mapping[str, int],
+        ids: Mapping[str, Json],
+        aggregates: Mapping[str, AggregateDocument],
+    ) -> StateDocument:
+        """`state` as a document, with the names and lengths of our own files."""
+        return cls(
+            state_id=state_id,
+            config_hash=config_hash,
+            sources=dict(state.sources),
+            counts=state.counts,
+            categories=state.categories,
+            aggregates=dict(aggregates),
+            order=summarise_order(state.order, active=state.ordered),
+            journal=state.journal,
+            appended=dict(appended),
+            ids=dict(ids),
+            lost=state.lost if state.lost != NOTHING_LOST else NOTHING_LOST,  # only that very object is left out of the file
+        )
+
+    def to_state(self, order: OrderStage) -> State:
+        """The state, with the order stage that was read back from its own files."""
+        return State(
+            sources=self.sources,
+            counts=self.counts,
+            categories=Totals.of(self.categories),
+            order=order,
+            ordered=self.order.active,
+            journal=self.journal,
+            lost=self.lost,
+        )
+
+    def named_files(self) -> frozenset[str]:
+        """The paths, below the state directory, of our own files that this checkpoint needs."""
+        return frozenset({name for name in self.appended if name.split("/")[0] in OWNED_FOLDERS} | self.segment_sizes().keys())
+
+    def segment_sizes(self) -> dict[str, int]:
+        """The immutable files of the index, and their sizes in bytes."""
+        return {f"ids/{segment['file']}": segment["size_bytes"] for segment in self.ids.get("segments", ())}
+
+
+class CheckpointDocument(Struct, frozen=True):
+    """The whole file. `checksum` is `sha256:` and the hash of the canonical bytes of `version` and `state`.
+
+    `meta` holds what depends on the clock, the host or the process. No total depends on it. If a log was lost, `written_at` tells
+    which rotated files are newer, and `lost_at` when that was found. If the configuration changed, `config` tells which keys did.
+    """
+
+    version: Literal[2]
+    checksum: str
+    state: StateDocument
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint. Promise P2 covers `state`. `meta` depends on clock, host or process. `version`: as it was written."""
+
+    state: StateDocument
+    meta: Mapping[str, Json]
+    version: int = VERSION
+
+
+def encode_checkpoint(checkpoint: Checkpoint, shown: ShownTotals | None = None) -> bytes:
+    """The file's bytes: indented, sorted keys, a line feed at the end. `shown` is reused from one checkpoint to the next."""
+    totals = checkpoint.state.categories
+    # Totals that were read from a file, not kept as `Totals`, are written as they were read.
+    if isinstance(totals, Totals):
+        compact, indented = (shown or ShownTotals(CATEGORIES_DEPTH)).both_forms(totals)
+    else:
+        compact = indented = msgspec.to_builtins(totals)
+    state = msgspec.to_builtins(replace(checkpoint.state, categories={}))
+    checksum = _checksum(VERSION, {**state, "categories": compact})
+    document = {
+        "version": VERSION,
+        "state": {**state, "categories": indented},
+        "checksum": checksum,
+        "meta": dict(checkpoint.meta),
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+def decode_checkpoint(content: bytes, path: str) -> Checkpoint | str:
+    """The checkpoint in `content`, or the reason why it is broken.
+
+    Raises `StateError` if it is whole but this program cannot read it: another version, or another shape.
+    """
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        return f"not JSON ({error})" if content else "empty"
+    if not isinstance(document, dict) or not {"version", "state", "checksum"} <= document.keys():
+        return "not a checkpoint: version, state or checksum is missing"
+    if document["checksum"] != _checksum(document["version"], document["state"]):
+        return "the checksum does not match the content"
+    version = document["version"]
+    if version not in (migration.VERSION, VERSION):
+        raise StateError(
+            f"{path}: written in version {version} of the state, but this program reads versions {migration.VERSION} and {VERSION}",
+            hint="run the program that wrote it, or " + REPLAY_HINT,
+        )
+    meta = document["meta"] if isinstance(document.get("meta"), dict) else {}
+    try:
+        state = migration.to_version_2(document["state"], meta) if version == migration.VERSION else document["state"]
+        return Checkpoint(msgspec.convert(state, StateDocument), meta, version)
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise StateError(f"{path}: the state has another shape than expected: {error}", hint=REPLAY_HINT) from error
+
+
+def checkpoint_schema() -> dict[str, Any]:
+    """The published JSON Schema of the file."""
+    schema = msgspec.json.schema(CheckpointDocument)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "event-processor checkpoint", **schema}
+
+
+def _checksum(version: Json, state: object) -> str:
+    """The hash of the canonical bytes: version and state as compact JSON with sorted keys."""
+    canonical = orjson.dumps({"state": state, "version": version}, option=orjson.OPT_SORT_KEYS)
+    return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
