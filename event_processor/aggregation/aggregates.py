@@ -18,7 +18,7 @@ from event_processor.aggregation.groups import GroupTotals, GroupTotalsDocument
 from event_processor.aggregation.left_out import LeftOut
 from event_processor.aggregation.measures import EventMeasurer
 from event_processor.aggregation.windows.entry_lines import line_beginning
-from event_processor.aggregation.windows.rows import RowForm, RowPieces, WindowRun
+from event_processor.aggregation.windows.rows import RowForm, RowPieces, RowPlaces, WindowRun
 from event_processor.aggregation.windows.windows import SlidingWindows, WindowSummary
 from event_processor.columns.event_slices import EventSlice
 from event_processor.columns.timestamp_lines import TimestampLines
@@ -133,7 +133,8 @@ class Aggregates:
 
     def released(self, name: str, runs: Sequence[WindowRun]) -> Released:
         """Rows in the form for a sink. They become bytes only when the sink reads them."""
-        return Released(RowPieces(self._forms[name], runs), sum(run.row_count for run in runs))
+        form = self._forms[name]
+        return Released(RowPieces(form, runs), sum(run.row_count for run in runs), RowPlaces(name, form, runs))
 
     def documents(self) -> dict[str, AggregateDocument]:
         """The checkpoint's entry for each aggregate."""

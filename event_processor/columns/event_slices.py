@@ -66,10 +66,10 @@ class EventSlice:
     """`count` consecutive events, at least one: their JSON objects, and what else is known of them.
 
     If some of the events were held, `columns` is None and `sort_values` has the values of their sort keys; else `sort_values`
-    is None. `place_at` gives the place of an event by its index.
+    is None. `place_at` gives the place of an event by its index; `places` those of all events, in order.
     """
 
-    __slots__ = ("_lines", "_make_lines", "columns", "count", "place_at", "sort_values")
+    __slots__ = ("_lines", "_make_lines", "_make_places", "columns", "count", "place_at", "sort_values")
 
     def __init__(
         self,
@@ -77,14 +77,20 @@ class EventSlice:
         make_lines: Callable[[], bytes],
         columns: KnownColumns | None,
         sort_values: Sequence[SortableId] | None = None,
+        *,
         place_at: Callable[[int], Place] = lambda _index: UNKNOWN_PLACE,
+        make_places: Callable[[], Sequence[Place]] | None = None,
     ) -> None:
-        """`make_lines` may be called later and in any thread: what it reads must not change."""
+        """`make_lines` and `make_places` may be called later and in any thread: what they read must not change.
+
+        Without `make_places`, the places are asked for one by one.
+        """
         self.place_at: Final = place_at
         self.count: Final = count
         self.columns: Final = columns
         self.sort_values: Final = sort_values
         self._make_lines: Final = make_lines
+        self._make_places: Final = make_places
         self._lines: bytes | None = None
 
     @property
@@ -94,11 +100,24 @@ class EventSlice:
             self._lines = self._make_lines()
         return self._lines
 
+    def places(self) -> Sequence[Place]:
+        """The places of all events, in order. Made again at each call: never, if no lane reads the events."""
+        if self._make_places is None:
+            return [self.place_at(index) for index in range(self.count)]
+        return self._make_places()
+
     @classmethod
     def of_held(cls, events: Sequence[HeldEvent]) -> EventSlice:
         """Wraps events that were held, or that came out of order."""
         values = [event[1] for event in events]
-        return cls(len(events), lambda: lines_of([event[3] for event in events]), None, values, lambda index: events[index][4])
+        return cls(
+            len(events),
+            lambda: lines_of([event[3] for event in events]),
+            None,
+            values,
+            place_at=lambda index: events[index][4],
+            make_places=lambda: [event[4] for event in events],
+        )
 
 
 class LateEvents(Sequence[HeldEvent]):
@@ -162,6 +181,8 @@ class Arrivals:
         self._content: Final = columns.content if events is None else events.content
         self._starts: Final = columns.starts[rows] if events is None else events.starts[accepted]
         self._ends: Final = columns.ends[rows] if events is None else events.ends[accepted]
+        # An array of its own: the columns of the chunk are valid only until the next one, and places may be read later.
+        self._record_starts: Final = self._starts if events is None else columns.starts[rows]
         self._rows: Final = rows
         self._origin: Final = origin
         self._ids: Final = ids
@@ -189,7 +210,7 @@ class Arrivals:
         records = [self._content[start:stop] for start, stop in spans]
         rows: IntArray = self._rows[places]
         sequences: list[int] = (rows + self._origin.records).tolist()
-        record_places = self._places(rows)
+        record_places = self._places(places)
         if self._timestamps_ns is not None:
             values: list[int] = self._timestamps_ns[places].tolist()
             return list(zip(repeat(_TIMESTAMP_KIND), values, sequences, records, record_places, strict=False))
@@ -202,11 +223,11 @@ class Arrivals:
         rest = zip(map(id_key, ids), sequences, records, record_places, strict=True)
         return [(kind, value, sequence, record, place) for (kind, value), sequence, record, place in rest]
 
-    def _places(self, rows: IntArray) -> list[Place]:
-        """Where these records of the chunk stand in their source."""
+    def _places(self, chosen: slice | IntArray) -> list[Place]:
+        """The places of these events' records in their source."""
         origin = self._origin
-        offsets: list[int] = (self._columns.starts[rows] + origin.offset).tolist()
-        lines: list[int] = (rows + (origin.line + 1)).tolist()
+        offsets: list[int] = (self._record_starts[chosen] + origin.offset).tolist()
+        lines: list[int] = (self._rows[chosen] + (origin.line + 1)).tolist()
         return list(zip(repeat(origin.source), repeat(origin.generation), offsets, lines, strict=False))
 
     @property
@@ -237,15 +258,25 @@ class Arrivals:
         """The events from `begin` up to `end`, with everything known of them."""
         content, starts, ends = self._content, self._starts[begin:end], self._ends[begin:end]
         places: slice | IntArray = slice(begin, end) if self._accepted.all() else np.flatnonzero(self._accepted)[begin:end]
-        known, place_at = self._known(places), lambda index: self._places(self._rows[begin + index : begin + index + 1])[0]
-        return EventSlice(end - begin, lambda: lines_between(content, starts, ends), known, place_at=place_at)
+        return EventSlice(
+            end - begin,
+            lambda: lines_between(content, starts, ends),
+            self._known(places),
+            place_at=lambda index: self._places(slice(begin + index, begin + index + 1))[0],
+            make_places=lambda: self._places(slice(begin, end)),
+        )
 
     def picked(self, order: IntArray) -> EventSlice:
         """The events at these places, in this order."""
         content, starts, ends = self._content, self._starts[order], self._ends[order]
         places = order if self._accepted.all() else np.flatnonzero(self._accepted)[order]
-        known, place_at = self._known(places), lambda index: self._places(self._rows[order[index : index + 1]])[0]
-        return EventSlice(len(order), lambda: lines_between(content, starts, ends), known, place_at=place_at)
+        return EventSlice(
+            len(order),
+            lambda: lines_between(content, starts, ends),
+            self._known(places),
+            place_at=lambda index: self._places(order[index : index + 1])[0],
+            make_places=lambda: self._places(order),
+        )
 
     def _known(self, places: slice | IntArray) -> KnownColumns:
         columns, categories = self._columns, self._columns.categories

@@ -7,12 +7,14 @@ be kept has neither; it has `length` in bytes.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
+from event_processor.columns.places import place_texts
 from event_processor.kernels.dead_letters import write_letters
 from event_processor.model.columns import Columns
 from event_processor.model.contracts import NOTHING_RELEASED, Released
@@ -27,7 +29,34 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 def encode_dead_letters(letters: Sequence[DeadLetter]) -> Released:
     """The letters as lines."""
-    return Released((_ENCODER.encode_lines(letters),), len(letters)) if letters else NOTHING_RELEASED
+    return _released(_ENCODER.encode_lines(letters), len(letters)) if letters else NOTHING_RELEASED
+
+
+class _LetterPlace(Struct, frozen=True, gc=False):
+    """The part of a letter that says where its record stands."""
+
+    source: str
+    generation: int
+    offset: int
+    line: int
+
+
+_PLACES: Final = msgspec.json.Decoder(_LetterPlace)
+
+
+@dataclass(frozen=True, slots=True)
+class _LetterPlaces:
+    """The places of the records of some letters, read from the letters only if a lane reads them."""
+
+    letters: bytes
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        places = (_PLACES.decode(letter) for letter in self.letters.split(b"\n")[:-1])
+        yield place_texts((place.source, place.generation, place.offset, place.line) for place in places)
+
+
+def _released(letters: bytes, count: int) -> Released:
+    return Released((letters,), count, _LetterPlaces(letters))
 
 
 def first_letter(letters: Released) -> DeadLetter:
@@ -46,7 +75,7 @@ def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int
     pieces = _pieces(chunk, rejections.faults)
     written = write_letters(content, (begins, ends), (lines, offsets), rejections.numbers, pieces)
     if written is not None:
-        return Released((written,), len(rejections))
+        return _released(written, len(rejections))
     places = zip(lines.tolist(), offsets.tolist(), begins.tolist(), ends.tolist(), rejections, strict=True)
     return encode_dead_letters(
         [

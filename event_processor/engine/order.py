@@ -21,6 +21,7 @@ import numpy as np
 
 from event_processor.columns.event_slices import Arrivals, EventSlice, HeldEvent, LateEvents, SortKey
 from event_processor.columns.event_tables import EventTable
+from event_processor.columns.places import place_texts
 from event_processor.model.columns import IntArray
 from event_processor.model.contracts import NOTHING_RELEASED, Released
 
@@ -44,7 +45,7 @@ class Ordered:
         """The released events as sinks see them."""
         if not self.slices:
             return NOTHING_RELEASED
-        return Released(SlicePieces(self.slices), sum(each.count for each in self.slices))
+        return Released(SlicePieces(self.slices), sum(each.count for each in self.slices), SlicePlaces(self.slices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,16 @@ class SlicePieces:
 
     def __iter__(self) -> Iterator[bytes]:
         return (each.lines for each in self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePlaces:
+    """The places of the events of slices, made only when they are read."""
+
+    slices: tuple[EventSlice, ...]
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        return (place_texts(each.places()) for each in self.slices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,13 @@ from msgspec import Struct
 from event_processor.aggregation.measures import GroupKey, group_values, number_text
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
 
-__all__ = ["RowForm", "RowPieces", "WindowRun", "group_line"]
+__all__ = ["RowForm", "RowPieces", "RowPlaces", "WindowRun", "group_line"]
 
 PIECE_ROWS: Final = 1024
 DAY_S: Final = 86_400
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODER: Final = msgspec.json.Encoder()
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class WindowRun(Struct, frozen=True):
@@ -88,6 +89,23 @@ class RowForm:
         end = f"{self._ends}{self._time(end_s)}, " if self._ends else ""
         return f"{{{start}{end}".encode()
 
+    def end(self, row: int) -> str:
+        """The window's end as in the row, as JSON; if a local time stands there, which may occur twice, the time in UTC."""
+        end_s = row * self._window.step_s
+        if self._window.timestamp_format == "datetime" and self._zone is not UTC:
+            return f'"{(_EPOCH + timedelta(seconds=end_s)).isoformat()}"'
+        return self._time(end_s)
+
+    def group_of(self, tail: bytes) -> str:
+        """The values of the group of a row, as a JSON array, from the text of the row after start and end."""
+        members = _MEMBERS.decode(b"{" + tail)
+        return f"[{','.join(bytes(members[name]).decode() for name in self._group_by)}]"
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether a window may have several rows."""
+        return bool(self._group_by)
+
     def _time(self, seconds: int) -> str:
         form = self._window.timestamp_format
         if form == "epoch_s":
@@ -126,3 +144,25 @@ class RowPieces:
                     lines = []
         if lines:
             yield b"".join(lines)
+
+
+class RowPlaces:
+    """The places of the same rows, in the same pieces: {"aggregate", "end", "group"}. `group`: the values; none without groups."""
+
+    def __init__(self, name: str, form: RowForm, runs: Sequence[WindowRun]) -> None:
+        self._beginning: Final = f'{{"aggregate":{_text(name)},"end":'
+        self._form: Final = form
+        self._runs: Final = runs
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        places: list[bytes] = []
+        for run in self._runs:
+            groups = [f',"group":{self._form.group_of(tail)}}}' if self._form.has_groups else "}" for tail in run.tails]
+            for row in range(run.first, run.first + run.count):
+                beginning = f"{self._beginning}{self._form.end(row)}"
+                places += [f"{beginning}{group}".encode() for group in groups]
+                if len(places) >= PIECE_ROWS:
+                    yield places
+                    places = []
+        if places:
+            yield places
