@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -31,7 +31,7 @@ class OutboxRecord(Struct, frozen=True, gc=False):
     """
 
     sequence: int
-    place: dict[str, Json]
+    place: dict[str, Any]
     now: str = msgspec.field(name="@now")
     elapsed_ms: float = msgspec.field(name="@elapsed_ms")
     chain: str
