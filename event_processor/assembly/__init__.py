@@ -36,6 +36,7 @@ from event_processor.assembly.inputs import (
     with_result_sinks,
 )
 from event_processor.assembly.opening import Mode, OpenPipeline, Replica, open_pipeline, open_replica
+from event_processor.assembly.outbox import OpenLane, remote_sinks
 from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config
 from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_process
@@ -52,6 +53,7 @@ __all__ = [
     "Environment",
     "InputFormat",
     "Mode",
+    "OpenLane",
     "OpenPipeline",
     "Replica",
     "all_sources",
@@ -70,6 +72,7 @@ __all__ = [
     "recognised",
     "record_format",
     "remarks",
+    "remote_sinks",
     "reopen_generation",
     "result_file",
     "sink_files",

@@ -31,6 +31,7 @@ from event_processor.assembly.connectors import (
     sink_path_of,
 )
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.outbox import LaneStart, OpenLane, lanes_of, open_outbox, remote_sinks
 from event_processor.assembly.sorting import sorting_of
 from event_processor.assembly.state_configuration import check_config
 from event_processor.columns.timestamps import TimestampReader
@@ -54,7 +55,8 @@ from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.engine.held_events import HeldEvents, read_held_events
 from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
 from event_processor.engine.loop import LoopOptions, Processor, StartedState
-from event_processor.engine.losses import LossRequests
+from event_processor.engine.losses import LossRequests, recorded_times
+from event_processor.engine.outbox import NO_OUTBOX, Outbox
 from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
@@ -67,6 +69,7 @@ from event_processor.model.options import SourceOptions
 from event_processor.records.json_lines.judge import POSITION_ID
 from event_processor.storage.append_file import AppendFile, append_lines
 from event_processor.storage.durable import FileSystem, storage_boundary
+from event_processor.storage.outbox import OutboxSeries
 from event_processor.storage.replaced_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
 
 __all__ = ["Mode", "OpenPipeline", "Replica", "open_pipeline", "open_replica"]
@@ -111,13 +114,17 @@ class Replica:
 class OpenPipeline:
     """A processor ready to run, its aggregates, its configuration (`check_config`), and whether it resumed an earlier state.
 
-    While the processor runs, the aggregates may be ahead of the last commit.
+    While the processor runs, the aggregates may be ahead of the last commit. `lanes`, and `series` of the outbox by input, are what
+    the delivery reads; empty without remote sinks.
     """
 
     processor: Processor
     aggregates: Aggregates
     configuration: Configuration
     resumed: bool
+    state_id: str
+    lanes: tuple[OpenLane, ...] = ()
+    series: Mapping[str, OutboxSeries] = field(default_factory=dict)
 
 
 def _make_intake(fs: FileSystem, directory: str) -> None:
@@ -157,12 +164,6 @@ def _opened(opening: _Opening, configuration: Configuration, *, reading: bool) -
         return pipeline
 
 
-def _lost_at(checkpoint: Checkpoint | None) -> dict[str, str]:
-    """When each loss was recorded, as the checkpoint says."""
-    recorded = checkpoint.meta.get("lost_at") if checkpoint else None
-    return {name: str(time) for name, time in recorded.items()} if isinstance(recorded, dict) else {}
-
-
 class _Opening:
     """One opening of a pipeline, step by step. If a step fails, `opened` closes what the earlier steps opened."""
 
@@ -198,6 +199,7 @@ class _Opening:
         state_id = checkpoint.state.state_id if checkpoint else environment.new_token()
         manifest = checkpoint.state.ids if checkpoint else {}
         fingerprinter = self._fingerprinter(manifest)
+        aggregates = self._aggregates(checkpoint)
         outputs = Outputs(
             ids=self._index(manifest, appended, fingerprinter),
             held=HeldEvents(self._held_file(EVENTS_FOLDER, appended)),
@@ -205,17 +207,17 @@ class _Opening:
             windows=self._held_file(WINDOWS_FOLDER, appended),
             journal=self._append_file(JOURNAL_NAME, appended),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
-            sinks=[self._sink(name, appended) for name in self._configuration.sinks],
+            sinks=[self._sink(name, appended) for name in self._sink_names()],
             store=store,
+            outbox=self._outbox(LaneStart(self._directory, state_id, checkpoint, state, aggregates.documents())),
         )
-        aggregates = self._aggregates(checkpoint)
         writer = CommitWriter(
             outputs,
             Identity(self._directory, state_id, config_hash(config_parts(self._configuration)), self._meta),
             aggregates,
             ids_manifest=manifest,
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
-            lost_at=_lost_at(checkpoint),
+            lost_at=recorded_times(checkpoint.meta if checkpoint else {}),
         )
         processor = Processor(
             sources=[self._source(name, options, state) for name, options in self._sources.items() if reading],
@@ -236,7 +238,15 @@ class _Opening:
         # Version 1 had no such entry: there the stage was used from the start, or never.
         is_migrated = checkpoint is not None and checkpoint.version == migration.VERSION
         writer.begin(state, appended, [OrderStarted(0)] if is_migrated and state.ordered else [])
-        return OpenPipeline(processor, aggregates, self._configuration, resumed=checkpoint is not None)
+        return OpenPipeline(
+            processor,
+            aggregates,
+            self._configuration,
+            resumed=checkpoint is not None,
+            state_id=state_id,
+            lanes=lanes_of(self._configuration, outputs.outbox),
+            series=outputs.outbox.series,
+        )
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         """Takes the configuration that continues the state, and reports if it is not the one that the files imply."""
@@ -346,6 +356,15 @@ class _Opening:
         file = AppendFile(self._fs, os.path.join(self._directory, name), appended.get(name, 0))
         self.opened.callback(file.close)
         return file
+
+    def _outbox(self, start: LaneStart) -> Outbox:
+        """The lanes, and what the commit writes for them. A replica has none: nothing is sent twice."""
+        return NO_OUTBOX if self._replica else open_outbox(self._configuration, self._environment, start, self.opened)
+
+    def _sink_names(self) -> list[str]:
+        """The sinks that a commit writes. Remote sinks have lanes."""
+        remote = remote_sinks(self._configuration.sinks)
+        return [name for name in self._configuration.sinks if name not in remote]
 
     def _sink(self, name: str, appended: Mapping[str, int]) -> Sink:
         if self._replica is None:

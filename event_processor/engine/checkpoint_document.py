@@ -25,6 +25,7 @@ from event_processor.engine import migration
 from event_processor.engine.journal import JournalRun
 from event_processor.engine.losses import NOTHING_LOST, Losses
 from event_processor.engine.order import OrderStage
+from event_processor.engine.outbox import NO_OUTBOX, LaneDocument, Outbox, SeriesDocument
 from event_processor.engine.state import Counts, OrderSummary, SourceState, State, summarise_order
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
@@ -54,7 +55,8 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
 
     `appended` holds the committed length in bytes of every file that we append to. Its key is the path below the state directory,
     or `sinks.NAME:PATH`. `ids` is the manifest of the index of seen ids. `staged` maps files of `appended` to a file that will be
-    renamed to its place (see `CheckpointStore.swap_in`); only the checkpoint that swaps has it. `lanes` has no entries yet.
+    renamed to its place (see `CheckpointStore.swap_in`); only the checkpoint that swaps has it. `outbox` (by input) and `lanes` (by
+    sink) are missing if no sink is remote. Like `appended`, they depend on history.
     """
 
     state_id: str
@@ -68,7 +70,8 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     appended: dict[str, int]
     ids: dict[str, Any]
     staged: dict[str, str] = {}
-    lanes: dict[str, Any] = {}
+    outbox: dict[str, SeriesDocument] = {}
+    lanes: dict[str, LaneDocument] = {}
     lost: Losses = NOTHING_LOST
 
     @classmethod
@@ -81,6 +84,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
         appended: Mapping[str, int],
         ids: Mapping[str, Json],
         aggregates: Mapping[str, AggregateDocument],
+        outbox: Outbox = NO_OUTBOX,
     ) -> StateDocument:
         """`state` as a document, with the names and lengths of our own files."""
         return cls(
@@ -94,6 +98,8 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
             journal=state.journal,
             appended=dict(appended),
             ids=dict(ids),
+            outbox=outbox.documents(),
+            lanes=dict(outbox.lanes),
             lost=state.lost if state.lost != NOTHING_LOST else NOTHING_LOST,  # only that very object is left out of the file
         )
 

@@ -30,6 +30,7 @@ from event_processor.engine.held_events import HeldEvents
 from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound, encode_entries
 from event_processor.engine.losses import LossTimes
 from event_processor.engine.order import OrderStage
+from event_processor.engine.outbox import NO_OUTBOX, Outbox
 from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.state import Counts, State
 from event_processor.engine.step import Step, acknowledge, lose
@@ -72,6 +73,12 @@ class Outputs:
     dead_letters: AppendFile
     sinks: Sequence[Sink]
     store: CheckpointStore
+    outbox: Outbox = NO_OUTBOX
+
+    @property
+    def written(self) -> tuple[Sink, ...]:
+        """The sinks, and the series of the outbox, which a commit writes as it writes sinks."""
+        return (*self.sinks, *self.outbox.series.values())
 
 
 @dataclass(slots=True)
@@ -92,11 +99,13 @@ class Batch:
     """The input ends with this batch: sinks close their open parts."""
     has_news: bool = False
     """The batch changes the state although it has no step: something is lost."""
+    begun_s: float = 0.0
+    """When the loop began to gather it, by the monotonic clock."""
 
     @classmethod
-    def behind(cls, state: State) -> Batch:
+    def behind(cls, state: State, begun_s: float = 0.0) -> Batch:
         """An empty batch whose steps continue from `state`."""
-        return cls(state, state.counts.records)
+        return cls(state, state.counts.records, begun_s=begun_s)
 
     def add(self, step: Step, content_bytes: int) -> None:
         """Adds one step."""
@@ -253,7 +262,7 @@ class CommitWriter:
         outputs = self._outputs
         for file in (outputs.journal, outputs.dead_letters):
             file.require_presence()
-        for sink in outputs.sinks:
+        for sink in outputs.written:
             if isinstance(sink, NoticesRemoval):
                 sink.require_presence()
 
@@ -262,19 +271,20 @@ class CommitWriter:
 
         Comes before anything else. Raises `StorageError`.
         `committed` is `appended` of the loaded checkpoint. A sink that is not in it is saved in a checkpoint before it writes
-        anything, so that its file is never one that no state wrote. `entries` are what the start adds to the reading journal;
-        `state` is the state after them.
+        anything, so that its file is never one that no state wrote. So is a lane, before anything is read, so that it is known
+        after which record it started. `entries` are what the start adds to the reading journal; `state` is the state after them.
         """
         outputs = self._outputs
-        for sink in outputs.sinks:
+        for sink in outputs.written:
             # The pending lines may already fill a part: after a replay, or if parts were made smaller.
             sink.write(NOTHING_RELEASED)
-        is_known = all(sink.appended().items() <= committed.items() for sink in outputs.sinks)
+        outputs.outbox.require_sequences(state, self._documents)
+        is_known = outputs.outbox.is_saved and all(sink.appended().items() <= committed.items() for sink in outputs.written)
         if outputs.store.has_current and is_known and not entries:
             # If we die before this, no part has been renamed yet that a power cut could leave without its checkpoint.
             outputs.store.sync_names()
         else:
-            for sink in outputs.sinks:
+            for sink in outputs.written:
                 sink.sync()
             outputs.journal.append(encode_entries(entries))
             outputs.journal.sync()
@@ -291,7 +301,7 @@ class CommitWriter:
         outputs.windows.close()
         outputs.journal.close()
         outputs.dead_letters.close()
-        for sink in outputs.sinks:
+        for sink in outputs.written:
             sink.close()
         if outputs.ids:
             outputs.ids.close()
@@ -308,14 +318,15 @@ class CommitWriter:
             return checkpoint_bytes
 
     def _publish(self) -> None:
-        for sink in self._outputs.sinks:
+        for sink in self._outputs.written:
             sink.publish()
 
     def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
         """Appends everything that the checkpoint will count, and makes it durable. If we die within, none of it was committed."""
         outputs = self._outputs
         self._require_presence()
-        for sink in outputs.sinks:
+        outputs.outbox.batch_begun(batch.begun_s)
+        for sink in outputs.written:
             # Sinks come first because they have most of the bytes: the disk works on them while the rest is written.
             sink.write(batch.dead_letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))
             if batch.finishes:
@@ -339,8 +350,9 @@ class CommitWriter:
         for piece in batch.dead_letters.pieces:
             outputs.dead_letters.append(piece)
         outputs.dead_letters.sync()
-        for sink in outputs.sinks:
+        for sink in outputs.written:
             sink.sync()
+        outputs.outbox.require_sequences(batch.state, self._documents)
 
     def _input_of(self, sink: Sink, batch: Batch) -> Released:
         """The part of the batch that a sink writes."""
@@ -359,7 +371,7 @@ class CommitWriter:
             **outputs.windows.appended(),
             **self._ids_appended,
         }
-        for sink in outputs.sinks:
+        for sink in outputs.written:
             appended.update(sink.appended())
         document = StateDocument.of(
             state,
@@ -368,6 +380,7 @@ class CommitWriter:
             appended=appended,
             ids=self._ids_manifest,
             aggregates=self._documents,
+            outbox=outputs.outbox,
         )
         meta = self._identity.meta()
         lost_at = self._loss_times.recorded(state.lost, str(meta.get("written_at", "")))

@@ -243,8 +243,10 @@ class Processor:
         """An empty batch after everything that was handed to a commit, durable or not."""
         if self._started is not None:
             # If we die before its commit, the next start makes the same change.
-            return Batch(self._started.state, self._started.state.counts.records, journal=list(self._started.entries))
-        return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state)
+            batch = Batch.behind(self._started.state, self._clock.monotonic_s())
+            batch.journal.extend(self._started.entries)
+            return batch
+        return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state, self._clock.monotonic_s())
 
     def _is_full(self, batch: Batch) -> bool:
         """Whether a commit should cover no more than this batch: then there is a backlog."""

@@ -17,10 +17,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from event_processor.model.event import Json
 from event_processor.model.losses import Loss
 from event_processor.storage.durable import FileSystem, read_file, remove_files, replace_file
 
-__all__ = ["NOTHING_LOST", "REQUEST_NAME", "LossRequest", "LossRequests", "LossTimes", "Losses"]
+__all__ = ["NOTHING_LOST", "REQUEST_NAME", "LossRequest", "LossRequests", "LossTimes", "Losses", "recorded_times"]
 
 LISTED_MAX: Final = 1_000
 """The checkpoint lists this number of losses. All further ones are counted."""
@@ -64,6 +65,12 @@ class Losses(Struct, frozen=True, omit_defaults=True):
 
 
 NOTHING_LOST: Final = Losses()
+
+
+def recorded_times(meta: Mapping[str, Json]) -> dict[str, str]:
+    """When each loss was recorded, as the `meta` of a checkpoint says."""
+    recorded = meta.get("lost_at")
+    return {name: str(time) for name, time in recorded.items()} if isinstance(recorded, dict) else {}
 
 
 class LossTimes:

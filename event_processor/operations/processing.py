@@ -28,6 +28,7 @@ from event_processor.assembly import (
     must_start_sorting,
     open_pipeline,
     ordering_of,
+    remote_sinks,
     start_sorting,
     with_result_sinks,
 )
@@ -118,6 +119,7 @@ class Processing:
         Raises `ConfigurationError` if the state belongs to other inputs or another configuration, `InputGoneError` if an input is
         missing or its bytes differ from those that were read, `LockedError`, `StateError`, `StorageError`.
         """
+        _require_no_lanes(self._configuration)
         with ExitStack() as held:
             configuration, environment = self._placed(held)
             held.enter_context(owned_state(configuration, environment))
@@ -244,6 +246,15 @@ def write_whole(environment: Environment, path: str, parts: Iterable[bytes]) -> 
     """Replaces `path` with these bytes, atomically and durably. If it fails, the old file remains. Raises `StorageError`."""
     with storage_boundary(path):
         replace_file(environment.fs, path, parts, environment.new_token())
+
+
+def _require_no_lanes(configuration: Configuration) -> None:
+    """Raises `ConfigurationError` if a sink is remote: this run ends without a delivery."""
+    if remote := next(iter(remote_sinks(configuration.sinks)), ""):
+        raise ConfigurationError(
+            f"sinks.{remote}: this command cannot send to a remote sink",
+            hint="run it without sinks (--no-sinks), or read the files as a source: event-processor run --once",
+        )
 
 
 def _require_same_inputs(configuration: Configuration, environment: Environment) -> bool:

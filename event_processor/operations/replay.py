@@ -24,6 +24,7 @@ from event_processor.assembly import (
     all_sources,
     fresh_sink_paths,
     open_replica,
+    remote_sinks,
     sink_files,
     sink_path_of,
 )
@@ -36,7 +37,7 @@ from event_processor.engine.journal import JOURNAL_NAME, LossFound, OrderEnded, 
 from event_processor.engine.loop import Processor
 from event_processor.engine.losses import Losses
 from event_processor.engine.state import Counts
-from event_processor.model.errors import StateError
+from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.model.event import Json
 from event_processor.model.losses import Loss
 from event_processor.model.messages import readable_path
@@ -153,11 +154,13 @@ class Replay:
     def prepare(self, progress: Progress) -> ReplayedState:
         """Builds the new state beside the present one. Returns what a swap would change.
 
-        Raises `InputGoneError` if bytes that the journal names are gone, `StorageError`. The present state is not changed.
+        Raises `InputGoneError` if bytes that the journal names are gone, `ConfigurationError` if there are lanes, `StorageError`.
+        The present state is not changed.
         """
         with storage_boundary(self._directory):
             self._remove_leftovers()
         present, unread_reason = self._present()
+        self._require_no_lanes(present)
         self._own_sinks = frozenset(present.state.appended) if present else frozenset()
         prepare_directory(self._fs, self._replica.directory)
         if self._start:
@@ -204,6 +207,20 @@ class Replay:
         """Removes the new state. If we die during this, the next replay removes the rest."""
         with storage_boundary(self._directory):
             self._remove_leftovers()
+
+    def _require_no_lanes(self, present: Checkpoint | None) -> None:
+        """Raises `ConfigurationError` if a sink is remote.
+
+        The new state would have no outbox, and another `state_id`. What waits, and what the replay reads for the first time, would
+        never be sent.
+        """
+        names = remote_sinks(self._configuration.sinks).keys() | (present.state.lanes.keys() if present else set())
+        if names:
+            raise ConfigurationError(
+                f"{self._directory}: a state with remote sinks ({', '.join(sorted(names))}) cannot be rebuilt yet",
+                hint="remove these sinks from the configuration, and start once (event-processor run --once); then replay, and "
+                "add them again: they start after everything that was released",
+            )
 
     def _present(self) -> tuple[Checkpoint | None, str]:
         """The present checkpoint, or why it cannot be read."""

@@ -1,0 +1,161 @@
+"""The lanes and the outbox of a pipeline, from its configuration and its checkpoint.
+
+Owns: which inputs need a series of the outbox, where a new lane starts, and which lanes a start refuses.
+Always: a lane that still has pending records goes on as it is, or the start is refused. A new lane starts after everything that was
+already released. Its document is in a checkpoint before anything is read.
+Never: sends anything, or moves a cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from event_processor.aggregation.aggregates import AggregateDocument
+from event_processor.assembly.environment import Environment
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint_document import Checkpoint
+from event_processor.engine.delivery.cursor_file import read_cursor
+from event_processor.engine.outbox import LaneDocument, Outbox, SeriesDocument, released_count
+from event_processor.engine.state import State
+from event_processor.model.errors import ConfigurationError
+from event_processor.model.options import SinkOptions
+from event_processor.model.remote import RemoteSinkOptions
+from event_processor.storage.outbox import OutboxSeries
+
+__all__ = ["LaneStart", "OpenLane", "lanes_of", "open_outbox", "remote_sinks"]
+
+NO_OTHER_START: Final = 'write start = "now", or begin a new state, which reads the log again: event-processor reset'
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLane:
+    """A lane as the delivery needs it. `name`: of the sink. `document`: as in the checkpoint."""
+
+    name: str
+    options: RemoteSinkOptions
+    document: LaneDocument
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStart:
+    """The state at a start, as far as lanes depend on it. `aggregates`: as in the checkpoint."""
+
+    directory: str
+    state_id: str
+    checkpoint: Checkpoint | None
+    state: State
+    aggregates: Mapping[str, AggregateDocument]
+
+    @property
+    def lanes(self) -> Mapping[str, LaneDocument]:
+        """The lanes of the checkpoint."""
+        return self.checkpoint.state.lanes if self.checkpoint else {}
+
+    @property
+    def series(self) -> Mapping[str, SeriesDocument]:
+        """The series of the checkpoint."""
+        return self.checkpoint.state.outbox if self.checkpoint else {}
+
+    def series_of(self, input_name: str) -> SeriesDocument:
+        """The series of an input; a new one, after everything that was released, if the checkpoint has none."""
+        if found := self.series.get(input_name):
+            return found
+        released = released_count(input_name, self.state, self.aggregates) or 0
+        return SeriesDocument(released, "", released)
+
+
+def remote_sinks(sinks: Mapping[str, SinkOptions]) -> dict[str, RemoteSinkOptions]:
+    """The sinks that have a lane."""
+    return {name: options for name, options in sinks.items() if isinstance(options, RemoteSinkOptions)}
+
+
+def open_outbox(configuration: Configuration, environment: Environment, start: LaneStart, opened: ExitStack) -> Outbox:
+    """The lanes, and a series for each input that one reads. `opened` closes the series.
+
+    Raises `ConfigurationError` if a lane with pending records is removed or changed, or cannot start as configured; `StateError` if
+    a cursor or a file of the outbox cannot be used; `StorageError`.
+    """
+    _require_nothing_pending(configuration, environment, start)
+    lanes = {name: _lane(name, options, start) for name, options in remote_sinks(configuration.sinks).items()}
+    began = {lane.input: start.series_of(lane.input) for lane in lanes.values()}
+    series = {}
+    for name, document in began.items():
+        series[name] = OutboxSeries(
+            environment.fs,
+            start.directory,
+            name,
+            appended=start.checkpoint.state.appended if start.checkpoint else {},
+            sequence=document.sequence,
+            chain=document.chain,
+            new_token=environment.new_token,
+            clock=environment.clock,
+        )
+        opened.callback(series[name].close)
+    return Outbox(series, began, lanes, is_saved=lanes == start.lanes and began == start.series)
+
+
+def lanes_of(configuration: Configuration, outbox: Outbox) -> tuple[OpenLane, ...]:
+    """The lanes of a pipeline that is open."""
+    sinks = remote_sinks(configuration.sinks)
+    return tuple(OpenLane(name, sinks[name], document) for name, document in outbox.lanes.items())
+
+
+def _lane(name: str, options: RemoteSinkOptions, start: LaneStart) -> LaneDocument:
+    """The lane as it was, or a new one that starts after everything that was released."""
+    known = start.lanes.get(name)
+    if known is not None and not _change(options, known):
+        return known
+    series = start.series_of(options.input)
+    if options.start == "beginning" and series.sequence:
+        raise ConfigurationError(
+            f'sinks.{name}.start = "beginning": {series.sequence:,} records were released before this sink was added',
+            hint=NO_OTHER_START,
+        )
+    return LaneDocument(options.input, series.sequence, series.chain, _target(options))
+
+
+def _require_nothing_pending(configuration: Configuration, environment: Environment, start: LaneStart) -> None:
+    """Raises `ConfigurationError` if the configuration removes or changes a lane that has pending records."""
+    sinks = remote_sinks(configuration.sinks)
+    for name, lane in start.lanes.items():
+        change = _change(sinks.get(name), lane)
+        if not change:
+            continue
+        if pending := _pending(name, lane, environment, start):
+            raise ConfigurationError(
+                f"sinks.{name}: {change}, but {pending:,} records of {lane.input} still wait for it",
+                hint="restore it until they are sent; or give them up: event-processor sinks drop "
+                f"{name}; or, if it has another name now: event-processor sinks rename {name} NEW",
+            )
+
+
+def _change(options: RemoteSinkOptions | None, lane: LaneDocument) -> str:
+    """What the configuration changes of a lane, in words; "" if nothing."""
+    if options is None:
+        return "it was removed"
+    if options.input != lane.input:
+        return f'its input was changed from "{lane.input}" to "{options.input}"'
+    return "" if _target(options) == lane.target else "its target was changed"
+
+
+def _pending(name: str, lane: LaneDocument, environment: Environment, start: LaneStart) -> int:
+    """How many records were not answered yet. A cursor of an earlier lane with the same name does not count."""
+    cursor = read_cursor(environment.fs, start.directory, name)
+    sequence, ahead = lane.started_after, 0
+    if cursor is not None and (cursor.state_id, cursor.input, cursor.started_after) == (
+        start.state_id,
+        lane.input,
+        lane.started_after,
+    ):
+        sequence, ahead = cursor.sequence, sum(last - first + 1 for first, last, _ in cursor.answered)
+    return max(0, start.series_of(lane.input).sequence - sequence - ahead)
+
+
+def _target(options: RemoteSinkOptions) -> dict[str, Any]:
+    """The target as it is read back from a checkpoint."""
+    return msgspec.json.decode(msgspec.json.encode(options.target()), type=dict[str, Any])
