@@ -18,7 +18,7 @@ from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
 from event_processor.storage.durable import OperatingSystem
 from support.lanes import BAD, DELIVERED, STOP, WAIT, Bench, MemoryOutbox, ScriptedReceiver, key_of, records
-from support.virtual_time import run
+from support.virtual_time import run_in_virtual_time as run
 
 DAY_S = 86_400
 
