@@ -43,7 +43,7 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
 def stop(process: subprocess.Popen[str]) -> None:
     """Asks it to end, and kills it if it does not."""
-    if process.poll() is None:
+    if process.poll() is None:  # otherwise its id may be another process's
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(STOP_S)
@@ -60,8 +60,10 @@ def play(rate: float, seconds: float, log: IO[str]) -> tuple[dict[str, Any], dic
         address = api.stdout.readline().strip()
         if not address:
             raise SystemExit("the downstream API did not start")
-        settings = ("--config", str(WORK / "event-processor.toml"), "--set", f"services.api.base_url={address}")
-        with started([*PROGRAM, *settings, "run"], env=environment, stderr=log) as daemon:
+        # A later file wins: the API has a free port here.
+        (WORK / "address.toml").write_text(f'[services.api]\nbase_url = "{address}"\n', encoding="utf-8")
+        settings = ("--config", str(WORK / "event-processor.toml"), "--config", str(WORK / "address.toml"))
+        with started([*PROGRAM, *settings, "run"], env=environment, stdout=log, stderr=log) as daemon:
             make = [sys.executable, "make_streams.py", "--folder", str(WORK / "events"), "--live"]
             make += ["--rate", str(rate), "--seconds", str(seconds)]
             made: dict[str, Any] = json.loads(
@@ -70,9 +72,12 @@ def play(rate: float, seconds: float, log: IO[str]) -> tuple[dict[str, Any], dic
             if daemon.poll() is not None:
                 raise SystemExit(f"event-processor ended with {daemon.returncode}; see {log.name}")
         # The daemon was stopped by SIGTERM. What is left goes out now: this ends when every record was answered.
-        finish = [*PROGRAM, *settings, "run", "--once", "--drain"]
-        with started(finish, env=environment, stderr=log) as rest:
-            if code := rest.wait(FINISH_S):
+        with started([*PROGRAM, *settings, "run", "--once", "--drain"], env=environment, stdout=log, stderr=log) as rest:
+            try:
+                code = rest.wait(FINISH_S)
+            except subprocess.TimeoutExpired:
+                raise SystemExit(f"event-processor did not end within {FINISH_S:g} s; see {log.name}") from None
+            if code:
                 raise SystemExit(f"event-processor ended with {code}; see {log.name}")
         with urllib.request.urlopen(f"{address}/figures") as answer:  # noqa: S310 - an address of this machine
             figures: dict[str, Any] = json.load(answer)
@@ -149,4 +154,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
