@@ -128,13 +128,15 @@ class StreamProcessor:
         """
         begun_s = _now_s()
         content = transformed(stream_data.sequence_id, stream_data.data)
-        return ProcessedRecord(
-            source=stream_data.source,
-            timestamp=stream_data.timestamp,
-            priority=stream_data.priority,
-            processed_at=self._epoch_s(),
-            processing_time_ms=1000 * (_now_s() - begun_s),
-            transformed_data=content,
+        return ProcessedRecord.model_validate(
+            {
+                "source": stream_data.source,
+                "timestamp": stream_data.timestamp,
+                "priority": stream_data.priority,
+                "processed_at": self._epoch_s(),
+                "processing_time_ms": 1000 * (_now_s() - begun_s),
+                "transformed_data": content,
+            }
         )
 
     def get_metrics(self) -> PipelineMetrics:
