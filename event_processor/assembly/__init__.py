@@ -23,6 +23,7 @@ from event_processor.assembly.connectors import (
     sink_path_of,
     watch_sources,
 )
+from event_processor.assembly.delivery import FIGURES_NAME, PipelineDelivery, Sending
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.inputs import (
     INPUT_SOURCE_NAME,
@@ -44,6 +45,7 @@ from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_proc
 __all__ = [
     "CONNECTORS",
     "CONNECTOR_OPTIONS",
+    "FIGURES_NAME",
     "INPUT_SOURCE_NAME",
     "INTAKE_NAME",
     "LOCK_NAME",
@@ -55,7 +57,9 @@ __all__ = [
     "Mode",
     "OpenLane",
     "OpenPipeline",
+    "PipelineDelivery",
     "Replica",
+    "Sending",
     "all_sources",
     "check_config",
     "committed_outputs",

@@ -20,6 +20,7 @@ from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import one_line, progress_bar, write_lines
 from event_processor.configuration.configuration import Configuration
+from event_processor.engine.delivery.figures import LaneReport
 from event_processor.model.clock import SystemClock, SystemWakeup
 from event_processor.model.errors import ExitCode
 from event_processor.model.telemetry import Telemetry
@@ -63,8 +64,12 @@ def command(
         finished = Daemon(lambda: load(called).configuration, environment_of, Mode(once=once, drain=drain), notifier).run()
     if once:
         write_lines(_summary(finished, configuration))
+        if code := next((each.exit_code for each in finished.lanes if each.exit_code), 0):
+            raise typer.Exit(code)
         if finished.not_read or finished.lost:
             raise typer.Exit(ExitCode.INPUT_GONE)
+        if any(each.pending for each in finished.lanes):
+            raise typer.Exit(ExitCode.NOT_KEEPING_UP)
 
 
 class _ShownProgress(Telemetry):
@@ -104,6 +109,13 @@ def _summary(finished: Finished, configuration: Configuration) -> list[str]:
     lines += map(str, finished.omissions)
     lines += [one_line(f"not read: {each}") for each in finished.not_read]
     lines += [one_line(f"lost: {each}; see 'event-processor lost'") for each in finished.lost]
+    lines += [one_line(_lane(each)) for each in finished.lanes]
     if finished.held_events:
         lines.append(f"{finished.held_events} events are still in the order buffer; 'run --once --drain' flushes it")
     return lines
+
+
+def _lane(report: LaneReport) -> str:
+    """A remote sink, in a line."""
+    counts = f"{report.delivered} delivered, {report.failed} failed, {report.skipped} skipped, {report.pending} pending"
+    return f"sink {report.sink}: {counts}" + (f"; {report.state}: {report.words}" if report.words else "")

@@ -181,6 +181,8 @@ class OutboxOptions(Section):
     """The maximum bytes that wait on disk. Above it, the sources pause until a sink has sent some."""
     keep_s: int = Field(default=86_400, ge=0)
     """How long records stay on disk after every sink was sent them, in seconds."""
+    once_wait_s: int = Field(default=300, ge=0)
+    """How long `run --once` waits for remote sinks at the end of the log, in seconds. If records wait longer, it exits with 69."""
 
 
 class DeadLettersOptions(Section):

@@ -23,6 +23,7 @@ from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.parts import changed_keys, changed_parts, config_parts
+from event_processor.engine.delivery.figures import LaneReport
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
 from event_processor.model.errors import EventProcessorError, RejectionLimitError
@@ -31,6 +32,7 @@ from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import Condition, ReloadAnswer
 from event_processor.operations.omissions import AbsentColumns, Omission, omissions
 from event_processor.service.conditions import Conditions
+from event_processor.service.lanes import Lanes
 from event_processor.service.rejections import RejectionReports
 from event_processor.service.systemd import ServiceNotifier
 
@@ -69,6 +71,7 @@ class Finished:
     """Why a run ended, its counts, and how many events are still in the order buffer.
 
     `omissions`: what its results leave out. `not_read`: input that could not be read. `lost`: what this run found to be lost.
+    `lanes`: the remote sinks when the run ended.
     """
 
     reason: StopReason
@@ -77,6 +80,7 @@ class Finished:
     omissions: Sequence[Omission]
     not_read: tuple[Condition, ...] = ()
     lost: tuple[Loss, ...] = ()
+    lanes: tuple[LaneReport, ...] = ()
 
 
 class Daemon:
@@ -100,6 +104,7 @@ class Daemon:
         self._processor: Processor | None = None
         self._stopping = False
         self._absent: Final = AbsentColumns()
+        self._lanes: Final = Lanes()
         self._is_asked_to_reload = False
         self._answer: ReloadAnswer | None = None
 
@@ -121,6 +126,7 @@ class Daemon:
                 conditions.begin()
                 finished, configuration = self._run_once(configuration, environment, conditions)
                 if finished.reason is not StopReason.RELOAD:
+                    self._lanes.end()
                     left_out = [*finished.omissions, *self._absent.found]
                     return replace(finished, not_read=conditions.not_read, omissions=left_out)
                 configuration = self._reloaded(configuration, environment.telemetry, conditions)
@@ -134,7 +140,8 @@ class Daemon:
         # After a reload the watchdog runs already, and the loop feeds it only when the pipeline is open.
         self._notifier.progress()
         rejections = RejectionReports(environment.telemetry, environment.clock, configuration.dead_letters, self._end)
-        exporters = [environment.telemetry, conditions, self._absent, _NotifierTelemetry(self._notifier, conditions), rejections]
+        notified = _NotifierTelemetry(self._notifier, conditions)
+        exporters = [environment.telemetry, conditions, self._absent, self._lanes, notified, rejections]
         environment = replace(environment, telemetry=SeveralTelemetry(exporters))
         pipeline = open_pipeline(configuration, environment, self._mode)
         processor = pipeline.processor
@@ -146,6 +153,7 @@ class Daemon:
                 cleanup.callback(watcher.stop)
                 processor.rely_on(watcher)
             self._processor = processor
+            self._lanes.start(pipeline, environment, cleanup)
             if self._stopping:
                 processor.stop()
             elif self._is_asked_to_reload:
@@ -157,13 +165,17 @@ class Daemon:
                 self._answer = None
             known = processor.state.lost.entries
             reason = processor.run()
+            self._lanes.require()
             rejections.flush()
             if rejections.excess:
                 raise _too_many(rejections.excess, configuration)
+            if reason is StopReason.END:
+                self._lanes.wait(environment, configuration.outbox.once_wait_s, lambda: self._stopping)
             state = processor.state
             lost = tuple(each for each in state.lost.entries if each not in known)
             left_out = omissions(configuration, state.counts, state.categories, pipeline.aggregates.documents())
-            finished = Finished(reason, state.counts, len(state.order.held), left_out, lost=lost)
+            lanes = tuple(self._lanes.reports())
+            finished = Finished(reason, state.counts, len(state.order.held), left_out, lost=lost, lanes=lanes)
             self._tell_stopped(environment.telemetry, finished)
             return finished, pipeline.configuration
 
