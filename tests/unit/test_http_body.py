@@ -65,12 +65,12 @@ def test_fields_reach_inside_and_come_in_their_order() -> None:
 def test_a_body_has_constants_tables_and_the_record_s_own_values() -> None:
     fields = {
         "origin": "=shop", "equals": "==", "n": 5, "share": 12.5, "live": True,
-        "meta": {"now": "@now", "took": "@elapsed_ms", "key": "@key", "number": "@sequence", "100%": "=100 %"},
+        "meta": {"now": "@now", "now_s": "@now_s", "took": "@elapsed_ms", "key": "@key", "number": "@sequence", "100%": "=100 %"},
         "empty": {},
     }  # fmt: skip
     assert json.loads(body("array", fields, b"{}", b"{}"))[1] == {
         "origin": "shop", "equals": "=", "n": 5, "share": 12.5, "live": True,
-        "meta": {"now": "2026-11-29T12:00:00.000Z", "took": 1.5, "key": "k2", "number": 2, "100%": "100 %"},
+        "meta": {"now": "2026-11-29T12:00:00.000Z", "now_s": 1795953600.0, "took": 1.5, "key": "k2", "number": 2, "100%": "100 %"},
         "empty": {},
     }  # fmt: skip
 

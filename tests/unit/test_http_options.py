@@ -74,7 +74,7 @@ def test_a_field_that_no_event_can_have_is_a_fault(tmp_path: Path) -> None:
         ('path = "/ä"', "path", "a path such as"),
         ('path = "/a?api_key=5"', "path", "a path without a secret"),
         ('method = "GET"', "method", '"POST", "PUT" or "PATCH"'),
-        ('fields = { a = "@then" }', "fields", "@now, @elapsed_ms, @key, @sequence"),
+        ('fields = { a = "@then" }', "fields", "@now, @now_s, @elapsed_ms, @key, @sequence"),
         ('fields = { a = { b = "" } }', "fields", 'for "b"'),
         ("fields = { a = 2026-01-01 }", "fields", '"a" as a string'),
         ('fields = { a = ["id"] }', "fields", 'a constant or a table for "a"'),

@@ -14,6 +14,7 @@ import msgspec
 
 from event_processor.columns.field_paths import FieldPath, Keys, field_path
 from event_processor.connectors.http.options import CONSTANT
+from event_processor.model.clock import wall_ns_of
 from event_processor.model.delivery import OutboxRecord
 
 __all__ = ["BodyWriter", "UnencodableError"]
@@ -27,6 +28,7 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 _NULL: Final = b"null"
 _OWN: Final[Mapping[str, _Value]] = {
     "@now": lambda record, _key, _fields: _ENCODE(record.now),
+    "@now_s": lambda record, _key, _fields: _ENCODE((wall_ns_of(record.now) or 0) / 1e9),
     "@elapsed_ms": lambda record, _key, _fields: _ENCODE(record.elapsed_ms),
     "@key": lambda _record, key, _fields: _ENCODE(key),
     "@sequence": lambda record, _key, _fields: _ENCODE(record.sequence),

@@ -22,7 +22,7 @@ from event_processor.model.remote import RemoteSinkOptions
 
 __all__ = ["CONSTANT", "OF_THE_RECORD", "HttpSinkOptions"]
 
-OF_THE_RECORD: Final = ("@now", "@elapsed_ms", "@key", "@sequence")
+OF_THE_RECORD: Final = ("@now", "@now_s", "@elapsed_ms", "@key", "@sequence")
 """What a body may hold besides fields of the event."""
 CONSTANT: Final = "="
 """A text that begins with it is a constant."""
@@ -65,8 +65,8 @@ class HttpSinkOptions(RemoteSinkOptions):
     body_fields: Annotated[Mapping[str, object], BeforeValidator(plain_table)] = Field(
         default={}, alias="fields", examples=[{"id": "id", "origin": "=shop"}]
     )
-    """What is sent of each record: name in the body = field. A dotted field reaches inside; a missing one is null. "@now", "@elapsed_ms",
-    "@key" and "@sequence" are the record's own. A text that begins with "=" is a constant, and so are numbers, true and false. A
+    """What is sent of each record: name in the body = field. A dotted field reaches inside; a missing one is null. "@now",
+    "@now_s", "@elapsed_ms", "@key" and "@sequence" are the record's own. A text that begins with "=" is a constant, and so are numbers, true and false. A
     table is an object inside. Empty: the whole record."""
     headers: Annotated[Mapping[str, str], BeforeValidator(plain_table)] = Field(default={}, examples=[{"X-Origin": "shop"}])
     """Headers that every request has, besides ours. No secrets: those come from the service's token_env or token_file."""
