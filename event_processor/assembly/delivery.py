@@ -12,6 +12,7 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -26,7 +27,8 @@ from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.figures import LaneReport, PublishedLanes
 from event_processor.engine.delivery.gates import Gates, begin_sending, end_sending
-from event_processor.engine.delivery.lane import Lane, LaneParts, LaneTimes
+from event_processor.engine.delivery.keeping import Keeping
+from event_processor.engine.delivery.lane import Lane, LaneParts, LanePlace, LaneTimes
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.thread import DeliveryThread
@@ -35,7 +37,7 @@ from event_processor.model.errors import EventProcessorError
 from event_processor.model.remote import ServiceOptions
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileSystem, prepare_directory, publish_file
-from event_processor.storage.outbox import chain_after
+from event_processor.storage.outbox import SeriesView, chain_after
 from event_processor.storage.outbox_reader import OutboxReader
 
 __all__ = ["DRAIN_S", "FIGURES_NAME", "PipelineDelivery", "Sending"]
@@ -81,6 +83,7 @@ class PipelineDelivery:
         self._gates: Final = sending.gates(environment, self._directory)
         self._receivers: Final = {lane.name: _receiver(lane, configuration, environment) for lane in pipeline.lanes}
         self._thread: Final = DeliveryThread(self._made, self._ended)
+        self._delivery: Delivery | None = None
         self._is_started = False
         prepare_directory(environment.fs, os.path.join(self._directory, HISTORY_FOLDER))
 
@@ -130,7 +133,14 @@ class PipelineDelivery:
             view = self._pipeline.series[opened.document.input].view
             lane = Lane(self._parts(opened, services, now), view)
             lanes.setdefault(opened.document.input, []).append(lane)
-        return Delivery(lanes, now, self._publish)
+        keeping = Keeping(
+            self._environment.fs,
+            self._directory,
+            self._pipeline.configuration.outbox.keep_s,
+            self._environment.clock.wall_ns,
+        )
+        self._delivery = Delivery(lanes, now, self._publish, partial(self._passed, keeping))
+        return self._delivery
 
     def _parts(self, opened: OpenLane, services: dict[str, Service], now: Callable[[], float]) -> LaneParts:
         environment, document = self._environment, opened.document
@@ -155,7 +165,20 @@ class PipelineDelivery:
             backoff=Backoff(random.random),
             telemetry=self._relay,
             offload=_offload,
+            saved=self._saved,
         )
+
+    def _saved(self) -> None:
+        if self._delivery is not None:
+            self._delivery.note()
+
+    def _passed(self, keeping: Keeping, input_name: str, place: LanePlace) -> None:
+        """Tells the outbox what waits, and what need not be kept. It asks for a commit itself if that frees a file."""
+        series, released = self._pipeline.series[input_name], place.released
+        assert isinstance(released, SeriesView), "lanes of a pipeline follow its series"
+        series.note_waiting(place.pending_bytes, released)
+        if spare := keeping.passed(input_name, place.sequence):
+            series.drop_before(spare)
 
     def _publish(self, reports: Sequence[LaneReport]) -> None:
         """Publishes the figures for `status`. They are never relied on, so a failure is no failure of delivery."""

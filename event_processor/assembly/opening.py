@@ -229,7 +229,7 @@ class _Opening:
             state=state,
             started=self._started(state),
             step_options=self._step_options(),
-            options=self._loop_options(),
+            options=self._loop_options(outputs.outbox),
             requests=LossRequests(self._fs, self._directory),
             clock=environment.clock,
             wakeup=environment.wakeup,
@@ -399,8 +399,9 @@ class _Opening:
             timestamps=TimestampReader(configuration.event.timestamp_zone),
         )
 
-    def _loop_options(self) -> LoopOptions:
+    def _loop_options(self, outbox: Outbox) -> LoopOptions:
         configuration = self._configuration
+        waiting_bytes_max = configuration.outbox.bytes_max
         polls = [options.poll_interval_ms for options in self._sources.values()]
         return LoopOptions(
             batch_bytes_max=configuration.batch.bytes_max,
@@ -410,6 +411,7 @@ class _Opening:
             once=self._mode.once,
             drain=self._mode.drain,
             ends_if_late=bool(self._mode.puts_in_order),
+            may_read=lambda: outbox.undelivered_bytes() < waiting_bytes_max,
         )
 
     def _new_name(self, kind: str) -> str:

@@ -63,6 +63,11 @@ class CheckpointStore:
         """Whether `checkpoint.json` is valid and has this version. False after a fallback, or if there was none yet."""
         return self._current_names is not None and not self._is_version_1
 
+    def names_spare_files(self, folder: str) -> bool:
+        """Whether only the predecessor names a file in this folder. The next checkpoint frees it."""
+        spare = self._predecessor_names - (self._current_names or self._predecessor_names)
+        return any(name.startswith(f"{folder}/") for name in spare)
+
     def peek(self) -> Checkpoint | None:
         """The committed checkpoint; None if there is no state. Changes nothing. Raises `StateError`."""
         found = self._read(CHECKPOINT_NAME)

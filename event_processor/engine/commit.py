@@ -39,6 +39,7 @@ from event_processor.model.event import Json
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import storage_boundary
+from event_processor.storage.outbox import OUTBOX_FOLDER
 from event_processor.storage.replaced_file import HeldFile
 
 __all__ = ["Batch", "CommitExecutor", "CommitThread", "CommitWriter", "Identity", "InlineCommits", "Outputs"]
@@ -250,6 +251,10 @@ class CommitWriter:
     def has_open_parts(self) -> bool:
         """Whether a batch that finishes would close a part. No commit may be under way."""
         return any(sink.has_open_part for sink in self._outputs.sinks)
+
+    def has_spare_files(self) -> bool:
+        """Whether a commit without events would free files of the outbox that every lane has passed. No commit may be under way."""
+        return self._outputs.outbox.has_spare_files() or self._outputs.store.names_spare_files(OUTBOX_FOLDER)
 
     def look(self, now_s: float) -> None:
         """As each commit does, at most once in `LOOK_S`: so a quiet pipeline notices it too. No commit may be under way."""

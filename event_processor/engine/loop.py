@@ -66,7 +66,7 @@ class Processor:
 
         `started`: the change of the state at this start; the first commit makes it durable.
         """
-        self._sources: Final = SourceTurns(sources)
+        self._sources: Final = SourceTurns(sources, options.may_read)
         self._losses: Final = LossKeeper(sources, requests)
         self._decoding: Final = decoding
         self._directory: Final = directory
@@ -151,8 +151,10 @@ class Processor:
             elif self._options.once and not self._sources.waits_s():
                 self._drain()
                 return self._stop_reason or StopReason.END
-            elif self._is_silent():
+            elif self._silent_in_s() == 0:
                 self._release_held()
+            elif self._writer.has_spare_files():
+                self._commit(self._new_batch(), behind=False)
             else:
                 self._attention.wait(self._wait_s())
         self._settle()
@@ -241,12 +243,11 @@ class Processor:
 
     def _new_batch(self) -> Batch:
         """An empty batch after everything that was handed to a commit, durable or not."""
-        if self._started is not None:
-            # If we die before its commit, the next start makes the same change.
-            batch = Batch.behind(self._started.state, self._clock.monotonic_s())
-            batch.journal.extend(self._started.entries)
-            return batch
-        return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state, self._clock.monotonic_s())
+        started, begun_s = self._started, self._clock.monotonic_s()
+        if started is None:
+            return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state, begun_s)
+        # If we die before its commit, the next start makes the same change.
+        return Batch(started.state, started.state.counts.records, journal=list(started.entries), begun_s=begun_s)
 
     def _is_full(self, batch: Batch) -> bool:
         """Whether a commit should cover no more than this batch: then there is a backlog."""
@@ -415,16 +416,16 @@ class Processor:
             self._commit(batch, behind=False)
         self._settle()
 
-    def _is_silent(self) -> bool:
-        """Whether a live log was idle for so long that the order buffer should be flushed."""
+    def _silent_in_s(self) -> float | None:
+        """Seconds until a live log was idle for so long that the order buffer is flushed; None if it is not idle, or never flushed."""
         options = self._options
         if options.once or not options.idle_release_s or not self._state.order.held or self._sources.hold_unread_bytes():
-            return False
-        return self._clock.monotonic_s() - self._last_read_s >= options.idle_release_s
+            return None
+        return max(0.0, self._last_read_s + options.idle_release_s - self._clock.monotonic_s())
 
     def _wait_s(self) -> float:
-        """Seconds until the next thing that can happen without a wakeup."""
+        """Seconds until the next thing that can happen without a wakeup; 0 if the log has just become idle."""
         waits = [WAIT_S_MAX, self._options.poll_interval_s, *self._sources.waits_s()]
-        if self._options.idle_release_s and self._state.order.held and not self._sources.hold_unread_bytes():
-            waits.append(self._last_read_s + self._options.idle_release_s - self._clock.monotonic_s())
+        if (silent_in_s := self._silent_in_s()) is not None:
+            waits.append(silent_in_s)
         return max(0.0, min(waits))

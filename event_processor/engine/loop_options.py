@@ -7,7 +7,7 @@ Never: holds anything that changes while the loop runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +15,7 @@ from typing import Final
 
 from event_processor.engine.commit import Batch
 from event_processor.engine.journal import JournalEntry
+from event_processor.engine.source_turns import always
 from event_processor.engine.state import State
 
 __all__ = ["WAIT_S_MAX", "InFlight", "LoopOptions", "StartedState", "StopReason"]
@@ -37,7 +38,8 @@ class StopReason(Enum):
 class LoopOptions:
     """Limits and times. `once`: end when all sources are at their end. `drain`: flush the order buffer at the end.
 
-    `ends_if_late`: end at an event that sorts before one that was released, since the input must be sorted then.
+    `ends_if_late`: end at an event that sorts before one that was released, since the input must be sorted then. While `may_read` is
+    false, the sources are paused.
     """
 
     batch_bytes_max: int
@@ -47,6 +49,7 @@ class LoopOptions:
     once: bool = False
     drain: bool = False
     ends_if_late: bool = False
+    may_read: Callable[[], bool] = always
 
 
 @dataclass(frozen=True, slots=True)

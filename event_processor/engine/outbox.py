@@ -72,6 +72,14 @@ class Outbox:
         """The series as they are now, for the checkpoint."""
         return {name: replace(self.began[name], sequence=each.sequence, chain=each.chain) for name, each in self.series.items()}
 
+    def has_spare_files(self) -> bool:
+        """Whether the next commit would leave files out that every lane has passed."""
+        return any(each.has_spare_files for each in self.series.values())
+
+    def undelivered_bytes(self) -> int:
+        """The bytes that wait for the slowest lane of each series, of all series together."""
+        return sum(each.undelivered_bytes for each in self.series.values())
+
     def batch_begun(self, begun_s: float) -> None:
         """The next commit writes a batch that was begun at `begun_s` of the monotonic clock."""
         for each in self.series.values():

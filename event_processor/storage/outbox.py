@@ -45,12 +45,16 @@ def chain_after(chain: str, sequence: int, place: bytes, object_: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SeriesView:
-    """What a durable checkpoint covers of the series of `input`: the last sequence, its chain, and the files, ascending."""
+    """What a durable checkpoint covers of the series of `input`: the last sequence, its chain, and the files, ascending.
+
+    `written_bytes`: how many bytes this process has appended until then.
+    """
 
     input: str
     sequence: int
     chain: str
     files: tuple[OutboxFile, ...]
+    written_bytes: int = 0
 
     @property
     def oldest(self) -> int:
@@ -96,6 +100,7 @@ class OutboxSeries:
         self._published: Callable[[SeriesView], None] = _ignore
         self._begun_s = clock.monotonic_s()
         self._drop_through = 0
+        self._written_bytes = 0
         self._files: tuple[OutboxFile, ...] = _files_of(directory, input_name, appended)
         """All files. The length of the open one is in `_file`."""
         self._require_files()
@@ -104,6 +109,18 @@ class OutboxSeries:
         if self._files and self._files[-1][2] < file_bytes_max:
             self._file = AppendFile(fs, self._files[-1][0], self._files[-1][2])
         self._view = self._present()
+        self._waiting = (sum(length_bytes for *_, length_bytes in self._files), 0)
+        """The bytes that waited when `written_bytes` was this. Until a lane says so, everything waits."""
+
+    @property
+    def undelivered_bytes(self) -> int:
+        """The bytes that wait for the slowest lane, with those that no checkpoint covers yet."""
+        waiting_bytes, written_bytes = self._waiting
+        return waiting_bytes + self._written_bytes - written_bytes
+
+    def note_waiting(self, waiting_bytes: int, view: SeriesView) -> None:
+        """So many bytes of `view` wait for the slowest lane. Any thread may call it."""
+        self._waiting = (waiting_bytes, view.written_bytes)
 
     @property
     def view(self) -> SeriesView:
@@ -138,6 +155,7 @@ class OutboxSeries:
         for piece, places in zip(released.pieces, released.places, strict=True):
             for lines in self._lines(piece, places, clock_fields):
                 file.append(lines)
+                self._written_bytes += len(lines)
 
     def _lines(self, piece: bytes, places: Sequence[bytes], clock_fields: bytes) -> Iterable[bytes]:
         """Yields the lines of a piece's records, about `WRITE_BYTES` at a time."""
@@ -205,6 +223,11 @@ class OutboxSeries:
         """
         # A cursor may be ahead of the outbox after a fallback. Its lane still has to read the records up to there.
         self._drop_through = max(self._drop_through, min(sequence, self._view.sequence))
+        return self.has_spare_files
+
+    @property
+    def has_spare_files(self) -> bool:
+        """Whether the next commit leaves a file out that is no longer needed."""
         return self._count_dropped(self._files) > 0
 
     def _drop(self) -> None:
@@ -226,7 +249,7 @@ class OutboxSeries:
             self._file.close()
 
     def _present(self) -> SeriesView:
-        return SeriesView(self.input, self.sequence, self.chain, self._files)
+        return SeriesView(self.input, self.sequence, self.chain, self._files, self._written_bytes)
 
     def _require_files(self) -> None:
         """Raises `StateError` if a full file is missing or too short. `AppendFile` looks at the open one itself."""

@@ -188,10 +188,11 @@ class Bench:
             backoff=Backoff(numbers.random),
             telemetry=self.told,
             offload=offload,
+            saved=lambda: None,
         )
         self.progress = progress
         self.lane = Lane(parts, Frozen(outbox.sequence, outbox.chain))
-        self.delivery = Delivery({"events": [self.lane]}, loop.time, self._publish)
+        self.delivery = Delivery({"events": [self.lane]}, loop.time, self._publish, lambda _input, _place: None)
         self.task = loop.create_task(self.delivery.run())
 
     def _publish(self, reports: Iterable[LaneReport]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from event_processor.engine.delivery.figures import LaneReport
-from event_processor.engine.delivery.lane import Lane
+from event_processor.engine.delivery.lane import Lane, LanePlace
 from event_processor.engine.delivery.window import Released
 
 __all__ = ["Delivery"]
@@ -24,15 +24,24 @@ class Delivery:
     """The lanes of one pipeline. Everything runs in its event loop."""
 
     def __init__(
-        self, lanes: Mapping[str, Sequence[Lane]], now: Callable[[], float], publish: Callable[[Sequence[LaneReport]], None]
+        self,
+        lanes: Mapping[str, Sequence[Lane]],
+        now: Callable[[], float],
+        publish: Callable[[Sequence[LaneReport]], None],
+        passed: Callable[[str, LanePlace], None],
     ) -> None:
-        """`lanes` by input. `publish` gets the reports of all lanes, about once a second, if they changed."""
+        """`lanes` by input. `publish` gets the reports of all lanes, about once a second, if they changed.
+
+        `passed` gets an input, and the place of its slowest lane, at the start, about once a second, and whenever `note` is called.
+        """
         self._by_input: Final = lanes
         self._lanes: Final = [lane for each in lanes.values() for lane in each]
         self._now: Final = now
         self._publish: Final = publish
+        self._passed: Final = passed
         self._published: Sequence[LaneReport] = ()
         self._is_closing: Final = asyncio.Event()
+        self.note()
 
     async def run(self) -> None:
         """Runs all lanes until `close`. Raises `StorageError`, and what is a bug; then all lanes have ended."""
@@ -66,6 +75,14 @@ class Delivery:
         for lane in self._by_input.get(input_name, ()):
             lane.follow(released)
 
+    def note(self) -> None:
+        """A lane's cursor has moved on disk."""
+        for name, lanes in self._by_input.items():
+            places = [lane.place for lane in lanes]
+            sequence = min(place.sequence for place in places)
+            slowest = max(places, key=lambda place: place.pending_bytes)
+            self._passed(name, LanePlace(sequence, slowest.pending_bytes, slowest.released))
+
     @property
     def pending(self) -> int:
         """The records that wait in lanes that can go on, and lanes whose cursor is not durable yet."""
@@ -80,6 +97,7 @@ class Delivery:
         while True:
             for lane in self._lanes:
                 lane.figures.tick(self._now())
+            self.note()
             self._report()
             await asyncio.sleep(TICK_S)
 

@@ -31,7 +31,7 @@ from event_processor.model.errors import StateError
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.telemetry import Telemetry
 
-__all__ = ["Lane", "LaneParts", "LaneTimes"]
+__all__ = ["Lane", "LaneParts", "LanePlace", "LaneTimes"]
 
 SAVE_S: Final = 0.2
 """While a lane sends, its cursor is saved this often."""
@@ -51,7 +51,10 @@ class LaneTimes:
 
 @dataclass(frozen=True, slots=True)
 class LaneParts:
-    """What a lane works with. `offload` runs a function that blocks, in another thread or at once."""
+    """What a lane works with.
+
+    `offload` runs a function that blocks, in another thread or at once. `saved` is called when the cursor has moved on disk.
+    """
 
     identity: LaneIdentity
     options: RemoteSinkOptions
@@ -65,6 +68,16 @@ class LaneParts:
     backoff: Backoff
     telemetry: Telemetry
     offload: Callable[[Callable[[], None]], Awaitable[None]]
+    saved: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlace:
+    """The durable cursor's sequence, and how many bytes of what was `released` wait."""
+
+    sequence: int
+    pending_bytes: int
+    released: Released
 
 
 class Lane:
@@ -159,6 +172,11 @@ class Lane:
         """The released records that were not answered, counted where they are."""
         running = sum(len(attempt.waiting) for attempt in self._running.values())
         return self._window.unread + len(self._queue) + running
+
+    @property
+    def place(self) -> LanePlace:
+        """How far the lane is, for the outbox."""
+        return LanePlace(self._window.saved, self._window.pending_bytes, self._window.released)
 
     @property
     def is_idle(self) -> bool:
@@ -348,6 +366,8 @@ class Lane:
         document = self._window.document()
         self._dirty.clear()
         await self._parts.offload(lambda: self._parts.progress.save(document, failed))
+        self._window.note_saved(document)
+        self._parts.saved()
 
     # Supervision.
 

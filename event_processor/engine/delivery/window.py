@@ -78,6 +78,7 @@ class Window:
         self._chain_after: Final = chain_after
         self._cursor: Final = Cursor(document.sequence, document.chain, document.answered, ahead_max=AHEAD_MAX)
         self._counts = document.counts
+        self._saved = document.sequence
         is_behind = document.sequence > released.sequence
         self._read_to = released.sequence if is_behind else document.sequence
         self._read_chain = released.chain if is_behind else document.chain
@@ -94,6 +95,15 @@ class Window:
     def pending_bytes(self) -> int:
         """The bytes of the outbox after the cursor's prefix."""
         return self._reader.unread_bytes() + self._bytes
+
+    @property
+    def saved(self) -> int:
+        """The sequence of the cursor that is durable."""
+        return self._saved
+
+    def note_saved(self, document: CursorDocument) -> None:
+        """This cursor is durable now."""
+        self._saved = document.sequence
 
     @property
     def counts(self) -> tuple[int, int, int]:
