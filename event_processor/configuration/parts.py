@@ -79,7 +79,7 @@ def _shown(value: Json) -> str:
 
 def changed_keys(before: Configuration, after: Configuration) -> tuple[str, ...]:
     """The dotted keys of two configurations that differ, ascending: all keys, not only those that the state depends on."""
-    parts, others = (dict(_flat("", each.model_dump(mode="json"))) for each in (before, after))
+    parts, others = (dict(_flat("", each.model_dump(mode="json", by_alias=True))) for each in (before, after))
     return tuple(change.key for change in changed_parts(parts, others))
 
 
