@@ -138,6 +138,11 @@ def test_no_longer_piece_of_a_value_is_in_the_words(value: str, before: str, aft
     assert hidden not in words or len(hidden) < 8 or hidden in "***"
 
 
+def test_the_beginning_of_a_value_at_the_cut_is_not_shown() -> None:
+    long = "".join(f"{number:04}." for number in range(79))
+    assert refusal_words(f"{long} s3cret and more".encode(), json.dumps([long, "s3cret and more"]).encode(), []) == "***"
+
+
 def test_an_answer_to_a_very_large_body_has_no_words() -> None:
     assert refusal_words(b"wrong", b'"' + b"x" * 5_000_000 + b'"', []) == ""
 

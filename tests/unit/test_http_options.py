@@ -9,6 +9,7 @@ import pytest
 
 from event_processor import load
 from event_processor.configuration import ConfigurationFaultsError
+from event_processor.configuration.parts import changed_keys
 from event_processor.connectors.http.options import HttpSinkOptions
 
 CONFIGURATION = """[sources.log]
@@ -52,6 +53,14 @@ def test_a_sink_needs_only_its_service(tmp_path: Path) -> None:
 def test_the_target_is_the_service_the_method_and_the_path() -> None:
     target = sink(path="/records", method="PUT", headers={"X-Origin": "shop"}).target()
     assert target == {"type": "http", "service": "api", "method": "PUT", "path": "/records"}
+
+
+def test_a_reload_names_the_keys_as_they_are_written(tmp_path: Path) -> None:
+    configurations = []
+    for fields in ('{ a = "id" }', '{ a = "value" }'):
+        (tmp_path / "pipeline.toml").write_text(f"{CONFIGURATION}fields = {fields}\n", encoding="utf-8")
+        configurations.append(load(str(tmp_path / "pipeline.toml")))
+    assert changed_keys(*configurations) == ("sinks.out.fields.a",)
 
 
 def test_fields_are_those_of_the_event_once_each() -> None:

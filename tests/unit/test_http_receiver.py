@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,22 @@ def test_a_request_has_its_key_its_attempt_and_its_body() -> None:
         "x-origin": "shop",
     }
     assert "authorization" not in got.headers
+
+
+@pytest.mark.parametrize(
+    ("key", "sent"),
+    [
+        ("s1:out:log:1:4711", "s1:out:log:1:4711"),
+        ("café au lait\r\nX: 1 50%", "caf%C3%A9%20au%20lait%0D%0AX:%201%2050%25"),
+        ("\ud800", "%ED%A0%80"),
+        ("x" * 256, hashlib.sha256(b"x" * 256).hexdigest()),
+    ],
+)
+def test_a_key_is_one_header_whatever_it_holds(key: str, sent: str) -> None:
+    with serving() as service:
+        (answer,) = answers_of(receiver(service.base_url), replace(request(EVENT), key=key))
+    assert (answer.verdict, service.received[0].headers["idempotency-key"]) == (Verdict.DELIVERED, sent)
+    assert "x" not in service.received[0].headers
 
 
 def test_several_records_are_one_body_and_their_type_may_be_named() -> None:
@@ -283,6 +301,15 @@ def test_without_its_token_nothing_is_sent_until_the_file_is_repaired(tmp_path: 
     assert f"token_file: {file}" in stopped.words
     assert words in stopped.words
     assert not (content and content.strip() and content.strip() in stopped.words)
+
+
+def test_a_token_that_is_gone_is_not_sent_any_more(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN, encoding="utf-8")
+    with serving() as service:
+        sink = receiver(service.base_url, None, {"token_file": str(file)})
+        delivered, stopped = answers_of(sink, request(EVENT), request(EVENT), between=lambda: file.unlink(missing_ok=True))
+    assert (delivered.verdict, stopped.verdict, len(service.received)) == (Verdict.DELIVERED, Verdict.STOP, 1)
 
 
 @pytest.mark.parametrize(

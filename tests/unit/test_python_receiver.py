@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from event_processor import Bad, Wait, load
 from event_processor.configuration import ConfigurationFaultsError
 from event_processor.connectors.python.connector import PythonConnector
 from event_processor.connectors.python.options import PythonSinkOptions
+from event_processor.connectors.python.receiver import _answer_of
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import Receiver
 from event_processor.model.errors import ConfigurationError
@@ -124,6 +126,11 @@ def test_returning_means_delivered_and_the_records_are_objects_in_order() -> Non
 )
 def test_what_the_class_raises_has_its_verdict(content: bytes, answer: Answer) -> None:
     assert answers_of(receiver(), request(content)) == [answer]
+
+
+@pytest.mark.parametrize("after_s", [math.inf, math.nan, -math.inf])
+def test_a_wait_that_never_ends_is_not_believed(after_s: float) -> None:
+    assert _answer_of(Wait("later", after_s=after_s)) == Answer(Verdict.WAIT, "later")
 
 
 def test_a_call_that_takes_too_long_means_to_wait() -> None:

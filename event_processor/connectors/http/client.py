@@ -35,7 +35,7 @@ CONNECT_SHARE: Final = 0.45
 leaves a socket open if it is cancelled within its TLS."""
 IDLE_CONNECTIONS_MAX: Final = 200
 _CERTIFICATE_ALERTS: Final = ("CERTIFICATE", "UNKNOWN_CA", "BAD_CERTIFICATE", "ACCESS_DENIED")
-_OUR_HEADERS: Final[Mapping[str, str]] = {"user-agent": "event-processor", "accept": "*/*", "accept-encoding": "identity"}
+_OUR_HEADERS: Final[Mapping[str, str]] = {"User-Agent": "event-processor", "Accept": "*/*", "Accept-Encoding": "identity"}
 
 
 class HttpClient:
@@ -85,7 +85,7 @@ class HttpClient:
     async def exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[Answer, bytes]:
         """Sends one request. Returns what its answer means, and the answer's body; empty if there was no answer.
 
-        `path` starts with "/" and is added to the address of the service. `headers` (names in lower case) are sent besides those of the client. A body of more
+        `path` starts with "/" and is added to the address of the service. `headers` are sent besides those of the client. A body of more
         than `answer_bytes_max` bytes is cut there, and its connection is closed. Takes at most about the service's `timeout_s`.
         """
         if self._fault or self._client is None:
@@ -113,16 +113,16 @@ class HttpClient:
             verify=tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             timeout=httpx2.Timeout(None, connect=CONNECT_SHARE * self._service.timeout_s),
             limits=limits,
+            # No cookie is ever sent. Without this policy, the client would collect them all the same.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             trust_env=False,
         )
 
     def _request(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Request:
-        sent = {**_OUR_HEADERS, **headers}
-        if self._token:
-            sent["authorization"] = f"Bearer {self._token}"
-        return httpx2.Request(method, self._base_url + path, headers=sent, content=body)
+        authorization = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        sent = {name.lower(): (name, value) for table in (_OUR_HEADERS, headers, authorization) for name, value in table.items()}
+        return httpx2.Request(method, self._base_url + path, headers=list(sent.values()), content=body)
 
     async def _exchange(self, client: httpx2.AsyncClient, request: httpx2.Request, body: bytes) -> tuple[Answer, bytes]:
         response = await client.send(request, stream=True)

@@ -7,7 +7,10 @@ Never: tries again.
 
 from __future__ import annotations
 
+import hashlib
+import string
 from typing import Final
+from urllib.parse import quote
 
 from event_processor.connectors.http.body import BodyWriter, UnencodableError
 from event_processor.connectors.http.client import HttpClient
@@ -17,6 +20,9 @@ from event_processor.model.delivery import Request
 
 __all__ = ["HttpReceiver"]
 
+KEY_CHARACTERS_MAX: Final = 255
+_PLAIN: Final = string.punctuation.replace("%", "")
+
 
 class HttpReceiver:
     """See `Receiver`."""
@@ -25,8 +31,8 @@ class HttpReceiver:
         self._options: Final = options
         self._client: Final = client
         self._writer: Final = BodyWriter(options.body, options.body_fields)
-        configured = {name.lower(): value for name, value in options.headers.items()}
-        self._headers: Final = {"content-type": self._writer.content_type, **configured}
+        is_typed = any(name.lower() == "content-type" for name in options.headers)
+        self._headers: Final = {**options.headers, **({} if is_typed else {"Content-Type": self._writer.content_type})}
 
     async def open(self) -> None:
         await self._client.open()
@@ -36,7 +42,7 @@ class HttpReceiver:
             body = self._writer.body(request.records, request.keys)
         except UnencodableError as error:
             return Answer(Verdict.BAD, str(error))
-        own = {"idempotency-key": request.key, "event-processor-attempt": str(request.tries + 1)}
+        own = {"Idempotency-Key": _header_key(request.key), "Event-Processor-Attempt": str(request.tries + 1)}
         answer, _ = await self._client.exchange(self._options.method, self._options.path, body, {**self._headers, **own})
         return answer
 
@@ -45,3 +51,11 @@ class HttpReceiver:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _header_key(key: str) -> str:
+    """The key as a header may hold it. A group's key can have any characters, and any length."""
+    quoted = quote(key, safe=_PLAIN, errors="surrogatepass")
+    if len(quoted) <= KEY_CHARACTERS_MAX:
+        return quoted
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()

@@ -49,9 +49,9 @@ def refusal_words(answer: bytes, sent: bytes, secrets: Sequence[str]) -> str:
     if len(sent) > _SEARCHED_BYTES_MAX:
         return ""
     shortened = text[:_READ_CHARACTERS]
-    shown = _hidden(shortened, _values(sent))
     # A piece of a value at the cut may be too short to be found.
-    return one_line(shown if len(shortened) == len(text) else shown[:-_PIECE_CHARACTERS])
+    end = len(text) if len(shortened) == len(text) else len(shortened) - _PIECE_CHARACTERS
+    return one_line(_hidden(shortened, _values(sent), end))
 
 
 def _values(sent: bytes) -> set[str]:
@@ -82,8 +82,8 @@ def _spellings(text: str) -> set[str]:
     return {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text)}
 
 
-def _hidden(text: str, values: set[str]) -> str:
-    """`text` without the values, and without any longer piece of one."""
+def _hidden(text: str, values: set[str], end: int) -> str:
+    """`text` up to `end`, without the values, and without any longer piece of one."""
     is_hidden = bytearray(len(text))
     for value in values:
         if len(value) < _PIECE_CHARACTERS:
@@ -99,5 +99,5 @@ def _hidden(text: str, values: set[str]) -> str:
             is_hidden[place : place + _PIECE_CHARACTERS] = b"\1" * _PIECE_CHARACTERS
     return "".join(
         letter if not hidden else HIDDEN if not (place and is_hidden[place - 1]) else ""
-        for place, (letter, hidden) in enumerate(zip(text, is_hidden, strict=True))
+        for place, (letter, hidden) in enumerate(zip(text[:end], is_hidden[:end], strict=True))
     )
