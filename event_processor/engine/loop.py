@@ -425,7 +425,6 @@ class Processor:
 
     def _wait_s(self) -> float:
         """Seconds until the next thing that can happen without a wakeup; 0 if the log has just become idle."""
+        silent_in_s = self._silent_in_s()
         waits = [WAIT_S_MAX, self._options.poll_interval_s, *self._sources.waits_s()]
-        if (silent_in_s := self._silent_in_s()) is not None:
-            waits.append(silent_in_s)
-        return max(0.0, min(waits))
+        return max(0.0, min(waits if silent_in_s is None else [*waits, silent_in_s]))
