@@ -1,0 +1,202 @@
+"""The program with a remote sink, against a real HTTP service: what arrives, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from event_processor.assembly import outbox
+from event_processor.storage.outbox import OutboxSeries
+from support.command_line import Shell, shell_in
+from support.http_service import HttpService, Received, Reply
+
+CONFIGURATION = """
+[sources.events]
+path = "events.jsonl"
+[order]
+buffer_events = 0
+[services.api]
+base_url = "{url}"
+{service}
+[sinks.remote]
+type = "http"
+service = "api"
+path = "/records"
+{sink}
+[outbox]
+{outbox}
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return shell_in(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def service() -> Iterator[HttpService]:
+    with HttpService() as service:
+        yield service
+
+
+def configure(shell: Shell, url: str, *, service: str = "", sink: str = "", outbox: str = "once_wait_s = 20") -> None:
+    text = CONFIGURATION.format(url=url, service=service, sink=sink, outbox=outbox)
+    shell.path("event-processor.toml").write_text(text)
+
+
+def write(shell: Shell, count: int, first: int = 1, pad: str = "") -> None:
+    with shell.path("events.jsonl").open("a") as log:
+        for number in range(first, first + count):
+            log.write(json.dumps({"id": number, "category": "a", "value": number, "pad": pad}) + "\n")
+
+
+def keys(service: HttpService) -> Counter[str]:
+    return Counter(request.headers["idempotency-key"] for request in service.received)
+
+
+def ids(service: HttpService) -> list[int]:
+    return sorted(request.json()["id"] for request in service.received)
+
+
+def test_once_ends_when_everything_is_delivered(shell: Shell, service: HttpService) -> None:
+    configure(shell, service.base_url)
+    write(shell, 40)
+    assert shell.call("run", "--once") == 0
+    assert "sink remote: 40 delivered, 0 failed, 0 skipped, 0 pending" in shell.out
+    assert ids(service) == list(range(1, 41))
+    assert set(keys(service).values()) == {1}
+    write(shell, 5, 41)
+    assert shell.call("run", "--once") == 0
+    assert ids(service) == list(range(1, 46))
+    assert shell.call("verify") == 0
+
+
+def test_once_exits_with_69_if_records_still_wait(shell: Shell) -> None:
+    with HttpService([Reply(503)]) as service:
+        configure(shell, service.base_url, outbox="once_wait_s = 0")
+        write(shell, 5)
+        assert shell.call("run", "--once") == 69
+        assert "5 pending" in shell.out
+    with HttpService() as service:
+        configure(shell, service.base_url)
+        assert shell.call("run", "--once") == 0
+        assert ids(service) == [1, 2, 3, 4, 5]
+
+
+def test_a_refused_record_is_a_failed_record_and_nothing_is_sent_again(shell: Shell) -> None:
+    def answers(request: Received) -> Reply:
+        return Reply(422, b"no threes") if request.json()["id"] == 3 else Reply()
+
+    with HttpService(answers) as service:
+        configure(shell, service.base_url)
+        write(shell, 6)
+        assert shell.call("run", "--once") == 0
+        (failed,) = map(json.loads, shell.path("state", "delivery", "remote.failed.jsonl").read_text().splitlines())
+        assert (failed["sequence"], failed["status"], failed["object"]["id"]) == (3, "422", 3)
+        sent = len(service.received)
+        assert shell.call("run", "--once") == 0
+        assert len(service.received) == sent == 6
+
+
+def test_the_sources_pause_while_the_outbox_is_full_and_go_on_when_it_is_not(shell: Shell) -> None:
+    """With 1 MiB allowed, 9 MiB of events never need more than the limit and the commits that were under way."""
+    waiting = []
+
+    def answers(request: Received) -> Reply:
+        written = sum(path.stat().st_size for path in shell.path("state", "outbox").iterdir())
+        waiting.append(written - 1200 * (request.json()[0]["id"] - 1))
+        return Reply()
+
+    with HttpService(answers) as service:
+        configure(
+            shell,
+            service.base_url,
+            sink='body = "array"\nrequest_events_max = 500',
+            outbox="bytes_max = 1048576\nkeep_s = 0\n[batch]\nbytes_max = 65536",
+        )
+        write(shell, 8000, pad="x" * 1000)
+        assert shell.call("run", "--once") == 0
+        delivered = sorted(each["id"] for request in service.received for each in request.json())
+        assert delivered == list(range(1, 8001))
+        state = json.loads(shell.path("state", "checkpoint.json").read_text())["state"]
+        assert state["counts"]["accepted"] == 8000
+        assert 524_288 < max(waiting) < 2 * 1_048_576
+
+
+@pytest.mark.parametrize(("change", "words"), [('path = "/other"', "its target was changed"), ("", "it was removed")])
+def test_a_sink_with_pending_records_cannot_be_changed(shell: Shell, change: str, words: str) -> None:
+    with HttpService([Reply(503)]) as service:
+        configure(shell, service.base_url, outbox="once_wait_s = 0")
+        write(shell, 5)
+        assert shell.call("run", "--once") == 69
+        text = shell.path("event-processor.toml").read_text()
+        changed = text.replace('path = "/records"', change)
+        if not change:
+            changed = text[: text.index("[sinks.remote]")]
+        shell.path("event-processor.toml").write_text(changed)
+        assert shell.call("run", "--once") == 78
+        said = shell.err
+        assert words in said
+        assert "5 records" in said
+
+
+def test_a_sink_that_is_added_starts_after_everything_that_was_released(shell: Shell, service: HttpService) -> None:
+    shell.path("event-processor.toml").write_text('[sources.events]\npath = "events.jsonl"\n[order]\nbuffer_events = 0\n')
+    write(shell, 30)
+    assert shell.call("run", "--once") == 0
+    configure(shell, service.base_url)
+    assert shell.call("run", "--once") == 0
+    assert ids(service) == []
+    write(shell, 4, 31)
+    assert shell.call("run", "--once") == 0
+    assert ids(service) == [31, 32, 33, 34]
+
+
+def test_an_outbox_that_others_changed_stops_its_sink_with_65_and_nothing_else(
+    shell: Shell,
+) -> None:
+    with HttpService([Reply(503)]) as service:
+        configure(shell, service.base_url, outbox="once_wait_s = 0")
+        write(shell, 5)
+        assert shell.call("run", "--once") == 69
+    (file,) = shell.path("state", "outbox").iterdir()
+    file.write_text(file.read_text().replace('"value": 2', '"value": 9'))
+    write(shell, 5, 6)
+    with HttpService() as service:
+        configure(shell, service.base_url)
+        assert shell.call("run", "--once") == 65
+        assert "does not follow from the one before" in shell.out
+        assert all(request.json()["value"] != 9 for request in service.received)
+    assert json.loads(shell.path("state", "checkpoint.json").read_text())["state"]["counts"]["accepted"] == 10
+
+
+def test_files_that_every_lane_has_passed_are_removed_and_the_rest_goes_on(
+    shell: Shell, service: HttpService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "OutboxSeries", partial(OutboxSeries, file_bytes_max=10_000))
+    configure(shell, service.base_url, outbox="keep_s = 0\n[batch]\nbytes_max = 4096")
+    for first in (1, 201, 401):
+        write(shell, 200, first)
+        assert shell.call("run", "--once") == 0
+    files = sorted(path.name for path in shell.path("state", "outbox").iterdir())
+    # Each file has some forty records; the open one, and those that the predecessor names, are still there.
+    assert len(files) < 8
+    assert int(files[0].split(".")[1]) > 400
+    assert ids(service) == list(range(1, 601))
+    assert set(keys(service).values()) == {1}
+
+
+def test_files_are_kept_for_as_long_as_is_configured(shell: Shell, service: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "OutboxSeries", partial(OutboxSeries, file_bytes_max=10_000))
+    configure(shell, service.base_url, outbox="[batch]\nbytes_max = 4096")
+    for first in (1, 201):
+        write(shell, 200, first)
+        assert shell.call("run", "--once") == 0
+    files = sorted(path.name for path in shell.path("state", "outbox").iterdir())
+    assert int(files[0].split(".")[1]) == 1
+    assert json.loads(shell.path("state", "delivery", "passed.json").read_text())["events"][0][1] <= 400
