@@ -19,7 +19,7 @@ from support.reference import Reference
 
 __all__ = ["HISTORY_KEYS", "Committed", "canonical_state", "read_committed"]
 
-HISTORY_KEYS: Final = frozenset({"state_id", "ids", "appended", "staged"})
+HISTORY_KEYS: Final = frozenset({"state_id", "ids", "appended", "staged", "outbox", "lanes"})
 """What of `state` depends on its own history: it is left out when two states are compared."""
 OUTCOMES: Final = ("accepted", "duplicate", "rejected", "blank")
 SINK_KEY: Final = "sinks.ordered:out/ordered.jsonl"

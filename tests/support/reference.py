@@ -97,7 +97,10 @@ class CategoryTotal:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What must come out. `released` are the records in the order in which a sink gets them; `held` those that still wait."""
+    """What must come out. `released` are the records in the order in which a sink gets them; `held` those that still wait.
+
+    `released_places`: source, generation, offset and line of each released record.
+    """
 
     counts: dict[str, int]
     source_counts: dict[str, dict[str, int]]
@@ -105,6 +108,7 @@ class Reference:
     rejected: list[Rejected]
     released: list[bytes]
     held: list[bytes]
+    released_places: list[tuple[str, int, int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class _Accepted:
     value: float | None
     timestamp_ns: int | None
     record: bytes
+    record_place: tuple[str, int, int, int]
 
 
 def evaluate(content: bytes, options: Options | None = None, *, source: str = "events") -> Reference:
@@ -200,20 +205,22 @@ class _Pipeline:
             return "duplicate"
         if event.category not in self.categories and len(self.categories) >= self.options.categories_max:
             return self._reject(piece, line, "totals")
-        self._accept(event, event_id, record)
+        self._accept(event, event_id, record, (piece.source, piece.generation, line.offset, line.number))
         return "accepted"
 
     def _reject(self, piece: Piece, line: Line, stage: str) -> str:
         self.rejected.append(Rejected(piece.source, piece.generation, line.number, line.offset, len(line.record), stage))
         return "rejected"
 
-    def _accept(self, event: ParsedEvent, event_id: Id, record: bytes) -> None:
+    def _accept(self, event: ParsedEvent, event_id: Id, record: bytes, record_place: tuple[str, int, int, int]) -> None:
         key = _id_key(event_id)
         self.seen.add(key)
         self.categories.add(event.category)
         order = event.timestamp_ns if self.options.order_by == "timestamp" else key
         place = (order, len(self.accepted))
-        self.accepted.append(_Accepted(event_id, key, place, event.category, event.value, event.timestamp_ns, record))
+        self.accepted.append(
+            _Accepted(event_id, key, place, event.category, event.value, event.timestamp_ns, record, record_place)
+        )
 
     def result(self) -> Reference:
         """Everything that follows from the accepted events."""
@@ -234,6 +241,7 @@ class _Pipeline:
             rejected=self.rejected,
             released=[event.record for event in released],
             held=[event.record for event in held],
+            released_places=[event.record_place for event in released],
         )
 
 
