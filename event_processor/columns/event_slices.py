@@ -116,8 +116,13 @@ class EventSlice:
             None,
             values,
             place_at=lambda index: events[index][4],
-            make_places=lambda: [event[4] for event in events],
+            make_places=lambda: [event[4] if event[4][3] else _place_by_number(event) for event in events],
         )
+
+
+def _place_by_number(event: HeldEvent) -> Place:
+    """The place of an event whose state did not keep it: the number of records before it, so that no two places are equal."""
+    return "", 0, event[2], 0
 
 
 class LateEvents(Sequence[HeldEvent]):

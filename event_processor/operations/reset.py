@@ -25,6 +25,7 @@ from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint import CHECKPOINT_NAME, PREDECESSOR_NAME
 from event_processor.engine.checkpoint_document import OWNED_FOLDERS
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER
 from event_processor.engine.journal import JOURNAL_NAME
 from event_processor.storage.durable import prepare_directory, storage_boundary, storage_call
 
@@ -86,7 +87,7 @@ class Reset:
         for name in self._fs.names(self._directory):
             if name.startswith(CORRUPT_PREFIX):
                 yield from self._own(name)
-        for name in (*OWNED_FOLDERS, JOURNAL_NAME, DEAD_LETTERS_NAME):
+        for name in (*OWNED_FOLDERS, DELIVERY_FOLDER, JOURNAL_NAME, DEAD_LETTERS_NAME):
             yield from self._own(name)
 
     def _own(self, name: str) -> Iterator[Move]:

@@ -21,6 +21,7 @@ from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.operations.log_reader import nobody_watches
 from event_processor.operations.processing import Processing
 from event_processor.operations.replay import Replay
+from event_processor.operations.reset import Reset
 from event_processor.operations.verification import verify
 from event_processor.storage.durable import OperatingSystem
 from event_processor.storage.outbox import SeriesView
@@ -296,6 +297,16 @@ def test_verify_leaves_lanes_out_and_replay_refuses_them(pipeline: Pipeline) -> 
         Replay(pipeline.configured({}), surroundings).prepare(nobody_watches)
     lock.release()
     assert len(pipeline.series().records) == 3
+
+
+@pytest.mark.usefixtures("fake_connector")
+def test_a_reset_moves_the_outbox_and_the_cursors_aside(pipeline: Pipeline) -> None:
+    pipeline.run([1, 2], api=API)
+    pipeline.answer("api", 1)
+    moved = Reset(pipeline.configured({"api": API}), environment(OperatingSystem())).apply()
+    assert {"outbox", DELIVERY_FOLDER} <= {os.path.basename(move.path) for move in moved}
+    pipeline.run([], api=API)
+    assert (pipeline.state()["lanes"]["api"]["from"], len(pipeline.series().records)) == (0, 2)
 
 
 def test_a_run_over_finished_input_refuses_a_remote_sink(pipeline: Pipeline) -> None:
