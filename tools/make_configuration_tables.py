@@ -20,6 +20,7 @@ from event_processor.configuration.loader import array_sections
 from event_processor.configuration.parts import config_parts
 from event_processor.configuration.template import key_documentation
 from event_processor.connectors.files.source_options import FORMATS
+from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import keys_of
 from event_processor.model.remote import ServiceOptions, TlsOptions
 
@@ -49,6 +50,8 @@ def _tables() -> Iterator[str]:
         elif name == AGGREGATES:
             yield from _table(f"[{name}.NAME]", AggregateOptions, frozenset(AggregateOptions.model_fields))
             yield from _table(f"[{name}.NAME.window]", WindowOptions, frozenset(WindowOptions.model_fields))
+        elif name == "enrichers":
+            yield from _table(f"[{name}.NAME]", EnricherOptions, frozenset())
         elif name == "services":
             yield from _table(f"[{name}.NAME]", ServiceOptions, frozenset())
             yield from _table(f"[{name}.NAME.tls]", TlsOptions, frozenset())

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions, aggregate_contradictions
 from event_processor.configuration.transforms import TransformOptions, is_among, kept_fields
+from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import DeadLetter
 from event_processor.model.field_names import name_keys
 from event_processor.model.options import ConfiguredPath, LocatedText, Section, SinkOptions, SourceOptions
@@ -253,6 +254,7 @@ class Configuration(Section):
     totals: TotalsOptions = TotalsOptions()
     aggregates: Mapping[str, AggregateOptions] = Field(default_factory=dict)
     services: Mapping[str, ServiceOptions] = Field(default_factory=dict)
+    enrichers: Mapping[str, EnricherOptions] = Field(default_factory=dict)
     sinks: Mapping[str, SerializeAsAny[SinkOptions]] = Field(default_factory=dict)
     batch: BatchOptions = BatchOptions()
     outbox: OutboxOptions = OutboxOptions()
@@ -339,6 +341,22 @@ def _service_contradictions(configuration: Configuration) -> Iterator[tuple[str,
             yield f"sinks.{name}.service", f"the name of a table [services.NAME] ({known})"
         elif sink.needs_address and service.base_url is None:
             yield f"services.{sink.service}.base_url", f"the address of the service, since sinks.{name} sends to it"
+    yield from _enricher_contradictions(configuration, known)
+
+
+def _enricher_contradictions(configuration: Configuration, services: str) -> Iterator[tuple[str, str]]:
+    """Yields enrichers that no sink uses as they are meant, and those whose service does not exist or has no address."""
+    for name, enricher in configuration.enrichers.items():
+        service = configuration.services.get(enricher.service)
+        if service is None:
+            yield f"enrichers.{name}.service", f"the name of a table [services.NAME] ({services})"
+        elif service.base_url is None:
+            yield f"services.{enricher.service}.base_url", f"the address of the service, since enrichers.{name} asks it"
+    known = ", ".join(f'"{name}"' for name in configuration.enrichers) or "none is configured"
+    for name, sink in configuration.sinks.items():
+        for enricher_name in sink.enrich if isinstance(sink, RemoteSinkOptions) else ():
+            if enricher_name not in configuration.enrichers:
+                yield f"sinks.{name}.enrich", f"names of tables [enrichers.NAME] ({known})"
 
 
 def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

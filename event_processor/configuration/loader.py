@@ -27,6 +27,7 @@ from event_processor.configuration.configuration import (
 )
 from event_processor.configuration.faults import UNKNOWN_KEY, ConfigurationFaultsError, Fault, findings, nearest, shown_value
 from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, read_files
+from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import Json
 from event_processor.model.options import keys_of
 from event_processor.model.remote import ServiceOptions
@@ -186,12 +187,21 @@ class _Check:
         sinks = self._connector_tables("sinks", self._connectors.sinks, {})
         aggregates = self._named_tables("aggregates", AggregateOptions)
         services = self._named_tables("services", ServiceOptions)
+        enrichers = self._named_tables("enrichers", EnricherOptions)
         parts = {name: self._section(name, annotation) for name, annotation in core_sections().items()}
         # A bad section is replaced by its defaults, so that contradictions between the other sections are still found.
         right = {name: part for name, part in parts.items() if part is not None}
         arrays = {name: self._array(name, model) for name, model in array_sections().items()}
         configuration = Configuration.model_validate(
-            {"sources": sources, "sinks": sinks, "aggregates": aggregates, "services": services, **right, **arrays}
+            {
+                "sources": sources,
+                "sinks": sinks,
+                "aggregates": aggregates,
+                "services": services,
+                "enrichers": enrichers,
+                **right,
+                **arrays,
+            }
         )
         for dotted, wanted in contradictions(configuration):
             self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)

@@ -21,6 +21,7 @@ from event_processor.configuration.aggregates import AggregateOptions, WindowOpt
 from event_processor.configuration.configuration import OTHERWISE, Configuration, Section
 from event_processor.configuration.faults import toml_value
 from event_processor.configuration.loader import ConnectorOptions, array_sections, core_sections
+from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import keys_of
 from event_processor.model.remote import ServiceOptions, TlsOptions
 
@@ -75,6 +76,8 @@ def _lines(connectors: ConnectorOptions) -> Iterator[str]:
         elif name == "services":
             yield from _commented(_table("services.NAME", ServiceOptions, {}))
             yield from _commented(_table("services.NAME.tls", TlsOptions, {}))
+        elif name == "enrichers":
+            yield from _commented(_table("enrichers.NAME", EnricherOptions, {}))
         else:
             yield from _commented(_table("sinks.NAME", connectors.sinks[connectors.default_type], {}))
     yield ""

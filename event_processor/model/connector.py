@@ -16,6 +16,7 @@ import orjson
 
 from event_processor.model.contracts import Released, Sink, Source
 from event_processor.model.delivery import Receiver, ReceiverContext
+from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.file_system import FileSystem
@@ -263,6 +264,10 @@ class Connector:
         """
         del context
         raise _not_offered(self, options)
+
+    def enricher(self, options: EnricherOptions, context: ReceiverContext) -> Enricher:
+        """Makes an enricher. Connects to nothing yet. Raises `ConfigurationError`, for example if an extra is missing."""
+        raise ConfigurationError(f'enrichers.{context.name}: type = "{options.type}" offers no enricher', hint="use another type")
 
     def replica(self, options: Any, context: SinkContext, path: str) -> Sink:
         """Makes the replacement of the sink for `verify` and `replay`, which recompute a state. It may write to `path` only.

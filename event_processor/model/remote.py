@@ -101,6 +101,8 @@ class RemoteSinkOptions(SinkOptions):
     """The maximum bytes of records in one request. A larger record is sent alone."""
     order: Literal["none", "strict"] = "none"
     """ "none": a record that must wait delays no other. "strict": one request at a time, in order; a record that must wait delays all."""
+    enrich: tuple[str, ...] = Field(default=(), examples=[["predict"]])
+    """The names of tables [enrichers.NAME]: what each of them sets, in this order, is in the records that are sent."""
     start: Literal["now", "beginning"] = "now"
     """Where a sink that is added to a state with events starts: "now", after everything that was already released, or "beginning"."""
 

@@ -1,7 +1,7 @@
 """The connector of `type = "http"`: a sink that sends records in HTTP requests.
 
 Owns: what such a sink needs before it can be made.
-Always: httpx2 is imported only if a receiver is made: it is the extra `http`.
+Always: httpx2 is imported only if a receiver or an enricher is made: it is the extra `http`.
 Never: keeps a state or connects.
 """
 
@@ -11,6 +11,7 @@ from event_processor.connectors.http.credentials import Credentials
 from event_processor.connectors.http.options import HttpSinkOptions
 from event_processor.model.connector import Connector
 from event_processor.model.delivery import Receiver, ReceiverContext
+from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.errors import ConfigurationError
 
 __all__ = ["HttpConnector"]
@@ -24,18 +25,35 @@ class HttpConnector(Connector):
 
     def receiver(self, options: HttpSinkOptions, context: ReceiverContext) -> Receiver:
         """A receiver with connections of its own."""
-        service = context.service
-        if service is None or service.base_url is None:
-            raise ConfigurationError(
-                f"sinks.{context.name}: no address to send to", hint="set service, and base_url in [services.NAME]"
-            )
-        try:
-            from event_processor.connectors.http.client import HttpClient  # noqa: PLC0415 - an extra
-            from event_processor.connectors.http.receiver import HttpReceiver  # noqa: PLC0415 - an extra
-        except ImportError as error:
-            raise ConfigurationError(
-                f'sinks.{context.name}: type = "http" needs httpx2, which cannot be imported: {error}',
-                hint="install it: pip install 'event-processor[http]'",
-            ) from error
-        credentials = Credentials(service, context.world.fs, context.environment)
-        return HttpReceiver(options, HttpClient(credentials, context.world.clock))
+        _require_client(f"sinks.{context.name}", context)
+        from event_processor.connectors.http.client import HttpClient  # noqa: PLC0415 - an extra
+        from event_processor.connectors.http.receiver import HttpReceiver  # noqa: PLC0415 - an extra
+
+        return HttpReceiver(options, HttpClient(_credentials(context), context.world.clock))
+
+    def enricher(self, options: EnricherOptions, context: ReceiverContext) -> Enricher:
+        """An enricher with connections of its own."""
+        _require_client(f"enrichers.{context.name}", context)
+        from event_processor.connectors.http.client import HttpClient  # noqa: PLC0415 - an extra
+        from event_processor.connectors.http.enricher import ANSWER_BYTES_MAX, HttpEnricher  # noqa: PLC0415 - an extra
+
+        client = HttpClient(_credentials(context), context.world.clock, answer_bytes_max=ANSWER_BYTES_MAX)
+        return HttpEnricher(options, client)
+
+
+def _require_client(table: str, context: ReceiverContext) -> None:
+    """Raises `ConfigurationError` if there is no address, or if the client is not installed."""
+    if context.service is None or context.service.base_url is None:
+        raise ConfigurationError(f"{table}: no address to send to", hint="set service, and base_url in [services.NAME]")
+    try:
+        import httpx2  # noqa: F401, PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigurationError(
+            f'{table}: type = "http" needs httpx2, which cannot be imported: {error}',
+            hint="install it: pip install 'event-processor[http]'",
+        ) from error
+
+
+def _credentials(context: ReceiverContext) -> Credentials:
+    assert context.service is not None, "an address was required"
+    return Credentials(context.service, context.world.fs, context.environment)

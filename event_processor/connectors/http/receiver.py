@@ -18,7 +18,7 @@ from event_processor.connectors.http.options import HttpSinkOptions
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import Request
 
-__all__ = ["HttpReceiver"]
+__all__ = ["HttpReceiver", "header_key"]
 
 KEY_CHARACTERS_MAX: Final = 255
 _PLAIN: Final = string.punctuation.replace("%", "")
@@ -42,7 +42,7 @@ class HttpReceiver:
             body = self._writer.body(request.records, request.keys)
         except UnencodableError as error:
             return Answer(Verdict.BAD, str(error))
-        own = {"Idempotency-Key": _header_key(request.key), "Event-Processor-Attempt": str(request.tries + 1)}
+        own = {"Idempotency-Key": header_key(request.key), "Event-Processor-Attempt": str(request.tries + 1)}
         answer, _ = await self._client.exchange(self._options.method, self._options.path, body, {**self._headers, **own})
         return answer
 
@@ -53,7 +53,7 @@ class HttpReceiver:
         await self._client.close()
 
 
-def _header_key(key: str) -> str:
+def header_key(key: str) -> str:
     """The key as a header may hold it. A group's key can have any characters, and any length."""
     quoted = quote(key, safe=_PLAIN, errors="surrogatepass")
     if len(quoted) <= KEY_CHARACTERS_MAX:
