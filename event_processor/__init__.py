@@ -4,7 +4,7 @@
     state = run(load("event-processor.toml"))
     state.categories["order"].sum
 
-`load`, `build` and `run` are the library; `Connector` and the contracts around it are what extensions implement.
+`load`, `build`, `run` and `post` are the library; `Connector` and the contracts around it are what extensions implement.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "Loss",
     "PastGeneration",
     "Piece",
+    "Pipeline",
     "Released",
     "Sink",
     "SinkContext",
@@ -44,6 +45,7 @@ __all__ = [
     "__version__",
     "build",
     "load",
+    "post",
     "run",
 ]
 
@@ -63,6 +65,7 @@ _HOMES = {
     "Loss": "event_processor.model.losses",
     "PastGeneration": "event_processor.model.connector",
     "Piece": "event_processor.model.connector",
+    "Pipeline": "event_processor.assembly.library",
     "Released": "event_processor.model.released",
     "Sink": "event_processor.model.contracts",
     "SinkContext": "event_processor.model.connector",
@@ -74,9 +77,10 @@ _HOMES = {
     "StateError": "event_processor.model.errors",
     "StorageError": "event_processor.model.errors",
     "Wait": "event_processor.model.delivery",
-    "World": "event_processor.model.connector",
+    "World": "event_processor.model.world",
     "build": "event_processor.assembly.library",
     "load": "event_processor.assembly.library",
+    "post": "event_processor.assembly.library",
     "run": "event_processor.assembly.library",
 }
 

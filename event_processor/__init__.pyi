@@ -1,5 +1,7 @@
+from event_processor.assembly.library import Pipeline as Pipeline
 from event_processor.assembly.library import build as build
 from event_processor.assembly.library import load as load
+from event_processor.assembly.library import post as post
 from event_processor.assembly.library import run as run
 from event_processor.model.connector import CommittedFile as CommittedFile
 from event_processor.model.connector import CommittedOutput as CommittedOutput
@@ -46,6 +48,7 @@ __all__ = [
     "Loss",
     "PastGeneration",
     "Piece",
+    "Pipeline",
     "Released",
     "Sink",
     "SinkContext",
@@ -61,5 +64,6 @@ __all__ = [
     "__version__",
     "build",
     "load",
+    "post",
     "run",
 ]

@@ -1,21 +1,40 @@
 """The package as a library: a configuration, a pipeline for it, and a run to the end of its log.
 
-Owns: `load`, `build`, `run`. The commands that do more are in `cli/` and `operations/`.
+Owns: `load`, `build`, `run`, and `post`, which gives a pipeline records without a log. The commands that do more are in `cli/` and `operations/`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
 
-from event_processor.assembly import CONNECTOR_OPTIONS, Environment, Mode, lock_state, open_pipeline
+import msgspec
+
+from event_processor.assembly import (
+    CONNECTOR_OPTIONS,
+    INTAKE_NAME,
+    Environment,
+    Mode,
+    PipelineDelivery,
+    Sending,
+    lock_state,
+    open_pipeline,
+    this_process,
+)
 from event_processor.configuration import ConfigurationRequest, load_configuration
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.loop import Processor
+from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import State
+from event_processor.model.clock import SystemWakeup
+from event_processor.storage.append_file import append_lines
+from event_processor.storage.durable import prepare_directory
 
-__all__ = ["build", "load", "run"]
+__all__ = ["Pipeline", "build", "load", "post", "run"]
+
+LOOK_S: Final = 0.05
 
 
 def load(*paths: str, overrides: Mapping[str, str] | None = None) -> Configuration:
@@ -31,29 +50,95 @@ def load(*paths: str, overrides: Mapping[str, str] | None = None) -> Configurati
     return load_configuration(request, CONNECTOR_OPTIONS).configuration
 
 
+class Pipeline:
+    """A pipeline that owns its state directory. One thread runs it; any thread may call the other methods."""
+
+    def __init__(self, processor: Processor, delivery: PipelineDelivery | None, wait: Callable[[], None]) -> None:
+        """`wait` waits until the lanes have sent what they can, as `run --once` does."""
+        self._processor: Final = processor
+        self._delivery: Final = delivery
+        self._wait: Final = wait
+
+    def run(self) -> StopReason:
+        """Reads and commits until the end of the log, or until stopped. With `once`, it then waits for the remote sinks.
+
+        Raises `StorageError`, `StateError`.
+        """
+        reason = self._processor.run()
+        if self._delivery is not None:
+            self._delivery.require()
+            if reason is StopReason.END:
+                self._wait()
+        return reason
+
+    def stop(self) -> None:
+        """Ends `run` after a commit."""
+        self._processor.stop()
+
+    @property
+    def state(self) -> State:
+        """The last committed state."""
+        return self._processor.state
+
+    def lanes(self) -> Sequence[LaneReport]:
+        """The remote sinks at this moment; empty if there are none."""
+        return self._delivery.reports() if self._delivery is not None else ()
+
+
 @contextmanager
 def build(
     configuration: Configuration, *, once: bool = True, drain: bool = False, environment: Environment | None = None
-) -> Iterator[Processor]:
-    """A processor for the configuration. It owns the state directory until the block ends.
+) -> Iterator[Pipeline]:
+    """A pipeline for the configuration. It owns the state directory, and its remote sinks send, until the block ends.
 
     `once`: its `run` ends at the end of the log. Otherwise it follows the log until another thread calls `stop`. `drain`: the log
     is finished. Raises `LockedError`, `StateError`, `ConfigurationError`, `StorageError`.
     """
     surroundings = environment or Environment()
-    lock = lock_state(configuration, surroundings)
-    try:
-        processor = open_pipeline(configuration, surroundings, Mode(once=once, drain=drain)).processor
-        try:
-            yield processor
-        finally:
-            processor.close()
-    finally:
-        lock.release()
+    with ExitStack() as cleanup:
+        cleanup.callback(lock_state(configuration, surroundings).release)
+        opened = open_pipeline(configuration, surroundings, Mode(once=once, drain=drain))
+        cleanup.callback(opened.processor.close)
+        if not opened.lanes:
+            yield Pipeline(opened.processor, None, _nothing)
+            return
+        sending = Sending()
+        delivery = PipelineDelivery(opened, surroundings, sending, this_process())
+        cleanup.callback(sending.end)
+        cleanup.callback(delivery.stop)
+        delivery.start()
+        yield Pipeline(opened.processor, delivery, lambda: _wait(delivery, configuration, surroundings))
+        delivery.tell(surroundings.telemetry)
 
 
 def run(configuration: Configuration, *, drain: bool = False) -> State:
-    """Reads to the end of the log, commits, and returns the committed state. Raises as `build` does."""
-    with build(configuration, drain=drain) as processor:
-        processor.run()
-        return processor.state
+    """Reads to the end of the log, commits, waits for the remote sinks, and returns the committed state. Raises as `build` does."""
+    with build(configuration, drain=drain) as pipeline:
+        pipeline.run()
+        return pipeline.state
+
+
+def post(configuration: Configuration, records: Iterable[Mapping[str, object]]) -> int:
+    """Gives records to the pipeline, durably, all or none: they are read like those of a log, by the process that owns the state.
+
+    Returns how many they were. They are records of the source `intake`. A record that is posted again is a duplicate. Raises
+    `LockedError` if another process posts at this moment, `StorageError`, `TypeError` if a record is no JSON.
+    """
+    lines = [msgspec.json.encode(record) for record in records]
+    directory = str(configuration.state.dir)
+    surroundings = Environment()
+    if lines:
+        prepare_directory(surroundings.fs, directory)
+        append_lines(surroundings.fs, os.path.join(directory, INTAKE_NAME), lines)
+    return len(lines)
+
+
+def _nothing() -> None:
+    """Without lanes there is nothing to wait for."""
+
+
+def _wait(delivery: PipelineDelivery, configuration: Configuration, environment: Environment) -> None:
+    deadline_s = environment.clock.monotonic_s() + configuration.outbox.once_wait_s
+    while delivery.pending() and environment.clock.monotonic_s() < deadline_s:
+        delivery.tell(environment.telemetry)
+        environment.clock.wait(SystemWakeup(), LOOK_S)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import event_processor
-from event_processor import Format, Sink, Source, build, load, run
+from event_processor import Format, Sink, Source, build, load, post, run
 from event_processor.configuration.configuration import Configuration
+from support.http_service import HttpService
 
 
 def settings(folder: Path) -> Configuration:
@@ -40,3 +41,26 @@ def test_the_public_names_are_there_and_no_others() -> None:
     assert all((Format, Sink, Source))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = event_processor.nothing  # type: ignore[attr-defined]
+
+
+def test_posted_records_are_read_by_the_next_run_and_count_once(tmp_path: Path) -> None:
+    configuration = settings(tmp_path)
+    run(configuration)
+    records = [{"id": 3, "category": "b", "value": 4}, {"id": 1, "category": "a", "value": 9}]
+    assert (post(configuration, records), post(configuration, [])) == (2, 0)
+    state = run(configuration)
+    assert (state.counts.accepted, state.counts.duplicate, state.categories["b"].sum) == (3, 1, 4.0)
+
+
+def test_a_run_waits_for_remote_sinks(tmp_path: Path) -> None:
+    settings(tmp_path)
+    with HttpService() as service:
+        (tmp_path / "pipeline.toml").write_text(
+            '[sources.log]\npath = "log.jsonl"\n[services.api]\n'
+            f'base_url = "{service.base_url}"\n[sinks.remote]\ntype = "http"\nservice = "api"\n[order]\nbuffer_events = 0\n'
+        )
+        with build(load(str(tmp_path / "pipeline.toml"))) as pipeline:
+            pipeline.run()
+            (lane,) = pipeline.lanes()
+        assert (lane.delivered, lane.pending) == (2, 0)
+        assert sorted(request.json()["id"] for request in service.received) == [1, 2]
