@@ -25,11 +25,11 @@ from event_processor.assembly.several_telemetries import RelayedTelemetry
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
-from event_processor.engine.delivery.figures import LaneReport, PublishedLanes
 from event_processor.engine.delivery.gates import Gates, begin_sending, end_sending
 from event_processor.engine.delivery.keeping import Keeping
 from event_processor.engine.delivery.lane import Lane, LaneParts, LanePlace, LaneTimes
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
+from event_processor.engine.delivery.reports import LaneReport, OutboxReport, PublishedLanes
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.thread import DeliveryThread
 from event_processor.model.delivery import OutboxRecord, Receiver, ReceiverContext
@@ -180,9 +180,9 @@ class PipelineDelivery:
         if spare := keeping.passed(input_name, place.sequence):
             series.drop_before(spare)
 
-    def _publish(self, reports: Sequence[LaneReport]) -> None:
+    def _publish(self, reports: Sequence[LaneReport], outbox: OutboxReport) -> None:
         """Publishes the figures for `status`. They are never relied on, so a failure is no failure of delivery."""
-        content = msgspec.json.format(msgspec.json.encode(PublishedLanes(self._owner, tuple(reports))), indent=2)
+        content = msgspec.json.format(msgspec.json.encode(PublishedLanes(self._owner, tuple(reports), outbox)), indent=2)
         with suppress(EventProcessorError, OSError):
             publish_file(self._environment.fs, os.path.join(self._directory, FIGURES_NAME), content + b"\n")
 

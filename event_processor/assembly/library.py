@@ -25,7 +25,7 @@ from event_processor.assembly import (
 )
 from event_processor.configuration import ConfigurationRequest, load_configuration
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.delivery.reports import LaneReport
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import State
 from event_processor.model.clock import SystemWakeup

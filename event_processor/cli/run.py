@@ -20,7 +20,7 @@ from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import one_line, progress_bar, write_lines
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.delivery.reports import LaneReport
 from event_processor.model.clock import SystemClock, SystemWakeup
 from event_processor.model.errors import ExitCode
 from event_processor.model.telemetry import Telemetry

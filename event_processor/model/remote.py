@@ -8,10 +8,10 @@ Never: reads a secret, or connects.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.model.event import Json
@@ -20,6 +20,7 @@ from event_processor.model.options import ConfiguredPath, Section, SinkOptions
 __all__ = ["RemoteSinkOptions", "ServiceOptions", "TlsOptions"]
 
 PER_S_MAX = 3600
+FigureField = Annotated[str, StringConstraints(min_length=1)]
 
 
 class TlsOptions(Section):
@@ -105,6 +106,9 @@ class RemoteSinkOptions(SinkOptions):
     """The names of tables [enrichers.NAME]: what each of them sets, in this order, is in the records that are sent."""
     start: Literal["now", "beginning"] = "now"
     """Where a sink that is added to a state with events starts: "now", after everything that was already released, or "beginning"."""
+
+    figures_by: tuple[FigureField, ...] = Field(default=(), max_length=8, examples=[["priority"]])
+    """Fields of the record by whose values the figures are shown too; at most 100 values each, the rest under "(other)"."""
 
     def target(self) -> Mapping[str, Json]:
         """What the receiver is, as JSON without secrets. A lane with pending records cannot go on with another target.

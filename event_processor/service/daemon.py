@@ -23,7 +23,7 @@ from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.parts import changed_keys, changed_parts, config_parts
-from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.delivery.reports import LaneReport
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
 from event_processor.model.errors import EventProcessorError, RejectionLimitError

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from event_processor.assembly import Environment, OpenPipeline, PipelineDelivery, Sending, this_process
-from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.delivery.reports import LaneReport
 from event_processor.model.telemetry import Telemetry
 
 __all__ = ["Lanes"]

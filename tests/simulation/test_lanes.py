@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from event_processor.engine.delivery.cursor_file import read_cursor
-from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.delivery.reports import LaneReport
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
 from event_processor.storage.durable import OperatingSystem
@@ -60,6 +60,22 @@ def test_every_record_is_delivered_once_under_its_own_key(tmp_path: Path) -> Non
     assert cursor is not None
     assert (cursor.sequence, cursor.chain, cursor.answered) == (500, records(500)[-1].chain, ())
     assert receiver.closed
+
+
+def test_the_figures_by_the_value_of_a_field_add_up_to_those_in_all(tmp_path: Path) -> None:
+    receiver = ScriptedReceiver(lambda request: BAD if key_of(9) in request.keys else DELIVERED)
+    report = deliver_all(tmp_path, 120, receiver, figures_by=("n", "mark"))
+    assert (report.processed, report.delivered, report.failed) == (120, 119, 1)
+    assert {name: group.processed for name, group in report.by_source.items()} == {"events": 120}
+    assert {name: group.delivered for name, group in report.by_field["mark"].items()} == {"": 119}
+    numbers = report.by_field["n"]
+    assert {name: group.processed for name, group in numbers.items()} == {
+        **{str(number): 1 for number in range(1, 101)},
+        "(other)": 20,
+    }
+    assert (numbers["9"].failed, numbers["9"].error_rate, numbers["9"].pending) == (1, 1.0, 0)
+    assert report.requests == 120
+    assert report.error_rate_before == 1 / 120
 
 
 def test_a_rate_holds_at_the_service_and_is_used(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from xxhash import xxh3_128_hexdigest
 
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
-from event_processor.engine.delivery.figures import LaneReport
 from event_processor.engine.delivery.gate import Gate
 from event_processor.engine.delivery.lane import Lane, LaneParts, LaneTimes
 from event_processor.engine.delivery.limiter import Limiter, Rate
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
+from event_processor.engine.delivery.reports import LaneReport, OutboxReport
 from event_processor.engine.delivery.service import Service
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
@@ -167,6 +167,7 @@ class Bench:
         self.receiver = receiver
         self.told = Told()
         self.reports: list[LaneReport] = []
+        self.outbox_reports: list[OutboxReport] = []
         identity = LaneIdentity(name, "events", STATE_ID, {"type": "scripted"}, 0, "")
         progress = Progress(fs or OperatingSystem(), directory, identity)
         limiter = None if rate is None else Limiter(Rate(rate))
@@ -195,8 +196,9 @@ class Bench:
         self.delivery = Delivery({"events": [self.lane]}, loop.time, self._publish, lambda _input, _place: None)
         self.task = loop.create_task(self.delivery.run())
 
-    def _publish(self, reports: Iterable[LaneReport]) -> None:
+    def _publish(self, reports: Iterable[LaneReport], outbox: OutboxReport) -> None:
         self.reports.extend(reports)
+        self.outbox_reports.append(outbox)
 
     def append(self, more: list[OutboxRecord]) -> None:
         """A commit adds records."""

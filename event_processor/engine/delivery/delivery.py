@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from event_processor.engine.delivery.figures import LaneReport
 from event_processor.engine.delivery.lane import Lane, LanePlace
+from event_processor.engine.delivery.reports import Growth, LaneReport, OutboxReport
 from event_processor.engine.delivery.window import Released
 
 __all__ = ["Delivery"]
@@ -27,10 +27,10 @@ class Delivery:
         self,
         lanes: Mapping[str, Sequence[Lane]],
         now: Callable[[], float],
-        publish: Callable[[Sequence[LaneReport]], None],
+        publish: Callable[[Sequence[LaneReport], OutboxReport], None],
         passed: Callable[[str, LanePlace], None],
     ) -> None:
-        """`lanes` by input. `publish` gets the reports of all lanes, about once a second, if they changed.
+        """`lanes` by input. `publish` gets the reports of all lanes and of the outbox, about once a second, if they changed.
 
         `passed` gets an input, and the place of its slowest lane, at the start, about once a second, and whenever `note` is called.
         """
@@ -39,7 +39,8 @@ class Delivery:
         self._now: Final = now
         self._publish: Final = publish
         self._passed: Final = passed
-        self._published: Sequence[LaneReport] = ()
+        self._growth: Final = Growth()
+        self._published: tuple[Sequence[LaneReport], OutboxReport] | None = None
         self._is_closing: Final = asyncio.Event()
         self.note()
 
@@ -103,6 +104,7 @@ class Delivery:
 
     def _report(self) -> None:
         reports = [lane.report() for lane in self._lanes]
-        if reports != self._published:
-            self._published = reports
-            self._publish(reports)
+        outbox = self._growth.tick(reports, self._now())
+        if (reports, outbox) != self._published:
+            self._published = (reports, outbox)
+            self._publish(reports, outbox)

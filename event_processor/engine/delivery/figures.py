@@ -1,155 +1,68 @@
-"""The figures of a lane, for people: how much, how fast, how often refused.
+"""The figures of a lane while they are counted: how much, how fast, how often refused.
 
-Owns: `LaneFigures` while it is counted, and `LaneReport`, the form in which it is published.
-Always: one call per answer, in constant time. Figures are since the start of the process, except what the cursor counts.
-Never: is relied on by delivery itself.
+Owns: `LaneFigures`: in all, by source, and by the value of the fields that the sink names.
+Always: constant time per record and answer. Figures are since the start of the process or its last reload; they survive nothing.
+Never: is relied on by delivery itself. The counts that survive are in the cursor.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from msgspec import Struct
-
-from event_processor.engine.delivery.health import Described
-from event_processor.engine.delivery.progress import LaneIdentity
+from event_processor.engine.delivery.groups import GROUPS_MAX, OTHER, Grouping
+from event_processor.engine.delivery.reports import GroupReport
 from event_processor.model.answers import Answer, Verdict
+from event_processor.model.clock import wall_ns_of
+from event_processor.model.delivery import OutboxRecord
 
-__all__ = ["LaneFigures", "LaneReport", "PublishedLanes", "SourceFigures"]
+__all__ = ["Figures", "LaneFigures"]
 
 RATE_S: Final = 10.0
 """The rate is that of this many seconds."""
 
 
-class SourceFigures(Struct):
-    """The records of one source, or of one value of a field, since the start of the process."""
+class Figures:
+    """Counts the records of a lane, or of one group of them, and their tries. Used by one thread."""
 
-    delivered: int = 0
-    failed: int = 0
-
-
-class LaneReport(Struct, frozen=True):
-    """A lane at one moment. `state`: "idle", "sending", "waiting" (an outage), "stopped" or "failed"; `words` say why.
-
-    `pending` records with `pending_bytes` wait. `requests` were answered since the start of the process; of these `waits` could not
-    be taken then, and `limit_hits` were refused because of a limit (429). `rate_per_s`: delivered records a second, in the last ten.
-    `error_rate_before` is the share of requests that were not delivered at once, `error_rate` that of records that failed for good.
-    """
-
-    sink: str
-    input: str
-    state: str
-    words: str
-    since: str
-    exit_code: int
-    remedy: str
-    released: int
-    started_after: int
-    delivered: int
-    failed: int
-    skipped: int
-    pending: int
-    pending_bytes: int
-    requests: int
-    waits: int
-    limit_hits: int
-    rate_per_s: float
-    mean_request_ms: float
-    mean_elapsed_ms: float
-    error_rate_before: float
-    error_rate: float
-    by_source: dict[str, SourceFigures]
-
-    @classmethod
-    def of(
-        cls,
-        identity: LaneIdentity,
-        figures: LaneFigures,
-        described: Described,
-        *,
-        since: str,
-        exit_code: int,
-        released: int,
-        counts: tuple[int, int, int],
-        pending: int,
-        pending_bytes: int,
-    ) -> LaneReport:
-        """The report of a lane. `counts`: delivered, failed, skipped."""
-        delivered, failed, skipped = counts
-        return cls(
-            sink=identity.name,
-            input=identity.input,
-            state=described.state,
-            words=described.words,
-            since=since,
-            exit_code=exit_code,
-            remedy=described.remedy,
-            released=released,
-            started_after=identity.started_after,
-            delivered=delivered,
-            failed=failed,
-            skipped=skipped,
-            pending=pending,
-            pending_bytes=pending_bytes,
-            requests=figures.requests,
-            waits=figures.waits,
-            limit_hits=figures.limit_hits,
-            rate_per_s=figures.rate_per_s,
-            mean_request_ms=figures.mean_request_ms,
-            mean_elapsed_ms=figures.mean_elapsed_ms,
-            error_rate_before=figures.error_rate_before,
-            error_rate=figures.error_rate,
-            by_source={name: SourceFigures(each.delivered, each.failed) for name, each in figures.by_source.items()},
-        )
-
-
-class PublishedLanes(Struct, frozen=True):
-    """The file that the daemon publishes about once a second. `owner`: the process that wrote it, as in the lock file."""
-
-    owner: str
-    lanes: tuple[LaneReport, ...]
-
-
-class LaneFigures:
-    """Counts the answers of one lane. Used by one thread."""
+    __slots__ = ("_recent", "delivered", "elapsed_ms", "failed", "limit_hits", "pending", "refused", "request_s", "tries")
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.waits = 0
-        self.limit_hits = 0
-        self.refused = 0
         self.delivered = 0
         self.failed = 0
-        self.by_source: Final[dict[str, SourceFigures]] = {}
-        self._request_s = 0.0
-        self._elapsed_ms = 0.0
+        self.pending = 0
+        self.tries = 0
+        self.refused = 0
+        self.limit_hits = 0
+        self.request_s = 0.0
+        self.elapsed_ms = 0.0
         self._recent: Final[deque[tuple[float, int]]] = deque()
 
-    def answered(self, answer: Answer, took_s: float) -> None:
-        """A request was answered after `took_s` seconds."""
-        self.requests += 1
-        self._request_s += took_s
-        self.waits += answer.verdict is Verdict.WAIT
+    def tried(self, answer: Answer, took_s: float) -> None:
+        """A try was answered after `took_s` seconds."""
+        self.tries += 1
+        self.request_s += took_s
         self.refused += answer.verdict is not Verdict.DELIVERED
         self.limit_hits += answer.status == "429"
 
-    def record(self, source: str, *, is_delivered: bool, elapsed_ms: float) -> None:
-        """A record was delivered, or failed for good. `elapsed_ms`: from the read of its batch to its end."""
-        figures = self.by_source.setdefault(source, SourceFigures())
-        self._elapsed_ms += elapsed_ms
-        if is_delivered:
-            self.delivered += 1
-            figures.delivered += 1
-        else:
-            self.failed += 1
-            figures.failed += 1
+    def ended(self, elapsed_ms: float, *, is_delivered: bool) -> None:
+        """A record was delivered, or failed for good."""
+        self.pending -= 1
+        self.elapsed_ms += elapsed_ms
+        self.delivered += is_delivered
+        self.failed += not is_delivered
 
     def tick(self, now_s: float) -> None:
-        """Call it about once a second: the rate is counted from tick to tick."""
+        """Counts the rate from tick to tick."""
         self._recent.append((now_s, self.delivered))
         while now_s - self._recent[0][0] > RATE_S:
             self._recent.popleft()
+
+    @property
+    def processed(self) -> int:
+        """The records that were delivered, or failed for good."""
+        return self.delivered + self.failed
 
     @property
     def rate_per_s(self) -> float:
@@ -161,22 +74,121 @@ class LaneFigures:
 
     @property
     def mean_request_ms(self) -> float:
-        """The mean duration of a request in milliseconds."""
-        return 1000 * self._request_s / self.requests if self.requests else 0.0
+        """The mean duration of a try in milliseconds."""
+        return 1000 * _share(self.request_s, self.tries)
 
     @property
     def mean_elapsed_ms(self) -> float:
-        """The mean time from the read of a record's batch to its end, in milliseconds."""
-        count = self.delivered + self.failed
-        return self._elapsed_ms / count if count else 0.0
+        """The mean time from the read of a record's batch to its last answer, in milliseconds."""
+        return _share(self.elapsed_ms, self.processed)
 
     @property
     def error_rate_before(self) -> float:
-        """The share of requests that were not delivered, before any retry."""
-        return self.refused / self.requests if self.requests else 0.0
+        """The share of tries that were not delivered: the error rate before retries."""
+        return _share(self.refused, self.tries)
 
     @property
     def error_rate(self) -> float:
-        """The share of records that failed for good."""
-        count = self.delivered + self.failed
-        return self.failed / count if count else 0.0
+        """The share of records that failed for good: the error rate after retries."""
+        return _share(self.failed, self.processed)
+
+    def report(self) -> GroupReport:
+        """The figures at this moment."""
+        return GroupReport(
+            processed=self.processed,
+            delivered=self.delivered,
+            failed=self.failed,
+            pending=self.pending,
+            limit_hits=self.limit_hits,
+            rate_per_s=self.rate_per_s,
+            mean_request_ms=self.mean_request_ms,
+            mean_elapsed_ms=self.mean_elapsed_ms,
+            error_rate_before=self.error_rate_before,
+            error_rate=self.error_rate,
+        )
+
+
+class LaneFigures:
+    """Counts for one lane. `all`: a try is a request there, and a record's try in the groups. Used by one thread."""
+
+    def __init__(self, fields: Sequence[str], wall_ns: Callable[[], int], now_s: Callable[[], float]) -> None:
+        """`fields`: the fields of the record by whose values it counts too. `now_s`: monotonic."""
+        self.all: Final = Figures()
+        self.waits = 0
+        self._grouping: Final = Grouping(fields)
+        self._groups: Final[list[dict[str, Figures]]] = [{} for _ in range(1 + len(self._grouping.fields))]
+        """By source, then by each field."""
+        self._wall_ns: Final = wall_ns
+        self._now_s: Final = now_s
+        self._began_s: Final = now_s()
+        self._last_s = self._began_s
+        self._written = ("", 0)
+        """The last `now` of a record, and the same in nanoseconds: the records of a commit have the same."""
+
+    def taken(self, record: OutboxRecord) -> tuple[Figures, ...]:
+        """The record was read and waits. Returns its groups, for the calls that follow."""
+        names = self._grouping.names(record)
+        groups = tuple(_group(each, name) for each, name in zip(self._groups, names, strict=True))
+        for group in (self.all, *groups):
+            group.pending += 1
+        return groups
+
+    def answered(self, answer: Answer, took_s: float, groups: Iterable[Sequence[Figures]]) -> None:
+        """A request was answered after `took_s` seconds. `groups`: those of each of its records."""
+        self.all.tried(answer, took_s)
+        self.waits += answer.verdict is Verdict.WAIT
+        for each in groups:
+            for group in each:
+                group.tried(answer, took_s)
+
+    def record(self, record: OutboxRecord, groups: Sequence[Figures], *, is_delivered: bool) -> None:
+        """The record was delivered, or failed for good."""
+        self._last_s = self._now_s()
+        elapsed_ms = record.elapsed_ms + self._since_ms(record.now)
+        for group in (self.all, *groups):
+            group.ended(elapsed_ms, is_delivered=is_delivered)
+
+    def skipped(self, groups: Sequence[Figures]) -> None:
+        """An operator gave the record up."""
+        for group in (self.all, *groups):
+            group.pending -= 1
+
+    def tick(self, now_s: float) -> None:
+        """Call it about once a second."""
+        for group in (self.all, *(group for groups in self._groups for group in groups.values())):
+            group.tick(now_s)
+
+    @property
+    def run_rate_per_s(self) -> float:
+        """Processed records a second, from the start to the last answer that ended a record."""
+        return _share(self.all.processed, self._last_s - self._began_s)
+
+    def by_source(self) -> dict[str, GroupReport]:
+        """The groups by source."""
+        return _reports(self._groups[0])
+
+    def by_field(self) -> dict[str, dict[str, GroupReport]]:
+        """The groups by each field."""
+        return {field: _reports(groups) for field, groups in zip(self._grouping.fields, self._groups[1:], strict=True)}
+
+    def _since_ms(self, written: str) -> float:
+        """The milliseconds since a record was put into the outbox; 0 if the clock was set back."""
+        if written != self._written[0]:
+            self._written = (written, wall_ns_of(written) or self._wall_ns())
+        return max(0.0, (self._wall_ns() - self._written[1]) / 1e6)
+
+
+def _group(groups: dict[str, Figures], name: str) -> Figures:
+    """The group with this name; that of the rest if there are too many."""
+    found = groups.get(name)
+    if found is None:
+        found = groups.setdefault(name if len(groups) < GROUPS_MAX else OTHER, Figures())
+    return found
+
+
+def _reports(groups: dict[str, Figures]) -> dict[str, GroupReport]:
+    return {name: figures.report() for name, figures in groups.items()}
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

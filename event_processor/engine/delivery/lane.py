@@ -17,11 +17,12 @@ from typing import Final
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.cursor import Result
 from event_processor.engine.delivery.failed_records import FailedRecord
-from event_processor.engine.delivery.figures import LaneFigures, LaneReport
+from event_processor.engine.delivery.figures import LaneFigures
 from event_processor.engine.delivery.gate import Ticket
 from event_processor.engine.delivery.health import Health, remedy_of
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.queue import Attempt, Queue, Waiting, request_key
+from event_processor.engine.delivery.reports import LaneReport
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.window import OutboxReading, Released, Window
 from event_processor.model.answers import Answer, Verdict
@@ -87,9 +88,9 @@ class Lane:
         """Continues at the cursor of `parts.progress`. `released`: as far as the last checkpoint covers the series."""
         self.name: Final = parts.identity.name
         self.health: Final = Health(self.name, parts.telemetry)
-        self.figures: Final = LaneFigures()
         self._parts: Final = parts
         options = parts.options
+        self.figures: Final = LaneFigures(options.figures_by, parts.times.wall_ns, parts.times.now)
         self._is_strict: Final = options.order == "strict"
         self._queue: Final = Queue(options.request_events_max, options.request_bytes_max, strict=self._is_strict)
         self._window: Final = Window(
@@ -99,6 +100,7 @@ class Lane:
             reader=parts.reader,
             queue=self._queue,
             chain_after=parts.chain_after,
+            taken=self.figures.taken,
         )
         self._running: Final[dict[asyncio.Task[None], Attempt]] = {}
         self._changed: Final = asyncio.Event()
@@ -239,7 +241,7 @@ class Lane:
         if (task := asyncio.current_task()) is not None:
             self._running.pop(task, None)
         attempt.tries += 1
-        self.figures.answered(answer, self._parts.times.now() - began_s)
+        self.figures.answered(answer, self._parts.times.now() - began_s, [each.groups for each in attempt.waiting])
         self._answered(attempt, answer)
 
     def _answered(self, attempt: Attempt, answer: Answer) -> None:
@@ -314,12 +316,12 @@ class Lane:
 
     def _finished(self, waiting: Waiting, result: Result) -> None:
         """The record was answered."""
-        record = waiting.record
         self._window.finished(waiting, result)
         self._dirty.set()
-        if result != "skipped":
-            source = str(record.place.get("source") or record.place.get("aggregate") or "")
-            self.figures.record(source, is_delivered=result == "delivered", elapsed_ms=record.elapsed_ms)
+        if result == "skipped":
+            self.figures.skipped(waiting.groups)
+        else:
+            self.figures.record(waiting.record, waiting.groups, is_delivered=result == "delivered")
 
     def _stop(self, attempt: Attempt, words: str, remedy: str, *, is_schema: bool = False) -> None:
         """Keeps the records, and only probes until an operator changes something."""
@@ -337,17 +339,35 @@ class Lane:
         described = self.health.described(is_pending=bool(pending))
         if described.state != self._state:
             self._state, self._since_ns = described.state, self._parts.times.wall_ns()
-        failure = self.health.failure
-        return LaneReport.of(
-            self._parts.identity,
-            self.figures,
-            described,
+        failure, identity, figures = self.health.failure, self._parts.identity, self.figures
+        delivered, failed, skipped = self._window.counts
+        return LaneReport(
+            sink=identity.name,
+            input=identity.input,
+            state=described.state,
+            words=described.words,
             since=utc_text(self._since_ns),
             exit_code=int(failure.exit_code) if failure else 0,
+            remedy=described.remedy,
             released=self._window.released.sequence,
-            counts=self._window.counts,
+            started_after=identity.started_after,
+            delivered=delivered,
+            failed=failed,
+            skipped=skipped,
             pending=pending,
             pending_bytes=self._window.pending_bytes,
+            processed=figures.all.processed,
+            requests=figures.all.tries,
+            waits=figures.waits,
+            limit_hits=figures.all.limit_hits,
+            rate_per_s=figures.all.rate_per_s,
+            run_rate_per_s=figures.run_rate_per_s,
+            mean_request_ms=figures.all.mean_request_ms,
+            mean_elapsed_ms=figures.all.mean_elapsed_ms,
+            error_rate_before=figures.all.error_rate_before,
+            error_rate=figures.all.error_rate,
+            by_source=figures.by_source(),
+            by_field=figures.by_field(),
         )
 
     # Saving.

@@ -17,6 +17,7 @@ from typing import Final
 
 from xxhash import xxh3_128_hexdigest
 
+from event_processor.engine.delivery.figures import Figures
 from event_processor.model.delivery import OutboxRecord
 
 __all__ = ["Attempt", "Queue", "Waiting", "request_key"]
@@ -24,11 +25,12 @@ __all__ = ["Attempt", "Queue", "Waiting", "request_key"]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A record that was read and not answered. `size_bytes`: of its line in the outbox."""
+    """A record that was read and not answered. `size_bytes`: of its line in the outbox. `groups`: where its figures are counted."""
 
     record: OutboxRecord
     key: str
     size_bytes: int
+    groups: tuple[Figures, ...] = ()
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from event_processor.engine.delivery.cursor import Cursor, CursorDocument, Result
+from event_processor.engine.delivery.figures import Figures
 from event_processor.engine.delivery.progress import LaneIdentity
 from event_processor.engine.delivery.queue import Queue, Waiting
 from event_processor.model.delivery import OutboxRecord
@@ -69,13 +70,18 @@ class Window:
         reader: OutboxReading,
         queue: Queue,
         chain_after: Callable[[str, OutboxRecord], str],
+        taken: Callable[[OutboxRecord], tuple[Figures, ...]],
     ) -> None:
-        """`document`: the lane's cursor. `reader` begins after it, or at the end of an outbox that fell behind it."""
+        """`document`: the lane's cursor. `reader` begins after it, or at the end of an outbox that fell behind it.
+
+        `taken` is called for each record that is queued, and returns its groups.
+        """
         self.released = released
         self.queue: Final = queue
         self._identity: Final = identity
         self._reader: Final = reader
         self._chain_after: Final = chain_after
+        self._taken: Final = taken
         self._cursor: Final = Cursor(document.sequence, document.chain, document.answered, ahead_max=AHEAD_MAX)
         self._counts = document.counts
         self._saved = document.sequence
@@ -171,7 +177,8 @@ class Window:
         self._pass(before)
         if not self._cursor.is_answered(sequence):
             identity = self._identity
-            self.queue.add(Waiting(record, f"{identity.state_id}:{identity.name}:{record.place_text}", size_bytes))
+            key = f"{identity.state_id}:{identity.name}:{record.place_text}"
+            self.queue.add(Waiting(record, key, size_bytes, self._taken(record)))
 
     def _pass(self, before: int) -> None:
         """Forgets the sizes of the records that the prefix moved over."""
