@@ -24,7 +24,7 @@ from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.connectors.http.connector import HttpConnector
 from event_processor.connectors.python.connector import PythonConnector
 from event_processor.engine.state import SourceState
-from event_processor.model.connector import CommittedOutput, Connector, PastGeneration, SinkContext, SourceContext
+from event_processor.model.connector import CommittedOutput, Connector, Guarantee, PastGeneration, SinkContext, SourceContext
 from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath, Source
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
@@ -45,6 +45,7 @@ __all__ = [
     "committed_outputs",
     "format_factory",
     "fresh_sink_paths",
+    "guarantees",
     "lag_bytes",
     "make_sink",
     "make_sink_replica",
@@ -239,6 +240,11 @@ def make_sink(configuration: Configuration, environment: Environment, name: str,
     """The sink, resumed at `committed`, the checkpoint's `appended`. Raises as `Connector.sink` does."""
     options = configuration.sinks[name]
     return CONNECTORS[options.type].sink(options, _context(configuration, environment, name, committed))
+
+
+def guarantees(configuration: Configuration) -> dict[str, Guarantee]:
+    """By sink, what it guarantees. Raises `ConfigurationError` if a connector of another package cannot be loaded."""
+    return {name: CONNECTORS[options.type].guarantee(options) for name, options in configuration.sinks.items()}
 
 
 def make_sink_replica(

@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.lanes import lane_documents, lane_facts, outbox_document
 from event_processor.cli.output import one_line, write_facts, write_json, write_lines
 from event_processor.model.errors import ExitCode
 from event_processor.operations.status import Status, StatusLimits, read_status
@@ -68,6 +69,7 @@ def facts_of(status: Status) -> dict[str, object]:
         "held": f"{committed.held_events:,} events",
         "dead letters": committed.dead_letters,
         **({"lost": f"{committed.lost:,} (event-processor lost)"} if committed.lost else {}),
+        **lane_facts(status.lanes),
     }
 
 
@@ -82,4 +84,6 @@ def _document(status: Status, shortfalls: list[str]) -> dict[str, object]:
         "committed": msgspec.to_builtins(status.committed),
         "conditions": msgspec.to_builtins(status.conditions),
         "last_known_conditions": msgspec.to_builtins(status.last_known),
+        "lanes": lane_documents(status.lanes),
+        "outbox": outbox_document(status.lanes),
     }

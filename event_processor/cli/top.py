@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.lanes import lane_group_facts, lane_words
 from event_processor.cli.output import table_of, write_lines
 from event_processor.cli.status import facts_of
 from event_processor.operations.status import StatusFrame, watch_status
@@ -44,7 +45,7 @@ def command(
 def _draw(frames: Iterable[StatusFrame]) -> None:
     with Live(console=Console(), auto_refresh=False, screen=True) as live:
         for frame in frames:
-            facts = {**facts_of(frame.status), "rate": _rate(frame), **_conditions(frame)}
+            facts = {**facts_of(frame.status), "rate": _rate(frame), **lane_group_facts(frame.status.lanes), **_conditions(frame)}
             live.update(table_of(("", ""), list(facts.items())), refresh=True)
 
 
@@ -70,6 +71,7 @@ def _line(frame: StatusFrame) -> str:
             "held_events": committed.held_events,
             "dead_letters": committed.dead_letters,
         }
+    words |= lane_words(status.lanes)
     words["conditions"] = sum(each.fails for each in status.conditions)
     if committed is not None and committed.lost:
         words["lost"] = committed.lost

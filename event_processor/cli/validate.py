@@ -1,4 +1,4 @@
-"""`validate`: lists all faults of the configuration, and what a person should know about its input.
+"""`validate`: lists all faults of the configuration, what each sink guarantees, and what a person should know about the input.
 
 Owns: the command, and its output as text or JSON.
 Always: all faults are listed, not only the first.
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from event_processor.assembly import Environment, remarks
+from event_processor.assembly import Environment, guarantees, remarks
 from event_processor.cli.context import invocation, load
 from event_processor.cli.output import write_json, write_lines
 from event_processor.configuration import ConfigurationFaultsError, Fault
@@ -24,7 +24,7 @@ __all__ = ["command"]
 def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Check the configuration and list all faults. Exits with 0 if there is none, or else with 78.
 
-    Notes name keys that are valid but seldom meant.
+    Without faults, says what each sink guarantees. Notes name keys that are valid but seldom meant.
     """
     try:
         loaded = load(invocation(context))
@@ -34,10 +34,17 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
         write_json({"ok": False, "files": list(error.files), "faults": [_document(fault) for fault in error.faults]})
         raise typer.Exit(ExitCode.CONFIGURATION) from error
     found = [*(f"note: {caution}" for caution in cautions(loaded.configuration)), *remarks(loaded.configuration, Environment())]
+    promised = guarantees(loaded.configuration)
     if as_json:
-        write_json({"ok": True, "files": list(loaded.files), "faults": [], **({"remarks": found} if found else {})})
+        sinks = [
+            {"name": name, "type": loaded.configuration.sinks[name].type, "guarantee": each.words, "by": each.by}
+            for name, each in promised.items()
+        ]
+        remarked = {"remarks": found} if found else {}
+        write_json({"ok": True, "files": list(loaded.files), "faults": [], "sinks": sinks, **remarked})
         return
     write_lines(found)
+    write_lines(f"sink {name}: {each.words}: {each.by}" for name, each in promised.items())
     write_lines([f"ok: {', '.join(loaded.files) or 'no configuration file; all values are defaults'}"])
 
 

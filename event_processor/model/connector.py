@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import orjson
 
@@ -21,14 +21,17 @@ from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.file_system import FileSystem
 from event_processor.model.options import SinkOptions, SourceOptions
+from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.world import World
 
 __all__ = [
+    "CURSOR",
     "CommittedFile",
     "CommittedOutput",
     "Connector",
     "Difference",
     "DiscardingSink",
+    "Guarantee",
     "PastGeneration",
     "Piece",
     "SinkContext",
@@ -153,6 +156,17 @@ class SinkVerification:
     difference: Difference | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """What a sink guarantees, for people. `words`: how often its output has each record. `by`: the mechanism that makes it hold."""
+
+    words: str
+    by: str
+
+
+CURSOR: Final = "its cursor never passes a record that was not answered, and what was not answered is sent again"
+
+
 class CommittedOutput(Protocol):
     """The committed output of a sink. It stays open while a daemon may commit more."""
 
@@ -256,6 +270,15 @@ class Connector:
         """
         del context
         raise _not_offered(self, options)
+
+    def guarantee(self, options: Any) -> Guarantee:
+        """What a sink with these options guarantees. Connects to nothing.
+
+        Default: of a remote sink at least once; of others nothing.
+        """
+        if isinstance(options, RemoteSinkOptions):
+            return Guarantee("at least once", CURSOR)
+        return Guarantee("not stated", "its connector does not say")
 
     def receiver(self, options: Any, context: ReceiverContext) -> Receiver:
         """Makes the receiver of a sink whose options are `RemoteSinkOptions`: the commit writes no sink for it, a lane sends to it.

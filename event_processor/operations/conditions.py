@@ -23,6 +23,9 @@ CONDITIONS_NAME: Final = "conditions.json"
 LOST: Final = "lost"
 """The kind of the condition that something is lost. The checkpoint says what."""
 
+LANE_KINDS: Final = "lane_"
+"""How the kinds begin that are about a remote sink. Their `source` is its name."""
+
 
 class Condition(Struct, frozen=True):
     """Something that an operator should know. It lasts until its reason is gone.
@@ -40,7 +43,8 @@ class Condition(Struct, frozen=True):
     fails: bool = True
 
     def __str__(self) -> str:
-        name = f"source {self.source}: " if self.source else ""
+        is_named = not self.source or self.kind.startswith(LANE_KINDS)  # the problem names the sink
+        name = "" if is_named else f"source {self.source}: "
         path = f"{self.path}: " if self.path else ""
         return f"{name}{path}{self.problem} (since {self.since}); {self.remedy}"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from event_processor.assembly import Environment, lag_bytes
@@ -20,6 +20,7 @@ from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json
 from event_processor.operations.conditions import LOST, Condition, read_conditions
+from event_processor.operations.lanes import LanesStatus, lanes_status
 from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import committed_length, lock_owner, peek
 from event_processor.storage.append_file import count_lines
@@ -63,7 +64,7 @@ class Status:
     """The status at one moment. `owner` describes the holder of the lock; None: no process holds it, so no daemon is alive.
 
     `committed` is None if there is no state yet. `conditions` are those that the owner published. `last_known` are those of an
-    earlier process: they may be over, and the present owner, if any, has not published its own.
+    earlier process: they may be over, and the present owner, if any, has not published its own. `lanes`: the remote sinks.
     """
 
     state_directory: str
@@ -71,6 +72,7 @@ class Status:
     committed: CommittedStatus | None
     conditions: tuple[Condition, ...] = ()
     last_known: tuple[Condition, ...] = ()
+    lanes: LanesStatus = field(default_factory=LanesStatus)
 
     @property
     def is_alive(self) -> bool:
@@ -86,6 +88,7 @@ class Status:
             yield f"no process owns {self.state_directory}: nothing is running"
             yield from (f"when it last ran: {each}" for each in self.last_known if each.fails and each.kind != LOST)
         yield from (str(each) for each in self.conditions if each.fails and each.kind != LOST)
+        yield from self.lanes.shortfalls()
         if self.committed is None:
             yield f"{self.state_directory}: no state here yet"
             return
@@ -108,11 +111,18 @@ def read_status(configuration: Configuration, environment: Environment) -> Statu
     owner = lock_owner(configuration, environment)
     checkpoint = peek(configuration, environment)
     committed = None if checkpoint is None else _committed(checkpoint, configuration, environment)
+    lanes = lanes_status(configuration, environment, checkpoint, owner)
     published = read_conditions(environment.fs, str(configuration.state.dir))
     conditions = published.conditions if published else ()
-    if published and published.owner == owner:
-        return Status(str(configuration.state.dir), owner, committed, conditions=conditions)
-    return Status(str(configuration.state.dir), owner, committed, last_known=conditions)
+    is_present = published is not None and published.owner == owner
+    return Status(
+        str(configuration.state.dir),
+        owner,
+        committed,
+        conditions=conditions if is_present else (),
+        last_known=() if is_present else conditions,
+        lanes=lanes,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from event_processor.model.released import Released
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import FileSystem, prepare_directory, storage_call
 
-__all__ = ["OUTBOX_FOLDER", "OutboxFile", "OutboxSeries", "SeriesView", "chain_after"]
+__all__ = ["OUTBOX_FOLDER", "OutboxFile", "OutboxSeries", "SeriesView", "chain_after", "committed_view"]
 
 OUTBOX_FOLDER: Final = "outbox"
 FILE_BYTES_MAX: Final = 64 * 1_048_576
@@ -60,6 +60,11 @@ class SeriesView:
     def oldest(self) -> int:
         """The sequence of the oldest record that is still there; if there is none, the sequence of the next record."""
         return self.files[0][1] if self.files else self.sequence + 1
+
+
+def committed_view(directory: str, input_name: str, appended: Mapping[str, int], sequence: int, chain: str) -> SeriesView:
+    """The view of a series, from a checkpoint alone: its `appended`, the last sequence and the chain. Looks at no file."""
+    return SeriesView(input_name, sequence, chain, _files_of(directory, input_name, appended))
 
 
 class OutboxSeries:

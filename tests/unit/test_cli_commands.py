@@ -97,7 +97,41 @@ def test_validate_says_ok(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_validate_as_json_says_ok(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["validate", "--json"], COMMANDS) == ExitCode.OK
-    assert json.loads(capsys.readouterr().out) == {"ok": True, "files": [], "faults": []}
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "files": [], "faults": [], "sinks": []}
+
+
+SINKS = """
+[sinks.growing]
+path = "out/ordered.jsonl"
+[sinks.parts]
+path = "out/part-{n}.jsonl"
+part_events = 10
+[services.api]
+base_url = "http://127.0.0.1:9"
+[sinks.remote]
+type = "http"
+service = "api"
+[sinks.own]
+type = "python"
+class = "anything:Anything"
+"""
+
+
+def test_validate_says_what_each_sink_guarantees_and_by_what(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(SINKS)
+    assert run(["validate"], COMMANDS) == ExitCode.OK
+    *lines, _ = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["sink growing", "exactly once, for readers that stop at the committed length"],
+        ["sink parts", "exactly once, in the parts with their final names"],
+        ["sink remote", "at least once, with a stable key"],
+        ["sink own", "at least once, with a stable key"],
+    ]
+    assert run(["validate", "--json"], COMMANDS) == ExitCode.OK
+    sinks = json.loads(capsys.readouterr().out)["sinks"]
+    assert [list(sink) for sink in sinks] == [["name", "type", "guarantee", "by"]] * 4
+    assert [sink["type"] for sink in sinks] == ["file", "file", "http", "python"]
+    assert "Idempotency-Key" in sinks[2]["by"]
 
 
 def test_validate_says_every_fault_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

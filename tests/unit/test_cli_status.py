@@ -47,8 +47,11 @@ def test_status_as_json_keeps_its_contract(shell: Shell) -> None:
         "committed",
         "conditions",
         "last_known_conditions",
+        "lanes",
+        "outbox",
     ]
     assert list(document["committed"]) == COMMITTED
+    assert (document["lanes"], document["outbox"]) == ([], None)
     assert (document["alive"], document["keeping_up"], document["shortfalls"]) == (True, True, [])
     assert document["committed"]["counts"] == {"records": 5, "accepted": 3, "duplicate": 1, "rejected": 1, "blank": 0, "late": 0}
     assert (document["committed"]["lag_bytes"], document["committed"]["dead_letters"]) == (0, 1)

@@ -24,7 +24,15 @@ from event_processor.connectors.files.past_generation import FileGeneration, fin
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions, StandardInputOptions
 from event_processor.connectors.files.standard_input import StreamSource
-from event_processor.model.connector import CommittedFile, CommittedOutput, Connector, SinkContext, SourceContext, World
+from event_processor.model.connector import (
+    CommittedFile,
+    CommittedOutput,
+    Connector,
+    Guarantee,
+    SinkContext,
+    SourceContext,
+    World,
+)
 from event_processor.model.contracts import Sink, Source
 from event_processor.model.event import Json
 from event_processor.model.options import ConfiguredPath
@@ -101,6 +109,14 @@ class FilesConnector(Connector):
             output = _part_output(context, options)
             return PartSink(identity, output, part_events=options.parts, fs=fs, committed=committed)
         return GrowingSink(identity, _line_output(context, options), fs=fs, committed=committed)
+
+    def guarantee(self, options: FileSinkOptions) -> Guarantee:
+        """Exactly once, for readers of what is committed."""
+        if options.parts:
+            by = "a part gets its name only after the checkpoint that covers its last event, and is never written again"
+            return Guarantee("exactly once, in the parts with their final names", by)
+        by = "it is written within the commit, and a restart cuts off what the checkpoint does not cover"
+        return Guarantee("exactly once, for readers that stop at the committed length", by)
 
     def replica(self, options: FileSinkOptions, context: SinkContext, path: str) -> Sink:
         """A growing file at `path`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from event_processor.connectors.http.credentials import Credentials
 from event_processor.connectors.http.options import HttpSinkOptions
-from event_processor.model.connector import Connector
+from event_processor.model.connector import CURSOR, Connector, Guarantee
 from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.errors import ConfigurationError
@@ -22,6 +22,10 @@ class HttpConnector(Connector):
 
     type_name = "http"
     sink_options = HttpSinkOptions
+
+    def guarantee(self, options: HttpSinkOptions) -> Guarantee:  # noqa: ARG002 - the same for all
+        """At least once."""
+        return Guarantee("at least once, with a stable key", f"{CURSOR}, with the same Idempotency-Key")
 
     def receiver(self, options: HttpSinkOptions, context: ReceiverContext) -> Receiver:
         """A receiver with connections of its own."""

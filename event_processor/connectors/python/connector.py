@@ -11,7 +11,7 @@ import inspect
 from event_processor.configuration.user_classes import make_own
 from event_processor.connectors.python.options import PythonSinkOptions
 from event_processor.connectors.python.receiver import PythonReceiver
-from event_processor.model.connector import Connector
+from event_processor.model.connector import CURSOR, Connector, Guarantee
 from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.remote import ServiceOptions
@@ -26,6 +26,10 @@ class PythonConnector(Connector):
 
     type_name = "python"
     sink_options = PythonSinkOptions
+
+    def guarantee(self, options: PythonSinkOptions) -> Guarantee:  # noqa: ARG002 - the same for all
+        """At least once."""
+        return Guarantee("at least once, with a stable key", f"{CURSOR}, with the same keys")
 
     def receiver(self, options: PythonSinkOptions, context: ReceiverContext) -> Receiver:
         """A receiver with one object of the class."""

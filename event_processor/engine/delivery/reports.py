@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["GroupReport", "Growth", "LaneReport", "OutboxReport", "PublishedLanes"]
+__all__ = ["GroupReport", "Growth", "LaneReport", "OutboxReport", "PublishedLanes", "undelivered_bytes"]
 
 GROWTH_S: Final = 300.0
 """The growth is that of this many seconds."""
@@ -97,6 +97,14 @@ class PublishedLanes(Struct, frozen=True):
     outbox: OutboxReport = OutboxReport()
 
 
+def undelivered_bytes(reports: Sequence[LaneReport]) -> int:
+    """The bytes that wait: of each input those that its slowest lane has not got."""
+    by_input: dict[str, int] = {}
+    for each in reports:
+        by_input[each.input] = max(each.pending_bytes, by_input.get(each.input, 0))
+    return sum(by_input.values())
+
+
 class Growth:
     """How fast the outbox grows. Used by one thread."""
 
@@ -105,10 +113,7 @@ class Growth:
 
     def tick(self, reports: Sequence[LaneReport], now_s: float) -> OutboxReport:
         """The outbox at this moment. Call it about once a second."""
-        by_input: dict[str, int] = {}
-        for each in reports:
-            by_input[each.input] = max(each.pending_bytes, by_input.get(each.input, 0))
-        size_bytes = sum(by_input.values())
+        size_bytes = undelivered_bytes(reports)
         self._recent.append((now_s, size_bytes))
         while now_s - self._recent[0][0] > GROWTH_S:
             self._recent.popleft()

@@ -1,0 +1,104 @@
+"""How commands show lanes: as facts, as words of a line, as JSON, and as the summary of a run.
+
+Owns: the words for the figures of lanes.
+Always: pure. A figure that is not known is left out.
+Never: reads a figure (`operations/lanes.py` and the daemon do).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from event_processor.engine.delivery.reports import GroupReport, LaneReport
+from event_processor.operations.lanes import LanesStatus, outbox_forecast
+
+__all__ = ["lane_documents", "lane_facts", "lane_group_facts", "lane_words", "outbox_document"]
+
+GROUPS_SHOWN_MAX = 12
+
+
+def lane_facts(status: LanesStatus) -> dict[str, object]:
+    """A row for each lane, and one for the outbox; empty without lanes."""
+    if not status.lanes:
+        return {}
+    forecast = outbox_forecast(status.full_in_s)
+    outbox = f"{status.outbox.undelivered_bytes:,} of {status.bytes_max:,} bytes wait{f'; {forecast}' if forecast else ''}"
+    return {**{f"sink {lane.sink}": _fact(lane) for lane in status.lanes}, "outbox": outbox}
+
+
+def _fact(lane: LaneReport) -> str:
+    """A lane in a line."""
+    since = f" since {lane.since}" if lane.since else ""
+    rate = f", {lane.rate_per_s:.1f}/s" if lane.since else ""
+    counts = f"{lane.delivered:,} delivered{rate}, {lane.failed:,} failed, {lane.skipped:,} skipped, {lane.pending:,} pending"
+    return "; ".join(filter(None, [f"{lane.state}{since}: {counts}", lane.words, lane.remedy]))
+
+
+def lane_group_facts(status: LanesStatus) -> dict[str, object]:
+    """For each lane its figures, then those by source and by the value of each field."""
+    facts: dict[str, object] = {}
+    for lane in status.lanes:
+        if lane.since:
+            facts[f"{lane.sink} figures"] = (
+                f"mean {lane.mean_elapsed_ms:,.1f} ms, request {lane.mean_request_ms:,.1f} ms; "
+                f"errors {lane.error_rate_before:.1%} before retries, {lane.error_rate:.1%} after; {lane.limit_hits:,} limit hits"
+            )
+        for by, groups in _groups(lane):
+            facts[f"{lane.sink} by {by}"] = _shown(groups)
+    return facts
+
+
+def _groups(lane: LaneReport) -> Iterator[tuple[str, Mapping[str, GroupReport]]]:
+    """The groups of a lane, each with the name of its kind."""
+    if lane.by_source:
+        yield "source", lane.by_source
+    yield from ((field, groups) for field, groups in lane.by_field.items() if groups)
+
+
+def _shown(groups: Mapping[str, GroupReport]) -> str:
+    """The largest groups, by name."""
+    largest = sorted(groups.items(), key=lambda item: -item[1].processed)[:GROUPS_SHOWN_MAX]
+    shown = ", ".join(f"{name} {_group(each)}" for name, each in sorted(largest))
+    return shown + (f", and {len(groups) - len(largest)} more" if len(largest) < len(groups) else "")
+
+
+def _group(group: GroupReport) -> str:
+    failed = f", {group.failed:,} failed" if group.failed else ""
+    return f"{group.processed:,} ({group.rate_per_s:.1f}/s{failed})"
+
+
+def lane_words(status: LanesStatus) -> dict[str, object]:
+    """The lanes as words of one line; empty without lanes."""
+    if not status.lanes:
+        return {}
+    return {
+        "lanes": ",".join(f"{lane.sink}:{lane.state}" for lane in status.lanes),
+        "delivered": sum(lane.delivered for lane in status.lanes),
+        "delivered_per_s": f"{sum(lane.rate_per_s for lane in status.lanes):.1f}",
+        "pending": sum(lane.pending for lane in status.lanes),
+        "failed": sum(lane.failed for lane in status.lanes),
+    }
+
+
+def lane_documents(status: LanesStatus) -> list[dict[str, object]]:
+    """The lanes in `status --json`. docs/json-output.md says what each key means."""
+    documents = []
+    for lane in status.lanes:
+        promised = status.guarantees.get(lane.sink)
+        documents.append({**msgspec.to_builtins(lane), "guarantee": promised.words if promised else None})
+    return documents
+
+
+def outbox_document(status: LanesStatus) -> dict[str, object] | None:
+    """The outbox in `status --json`; None without lanes."""
+    if not status.lanes:
+        return None
+    full_in_s = status.full_in_s
+    return {
+        "undelivered_bytes": status.outbox.undelivered_bytes,
+        "bytes_max": status.bytes_max,
+        "growth_bytes_per_s": status.outbox.growth_bytes_per_s,
+        "full_in_s": None if full_in_s is None else round(full_in_s),
+    }
