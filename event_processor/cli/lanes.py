@@ -7,14 +7,14 @@ Never: reads a figure (`operations/lanes.py` and the daemon do).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from event_processor.engine.delivery.reports import GroupReport, LaneReport
 from event_processor.operations.lanes import LanesStatus, outbox_forecast
 
-__all__ = ["lane_documents", "lane_facts", "lane_group_facts", "lane_words", "outbox_document"]
+__all__ = ["lane_documents", "lane_facts", "lane_group_facts", "lane_summary", "lane_words", "outbox_document"]
 
 GROUPS_SHOWN_MAX = 12
 
@@ -59,14 +59,20 @@ def _groups(lane: LaneReport) -> Iterator[tuple[str, Mapping[str, GroupReport]]]
 
 def _shown(groups: Mapping[str, GroupReport]) -> str:
     """The largest groups, by name."""
-    largest = sorted(groups.items(), key=lambda item: -item[1].processed)[:GROUPS_SHOWN_MAX]
-    shown = ", ".join(f"{name} {_group(each)}" for name, each in sorted(largest))
-    return shown + (f", and {len(groups) - len(largest)} more" if len(largest) < len(groups) else "")
+    shown = (f"{name} {each.processed:,}, {each.rate_per_s:.1f}/s{_failures(each)}" for name, each in _largest(groups))
+    return "; ".join(shown) + _unshown(groups)
 
 
-def _group(group: GroupReport) -> str:
-    failed = f", {group.failed:,} failed" if group.failed else ""
-    return f"{group.processed:,} ({group.rate_per_s:.1f}/s{failed})"
+def _largest(groups: Mapping[str, GroupReport]) -> list[tuple[str, GroupReport]]:
+    return sorted(sorted(groups.items(), key=lambda item: -item[1].processed)[:GROUPS_SHOWN_MAX])
+
+
+def _unshown(groups: Mapping[str, GroupReport]) -> str:
+    return f", and {len(groups) - GROUPS_SHOWN_MAX} more" if len(groups) > GROUPS_SHOWN_MAX else ""
+
+
+def _failures(group: GroupReport) -> str:
+    return f" ({group.failed:,} failed)" if group.failed else ""
 
 
 def lane_words(status: LanesStatus) -> dict[str, object]:
@@ -80,6 +86,39 @@ def lane_words(status: LanesStatus) -> dict[str, object]:
         "pending": sum(lane.pending for lane in status.lanes),
         "failed": sum(lane.failed for lane in status.lanes),
     }
+
+
+def lane_summary(lanes: Sequence[LaneReport]) -> Iterator[str]:
+    """The lines about the lanes at the end of a run: for each its counts and its figures, and the figures of all together."""
+    for lane in lanes:
+        counts = f"{lane.delivered:,} delivered, {lane.failed:,} failed, {lane.skipped:,} skipped, {lane.pending:,} pending"
+        words = "; ".join(filter(None, [lane.words, lane.remedy]))
+        yield f"sink {lane.sink}: {counts}" + (f"; {lane.state}: {words}" if words else "")
+        yield f"  {_figures([lane])}"
+        for by, groups in _groups(lane):
+            shown = (f"{name} {each.processed:,}{_failures(each)}" for name, each in _largest(groups))
+            yield f"  by {by}: {', '.join(shown)}{_unshown(groups)}"
+    if len(lanes) > 1:
+        yield f"all sinks: {_figures(lanes)}"
+
+
+def _figures(lanes: Sequence[LaneReport]) -> str:
+    """The figures of one run: rates add up, means and shares are weighted."""
+    processed, requests = sum(lane.processed for lane in lanes), sum(lane.requests for lane in lanes)
+
+    def mean(of: Callable[[LaneReport], float], weight: Callable[[LaneReport], int], whole: int) -> float:
+        return sum(of(lane) * weight(lane) for lane in lanes) / whole if whole else 0.0
+
+    elapsed_ms = mean(lambda lane: lane.mean_elapsed_ms, lambda lane: lane.processed, processed)
+    request_ms = mean(lambda lane: lane.mean_request_ms, lambda lane: lane.requests, requests)
+    before = mean(lambda lane: lane.error_rate_before, lambda lane: lane.requests, requests)
+    after = mean(lambda lane: lane.error_rate, lambda lane: lane.processed, processed)
+    rate = sum(lane.run_rate_per_s for lane in lanes)
+    backlog, hits = sum(lane.pending for lane in lanes), sum(lane.limit_hits for lane in lanes)
+    return (
+        f"{processed:,} processed, {rate:.1f}/s; mean time {elapsed_ms:,.1f} ms, request {request_ms:,.1f} ms; "
+        f"error rate {before:.1%} before retries, {after:.1%} after; backlog {backlog:,}; {hits:,} limit hits"
+    )
 
 
 def lane_documents(status: LanesStatus) -> list[dict[str, object]]:

@@ -1,7 +1,7 @@
 """`run`: the daemon, or one run to the end of the log.
 
-Owns: the command, the progress of `--once`, and its summary.
-Always: without `--once` nothing is written to standard output.
+Owns: the command, the progress of `--once`, and the summary.
+Always: without `--once` nothing is written to standard output but, at the end, the figures of remote sinks and the verdict.
 Never: no record is read here; `service/daemon.py` runs the pipeline.
 """
 
@@ -18,13 +18,14 @@ import typer
 from event_processor.assembly import Environment, Mode, lag_bytes
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.lanes import lane_summary
 from event_processor.cli.output import one_line, progress_bar, write_lines
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.delivery.reports import LaneReport
 from event_processor.model.clock import SystemClock, SystemWakeup
 from event_processor.model.errors import ExitCode
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import Progress, nobody_watches
+from event_processor.operations.targets import figures_of_lanes, missed_targets
 from event_processor.service.daemon import Daemon, Finished
 from event_processor.service.systemd import ServiceNotifier
 
@@ -41,6 +42,9 @@ def command(
             "--drain", help="With --once: the log is finished. Its end ends the last record and flushes the order buffer."
         ),
     ] = False,
+    check_targets: Annotated[
+        bool, typer.Option("--check-targets", help="Exit with 69 if a target of [targets] was missed.")
+    ] = False,
 ) -> None:
     """Read the log and keep the checkpoint, until stopped. TERM and INT end it after a commit; HUP reloads the configuration.
 
@@ -50,6 +54,8 @@ def command(
         raise typer.BadParameter("--drain needs --once: a followed log has no end", param_hint="--drain")
     called = invocation(context)
     configuration = load(called).configuration
+    if check_targets and not configuration.targets.is_set:
+        raise typer.BadParameter("no target is configured: set one in [targets]", param_hint="--check-targets")
     wakeup = SystemWakeup()
     with progress_bar("reading the log") if once else nullcontext(nobody_watches) as progress:
 
@@ -62,14 +68,22 @@ def command(
 
         notifier = ServiceNotifier.from_environment(os.environ, process_id=os.getpid(), clock=SystemClock())
         finished = Daemon(lambda: load(called).configuration, environment_of, Mode(once=once, drain=drain), notifier).run()
-    if once:
-        write_lines(_summary(finished, configuration))
-        if code := next((each.exit_code for each in finished.lanes if each.exit_code), 0):
-            raise typer.Exit(code)
-        if finished.not_read or finished.lost:
-            raise typer.Exit(ExitCode.INPUT_GONE)
-        if any(each.pending for each in finished.lanes):
-            raise typer.Exit(ExitCode.NOT_KEEPING_UP)
+    missed = _missed(finished, configuration)
+    if lines := [*(_summary(finished, configuration) if once else ()), *_figures(finished, missed)]:
+        write_lines(lines)
+    if once and (code := _exit_code(finished)):
+        raise typer.Exit(code)
+    if check_targets and missed:
+        raise typer.Exit(ExitCode.NOT_KEEPING_UP)
+
+
+def _exit_code(finished: Finished) -> int:
+    """How `--once` ends."""
+    if code := next((each.exit_code for each in finished.lanes if each.exit_code), 0):
+        return code
+    if finished.not_read or finished.lost:
+        return ExitCode.INPUT_GONE
+    return ExitCode.NOT_KEEPING_UP if any(each.pending for each in finished.lanes) else ExitCode.OK
 
 
 class _ShownProgress(Telemetry):
@@ -109,13 +123,25 @@ def _summary(finished: Finished, configuration: Configuration) -> list[str]:
     lines += map(str, finished.omissions)
     lines += [one_line(f"not read: {each}") for each in finished.not_read]
     lines += [one_line(f"lost: {each}; see 'event-processor lost'") for each in finished.lost]
-    lines += [one_line(_lane(each)) for each in finished.lanes]
     if finished.held_events:
         lines.append(f"{finished.held_events} events are still in the order buffer; 'run --once --drain' flushes it")
     return lines
 
 
-def _lane(report: LaneReport) -> str:
-    """A remote sink, in a line."""
-    counts = f"{report.delivered} delivered, {report.failed} failed, {report.skipped} skipped, {report.pending} pending"
-    return f"sink {report.sink}: {counts}" + (f"; {report.state}: {report.words}" if report.words else "")
+def _missed(finished: Finished, configuration: Configuration) -> list[str]:
+    """The targets that the run missed."""
+    if not finished.targets.is_set:
+        return []
+    figures = figures_of_lanes(finished.lanes)
+    if not figures:
+        lag = _lag_bytes(configuration, real_environment(configuration))
+        figures = [finished.committed.figures(lag)]
+    return missed_targets(finished.targets, figures)
+
+
+def _figures(finished: Finished, missed: list[str]) -> list[str]:
+    """The lines about remote sinks, and the verdict if there are targets."""
+    lines = [one_line(line) for line in lane_summary(finished.lanes)]
+    if finished.targets.is_set:
+        lines.append(one_line("targets: missed: " + "; ".join(missed) if missed else "targets: met"))
+    return lines

@@ -22,6 +22,7 @@ from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, 
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions, aggregate_contradictions
+from event_processor.configuration.targets import TargetsOptions
 from event_processor.configuration.transforms import TransformOptions, is_among, kept_fields
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import DeadLetter
@@ -258,6 +259,7 @@ class Configuration(Section):
     sinks: Mapping[str, SerializeAsAny[SinkOptions]] = Field(default_factory=dict)
     batch: BatchOptions = BatchOptions()
     outbox: OutboxOptions = OutboxOptions()
+    targets: TargetsOptions = TargetsOptions()
     dead_letters: DeadLettersOptions = DeadLettersOptions()
     state: StateOptions = StateOptions()
     engine: EngineOptions = EngineOptions()

@@ -14,7 +14,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Final
 
@@ -23,6 +23,7 @@ from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.parts import changed_keys, changed_parts, config_parts
+from event_processor.configuration.targets import TargetsOptions
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
@@ -31,6 +32,7 @@ from event_processor.model.losses import Loss
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import Condition, ReloadAnswer
 from event_processor.operations.omissions import AbsentColumns, Omission, omissions
+from event_processor.operations.targets import CommittedFigures
 from event_processor.service.conditions import Conditions
 from event_processor.service.lanes import Lanes
 from event_processor.service.rejections import RejectionReports
@@ -71,7 +73,8 @@ class Finished:
     """Why a run ended, its counts, and how many events are still in the order buffer.
 
     `omissions`: what its results leave out. `not_read`: input that could not be read. `lost`: what this run found to be lost.
-    `lanes`: the remote sinks when the run ended.
+    `lanes`: the remote sinks when the run ended. `committed`: what the process has committed. `targets`: those of its last
+    configuration.
     """
 
     reason: StopReason
@@ -81,6 +84,8 @@ class Finished:
     not_read: tuple[Condition, ...] = ()
     lost: tuple[Loss, ...] = ()
     lanes: tuple[LaneReport, ...] = ()
+    committed: CommittedFigures = field(default_factory=CommittedFigures)
+    targets: TargetsOptions = field(default_factory=TargetsOptions)
 
 
 class Daemon:
@@ -105,6 +110,7 @@ class Daemon:
         self._stopping = False
         self._absent: Final = AbsentColumns()
         self._lanes: Final = Lanes()
+        self._committed: Final = CommittedFigures()
         self._is_asked_to_reload = False
         self._answer: ReloadAnswer | None = None
 
@@ -112,6 +118,7 @@ class Daemon:
         """Runs until the end of the input or until a signal. Raises `EventProcessorError`."""
         configuration = self._load()
         first = self._environment_of(configuration)
+        self._committed.begin(first.clock)
         with ExitStack() as cleanup:
             lock = lock_state(configuration, first)
             cleanup.callback(lock.release)
@@ -128,7 +135,7 @@ class Daemon:
                 if finished.reason is not StopReason.RELOAD:
                     self._lanes.end()
                     left_out = [*finished.omissions, *self._absent.found]
-                    return replace(finished, not_read=conditions.not_read, omissions=left_out)
+                    return replace(finished, not_read=conditions.not_read, omissions=left_out, committed=self._committed)
                 configuration = self._reloaded(configuration, environment.telemetry, conditions)
                 environment = self._environment_of(configuration)
 
@@ -141,7 +148,7 @@ class Daemon:
         self._notifier.progress()
         rejections = RejectionReports(environment.telemetry, environment.clock, configuration.dead_letters, self._end)
         notified = _NotifierTelemetry(self._notifier, conditions)
-        exporters = [environment.telemetry, conditions, self._absent, self._lanes, notified, rejections]
+        exporters = [environment.telemetry, conditions, self._absent, self._lanes, self._committed, notified, rejections]
         environment = replace(environment, telemetry=SeveralTelemetry(exporters))
         pipeline = open_pipeline(configuration, environment, self._mode)
         processor = pipeline.processor
@@ -175,7 +182,8 @@ class Daemon:
             lost = tuple(each for each in state.lost.entries if each not in known)
             left_out = omissions(configuration, state.counts, state.categories, pipeline.aggregates.documents())
             lanes = tuple(self._lanes.reports())
-            finished = Finished(reason, state.counts, len(state.order.held), left_out, lost=lost, lanes=lanes)
+            held_events, targets = len(state.order.held), pipeline.configuration.targets
+            finished = Finished(reason, state.counts, held_events, left_out, lost=lost, lanes=lanes, targets=targets)
             self._tell_stopped(environment.telemetry, finished)
             return finished, pipeline.configuration
 

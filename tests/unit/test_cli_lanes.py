@@ -162,3 +162,59 @@ def test_a_forecast_is_rounded_for_people(seconds: float | None, words: str) -> 
 
 def test_without_lanes_nothing_fills_up() -> None:
     assert list(LanesStatus(outbox=OutboxReport(10), bytes_max=5).shortfalls()) == []
+
+
+def summary_of(shell: Shell) -> list[str]:
+    """The lines about the remote sink, and the verdict."""
+    lines = shell.out.splitlines()
+    return lines[next(place for place, line in enumerate(lines) if line.startswith("sink ")) :]
+
+
+TARGETS = "[targets]\nrate_min = {rate}\nerror_rate_max = 0.3\nbacklog_max = 100\n"
+
+
+def test_the_summary_has_the_figures_and_the_verdict(shell: Shell, service: HttpService) -> None:
+    service.answers = [Reply(429), Reply(422), Reply(200)]
+    configure(shell, service, TARGETS.format(rate=0.001))
+    # One of three records fails for good: more than 30 %.
+    assert shell.call("run", "--once", "--check-targets") == 69
+    counts, figures, by_source, by_category, verdict = summary_of(shell)
+    assert counts == "sink down: 2 delivered, 1 failed, 0 skipped, 0 pending"
+    assert figures.startswith("  3 processed, ")
+    assert "; error rate 50.0% before retries, 33.3% after; backlog 0; 1 limit hits" in figures
+    assert by_source == "  by source: log 3 (1 failed)"
+    assert sorted(by_category.removeprefix("  by category: ").replace(" (1 failed)", "").split(", ")) == ["a 2", "b 1"]
+    assert verdict == "targets: missed: error rate 33.3 %, at most 30 %"
+
+
+def test_targets_that_are_met_are_said_too(shell: Shell, service: HttpService) -> None:
+    configure(shell, service, TARGETS.format(rate=0.001))
+    assert shell.call("run", "--once", "--check-targets") == 0
+    assert summary_of(shell)[-1] == "targets: met"
+
+
+def test_a_miss_changes_the_exit_code_only_if_it_is_asked_to(shell: Shell, service: HttpService) -> None:
+    configure(shell, service, TARGETS.format(rate=1e9))
+    assert shell.call("run", "--once") == 0
+    assert summary_of(shell)[-1].startswith("targets: missed: rate ")
+
+
+def test_records_that_wait_at_the_end_are_the_backlog(shell: Shell, service: HttpService) -> None:
+    service.answers = [Reply(503)]
+    configure(shell, service, "[targets]\nbacklog_max = 2\n", wait_s=0)
+    assert shell.call("run", "--once", "--check-targets") == 69
+    assert summary_of(shell)[-1] == "targets: missed: backlog 3, at most 2"
+
+
+def test_without_remote_sinks_the_targets_are_those_of_what_is_committed(shell: Shell) -> None:
+    with shell.path("event-processor.toml").open("a") as file:
+        file.write("[targets]\nrate_min = 0.001\nerror_rate_max = 0.1\nbacklog_max = 0\n")
+    with shell.path("log.jsonl").open("ab") as log:
+        log.write(b'{"torn')
+    assert shell.call("run", "--once", "--check-targets") == 69
+    assert shell.out.splitlines()[-1] == "targets: missed: error rate 20.0 %, at most 10 %; backlog 1, at most 0"
+
+
+def test_targets_that_are_not_configured_cannot_be_checked(shell: Shell) -> None:
+    assert shell.call("run", "--once", "--check-targets") == 64
+    assert "no target is configured" in shell.err
