@@ -132,11 +132,13 @@ def create_file(fs: FileSystem, path: str, parts: Iterable[bytes | memoryview], 
 def replace_file(fs: FileSystem, path: str, parts: Iterable[bytes], token: str) -> None:
     """Replaces `path` by a file of these bytes, durably. Until the new file is whole, the old one stays (or none).
 
-    The new file is first written in the same folder, under a name made from `token`. Raises `StorageError`, or what `parts`
-    raises; the unfinished file is then removed.
+    The new file is first written in the same folder, under a name made from `token`. Only one writer at a time may use a token; it
+    may be used again. Raises `StorageError`, or what `parts` raises; the unfinished file is then removed.
     """
     folder = os.path.dirname(path) or "."
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{token}.partial")
+    # A process that died in here left its unfinished file under this name.
+    remove_files(fs, [temporary])
     try:
         # If we die before the rename, the old file is still there, and the start of the new one under the other name.
         create_file(fs, temporary, parts)

@@ -11,9 +11,9 @@ import pytest
 
 from event_processor.model.errors import ConfigurationError, LockedError, StateError, StorageError
 from event_processor.storage.append_file import BEGUN_BYTES, AppendFile, append_lines
-from event_processor.storage.durable import OperatingSystem, create_file, prepare_directory, read_file
+from event_processor.storage.durable import OperatingSystem, create_file, prepare_directory, read_file, replace_file
 from event_processor.storage.lock import DirectoryLock
-from support.simulated_fs import Fault, SimulatedFileSystem
+from support.simulated_fs import Fault, SimulatedCrash, SimulatedFileSystem
 
 
 @pytest.fixture
@@ -219,3 +219,18 @@ def test_pieces_that_are_read_each_are_what_stands_there_in_the_cache_or_not(cac
 def test_a_descriptor_that_cannot_be_read_is_an_error_for_each_too() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         OperatingSystem().read_each(-1, np.zeros(1, np.uint8), np.array([0, 1]), np.array([0]))
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_replacement_that_a_death_left_unfinished_does_not_stop_the_next_one(after: bool) -> None:
+    for nth in range(1, 5):
+        fs = SimulatedFileSystem(nth)
+        prepare_directory(fs, "/d")
+        replace_file(fs, "/d/cursor", [b"old"], "new")
+        fs.crash_at(nth, after=after)
+        with pytest.raises(SimulatedCrash):
+            replace_file(fs, "/d/cursor", [b"next"], "new")
+        revived = fs.kill()
+        assert revived.content("/d/cursor") in (b"old", b"next")
+        replace_file(revived, "/d/cursor", [b"last"], "new")
+        assert revived.crash().content("/d/cursor") == b"last"
