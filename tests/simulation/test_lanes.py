@@ -299,6 +299,29 @@ def test_an_outbox_that_fell_behind_and_has_the_same_records_again_is_passed_ove
     run(main())
 
 
+def test_a_request_that_is_given_up_at_the_end_still_waits(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = Bench(str(tmp_path), MemoryOutbox(records(5)), ScriptedReceiver(lambda _: DELIVERED, delay_s=30.0))
+        await asyncio.sleep(1)
+        report = await bench.close(drain_s=2.0)
+        assert (report.delivered, report.pending) == (0, 5)
+
+    run(main())
+
+
+def test_a_save_that_is_slow_is_not_overtaken_by_the_last_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = Bench(str(tmp_path), MemoryOutbox(records(40)), ScriptedReceiver(lambda _: DELIVERED))
+        slowness_s = iter([5.0, 0.0])
+        bench.slow_saves(lambda: next(slowness_s))
+        await bench.idle(pending_only=True)
+        await bench.close()
+        await asyncio.sleep(10)
+        assert read_cursor(OperatingSystem(), str(tmp_path), "remote").sequence == 40  # type: ignore[union-attr]
+
+    run(main())
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_whenever_it_is_killed_each_record_is_delivered_under_its_key_and_never_again_after_its_cursor(
     tmp_path: Path, seed: int

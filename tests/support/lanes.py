@@ -173,8 +173,16 @@ class Bench:
         limiter = None if rate is None else Limiter(Rate(rate))
         self.gate = gate or Gate(concurrency, limiter, numbers.random)
 
-        async def offload(job: Callable[[], None]) -> None:
+        self._save_s: Callable[[], float] = lambda: 0.0
+
+        async def work(job: Callable[[], None]) -> None:
+            if save_s := self._save_s():
+                await asyncio.sleep(save_s)
             job()
+
+        async def offload(job: Callable[[], None]) -> None:
+            # As in a thread: it goes on if its caller is cancelled.
+            await asyncio.shield(asyncio.ensure_future(work(job)))
 
         parts = LaneParts(
             identity=identity,
@@ -205,9 +213,13 @@ class Bench:
         self.outbox.entries.extend(more)
         self.delivery.follow("events", Frozen(self.outbox.sequence, self.outbox.chain))
 
-    async def idle(self) -> None:
-        """Waits until nothing is pending."""
-        while self.delivery.pending and not self.task.done():  # noqa: ASYNC110 - the time is virtual
+    def slow_saves(self, save_s: Callable[[], float]) -> None:
+        """From now on, each save takes as long as `save_s` says."""
+        self._save_s = save_s
+
+    async def idle(self, *, pending_only: bool = False) -> None:
+        """Waits until nothing is pending; with `pending_only`, the cursor may not be durable yet."""
+        while (self.lane if pending_only else self.delivery).pending and not self.task.done():  # noqa: ASYNC110 - the time is virtual
             await asyncio.sleep(0.05)
 
     async def close(self, drain_s: float = 10.0) -> LaneReport:

@@ -105,6 +105,8 @@ class Lane:
         self._running: Final[dict[asyncio.Task[None], Attempt]] = {}
         self._changed: Final = asyncio.Event()
         self._dirty: Final = asyncio.Event()
+        self._saving: Final = asyncio.Lock()
+        self._save_failure: Exception | None = None
         self._failed: list[FailedRecord] = []
         self._is_closing = False
         self._passes = 0
@@ -132,6 +134,8 @@ class Lane:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            async with self._saving:
+                pass  # A save that runs needs the files, which are closed next.
 
     async def close(self, drain_s: float) -> None:
         """Ends `run`: sends nothing more, waits for running requests at most `drain_s` seconds, and saves the cursor.
@@ -183,7 +187,7 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether everything released was answered, and the cursor on disk says so."""
-        return not self.pending and not self._dirty.is_set()
+        return not self.pending and not self._dirty.is_set() and not self._saving.locked()
 
     # Sending.
 
@@ -379,15 +383,28 @@ class Lane:
             await asyncio.sleep(SAVE_S)
 
     async def _save(self) -> None:
-        """Makes what was answered so far durable. If we die before, it is sent again under the same keys."""
-        if not self._dirty.is_set():
-            return
-        failed, self._failed = self._failed, []
-        document = self._window.document()
-        self._dirty.clear()
-        await self._parts.offload(lambda: self._parts.progress.save(document, failed))
-        self._window.note_saved(document)
-        self._parts.saved()
+        """Makes what was answered so far durable. If we die before, it is sent again under the same keys. Raises `StorageError`."""
+        # A save that began is finished even if its caller is cancelled: a thread cannot be stopped, and an older cursor that is
+        # written after a newer one would count failed records twice.
+        await asyncio.shield(asyncio.ensure_future(self._save_in_turn()))
+        if self._save_failure is not None:
+            raise self._save_failure
+
+    async def _save_in_turn(self) -> None:
+        async with self._saving:
+            if self._save_failure is not None or not self._dirty.is_set():
+                return
+            failed, self._failed = self._failed, []
+            document = self._window.document()
+            self._dirty.clear()
+            try:
+                await self._parts.offload(lambda: self._parts.progress.save(document, failed))
+            except Exception as error:  # noqa: BLE001 - `_save` raises it
+                # Perhaps the failed records are not durable, so no later cursor may count them: nothing is saved any more.
+                self._save_failure = error
+                return
+            self._window.note_saved(document)
+            self._parts.saved()
 
     # Supervision.
 
@@ -395,7 +412,10 @@ class Lane:
         self._end_with(None if task.cancelled() else task.exception())
 
     def _send_ended(self, task: asyncio.Task[None]) -> None:
-        self._running.pop(task, None)
+        attempt = self._running.pop(task, None)
+        if attempt is not None:
+            # It was given up without an answer: its records still wait.
+            self._queue.again(attempt, 0.0)
         self._end_with(None if task.cancelled() else task.exception())
         self._changed.set()
 
