@@ -27,7 +27,9 @@ from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.gates import Gates, begin_sending, end_sending
 from event_processor.engine.delivery.keeping import Keeping
-from event_processor.engine.delivery.lane import Lane, LaneParts, LanePlace, LaneTimes
+from event_processor.engine.delivery.lane import Lane
+from event_processor.engine.delivery.orders import LaneOrders
+from event_processor.engine.delivery.parts import LaneParts, LanePlace, LaneTimes
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.reports import LaneReport, OutboxReport, PublishedLanes
 from event_processor.engine.delivery.service import Service
@@ -164,6 +166,7 @@ class PipelineDelivery:
             times=LaneTimes(now, environment.clock.wall_ns),
             backoff=Backoff(random.random),
             telemetry=self._relay,
+            orders=LaneOrders(environment.fs, self._directory, identity.sink, identity.name),
             offload=_offload,
             saved=self._saved,
         )

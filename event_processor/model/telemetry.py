@@ -144,6 +144,12 @@ class Telemetry:
     def lane_flowing(self, *, sink: str) -> None:
         """A remote sink that was waiting or stopped takes records again."""
 
+    def lane_paused(self, *, sink: str, remedy: str) -> None:
+        """An operator paused a remote sink: it is sent nothing until it is resumed."""
+
+    def lane_resumed(self, *, sink: str) -> None:
+        """An operator resumed a remote sink."""
+
     def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
         """A remote sink is sent nothing more in this process: its place in the outbox cannot be trusted."""
 

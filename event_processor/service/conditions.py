@@ -167,6 +167,12 @@ class Conditions(Telemetry):
         for kind in ("lane_waiting", "lane_stopped"):
             self._end(kind, sink)
 
+    def lane_paused(self, *, sink: str, remedy: str) -> None:
+        self._add("lane_paused", sink, problem=f"sink {sink} is paused: its records wait", remedy=remedy, fails=False)
+
+    def lane_resumed(self, *, sink: str) -> None:
+        self._end("lane_paused", sink)
+
     def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
         self.lane_flowing(sink=sink)
         self._add("lane_failed", sink, problem=f"sink {sink} is sent nothing more ({exit_code}): {reason}", remedy=remedy)

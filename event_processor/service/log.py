@@ -235,6 +235,12 @@ class LogTelemetry(Telemetry):
     def lane_flowing(self, **facts: Fact) -> None:
         self.log("info", "lane_flowing", "a sink takes records again", facts)
 
+    def lane_paused(self, **facts: Fact) -> None:
+        self.log("warning", "lane_paused", "a sink is paused; its records wait until it is resumed", facts)
+
+    def lane_resumed(self, **facts: Fact) -> None:
+        self.log("info", "lane_resumed", "a sink is resumed", facts)
+
     def lane_failed(self, **facts: Fact) -> None:
         self.log("error", "lane_failed", "a sink is sent nothing more: its place in the outbox cannot be trusted", facts)
 

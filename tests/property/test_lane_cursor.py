@@ -34,6 +34,8 @@ def test_it_moves_over_the_contiguous_prefix_however_answers_come_and_wherever_i
         assert (cursor.sequence, cursor.chain) == (prefix, chain_of(prefix))
         assert [number for number in range(1, 25) if cursor.is_answered(number)] == sorted(answered)
         assert all(chain == chain_of(last) for _, last, chain in cursor.answered)
+        assert cursor.last_answered == max(answered)
+        assert all(cursor.answered_after(each) == sum(number > each for number in answered) for each in range(prefix, 25))
         assert cursor.ahead == (max(answered) - prefix if answered else 0)
         assert all(number - prefix <= ahead_max for number in range(1, 25) if cursor.may_send(number))
         if step in restarts:

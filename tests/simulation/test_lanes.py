@@ -7,6 +7,7 @@ import json
 import random
 from bisect import bisect_left
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +313,7 @@ def test_a_request_that_is_given_up_at_the_end_still_waits(tmp_path: Path) -> No
 def test_a_save_that_is_slow_is_not_overtaken_by_the_last_one(tmp_path: Path) -> None:
     async def main() -> None:
         bench = Bench(str(tmp_path), MemoryOutbox(records(40)), ScriptedReceiver(lambda _: DELIVERED))
-        slowness_s = iter([5.0, 0.0])
+        slowness_s = chain([5.0], repeat(0.0))
         bench.slow_saves(lambda: next(slowness_s))
         await bench.idle(pending_only=True)
         await bench.close()

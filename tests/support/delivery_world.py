@@ -26,7 +26,7 @@ from event_processor.deduplication.index import IndexLimits
 from event_processor.deduplication.merge import Inline
 from event_processor.engine.commit import InlineCommits
 from event_processor.engine.delivery.delivery import Delivery
-from event_processor.engine.delivery.figures import LaneReport
+from event_processor.engine.delivery.reports import LaneReport, OutboxReport
 from event_processor.model.answers import Answer
 from event_processor.model.contracts import Wakeup
 from event_processor.model.delivery import Request
@@ -249,11 +249,11 @@ class WatchedDelivery(PipelineDelivery):
         self._world.on_saved()
         super()._saved()
 
-    def _publish(self, reports: Sequence[LaneReport]) -> None:
+    def _publish(self, reports: Sequence[LaneReport], outbox: OutboxReport) -> None:
         for report in reports:
             known = report.delivered + report.failed + report.skipped + report.pending
             assert report.released - report.started_after == known, report
-        super()._publish(reports)
+        super()._publish(reports, outbox)
 
     def made(self) -> Delivery:
         """All lanes, in the running loop."""

@@ -14,8 +14,10 @@ from xxhash import xxh3_128_hexdigest
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.gate import Gate
-from event_processor.engine.delivery.lane import Lane, LaneParts, LaneTimes
+from event_processor.engine.delivery.lane import Lane
 from event_processor.engine.delivery.limiter import Limiter, Rate
+from event_processor.engine.delivery.orders import LaneOrders
+from event_processor.engine.delivery.parts import LaneParts, LaneTimes
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.reports import LaneReport, OutboxReport
 from event_processor.engine.delivery.service import Service
@@ -136,6 +138,12 @@ class Told(Telemetry):
     def lane_flowing(self, *, sink: str) -> None:
         self.said.append(("flowing", ""))
 
+    def lane_paused(self, *, sink: str, remedy: str) -> None:
+        self.said.append(("paused", remedy))
+
+    def lane_resumed(self, *, sink: str) -> None:
+        self.said.append(("resumed", ""))
+
     def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
         self.said.append(("failed", f"{exit_code}: {reason}"))
 
@@ -196,6 +204,7 @@ class Bench:
             times=LaneTimes(loop.time, lambda: round(loop.time() * 1e9)),
             backoff=Backoff(numbers.random),
             telemetry=self.told,
+            orders=LaneOrders(fs or OperatingSystem(), directory, name, name),
             offload=offload,
             saved=lambda: None,
         )

@@ -45,7 +45,8 @@ class CursorDocument(Struct, frozen=True):
 
     `started_after`: the sequence after which the lane started (`from` in the checkpoint). `sequence` and `chain` are those of the
     prefix; `answered` are the ranges beyond it, ascending, apart. `counts` cover the prefix and the ranges. `failed_bytes`: the
-    committed length of the file of failed records.
+    committed length of the file of failed records. `earlier_names`: of the sink, each with the last sequence that was released when
+    it was renamed; ascending. Up to there, keys have that name, so that a rename sends nothing under another key.
     """
 
     state_id: str
@@ -57,7 +58,24 @@ class CursorDocument(Struct, frozen=True):
     answered: tuple[AnsweredRange, ...] = ()
     counts: LaneCounts = LaneCounts()
     failed_bytes: int = 0
+    earlier_names: tuple[tuple[str, int], ...] = ()
     version: Literal[1] = 1
+
+    def is_of(self, state_id: str, input_name: str, started_after: int) -> bool:
+        """Whether it is the cursor of this lane, and not of an earlier one with the same name."""
+        return (self.state_id, self.input, self.started_after) == (state_id, input_name, started_after)
+
+    def pending(self, released: int) -> int:
+        """How many of the records up to the sequence `released` were not answered."""
+        return max(0, released - self.sequence - sum(last - first + 1 for first, last, _ in self.answered))
+
+    def is_answered(self, sequence: int) -> bool:
+        """Whether the record with this sequence was answered."""
+        return sequence <= self.sequence or any(first <= sequence <= last for first, last, _ in self.answered)
+
+    def name_of(self, sequence: int, name: str) -> str:
+        """The sink's name in the key of a record. `name` is the present one."""
+        return next((earlier for earlier, through in self.earlier_names if sequence <= through), name)
 
 
 class Cursor:
@@ -83,6 +101,15 @@ class Cursor:
     def ahead(self) -> int:
         """How far beyond the prefix the last answered sequence is."""
         return self._ranges[-1][1] - self.sequence if self._ranges else 0
+
+    @property
+    def last_answered(self) -> int:
+        """The highest sequence that was answered."""
+        return self._ranges[-1][1] if self._ranges else self.sequence
+
+    def answered_after(self, sequence: int) -> int:
+        """How many records above `sequence`, which is not before the prefix, were answered."""
+        return sum(max(0, last - max(first - 1, sequence)) for first, last in self._ranges)
 
     def may_send(self, sequence: int) -> bool:
         """Whether a record may be sent: it was not answered, and is not too far ahead of the one that holds the cursor back."""

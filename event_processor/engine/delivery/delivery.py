@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
-from event_processor.engine.delivery.lane import Lane, LanePlace
+from event_processor.engine.delivery.lane import Lane
+from event_processor.engine.delivery.parts import LanePlace
 from event_processor.engine.delivery.reports import Growth, LaneReport, OutboxReport
 from event_processor.engine.delivery.window import Released
 
@@ -46,19 +48,16 @@ class Delivery:
 
     async def run(self) -> None:
         """Runs all lanes until `close`. Raises `StorageError`, and what is a bug; then all lanes have ended."""
-        ticker = asyncio.create_task(self._tick())
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes:
                     group.create_task(lane.run())
-                # A lane that cannot go on ends alone.
-                group.create_task(self._is_closing.wait())
+                # A lane that cannot go on ends alone: the others go on until `close`.
+                group.create_task(self._tick())
         except BaseExceptionGroup as failures:
             # One is told; the others are mostly its consequences.
             raise failures.exceptions[0] from None
         finally:
-            ticker.cancel()
-            await asyncio.gather(ticker, return_exceptions=True)
             self._report()
 
     async def close(self, drain_s: float) -> None:
@@ -87,7 +86,7 @@ class Delivery:
     @property
     def pending(self) -> int:
         """The records that wait in lanes that can go on, and lanes whose cursor is not durable yet."""
-        return sum(max(lane.pending, not lane.is_idle) for lane in self._lanes if lane.health.failure is None)
+        return sum(lane.outstanding for lane in self._lanes)
 
     @property
     def lanes(self) -> Sequence[Lane]:
@@ -95,12 +94,14 @@ class Delivery:
         return self._lanes
 
     async def _tick(self) -> None:
-        while True:
+        while not self._is_closing.is_set():
             for lane in self._lanes:
                 lane.figures.tick(self._now())
             self.note()
             self._report()
-            await asyncio.sleep(TICK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._is_closing.wait()
 
     def _report(self) -> None:
         reports = [lane.report() for lane in self._lanes]

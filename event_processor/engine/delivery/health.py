@@ -14,10 +14,11 @@ from event_processor.model.answers import Answer
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
 
-__all__ = ["PROBE_S", "Described", "Health", "remedy_of"]
+__all__ = ["PAUSED_WORDS", "PROBE_S", "Described", "Health", "remedy_of", "resume_words"]
 
 PROBE_S: Final = 60.0
 """A stopped lane tries one record this often."""
+PAUSED_WORDS: Final = "an operator paused it; its records wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Health:
         self._telemetry: Final = telemetry
         self._stopped: _Stopped | None = None
         self._is_in_outage = False
+        self.is_paused = False
         self.failure: EventProcessorError | None = None
         self.last_words = ""
         """The words of the last *wait*."""
@@ -69,6 +71,16 @@ class Health:
         if self._stopped is None or self._stopped.words != words:
             self._telemetry.lane_stopped(sink=self._name, reason=words, remedy=remedy)
         self._stopped = _Stopped(words, remedy, now_s + PROBE_S, is_schema)
+
+    def pause(self, is_paused: bool) -> None:
+        """An operator paused the sink, or ended the pause."""
+        if is_paused == self.is_paused:
+            return
+        self.is_paused = is_paused
+        if is_paused:
+            self._telemetry.lane_paused(sink=self._name, remedy=resume_words(self._name))
+        else:
+            self._telemetry.lane_resumed(sink=self._name)
 
     def go_on(self) -> None:
         """A probe of a stopped lane got another answer."""
@@ -95,11 +107,18 @@ class Health:
         """The lane at this moment."""
         if self.failure is not None:
             return Described("failed", self.failure.message, self.failure.hint)
+        if self.is_paused:
+            return Described("paused", PAUSED_WORDS, resume_words(self._name))
         if self._stopped is not None:
             return Described("stopped", self._stopped.words, self._stopped.remedy)
         if self._is_in_outage:
             return Described("waiting", self.last_words)
         return Described("sending" if is_pending else "idle")
+
+
+def resume_words(name: str) -> str:
+    """How a pause is ended."""
+    return f"event-processor sinks resume {name.partition('.')[0]}"
 
 
 def remedy_of(answer: Answer) -> str:

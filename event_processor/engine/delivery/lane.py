@@ -10,75 +10,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.cursor import Result
 from event_processor.engine.delivery.failed_records import FailedRecord
 from event_processor.engine.delivery.figures import LaneFigures
 from event_processor.engine.delivery.gate import Ticket
 from event_processor.engine.delivery.health import Health, remedy_of
-from event_processor.engine.delivery.progress import LaneIdentity, Progress
+from event_processor.engine.delivery.orders import SKIPPED, Ordered
+from event_processor.engine.delivery.parts import LaneParts, LanePlace
 from event_processor.engine.delivery.queue import Attempt, Queue, Waiting, request_key
 from event_processor.engine.delivery.reports import LaneReport
-from event_processor.engine.delivery.service import Service
-from event_processor.engine.delivery.window import OutboxReading, Released, Window
+from event_processor.engine.delivery.window import Released, Window
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
-from event_processor.model.delivery import OutboxRecord, Receiver, Request
+from event_processor.model.delivery import Request
 from event_processor.model.errors import StateError
-from event_processor.model.remote import RemoteSinkOptions
-from event_processor.model.telemetry import Telemetry
 
-__all__ = ["Lane", "LaneParts", "LanePlace", "LaneTimes"]
+__all__ = ["Lane"]
 
+LOOK_S: Final = 1.0
+"""A lane looks this often at what operators ask."""
 SAVE_S: Final = 0.2
 """While a lane sends, its cursor is saved this often."""
 RECENT: Final = 100
 PASS_SHARE: Final = 0.8
 BAD_MAX: Final = 50
 """If this many of the last `RECENT` records are bad already, it is not the records' fault."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaneTimes:
-    """The clocks of a lane. `now`: monotonic seconds, those of its service's gate. `wall_ns`: as in `Clock`."""
-
-    now: Callable[[], float]
-    wall_ns: Callable[[], int]
-
-
-@dataclass(frozen=True, slots=True)
-class LaneParts:
-    """What a lane works with.
-
-    `offload` runs a function that blocks, in another thread or at once. `saved` is called when the cursor has moved on disk.
-    """
-
-    identity: LaneIdentity
-    options: RemoteSinkOptions
-    retries_max: int
-    receiver: Receiver
-    service: Service
-    reader: OutboxReading
-    progress: Progress
-    chain_after: Callable[[str, OutboxRecord], str]
-    times: LaneTimes
-    backoff: Backoff
-    telemetry: Telemetry
-    offload: Callable[[Callable[[], None]], Awaitable[None]]
-    saved: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class LanePlace:
-    """The durable cursor's sequence, and how many bytes of what was `released` wait."""
-
-    sequence: int
-    pending_bytes: int
-    released: Released
 
 
 class Lane:
@@ -108,6 +66,7 @@ class Lane:
         self._saving: Final = asyncio.Lock()
         self._save_failure: Exception | None = None
         self._failed: list[FailedRecord] = []
+        self._ordered = Ordered()
         self._is_closing = False
         self._passes = 0
         self._recent: Final[deque[tuple[int, bool]]] = deque(maxlen=RECENT)
@@ -124,7 +83,9 @@ class Lane:
             self._window.require_chain()
             await self._parts.receiver.open()
             self._parts.service.watch(self._changed.set)
-            tasks += [asyncio.create_task(self._pump()), asyncio.create_task(self._save_often())]
+            # Before the first request: the sink may be paused.
+            await self._look()
+            tasks += [asyncio.create_task(each) for each in (self._pump(), self._save_often(), self._look_often())]
             for task in tasks:
                 task.add_done_callback(self._task_ended)
             await self._ended
@@ -168,16 +129,17 @@ class Lane:
     def skip(self, sequences: frozenset[int]) -> int:
         """An operator gives up the records with these sequences. Returns how many of them were waiting here."""
         found = self._queue.drop(sequences)
-        for each in found:
+        for each, tries in found:
+            self._keep_failed(each, "skipped", Answer(Verdict.BAD, SKIPPED), tries)
             self._finished(each, "skipped")
-        self._changed.set()
+        if found:
+            self._changed.set()
         return len(found)
 
     @property
     def pending(self) -> int:
         """The released records that were not answered, counted where they are."""
-        running = sum(len(attempt.waiting) for attempt in self._running.values())
-        return self._window.unread + len(self._queue) + running
+        return self._window.unread + len(self._queue) + self._in_requests
 
     @property
     def place(self) -> LanePlace:
@@ -185,9 +147,21 @@ class Lane:
         return LanePlace(self._window.saved, self._window.pending_bytes, self._window.released)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether everything released was answered, and the cursor on disk says so."""
-        return not self.pending and not self._dirty.is_set() and not self._saving.locked()
+    def outstanding(self) -> int:
+        """The records that this lane can still answer without an operator; 1 if there are none, but its cursor is not durable yet."""
+        if self.health.failure is not None:
+            return 0
+        pending = self._in_requests if self.health.is_paused else self.pending
+        return max(pending, self._dirty.is_set() or self._saving.locked())
+
+    @property
+    def has_retries(self) -> bool:
+        """Whether an operator sent repaired records to this sink."""
+        return self._ordered.has_retries
+
+    @property
+    def _in_requests(self) -> int:
+        return sum(len(attempt.waiting) for attempt in self._running.values())
 
     # Sending.
 
@@ -196,6 +170,7 @@ class Lane:
         while not self._is_closing:
             self._changed.clear()
             self._window.refill()
+            self._skip_ordered()
             self._note_outage()
             wait_s = self._wait_s()
             if wait_s is None or wait_s > 0:
@@ -205,7 +180,12 @@ class Lane:
                 await self._parts.receiver.refresh()
             ticket = await self._parts.service.turn()
             self._note_outage()
-            attempt = None if self._is_closing else self._queue.take(self._parts.times.now(), alone=self.health.is_stopped)
+            self._skip_ordered()
+            attempt = (
+                None
+                if self._is_closing or self.health.is_paused
+                else self._queue.take(self._parts.times.now(), alone=self.health.is_stopped)
+            )
             if attempt is None:
                 self._parts.service.done(ticket, None)
                 continue
@@ -215,6 +195,8 @@ class Lane:
 
     def _wait_s(self) -> float | None:
         """Seconds until a request may be asked for; 0 if now; None if only a change can bring one."""
+        if self.health.is_paused:
+            return None
         if self._running and (self._is_strict or self.health.is_stopped):
             return None
         due_s = self._queue.due_s()
@@ -295,28 +277,34 @@ class Lane:
             return
         if self.health.is_stopped or sum(self._bad) >= BAD_MAX:
             words = f"the receiver refuses nearly every record: {answer.words}"
-            remedy = f"look at what is refused: event-processor dead-letters list --sink {self.name}; then correct the sink or the receiver"
+            remedy = f"look at what is refused: event-processor dead-letters list --sink {self._parts.identity.sink}; then correct the sink or the receiver"
             self._stop(attempt, words, remedy, is_schema=True)
             return
         self._bad.append(True)
         (waiting,) = attempt.waiting
+        self._keep_failed(waiting, "deliver", answer, attempt.tries)
+        self._parts.telemetry.delivery_failed(
+            sink=self.name, sequence=waiting.record.sequence, status=answer.status, reason=answer.words
+        )
+        self._finished(waiting, "failed")
+
+    def _keep_failed(self, waiting: Waiting, stage: str, answer: Answer, tries: int) -> None:
+        """Keeps a record that is not sent any more, to be repaired and retried. The next save makes it durable."""
         record = waiting.record
         self._failed.append(
             FailedRecord(
-                sink=self.name,
+                sink=self._parts.identity.sink,
                 sequence=record.sequence,
                 key=waiting.key,
                 place=record.place,
-                stage="deliver",
+                stage=stage,
                 status=answer.status,
                 reason=answer.words,
-                tries=attempt.tries,
+                tries=tries,
                 failed_at=utc_text(self._parts.times.wall_ns()),
                 object=record.object,
             )
         )
-        self._parts.telemetry.delivery_failed(sink=self.name, sequence=record.sequence, status=answer.status, reason=answer.words)
-        self._finished(waiting, "failed")
 
     def _finished(self, waiting: Waiting, result: Result) -> None:
         """The record was answered."""
@@ -353,7 +341,7 @@ class Lane:
             since=utc_text(self._since_ns),
             exit_code=int(failure.exit_code) if failure else 0,
             remedy=described.remedy,
-            released=self._window.released.sequence,
+            released=self._window.known,
             started_after=identity.started_after,
             delivered=delivered,
             failed=failed,
@@ -373,6 +361,36 @@ class Lane:
             by_source=figures.by_source(),
             by_field=figures.by_field(),
         )
+
+    # What operators ask.
+
+    async def _look_often(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Learns what operators ask, and removes what was carried out."""
+        seen: list[Ordered] = []
+        await self._parts.offload(lambda: seen.append(self._parts.orders.look()))
+        (ordered,) = seen
+        if ordered != self._ordered:
+            self._ordered = ordered
+            self.health.pause(ordered.is_paused)
+            self._skip_ordered()
+            self._changed.set()
+        done = [each for each in ordered.skips if self._window.are_answered(each.sequences)]
+        if done:
+            await self._save()
+            # If we die here, the next start finds them again, and nothing of them is left to skip.
+            await self._parts.offload(lambda: self._parts.orders.remove(done))
+
+    def _skip_ordered(self) -> None:
+        """Skips what an operator gave up, as soon as it is read, and no request with it runs."""
+        if self._ordered.skips:
+            sequences = frozenset(each for each in self._ordered.sequences if not self._window.are_answered([each]))
+            if sequences:
+                self.skip(sequences)
 
     # Saving.
 

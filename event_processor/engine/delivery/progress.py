@@ -25,7 +25,10 @@ __all__ = ["LaneIdentity", "Progress"]
 
 @dataclass(frozen=True, slots=True)
 class LaneIdentity:
-    """Which lane it is: the sink's name, its input and target, its state, and the place after which it started."""
+    """Which lane it is: its name, input and target, its state, and the place after which it started.
+
+    The name is that of the sink; the lane of its retried records is called `NAME.retry`.
+    """
 
     name: str
     input: str
@@ -33,6 +36,11 @@ class LaneIdentity:
     target: Mapping[str, Json]
     started_after: int
     started_chain: str
+
+    @property
+    def sink(self) -> str:
+        """The name of the sink. There is no dot in it."""
+        return self.name.partition(".")[0]
 
 
 class Progress:

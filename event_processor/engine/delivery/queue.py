@@ -143,15 +143,15 @@ class Queue:
         """A request passed: fresh ones may grow back slowly."""
         self._bytes_limit = min(float(self.bytes_max), self._bytes_limit * 1.02)
 
-    def drop(self, sequences: frozenset[int]) -> list[Waiting]:
-        """Removes the records with these sequences, if they are here, and returns them."""
-        found = [each for each in self._fresh if each.record.sequence in sequences]
+    def drop(self, sequences: frozenset[int]) -> list[tuple[Waiting, int]]:
+        """Removes the records with these sequences, if they are here. Returns them, each with the tries of its request."""
+        found = [(each, 0) for each in self._fresh if each.record.sequence in sequences]
         kept = [each for each in self._fresh if each.record.sequence not in sequences]
         self._fresh.clear()
         self._fresh.extend(kept)
         entries, self._again[:] = list(self._again), []
         for due_s, _, _, attempt in entries:
-            found += [each for each in attempt.waiting if each.record.sequence in sequences]
+            found += [(each, attempt.tries) for each in attempt.waiting if each.record.sequence in sequences]
             rest = [each for each in attempt.waiting if each.record.sequence not in sequences]
             if rest:
                 same = attempt if len(rest) == len(attempt.waiting) else Attempt(rest)

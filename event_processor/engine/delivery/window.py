@@ -7,11 +7,13 @@ Never: sends, or knows what an answer means.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from event_processor.engine.delivery.cursor import Cursor, CursorDocument, Result
 from event_processor.engine.delivery.figures import Figures
+from event_processor.engine.delivery.keys import key_of
 from event_processor.engine.delivery.progress import LaneIdentity
 from event_processor.engine.delivery.queue import Queue, Waiting
 from event_processor.model.delivery import OutboxRecord
@@ -79,6 +81,8 @@ class Window:
         self.released = released
         self.queue: Final = queue
         self._identity: Final = identity
+        self._earlier_names: Final = document.earlier_names
+        self._key_of: Final[Callable[[OutboxRecord], str]] = partial(key_of, identity, document)
         self._reader: Final = reader
         self._chain_after: Final = chain_after
         self._taken: Final = taken
@@ -94,8 +98,14 @@ class Window:
 
     @property
     def unread(self) -> int:
-        """The released records that were not read, and that the cursor does not cover."""
-        return max(0, self.released.sequence - max(self._read_to, self._cursor.sequence))
+        """The released records that were neither read nor answered."""
+        read_to = max(self._read_to, self._cursor.sequence)
+        return max(0, self.known - read_to - self._cursor.answered_after(read_to))
+
+    @property
+    def known(self) -> int:
+        """The last sequence that was released, as far as this lane knows: a state that fell back may be behind what was answered."""
+        return max(self.released.sequence, self._cursor.last_answered)
 
     @property
     def pending_bytes(self) -> int:
@@ -128,6 +138,7 @@ class Window:
             chain=cursor.chain,
             answered=cursor.answered,
             counts=self._counts,
+            earlier_names=self._earlier_names,
         )
 
     def follow(self, released: Released) -> None:
@@ -153,6 +164,10 @@ class Window:
             for record, size_bytes in entries:
                 self._take(record, size_bytes)
 
+    def are_answered(self, sequences: Iterable[int]) -> bool:
+        """Whether each of these was answered, or never released."""
+        return all(self._cursor.is_answered(each) or each > self.released.sequence for each in sequences)
+
     def finished(self, waiting: Waiting, result: Result) -> None:
         """The record was answered."""
         before = self._cursor.sequence
@@ -176,9 +191,7 @@ class Window:
         self._cursor.read(sequence, record.chain)
         self._pass(before)
         if not self._cursor.is_answered(sequence):
-            identity = self._identity
-            key = f"{identity.state_id}:{identity.name}:{record.place_text}"
-            self.queue.add(Waiting(record, key, size_bytes, self._taken(record)))
+            self.queue.add(Waiting(record, self._key_of(record), size_bytes, self._taken(record)))
 
     def _pass(self, before: int) -> None:
         """Forgets the sizes of the records that the prefix moved over."""

@@ -1,0 +1,62 @@
+"""What a lane works with.
+
+Owns: `LaneParts`, its clocks included.
+Always: everything from outside of a lane comes through it, so that a test can run a lane in virtual time.
+Never: makes a part (`assembly/delivery.py` does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from event_processor.engine.delivery.backoff import Backoff
+from event_processor.engine.delivery.orders import Orders
+from event_processor.engine.delivery.progress import LaneIdentity, Progress
+from event_processor.engine.delivery.service import Service
+from event_processor.engine.delivery.window import OutboxReading, Released
+from event_processor.model.delivery import OutboxRecord, Receiver
+from event_processor.model.remote import RemoteSinkOptions
+from event_processor.model.telemetry import Telemetry
+
+__all__ = ["LaneParts", "LanePlace", "LaneTimes"]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTimes:
+    """The clocks of a lane. `now`: monotonic seconds, those of its service's gate. `wall_ns`: as in `Clock`."""
+
+    now: Callable[[], float]
+    wall_ns: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneParts:
+    """What a lane works with.
+
+    `offload` runs a function that blocks, in another thread or at once. `saved` is called when the cursor has moved on disk.
+    """
+
+    identity: LaneIdentity
+    options: RemoteSinkOptions
+    retries_max: int
+    receiver: Receiver
+    service: Service
+    reader: OutboxReading
+    progress: Progress
+    chain_after: Callable[[str, OutboxRecord], str]
+    times: LaneTimes
+    backoff: Backoff
+    telemetry: Telemetry
+    orders: Orders
+    offload: Callable[[Callable[[], None]], Awaitable[None]]
+    saved: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlace:
+    """How far a lane is: its durable cursor's sequence, and how many bytes of what was `released` wait."""
+
+    sequence: int
+    pending_bytes: int
+    released: Released
