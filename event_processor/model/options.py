@@ -1,6 +1,6 @@
 """The base of every table of the configuration, its paths, and the keys of every source and sink.
 
-Owns: `Section`, `ConfiguredPath` and `LocatedText`; `SourceOptions` and `SinkOptions`, which a connector's options extend.
+Owns: `Section`, `ConfiguredPath`, `SecretPath` and `LocatedText`; `SourceOptions` and `SinkOptions`, which a connector's options extend.
 Always: an unknown key is a fault, and so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
 `ConfiguredPath`.
 Never: defines any other table (`configuration.py` does).
@@ -9,8 +9,9 @@ Never: defines any other table (`configuration.py` does).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Self, cast
+from typing import ClassVar, Final, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo
 from pydantic.fields import FieldInfo
@@ -19,7 +20,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from event_processor.model.contracts import ObjectReader
 from event_processor.model.event import Json
 
-__all__ = ["ConfiguredPath", "LocatedText", "Section", "SinkOptions", "SourceOptions", "keys_of"]
+__all__ = ["ConfiguredPath", "LocatedText", "SecretPath", "Section", "SinkOptions", "SourceOptions", "keys_of"]
+
+_VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 
 
 class LocatedText(str):
@@ -63,6 +66,26 @@ class ConfiguredPath(str):
         context = cast("Mapping[str, str]", info.context or {})
         folder = value.folder if isinstance(value, LocatedText) else context.get("folder", "")
         return cls(_joined(folder, str(value)), str(value))
+
+
+class SecretPath(ConfiguredPath):
+    """The path of a file with a secret. `${NAME}` in it is an environment variable.
+
+    The variable is looked up when the file is read, because only the service may have it: every command works without it.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def _validate(cls, value: object, info: ValidationInfo) -> ConfiguredPath:
+        if isinstance(value, str) and _VARIABLE.match(value):
+            return cls(str(value), str(value))  # it begins with a folder that is not known yet
+        path = super()._validate(value, info)
+        return cls(str(path), path.written)
+
+    def in_environment(self, environment: Mapping[str, str]) -> str:
+        """The path with the values of its variables. Raises `KeyError` with the name of a variable that is missing."""
+        return _VARIABLE.sub(lambda found: environment[found[1]], self)
 
 
 def _joined(folder: str, path: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.model.event import Json
-from event_processor.model.options import ConfiguredPath, Section, SinkOptions
+from event_processor.model.options import SecretPath, Section, SinkOptions
 
 __all__ = ["RemoteSinkOptions", "ServiceOptions", "TlsOptions"]
 
@@ -26,12 +26,12 @@ FigureField = Annotated[str, StringConstraints(min_length=1)]
 class TlsOptions(Section):
     """How a connection is protected. Without keys: the machine's certificates."""
 
-    ca_file: ConfiguredPath | None = Field(default=None, examples=["tls/ca.pem"])
-    """The certificates (PEM) that sign the service's; by default those of the machine."""
-    cert_file: ConfiguredPath | None = Field(default=None, examples=["tls/cert.pem"])
-    """Our own certificate (PEM), if the service asks for one."""
-    key_file: ConfiguredPath | None = Field(default=None, examples=["tls/key.pem"])
-    """The key (PEM) of `cert_file`; by default it is in the same file."""
+    ca_file: SecretPath | None = Field(default=None, examples=["tls/ca.pem"])
+    """The certificates (PEM) that sign the service's; by default those of the machine. `${NAME}`: as in `token_file`."""
+    cert_file: SecretPath | None = Field(default=None, examples=["tls/cert.pem"])
+    """Our own certificate (PEM), if the service asks for one. `${NAME}`: as in `token_file`."""
+    key_file: SecretPath | None = Field(default=None, examples=["tls/key.pem"])
+    """The key (PEM) of `cert_file`; by default it is in the same file. `${NAME}`: as in `token_file`."""
 
     @model_validator(mode="after")
     def _key_has_a_certificate(self) -> Self:
@@ -55,8 +55,9 @@ class ServiceOptions(Section):
     """A record that fails this often while others pass becomes a dead letter. However long an outage lasts, it makes none."""
     token_env: str | None = Field(default=None, examples=["API_TOKEN"])
     """The environment variable with the token, which is sent as `Authorization: Bearer …`."""
-    token_file: ConfiguredPath | None = Field(default=None, examples=["secrets/api.token"])
-    """The file with the token. It is read again if the service refuses the token."""
+    token_file: SecretPath | None = Field(default=None, examples=["secrets/api.token"])
+    """The file with the token. It is read again if the service refuses the token. `${NAME}` is an environment variable of the
+    service, such as `${CREDENTIALS_DIRECTORY}`."""
     tls: TlsOptions = TlsOptions()
 
     @model_validator(mode="after")

@@ -133,3 +133,14 @@ def test_a_service_without_an_address_is_a_fault_if_a_sink_sends_to_it(tmp_path:
 def test_a_token_has_one_place_and_a_key_has_a_certificate(tmp_path: Path, keys: str, wanted: str) -> None:
     with pytest.raises(ConfigurationFaultsError, match=wanted):
         loaded(tmp_path, CONFIGURATION.replace("[sinks.out]", f"{keys}\n[sinks.out]"))
+
+
+def test_only_the_service_needs_the_variables_of_a_path_of_a_secret(tmp_path: Path) -> None:
+    """Without the variables, every command reads the configuration. A path that begins with one is not joined to a folder."""
+    keys = 'token_file = "${FOLDER_OF_SECRETS}/token"\n[services.api.tls]\nca_file = "tls/${HOST_OF_SECRETS}.pem"\n'
+    text = CONFIGURATION.replace("[sinks.out]", f"{keys}[sinks.out]")
+    (tmp_path / "pipeline.toml").write_text(text, encoding="utf-8")
+    service = load(str(tmp_path / "pipeline.toml")).services["api"]
+    assert service.token_file == "${FOLDER_OF_SECRETS}/token"
+    assert service.tls.ca_file == f"{tmp_path}/tls/${{HOST_OF_SECRETS}}.pem"
+    assert service.token_file.in_environment({"FOLDER_OF_SECRETS": "/run/secrets"}) == "/run/secrets/token"

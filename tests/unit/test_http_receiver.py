@@ -322,6 +322,18 @@ def test_a_token_that_the_environment_does_not_have_stops_the_lane(environment: 
     assert words in answer.words
 
 
+def test_the_path_of_a_token_may_have_variables_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "api-token").write_text(TOKEN, encoding="utf-8")
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path), "NAME": "api"}
+    keys = {"token_file": "${CREDENTIALS_DIRECTORY}/${NAME}-token"}
+    with serving() as service:
+        (delivered,) = answers_of(receiver(service.base_url, environment, keys), request(EVENT))
+        (stopped,) = answers_of(receiver(service.base_url, {"NAME": "api"}, keys), request(EVENT))
+    assert (delivered.verdict, stopped.verdict) == (Verdict.DELIVERED, Verdict.STOP)
+    assert f"{keys['token_file']}: the environment has no variable CREDENTIALS_DIRECTORY" in stopped.words
+    assert [got.headers["authorization"] for got in service.received] == [f"Bearer {TOKEN}"]
+
+
 def test_a_token_that_is_refused_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("old", encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import Final
 
 from event_processor.model.errors import StorageError
 from event_processor.model.file_system import FileSystem
+from event_processor.model.options import SecretPath
 from event_processor.model.remote import ServiceOptions
 from event_processor.storage.durable import read_file
 
@@ -38,8 +39,8 @@ class Credentials:
 
     def token(self) -> str:
         """The token; empty if the service has none. Raises `CredentialsError`."""
-        name, path = self.service.token_env, self.service.token_file
-        if path is not None:
+        name = self.service.token_env
+        if (path := self._path("token_file", self.service.token_file)) is not None:
             try:
                 content = read_file(self.fs, path)
             except StorageError as error:
@@ -48,7 +49,7 @@ class Credentials:
                 raise CredentialsError(f"token_file: {path} does not exist")
             return _sound(content.decode("utf-8", "replace").strip(), f"token_file: {path}")
         if name is not None:
-            text = (os.environ if self.environment is None else self.environment).get(name)
+            text = self._variables.get(name)
             if text is None:
                 raise CredentialsError(f"token_env: the environment has no variable {name}")
             return _sound(text.strip(), f"token_env: the variable {name}")
@@ -59,18 +60,30 @@ class Credentials:
         if not (self.service.base_url or "").lower().startswith("https:"):
             return None
         tls = self.service.tls
+        ca_file = self._path("tls.ca_file", tls.ca_file)
+        cert_file, key_file = self._path("tls.cert_file", tls.cert_file), self._path("tls.key_file", tls.key_file)
         try:
-            context = ssl.create_default_context(cafile=tls.ca_file)
+            context = ssl.create_default_context(cafile=ca_file)
         except (OSError, ValueError) as error:
-            raise CredentialsError(f"tls.ca_file: {tls.ca_file} cannot be used: {_reason(error)}") from error
-        if tls.cert_file is not None:
+            raise CredentialsError(f"tls.ca_file: {ca_file} cannot be used: {_reason(error)}") from error
+        if cert_file is not None:
             try:
                 # Without a password, OpenSSL would ask for one on the terminal.
-                context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+                context.load_cert_chain(cert_file, key_file, password="")
             except (OSError, ValueError) as error:
-                files = " and ".join(each for each in (tls.cert_file, tls.key_file) if each)
+                files = " and ".join(each for each in (cert_file, key_file) if each)
                 raise CredentialsError(f"tls.cert_file: {files} cannot be used: {_reason(error)}") from error
         return context
+
+    @property
+    def _variables(self) -> Mapping[str, str]:
+        return os.environ if self.environment is None else self.environment
+
+    def _path(self, key: str, path: SecretPath | None) -> str | None:
+        try:
+            return path.in_environment(self._variables) if path is not None else None
+        except KeyError as error:
+            raise CredentialsError(f"{key}: {path}: the environment has no variable {error.args[0]}") from error
 
 
 def _sound(token: str, place: str) -> str:
