@@ -69,5 +69,7 @@ mkdir old
 pivot_root . old
 umount -l old
 rmdir old
+# Outside of a container systemd does this itself. Credentials are mounted by a child of it, in a namespace that hands them back.
+mount --make-rshared /
 exec env -i container=sandbox PATH=/usr/sbin:/usr/bin:/sbin:/bin \
   /lib/systemd/systemd --unit=sandbox.target --show-status=no --log-target=journal </dev/null >/dev/null 2>&1

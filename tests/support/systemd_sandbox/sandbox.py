@@ -167,9 +167,12 @@ class SystemdSandbox:
         self.write(f"{INSTALL_DIRECTORY}/bin/event-processor", ENTRY_POINT, mode="0755")
         self.run(
             f"""ln -s {INTERPRETER_DIRECTORY}/bin/{python} {INSTALL_DIRECTORY}/bin/python
-            # An interpreter that was built for another folder looks for its library there; the loader looks here too.
+            # An interpreter that was built for another folder looks for its library there, then the loader looks in these. A library of
+            # the same name, of another build, must not be found first.
             for library in {INTERPRETER_DIRECTORY}/lib/libpython*.so*; do
-              if [[ -e $library ]]; then ln -sf "$library" /usr/lib/; fi
+              for folder in /usr/lib /usr/lib/*-linux-gnu; do
+                if [[ -e $library && -d $folder ]]; then ln -sf "$library" "$folder/"; fi
+              done
             done"""
         )
 
