@@ -114,12 +114,12 @@ class PipelineDelivery:
         if self._thread.failure is not None:
             raise self._thread.failure
 
-    def stop(self, drain_s: float = DRAIN_S) -> None:
-        """Ends all lanes in bounded time, and saves their cursors. Raises `StorageError` if that failed."""
+    def stop(self, waiting: Callable[[], None], drain_s: float = DRAIN_S) -> None:
+        """Ends all lanes in bounded time, and saves their cursors. `waiting`: see `DeliveryThread.stop`. `require` says if it failed."""
         for series in self._pipeline.series.values():
             series.on_publish(lambda _view: None)
         if self._is_started:
-            self._thread.stop(drain_s)
+            self._thread.stop(drain_s, waiting)
 
     def _ended(self) -> None:
         """The delivery failed: the loop must end after its commit, and raise it."""

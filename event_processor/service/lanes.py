@@ -34,7 +34,7 @@ class Lanes(Telemetry):
             return
         delivery = PipelineDelivery(pipeline, environment, self._sending, this_process())
         self._telemetry = environment.telemetry
-        cleanup.callback(self._stop, delivery)
+        cleanup.callback(self._stop, delivery, environment.telemetry)
         delivery.start()
         self._delivery = delivery
 
@@ -66,8 +66,9 @@ class Lanes(Telemetry):
         """The process ends cleanly. Raises `StorageError`."""
         self._sending.end()
 
-    def _stop(self, delivery: PipelineDelivery) -> None:
+    def _stop(self, delivery: PipelineDelivery, telemetry: Telemetry) -> None:
         self._delivery = None
-        delivery.stop()
-        delivery.tell(self._telemetry)
+        # The wait has a deadline, so the watchdog is fed: a service that holds its answers is no stalled loop.
+        delivery.stop(telemetry.progressed)
+        delivery.tell(telemetry)
         delivery.require()

@@ -8,6 +8,7 @@ Never: sends or decides (`lane.py` does).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -21,6 +22,8 @@ __all__ = ["DeliveryThread"]
 
 STOP_S: Final = 30.0
 """Beyond the time for running requests, the end of the loop takes at most this long: a write or two."""
+LOOK_S: Final = 0.5
+"""While a stop waits, it says so at least this often."""
 Result = TypeVar("Result")
 
 
@@ -76,14 +79,21 @@ class DeliveryThread:
                 continue
         return answer.result() if answer.done() else otherwise
 
-    def stop(self, drain_s: float) -> None:
-        """Ends all lanes: running requests get at most `drain_s` seconds. Then `failure` says whether something went wrong."""
+    def stop(self, drain_s: float, waiting: Callable[[], None]) -> None:
+        """Ends all lanes: running requests get at most `drain_s` seconds. Then `failure` says whether something went wrong.
+
+        `waiting` is called again and again while this waits, in the calling thread.
+        """
         if not self._thread.ident:
             return
         self._is_stopping = True
         if self._started.exception() is None:
             self._call(partial(self._begin_close, drain_s))
-        self._thread.join(drain_s + STOP_S)
+        for _ in range(math.ceil((drain_s + STOP_S) / LOOK_S)):
+            self._thread.join(LOOK_S)
+            if not self._thread.is_alive():
+                return
+            waiting()
 
     def _begin_close(self, drain_s: float) -> None:
         assert self._delivery is not None
