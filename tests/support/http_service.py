@@ -192,11 +192,11 @@ class HttpService:
         return reply.cut_at is None
 
 
-def make_certificate(folder: Path, name: str = "service") -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+def make_certificate(folder: Path, name: str = "service", *, valid_for: str = "IP:127.0.0.1") -> tuple[Path, Path]:
+    """A certificate that signs itself, and its key. `valid_for`: the addresses and names, as openssl writes them."""
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName={valid_for}"]
     subprocess.run([*command, *subject, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
     return certificate, key
 

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from event_processor.assembly.delivery import DRAIN_S
+from event_processor.engine.delivery.thread import LOOK_S, STOP_S
+
 EXPOSURE_TENTHS_MAX = 12
 NAMES = ["event-processor.service", "event-processor@.service"]
+NETWORK = "event-processor.network.conf"
 
 
 def unit_text(name: str) -> str:
@@ -86,13 +90,59 @@ def test_a_unit_is_hardened(name: str, tmp_path: Path) -> None:
     assert rated.returncode == 0, rated.stdout + rated.stderr
 
 
-def test_the_install_guide_gives_the_rating_that_systemd_gives(tmp_path: Path) -> None:
+def opened(folder: Path, name: str, *, choices: bool = False) -> Path:
+    """A unit file with the network drop-in beside it; with its commented choices, if `choices`."""
+    text = unit_text(NETWORK)
+    if choices:
+        text = re.sub(r"(?m)^#(?=[A-Z][A-Za-z]+=)", "", text)
+    drop_in = folder / f"{name}.d" / "network.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(text, encoding="utf-8")
+    unit = folder / name
+    unit.write_text(unit_text(name), encoding="utf-8")
+    return unit
+
+
+@pytest.mark.parametrize("choices", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_unit_with_the_network_is_hardened(name: str, choices: bool, tmp_path: Path) -> None:
+    rated = exposure(opened(tmp_path, name, choices=choices))
+    assert rated.returncode == 0, rated.stdout + rated.stderr
+    assert ("does not define an IP address allow list" in rated.stdout) != choices
+    assert re.search(r"✗ PrivateNetwork=", rated.stdout)
+
+
+def test_the_network_drop_in_opens_the_network_and_nothing_else() -> None:
+    assert settings(NETWORK) == [
+        "After=network.target nss-lookup.target",
+        "PrivateNetwork=no",
+        "RestrictAddressFamilies=AF_INET AF_INET6",
+        "SocketBindDeny=any",
+        "IPAddressDeny=",
+    ]
+
+
+def test_a_stop_of_slow_requests_fits_into_the_times_of_the_unit() -> None:
+    for name in NAMES:
+        times = dict(line.split("=", 1) for line in settings(name))
+        # Half of the time is left for the last batch and its commit. Two looks fit into half a period of the watchdog.
+        assert int(times["TimeoutStopSec"]) / 2 >= DRAIN_S
+        assert int(times["TimeoutStopSec"]) > DRAIN_S + STOP_S
+        assert int(times["WatchdogSec"]) / 2 > 2 * LOOK_S
+
+
+def rating(unit: Path) -> str:
+    found = re.search(r"exposure level for \S+: ([0-9.]+)", exposure(unit).stdout)
+    assert found
+    return found[1]
+
+
+def test_the_install_guide_gives_the_ratings_that_systemd_gives(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "install.md").read_text(encoding="utf-8")
     unit = tmp_path / "event-processor.service"
     unit.write_text(unit_text(unit.name), encoding="utf-8")
-    rating = re.search(r"exposure level for \S+: ([0-9.]+)", exposure(unit).stdout)
-    assert rating
-    guide = Path(__file__).parents[2] / "docs" / "install.md"
-    assert f"rates its exposure at {rating[1]}," in guide.read_text(encoding="utf-8")
+    assert f"rates its exposure at {rating(unit)}," in guide
+    assert f"rates the exposure at {rating(opened(tmp_path, unit.name))}." in " ".join(guide.split())
 
 
 def test_an_open_unit_would_not_pass_as_hardened(tmp_path: Path) -> None:
