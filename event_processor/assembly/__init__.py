@@ -38,7 +38,7 @@ from event_processor.assembly.inputs import (
     with_result_sinks,
 )
 from event_processor.assembly.opening import Mode, OpenPipeline, Replica, open_pipeline, open_replica
-from event_processor.assembly.outbox import OpenLane, remote_sinks
+from event_processor.assembly.outbox import OpenLane, change_of_lane, remote_sinks
 from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config
 from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_process
@@ -62,6 +62,7 @@ __all__ = [
     "Replica",
     "Sending",
     "all_sources",
+    "change_of_lane",
     "check_config",
     "committed_outputs",
     "fresh_sink_paths",

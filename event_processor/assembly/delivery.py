@@ -27,20 +27,23 @@ from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.gates import Gates, begin_sending, end_sending
 from event_processor.engine.delivery.keeping import Keeping
+from event_processor.engine.delivery.keys import RETRY
 from event_processor.engine.delivery.lane import Lane
-from event_processor.engine.delivery.orders import LaneOrders
+from event_processor.engine.delivery.orders import LaneOrders, Orders
 from event_processor.engine.delivery.parts import LaneParts, LanePlace, LaneTimes
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.reports import LaneReport, OutboxReport, PublishedLanes
+from event_processor.engine.delivery.retries import RetryOrders, RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.service import Service
+from event_processor.engine.delivery.shared_receiver import SharedReceiver
 from event_processor.engine.delivery.thread import DeliveryThread
-from event_processor.model.delivery import OutboxRecord, Receiver, ReceiverContext
+from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.remote import ServiceOptions
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileSystem, prepare_directory, publish_file
-from event_processor.storage.outbox import SeriesView, chain_after
-from event_processor.storage.outbox_reader import OutboxReader
+from event_processor.storage.outbox import SeriesView
+from event_processor.storage.outbox_reader import OutboxReader, chain_after_record
 
 __all__ = ["DRAIN_S", "FIGURES_NAME", "PipelineDelivery", "Sending"]
 
@@ -83,7 +86,10 @@ class PipelineDelivery:
         self._directory: Final = str(configuration.state.dir)
         self._relay: Final = RelayedTelemetry()
         self._gates: Final = sending.gates(environment, self._directory)
-        self._receivers: Final = {lane.name: _receiver(lane, configuration, environment) for lane in pipeline.lanes}
+        self._receivers: Final = {
+            lane.name: SharedReceiver(_receiver(lane, configuration, environment)) for lane in pipeline.lanes
+        }
+        self._services: Final[dict[str, Service]] = {}
         self._thread: Final = DeliveryThread(self._made, self._ended)
         self._delivery: Delivery | None = None
         self._is_started = False
@@ -103,7 +109,7 @@ class PipelineDelivery:
 
     def reports(self) -> Sequence[LaneReport]:
         """All lanes at this moment; empty if the delivery has ended."""
-        return self._thread.ask(lambda delivery: [lane.report() for lane in delivery.lanes], [])
+        return self._thread.ask(lambda delivery: delivery.reports(), [])
 
     def tell(self, telemetry: Telemetry) -> None:
         """Passes on what the lanes reported since the last call."""
@@ -128,45 +134,64 @@ class PipelineDelivery:
     # In the delivery loop's thread.
 
     def _made(self) -> Delivery:
-        now = asyncio.get_running_loop().time
-        services: dict[str, Service] = {}
         lanes: dict[str, list[Lane]] = {}
-        for opened in self._pipeline.lanes:
-            view = self._pipeline.series[opened.document.input].view
-            lane = Lane(self._parts(opened, services, now), view)
-            lanes.setdefault(opened.document.input, []).append(lane)
+        opened = {lane.name: lane for lane in self._pipeline.lanes}
+        for lane in opened.values():
+            document = lane.document
+            identity = self._identity(lane, lane.name, document.input, document.started_after, document.chain)
+            orders = LaneOrders(self._environment.fs, self._directory, lane.name, lane.name)
+            view = self._pipeline.series[document.input].view
+            lanes.setdefault(document.input, []).append(Lane(self._parts(lane, identity, orders, view), view))
+        now = asyncio.get_running_loop().time
         keeping = Keeping(
             self._environment.fs,
             self._directory,
             self._pipeline.configuration.outbox.keep_s,
             self._environment.clock.wall_ns,
         )
-        self._delivery = Delivery(lanes, now, self._publish, partial(self._passed, keeping))
+        self._delivery = Delivery(
+            lanes,
+            now,
+            publish=self._publish,
+            passed=partial(self._passed, keeping),
+            make_retries=lambda sink: self._retries(opened[sink]),
+        )
         return self._delivery
 
-    def _parts(self, opened: OpenLane, services: dict[str, Service], now: Callable[[], float]) -> LaneParts:
-        environment, document = self._environment, opened.document
+    def _retries(self, opened: OpenLane) -> Lane | None:
+        """The lane of a sink's retried records; None if there is no file of them."""
+        fs, directory, name = self._environment.fs, self._directory, retry_lane_name(opened.name)
+        if fs.status(retry_path(directory, opened.name)) is None:
+            return None
+        series = RetrySeries(fs, directory, opened.name)
+        orders = RetryOrders(LaneOrders(fs, directory, opened.name, name), series)
+        identity = self._identity(opened, name, RETRY, 0, "")
+        view = series.look()
+        return Lane(self._parts(opened, identity, orders, view), view)
+
+    def _identity(self, opened: OpenLane, name: str, input_name: str, started_after: int, chain: str) -> LaneIdentity:
+        return LaneIdentity(name, input_name, self._pipeline.state_id, opened.document.target, started_after, chain)
+
+    def _parts(self, opened: OpenLane, identity: LaneIdentity, orders: Orders, view: SeriesView) -> LaneParts:
+        now = asyncio.get_running_loop().time
+        environment = self._environment
         name, service = _service_of(opened, self._pipeline.configuration)
-        if name not in services:
-            services[name] = Service(self._gates.of(name, service), now)
-        identity = LaneIdentity(
-            opened.name, document.input, self._pipeline.state_id, document.target, document.started_after, document.chain
-        )
+        if name not in self._services:
+            self._services[name] = Service(self._gates.of(name, service), now)
         progress = Progress(environment.fs, self._directory, identity)
-        view = self._pipeline.series[document.input].view
         return LaneParts(
             identity=identity,
             options=opened.options,
             retries_max=service.retries_max,
-            receiver=self._receivers[opened.name],
-            service=services[name],
+            receiver=self._receivers[opened.name].share(),
+            service=self._services[name],
             reader=OutboxReader(environment.fs, view, min(progress.document.sequence, view.sequence)),
             progress=progress,
-            chain_after=_chain_after,
+            chain_after=chain_after_record,
             times=LaneTimes(now, environment.clock.wall_ns),
             backoff=Backoff(random.random),
             telemetry=self._relay,
-            orders=LaneOrders(environment.fs, self._directory, identity.sink, identity.name),
+            orders=orders,
             offload=_offload,
             saved=self._saved,
         )
@@ -193,10 +218,6 @@ class PipelineDelivery:
 async def _offload(job: Callable[[], None]) -> None:
     """Runs a job that waits for the disk, in another thread."""
     await asyncio.get_running_loop().run_in_executor(None, job)
-
-
-def _chain_after(chain: str, record: OutboxRecord) -> str:
-    return chain_after(chain, record.sequence, msgspec.json.encode(record.place), bytes(record.object))
 
 
 def _service_of(opened: OpenLane, configuration: Configuration) -> tuple[str, ServiceOptions]:

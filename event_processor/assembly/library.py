@@ -105,7 +105,7 @@ def build(
         sending = Sending()
         delivery = PipelineDelivery(opened, surroundings, sending, this_process())
         cleanup.callback(sending.end)
-        cleanup.callback(delivery.stop)
+        cleanup.callback(delivery.stop, _nothing)
         delivery.start()
         yield Pipeline(opened.processor, delivery, lambda: _wait(delivery, configuration, surroundings))
         delivery.tell(surroundings.telemetry)
@@ -134,7 +134,7 @@ def post(configuration: Configuration, records: Iterable[Mapping[str, object]]) 
 
 
 def _nothing() -> None:
-    """Without lanes there is nothing to wait for."""
+    """Nothing is to be done."""
 
 
 def _wait(delivery: PipelineDelivery, configuration: Configuration, environment: Environment) -> None:

@@ -54,6 +54,7 @@ from event_processor.engine.decoding.process import ProcessWorker
 from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.engine.held_events import HeldEvents, read_held_events
 from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
+from event_processor.engine.lane_changes import finish_lane_change
 from event_processor.engine.loop import LoopOptions, Processor, StartedState
 from event_processor.engine.losses import LossRequests, recorded_times
 from event_processor.engine.outbox import NO_OUTBOX, Outbox
@@ -191,6 +192,7 @@ class _Opening:
         checkpoint = store.load(sink_path_of(self._configuration))
         if checkpoint is not None:
             self._continue(checkpoint)
+            checkpoint = finish_lane_change(self._fs, self._directory, store, checkpoint)
             self._last_commit_ns = wall_ns_of(str(checkpoint.meta.get("written_at", "")))
         store.remove_orphans()
         appended = checkpoint.state.appended if checkpoint else {}

@@ -27,7 +27,7 @@ from event_processor.model.options import SinkOptions
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.storage.outbox import OutboxSeries
 
-__all__ = ["LaneStart", "OpenLane", "lanes_of", "open_outbox", "remote_sinks"]
+__all__ = ["LaneStart", "OpenLane", "change_of_lane", "lanes_of", "open_outbox", "remote_sinks"]
 
 NO_OTHER_START: Final = 'write start = "now", or begin a new state, which reads the log again: event-processor reset'
 
@@ -108,7 +108,7 @@ def lanes_of(configuration: Configuration, outbox: Outbox) -> tuple[OpenLane, ..
 def _lane(name: str, options: RemoteSinkOptions, start: LaneStart) -> LaneDocument:
     """The lane as it was, or a new one that starts after everything that was released."""
     known = start.lanes.get(name)
-    if known is not None and not _change(options, known):
+    if known is not None and not change_of_lane(options, known):
         return known
     series = start.series_of(options.input)
     if options.start == "beginning" and series.sequence:
@@ -123,7 +123,7 @@ def _require_nothing_pending(configuration: Configuration, environment: Environm
     """Raises `ConfigurationError` if the configuration removes or changes a lane that has pending records."""
     sinks = remote_sinks(configuration.sinks)
     for name, lane in start.lanes.items():
-        change = _change(sinks.get(name), lane)
+        change = change_of_lane(sinks.get(name), lane)
         if not change:
             continue
         if pending := _pending(name, lane, environment, start):
@@ -134,7 +134,7 @@ def _require_nothing_pending(configuration: Configuration, environment: Environm
             )
 
 
-def _change(options: RemoteSinkOptions | None, lane: LaneDocument) -> str:
+def change_of_lane(options: RemoteSinkOptions | None, lane: LaneDocument) -> str:
     """What the configuration changes of a lane, in words; "" if nothing."""
     if options is None:
         return "it was removed"
@@ -146,14 +146,10 @@ def _change(options: RemoteSinkOptions | None, lane: LaneDocument) -> str:
 def _pending(name: str, lane: LaneDocument, environment: Environment, start: LaneStart) -> int:
     """How many records were not answered yet. A cursor of an earlier lane with the same name does not count."""
     cursor = read_cursor(environment.fs, start.directory, name)
-    sequence, ahead = lane.started_after, 0
-    if cursor is not None and (cursor.state_id, cursor.input, cursor.started_after) == (
-        start.state_id,
-        lane.input,
-        lane.started_after,
-    ):
-        sequence, ahead = cursor.sequence, sum(last - first + 1 for first, last, _ in cursor.answered)
-    return max(0, start.series_of(lane.input).sequence - sequence - ahead)
+    released = start.series_of(lane.input).sequence
+    if cursor is not None and cursor.is_of(start.state_id, lane.input, lane.started_after):
+        return cursor.pending(released)
+    return max(0, released - lane.started_after)
 
 
 def _target(options: RemoteSinkOptions) -> dict[str, Any]:

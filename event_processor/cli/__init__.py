@@ -41,6 +41,7 @@ COMMANDS: Final = (
     CommandEntry("reload", "event_processor.cli.reload", "Let the daemon read its configuration again, and wait for the answer."),
     CommandEntry("reset", "event_processor.cli.reset", "Move the state aside."),
     CommandEntry("dead-letters", "event_processor.cli.dead_letters", "List, export, retry or purge rejected records."),
+    CommandEntry("sinks", "event_processor.cli.sinks", "List, pause, resume, skip, drop or rename what remote sinks wait for."),
     CommandEntry("init", "event_processor.cli.init", "Write a commented configuration."),
     CommandEntry("config", "event_processor.cli.config", "Show the effective configuration and where each value came from."),
     CommandEntry("validate", "event_processor.cli.validate", "Check the configuration and list all faults."),

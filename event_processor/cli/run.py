@@ -83,7 +83,11 @@ def _exit_code(finished: Finished) -> int:
         return code
     if finished.not_read or finished.lost:
         return ExitCode.INPUT_GONE
-    return ExitCode.NOT_KEEPING_UP if any(each.pending for each in finished.lanes) else ExitCode.OK
+    return (
+        ExitCode.NOT_KEEPING_UP
+        if any(each.pending or (each.retried and each.retried.pending) for each in finished.lanes)
+        else ExitCode.OK
+    )
 
 
 class _ShownProgress(Telemetry):

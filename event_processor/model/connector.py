@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Protocol
 import orjson
 
 from event_processor.model.contracts import Released, Sink, Source
-from event_processor.model.delivery import Receiver, ReceiverContext
+from event_processor.model.delivery import Receiver, ReceiverContext, Request
 from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
@@ -279,6 +279,13 @@ class Connector:
         if isinstance(options, RemoteSinkOptions):
             return Guarantee("at least once", CURSOR)
         return Guarantee("not stated", "its connector does not say")
+
+    def shown_body(self, options: Any, request: Request) -> bytes | None:  # noqa: ARG002
+        """The body that would be sent, to show it before anything is sent; None if it cannot be shown. Sends nothing.
+
+        Raises `UsageError` if the records cannot be written into a body.
+        """
+        return None
 
     def receiver(self, options: Any, context: ReceiverContext) -> Receiver:
         """Makes the receiver of a sink whose options are `RemoteSinkOptions`: the commit writes no sink for it, a lane sends to it.

@@ -8,7 +8,7 @@ Never: repeats a failed fsync on the same descriptor: the kernel may have droppe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -16,7 +16,17 @@ from event_processor.model.errors import ConfigurationError, LockedError, StateE
 from event_processor.model.file_system import FileSystem
 from event_processor.storage.durable import read_range, storage_call, write_all
 
-__all__ = ["BEGUN_BYTES", "AppendFile", "append_lines", "committed_lines", "count_lines"]
+__all__ = [
+    "BEGUN_BYTES",
+    "AppendFile",
+    "append_lines",
+    "append_made",
+    "committed_lines",
+    "count_lines",
+    "last_line",
+    "whole_bytes_of",
+    "whole_lines_bytes",
+]
 
 READ_BYTES: Final = 1_048_576
 PRESENCE_HINT: Final = (
@@ -32,6 +42,14 @@ def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
     First cuts off a torn last line that a dead process left: it was never acknowledged, and no reader took it as a record.
     Raises `LockedError` if another process is appending, `StorageError`.
     """
+    append_made(fs, path, lambda _whole_bytes: lines)
+
+
+def append_made(fs: FileSystem, path: str, make: Callable[[int], Sequence[bytes]]) -> None:
+    """As `append_lines`, for lines that depend on those before. `make` is called under the lock, with the length of these in bytes.
+
+    Also raises what `make` raises; then nothing was appended.
+    """
     with storage_call("open", path):
         descriptor = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
@@ -39,9 +57,10 @@ def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
             if not fs.lock(descriptor):
                 raise LockedError(f"{path}: another process is appending to this file", hint="try again when it has finished")
             size_bytes = fs.status_of(descriptor).size_bytes
-            whole_bytes = _whole_lines_bytes(fs, descriptor, size_bytes)
+            whole_bytes = whole_lines_bytes(fs, descriptor, size_bytes)
             if whole_bytes < size_bytes:
                 fs.truncate(descriptor, whole_bytes)
+        lines = make(whole_bytes)
         try:
             write_all(fs, descriptor, path, b"".join(line + b"\n" for line in lines))
             with storage_call("fsync", path):
@@ -57,7 +76,7 @@ def append_lines(fs: FileSystem, path: str, lines: Sequence[bytes]) -> None:
         fs.sync_directory(os.path.dirname(path) or ".")
 
 
-def _whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
+def whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
     """Returns the length of the whole lines in bytes: the offset after the last line feed."""
     end = size_bytes
     while end:
@@ -67,6 +86,24 @@ def _whole_lines_bytes(fs: FileSystem, descriptor: int, size_bytes: int) -> int:
             return start + feed + 1
         end = start
     return 0
+
+
+def last_line(fs: FileSystem, descriptor: int, whole_bytes: int) -> bytes:
+    """The last line of a file's first `whole_bytes`, which end with a line feed; without it. Raises `OSError`."""
+    begin = whole_lines_bytes(fs, descriptor, whole_bytes - 1)
+    return read_range(fs, descriptor, whole_bytes - 1 - begin, begin)
+
+
+def whole_bytes_of(fs: FileSystem, path: str) -> int:
+    """The length of the whole lines of a file in bytes; 0 if there is no file. Raises `StorageError`."""
+    with storage_call("read", path):
+        if fs.status(path) is None:
+            return 0
+        descriptor = fs.open(path, os.O_RDONLY)
+        try:
+            return whole_lines_bytes(fs, descriptor, fs.status_of(descriptor).size_bytes)
+        finally:
+            fs.close(descriptor)
 
 
 def committed_lines(fs: FileSystem, path: str, length_bytes: int) -> Iterator[list[bytes]]:

@@ -56,6 +56,11 @@ class SeriesView:
     files: tuple[OutboxFile, ...]
     written_bytes: int = 0
 
+    @classmethod
+    def of(cls, directory: str, input_name: str, *, appended: Mapping[str, int], sequence: int, chain: str) -> SeriesView:
+        """What a checkpoint covers, for a process that only reads. `directory` is the state's."""
+        return cls(input_name, sequence, chain, _files_of(directory, input_name, appended))
+
     @property
     def oldest(self) -> int:
         """The sequence of the oldest record that is still there; if there is none, the sequence of the next record."""

@@ -15,14 +15,19 @@ import msgspec
 from event_processor.model.delivery import OutboxRecord
 from event_processor.model.errors import StateError
 from event_processor.storage.durable import FileSystem, read_range, storage_call
-from event_processor.storage.outbox import OutboxFile, SeriesView
+from event_processor.storage.outbox import OutboxFile, SeriesView, chain_after
 
-__all__ = ["OutboxReader"]
+__all__ = ["OutboxReader", "chain_after_record"]
 
 SCAN_BYTES: Final = 1_048_576
 LINE_BYTES_MIN: Final = 4096
 HINT: Final = "restore the newest state from a backup, or let the sink begin anew: event-processor sinks drop"
 _DECODER: Final = msgspec.json.Decoder(OutboxRecord)
+
+
+def chain_after_record(chain: str, record: OutboxRecord) -> str:
+    """The chain of a record that was read, if that of the record before it is `chain`."""
+    return chain_after(chain, record.sequence, msgspec.json.encode(record.place), bytes(record.object))
 
 
 class OutboxReader:

@@ -372,12 +372,12 @@ async def _close(world: World, delivery: Delivery, task: asyncio.Task[None]) -> 
     if not task.done():
         await delivery.close(world.numbers.choice([0.0, 0.03, 10.0]))
     await task
-    assert not [lane.health.failure for lane in delivery.lanes if lane.health.failure]
+    assert not [lane.health.failure for lane in delivery.all_lanes if lane.health.failure]
 
 
 async def _kill(delivery: Delivery, task: asyncio.Task[None]) -> None:
     """The process is gone: nothing more is done."""
-    everything: list[asyncio.Task[Any]] = [task, *(running for lane in delivery.lanes for running in lane._running)]
+    everything: list[asyncio.Task[Any]] = [task, *(running for lane in delivery.all_lanes for running in lane._running)]
     for each in everything:
         each.cancel()
     await asyncio.gather(*everything, return_exceptions=True)

@@ -14,19 +14,24 @@ from xxhash import xxh3_128_hexdigest
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.gate import Gate
+from event_processor.engine.delivery.keys import RETRY
 from event_processor.engine.delivery.lane import Lane
 from event_processor.engine.delivery.limiter import Limiter, Rate
-from event_processor.engine.delivery.orders import LaneOrders
+from event_processor.engine.delivery.orders import LaneOrders, Orders
 from event_processor.engine.delivery.parts import LaneParts, LaneTimes
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.reports import LaneReport, OutboxReport
+from event_processor.engine.delivery.retries import RetryOrders, RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.service import Service
+from event_processor.engine.delivery.shared_receiver import SharedReceiver
+from event_processor.engine.delivery.window import OutboxReading
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
 from event_processor.model.event import Json
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileSystem, OperatingSystem
+from event_processor.storage.outbox_reader import OutboxReader, chain_after_record
 
 DELIVERED = Answer(Verdict.DELIVERED, status="200")
 WAIT = Answer(Verdict.WAIT, "not now", "503")
@@ -176,10 +181,53 @@ class Bench:
         self.told = Told()
         self.reports: list[LaneReport] = []
         self.outbox_reports: list[OutboxReport] = []
-        identity = LaneIdentity(name, "events", STATE_ID, {"type": "scripted"}, 0, "")
-        progress = Progress(fs or OperatingSystem(), directory, identity)
+        self.retry_lane: Lane | None = None
+        self._files = fs or OperatingSystem()
+        self._directory = directory
+        self._name = name
+        self._numbers = numbers
+        self._options = RemoteSinkOptions(type="scripted", **options)  # type: ignore[arg-type]  # checked by the model
+        self._retries_max = retries_max
+        self._shared = SharedReceiver(receiver)
         limiter = None if rate is None else Limiter(Rate(rate))
         self.gate = gate or Gate(concurrency, limiter, numbers.random)
+        self._service = Service(self.gate, loop.time)
+        identity = LaneIdentity(name, "events", STATE_ID, {"type": "scripted"}, 0, "")
+        self.progress = Progress(self._files, directory, identity)
+        reader = outbox.reader(min(self.progress.document.sequence, outbox.sequence))
+        orders = LaneOrders(self._files, directory, name, name)
+        self.lane = Lane(self._parts(identity, self.progress, reader, orders, chain_after), Frozen(outbox.sequence, outbox.chain))
+        self.delivery = Delivery(
+            {"events": [self.lane]},
+            loop.time,
+            publish=self._publish,
+            passed=lambda _input, _place: None,
+            make_retries=self._retries,
+        )
+        self.task = loop.create_task(self.delivery.run())
+
+    def _retries(self, sink: str) -> Lane | None:
+        """The lane of retried records, over the real file."""
+        if self._files.status(retry_path(self._directory, sink)) is None:
+            return None
+        series = RetrySeries(self._files, self._directory, sink)
+        view = series.look()
+        identity = LaneIdentity(retry_lane_name(sink), RETRY, STATE_ID, {"type": "scripted"}, 0, "")
+        progress = Progress(self._files, self._directory, identity)
+        orders = RetryOrders(LaneOrders(self._files, self._directory, sink, identity.name), series)
+        reader = OutboxReader(self._files, view, min(progress.document.sequence, view.sequence))
+        self.retry_lane = Lane(self._parts(identity, progress, reader, orders, chain_after_record), view)
+        return self.retry_lane
+
+    def _parts(
+        self,
+        identity: LaneIdentity,
+        progress: Progress,
+        reader: OutboxReading,
+        orders: Orders,
+        chain: Callable[[str, OutboxRecord], str],
+    ) -> LaneParts:
+        loop = asyncio.get_running_loop()
 
         self._save_s: Callable[[], float] = lambda: 0.0
 
@@ -192,26 +240,22 @@ class Bench:
             # As in a thread: it goes on if its caller is cancelled.
             await asyncio.shield(asyncio.ensure_future(work(job)))
 
-        parts = LaneParts(
+        return LaneParts(
             identity=identity,
-            options=RemoteSinkOptions(type="scripted", **options),  # type: ignore[arg-type]  # checked by the model
-            retries_max=retries_max,
-            receiver=receiver,
-            service=Service(self.gate, loop.time),
-            reader=outbox.reader(min(progress.document.sequence, outbox.sequence)),
+            options=self._options,
+            retries_max=self._retries_max,
+            receiver=self._shared.share(),
+            service=self._service,
+            reader=reader,
             progress=progress,
-            chain_after=chain_after,
+            chain_after=chain,
             times=LaneTimes(loop.time, lambda: round(loop.time() * 1e9)),
-            backoff=Backoff(numbers.random),
+            backoff=Backoff(self._numbers.random),
             telemetry=self.told,
-            orders=LaneOrders(fs or OperatingSystem(), directory, name, name),
+            orders=orders,
             offload=offload,
             saved=lambda: None,
         )
-        self.progress = progress
-        self.lane = Lane(parts, Frozen(outbox.sequence, outbox.chain))
-        self.delivery = Delivery({"events": [self.lane]}, loop.time, self._publish, lambda _input, _place: None)
-        self.task = loop.create_task(self.delivery.run())
 
     def _publish(self, reports: Iterable[LaneReport], outbox: OutboxReport) -> None:
         self.reports.extend(reports)
@@ -236,15 +280,16 @@ class Bench:
         await self.delivery.close(drain_s)
         await self.task
         self.delivery.release()
-        return self.lane.report()
+        return self.delivery.reports()[0]
 
     async def kill(self) -> None:
         """Ends the process without another write."""
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-        for running in list(self.lane._running):
-            running.cancel()
-        await asyncio.gather(*self.lane._running, return_exceptions=True)
+        running = [task for lane in (self.lane, self.retry_lane) if lane for task in lane._running]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         self.delivery.release()
 
 

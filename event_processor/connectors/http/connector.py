@@ -7,12 +7,13 @@ Never: keeps a state or connects.
 
 from __future__ import annotations
 
+from event_processor.connectors.http.body import BodyWriter, UnencodableError
 from event_processor.connectors.http.credentials import Credentials
 from event_processor.connectors.http.options import HttpSinkOptions
 from event_processor.model.connector import CURSOR, Connector, Guarantee
-from event_processor.model.delivery import Receiver, ReceiverContext
+from event_processor.model.delivery import Receiver, ReceiverContext, Request
 from event_processor.model.enriching import Enricher, EnricherOptions
-from event_processor.model.errors import ConfigurationError
+from event_processor.model.errors import ConfigurationError, UsageError
 
 __all__ = ["HttpConnector"]
 
@@ -26,6 +27,13 @@ class HttpConnector(Connector):
     def guarantee(self, options: HttpSinkOptions) -> Guarantee:  # noqa: ARG002 - the same for all
         """At least once."""
         return Guarantee("at least once, with a stable key", f"{CURSOR}, with the same Idempotency-Key")
+
+    def shown_body(self, options: HttpSinkOptions, request: Request) -> bytes:
+        """See `Connector`."""
+        try:
+            return BodyWriter(options.body, options.body_fields).body(request.records, request.keys)
+        except UnencodableError as error:
+            raise UsageError(f"{request.key}: {error}", hint="repair the record, or correct the sink's fields") from error
 
     def receiver(self, options: HttpSinkOptions, context: ReceiverContext) -> Receiver:
         """A receiver with connections of its own."""

@@ -29,15 +29,22 @@ class Delivery:
         self,
         lanes: Mapping[str, Sequence[Lane]],
         now: Callable[[], float],
+        *,
         publish: Callable[[Sequence[LaneReport], OutboxReport], None],
         passed: Callable[[str, LanePlace], None],
+        make_retries: Callable[[str], Lane | None],
     ) -> None:
         """`lanes` by input. `publish` gets the reports of all lanes and of the outbox, about once a second, if they changed.
 
         `passed` gets an input, and the place of its slowest lane, at the start, about once a second, and whenever `note` is called.
+        `make_retries` makes the lane of a sink's retried records; None if nothing was retried.
         """
         self._by_input: Final = lanes
         self._lanes: Final = [lane for each in lanes.values() for lane in each]
+        self._make_retries: Final = make_retries
+        self._retries: Final[dict[str, Lane]] = {}
+        for lane in self._lanes:
+            self._add_retries(lane.name)
         self._now: Final = now
         self._publish: Final = publish
         self._passed: Final = passed
@@ -50,10 +57,10 @@ class Delivery:
         """Runs all lanes until `close`. Raises `StorageError`, and what is a bug; then all lanes have ended."""
         try:
             async with asyncio.TaskGroup() as group:
-                for lane in self._lanes:
+                for lane in self.all_lanes:
                     group.create_task(lane.run())
                 # A lane that cannot go on ends alone: the others go on until `close`.
-                group.create_task(self._tick())
+                group.create_task(self._tick(group))
         except BaseExceptionGroup as failures:
             # One is told; the others are mostly its consequences.
             raise failures.exceptions[0] from None
@@ -62,12 +69,12 @@ class Delivery:
 
     async def close(self, drain_s: float) -> None:
         """Ends all lanes: running requests get at most `drain_s` seconds."""
-        await asyncio.gather(*(lane.close(drain_s) for lane in self._lanes))
         self._is_closing.set()
+        await asyncio.gather(*(lane.close(drain_s) for lane in self.all_lanes))
 
     def release(self) -> None:
         """Closes the files of all lanes."""
-        for lane in self._lanes:
+        for lane in self.all_lanes:
             lane.release()
 
     def follow(self, input_name: str, released: Released) -> None:
@@ -86,16 +93,38 @@ class Delivery:
     @property
     def pending(self) -> int:
         """The records that wait in lanes that can go on, and lanes whose cursor is not durable yet."""
-        return sum(lane.outstanding for lane in self._lanes)
+        return sum(lane.outstanding for lane in self.all_lanes)
+
+    def reports(self) -> list[LaneReport]:
+        """All sinks at this moment."""
+        return [self._report_of(lane) for lane in self._lanes]
+
+    def _report_of(self, lane: Lane) -> LaneReport:
+        retries = self._retries.get(lane.name)
+        return lane.report().with_retries(retries.report()) if retries else lane.report()
 
     @property
-    def lanes(self) -> Sequence[Lane]:
-        """All lanes."""
-        return self._lanes
+    def all_lanes(self) -> list[Lane]:
+        """The lanes of all sinks, and those of their retried records."""
+        return [*self._lanes, *self._retries.values()]
 
-    async def _tick(self) -> None:
+    def _add_retries(self, sink: str) -> Lane | None:
+        """Makes the lane of a sink's retried records, if there are any."""
+        lane = self._make_retries(sink)
+        if lane is not None:
+            self._retries[sink] = lane
+        return lane
+
+    def _start_retries(self, group: asyncio.TaskGroup) -> None:
+        """Starts the lane of a sink's first retried records, when there are some."""
+        for lane in self._lanes:
+            if lane.has_retries and lane.name not in self._retries and (retries := self._add_retries(lane.name)):
+                group.create_task(retries.run())
+
+    async def _tick(self, group: asyncio.TaskGroup) -> None:
         while not self._is_closing.is_set():
-            for lane in self._lanes:
+            self._start_retries(group)
+            for lane in self.all_lanes:
                 lane.figures.tick(self._now())
             self.note()
             self._report()
@@ -104,7 +133,7 @@ class Delivery:
                     await self._is_closing.wait()
 
     def _report(self) -> None:
-        reports = [lane.report() for lane in self._lanes]
+        reports = self.reports()
         outbox = self._growth.tick(reports, self._now())
         if (reports, outbox) != self._published:
             self._published = (reports, outbox)

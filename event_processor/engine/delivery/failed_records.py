@@ -15,6 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER
+from event_processor.engine.delivery.queue import Waiting
+from event_processor.model.answers import Answer
+from event_processor.model.clock import utc_text
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import FileSystem
 
@@ -37,6 +40,23 @@ class FailedRecord(Struct, frozen=True):
     tries: int
     failed_at: str
     object: msgspec.Raw
+
+    @classmethod
+    def of(cls, sink: str, waiting: Waiting, stage: str, answer: Answer, *, tries: int, wall_ns: int) -> FailedRecord:
+        """`waiting`, which is not sent any more. `stage`: "deliver" if its receiver refused it, "skipped" if an operator did."""
+        record = waiting.record
+        return cls(
+            sink=sink,
+            sequence=record.sequence,
+            key=waiting.key,
+            place=record.place,
+            stage=stage,
+            status=answer.status,
+            reason=answer.words,
+            tries=tries,
+            failed_at=utc_text(wall_ns),
+            object=record.object,
+        )
 
 
 def failed_path(directory: str, name: str) -> str:

@@ -290,21 +290,8 @@ class Lane:
 
     def _keep_failed(self, waiting: Waiting, stage: str, answer: Answer, tries: int) -> None:
         """Keeps a record that is not sent any more, to be repaired and retried. The next save makes it durable."""
-        record = waiting.record
-        self._failed.append(
-            FailedRecord(
-                sink=self._parts.identity.sink,
-                sequence=record.sequence,
-                key=waiting.key,
-                place=record.place,
-                stage=stage,
-                status=answer.status,
-                reason=answer.words,
-                tries=tries,
-                failed_at=utc_text(self._parts.times.wall_ns()),
-                object=record.object,
-            )
-        )
+        identity, wall_ns = self._parts.identity, self._parts.times.wall_ns()
+        self._failed.append(FailedRecord.of(identity.sink, waiting, stage, answer, tries=tries, wall_ns=wall_ns))
 
     def _finished(self, waiting: Waiting, result: Result) -> None:
         """The record was answered."""
@@ -377,6 +364,8 @@ class Lane:
         if ordered != self._ordered:
             self._ordered = ordered
             self.health.pause(ordered.is_paused)
+            if ordered.released is not None:
+                self.follow(ordered.released)
             self._skip_ordered()
             self._changed.set()
         done = [each for each in ordered.skips if self._window.are_answered(each.sequences)]

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER
+from event_processor.engine.delivery.window import Released
 from event_processor.storage.durable import (
     FileSystem,
     create_file,
@@ -53,11 +54,15 @@ class SkipRequest(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """What is asked of a lane now. `has_retries`: there is a file of repaired records."""
+    """What is asked of a lane now. `has_retries`: there is a file of repaired records.
+
+    `released`: how far the series goes, if it is one that operators append to; None if commits do.
+    """
 
     is_paused: bool = False
     skips: tuple[SkipRequest, ...] = ()
     has_retries: bool = False
+    released: Released | None = None
 
     @property
     def sequences(self) -> frozenset[int]:

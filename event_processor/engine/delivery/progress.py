@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from event_processor.engine.delivery.cursor import CursorDocument
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER, cursor_path, read_cursor, write_cursor
-from event_processor.engine.delivery.failed_records import FailedRecord, FailedRecords
+from event_processor.engine.delivery.failed_records import FailedRecord, FailedRecords, failed_path
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
+from event_processor.storage.append_file import whole_bytes_of
 from event_processor.storage.durable import FileSystem, prepare_directory
 
 __all__ = ["LaneIdentity", "Progress"]
@@ -63,7 +64,9 @@ class Progress:
                 hint="restore the state it belongs to, or move the file aside to send everything that is pending here",
             )
         is_same = found is not None and (found.input, found.started_after) == (identity.input, identity.started_after)
-        self.document = found if found is not None and is_same else _beginning(identity, found)
+        # A lane whose cursor was moved aside keeps its failed records: nothing else knows them.
+        failed_bytes = found.failed_bytes if found else whole_bytes_of(fs, failed_path(directory, identity.name))
+        self.document = found if found is not None and is_same else _beginning(identity, failed_bytes)
         self._failed: Final = FailedRecords(fs, directory, identity.name, self.document.failed_bytes)
         try:
             if not is_same or self.document.target != identity.target:
@@ -89,7 +92,7 @@ class Progress:
         self._failed.close()
 
 
-def _beginning(identity: LaneIdentity, before: CursorDocument | None) -> CursorDocument:
+def _beginning(identity: LaneIdentity, failed_bytes: int) -> CursorDocument:
     """The cursor of a lane that starts. The failed records of an earlier lane of its name are kept."""
     return CursorDocument(
         state_id=identity.state_id,
@@ -98,5 +101,5 @@ def _beginning(identity: LaneIdentity, before: CursorDocument | None) -> CursorD
         started_after=identity.started_after,
         sequence=identity.started_after,
         chain=identity.started_chain,
-        failed_bytes=before.failed_bytes if before else 0,
+        failed_bytes=failed_bytes,
     )

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-__all__ = ["GroupReport", "Growth", "LaneReport", "OutboxReport", "PublishedLanes", "undelivered_bytes"]
+__all__ = ["GroupReport", "Growth", "LaneReport", "OutboxReport", "PublishedLanes", "RetriedFigures", "undelivered_bytes"]
 
 GROWTH_S: Final = 300.0
 """The growth is that of this many seconds."""
@@ -40,15 +41,26 @@ class GroupReport(Struct, frozen=True):
     error_rate: float = 0.0
 
 
+class RetriedFigures(Struct, frozen=True):
+    """The repaired records of a sink, which an operator retried: `delivered + failed + pending` of them, apart from the others."""
+
+    delivered: int
+    failed: int
+    pending: int
+    state: str
+    words: str
+
+
 class LaneReport(Struct, frozen=True):
-    """A lane at one moment. `state`: "idle", "sending", "waiting" (an outage), "stopped" or "failed"; `words` say why.
+    """A lane at one moment. `state`: "idle", "sending", "waiting" (an outage), "paused", "stopped" or "failed"; `words` say why.
 
     `delivered`, `failed` and `skipped` are those of the cursor: since the lane began. `pending` records with `pending_bytes` wait.
     All else is since the start of the process or its last reload. `processed` records were delivered or failed for good; `requests` were
     answered. Of these, `waits` could not be taken then, and `limit_hits` were refused because of a limit (429). `rate_per_s`: delivered
     records a second, in the last ten; `run_rate_per_s`: processed records a second, from the start to the last of them.
     `mean_elapsed_ms`: from the read of a record's batch to its last answer. `error_rate_before` is the share of requests that were not
-    delivered (before retries), `error_rate` that of records that failed for good (after retries).
+    delivered (before retries), `error_rate` that of records that failed for good (after retries). `retried`: records that were
+    repaired and retried; None if there are none. They are in no other figure.
     """
 
     sink: str
@@ -77,6 +89,12 @@ class LaneReport(Struct, frozen=True):
     error_rate: float = 0.0
     by_source: dict[str, GroupReport] = {}
     by_field: dict[str, dict[str, GroupReport]] = {}
+    retried: RetriedFigures | None = None
+
+    def with_retries(self, other: LaneReport) -> LaneReport:
+        """The same, with the lane of retried records. If only that one failed, the exit code is its own."""
+        retried = RetriedFigures(other.delivered, other.failed, other.pending, other.state, other.words)
+        return replace(self, retried=retried, exit_code=self.exit_code or other.exit_code)
 
 
 class OutboxReport(Struct, frozen=True):

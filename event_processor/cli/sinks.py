@@ -1,0 +1,131 @@
+"""`sinks`: what operators do to the lanes of remote sinks.
+
+Owns: the commands of the group and their output.
+Always: `drop` asks before it gives anything up.
+Never: no lane is read or changed here; `operations/sinks.py` and `operations/lane_changes.py` do that.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from event_processor.assembly import Environment
+from event_processor.cli.context import invocation, load, real_environment
+from event_processor.cli.output import confirm, counted, one_line, require_answerable, write_json, write_lines, write_table
+from event_processor.configuration.configuration import Configuration
+from event_processor.model.errors import UsageError
+from event_processor.operations.lane_changes import lane_changes
+from event_processor.operations.sinks import SinkLane, list_sinks, pause_sink, resume_sink, skip_records
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Remote sinks: list their lanes, pause and resume them, skip records, drop or rename a lane.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the sink.")]
+
+
+def _surroundings(context: typer.Context) -> tuple[Configuration, Environment]:
+    configuration = load(invocation(context)).configuration
+    return configuration, real_environment(configuration)
+
+
+@app.command("list")
+def list_lanes(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List every remote sink: what it was sent, what waits, and what to do. Works while a daemon runs."""
+    found = list_sinks(*_surroundings(context))
+    if as_json:
+        write_json({"sinks": msgspec.to_builtins(found)})
+        return
+    if not found:
+        write_lines(["no sink here is remote"])
+        return
+    rows = [(each.sink, each.input, each.state, each.pending, each.delivered, each.failed, each.skipped) for each in found]
+    write_table(("sink", "input", "state", "pending", "delivered", "failed", "skipped"), rows)
+    for each in found:
+        write_lines(one_line(line) for line in _notes(each))
+
+
+def _notes(lane: SinkLane) -> list[str]:
+    """What a table has no room for."""
+    notes = [f"{lane.sink}: {'; '.join(filter(None, (lane.words, lane.remedy)))}"] if lane.words or lane.remedy else []
+    if lane.retried is not None:
+        retried = lane.retried
+        counts = f"{retried.delivered:,} delivered, {retried.failed:,} failed, {retried.pending:,} pending"
+        notes.append(f"{lane.sink}: retried: {counts}" + (f" ({retried.state}: {retried.words})" if retried.words else ""))
+    return notes
+
+
+@app.command("pause")
+def pause(context: typer.Context, name: Name) -> None:
+    """Send nothing more to a sink until it is resumed. Its records wait. Works with and without a daemon, and survives restarts."""
+    was_running = pause_sink(*_surroundings(context), name)
+    words = "paused; a running daemon notices within seconds" if was_running else "was paused already"
+    write_lines([f"{name}: {words}; to go on: event-processor sinks resume {name}"])
+
+
+@app.command("resume")
+def resume(context: typer.Context, name: Name) -> None:
+    """Send to a paused sink again. Works with and without a daemon."""
+    was_paused = resume_sink(*_surroundings(context), name)
+    write_lines([f"{name}: resumed; a running daemon notices within seconds" if was_paused else f"{name}: was not paused"])
+
+
+@app.command("skip")
+def skip(
+    context: typer.Context,
+    name: Name,
+    sequences: Annotated[
+        list[int] | None, typer.Argument(metavar="SEQUENCE…", min=1, help="The records to give up, by sequence.")
+    ] = None,
+    *,
+    first: Annotated[bool, typer.Option("--first", help="The one that holds the cursor back.")] = False,
+) -> None:
+    """Give up records that wait for a sink. They are kept among its failed records. Works with and without a daemon."""
+    if bool(sequences) == first:
+        raise UsageError(
+            "name the records to skip: their sequences, or --first", hint=f"event-processor sinks skip {name} --first"
+        )
+    skipped = skip_records(*_surroundings(context), name, sequences or ())
+    done = f"{name}: record{'s' * (len(skipped.sequences) > 1)} {', '.join(f'{each}' for each in skipped.sequences)}"
+    how = "skipped, or answered meanwhile, by the running daemon" if skipped.by_daemon else "skipped"
+    write_lines([f"{done}: {how}; see event-processor dead-letters list --sink {name}"])
+
+
+@app.command("drop")
+def drop(
+    context: typer.Context, name: Name, *, yes: Annotated[bool, typer.Option("--yes", help="Drop without asking.")] = False
+) -> None:
+    """Give up a lane and all that waits for it. Failed records stay. The daemon must be stopped."""
+    require_answerable(yes=yes)
+    configuration, environment = _surroundings(context)
+    with lane_changes(configuration, environment) as changes:
+        dropped = changes.dropped(name)
+        confirm(f"Give up {counted(dropped.pending, 'record')} that {_wait(dropped.pending)} for {name}?", yes=yes)
+        changes.drop(name)
+    write_lines([f"{name}: dropped; {counted(dropped.pending, 'pending record')} given up"])
+    if dropped.kept_as:
+        write_lines([f"its cursor is kept as {one_line(dropped.kept_as)}"])
+    if dropped.starts_anew:
+        write_lines(["the next start begins it anew, after everything that is released by then"])
+    if dropped.needs_start:
+        write_lines([f'first write start = "now" in [sinks.{name}]: its records of before cannot be sent again'])
+
+
+def _wait(count: int) -> str:
+    return "waits" if count == 1 else "wait"
+
+
+@app.command("rename")
+def rename(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The name that the lane has.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that the sink has, or will have, in the configuration.")],
+) -> None:
+    """Let a lane go on under another name, with the same keys for what is released already. The daemon must be stopped."""
+    configuration, environment = _surroundings(context)
+    with lane_changes(configuration, environment) as changes:
+        changes.rename(old, new)
+    write_lines([f"{old}: is {new} from now on; the configuration needs [sinks.{new}] with the same input and target"])

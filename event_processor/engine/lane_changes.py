@@ -1,0 +1,146 @@
+"""A lane that is dropped, or that gets another name: several files and the checkpoint change together.
+
+Owns: `state/lane-change.json`, what is to be done, and doing it.
+Always: the file is durable before the first step, and is removed after the last. Each step may be repeated, so after a death
+anywhere the next start does the rest, before it opens a lane. The caller holds the lock of the state.
+Never: removes a record: what is given up is moved aside.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint
+from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER, cursor_path, read_cursor, write_cursor
+from event_processor.engine.delivery.failed_records import FailedRecords
+from event_processor.engine.delivery.orders import skip_requests
+from event_processor.engine.delivery.retries import retry_lane_name
+from event_processor.model.errors import StateError
+from event_processor.storage.durable import FileSystem, read_file, remove_files, replace_file, storage_call
+
+__all__ = ["CHANGE_NAME", "LaneChange", "finish_lane_change", "lane_files", "start_lane_change"]
+
+CHANGE_NAME: Final = "lane-change.json"
+
+
+class LaneChange(Struct, frozen=True):
+    """What is to be done with the lane `name` of the state `state_id`.
+
+    With `new_name` it is renamed: records up to the sequence `through` were released under the old name. Otherwise it is dropped,
+    and `aside` is part of the names of the files that are moved aside.
+    """
+
+    state_id: str
+    name: str
+    new_name: str = ""
+    through: int = 0
+    aside: str = ""
+
+
+def lane_files(name: str) -> tuple[str, ...]:
+    """The names of the files that a lane and its retried records may have, except what operators asked."""
+    retry = retry_lane_name(name)
+    return (f"{name}.failed.jsonl", f"{retry}.jsonl", f"{retry}.failed.jsonl", f"{retry}.json", f"{name}.json")
+
+
+def start_lane_change(fs: FileSystem, directory: str, change: LaneChange, token: str) -> None:
+    """Makes it durable that `change` is to be done. Raises `StorageError`; then nothing is to be done.
+
+    If we die after this, the next start does it.
+    """
+    replace_file(fs, os.path.join(directory, CHANGE_NAME), [msgspec.json.encode(change)], token)
+
+
+def finish_lane_change(fs: FileSystem, directory: str, store: CheckpointStore, checkpoint: Checkpoint) -> Checkpoint:
+    """Does what was begun, if something was. `checkpoint`: as `store` loaded it. Returns the present one.
+
+    Raises `StateError`, `StorageError`; then the next start does the rest.
+    """
+    path = os.path.join(directory, CHANGE_NAME)
+    content = read_file(fs, path)
+    if content is None:
+        return checkpoint
+    try:
+        change = msgspec.json.decode(content, type=LaneChange)
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"{path}: is not a change of a lane: {error}", hint="restore the state from a backup, or remove the file"
+        ) from error
+    # After a reset this is another state, with other lanes.
+    if change.state_id == checkpoint.state.state_id:
+        (_rename_files if change.new_name else _move_aside)(fs, os.path.join(directory, DELIVERY_FOLDER), directory, change)
+        checkpoint = _saved(store, checkpoint, change)
+    remove_files(fs, [path])
+    # If we die before this, the next start does all of it again, and finds nothing left to do.
+    _sync(fs, directory)
+    return checkpoint
+
+
+def _rename_files(fs: FileSystem, folder: str, directory: str, change: LaneChange) -> None:
+    """Gives the files the new name. If we die between two of them, the next start renames the rest; none is opened before."""
+    old, new = change.name, change.new_name
+    cursor = read_cursor(fs, directory, old)
+    for ours, theirs in zip(lane_files(old)[:-1], lane_files(new)[:-1], strict=True):
+        _move(fs, folder, ours, theirs)
+    _move(fs, folder, f"{old}.paused", f"{new}.paused")
+    for name in skip_requests(fs.names(folder), old):
+        _move(fs, folder, name, f"{new}{name.removeprefix(old)}")
+    if cursor is not None:
+        write_cursor(fs, directory, new, replace(cursor, earlier_names=(*cursor.earlier_names, (old, change.through))))
+        # If we die before the next line, both cursors are there, and the new one is written once more, the same.
+        remove_files(fs, [cursor_path(directory, old)])
+        _sync(fs, folder)
+
+
+def _move_aside(fs: FileSystem, folder: str, directory: str, change: LaneChange) -> None:
+    """Moves cursors and retried records aside. Failed records stay. If we die between two files, the next start moves the rest."""
+    for name in (change.name, retry_lane_name(change.name)):
+        # Without a cursor, every whole line of failed records counts: those that no cursor counted are cut off now. What is
+        # unreadable or too short stays as it is: dropping the lane is the way out of that.
+        with suppress(StateError):
+            cursor = read_cursor(fs, directory, name)
+            if cursor is not None and cursor.failed_bytes:
+                FailedRecords(fs, directory, name, cursor.failed_bytes).close()
+    for file_name in skip_requests(fs.names(folder), change.name):
+        remove_files(fs, [os.path.join(folder, file_name)])
+    for file_name in lane_files(change.name):
+        if ".failed." not in file_name:
+            stem, dot, extension = file_name.rpartition(".")
+            _move(fs, folder, file_name, f"{stem}.{change.aside}{dot}{extension}")
+
+
+def _saved(store: CheckpointStore, checkpoint: Checkpoint, change: LaneChange) -> Checkpoint:
+    """Makes a checkpoint durable in which the lane has its new name, or is gone; and makes it the predecessor too.
+
+    If we die before the second save, a fallback finds the old lane; `change` is still there, and is done again. If only the second
+    save is missing, the next start makes it.
+    """
+    lanes = dict(checkpoint.state.lanes)
+    found = lanes.pop(change.name, None)
+    if found is not None and change.new_name:
+        lanes[change.new_name] = found
+    changed = Checkpoint(replace(checkpoint.state, lanes=lanes), checkpoint.meta)
+    for _ in range(2 if found else 1):
+        store.save(changed)
+    return changed
+
+
+def _move(fs: FileSystem, folder: str, name: str, new_name: str) -> None:
+    path = os.path.join(folder, name)
+    with storage_call("rename", path):
+        if fs.status(path) is not None:
+            fs.rename(path, os.path.join(folder, new_name))
+    _sync(fs, folder)
+
+
+def _sync(fs: FileSystem, folder: str) -> None:
+    with storage_call("fsync", folder):
+        if fs.status(folder) is not None:
+            fs.sync_directory(folder)

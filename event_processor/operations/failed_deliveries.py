@@ -1,0 +1,173 @@
+"""Records that a remote sink refused, or that an operator skipped: lists them, and sends repaired ones to that sink alone.
+
+Owns: which failed records may be retried, and which number a retry has.
+Always: only committed lines are read. A failed record is retried once: the same command again adds nothing, unless that retry has
+failed too.
+Never: sends; changes the file of failed records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+import orjson
+from msgspec import Struct
+
+from event_processor.assembly import CONNECTORS, Environment, remote_sinks
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.delivery.cursor_file import read_cursor
+from event_processor.engine.delivery.failed_records import failed_path
+from event_processor.engine.delivery.keys import RETRY
+from event_processor.engine.delivery.retries import Retry, append_retries, first_key, planned_retries, retry_lane_name, retry_path
+from event_processor.model.clock import SystemWakeup, utc_text
+from event_processor.model.delivery import OutboxRecord, Request
+from event_processor.model.errors import LockedError, StateError, UsageError
+from event_processor.model.event import Json
+from event_processor.operations.sinks import known_sinks
+from event_processor.operations.state_access import peek
+from event_processor.storage.append_file import committed_lines, whole_bytes_of
+
+__all__ = ["Retried", "count_failed", "newest_failed", "read_failed", "retry_failed"]
+
+LOCK_TRIES: Final = 20
+LOCK_RETRY_S: Final = 0.05
+WRONG: Final = (
+    "use lines of 'event-processor dead-letters export --sink {sink}', and repair their \"object\"; nothing was retried"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What a retry adds. `records`: each with its key and its object; if it is only to be shown, with its body, if the sink can do that.
+
+    `already`: of these records a retry waits, or was delivered; they are not added again. `path`: of the file.
+    """
+
+    records: Sequence[tuple[str, bytes]]
+    already: Sequence[str]
+    path: str
+
+
+class _Repaired(Struct, frozen=True):
+    """What is read of a repaired line. The place is that of the failed record, whatever the line says."""
+
+    key: str
+    object: msgspec.Raw
+    place: dict[str, Any] = {}
+
+
+def read_failed(configuration: Configuration, environment: Environment, sink: str) -> Iterator[dict[str, Json]]:
+    """Yields the failed and skipped records of a sink, the oldest first, as JSON objects; those of its retries too.
+
+    Raises `UsageError` if nothing is known of such a sink, `StateError`, `StorageError`.
+    """
+    directory = str(configuration.state.dir)
+    files = [_lines(environment, directory, name) for name in (sink, retry_lane_name(sink))]
+    known = known_sinks(configuration, peek(configuration, environment))
+    if sink not in known and environment.fs.status(failed_path(directory, sink)) is None:
+        names = f"the remote sinks are: {', '.join(known)}" if known else "no sink here is remote"
+        raise UsageError(f"{sink}: not a remote sink", hint=names)
+    return merge(*files, key=lambda letter: str(letter.get("failed_at")))
+
+
+def _lines(environment: Environment, directory: str, name: str) -> Iterator[dict[str, Json]]:
+    """The committed lines of one file. Without a cursor (the lane was dropped), all whole lines are committed."""
+    path = failed_path(directory, name)
+    cursor = read_cursor(environment.fs, directory, name)
+    length_bytes = cursor.failed_bytes if cursor else whole_bytes_of(environment.fs, path)
+    for number, line in enumerate(chain.from_iterable(committed_lines(environment.fs, path, length_bytes)), start=1):
+        try:
+            yield orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise StateError(f"{path}:{number}: not a failed record: {error}", hint="restore the file from a backup") from error
+
+
+def newest_failed(configuration: Configuration, environment: Environment, sink: str, limit: int) -> list[dict[str, Json]]:
+    """The last `limit` failed records, the oldest first."""
+    return list(read_failed(configuration, environment, sink))[-limit:]
+
+
+def count_failed(configuration: Configuration, environment: Environment, sink: str) -> int:
+    """The number of failed and skipped records of a sink."""
+    return sum(1 for _ in read_failed(configuration, environment, sink))
+
+
+def retry_failed(
+    configuration: Configuration, environment: Environment, sink: str, lines: Iterable[bytes], name: str, *, dry_run: bool
+) -> Retried:
+    """Gives repaired records to the lane of `sink`, durably; with `dry_run`, only says which.
+
+    A running daemon sends them within seconds, or else the next one does. `name` is that of the file, for messages. Raises
+    `UsageError` if a line is not a failed record of this sink, or if a record is there twice: then nothing is retried; `LockedError`,
+    `StateError`, `StorageError`.
+    """
+    options = remote_sinks(configuration.sinks).get(sink)
+    if options is None:
+        raise UsageError(f"{sink}: no such remote sink is configured", hint="name a sink that has a lane: sinks list")
+    failed = {str(letter["key"]): letter["place"] for letter in read_failed(configuration, environment, sink)}
+    repaired = _repaired(lines, name, sink, failed)
+    already: list[str] = []
+
+    def choose(last: Mapping[str, int]) -> list[Retry]:
+        already.clear()
+        chosen = []
+        for key, each in repaired.items():
+            number = last.get(key, 0)
+            if number and f"{key}:r{number}" not in failed:
+                already.append(f"{key}:r{number}")
+            else:
+                chosen.append(Retry(key, number + 1, each.place, each.object))
+        return chosen
+
+    fs, directory, now = environment.fs, str(configuration.state.dir), utc_text(environment.clock.wall_ns())
+    path = retry_path(directory, sink)
+    if dry_run:
+        records = planned_retries(fs, path, whole_bytes_of(fs, path), choose, now)
+    else:
+        records = _appended(environment, lambda: append_retries(fs, directory, sink, choose, now))
+    connector = CONNECTORS[options.type]
+    shown = []
+    for record in records:
+        key = f"{record.place['key']}:{record.place[RETRY]}"
+        body = connector.shown_body(options, Request([record], [key], key)) if dry_run else None
+        shown.append((key, bytes(record.object) if body is None else body))
+    return Retried(shown, already, path)
+
+
+def _appended(environment: Environment, append: Callable[[], list[OutboxRecord]]) -> list[OutboxRecord]:
+    """Appends. The lane holds the file's lock for an instant when it looks."""
+    for _ in range(LOCK_TRIES - 1):
+        try:
+            return append()
+        except LockedError:
+            environment.clock.wait(SystemWakeup(), LOCK_RETRY_S)
+    return append()
+
+
+def _repaired(lines: Iterable[bytes], name: str, sink: str, failed: Mapping[str, Any]) -> dict[str, _Repaired]:
+    """The repaired records by the key that each had first. Raises `UsageError` with the first line that cannot be retried."""
+    found: dict[str, _Repaired] = {}
+    hint = WRONG.format(sink=sink)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        place = f"{name}:{number}"
+        try:
+            each = msgspec.json.decode(line, type=_Repaired)
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{place}: not a failed record: {error}", hint=hint) from error
+        if each.key not in failed:
+            raise UsageError(f"{place}: no failed record of sink {sink} has the key {each.key}", hint=hint)
+        if not bytes(each.object).lstrip().startswith(b"{"):
+            raise UsageError(f'{place}: its "object" is not a JSON object', hint=hint)
+        origin = failed[each.key]
+        key = first_key(each.key, origin)
+        if key in found:
+            raise UsageError(f"{place}: the record {key} is there twice", hint="keep one of the lines; nothing was retried")
+        found[key] = msgspec.structs.replace(each, place=origin)
+    return found
