@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.command_line import Shell, shell_in
+from support.documents import ROOT
 from support.processes import wait_until
 
 __all__ = ["LOG", "RemoteShell", "remote_shell_in"]
@@ -77,7 +78,7 @@ class RemoteShell(Shell):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Inside, a daemon runs and reports its lane."""
-        environment = {**os.environ, "PYTHONPATH": f"{self.folder}:{os.environ.get('PYTHONPATH', '')}"}
+        environment = {**os.environ, "PYTHONPATH": f"{self.folder}:{ROOT}"}
         command = [sys.executable, "-m", "event_processor", "run"]
         process = subprocess.Popen(command, cwd=self.folder, env=environment, stderr=subprocess.DEVNULL)
         try:
