@@ -8,6 +8,7 @@ from event_processor.model.connector import CommittedOutput as CommittedOutput
 from event_processor.model.connector import Connector as Connector
 from event_processor.model.connector import Difference as Difference
 from event_processor.model.connector import DiscardingSink as DiscardingSink
+from event_processor.model.connector import Guarantee as Guarantee
 from event_processor.model.connector import PastGeneration as PastGeneration
 from event_processor.model.connector import Piece as Piece
 from event_processor.model.connector import SinkContext as SinkContext
@@ -29,6 +30,8 @@ from event_processor.model.losses import Loss as Loss
 from event_processor.model.options import ConfiguredPath as ConfiguredPath
 from event_processor.model.options import SinkOptions as SinkOptions
 from event_processor.model.options import SourceOptions as SourceOptions
+from event_processor.model.probes import Finding as Finding
+from event_processor.model.probes import ProbeContext as ProbeContext
 from event_processor.model.released import Released as Released
 
 __version__: str
@@ -42,13 +45,16 @@ __all__ = [
     "Connector",
     "Difference",
     "DiscardingSink",
+    "Finding",
     "Format",
+    "Guarantee",
     "Json",
     "LockedError",
     "Loss",
     "PastGeneration",
     "Piece",
     "Pipeline",
+    "ProbeContext",
     "Released",
     "Sink",
     "SinkContext",

@@ -39,6 +39,7 @@ from event_processor.assembly.inputs import (
 )
 from event_processor.assembly.opening import Mode, OpenPipeline, Replica, open_pipeline, open_replica
 from event_processor.assembly.outbox import OpenLane, change_of_lane, remote_sinks
+from event_processor.assembly.probes import probes
 from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config
 from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_process
@@ -76,6 +77,7 @@ __all__ = [
     "open_replica",
     "ordering_of",
     "outside_p2",
+    "probes",
     "recognised",
     "record_format",
     "remarks",

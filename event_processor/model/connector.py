@@ -8,7 +8,7 @@ Never: contains a connector (`connectors/` does, and so do other packages, by th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol
 
@@ -21,6 +21,7 @@ from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.file_system import FileSystem
 from event_processor.model.options import SinkOptions, SourceOptions
+from event_processor.model.probes import Finding, ProbeContext
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.world import World
 
@@ -240,6 +241,15 @@ class Connector:
         Changes nothing, and connects to nothing. Raises `StorageError`.
         """
         del options, world
+        return ()
+
+    def probe(self, options: Any, context: ProbeContext) -> Iterable[Finding]:
+        """Finds out whether a source or a sink with these options can be reached and used. For `doctor`.
+
+        Changes nothing and sends no record. Takes at most about the service's `timeout_s`. Raises `EventProcessorError`, which counts
+        as a finding. Default: finds nothing.
+        """
+        del options, context
         return ()
 
     def reopen(self, options: Any, position: Mapping[str, Json], world: World) -> PastGeneration | None:

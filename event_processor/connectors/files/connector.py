@@ -21,6 +21,7 @@ from event_processor.connectors.files.part_comparison import PartsOutput
 from event_processor.connectors.files.part_files import CommittedParts, PartNames
 from event_processor.connectors.files.part_sink import PartSink, committed_part
 from event_processor.connectors.files.past_generation import FileGeneration, find_generation
+from event_processor.connectors.files.probe import sink_finding, source_findings
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions, StandardInputOptions
 from event_processor.connectors.files.standard_input import StreamSource
@@ -36,6 +37,7 @@ from event_processor.model.connector import (
 from event_processor.model.contracts import Sink, Source
 from event_processor.model.event import Json
 from event_processor.model.options import ConfiguredPath
+from event_processor.model.probes import Finding, ProbeContext
 from event_processor.records.writing.delimited import DelimitedWriter
 from event_processor.records.writing.outputs import (
     DelimitedOutput,
@@ -86,6 +88,13 @@ class FilesConnector(Connector):
         """Files beside the log that are not read, and a glob that is the name of a file."""
         is_followed = not isinstance(options, InputFilesOptions | StandardInputOptions)
         return list(remarks(world.fs, options)) if is_followed else []
+
+    def probe(self, options: FileSourceOptions | FileSinkOptions, context: ProbeContext) -> list[Finding]:
+        """Whether the files of a source can be read, or the folder of a sink can be written."""
+        if isinstance(options, FileSinkOptions):
+            return [sink_finding(context.key, str(options.path))]
+        is_followed = not isinstance(options, InputFilesOptions | StandardInputOptions)
+        return list(source_findings(context.key, options, context.world.fs)) if is_followed else []
 
     def reopen(self, options: FileSourceOptions, position: Mapping[str, Json], world: World) -> FileGeneration | None:
         """The file, found again by its content."""

@@ -7,6 +7,8 @@ Never: keeps a state or connects.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from event_processor.connectors.http.body import BodyWriter, UnencodableError
 from event_processor.connectors.http.credentials import Credentials
 from event_processor.connectors.http.options import HttpSinkOptions
@@ -14,6 +16,7 @@ from event_processor.model.connector import CURSOR, Connector, Guarantee
 from event_processor.model.delivery import Receiver, ReceiverContext, Request
 from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.errors import ConfigurationError, UsageError
+from event_processor.model.probes import Finding, ProbeContext
 
 __all__ = ["HttpConnector"]
 
@@ -34,6 +37,19 @@ class HttpConnector(Connector):
             return BodyWriter(options.body, options.body_fields).body(request.records, request.keys)
         except UnencodableError as error:
             raise UsageError(f"{request.key}: {error}", hint="repair the record, or correct the sink's fields") from error
+
+    def probe(self, options: HttpSinkOptions, context: ProbeContext) -> Iterable[Finding]:
+        """The service's connection, TLS, token and answer."""
+        if context.service is None or options.service in context.probed:
+            return ()
+        context.probed.add(options.service)
+        try:
+            from event_processor.connectors.http.probe import probe_service  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise _extra_missing(context.key, error) from error
+        credentials = Credentials(context.service, context.world.fs, context.environment)
+        key = f"services.{options.service}"
+        return probe_service(key, credentials, context.world.clock, may_request=context.may_request)
 
     def receiver(self, options: HttpSinkOptions, context: ReceiverContext) -> Receiver:
         """A receiver with connections of its own."""
@@ -60,12 +76,16 @@ def _require_client(table: str, context: ReceiverContext) -> None:
     try:
         import httpx2  # noqa: F401, PLC0415 - an extra
     except ImportError as error:
-        raise ConfigurationError(
-            f'{table}: type = "http" needs httpx2, which cannot be imported: {error}',
-            hint="install it: pip install 'event-processor[http]'",
-        ) from error
+        raise _extra_missing(table, error) from error
 
 
 def _credentials(context: ReceiverContext) -> Credentials:
     assert context.service is not None, "an address was required"
     return Credentials(context.service, context.world.fs, context.environment)
+
+
+def _extra_missing(key: str, error: ImportError) -> ConfigurationError:
+    return ConfigurationError(
+        f'{key}: type = "http" needs httpx2, which cannot be imported: {error}',
+        hint="install it: pip install 'event-processor[http]'",
+    )
