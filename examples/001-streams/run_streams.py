@@ -63,7 +63,11 @@ def play(rate: float, seconds: float, log: IO[str]) -> tuple[dict[str, Any], dic
         # A later file wins: the API has a free port here.
         (WORK / "address.toml").write_text(f'[services.api]\nbase_url = "{address}"\n', encoding="utf-8")
         settings = ("--config", str(WORK / "event-processor.toml"), "--config", str(WORK / "address.toml"))
-        with started([*PROGRAM, *settings, "run"], env=environment, stdout=log, stderr=log) as daemon:
+        summary_of_daemon = (WORK / "daemon.txt").open("w", encoding="utf-8")
+        with (
+            summary_of_daemon,
+            started([*PROGRAM, *settings, "run"], env=environment, stdout=summary_of_daemon, stderr=log) as daemon,
+        ):
             make = [sys.executable, "make_streams.py", "--folder", str(WORK / "events"), "--live"]
             make += ["--rate", str(rate), "--seconds", str(seconds)]
             made: dict[str, Any] = json.loads(
@@ -72,7 +76,9 @@ def play(rate: float, seconds: float, log: IO[str]) -> tuple[dict[str, Any], dic
             if daemon.poll() is not None:
                 raise SystemExit(f"event-processor ended with {daemon.returncode}; see {log.name}")
         # The daemon was stopped by SIGTERM. What is left goes out now: this ends when every record was answered.
-        with started([*PROGRAM, *settings, "run", "--once", "--drain"], env=environment, stdout=log, stderr=log) as rest:
+        last = [*PROGRAM, *settings, "run", "--once", "--drain"]
+        summary_of_last = (WORK / "last.txt").open("w", encoding="utf-8")
+        with summary_of_last, started(last, env=environment, stdout=summary_of_last, stderr=log) as rest:
             try:
                 code = rest.wait(FINISH_S)
             except subprocess.TimeoutExpired:
@@ -149,6 +155,9 @@ def main() -> int:
         made, figures = play(options.rate, options.seconds, log)
     dead = lines_of(WORK / "state" / "dead_letters.jsonl")
     failed = lines_of(WORK / "state" / "delivery" / "downstream.failed.jsonl")
+    for title, name in (("the daemon, when it was stopped", "daemon.txt"), ("run --once, with what was left", "last.txt")):
+        print(f"--- {title}:\n{(WORK / name).read_text(encoding='utf-8').rstrip()}")
+    print("--- what was made, and what arrived:")
     print("\n".join(summary(made, figures, dead, failed)))
     return 1 if faults(made, figures, dead, failed) else 0
 
