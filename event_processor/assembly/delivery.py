@@ -30,13 +30,15 @@ from event_processor.engine.delivery.keeping import Keeping
 from event_processor.engine.delivery.keys import RETRY
 from event_processor.engine.delivery.lane import Lane
 from event_processor.engine.delivery.orders import LaneOrders, Orders
-from event_processor.engine.delivery.parts import LaneParts, LanePlace, LaneTimes
+from event_processor.engine.delivery.parts import EnricherParts, LaneParts, LanePlace
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.reports import LaneReport, OutboxReport, PublishedLanes
 from event_processor.engine.delivery.retries import RetryOrders, RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.shared_receiver import SharedReceiver
+from event_processor.engine.delivery.stage import LaneTimes
 from event_processor.engine.delivery.thread import DeliveryThread
+from event_processor.engine.delivery.tries import TryRing
 from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.remote import ServiceOptions
@@ -94,6 +96,7 @@ class PipelineDelivery:
         self._delivery: Delivery | None = None
         self._is_started = False
         prepare_directory(environment.fs, os.path.join(self._directory, HISTORY_FOLDER))
+        self._tries: Final = TryRing(environment.fs, self._directory)
 
     def start(self) -> None:
         """Starts all lanes; from now on they follow the commits. Raises `StateError`, `LockedError`, `StorageError`."""
@@ -176,15 +179,13 @@ class PipelineDelivery:
         now = asyncio.get_running_loop().time
         environment = self._environment
         name, service = _service_of(opened, self._pipeline.configuration)
-        if name not in self._services:
-            self._services[name] = Service(self._gates.of(name, service), now)
         progress = Progress(environment.fs, self._directory, identity)
         return LaneParts(
             identity=identity,
             options=opened.options,
             retries_max=service.retries_max,
             receiver=self._receivers[opened.name].share(),
-            service=self._services[name],
+            service=self._service(name, service),
             reader=OutboxReader(environment.fs, view, min(progress.document.sequence, view.sequence)),
             progress=progress,
             chain_after=chain_after_record,
@@ -194,7 +195,26 @@ class PipelineDelivery:
             orders=orders,
             offload=_offload,
             saved=self._saved,
+            tried=self._tries.note,
+            enrichers=self._enrichers(opened),
         )
+
+    def _service(self, name: str, options: ServiceOptions) -> Service:
+        """The service of this name, which all lanes and enrichers share."""
+        if name not in self._services:
+            self._services[name] = Service(self._gates.of(name, options), asyncio.get_running_loop().time)
+        return self._services[name]
+
+    def _enrichers(self, opened: OpenLane) -> tuple[EnricherParts, ...]:
+        """The enrichers of a lane, in their order."""
+        configuration, found = self._pipeline.configuration, []
+        for name in opened.options.enrich:
+            options = configuration.enrichers[name]
+            service = configuration.services[options.service]
+            enricher = CONNECTORS[options.type].enricher(options, ReceiverContext(name, self._environment, service))
+            shared = self._service(options.service, service)
+            found.append(EnricherParts(name, options, service.retries_max, enricher, shared))
+        return tuple(found)
 
     def _saved(self) -> None:
         if self._delivery is not None:
@@ -210,6 +230,7 @@ class PipelineDelivery:
 
     def _publish(self, reports: Sequence[LaneReport], outbox: OutboxReport) -> None:
         """Publishes the figures for `status`. They are never relied on, so a failure is no failure of delivery."""
+        self._tries.flush()
         content = msgspec.json.format(msgspec.json.encode(PublishedLanes(self._owner, tuple(reports), outbox)), indent=2)
         with suppress(EventProcessorError, OSError):
             publish_file(self._environment.fs, os.path.join(self._directory, FIGURES_NAME), content + b"\n")

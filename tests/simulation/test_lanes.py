@@ -18,7 +18,7 @@ from event_processor.engine.delivery.reports import LaneReport
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
 from event_processor.storage.durable import OperatingSystem
-from support.lanes import BAD, DELIVERED, STOP, WAIT, Bench, MemoryOutbox, ScriptedReceiver, key_of, records
+from support.lanes import BAD, DELIVERED, STOP, WAIT, Bench, MemoryOutbox, ScriptedEnricher, ScriptedReceiver, key_of, records
 from support.virtual_time import run_in_virtual_time as run
 
 DAY_S = 86_400
@@ -359,3 +359,70 @@ def test_whenever_it_is_killed_each_record_is_delivered_under_its_key_and_never_
     assert (report.delivered, report.failed, report.pending) == (117, 3, 0)
     assert set(receiver.delivered) == {key_of(sequence) for sequence in range(1, 121) if sequence not in bad}
     assert sorted(failed["sequence"] for failed in failed_of(tmp_path)) == sorted(bad)
+
+
+def test_records_are_enriched_before_they_are_sent_and_once(tmp_path: Path) -> None:
+    asked = ScriptedEnricher("first", lambda _: DELIVERED), ScriptedEnricher("second", lambda _: DELIVERED, events_max=3)
+    receiver = ScriptedReceiver(lambda _: DELIVERED)
+    report = deliver_all(tmp_path, 60, receiver, enrichers={"first": asked[0], "second": asked[1]})
+    assert (report.delivered, report.requests) == (60, 60)
+    for request in receiver.requests:
+        sent = json.loads(bytes(request.records[0].object))
+        assert sent == {"n": sent["n"], "mark": "", "first": sent["n"], "second": sent["n"]}
+    assert set(receiver.delivered.values()) == {1}
+    for each, most in zip(asked, (10, 3), strict=True):
+        assert sorted(record.sequence for request in each.requests for record in request.records) == list(range(1, 61))
+        assert max(len(request.records) for request in each.requests) == most
+        assert each.closed
+
+
+def test_a_record_that_an_enricher_refuses_is_found_by_halves_and_fails_at_its_stage(tmp_path: Path) -> None:
+    predict = ScriptedEnricher("predict", refusing(123), events_max=500)
+    receiver = ScriptedReceiver(lambda _: DELIVERED)
+    report = deliver_all(tmp_path, 500, receiver, enrichers={"predict": predict})
+    assert (report.delivered, report.failed) == (499, 1)
+    assert len(predict.requests) <= 19 + 2
+    (failed,) = failed_of(tmp_path)
+    assert (failed["sequence"], failed["stage"], failed["reason"]) == (123, "predict", "not so")
+    assert key_of(123) not in receiver.delivered
+
+
+def test_an_enricher_that_is_stopped_holds_its_records_and_the_rest_goes_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        begin_s = loop.time()
+        predict = ScriptedEnricher("predict", lambda _: STOP if 1 < loop.time() - begin_s < 600 else DELIVERED, events_max=1)
+        receiver = ScriptedReceiver(lambda _: DELIVERED)
+        bench = Bench(str(tmp_path), MemoryOutbox(records(400)), receiver, enrichers={"predict": predict}, rate=15)
+        await asyncio.sleep(300)
+        report = bench.lane.report()
+        assert (report.state, report.words) == ("stopped", "who are you")
+        assert 100 < report.delivered < 400
+        assert predict.refreshed
+        await bench.idle()
+        report = await bench.close()
+        assert (report.delivered, report.failed, report.pending) == (400, 0, 0)
+        assert [what for what, _ in bench.told.said] == ["stopped", "flowing"]
+
+    run(main())
+
+
+def test_a_strict_lane_with_an_enricher_keeps_the_order(tmp_path: Path) -> None:
+    failing = iter(range(10**9))
+    predict = ScriptedEnricher("predict", lambda _: WAIT if next(failing) % 4 == 0 else DELIVERED, events_max=7)
+    receiver = ScriptedReceiver(lambda _: WAIT if next(failing) % 3 == 0 else DELIVERED)
+    report = deliver_all(tmp_path, 90, receiver, enrichers={"predict": predict}, order="strict")
+    assert report.delivered == 90
+    assert list(receiver.delivered) == [key_of(sequence) for sequence in range(1, 91)]
+
+
+def test_every_request_is_remembered_as_a_try(tmp_path: Path) -> None:
+    async def main() -> None:
+        answers = iter([WAIT, DELIVERED])
+        bench = Bench(str(tmp_path), MemoryOutbox(records(1)), ScriptedReceiver(lambda _: next(answers)))
+        await bench.idle()
+        await bench.close()
+        told = [(each.sink, each.stage, each.sequences, each.number, each.status, each.words) for each in bench.tries]
+        assert told == [("remote", "deliver", (1,), 1, "503", "not now"), ("remote", "deliver", (1,), 2, "200", "")]
+
+    run(main())

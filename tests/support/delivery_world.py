@@ -377,7 +377,7 @@ async def _close(world: World, delivery: Delivery, task: asyncio.Task[None]) -> 
 
 async def _kill(delivery: Delivery, task: asyncio.Task[None]) -> None:
     """The process is gone: nothing more is done."""
-    everything: list[asyncio.Task[Any]] = [task, *(running for lane in delivery.all_lanes for running in lane._running)]
+    everything: list[asyncio.Task[Any]] = [task, *(running for lane in delivery.all_lanes for running in lane.running)]
     for each in everything:
         each.cancel()
     await asyncio.gather(*everything, return_exceptions=True)

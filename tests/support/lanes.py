@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,15 +18,18 @@ from event_processor.engine.delivery.keys import RETRY
 from event_processor.engine.delivery.lane import Lane
 from event_processor.engine.delivery.limiter import Limiter, Rate
 from event_processor.engine.delivery.orders import LaneOrders, Orders
-from event_processor.engine.delivery.parts import LaneParts, LaneTimes
+from event_processor.engine.delivery.parts import EnricherParts, LaneParts
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.reports import LaneReport, OutboxReport
 from event_processor.engine.delivery.retries import RetryOrders, RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.shared_receiver import SharedReceiver
+from event_processor.engine.delivery.stage import LaneTimes
+from event_processor.engine.delivery.tries import Try
 from event_processor.engine.delivery.window import OutboxReading
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
+from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import Json
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.telemetry import Telemetry
@@ -128,6 +131,35 @@ class ScriptedReceiver:
         self.closed = True
 
 
+@dataclass
+class ScriptedEnricher:
+    """Answers by a function; if it is asked well, sets a field of its name to the sequence."""
+
+    name: str
+    script: Callable[[Request], Answer]
+    events_max: int = 10
+    requests: list[Request] = field(default_factory=list)
+    refreshed: int = 0
+    closed: bool = False
+
+    async def open(self) -> None: ...
+
+    async def enrich(self, request: Request) -> tuple[Answer, list[msgspec.Raw]]:
+        self.requests.append(request)
+        await asyncio.sleep(0.02)
+        answer = self.script(request)
+        if answer.verdict is not Verdict.DELIVERED:
+            return answer, []
+        objects = [{**msgspec.json.decode(each.object), self.name: each.sequence} for each in request.records]
+        return answer, [msgspec.Raw(msgspec.json.encode(each)) for each in objects]
+
+    async def refresh(self) -> None:
+        self.refreshed += 1
+
+    async def close(self) -> None:
+        self.closed = True
+
+
 class Told(Telemetry):
     """What was reported of lanes."""
 
@@ -172,6 +204,7 @@ class Bench:
         seed: int = 0,
         fs: FileSystem | None = None,
         name: str = "remote",
+        enrichers: Mapping[str, ScriptedEnricher] | None = None,
         **options: object,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -181,6 +214,17 @@ class Bench:
         self.told = Told()
         self.reports: list[LaneReport] = []
         self.outbox_reports: list[OutboxReport] = []
+        self.tries: list[Try] = []
+        self._enrichers = tuple(
+            EnricherParts(
+                each,
+                EnricherOptions.model_validate({"service": each, "set": {"n": "n"}, "request_events_max": enricher.events_max}),
+                retries_max,
+                enricher,
+                Service(Gate(concurrency, None, numbers.random), loop.time),
+            )
+            for each, enricher in (enrichers or {}).items()
+        )
         self.retry_lane: Lane | None = None
         self._files = fs or OperatingSystem()
         self._directory = directory
@@ -255,6 +299,8 @@ class Bench:
             orders=orders,
             offload=offload,
             saved=lambda: None,
+            tried=self.tries.append,
+            enrichers=self._enrichers,
         )
 
     def _publish(self, reports: Iterable[LaneReport], outbox: OutboxReport) -> None:
@@ -286,7 +332,7 @@ class Bench:
         """Ends the process without another write."""
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-        running = [task for lane in (self.lane, self.retry_lane) if lane for task in lane._running]
+        running = [task for lane in (self.lane, self.retry_lane) if lane for task in lane.running]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -39,38 +39,35 @@ class _Stopped:
 
 
 class Health:
-    """The health of one lane. Used by one thread."""
+    """The health of one lane. A stop and an outage are those of one of its stages. Used by one thread."""
 
     def __init__(self, name: str, telemetry: Telemetry) -> None:
         self._name: Final = name
         self._telemetry: Final = telemetry
-        self._stopped: _Stopped | None = None
-        self._is_in_outage = False
+        self._stopped: Final[dict[str, _Stopped]] = {}
+        self._in_outage: Final[set[str]] = set()
         self.is_paused = False
         self.failure: EventProcessorError | None = None
         self.last_words = ""
         """The words of the last *wait*."""
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether only probes are sent."""
-        return self._stopped is not None
+    def is_stopped(self, stage: str) -> bool:
+        """Whether only probes are sent by this stage."""
+        return stage in self._stopped
 
-    @property
-    def is_schema(self) -> bool:
+    def is_schema(self, stage: str) -> bool:
         """Whether it is stopped because the receiver refuses nearly every record."""
-        return self._stopped is not None and self._stopped.is_schema
+        return stage in self._stopped and self._stopped[stage].is_schema
 
-    @property
-    def next_probe_s(self) -> float:
-        """When a stopped lane may probe."""
-        return self._stopped.next_probe_s if self._stopped is not None else 0.0
+    def next_probe_s(self, stage: str) -> float:
+        """When a stopped stage may probe."""
+        return self._stopped[stage].next_probe_s if stage in self._stopped else 0.0
 
-    def stop(self, words: str, remedy: str, now_s: float, *, is_schema: bool = False) -> None:
+    def stop(self, stage: str, words: str, remedy: str, now_s: float, *, is_schema: bool = False) -> None:
         """No request can succeed until an operator changes something."""
-        if self._stopped is None or self._stopped.words != words:
+        if stage not in self._stopped or self._stopped[stage].words != words:
             self._telemetry.lane_stopped(sink=self._name, reason=words, remedy=remedy)
-        self._stopped = _Stopped(words, remedy, now_s + PROBE_S, is_schema)
+        self._stopped[stage] = _Stopped(words, remedy, now_s + PROBE_S, is_schema)
 
     def pause(self, is_paused: bool) -> None:
         """An operator paused the sink, or ended the pause."""
@@ -82,21 +79,27 @@ class Health:
         else:
             self._telemetry.lane_resumed(sink=self._name)
 
-    def go_on(self) -> None:
-        """A probe of a stopped lane got another answer."""
-        self._stopped = None
-        self._telemetry.lane_flowing(sink=self._name)
+    def go_on(self, stage: str) -> None:
+        """A probe of a stopped stage got another answer."""
+        del self._stopped[stage]
+        self._tell_flowing()
 
-    def note_outage(self, is_in_outage: bool) -> bool:
-        """The service is in outage or not. Returns whether an outage ended."""
-        if is_in_outage == self._is_in_outage:
+    def note_outage(self, stage: str, is_in_outage: bool) -> bool:
+        """The service of a stage is in outage or not. Returns whether an outage ended."""
+        if is_in_outage == (stage in self._in_outage):
             return False
-        self._is_in_outage = is_in_outage
         if is_in_outage:
+            self._in_outage.add(stage)
             self._telemetry.lane_waiting(sink=self._name, reason=self.last_words)
-        elif self._stopped is None:
-            self._telemetry.lane_flowing(sink=self._name)
+        else:
+            self._in_outage.remove(stage)
+            self._tell_flowing()
         return not is_in_outage
+
+    def _tell_flowing(self) -> None:
+        """Tells that the lane sends again, if nothing else holds it up."""
+        if not self._stopped and not self._in_outage:
+            self._telemetry.lane_flowing(sink=self._name)
 
     def fail(self, error: EventProcessorError) -> None:
         """The lane cannot go on in this process."""
@@ -109,9 +112,10 @@ class Health:
             return Described("failed", self.failure.message, self.failure.hint)
         if self.is_paused:
             return Described("paused", PAUSED_WORDS, resume_words(self._name))
-        if self._stopped is not None:
-            return Described("stopped", self._stopped.words, self._stopped.remedy)
-        if self._is_in_outage:
+        if self._stopped:
+            stopped = next(iter(self._stopped.values()))
+            return Described("stopped", stopped.words, stopped.remedy)
+        if self._in_outage:
             return Described("waiting", self.last_words)
         return Described("sending" if is_pending else "idle")
 

@@ -1,6 +1,6 @@
 """What a lane works with.
 
-Owns: `LaneParts`, its clocks included.
+Owns: `LaneParts`.
 Always: everything from outside of a lane comes through it, so that a test can run a lane in virtual time.
 Never: makes a part (`assembly/delivery.py` does).
 """
@@ -14,27 +14,34 @@ from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.orders import Orders
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.service import Service
+from event_processor.engine.delivery.stage import LaneTimes
+from event_processor.engine.delivery.tries import Try
 from event_processor.engine.delivery.window import OutboxReading, Released
 from event_processor.model.delivery import OutboxRecord, Receiver
+from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.telemetry import Telemetry
 
-__all__ = ["LaneParts", "LanePlace", "LaneTimes"]
+__all__ = ["EnricherParts", "LaneParts", "LanePlace", "LaneTimes"]
 
 
 @dataclass(frozen=True, slots=True)
-class LaneTimes:
-    """The clocks of a lane. `now`: monotonic seconds, those of its service's gate. `wall_ns`: as in `Clock`."""
+class EnricherParts:
+    """One enricher of a lane: its name, its options, what asks its service, and that service."""
 
-    now: Callable[[], float]
-    wall_ns: Callable[[], int]
+    name: str
+    options: EnricherOptions
+    retries_max: int
+    enricher: Enricher
+    service: Service
 
 
 @dataclass(frozen=True, slots=True)
 class LaneParts:
     """What a lane works with.
 
-    `offload` runs a function that blocks, in another thread or at once. `saved` is called when the cursor has moved on disk.
+    `offload` runs a function that blocks, in another thread or at once. `saved` is called when the cursor has moved on disk, `tried`
+    for each request that was answered.
     """
 
     identity: LaneIdentity
@@ -51,6 +58,8 @@ class LaneParts:
     orders: Orders
     offload: Callable[[Callable[[], None]], Awaitable[None]]
     saved: Callable[[], None]
+    tried: Callable[[Try], None]
+    enrichers: tuple[EnricherParts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

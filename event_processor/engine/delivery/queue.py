@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
+import msgspec
 from xxhash import xxh3_128_hexdigest
 
 from event_processor.engine.delivery.figures import Figures
@@ -31,6 +32,10 @@ class Waiting:
     key: str
     size_bytes: int
     groups: tuple[Figures, ...] = ()
+
+    def with_object(self, object_: msgspec.Raw) -> Waiting:
+        """The same with another object: an enricher has set fields."""
+        return replace(self, record=msgspec.structs.replace(self.record, object=object_))
 
 
 @dataclass(slots=True)
