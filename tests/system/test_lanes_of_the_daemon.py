@@ -200,3 +200,36 @@ def test_files_are_kept_for_as_long_as_is_configured(shell: Shell, service: Http
     files = sorted(path.name for path in shell.path("state", "outbox").iterdir())
     assert int(files[0].split(".")[1]) == 1
     assert json.loads(shell.path("state", "delivery", "passed.json").read_text())["events"][0][1] <= 400
+
+
+def test_records_are_enriched_by_one_service_and_sent_to_another(shell: Shell, service: HttpService) -> None:
+    def predict(request: Received) -> Reply:
+        asked = request.json()
+        if any(each["id"] == 7 for each in asked):
+            return Reply(422, b"no sevens")
+        rows = [{"transaction_id": each["id"], "category": f"c{each['id'] % 3}"} for each in reversed(asked)]
+        return Reply(200, json.dumps(rows).encode())
+
+    with HttpService(predict) as predictor:
+        configure(
+            shell,
+            service.base_url,
+            sink=f"""enrich = ["predict"]
+[services.ml]
+base_url = "{predictor.base_url}"
+[enrichers.predict]
+service = "ml"
+path = "/predict"
+request_events_max = 20
+fields = {{ id = "id" }}
+join = {{ answer = "transaction_id", event = "id" }}
+set = {{ "prediction.category" = "category" }}""",
+        )
+        write(shell, 60)
+        assert shell.call("run", "--once") == 0
+        assert max(len(request.json()) for request in predictor.received) == 20
+    sent = {request.json()["id"]: request.json()["prediction"] for request in service.received}
+    assert sent == {number: {"category": f"c{number % 3}"} for number in range(1, 61) if number != 7}
+    assert set(keys(service).values()) == {1}
+    (failed,) = map(json.loads, shell.path("state", "delivery", "remote.failed.jsonl").read_text().splitlines())
+    assert (failed["sequence"], failed["stage"], failed["status"]) == (7, "predict", "422")
