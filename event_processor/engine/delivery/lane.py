@@ -72,6 +72,7 @@ class Lane:
         """Sends until `close`, or until the lane fails (`report` says why). Raises `StorageError`, and what is a bug."""
         tasks: list[asyncio.Task[None]] = []
         try:
+            self._parts.progress.require()
             self._window.require_chain()
             for enricher in self._parts.enrichers:
                 await enricher.enricher.open()

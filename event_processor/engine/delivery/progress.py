@@ -50,38 +50,56 @@ class Progress:
     def __init__(self, fs: FileSystem, directory: str, identity: LaneIdentity) -> None:
         """Reads the lane's cursor; a lane that starts now gets one, durably, so that its pending records are known to be so.
 
-        A cursor of an earlier lane of this name, which was dropped, is replaced. Raises `StateError` if the cursor belongs to
-        another state, or if failed records that it counts are gone; `LockedError`, `StorageError`.
+        A cursor of an earlier lane of this name, which was dropped, is replaced. If the cursor cannot be read or belongs to another
+        state, or if failed records that it counts are gone, then `failure` says so, nothing is changed on disk, and `document` is
+        that of a lane that starts. Raises `LockedError`, `StorageError`.
         """
         self._fs: Final = fs
         self._directory: Final = directory
         self._name: Final = identity.name
+        self._failed: FailedRecords | None = None
+        self.failure: StateError | None = None
+        """Why the lane must not send."""
+        self.document = _beginning(identity, 0)
         prepare_directory(fs, f"{directory}/{DELIVERY_FOLDER}")
-        found = read_cursor(fs, directory, identity.name)
+        try:
+            self._open(identity)
+        except StateError as error:
+            # Only this lane stops: the commits and the other lanes go on.
+            self.failure = error
+            self.document = _beginning(identity, 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, identity: LaneIdentity) -> None:
+        found = read_cursor(self._fs, self._directory, self._name)
         if found is not None and found.state_id != identity.state_id:
             raise StateError(
-                f"{cursor_path(directory, identity.name)}: belongs to the state {found.state_id}, not to {identity.state_id}",
+                f"{cursor_path(self._directory, self._name)}: belongs to the state {found.state_id}, not to {identity.state_id}",
                 hint="restore the state it belongs to, or move the file aside to send everything that is pending here",
             )
         is_same = found is not None and (found.input, found.started_after) == (identity.input, identity.started_after)
         # A lane whose cursor was moved aside keeps its failed records: nothing else knows them.
-        failed_bytes = found.failed_bytes if found else whole_bytes_of(fs, failed_path(directory, identity.name))
+        failed_bytes = found.failed_bytes if found else whole_bytes_of(self._fs, failed_path(self._directory, self._name))
         self.document = found if found is not None and is_same else _beginning(identity, failed_bytes)
-        self._failed: Final = FailedRecords(fs, directory, identity.name, self.document.failed_bytes)
-        try:
-            if not is_same or self.document.target != identity.target:
-                self.document = replace(self.document, target=identity.target)
-                # If we die before this, the next start does the same.
-                write_cursor(fs, directory, identity.name, self.document)
-        except BaseException:
-            self._failed.close()
-            raise
+        self._failed = FailedRecords(self._fs, self._directory, self._name, self.document.failed_bytes)
+        if not is_same or self.document.target != identity.target:
+            self.document = replace(self.document, target=identity.target)
+            # If we die before this, the next start does the same.
+            write_cursor(self._fs, self._directory, self._name, self.document)
+
+    def require(self) -> None:
+        """Raises `failure`, if there is one."""
+        if self.failure is not None:
+            raise self.failure
 
     def save(self, document: CursorDocument, failed: Sequence[FailedRecord]) -> None:
         """Makes the cursor durable, and before it the failed records that it counts besides those of the cursor before.
 
         Raises `StorageError`: then the cursor before counts, and the records since are sent again under the same keys.
         """
+        assert self._failed is not None, "a lane that failed at its start saves nothing"
         failed_bytes = self._failed.append(list(failed))
         # If we die here, the new lines are beyond the committed length, and are cut off.
         self.document = replace(document, failed_bytes=failed_bytes)
@@ -89,7 +107,8 @@ class Progress:
 
     def close(self) -> None:
         """Releases the files."""
-        self._failed.close()
+        if self._failed is not None:
+            self._failed.close()
 
 
 def _beginning(identity: LaneIdentity, failed_bytes: int) -> CursorDocument:

@@ -30,6 +30,7 @@ def skip_records(
     """
     progress = Progress(fs, directory, identity)
     try:
+        progress.require()
         queue = Queue(1, 1, strict=False)
         reader = OutboxReader(fs, view, min(progress.document.sequence, view.sequence))
         window = Window(

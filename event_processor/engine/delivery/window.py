@@ -109,8 +109,12 @@ class Window:
 
     @property
     def pending_bytes(self) -> int:
-        """The bytes of the outbox after the cursor's prefix."""
-        return self._reader.unread_bytes() + self._bytes
+        """The bytes of the outbox after the cursor's prefix; if it cannot be read, only those in memory."""
+        try:
+            return self._reader.unread_bytes() + self._bytes
+        except StateError:
+            # The lane finds the same when it reads on, and stops. Figures must not stop anything else.
+            return self._bytes
 
     @property
     def saved(self) -> int:
