@@ -21,7 +21,7 @@ __all__ = ["OUTAGE_WAITS", "Gate", "Ticket"]
 
 OUTAGE_WAITS: Final = 10
 PROBE_SHARE: Final = 0.1
-PROBE_S_MIN: Final = 0.2
+PROBE_S_MIN: Final = 0.05
 PROBE_S_MAX: Final = 30.0
 
 
