@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.decode import measure_decode
+from benchmarks.deliver import DeliverPlan, measure_deliver
 from benchmarks.generate import LogShape, write_log
 from benchmarks.live import LivePlan, measure_live
 from benchmarks.order import measure_order
@@ -26,7 +27,7 @@ from benchmarks.stages import measure_stages
 from benchmarks.watch import Stolen
 from benchmarks.whole import measure_shares, measure_whole
 
-PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "scale")
+PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "deliver", "scale")
 DECODED_EVENTS: Final = 10_000
 DECODE_PASSES: Final = 30
 
@@ -40,18 +41,20 @@ class Plan:
     turns: int
     live: LivePlan
     scale: ScalePlan
+    deliver: DeliverPlan
 
 
 PLANS: Final = {
     "quick": Plan(
-        ("peers", "whole", "shares", "order", "stages", "decode", "live"),
+        PARTS[:-1],
         (100_000, 300_000),
         1,
         LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
         ScalePlan(records=1_000_000, runs=1),
+        DeliverPlan(load_s=12.0, unlimited_records=(500, 2_000), commit_records=(10_000, 50_000)),
     ),
-    "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),
-    "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan()),
+    "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
+    "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
 }
 
 
@@ -97,6 +100,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "stages": lambda folder: measure_stages(folder, sizes[1], progress),
         "decode": lambda _: measure_decode(DECODED_EVENTS, DECODE_PASSES, progress),
         "live": lambda folder: measure_live(folder, plan.live, progress),
+        "deliver": lambda folder: measure_deliver(folder, plan.deliver, turns, progress),
         "scale": lambda folder: measure_scale(folder, scale, progress),
     }
     if options.dir is not None:

@@ -205,6 +205,25 @@ def _live(results: Json) -> str:
     return "\n\n".join(tables)
 
 
+def _deliver(results: Json) -> str:
+    def limited(name: str, each: Json) -> Sequence[object]:
+        keys = ("share", "worst_window", "rtt_ms", "requests", "written", "repeats", "failed")
+        return [name, *[each.get(key, NOTHING) for key in keys]]
+
+    def slope(name: str, each: Json, key: str) -> Sequence[object]:
+        rate = f"{1e9 / each['wall_ns']:,.0f}" if each.get("wall_ns", 0) > 0 else _why_not(each) or NOTHING
+        return [name, rate, *[_shown(each, figure, ",.1f", 1e-3) for figure in ("wall_ns", "cpu_ns")], each.get(key, NOTHING)]
+
+    head = ["an API of 15 requests a second", "share of the limit used", "most in a second", "mean RTT ms", "requests under load",
+            "records", "repeats", "dead letters"]  # fmt: skip
+    tables = [_table(head, (limited(name, each) for name, each in results["limited"].items()))]
+    for title, part, key in (("no limit", "unlimited", "share_of_loop"), ("events committed", "commit", "times_live")):
+        label = {"share_of_loop": "of the loop's rate", "times_live": "times the live service"}[key]
+        rows = (slope(name, each, key) for name, each in results[part].items())
+        tables.append(_table([title, "a second", "µs each", "CPU µs each", label], rows))
+    return "\n\n".join(tables)
+
+
 def _scale(results: Json) -> str:
     runs: list[tuple[str, Json]] = []
     for kind, each in results.items():
@@ -256,5 +275,6 @@ TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "stages": _stages,
     "decode": _decode,
     "live": _live,
+    "deliver": _deliver,
     "scale": _scale,
 }
