@@ -24,7 +24,6 @@ from event_processor.assembly.connectors import (
     sink_path_of,
     watch_sources,
 )
-from event_processor.assembly.delivery import FIGURES_NAME, PipelineDelivery, Sending
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.inputs import (
     INPUT_SOURCE_NAME,
@@ -39,7 +38,6 @@ from event_processor.assembly.inputs import (
 )
 from event_processor.assembly.opening import Mode, OpenPipeline, Replica, open_pipeline, open_replica
 from event_processor.assembly.outbox import OpenLane, change_of_lane, remote_sinks
-from event_processor.assembly.probes import probes
 from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config
 from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_process
@@ -47,7 +45,6 @@ from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_proc
 __all__ = [
     "CONNECTORS",
     "CONNECTOR_OPTIONS",
-    "FIGURES_NAME",
     "INPUT_SOURCE_NAME",
     "INTAKE_NAME",
     "LOCK_NAME",
@@ -59,9 +56,7 @@ __all__ = [
     "Mode",
     "OpenLane",
     "OpenPipeline",
-    "PipelineDelivery",
     "Replica",
-    "Sending",
     "all_sources",
     "change_of_lane",
     "check_config",
@@ -77,7 +72,6 @@ __all__ = [
     "open_replica",
     "ordering_of",
     "outside_p2",
-    "probes",
     "recognised",
     "record_format",
     "remarks",

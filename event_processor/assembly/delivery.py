@@ -32,7 +32,7 @@ from event_processor.engine.delivery.lane import Lane
 from event_processor.engine.delivery.orders import LaneOrders, Orders
 from event_processor.engine.delivery.parts import EnricherParts, LaneParts, LanePlace
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
-from event_processor.engine.delivery.reports import LaneReport, OutboxReport, PublishedLanes
+from event_processor.engine.delivery.reports import FIGURES_NAME, HISTORY_FOLDER, LaneReport, OutboxReport, PublishedLanes
 from event_processor.engine.delivery.retries import RetryOrders, RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.shared_receiver import SharedReceiver
@@ -47,12 +47,10 @@ from event_processor.storage.durable import FileSystem, prepare_directory, publi
 from event_processor.storage.outbox import SeriesView
 from event_processor.storage.outbox_reader import OutboxReader, chain_after_record
 
-__all__ = ["DRAIN_S", "FIGURES_NAME", "PipelineDelivery", "Sending"]
+__all__ = ["DRAIN_S", "PipelineDelivery", "Sending"]
 
 DRAIN_S: Final = 10.0
 """A stop waits this long for the answers of requests that run."""
-HISTORY_FOLDER: Final = "history"
-FIGURES_NAME: Final = f"{HISTORY_FOLDER}/lanes.json"
 
 
 class Sending:

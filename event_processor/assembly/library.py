@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,8 +17,6 @@ from event_processor.assembly import (
     INTAKE_NAME,
     Environment,
     Mode,
-    PipelineDelivery,
-    Sending,
     lock_state,
     open_pipeline,
     this_process,
@@ -31,6 +29,9 @@ from event_processor.engine.state import State
 from event_processor.model.clock import SystemWakeup
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.durable import prepare_directory
+
+if TYPE_CHECKING:
+    from event_processor.assembly.delivery import PipelineDelivery
 
 __all__ = ["Pipeline", "build", "load", "post", "run"]
 
@@ -102,6 +103,9 @@ def build(
         if not opened.lanes:
             yield Pipeline(opened.processor, None, _nothing)
             return
+        # Imported only with a lane: a program without one starts faster.
+        from event_processor.assembly.delivery import PipelineDelivery, Sending  # noqa: PLC0415
+
         sending = Sending()
         delivery = PipelineDelivery(opened, surroundings, sending, this_process())
         cleanup.callback(sending.end)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
@@ -105,6 +104,9 @@ def retry_after_s(header: str | None, now: datetime) -> float:
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text) if len(text) <= _DIGITS_MAX else 0.0
+    # Imported here: every command starts faster without it.
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
     try:
         when = parsedate_to_datetime(text)
         aware = when if when.tzinfo else when.replace(tzinfo=UTC)

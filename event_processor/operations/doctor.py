@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from event_processor.assembly import Environment, probes, remote_sinks
+from event_processor.assembly import Environment, remote_sinks
+from event_processor.assembly.probes import probes
 from event_processor.configuration.configuration import Configuration
 from event_processor.model.contracts import Clock
 from event_processor.model.errors import EventProcessorError, ExitCode

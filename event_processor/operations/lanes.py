@@ -14,12 +14,12 @@ from typing import Final
 
 import msgspec
 
-from event_processor.assembly import FIGURES_NAME, Environment, guarantees
+from event_processor.assembly import Environment, guarantees
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
 from event_processor.engine.delivery.cursor_file import read_cursor
-from event_processor.engine.delivery.reports import LaneReport, OutboxReport, PublishedLanes, undelivered_bytes
+from event_processor.engine.delivery.reports import FIGURES_NAME, LaneReport, OutboxReport, PublishedLanes, undelivered_bytes
 from event_processor.engine.outbox import LaneDocument
 from event_processor.model.connector import Guarantee
 from event_processor.model.errors import ConfigurationError, StateError, StorageError

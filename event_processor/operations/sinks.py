@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from event_processor.assembly import FIGURES_NAME, Environment, change_of_lane, remote_sinks
+from event_processor.assembly import Environment, change_of_lane, remote_sinks
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
@@ -24,7 +24,7 @@ from event_processor.engine.delivery.cursor_file import read_cursor
 from event_processor.engine.delivery.health import PAUSED_WORDS, resume_words
 from event_processor.engine.delivery.orders import is_paused, pause, request_skip, resume
 from event_processor.engine.delivery.progress import LaneIdentity
-from event_processor.engine.delivery.reports import LaneReport, PublishedLanes, RetriedFigures
+from event_processor.engine.delivery.reports import FIGURES_NAME, LaneReport, PublishedLanes, RetriedFigures
 from event_processor.engine.delivery.retries import RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.skipping import skip_records as skip_without_a_lane
 from event_processor.engine.outbox import LaneDocument

@@ -160,7 +160,7 @@ class Daemon:
                 cleanup.callback(watcher.stop)
                 processor.rely_on(watcher)
             self._processor = processor
-            self._lanes.start(pipeline, environment, cleanup)
+            self._lanes.start(pipeline, environment, cleanup, is_once=self._mode.once)
             if self._stopping:
                 processor.stop()
             elif self._is_asked_to_reload:

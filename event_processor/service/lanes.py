@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from event_processor.assembly import Environment, OpenPipeline, PipelineDelivery, Sending, this_process
+from event_processor.assembly import Environment, OpenPipeline, this_process
 from event_processor.engine.delivery.reports import LaneReport
+from event_processor.model.contracts import Clock
 from event_processor.model.telemetry import Telemetry
 
 __all__ = ["Lanes"]
+
+if TYPE_CHECKING:
+    from event_processor.assembly.delivery import PipelineDelivery, Sending
 
 LOOK_S: Final = 0.1
 
@@ -24,15 +28,24 @@ class Lanes(Telemetry):
     """The lanes of one daemon over all its reloads. Used by the loop's thread."""
 
     def __init__(self) -> None:
-        self._sending: Final = Sending()
+        self._sending: Sending | None = None
         self._delivery: PipelineDelivery | None = None
         self._telemetry = Telemetry()
+        self._pause: _Pause | None = None
 
-    def start(self, pipeline: OpenPipeline, environment: Environment, cleanup: ExitStack) -> None:
-        """Starts the lanes of a pipeline, if it has any; `cleanup` stops them. Raises as `PipelineDelivery` does."""
+    def start(self, pipeline: OpenPipeline, environment: Environment, cleanup: ExitStack, *, is_once: bool) -> None:
+        """Starts the lanes of a pipeline, if it has any; `cleanup` stops them. Raises as `PipelineDelivery` does.
+
+        `is_once`: the run ends at the end of the log, so it must not wait without end for a full outbox.
+        """
         if not pipeline.lanes:
             return
+        # Imported only with a lane: a service without one starts faster.
+        from event_processor.assembly.delivery import PipelineDelivery, Sending  # noqa: PLC0415
+
+        self._sending = self._sending or Sending()
         delivery = PipelineDelivery(pipeline, environment, self._sending, this_process())
+        self._pause = _Pause(pipeline, environment.clock) if is_once else None
         self._telemetry = environment.telemetry
         cleanup.callback(self._stop, delivery, environment.telemetry)
         delivery.start()
@@ -42,6 +55,8 @@ class Lanes(Telemetry):
         """Passes on what the lanes reported. See `Telemetry`."""
         if self._delivery is not None:
             self._delivery.tell(self._telemetry)
+        if self._pause is not None:
+            self._pause.look()
 
     def require(self) -> None:
         """Raises what ended the delivery, if something did."""
@@ -64,11 +79,33 @@ class Lanes(Telemetry):
 
     def end(self) -> None:
         """The process ends cleanly. Raises `StorageError`."""
-        self._sending.end()
+        if self._sending is not None:
+            self._sending.end()
 
     def _stop(self, delivery: PipelineDelivery, telemetry: Telemetry) -> None:
-        self._delivery = None
+        self._delivery, self._pause = None, None
         # The wait has a deadline, so the watchdog is fed: a service that holds its answers is no stalled loop.
         delivery.stop(telemetry.progressed)
         delivery.tell(telemetry)
         delivery.require()
+
+
+class _Pause:
+    """Ends a run to the end of the log if its sources are paused for too long: records wait that no lane can send."""
+
+    def __init__(self, pipeline: OpenPipeline, clock: Clock) -> None:
+        self._pipeline: Final = pipeline
+        self._clock: Final = clock
+        self._since_s: float | None = None
+
+    def look(self) -> None:
+        """Call it once in each round of the loop."""
+        options = self._pipeline.configuration.outbox
+        waiting_bytes = sum(series.undelivered_bytes for series in self._pipeline.series.values())
+        now_s = self._clock.monotonic_s()
+        if waiting_bytes < options.bytes_max:
+            self._since_s = None
+        elif self._since_s is None:
+            self._since_s = now_s
+        elif now_s - self._since_s >= options.once_wait_s:
+            self._pipeline.processor.stop()

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from event_processor.assembly import Environment, Mode, OpenPipeline, PipelineDelivery, Sending, lock_state, open_pipeline
+from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state, open_pipeline
+from event_processor.assembly.delivery import PipelineDelivery, Sending
 from event_processor.configuration.configuration import Configuration
 from event_processor.connectors.python.options import PythonSinkOptions
 from event_processor.deduplication.index import IndexLimits

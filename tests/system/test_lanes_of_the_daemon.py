@@ -233,3 +233,14 @@ set = {{ "prediction.category" = "category" }}""",
     assert set(keys(service).values()) == {1}
     (failed,) = map(json.loads, shell.path("state", "delivery", "remote.failed.jsonl").read_text().splitlines())
     assert (failed["sequence"], failed["stage"], failed["status"]) == (7, "predict", "422")
+
+
+def test_once_ends_with_69_if_the_outbox_stays_full(shell: Shell) -> None:
+    with HttpService([Reply(401)]) as service:
+        configure(shell, service.base_url, outbox="bytes_max = 1048576\nonce_wait_s = 1\n[batch]\nbytes_max = 65536")
+        write(shell, 3000, pad="x" * 1000)
+        assert shell.call("run", "--once") == 69
+    with HttpService() as service:
+        configure(shell, service.base_url, sink='body = "array"\nrequest_events_max = 500', outbox="once_wait_s = 20")
+        assert shell.call("run", "--once") == 0
+        assert sorted(each["id"] for request in service.received for each in request.json()) == list(range(1, 3001))

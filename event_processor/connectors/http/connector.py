@@ -8,15 +8,17 @@ Never: keeps a state or connects.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from event_processor.connectors.http.body import BodyWriter, UnencodableError
-from event_processor.connectors.http.credentials import Credentials
 from event_processor.connectors.http.options import HttpSinkOptions
 from event_processor.model.connector import CURSOR, Connector, Guarantee
 from event_processor.model.delivery import Receiver, ReceiverContext, Request
 from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.errors import ConfigurationError, UsageError
 from event_processor.model.probes import Finding, ProbeContext
+
+if TYPE_CHECKING:
+    from event_processor.connectors.http.credentials import Credentials
 
 __all__ = ["HttpConnector"]
 
@@ -33,6 +35,8 @@ class HttpConnector(Connector):
 
     def shown_body(self, options: HttpSinkOptions, request: Request) -> bytes:
         """See `Connector`."""
+        from event_processor.connectors.http.body import BodyWriter, UnencodableError  # noqa: PLC0415 - only to show it
+
         try:
             return BodyWriter(options.body, options.body_fields).body(request.records, request.keys)
         except UnencodableError as error:
@@ -47,6 +51,8 @@ class HttpConnector(Connector):
             from event_processor.connectors.http.probe import probe_service  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise _extra_missing(context.key, error) from error
+        from event_processor.connectors.http.credentials import Credentials  # noqa: PLC0415 - it imports ssl
+
         credentials = Credentials(context.service, context.world.fs, context.environment)
         key = f"services.{options.service}"
         return probe_service(key, credentials, context.world.clock, may_request=context.may_request)
@@ -80,6 +86,8 @@ def _require_client(table: str, context: ReceiverContext) -> None:
 
 
 def _credentials(context: ReceiverContext) -> Credentials:
+    from event_processor.connectors.http.credentials import Credentials  # noqa: PLC0415 - it imports ssl
+
     assert context.service is not None, "an address was required"
     return Credentials(context.service, context.world.fs, context.environment)
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from event_processor.configuration.user_classes import load_class, make_own
 from event_processor.connectors.python.options import PythonSinkOptions
-from event_processor.connectors.python.receiver import PythonReceiver
 from event_processor.model.connector import CURSOR, Connector, Guarantee
 from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.errors import ConfigurationError
@@ -49,5 +48,8 @@ class PythonConnector(Connector):
             raise ConfigurationError(
                 f'{key}: deliver of "{options.class_}" is not a coroutine', hint=f'write it as "async def"; {PAGE} has an example'
             )
+        # Imported only if there is such a sink: every command starts faster without asyncio.
+        from event_processor.connectors.python.receiver import PythonReceiver  # noqa: PLC0415
+
         service = context.service or ServiceOptions()
         return PythonReceiver(own, service.timeout_s)

@@ -14,8 +14,21 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-__all__ = ["GroupReport", "Growth", "LaneReport", "OutboxReport", "PublishedLanes", "RetriedFigures", "undelivered_bytes"]
+__all__ = [
+    "FIGURES_NAME",
+    "HISTORY_FOLDER",
+    "GroupReport",
+    "Growth",
+    "LaneReport",
+    "OutboxReport",
+    "PublishedLanes",
+    "RetriedFigures",
+    "undelivered_bytes",
+]
 
+HISTORY_FOLDER: Final = "history"
+FIGURES_NAME: Final = f"{HISTORY_FOLDER}/lanes.json"
+"""The file, below the state directory."""
 GROWTH_S: Final = 300.0
 """The growth is that of this many seconds."""
 GROWTH_S_MIN: Final = 10.0
