@@ -1,6 +1,6 @@
-"""Explains one id: where it was accepted, where it was a duplicate, and where a record with it was rejected.
+"""Explains one id: where it was accepted, where it was a duplicate, where a record with it was rejected, and what remote sinks did.
 
-Owns: the search through the log, and the ids that a text can mean.
+Owns: the search through the log, and the ids that a text can mean. (`lane_history.py` asks the lanes of remote sinks.)
 Always: reads the log in the order of the reading journal, so the first place found is the one that counted. Needs no lock.
 Never: changes the state; keeps more than `LISTED_MAX` places of a kind (it only counts the rest).
 """
@@ -24,6 +24,7 @@ from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.model.columns import Columns
 from event_processor.model.contracts import Format
 from event_processor.model.event import Chunk, EventId, Json, SimpleId
+from event_processor.operations.lane_history import LaneHistory, RecordPlace, lane_histories
 from event_processor.operations.log_reader import LogReader, Progress, watched_script
 from event_processor.operations.state_access import committed_length, require_checkpoint
 from event_processor.records.json_lines.judge import INT64_MAX, INT64_MIN, id_names
@@ -55,7 +56,8 @@ class Occurrence:
 class IdHistory:
     """Every record with one id, in log order. `unlisted` counts the places above `LISTED_MAX` of a kind.
 
-    `accepted` has more than one place only if `dedup.enabled` is false.
+    `accepted` has more than one place only if `dedup.enabled` is false. `lanes`: of each accepted place, in this order, what each
+    remote sink did; empty if no remote sink reads events.
     """
 
     id: EventId
@@ -63,6 +65,7 @@ class IdHistory:
     duplicates: tuple[Occurrence, ...] = ()
     rejected: tuple[Occurrence, ...] = ()
     unlisted: int = 0
+    lanes: tuple[LaneHistory, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -96,7 +99,23 @@ def explain(configuration: Configuration, environment: Environment, text: str, *
         size_bytes = reader.size_bytes
     over_limit = _over_limit(configuration, environment, checkpoint)
     histories = tuple(_history(event_id, search.found[event_id], over_limit, configuration) for event_id in search.ids)
-    return Explanation(text, histories, search.records, size_bytes)
+    return Explanation(text, _with_lanes(configuration, environment, histories), search.records, size_bytes)
+
+
+def _with_lanes(
+    configuration: Configuration, environment: Environment, histories: tuple[IdHistory, ...]
+) -> tuple[IdHistory, ...]:
+    """The histories with what the lanes of remote sinks did."""
+    places = {_place_of(each): None for history in histories for each in history.accepted}
+    answers = lane_histories(configuration, environment, [*places])
+    return tuple(
+        replace(history, lanes=tuple(answer for each in history.accepted for answer in answers.get(_place_of(each), ())))
+        for history in histories
+    )
+
+
+def _place_of(occurrence: Occurrence) -> RecordPlace:
+    return occurrence.source, occurrence.generation, occurrence.offset
 
 
 def meant_ids(text: str) -> tuple[EventId, ...]:

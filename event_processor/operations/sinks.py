@@ -34,7 +34,17 @@ from event_processor.operations.state_access import lock_owner, owned_state, pee
 from event_processor.storage.durable import read_file, storage_boundary
 from event_processor.storage.outbox import SeriesView
 
-__all__ = ["SinkLane", "Skipped", "known_sinks", "list_sinks", "pause_sink", "require_sink", "resume_sink", "skip_records"]
+__all__ = [
+    "SinkLane",
+    "Skipped",
+    "known_sinks",
+    "lane_cursor",
+    "list_sinks",
+    "pause_sink",
+    "require_sink",
+    "resume_sink",
+    "skip_records",
+]
 
 ANSWER_S_MAX: Final = 60.0
 """How long we wait for the lane. It looks once a second, but a record in a request that runs is not skipped before its answer."""
@@ -115,7 +125,7 @@ def _from_files(
         return SinkLane(name, options.input if options else "", "new", words, START, 0, 0, 0, 0, 0, 0)
     released = checkpoint.state.outbox[lane.input].sequence
     try:
-        cursor = _cursor(environment, directory, checkpoint, name, lane)
+        cursor = lane_cursor(environment, directory, checkpoint, name, lane)
         retried = _retried(environment, directory, name)
     except StateError as error:
         unknown = (released, lane.started_after, 0, 0, 0, max(0, released - lane.started_after))
@@ -134,7 +144,9 @@ def _from_files(
     return SinkLane(name, lane.input, state, words, remedy, *figures, retried)
 
 
-def _cursor(environment: Environment, directory: str, checkpoint: Checkpoint, name: str, lane: LaneDocument) -> CursorDocument:
+def lane_cursor(
+    environment: Environment, directory: str, checkpoint: Checkpoint, name: str, lane: LaneDocument
+) -> CursorDocument:
     """The cursor of a lane, or the one that it starts with. Raises `StateError`, `StorageError`."""
     state_id, started_after = checkpoint.state.state_id, lane.started_after
     found = read_cursor(environment.fs, directory, name)
@@ -200,7 +212,7 @@ def _wanted(
     lane = checkpoint.state.lanes.get(name)
     if lane is None:
         raise UsageError(f"{name}: nothing was released to this sink yet", hint=START)
-    cursor = _cursor(environment, str(configuration.state.dir), checkpoint, name, lane)
+    cursor = lane_cursor(environment, str(configuration.state.dir), checkpoint, name, lane)
     released = checkpoint.state.outbox[lane.input].sequence
     faults = [*_not_pending(cursor, released, sequences)]
     if not sequences and not cursor.pending(released):
