@@ -2,7 +2,7 @@
 
 Owns: `Gate`, shared by all lanes and enrichers of a service. It outlives reloads and the delivery loop.
 Always: after `OUTAGE_WAITS` answers of *wait* in a row the service is in outage: then one request at a time is a probe, and probes are
-apart. The first other answer ends the outage. A probe comes at most a tenth of the outage's length late, so that a short outage
+apart. The first other answer ends the outage. A probe comes at most a twentieth of the outage's length late, so that a short outage
 costs little, and a long one few requests.
 Never: sleeps, or decides about a record (`lane.py` does).
 """
@@ -20,7 +20,7 @@ from event_processor.model.answers import Answer, Verdict
 __all__ = ["OUTAGE_WAITS", "Gate", "Ticket"]
 
 OUTAGE_WAITS: Final = 10
-PROBE_SHARE: Final = 0.1
+PROBE_SHARE: Final = 0.05
 PROBE_S_MIN: Final = 0.05
 PROBE_S_MAX: Final = 30.0
 
