@@ -244,3 +244,16 @@ def test_once_ends_with_69_if_the_outbox_stays_full(shell: Shell) -> None:
         configure(shell, service.base_url, sink='body = "array"\nrequest_events_max = 500', outbox="once_wait_s = 20")
         assert shell.call("run", "--once") == 0
         assert sorted(each["id"] for request in service.received for each in request.json()) == list(range(1, 3001))
+
+
+def test_explain_says_every_try_of_a_record(shell: Shell) -> None:
+    answers = iter([Reply(503, b"busy"), Reply(), Reply()])
+    with HttpService(lambda _: next(answers)) as service:
+        configure(shell, service.base_url, service="concurrency = 1")
+        write(shell, 1)
+        assert shell.call("run", "--once") == 0
+    assert shell.call("explain", "1") == 0
+    assert "sequence 1" in shell.out
+    assert "delivered" in shell.out
+    assert "503" in shell.out
+    assert "200" in shell.out

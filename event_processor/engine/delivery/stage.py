@@ -68,6 +68,11 @@ class StageLane(Protocol):
     """What a stage asks of its lane, and tells it."""
 
     @property
+    def name(self) -> str:
+        """The name of the lane: that of the sink, or of its retried records."""
+        ...
+
+    @property
     def sink(self) -> str:
         """The name of the sink."""
         ...
@@ -265,7 +270,7 @@ class Stage:
         """A request that was answered, as it is remembered."""
         return Try(
             at=utc_text(self.parts.times.wall_ns()),
-            sink=self._lane.sink,
+            sink=self._lane.name,
             stage=self.name,
             sequences=tuple(each.record.sequence for each in attempt.waiting),
             number=attempt.tries,
