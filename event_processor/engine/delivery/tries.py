@@ -28,10 +28,11 @@ KEPT_MAX: Final = 10_000
 
 
 class Try(Struct, frozen=True):
-    """One request at one sink. `sink`: the name of the lane; that of retried records has a name of its own. `at`: when it was answered (RFC 3339, UTC). `sequences`: of its records.
+    """One request of one lane, which was answered at `at` (RFC 3339, UTC).
 
-    `stage`: "deliver", or the enricher's name. `verdict`, `status` and `words` are those of the answer. `next_in_s`: how long its
-    records wait at least; 0 if they do not.
+    `sink`: the name of the lane; that of retried records has a name of its own. `stage`: "deliver", or the enricher's name.
+    `sequences`: of its records; `number`: which try it was. `verdict`, `status` and `words` are those of the answer. `next_in_s`: how long
+    the receiver asked to wait; 0 if it did not.
     """
 
     at: str
