@@ -92,6 +92,7 @@ class PipelineDelivery:
         self._services: Final[dict[str, Service]] = {}
         self._thread: Final = DeliveryThread(self._made, self._ended)
         self._delivery: Delivery | None = None
+        self._last: Sequence[LaneReport] = ()
         self._is_started = False
         prepare_directory(environment.fs, os.path.join(self._directory, HISTORY_FOLDER))
         self._tries: Final = TryRing(environment.fs, self._directory)
@@ -109,8 +110,9 @@ class PipelineDelivery:
         return self._thread.ask(lambda delivery: delivery.pending, 0)
 
     def reports(self) -> Sequence[LaneReport]:
-        """All lanes at this moment; empty if the delivery has ended."""
-        return self._thread.ask(lambda delivery: delivery.reports(), [])
+        """All lanes at this moment; after the end of the delivery, as they were then."""
+        found = self._thread.ask(lambda delivery: delivery.reports(), None)
+        return self._last if found is None else found
 
     def tell(self, telemetry: Telemetry) -> None:
         """Passes on what the lanes reported since the last call."""
@@ -227,7 +229,11 @@ class PipelineDelivery:
             series.drop_before(spare)
 
     def _publish(self, reports: Sequence[LaneReport], outbox: OutboxReport) -> None:
-        """Publishes the figures for `status`. They are never relied on, so a failure is no failure of delivery."""
+        """Publishes the figures for `status`. They are never relied on, so a failure is no failure of delivery.
+
+        The last call is after all lanes have ended.
+        """
+        self._last = reports
         self._tries.flush()
         content = msgspec.json.format(msgspec.json.encode(PublishedLanes(self._owner, tuple(reports), outbox)), indent=2)
         with suppress(EventProcessorError, OSError):

@@ -82,7 +82,7 @@ class Pipeline:
         return self._processor.state
 
     def lanes(self) -> Sequence[LaneReport]:
-        """The remote sinks at this moment; empty if there are none."""
+        """The remote sinks at this moment, and after the end of `build`'s block as they were then; empty if there are none."""
         return self._delivery.reports() if self._delivery is not None else ()
 
 

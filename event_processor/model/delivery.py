@@ -92,12 +92,24 @@ class Receiver(Protocol):
 
 
 class Wait(Exception):  # noqa: N818 - the name says what the lane does
-    """A class of the user's raises it: the same records may be delivered later, after at least `after_s` seconds."""
+    """A class of the user's raises it: the same records may be delivered later, after at least `after_s` seconds.
 
-    def __init__(self, words: str = "", *, after_s: float = 0.0) -> None:
+    `status`: the service's code, if it has one. "429" counts as a limit hit.
+    """
+
+    status: str = ""
+
+    def __init__(self, words: str = "", *, after_s: float = 0.0, status: str = "") -> None:
         super().__init__(words)
         self.after_s = after_s
+        self.status = status
 
 
 class Bad(Exception):  # noqa: N818 - the name says what the record is
-    """A class of the user's raises it: at least one of the records can never be delivered."""
+    """A class of the user's raises it: at least one of the records can never be delivered. `status`: the service's code."""
+
+    status: str = ""
+
+    def __init__(self, words: str = "", *, status: str = "") -> None:
+        super().__init__(words)
+        self.status = status

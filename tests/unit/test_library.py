@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import event_processor
-from event_processor import Format, Sink, Source, build, load, post, run
+from event_processor import Format, Sink, Source, Wait, build, load, post, run
 from event_processor.configuration.configuration import Configuration
 from support.http_service import HttpService
 
@@ -64,3 +67,42 @@ def test_a_run_waits_for_remote_sinks(tmp_path: Path) -> None:
             (lane,) = pipeline.lanes()
         assert (lane.delivered, lane.pending) == (2, 0)
         assert sorted(request.json()["id"] for request in service.received) == [1, 2]
+
+
+class Shop:
+    """Refuses the first call because of a limit. Keeps what it gets, and says when it has three records."""
+
+    has_all = threading.Event()
+    got: list[int] = []  # noqa: RUF012 - the pipeline makes the object
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.got.clear()
+        self.has_all.clear()
+        self.is_open = False
+
+    async def deliver(self, records: Sequence[Mapping[str, Any]]) -> None:
+        if not self.is_open:
+            self.is_open = True
+            raise Wait("too many", status="429")
+        self.got.extend(record["id"] for record in records)
+        if len(self.got) == 3:
+            self.has_all.set()
+
+
+def test_a_running_pipeline_sends_what_is_posted_and_keeps_its_last_figures(tmp_path: Path) -> None:
+    settings(tmp_path)
+    (tmp_path / "pipeline.toml").write_text(
+        f'[sources.log]\npath = "log.jsonl"\n[sinks.shop]\ntype = "python"\nclass = "{__name__}:Shop"\n[order]\nbuffer_events = 0\n'
+    )
+    configuration = load(str(tmp_path / "pipeline.toml"))
+    with build(configuration, once=False) as pipeline:
+        thread = threading.Thread(target=pipeline.run)
+        thread.start()
+        post(configuration, [{"id": 3, "category": "b", "value": 4}])
+        assert Shop.has_all.wait(60)
+        pipeline.stop()
+        thread.join()
+    (lane,) = pipeline.lanes()
+    assert (lane.delivered, lane.pending, lane.requests, lane.waits, lane.limit_hits) == (3, 0, 4, 1, 1)
+    assert sorted(Shop.got) == [1, 2, 3]
+    assert pipeline.state.counts.accepted == 3

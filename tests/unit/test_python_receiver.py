@@ -26,6 +26,16 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "connectors"
 SEEN: list[Any] = []
 
 
+class OfItsOwn(Bad):
+    """Does not call the constructor of `Bad`."""
+
+    def __init__(self) -> None:
+        """Keeps nothing."""
+
+    def __str__(self) -> str:
+        return "of its own"
+
+
 class Own:
     """Does what the first record's `do` says."""
 
@@ -37,9 +47,11 @@ class Own:
         SEEN.append([dict(each) for each in records])
         match records[0].pop("do", "return"):
             case "wait":
-                raise Wait("the shop\nis closed", after_s=records[0].get("after_s", 0.0))
+                raise Wait("the shop\nis closed", after_s=records[0].get("after_s", 0.0), status=records[0].get("status", ""))
             case "bad":
-                raise Bad("no such shop")
+                raise Bad("no such shop", status=records[0].get("status", ""))
+            case "plain":
+                raise OfItsOwn
             case "wordless":
                 raise Bad
             case "fail":
@@ -115,7 +127,11 @@ def test_returning_means_delivered_and_the_records_are_objects_in_order() -> Non
         (b'{"do":"wait","after_s":2.5}', Answer(Verdict.WAIT, "the shop is closed", wait_s=2.5)),
         (b'{"do":"wait","after_s":-1}', Answer(Verdict.WAIT, "the shop is closed")),
         (b'{"do":"wait","after_s":"soon"}', Answer(Verdict.WAIT, "the shop is closed")),
+        (b'{"do":"wait","status":"429"}', Answer(Verdict.WAIT, "the shop is closed", "429")),
+        (b'{"do":"wait","status":"too\\nmany"}', Answer(Verdict.WAIT, "the shop is closed", "too many")),
         (b'{"do":"bad"}', Answer(Verdict.BAD, "no such shop")),
+        (b'{"do":"bad","status":422}', Answer(Verdict.BAD, "no such shop", "422")),
+        (b'{"do":"plain"}', Answer(Verdict.BAD, "of its own")),
         (b'{"do":"wordless"}', Answer(Verdict.BAD, "Bad")),
         (b'{"do":"fail"}', Answer(Verdict.WAIT, "KeyError: 'shop'")),
         (b'{"do":"fail without words"}', Answer(Verdict.WAIT, "RuntimeError")),

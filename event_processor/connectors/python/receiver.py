@@ -94,9 +94,9 @@ def _parsed(record: OutboxRecord) -> dict[str, Any]:
 def _answer_of(error: Exception) -> Answer:
     """What an exception of the class means."""
     if isinstance(error, Wait):
-        return Answer(Verdict.WAIT, _one_line(str(error)) or "Wait", wait_s=_seconds(error.after_s))
+        return Answer(Verdict.WAIT, _one_line(str(error)) or "Wait", _one_line(str(error.status)), wait_s=_seconds(error.after_s))
     if isinstance(error, Bad):
-        return Answer(Verdict.BAD, _one_line(str(error)) or "Bad")
+        return Answer(Verdict.BAD, _one_line(str(error)) or "Bad", _one_line(str(error.status)))
     return Answer(Verdict.WAIT, _one_line(f"{type(error).__name__}: {error}".removesuffix(": ")))
 
 
