@@ -99,7 +99,7 @@ class PipelineMetrics:
     total_processed: int = 0
     processing_rate_per_second: float = 0.0
     avg_processing_time_ms: float = 0.0
-    """From the moment a sender took a record from the queue until it was accepted, waits and retries included."""
+    """From the moment the pipeline read a record until it was accepted, with waits and retries."""
     error_rate: float = 0.0
     """After retries: records that could not be sent, of those that were valid."""
     backlog_size: int = 0
@@ -111,3 +111,5 @@ class PipelineMetrics:
     """Failed requests, of all requests."""
     rejected: int = 0
     """Records with faults, which were not sent."""
+    failed: int = 0
+    """Valid records that were given up after retries."""
