@@ -59,6 +59,7 @@ class Sending:
     def __init__(self) -> None:
         self._gates: Gates | None = None
         self._marked: tuple[FileSystem, str] | None = None
+        self._is_clean = True
 
     def gates(self, environment: Environment, directory: str) -> Gates:
         """The gates. The first call marks that this process sends. Raises `StorageError`."""
@@ -68,9 +69,13 @@ class Sending:
             self._gates = Gates(before, environment.clock.monotonic_s, random.random)
         return self._gates
 
+    def may_arrive(self) -> None:
+        """A request that nobody waits for may still arrive: the next process must wait for it."""
+        self._is_clean = False
+
     def end(self) -> None:
-        """Every request was answered or timed out. Raises `StorageError`."""
-        if self._marked is not None:
+        """The process ends. If every request was answered or timed out, the next one need not wait. Raises `StorageError`."""
+        if self._marked is not None and self._is_clean:
             end_sending(*self._marked)
 
 
@@ -86,6 +91,7 @@ class PipelineDelivery:
         self._directory: Final = str(configuration.state.dir)
         self._relay: Final = RelayedTelemetry()
         self._gates: Final = sending.gates(environment, self._directory)
+        self._sending: Final = sending
         self._receivers: Final = {
             lane.name: SharedReceiver(_receiver(lane, configuration, environment)) for lane in pipeline.lanes
         }
@@ -129,6 +135,9 @@ class PipelineDelivery:
             series.on_publish(lambda _view: None)
         if self._is_started:
             self._thread.stop(drain_s, waiting)
+            delivery, thread = self._delivery, self._thread
+            if thread.is_alive or thread.failure is not None or delivery is None or delivery.gave_up:
+                self._sending.may_arrive()
 
     def _ended(self) -> None:
         """The delivery failed: the loop must end after its commit, and raise it."""

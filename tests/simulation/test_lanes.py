@@ -426,3 +426,28 @@ def test_every_request_is_remembered_as_a_try(tmp_path: Path) -> None:
         assert told == [("remote", "deliver", (1,), 1, "503", "not now"), ("remote", "deliver", (1,), 2, "200", "")]
 
     run(main())
+
+
+def test_a_request_that_is_given_up_keeps_its_place_until_it_can_no_longer_arrive(tmp_path: Path) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        bench = Bench(str(tmp_path), MemoryOutbox(records(5)), ScriptedReceiver(lambda _: DELIVERED, delay_s=30.0), rate=1)
+        await asyncio.sleep(3)
+        await bench.close(drain_s=2.0)
+        assert bench.lane.gave_up
+        # The next delivery loop of this process has the same gate: the timeout and a period pass before its first request.
+        assert bench.gate.running == 0
+        assert bench.gate.wait_s(loop.time()) == pytest.approx(bench.gate.timeout_s + 1.0)
+
+    run(main())
+
+
+def test_a_clean_end_gives_nothing_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = Bench(str(tmp_path), MemoryOutbox(records(5)), ScriptedReceiver(lambda _: DELIVERED))
+        await bench.idle()
+        await bench.close()
+        assert not bench.lane.gave_up
+        assert bench.gate.running == 0
+
+    run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -257,3 +258,17 @@ def test_explain_says_every_try_of_a_record(shell: Shell) -> None:
     assert "delivered" in shell.out
     assert "503" in shell.out
     assert "200" in shell.out
+
+
+def test_a_start_waits_for_requests_of_a_process_that_did_not_end_cleanly(shell: Shell, service: HttpService) -> None:
+    """The limit must hold over a kill: the first request comes a timeout and a period after the start."""
+    configure(shell, service.base_url, service="requests_per_s = 100\ntimeout_s = 0.5")
+    write(shell, 1)
+    assert shell.call("run", "--once") == 0
+    mark = shell.path("state", "delivery", "sending")
+    assert "cleanly" in mark.read_text()
+    mark.write_text("a process sends, or one was killed while it sent\n")
+    write(shell, 1, 2)
+    began_s = time.monotonic()
+    assert shell.call("run", "--once") == 0
+    assert service.received[-1].arrived_s - began_s >= 1.5

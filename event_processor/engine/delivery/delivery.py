@@ -72,6 +72,11 @@ class Delivery:
         self._is_closing.set()
         await asyncio.gather(*(lane.close(drain_s) for lane in self.all_lanes))
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether requests that nobody waits for may still arrive."""
+        return any(lane.gave_up for lane in self.all_lanes)
+
     def release(self) -> None:
         """Closes the files of all lanes."""
         for lane in self.all_lanes:

@@ -36,9 +36,12 @@ class Ticket:
 class Gate:
     """The gate of one service. Used by one thread. Times are seconds of one monotonic clock."""
 
-    def __init__(self, concurrency: int, limiter: Limiter | None, random: Callable[[], float]) -> None:
-        """`limiter`: None without a limit. `random`: numbers from 0 to 1, to spread probes."""
+    def __init__(
+        self, concurrency: int, limiter: Limiter | None, random: Callable[[], float], *, timeout_s: float = 10.0
+    ) -> None:
+        """`limiter`: None without a limit. `random`: numbers from 0 to 1, to spread probes. `timeout_s`: of a request."""
         self.concurrency = concurrency
+        self.timeout_s = timeout_s
         self.limiter = limiter
         self._random: Final = random
         self._running = 0
@@ -76,7 +79,7 @@ class Gate:
         return Ticket(permit, self.limiter)
 
     def release(self, ticket: Ticket, now_s: float, answer: Answer | None) -> None:
-        """The request was answered, or it timed out (a *wait*); None: it was given up, or never sent."""
+        """The request was answered, or it timed out (a *wait*); None: it was never sent."""
         self._running -= 1
         if ticket.permit is not None and ticket.limiter is not None:
             ticket.limiter.release(ticket.permit, now_s)
@@ -96,7 +99,12 @@ class Gate:
         most_s = min(PROBE_S_MAX, max(PROBE_S_MIN, PROBE_SHARE * (now_s - self._outage_since_s)))
         self._next_probe_s = now_s + most_s * (0.5 + 0.5 * self._random())
 
-    def change(self, concurrency: int, limiter: Limiter | None) -> None:
+    def give_up(self, ticket: Ticket, now_s: float) -> None:
+        """Nobody waits for the answer any more. The service may read the request as late as if it had timed out."""
+        self.release(ticket, now_s + self.timeout_s, None)
+
+    def change(self, concurrency: int, limiter: Limiter | None, timeout_s: float) -> None:
         """The configuration was reloaded. Tickets that were given out stay valid. A new limiter must start blocked."""
+        self.timeout_s = timeout_s
         self.concurrency = concurrency
         self.limiter = limiter

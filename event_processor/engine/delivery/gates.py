@@ -71,9 +71,10 @@ class Gates:
         gate = self._gates.get(name)
         if gate is None:
             limiter = None if rate is None else Limiter(rate, self._begun_s + self._blocked_s(rate, options.timeout_s))
-            gate = self._gates[name] = Gate(concurrency, limiter, self._random)
+            gate = self._gates[name] = Gate(concurrency, limiter, self._random, timeout_s=options.timeout_s)
         else:
-            gate.change(concurrency, self._limiter(gate.limiter, rate, options.timeout_s))
+            limiter = self._limiter(gate.limiter, rate, max(gate.timeout_s, options.timeout_s))
+            gate.change(concurrency, limiter, options.timeout_s)
         return gate
 
     def _blocked_s(self, rate: Rate, timeout_s: float) -> float:

@@ -63,6 +63,8 @@ class Lane:
         self._failed: list[FailedRecord] = []
         self._ordered = Ordered()
         self._is_closing = False
+        self.gave_up = False
+        """Whether `close` gave requests up that may still arrive."""
         self._state, self._since_ns = "", 0
         self._ended: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
 
@@ -104,6 +106,7 @@ class Lane:
         self._wake()
         if running := self.running:
             await asyncio.wait(running, timeout=drain_s)
+        self.gave_up = bool(self.running)
         for task in self.running:
             task.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)

@@ -43,8 +43,13 @@ class Service:
                     return ticket
                 await _wait(self._released, self.gate.wait_s(now_s))
 
+    def give_up(self, ticket: Ticket) -> None:
+        """Nobody waits for the answer any more."""
+        self.gate.give_up(ticket, self._now())
+        self._released.set()
+
     def done(self, ticket: Ticket, answer: Answer | None) -> None:
-        """The request was answered (None: given up)."""
+        """The request was answered (None: it was never sent)."""
         before = self.gate.outage_since_s
         self.gate.release(ticket, self._now(), answer)
         self._released.set()

@@ -115,6 +115,8 @@ class Stage:
         self.parts: Final = parts
         self.queue: Final = Queue(parts.events_max, parts.bytes_max, strict=parts.is_strict)
         self.running: Final[dict[asyncio.Task[None], Attempt]] = {}
+        self._tickets: Final[dict[asyncio.Task[None], Ticket]] = {}
+        """Those of requests without an answer."""
         self.changed: Final = asyncio.Event()
         self._lane: Final = lane
         self._passes = 0
@@ -158,8 +160,8 @@ class Stage:
             if attempt is None:
                 self.parts.service.done(ticket, None)
                 continue
-            task = asyncio.create_task(self._send(attempt, ticket))
-            self.running[task] = attempt
+            task = asyncio.create_task(self._send(attempt))
+            self.running[task], self._tickets[task] = attempt, ticket
             task.add_done_callback(self._send_ended)
 
     def _wait_s(self) -> float | None:
@@ -179,22 +181,20 @@ class Stage:
         except TimeoutError:
             return
 
-    async def _send(self, attempt: Attempt, ticket: Ticket) -> None:
+    async def _send(self, attempt: Attempt) -> None:
         """Sends one request, once, and does with its records what the answer means."""
         began_s = self.parts.times.now()
-        answer: Answer | None = None
         objects: Objects = ()
         keys = [each.key for each in attempt.waiting]
         records = [each.record for each in attempt.waiting]
         try:
-            try:
-                answer, objects = await self.parts.send(Request(records, keys, request_key(keys), attempt.tries))
-            except Exception as error:  # noqa: BLE001 - a receiver's fault must not end the other lanes
-                answer = Answer(Verdict.WAIT, f"{type(error).__name__}: {error}")
-        finally:
-            self.parts.service.done(ticket, answer)
-        if (task := asyncio.current_task()) is not None:
-            self.running.pop(task, None)
+            answer, objects = await self.parts.send(Request(records, keys, request_key(keys), attempt.tries))
+        except Exception as error:  # noqa: BLE001 - a receiver's fault must not end the other lanes
+            answer = Answer(Verdict.WAIT, f"{type(error).__name__}: {error}")
+        task = asyncio.current_task()
+        assert task is not None, "it runs"
+        del self.running[task]
+        self.parts.service.done(self._tickets.pop(task), answer)
         attempt.tries += 1
         self._lane.answered(self, attempt, answer, self.parts.times.now() - began_s)
         self._judge(attempt, answer, objects)
@@ -282,9 +282,9 @@ class Stage:
         )
 
     def _send_ended(self, task: asyncio.Task[None]) -> None:
-        attempt = self.running.pop(task, None)
-        if attempt is not None:
+        if (attempt := self.running.pop(task, None)) is not None:
             # It was given up without an answer: its records still wait.
             self.queue.again(attempt, 0.0)
+            self.parts.service.give_up(self._tickets.pop(task))
         self._lane.ended(None if task.cancelled() else task.exception())
         self.changed.set()

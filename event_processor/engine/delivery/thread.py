@@ -95,6 +95,11 @@ class DeliveryThread:
                 return
             waiting()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop still runs: after `stop`, something in it did not end in time."""
+        return self._thread.is_alive()
+
     def _begin_close(self, drain_s: float) -> None:
         assert self._delivery is not None
         self._closing = asyncio.ensure_future(self._delivery.close(drain_s))
