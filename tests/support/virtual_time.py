@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -31,7 +32,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._virtual = _Selector()
         super().__init__(self._virtual)
-        self._clock_resolution = 1e-9
+
+    @property
+    def _clock_resolution(self) -> float:
+        """A timer is due at its time and not a nanosecond before, however late it is.
+
+        The clock stands still while anything is ready. If timers were due a little early, two tasks that wait for that little would
+        keep each other awake, and time would never pass.
+        """
+        return math.ulp(self.time())
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, _of_a_real_clock: float) -> None:
+        """The base class sets it."""
 
     def time(self) -> float:
         return self._virtual.now_s
