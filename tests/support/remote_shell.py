@@ -14,7 +14,7 @@ import pytest
 
 from support.command_line import Shell, shell_in
 from support.documents import ROOT
-from support.processes import wait_until
+from support.processes import DEADLINE_S, wait_until
 
 __all__ = ["LOG", "RemoteShell", "remote_shell_in"]
 
@@ -73,7 +73,15 @@ class RemoteShell(Shell):
         return sorted((tuple(json.loads(line)) for line in lines), key=lambda each: each[1])
 
     def run_once(self) -> int:
+        """Reads the log to its end, and does not wait for the sink."""
         return self.call("run", "--once", "--drain")
+
+    def deliver_all(self) -> None:
+        """Reads the log to its end, and waits until the sink has answered everything. No longer than `DEADLINE_S`."""
+        self.path("patient.toml").write_text(f"[outbox]\nonce_wait_s = {DEADLINE_S:.0f}\n", encoding="utf-8")
+        assert self.call("--config", "event-processor.toml", "--config", "patient.toml", "run", "--once", "--drain") == 0, (
+            self.err
+        )
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -14,8 +14,7 @@ from support.remote_shell import RemoteShell, remote_shell_in
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RemoteShell:
     shell = remote_shell_in(tmp_path, monkeypatch, capsys)
-    shell.run_once()
-    shell.waits_for(delivered=5, failed=1, pending=0)
+    shell.deliver_all()
     return shell
 
 
@@ -39,13 +38,6 @@ def retried(shell: RemoteShell) -> tuple[int, int, int] | None:
     assert (found["delivered"], found["failed"]) == (5, 1), "retried records are counted apart"
     figures = found["retried"]
     return figures and (figures["delivered"], figures["failed"], figures["pending"])
-
-
-def deliver(shell: RemoteShell) -> None:
-    shell.path("event-processor.toml").write_text(
-        shell.path("event-processor.toml").read_text().replace("once_wait_s = 0", "once_wait_s = 60")
-    )
-    shell.run_once()
 
 
 def test_failed_records_are_listed_and_counted(shell: RemoteShell) -> None:
@@ -86,10 +78,10 @@ def test_a_repaired_record_is_delivered_once_however_often_it_is_retried(shell: 
     again = retry(shell)
     assert (again["records"], again["already"]) == ([], [f"{letters[0]['key']}:r1"])
     assert retried(shell) == (0, 0, 1)
-    deliver(shell)
+    shell.deliver_all()
     assert retried(shell) == (1, 0, 0)
     assert retry(shell)["records"] == []
-    deliver(shell)
+    shell.deliver_all()
     assert shell.taken()[2] == (f"{letters[0]['key']}:r1", 3, 3)
     assert [id_ for _, id_, _ in shell.taken()] == [1, 2, 3, 4, 5, 6]
 
@@ -98,7 +90,7 @@ def test_a_record_that_fails_again_can_be_repaired_again_under_the_next_number(s
     (first,) = exported(shell)
     repair(shell, [dict(first)], -5)
     retry(shell)
-    deliver(shell)
+    shell.deliver_all()
     assert retried(shell) == (0, 1, 0)
     letters = exported(shell)
     assert [each["key"] for each in letters] == [first["key"], f"{first['key']}:r1"]
@@ -108,7 +100,7 @@ def test_a_record_that_fails_again_can_be_repaired_again_under_the_next_number(s
     assert "is there twice" in shell.err
     repair(shell, letters[1:], 3)
     assert [each["key"] for each in retry(shell)["records"]] == [f"{first['key']}:r2"]
-    deliver(shell)
+    shell.deliver_all()
     assert retried(shell) == (1, 1, 0)
     assert shell.taken()[2] == (f"{first['key']}:r2", 3, 3)
 
@@ -133,7 +125,7 @@ def test_skipped_records_can_be_retried_also_after_a_rename(shell: RemoteShell) 
     assert shell.call("sinks", "rename", "remote", "other") == 0
     shell.path("repaired.jsonl").write_text(json.dumps(skipped), encoding="utf-8")
     assert shell.call("dead-letters", "retry", "repaired.jsonl", "--sink", "other") == 0
-    deliver(shell)
+    shell.deliver_all()
     assert shell.taken()[-1] == (f"{skipped['key']}:r1", 7, 7)
 
 

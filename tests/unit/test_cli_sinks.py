@@ -34,8 +34,7 @@ def failed(shell: RemoteShell, sink: str = "remote") -> list[tuple[int, str]]:
 
 def paused_with(shell: RemoteShell, count: int) -> None:
     """Everything is delivered, then `count` more records wait for a paused sink; no daemon runs."""
-    shell.run_once()
-    shell.waits_for(pending=0)
+    shell.deliver_all()
     assert shell.call("sinks", "pause", "remote") == 0
     shell.append(7, count)
     assert shell.run_once() == 69
@@ -43,10 +42,7 @@ def paused_with(shell: RemoteShell, count: int) -> None:
 
 def test_a_sink_is_listed_before_its_lane_begins_and_after(shell: RemoteShell) -> None:
     assert shell.json("sinks", "list")["sinks"][0]["state"] == "new"
-    shell.path("event-processor.toml").write_text(
-        shell.path("event-processor.toml").read_text().replace("once_wait_s = 0", "once_wait_s = 60")
-    )
-    assert shell.run_once() == 0
+    shell.deliver_all()
     (found,) = shell.json("sinks", "list")["sinks"]
     assert list(found) == KEYS
     assert figures(shell) == ("not running", 5, 1, 0, 0)
@@ -104,8 +100,7 @@ def test_records_are_skipped_without_a_daemon_and_kept_as_failed(shell: RemoteSh
     assert figures(shell) == ("paused", 5, 1, 3, 1)
     assert failed(shell) == [(3, "deliver"), (7, "skipped"), (9, "skipped"), (10, "skipped")]
     shell.call("sinks", "resume", "remote")
-    shell.run_once()
-    shell.waits_for(pending=0)
+    shell.deliver_all()
     assert [id_ for _, id_, _ in shell.taken()] == [1, 2, 4, 5, 6, 8]
 
 
@@ -146,8 +141,7 @@ def test_a_dropped_lane_begins_anew_after_everything_and_keeps_its_failed_record
     assert failed(shell) == [(3, "deliver")]
     assert figures_state(shell) == "new"
     shell.append(11, 2)
-    shell.run_once()
-    shell.waits_for(pending=0)
+    shell.deliver_all()
     assert figures(shell)[1:] == (2, 0, 0, 0)
     assert failed(shell) == [(3, "deliver")]
     assert [id_ for _, id_, _ in shell.taken()] == [1, 2, 4, 5, 6, 11, 12]
@@ -179,8 +173,7 @@ def test_a_renamed_lane_goes_on_with_the_keys_of_before(shell: RemoteShell) -> N
     assert failed(shell, "other") == [(3, "deliver")]
     shell.call("sinks", "resume", "other")
     shell.append(10, 2)
-    shell.run_once()
-    shell.waits_for(pending=0)
+    shell.deliver_all()
     assert figures(shell, "other") == ("not running", 10, 1, 0, 0)
     names = {id_: key.split(":")[1] for key, id_, _ in shell.taken()}
     assert names == {**dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9), "remote"), 10: "other", 11: "other"}
