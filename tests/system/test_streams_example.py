@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sized
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -379,26 +379,27 @@ def test_a_record_that_comes_again_is_sent_once() -> None:
 
 
 class Endless:
-    """A stream without an end; how many records were taken of it."""
+    """A stream without an end, of which an API must accept about as much as is taken; how many records were taken of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, accepted: Sized) -> None:
+        self.accepted = accepted
         self.taken = 0
 
     async def records(self) -> AsyncIterator[Any]:
         for number in count():
             self.taken += 1
+            assert self.taken - len(self.accepted) <= QUEUE_RECORDS
             yield record_of(number)
 
 
 def test_a_stream_is_not_read_faster_than_the_api_accepts_and_a_stop_sends_what_was_read() -> None:
     async def play() -> tuple[Any, Endless, Api]:
-        endless, api = Endless(), Api()
+        api = Api()
+        endless = Endless(api.accepted)
         made_up = processor(api)
         reading = asyncio.create_task(made_up.start_processing(endless.records()))
-        while len(api.calls) < 2 * QUEUE_RECORDS:
+        while len(api.calls) < 2 * QUEUE_RECORDS and not reading.done():
             await asyncio.sleep(0)
-            waiting = endless.taken - len(api.accepted)
-            assert waiting <= QUEUE_RECORDS
             assert made_up.get_metrics().backlog_size <= QUEUE_RECORDS
         await made_up.stop_processing()
         await reading
@@ -412,7 +413,8 @@ def test_a_stream_is_not_read_faster_than_the_api_accepts_and_a_stop_sends_what_
 
 def test_a_reader_that_is_cancelled_loses_nothing_that_it_had_read() -> None:
     async def play() -> tuple[Any, Endless, Api]:
-        endless, api = Endless(), Api()
+        api = Api()
+        endless = Endless(api.accepted)
         made_up = processor(api)
         reading = asyncio.create_task(made_up.start_processing(endless.records()))
         await api.is_called.wait()
@@ -474,7 +476,8 @@ def test_a_stop_waits_for_a_bounded_time_and_says_what_is_left() -> None:
 
 def test_a_stop_in_the_middle_loses_no_record() -> None:
     async def play() -> tuple[Any, Endless, Any]:
-        endless, api, is_running = Endless(), FRAMEWORK.DownstreamAPI(calls_per_s=10**6, fail=0.3), asyncio.Event()
+        api, is_running = FRAMEWORK.DownstreamAPI(calls_per_s=10**6, fail=0.3), asyncio.Event()
+        endless = Endless(api.accepted)
 
         class Watched:
             async def send_data(self, record: Any) -> Any:
