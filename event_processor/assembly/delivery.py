@@ -40,10 +40,10 @@ from event_processor.engine.delivery.stage import LaneTimes
 from event_processor.engine.delivery.thread import DeliveryThread
 from event_processor.engine.delivery.tries import TryRing
 from event_processor.model.delivery import Receiver, ReceiverContext
-from event_processor.model.errors import EventProcessorError
+from event_processor.model.errors import EventProcessorError, StateError
 from event_processor.model.remote import ServiceOptions
 from event_processor.model.telemetry import Telemetry
-from event_processor.storage.durable import FileSystem, prepare_directory, publish_file
+from event_processor.storage.durable import FileSystem, prepare_directory, publish_file, storage_call
 from event_processor.storage.outbox import SeriesView
 from event_processor.storage.outbox_reader import OutboxReader, chain_after_record
 
@@ -90,11 +90,13 @@ class PipelineDelivery:
         self._owner: Final = owner
         self._directory: Final = str(configuration.state.dir)
         self._relay: Final = RelayedTelemetry()
-        self._gates: Final = sending.gates(environment, self._directory)
         self._sending: Final = sending
         self._receivers: Final = {
             lane.name: SharedReceiver(_receiver(lane, configuration, environment)) for lane in pipeline.lanes
         }
+        # Only now: a class that cannot be used is no process that sends.
+        self._gates: Final = sending.gates(environment, self._directory)
+        self._gates.begin()
         self._services: Final[dict[str, Service]] = {}
         self._thread: Final = DeliveryThread(self._made, self._ended)
         self._delivery: Delivery | None = None
@@ -173,12 +175,17 @@ class PipelineDelivery:
     def _retries(self, opened: OpenLane) -> Lane | None:
         """The lane of a sink's retried records; None if there is no file of them."""
         fs, directory, name = self._environment.fs, self._directory, retry_lane_name(opened.name)
-        if fs.status(retry_path(directory, opened.name)) is None:
-            return None
+        path = retry_path(directory, opened.name)
+        with storage_call("stat", path):
+            if fs.status(path) is None:
+                return None
         series = RetrySeries(fs, directory, opened.name)
         orders = RetryOrders(LaneOrders(fs, directory, opened.name, name), series)
         identity = self._identity(opened, name, RETRY, 0, "")
-        view = series.look()
+        view = series.view
+        with suppress(StateError):
+            # If the file cannot be trusted, the lane finds the same when it looks itself, and ends alone.
+            view = series.look()
         return Lane(self._parts(opened, identity, orders, view), view)
 
     def _identity(self, opened: OpenLane, name: str, input_name: str, started_after: int, chain: str) -> LaneIdentity:

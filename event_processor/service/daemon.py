@@ -27,7 +27,7 @@ from event_processor.configuration.targets import TargetsOptions
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
-from event_processor.model.errors import EventProcessorError, RejectionLimitError
+from event_processor.model.errors import ConfigurationError, EventProcessorError, RejectionLimitError
 from event_processor.model.losses import Loss
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import Condition, ReloadAnswer
@@ -113,6 +113,8 @@ class Daemon:
         self._committed: Final = CommittedFigures()
         self._is_asked_to_reload = False
         self._answer: ReloadAnswer | None = None
+        self._before: Configuration | None = None
+        """The configuration before the reload under way: it goes on if the new one cannot be opened."""
 
     def run(self) -> Finished:
         """Runs until the end of the input or until a signal. Raises `EventProcessorError`."""
@@ -131,11 +133,21 @@ class Daemon:
             environment = first
             while True:
                 conditions.begin()
-                finished, configuration = self._run_once(configuration, environment, conditions)
+                try:
+                    finished, configuration = self._run_once(configuration, environment, conditions)
+                except ConfigurationError as error:
+                    if self._before is None or self._answer is None:
+                        raise
+                    # A start that a reload wanted, and that cannot be: what ran before it goes on.
+                    self._answer = self._refused(environment.telemetry, self._answer.started_s, str(error))
+                    configuration, self._before = self._before, None
+                    environment = self._environment_of(configuration)
+                    continue
                 if finished.reason is not StopReason.RELOAD:
                     self._lanes.end()
                     left_out = [*finished.omissions, *self._absent.found]
                     return replace(finished, not_read=conditions.not_read, omissions=left_out, committed=self._committed)
+                self._before = configuration
                 configuration = self._reloaded(configuration, environment.telemetry, conditions)
                 environment = self._environment_of(configuration)
 
@@ -168,8 +180,10 @@ class Daemon:
             self._tell_started(configuration, environment.telemetry, pipeline)
             if self._answer is not None:
                 # Not before the pipeline is open: only now the new configuration is known to work.
+                if self._answer.outcome != "refused":
+                    environment.telemetry.reloaded(changed=", ".join(self._answer.changed))
                 conditions.answer(self._answer)
-                self._answer = None
+                self._answer, self._before = None, None
             known = processor.state.lost.entries
             reason = processor.run()
             self._lanes.require()
@@ -218,13 +232,15 @@ class Daemon:
                 wanted = wanted.ordered_by(present.order.by)
             reason = _refusal(present, wanted)
         if reason:
-            telemetry.reload_refused(reason=reason)
-            self._answer = ReloadAnswer(started_s, "refused", reason=" ".join(reason.split()))
+            self._answer = self._refused(telemetry, started_s, reason)
             return present
         changed = changed_keys(present, wanted)
-        telemetry.reloaded(changed=", ".join(changed))
         self._answer = ReloadAnswer(started_s, "reloaded" if changed else "unchanged", changed=changed)
         return wanted
+
+    def _refused(self, telemetry: Telemetry, started_s: float, reason: str) -> ReloadAnswer:
+        telemetry.reload_refused(reason=reason)
+        return ReloadAnswer(started_s, "refused", reason=" ".join(reason.split()))
 
     def _end(self) -> None:
         """Ends the loop after a commit."""

@@ -27,6 +27,8 @@ __all__ = ["OUTBOX_FOLDER", "OutboxFile", "OutboxSeries", "SeriesView", "chain_a
 
 OUTBOX_FOLDER: Final = "outbox"
 FILE_BYTES_MAX: Final = 64 * 1_048_576
+SPACES: Final = b" \t\r"
+"""What JSON allows around a value, besides the line feed."""
 WRITE_BYTES: Final = 1_048_576
 """Lines are written in pieces of about this size."""
 HINT: Final = "put the file back from a backup, or let the sinks that read it begin anew: event-processor sinks drop"
@@ -173,6 +175,8 @@ class OutboxSeries:
         lines, size_bytes = [], 0
         for place, record in zip(places, piece.split(b"\n")[:-1], strict=True):
             sequence += 1
+            # Spaces around an object are no part of it: whoever reads the line gets the object without them.
+            record = record.strip(SPACES)  # noqa: PLW2901
             # As `chain_after`; a call for each record would cost as much as the hash.
             chain = xxh3_128_hexdigest(b"%b\n%d\n%b\n%b" % (chain.encode(), sequence, place, record))
             line = b'{"sequence":%d,"place":%b,%b%b","object":%b}\n' % (sequence, place, clock_fields, chain.encode(), record)

@@ -71,6 +71,10 @@ class OutboxReader:
                 return found
         return []
 
+    def all_bytes(self) -> int:
+        """The bytes of all files of the view."""
+        return sum(length_bytes for *_, length_bytes in self._view.files)
+
     def unread_bytes(self) -> int:
         """The committed bytes after the place. May read, to find the place. Raises as `read` does."""
         if not self._seek():

@@ -14,11 +14,24 @@ from typing import Any
 import pytest
 
 from event_processor.engine.delivery.cursor_file import read_cursor
+from event_processor.engine.delivery.gate import Gate
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
 from event_processor.storage.durable import OperatingSystem
-from support.lanes import BAD, DELIVERED, STOP, WAIT, Bench, MemoryOutbox, ScriptedEnricher, ScriptedReceiver, key_of, records
+from support.lanes import (
+    BAD,
+    DELIVERED,
+    STOP,
+    WAIT,
+    Bench,
+    Frozen,
+    MemoryOutbox,
+    ScriptedEnricher,
+    ScriptedReceiver,
+    key_of,
+    records,
+)
 from support.virtual_time import run_in_virtual_time as run
 
 DAY_S = 86_400
@@ -449,5 +462,56 @@ def test_a_clean_end_gives_nothing_up(tmp_path: Path) -> None:
         await bench.close()
         assert not bench.lane.gave_up
         assert bench.gate.running == 0
+
+    run(main())
+
+
+def test_a_lane_that_fails_while_it_has_a_turn_gives_it_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        outbox = MemoryOutbox(records(3))
+        gate = Gate(1, None, lambda: 0.5)
+        bench = Bench(str(tmp_path), outbox, ScriptedReceiver(lambda _: DELIVERED, delay_s=5.0), gate=gate)
+        await asyncio.sleep(1)
+        # While the lane waits for its next turn, the outbox becomes another one.
+        bench.append(records(3, 4, "another chain"))
+        await asyncio.sleep(60)
+        assert bench.lane.report().state == "failed"
+        assert gate.running == 0
+        await bench.close()
+
+    run(main())
+
+
+def test_after_a_schema_stop_the_next_probe_is_another_record(tmp_path: Path) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        begin_s = loop.time()
+        outbox = MemoryOutbox(records(60))
+
+        def script(request: Request) -> Answer:
+            is_bad = request.records[0].sequence == 51 or loop.time() < begin_s + 60
+            return BAD if is_bad else DELIVERED
+
+        bench = Bench(str(tmp_path), outbox, ScriptedReceiver(script), concurrency=1)
+        await bench.idle()
+        report = await bench.close()
+        assert (report.delivered, report.failed) == (9, 51)
+
+    run(main())
+
+
+def test_a_long_wait_that_a_service_asked_for_is_seen(tmp_path: Path) -> None:
+    async def main() -> None:
+        answers = chain([Answer(Verdict.WAIT, "back next week", "503", wait_s=7 * DAY_S)], repeat(DELIVERED))
+        bench = Bench(str(tmp_path), MemoryOutbox(records(3)), ScriptedReceiver(lambda _: next(answers)), concurrency=1)
+        await asyncio.sleep(10)
+        report = bench.lane.report()
+        assert (report.state, report.words) == ("waiting", "back next week")
+        # A reload asks again.
+        bench.gate.change(1, None, 10.0)
+        bench.lane.follow(Frozen(3, bench.outbox.chain))
+        await bench.idle()
+        report = await bench.close()
+        assert report.delivered == 3
 
     run(main())

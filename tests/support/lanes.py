@@ -89,6 +89,9 @@ class MemoryReader:
 
     def follow(self, released: object) -> None: ...
 
+    def all_bytes(self) -> int:
+        return 100 * len(self.outbox.entries)
+
     def unread_bytes(self) -> int:
         return 100 * max(0, self.outbox.sequence - self.after)
 

@@ -107,6 +107,30 @@ def test_a_reload_that_would_change_the_states_meaning_is_refused_and_the_daemon
     wait_until(lambda: pipeline.progress() == len(EVENT % 1) * 2, "a commit after the refusal")
 
 
+def test_a_reload_that_changes_a_sink_with_waiting_records_is_refused_and_the_daemon_goes_on(pipeline: Pipeline) -> None:
+    path = pipeline.folder / "pipeline.toml"
+    remote = '[services.api]\nbase_url = "http://127.0.0.1:9"\n[sinks.remote]\ntype = "http"\nservice = "api"\npath = "/a"\n'
+    path.write_text(path.read_text() + remote)
+    daemon = pipeline.start()
+    try:
+        wait_until(lambda: pipeline.progress() == len(EVENT % 1), "the first commit")
+        append(pipeline, b"".join(EVENT % number for number in range(2, 20)))
+        wait_until((pipeline.durable / "state" / "delivery" / "remote.json").exists, "the sink's cursor")
+        change(pipeline, 'path = "/a"', 'path = "/b"')
+        wait_until(lambda: any((pipeline.durable / "state" / "outbox").glob("*.jsonl")), "a record that waits")
+        refused = pipeline.command_of("reload")
+        assert refused.exit_code == 78
+        assert "its target was changed" in refused.stderr
+        assert daemon.alive
+        before = pipeline.progress()
+        append(pipeline, EVENT % 50)
+        wait_until(lambda: pipeline.progress() > before, "a commit after the refusal")
+        change(pipeline, 'path = "/b"', 'path = "/a"')
+        assert pipeline.command_of("reload").exit_code == 0
+    finally:
+        daemon.kill()
+
+
 def test_the_reload_command_waits_for_the_daemon_and_names_the_keys(pipeline: Pipeline, daemon: Daemon) -> None:
     change(pipeline, "bytes_max = 1024", "bytes_max = 2048")
     reloaded = pipeline.command_of("reload")

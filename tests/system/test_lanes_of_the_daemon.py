@@ -272,3 +272,40 @@ def test_a_start_waits_for_requests_of_a_process_that_did_not_end_cleanly(shell:
     began_s = time.monotonic()
     assert shell.call("run", "--once") == 0
     assert service.received[-1].arrived_s - began_s >= 1.5
+
+
+def test_spaces_around_a_record_are_no_part_of_it(shell: Shell, service: HttpService) -> None:
+    configure(shell, service.base_url)
+    lines = [
+        ' {"id": 1, "category": "a", "value": 1}',
+        '{"id": 2, "category": "a", "value": 1} \t',
+        '\t{"id": 3, "category": "a", "value": 1 }\r',
+    ]
+    shell.path("events.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    assert shell.call("run", "--once") == 0
+    assert ids(service) == [1, 2, 3]
+    assert all(request.body.startswith(b"{") and request.body.endswith(b"}") for request in service.received)
+
+
+def test_retried_records_that_cannot_be_read_end_their_lane_alone(shell: Shell, service: HttpService) -> None:
+    configure(shell, service.base_url)
+    write(shell, 3)
+    assert shell.call("run", "--once") == 0
+    shell.path("state", "delivery", "remote.retry.jsonl").write_text("garbage\n")
+    write(shell, 3, 4)
+    assert shell.call("run", "--once") == 65
+    assert ids(service) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_class_that_exits_makes_its_records_wait(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(shell.folder)
+    shell.path("leaving.py").write_text(
+        "import sys\nclass Leaving:\n    def __init__(self, options):\n        pass\n    async def deliver(self, records):\n        sys.exit(0)\n"
+    )
+    shell.path("event-processor.toml").write_text(
+        '[sources.events]\npath = "events.jsonl"\n[order]\nbuffer_events = 0\n[outbox]\nonce_wait_s = 1\n'
+        '[sinks.remote]\ntype = "python"\nclass = "leaving:Leaving"\n'
+    )
+    write(shell, 1)
+    assert shell.call("run", "--once") == 69, shell.err
+    assert "1 pending" in shell.out

@@ -68,9 +68,9 @@ class HttpClient:
         try:
             self._token = self._credentials.token()
             if self._client is None or (self._base_url.lower().startswith("https:") and not self._running):
-                tls = self._credentials.tls()
-                await self.close()
-                self._client = self._made(tls)
+                before, self._client = self._client, self._made(self._credentials.tls())
+                if before is not None:
+                    await before.aclose()
         except CredentialsError as error:
             self._fault = one_line(f"nothing can be sent: {error}")
         else:

@@ -58,7 +58,7 @@ class PythonReceiver:
                 raise
             # The class cancelled something of its own and did not catch it. Nothing cancels this request.
             return Answer(Verdict.WAIT, "CancelledError")
-        except Exception as error:  # noqa: BLE001 - whatever a class raises, its records wait
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a class raises, its records wait
             is_late = isinstance(error, TimeoutError) and limit.expired()
             return Answer(Verdict.WAIT, f"no answer within {self._timeout_s:g} s") if is_late else _answer_of(error)
         return Answer(Verdict.DELIVERED)
@@ -76,7 +76,7 @@ class PythonReceiver:
                 closing = close()
                 if inspect.isawaitable(closing):
                     await closing
-        except Exception:  # noqa: BLE001, S110 - the records do not depend on it
+        except (Exception, SystemExit):  # noqa: BLE001, S110 - the records do not depend on it
             pass
 
 
@@ -91,7 +91,7 @@ def _parsed(record: OutboxRecord) -> dict[str, Any]:
         raise _UnreadableError(f"record {record.sequence} cannot be read as a JSON object ({type(error).__name__})") from error
 
 
-def _answer_of(error: Exception) -> Answer:
+def _answer_of(error: BaseException) -> Answer:
     """What an exception of the class means."""
     if isinstance(error, Wait):
         return Answer(Verdict.WAIT, _one_line(str(error)) or "Wait", _one_line(str(error.status)), wait_s=_seconds(error.after_s))

@@ -23,6 +23,7 @@ OUTAGE_WAITS: Final = 10
 PROBE_SHARE: Final = 0.05
 PROBE_S_MIN: Final = 0.05
 PROBE_S_MAX: Final = 30.0
+LONG_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class Gate:
     def outage_since_s(self) -> float | None:
         """When the outage began; None if there is none."""
         return self._outage_since_s
+
+    def is_held_long(self, now_s: float) -> bool:
+        """Whether the service asked for a wait of which a person should know."""
+        return self._held_until_s - now_s > LONG_S
 
     def wait_s(self, now_s: float) -> float | None:
         """The seconds until a request may start; 0 if it may start now; None while only an answer can change that."""
@@ -106,5 +111,7 @@ class Gate:
     def change(self, concurrency: int, limiter: Limiter | None, timeout_s: float) -> None:
         """The configuration was reloaded. Tickets that were given out stay valid. A new limiter must start blocked."""
         self.timeout_s = timeout_s
+        # An operator may know better than what the service asked for once.
+        self._held_until_s = -math.inf
         self.concurrency = concurrency
         self.limiter = limiter

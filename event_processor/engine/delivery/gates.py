@@ -63,6 +63,7 @@ class Gates:
         self._random: Final = random
         self._begun_s: Final = now()
         self._gates: Final[dict[str, Gate]] = {}
+        self._is_first = True
 
     def of(self, name: str, options: ServiceOptions) -> Gate:
         """The gate of the service `name` with these options; the same one as before a reload."""
@@ -70,12 +71,23 @@ class Gates:
         concurrency = options.concurrency or (CONCURRENCY if rate is None else rate.requests)
         gate = self._gates.get(name)
         if gate is None:
-            limiter = None if rate is None else Limiter(rate, self._begun_s + self._blocked_s(rate, options.timeout_s))
+            limiter = None if rate is None else Limiter(rate, self._first_s(rate, options.timeout_s))
             gate = self._gates[name] = Gate(concurrency, limiter, self._random, timeout_s=options.timeout_s)
         else:
             limiter = self._limiter(gate.limiter, rate, max(gate.timeout_s, options.timeout_s))
             gate.change(concurrency, limiter, options.timeout_s)
         return gate
+
+    def _first_s(self, rate: Rate, timeout_s: float) -> float:
+        """When the first request of a gate that is new may start."""
+        if self._gates and not self._is_first:
+            # The same service may have had another name before the reload.
+            return self._now() + timeout_s + rate.per_s
+        return self._begun_s + self._blocked_s(rate, timeout_s)
+
+    def begin(self) -> None:
+        """A delivery loop begins. The gates of the first one are those of the process before."""
+        self._is_first = not self._gates
 
     def _blocked_s(self, rate: Rate, timeout_s: float) -> float:
         if self._before is Before.NOTHING_SENT:

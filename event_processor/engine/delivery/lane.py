@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -31,6 +32,8 @@ from event_processor.model.errors import StateError
 
 __all__ = ["Lane"]
 
+CANCEL_S: Final = 5.0
+"""What was cancelled gets this long to end, and so does each receiver."""
 LOOK_S: Final = 1.0
 """A lane looks this often at what operators ask."""
 SAVE_S: Final = 0.2
@@ -62,6 +65,7 @@ class Lane:
         self._save_failure: Exception | None = None
         self._failed: list[FailedRecord] = []
         self._ordered = Ordered()
+        self._is_ready = False
         self._is_closing = False
         self.gave_up = False
         """Whether `close` gave requests up that may still arrive."""
@@ -83,6 +87,7 @@ class Lane:
                 stage.parts.service.watch(stage.changed.set)
             # Before the first request: the sink may be paused.
             await self._look()
+            self._is_ready = True
             pumps = [stage.pump() for stage in self.stages]
             tasks += [asyncio.create_task(each) for each in (*pumps, self._save_often(), self._look_often())]
             for task in tasks:
@@ -109,14 +114,17 @@ class Lane:
         self.gave_up = bool(self.running)
         for task in self.running:
             task.cancel()
-        await asyncio.gather(*self.running, return_exceptions=True)
+        if running := self.running:
+            # A class of the user's may hold on.
+            await asyncio.wait(running, timeout=CANCEL_S)
         if not self._ended.done():
             self._ended.set_result(None)
         if self.health.failure is None:
             await self._save()
-        await self._parts.receiver.close()
-        for enricher in self._parts.enrichers:
-            await enricher.enricher.close()
+        for closing in (self._parts.receiver.close, *(each.enricher.close for each in self._parts.enrichers)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CANCEL_S):
+                    await closing()
 
     @property
     def running(self) -> list[asyncio.Task[None]]:
@@ -160,11 +168,14 @@ class Lane:
 
     @property
     def outstanding(self) -> int:
-        """The records that this lane can still answer without an operator; 1 if there are none, but its cursor is not durable yet."""
+        """The records that this lane can still answer without an operator.
+
+        1 if there are none, but its cursor is not durable yet, or it has not yet looked for what there is.
+        """
         if self.health.failure is not None:
             return 0
         pending = sum(stage.in_requests for stage in self.stages) if self.health.is_paused else self.pending
-        return max(pending, self._dirty.is_set() or self._saving.locked())
+        return max(pending, not self._is_ready, self._dirty.is_set() or self._saving.locked())
 
     @property
     def has_retries(self) -> bool:
@@ -288,7 +299,7 @@ class Lane:
                 self.follow(ordered.released)
             self._skip_ordered()
             self._wake()
-        done = [each for each in ordered.skips if self._window.are_answered(each.sequences)]
+        done = [each for each in ordered.skips if self._window.were_answered(each.sequences)]
         if done:
             await self._save()
             # If we die here, the next start finds them again, and nothing of them is left to skip.

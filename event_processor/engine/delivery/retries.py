@@ -148,10 +148,11 @@ class RetrySeries:
         # The command that wrote them may have died before its fsync. If a line that was sent were gone after a power cut, another
         # record could get its sequence.
         self._fs.sync(descriptor)
-        self._size_bytes = size_bytes
         if whole_bytes:
             record = _decoded(last_line(self._fs, descriptor, whole_bytes), self._path)
             self.view = SeriesView(RETRY, record.sequence, record.chain, ((self._path, 1, whole_bytes),))
+        # Last, so that a file that cannot be read is an error at each look.
+        self._size_bytes = size_bytes
 
 
 class RetryOrders:

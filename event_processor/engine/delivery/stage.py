@@ -17,7 +17,7 @@ import msgspec
 
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.gate import Ticket
-from event_processor.engine.delivery.health import Health, remedy_of
+from event_processor.engine.delivery.health import PROBE_S, Health, remedy_of
 from event_processor.engine.delivery.queue import Attempt, Queue, Waiting, request_key
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.tries import Try
@@ -152,13 +152,17 @@ class Stage:
             if health.is_stopped(self.name):
                 await self.parts.refresh()
             ticket = await self.parts.service.turn()
-            self._note_outage()
-            self._lane.prepare()
             attempt = None
-            if self._lane.may_send:
-                attempt = self.queue.take(self.parts.times.now(), alone=health.is_stopped(self.name))
+            try:
+                self._note_outage()
+                self._lane.prepare()
+                if self._lane.may_send:
+                    attempt = self.queue.take(self.parts.times.now(), alone=health.is_stopped(self.name))
+            finally:
+                # Also if this lane cannot go on: others wait for the same service.
+                if attempt is None:
+                    self.parts.service.done(ticket, None)
             if attempt is None:
-                self.parts.service.done(ticket, None)
                 continue
             task = asyncio.create_task(self._send(attempt))
             self.running[task], self._tickets[task] = attempt, ticket
@@ -248,7 +252,7 @@ class Stage:
             words = f"the receiver refuses nearly every record: {answer.words}"
             remedy = (
                 f"look at what is refused: event-processor dead-letters list --sink {self._lane.sink}; "
-                "then correct the sink or the receiver"
+                f"then correct the sink or the receiver, or pass over a record: event-processor sinks skip {self._lane.sink} --first"
             )
             self._stop(attempt, words, remedy, is_schema=True)
             return
@@ -258,12 +262,16 @@ class Stage:
 
     def _stop(self, attempt: Attempt, words: str, remedy: str, *, is_schema: bool = False) -> None:
         """Keeps the records, and only probes until an operator changes something."""
-        self._lane.health.stop(self.name, words, remedy, self.parts.times.now(), is_schema=is_schema)
-        self.queue.again(attempt, 0.0)
+        now_s = self.parts.times.now()
+        self._lane.health.stop(self.name, words, remedy, now_s, is_schema=is_schema)
+        # If only this record is bad after all, the next probe must be another one.
+        self.queue.again(attempt, now_s + PROBE_S if is_schema and not self.parts.is_strict else 0.0)
 
     def _note_outage(self) -> None:
         """After the end of an outage nothing waits longer for its sake."""
-        if self._lane.health.note_outage(self.name, self.parts.service.gate.outage_since_s is not None):
+        gate = self.parts.service.gate
+        is_in_outage = gate.outage_since_s is not None or gate.is_held_long(self.parts.times.now())
+        if self._lane.health.note_outage(self.name, is_in_outage):
             self.queue.hurry()
 
     def tried(self, attempt: Attempt, answer: Answer, took_s: float) -> Try:

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.window import Released
+from event_processor.model.errors import EventProcessorError
 
 __all__ = ["DeliveryThread"]
 
@@ -94,6 +95,11 @@ class DeliveryThread:
             if not self._thread.is_alive():
                 return
             waiting()
+        # It still uses the lanes' files. Nothing may begin beside it, and the process must end.
+        self.failure = EventProcessorError(
+            f"the remote sinks did not end within {drain_s + STOP_S:g} s: a class of yours may block",
+            hint="nothing is lost: what was not answered is sent again at the next start; let the class await, and let cancellation through",
+        )
 
     @property
     def is_alive(self) -> bool:
@@ -108,7 +114,7 @@ class DeliveryThread:
         try:
             asyncio.run(self._main())
         except BaseException as error:  # noqa: BLE001 - the pipeline's thread raises it
-            self.failure = error
+            self.failure = error if isinstance(error, Exception) else EventProcessorError(f"the remote sinks ended: {error!r}")
             if not self._started.done():
                 self._started.set_exception(error)
             elif not self._is_stopping:

@@ -52,7 +52,11 @@ class OutboxReading(Protocol):
         ...
 
     def unread_bytes(self) -> int:
-        """The bytes that `read` has not returned yet."""
+        """The bytes that `read` has not returned yet. Raises `StateError` if its place is not there."""
+        ...
+
+    def all_bytes(self) -> int:
+        """The bytes of all files that a durable checkpoint names."""
         ...
 
     def close(self) -> None:
@@ -109,12 +113,12 @@ class Window:
 
     @property
     def pending_bytes(self) -> int:
-        """The bytes of the outbox after the cursor's prefix; if it cannot be read, only those in memory."""
+        """The bytes of the outbox after the cursor's prefix; if its place cannot be found, all of them: none can be removed."""
         try:
             return self._reader.unread_bytes() + self._bytes
         except StateError:
             # The lane finds the same when it reads on, and stops. Figures must not stop anything else.
-            return self._bytes
+            return self._reader.all_bytes()
 
     @property
     def saved(self) -> int:
@@ -167,6 +171,10 @@ class Window:
                 return
             for record, size_bytes in entries:
                 self._take(record, size_bytes)
+
+    def were_answered(self, sequences: Iterable[int]) -> bool:
+        """Whether each of these was answered."""
+        return all(self._cursor.is_answered(each) for each in sequences)
 
     def are_answered(self, sequences: Iterable[int]) -> bool:
         """Whether each of these was answered, or never released."""
