@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 __all__ = ["HttpService", "Received", "Reply", "make_certificate", "server_tls"]
 
 WITHIN_S: Final = 30.0
+ROUNDS: Final = 3
 HEAD_BYTES_MAX: Final = 1_048_576
 
 
@@ -123,11 +124,15 @@ class HttpService:
 
     async def _stop(self) -> None:
         self._server.close()
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        # A connection that was accepted just now gets its task in the next rounds of the loop, and one that was closed is gone a round later.
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+            for task in list(self._open):
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
         await self._server.wait_closed()
-        await asyncio.sleep(0)
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -141,10 +146,10 @@ class HttpService:
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client went away, or the service stops
         finally:
-            self._open.discard(task)
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
+            self._open.discard(task)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> bool:
         """One request and its answer. Returns whether the connection stays open."""
