@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from support.http_service import HttpService
 
 # Programs that they start write as in a user's shell. Without buffers, nothing would be left to fail at a program's end.
 os.environ.pop("PYTHONUNBUFFERED", None)
@@ -13,3 +17,10 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 settings.register_profile("usual", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("usual"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "usual")
+
+
+@pytest.fixture
+def service() -> Iterator[HttpService]:
+    """A real HTTP service that answers 200; a test may give it other answers."""
+    with HttpService() as service:
+        yield service

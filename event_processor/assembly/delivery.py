@@ -70,7 +70,7 @@ class Sending:
         return self._gates
 
     def may_arrive(self) -> None:
-        """A request that nobody waits for may still arrive: the next process must wait for it."""
+        """A request was given up, and may still arrive: the next process must wait for it."""
         self._is_clean = False
 
     def end(self) -> None:

@@ -21,7 +21,7 @@ __all__ = ["probes"]
 
 
 def probes(configuration: Configuration, environment: Environment, *, may_request: bool) -> Iterator[Finding]:
-    """What is found of every source and sink, one after the other. `may_request`: as in `ProbeContext`."""
+    """What is found of every source, sink and enricher, one after the other. `may_request`: as in `ProbeContext`."""
     probed: set[str] = set()
     for name, source in configuration.sources.items():
         key = f"sources.{name}"
@@ -33,6 +33,10 @@ def probes(configuration: Configuration, environment: Environment, *, may_reques
         key = f"sinks.{name}"
         context = ProbeContext(key, environment, _service(configuration, sink), may_request=may_request, probed=probed)
         yield from _found(key, _probe(sink.type, sink, context))
+    for name, enricher in configuration.enrichers.items():
+        key, service = f"enrichers.{name}", configuration.services.get(enricher.service)
+        context = ProbeContext(key, environment, service, may_request=may_request, probed=probed)
+        yield from _found(key, _probe(enricher.type, enricher, context))
 
 
 def _probe(type_name: str, options: object, context: ProbeContext) -> Callable[[], Iterable[Finding]]:

@@ -65,7 +65,7 @@ class ReceiverContext:
     world: World
     service: ServiceOptions | None = None
     environment: Mapping[str, str] | None = None
-    """The environment variables, for secrets; None: those of the process."""
+    """The environment variables, for secrets; None: the process's own."""
 
 
 class Receiver(Protocol):

@@ -33,16 +33,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ProbeContext:
-    """The context of a probe. `key`: of the source or sink, such as "sinks.downstream". `service`: the table that its `service` names.
+    """The context of a probe. `key`: of the source, sink or enricher, such as "sinks.downstream". `service`: the table that its `service` names.
 
     `may_request`: whether a request may be made; if not, a daemon uses the service's limit at this moment. `probed` has the names of
-    the services that were probed already, for other sinks: each is probed once.
+    the services that were probed already, for others: each is probed once.
     """
 
     key: str
     world: World
     service: ServiceOptions | None = None
     environment: Mapping[str, str] | None = None
-    """The environment variables, for secrets; None: those of the process."""
+    """The environment variables, for secrets; None: the process's own."""
     may_request: bool = True
     probed: set[str] = field(default_factory=set)

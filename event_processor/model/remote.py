@@ -27,7 +27,7 @@ class TlsOptions(Section):
     """How a connection is protected. Without keys: the machine's certificates."""
 
     ca_file: SecretPath | None = Field(default=None, examples=["tls/ca.pem"])
-    """The certificates (PEM) that sign the service's; by default those of the machine. `${NAME}`: as in `token_file`."""
+    """The certificates (PEM) that sign the service's; by default the machine's. `${NAME}`: as in `token_file`."""
     cert_file: SecretPath | None = Field(default=None, examples=["tls/cert.pem"])
     """Our own certificate (PEM), if the service asks for one. `${NAME}`: as in `token_file`."""
     key_file: SecretPath | None = Field(default=None, examples=["tls/key.pem"])

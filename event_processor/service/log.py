@@ -230,7 +230,7 @@ class LogTelemetry(Telemetry):
         )
 
     def lane_stopped(self, **facts: Fact) -> None:
-        self.log("error", "lane_stopped", "a sink is stopped until somebody repairs it; its records are kept", facts)
+        self.log("error", "lane_stopped", "a sink is stopped until an operator repairs it; its records are kept", facts)
 
     def lane_flowing(self, **facts: Fact) -> None:
         self.log("info", "lane_flowing", "a sink takes records again", facts)

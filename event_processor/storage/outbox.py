@@ -175,7 +175,7 @@ class OutboxSeries:
         lines, size_bytes = [], 0
         for place, record in zip(places, piece.split(b"\n")[:-1], strict=True):
             sequence += 1
-            # Spaces around an object are no part of it: whoever reads the line gets the object without them.
+            # Spaces around an object are no part of it: a reader of the line gets the object without them.
             record = record.strip(SPACES)  # noqa: PLW2901
             # As `chain_after`; a call for each record would cost as much as the hash.
             chain = xxh3_128_hexdigest(b"%b\n%d\n%b\n%b" % (chain.encode(), sequence, place, record))

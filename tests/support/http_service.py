@@ -67,7 +67,7 @@ Answers = Callable[[Received], Reply]
 
 @dataclass
 class HttpService:
-    """The service. A context manager; or `start` and `stop`. `answers`: a function, or the replies in order, the last one for ever."""
+    """The service. A context manager; or `start` and `stop`. `answers`: a function, or the replies in order, the last one again and again."""
 
     answers: Answers | Sequence[Reply] = (Reply(),)
     tls: ssl.SSLContext | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,6 @@ error_rate_max = 0.5
 EVENTS = b"".join(
     b'{"id": %d, "category": "a", "value": 1, "priority": %d}\n' % (number, number % 2 + 1) for number in range(1, 7)
 )
-
-
-@pytest.fixture
-def service() -> Iterator[HttpService]:
-    with HttpService() as service:
-        yield service
 
 
 @pytest.fixture

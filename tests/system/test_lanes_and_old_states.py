@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,12 +36,6 @@ once_wait_s = {wait_s}
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     return shell_in(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
-def service() -> Iterator[HttpService]:
-    with HttpService() as service:
-        yield service
 
 
 def configure(shell: Shell, url: str, *, buffer_events: int = 0, wait_s: int = 20) -> None:

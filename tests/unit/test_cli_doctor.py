@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,6 @@ service = "api"
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     return shell_in(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
-def service() -> Iterator[HttpService]:
-    with HttpService() as service:
-        yield service
 
 
 def configure(shell: Shell, more: str) -> None:
@@ -179,6 +172,14 @@ def test_while_a_daemon_runs_no_request_is_made(shell: Shell, service: HttpServi
         (found,) = [each for each in examined(shell, 0) if each["what"] == "services.api"]
     assert "accepts a connection; no request was made" in found["words"]
     assert service.received == []
+
+
+def test_the_service_of_an_enricher_is_looked_at_too(shell: Shell) -> None:
+    with HttpService([Reply(401)]) as service:
+        table = f'[services.ml]\nbase_url = "{service.base_url}"\n[enrichers.predict]\nservice = "ml"\nset = {{ a = "b" }}\n'
+        configure(shell, table)
+        (found,) = examined(shell, 78)
+    assert (found["what"], found["state"]) == ("services.ml", "wrong")
 
 
 def test_a_class_of_the_users_is_imported_and_not_called(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class HttpConnector(Connector):
         except UnencodableError as error:
             raise UsageError(f"{request.key}: {error}", hint="repair the record, or correct the sink's fields") from error
 
-    def probe(self, options: HttpSinkOptions, context: ProbeContext) -> Iterable[Finding]:
+    def probe(self, options: HttpSinkOptions | EnricherOptions, context: ProbeContext) -> Iterable[Finding]:
         """The service's connection, TLS, token and answer."""
         if context.service is None or options.service in context.probed:
             return ()

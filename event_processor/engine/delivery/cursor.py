@@ -155,7 +155,7 @@ class Cursor:
     def _advance(self) -> None:
         """Moves the prefix over the first range, if that follows it and its last record was read.
 
-        After a restart, a range may reach further than the records that were read again. Then nobody knows yet whether the outbox
+        After a restart, a range may reach further than the records that were read again. Then it is not known yet whether the outbox
         still has the same records.
         """
         if not self._ranges or self._ranges[0][0] != self.sequence + 1 or self._ranges[0][1] not in self._chains:

@@ -74,7 +74,7 @@ class Delivery:
 
     @property
     def gave_up(self) -> bool:
-        """Whether requests that nobody waits for may still arrive."""
+        """Whether requests were given up that may still arrive."""
         return any(lane.gave_up for lane in self.all_lanes)
 
     def release(self) -> None:

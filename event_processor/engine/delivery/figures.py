@@ -20,7 +20,7 @@ from event_processor.model.delivery import OutboxRecord
 __all__ = ["Figures", "LaneFigures"]
 
 RATE_S: Final = 10.0
-"""The rate is that of this many seconds."""
+"""The rate is taken over this many seconds."""
 
 
 class Figures:
@@ -134,7 +134,7 @@ class LaneFigures:
         return groups
 
     def answered(self, answer: Answer, took_s: float, groups: Iterable[Sequence[Figures]]) -> None:
-        """A request was answered after `took_s` seconds. `groups`: those of each of its records."""
+        """A request was answered after `took_s` seconds. `groups`: for each of its records, its groups."""
         self.all.tried(answer, took_s)
         self.waits += answer.verdict is Verdict.WAIT
         for each in groups:

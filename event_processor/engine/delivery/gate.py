@@ -4,7 +4,7 @@ Owns: `Gate`, shared by all lanes and enrichers of a service. It outlives reload
 Always: after `OUTAGE_WAITS` answers of *wait* in a row the service is in outage: then one request at a time is a probe, and probes are
 apart. The first other answer ends the outage. A probe comes at most a twentieth of the outage's length late, so that a short outage
 costs little, and a long one few requests.
-Never: sleeps, or decides about a record (`lane.py` does).
+Never: sleeps, or decides about a record (`stage.py` does).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ PROBE_SHARE: Final = 0.05
 PROBE_S_MIN: Final = 0.05
 PROBE_S_MAX: Final = 30.0
 LONG_S: Final = 60.0
+"""A service that asks for a longer wait is shown as one in outage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Gate:
         self._next_probe_s = now_s + most_s * (0.5 + 0.5 * self._random())
 
     def give_up(self, ticket: Ticket, now_s: float) -> None:
-        """Nobody waits for the answer any more. The service may read the request as late as if it had timed out."""
+        """The request was given up. The service may read it as late as if it had timed out."""
         self.release(ticket, now_s + self.timeout_s, None)
 
     def change(self, concurrency: int, limiter: Limiter | None, timeout_s: float) -> None:

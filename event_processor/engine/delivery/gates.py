@@ -86,7 +86,7 @@ class Gates:
         return self._begun_s + self._blocked_s(rate, timeout_s)
 
     def begin(self) -> None:
-        """A delivery loop begins. The gates of the first one are those of the process before."""
+        """A delivery loop begins. Only the gates of the first loop continue what the process before sent."""
         self._is_first = not self._gates
 
     def _blocked_s(self, rate: Rate, timeout_s: float) -> float:

@@ -39,7 +39,7 @@ class _Stopped:
 
 
 class Health:
-    """The health of one lane. A stop and an outage are those of one of its stages. Used by one thread."""
+    """The health of one lane. A stop and an outage belong to one of its stages. Used by one thread."""
 
     def __init__(self, name: str, telemetry: Telemetry) -> None:
         self._name: Final = name
@@ -129,4 +129,6 @@ def remedy_of(answer: Answer) -> str:
     """What an operator can do about a *stop*."""
     if answer.status in ("401", "403"):
         return "correct the token; its file is read again at each probe, once a minute"
+    if not answer.status:
+        return "repair what the words name; it is looked at again once a minute, or at once with: event-processor reload"
     return "correct the sink's address or path, or the receiver; one record is tried once a minute"

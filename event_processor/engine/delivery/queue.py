@@ -68,7 +68,7 @@ class Attempt:
 
 
 def request_key(keys: Sequence[str]) -> str:
-    """The key of a request: that of its record, or a hash of all keys in order. No key has a line feed in it."""
+    """The key of a request: its record's key, or a hash of all keys in order. No key has a line feed in it."""
     return keys[0] if len(keys) == 1 else xxh3_128_hexdigest("\n".join(keys).encode())
 
 

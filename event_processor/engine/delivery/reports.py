@@ -30,7 +30,7 @@ HISTORY_FOLDER: Final = "history"
 FIGURES_NAME: Final = f"{HISTORY_FOLDER}/lanes.json"
 """The file, below the state directory."""
 GROWTH_S: Final = 300.0
-"""The growth is that of this many seconds."""
+"""The growth is taken over this many seconds."""
 GROWTH_S_MIN: Final = 10.0
 """Before so many seconds, the growth is not known."""
 
@@ -67,7 +67,7 @@ class RetriedFigures(Struct, frozen=True):
 class LaneReport(Struct, frozen=True):
     """A lane at one moment. `state`: "idle", "sending", "waiting" (an outage), "paused", "stopped" or "failed"; `words` say why.
 
-    `delivered`, `failed` and `skipped` are those of the cursor: since the lane began. `pending` records with `pending_bytes` wait.
+    `delivered`, `failed` and `skipped` come from the cursor: since the lane began. `pending` records with `pending_bytes` wait.
     All else is since the start of the process or its last reload. `processed` records were delivered or failed for good; `requests` were
     answered. Of these, `waits` could not be taken then, and `limit_hits` were refused because of a limit (429). `rate_per_s`: delivered
     records a second, in the last ten; `run_rate_per_s`: processed records a second, from the start to the last of them.

@@ -44,7 +44,7 @@ class Service:
                 await _wait(self._released, self.gate.wait_s(now_s))
 
     def give_up(self, ticket: Ticket) -> None:
-        """Nobody waits for the answer any more."""
+        """The request was given up."""
         self.gate.give_up(ticket, self._now())
         self._released.set()
 

@@ -38,7 +38,7 @@ Objects: TypeAlias = Sequence[msgspec.Raw]
 
 @dataclass(frozen=True, slots=True)
 class LaneTimes:
-    """The clocks of a lane. `now`: monotonic seconds, those of the services' gates. `wall_ns`: as in `Clock`."""
+    """The clocks of a lane. `now`: monotonic seconds, as the services' gates use them. `wall_ns`: as in `Clock`."""
 
     now: Callable[[], float]
     wall_ns: Callable[[], int]
@@ -69,7 +69,7 @@ class StageLane(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of the lane: that of the sink, or of its retried records."""
+        """The name of the lane: the sink's, or another one for its retried records."""
         ...
 
     @property
@@ -116,7 +116,7 @@ class Stage:
         self.queue: Final = Queue(parts.events_max, parts.bytes_max, strict=parts.is_strict)
         self.running: Final[dict[asyncio.Task[None], Attempt]] = {}
         self._tickets: Final[dict[asyncio.Task[None], Ticket]] = {}
-        """Those of requests without an answer."""
+        """The tickets of requests without an answer."""
         self.changed: Final = asyncio.Event()
         self._lane: Final = lane
         self._passes = 0

@@ -2,7 +2,7 @@
 
 Owns: the thread, and every call across it.
 Always: a failure in the loop ends the lanes, is kept, and is told at once. `stop` takes a bounded time.
-Never: sends or decides (`lane.py` does).
+Never: sends or decides (`stage.py` does).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 
 class DeliveryThread:
-    """Runs a `Delivery`. Used by one thread, that of the pipeline."""
+    """Runs a `Delivery`. Used by one thread, the pipeline's."""
 
     def __init__(self, make: Callable[[], Delivery], ended: Callable[[], None]) -> None:
         """`make` makes the lanes, in the loop's thread. `ended` is called from that thread if the loop ends by a failure."""

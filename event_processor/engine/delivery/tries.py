@@ -30,8 +30,8 @@ KEPT_MAX: Final = 10_000
 class Try(Struct, frozen=True):
     """One request of one lane, which was answered at `at` (RFC 3339, UTC).
 
-    `sink`: the name of the lane; that of retried records has a name of its own. `stage`: "deliver", or the enricher's name.
-    `sequences`: of its records; `number`: which try it was. `verdict`, `status` and `words` are those of the answer. `next_in_s`: how long
+    `sink`: the name of the lane; the lane of retried records has another name than the sink. `stage`: "deliver", or the enricher's name.
+    `sequences`: of its records; `number`: which try it was. `verdict`, `status` and `words` come from the answer. `next_in_s`: how long
     the receiver asked to wait; 0 if it did not.
     """
 
@@ -59,7 +59,7 @@ class TryRing:
         self._place = 0
         self._size_bytes = 0
         contents = [read_file(fs, path) or b"" for path in self._paths]
-        # The file that was begun later is the one that is written.
+        # The file whose first try is later is the one that is written.
         if _begun_at(contents[1]) > _begun_at(contents[0]):
             self._place = 1
         self._size_bytes = len(contents[self._place])
