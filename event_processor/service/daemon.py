@@ -156,7 +156,7 @@ class Daemon:
     ) -> tuple[Finished, Configuration]:
         """Opens the pipeline once, and runs it to its end. Also returns the configuration that the state continues with."""
         self._notifier.extend(OPENING_S_MAX)
-        # After a reload the watchdog runs already, and the loop feeds it only when the pipeline is open.
+        # After a reload the watchdog runs already. The loop feeds it only when the pipeline is open, so it waits as long.
         self._notifier.progress()
         rejections = RejectionReports(environment.telemetry, environment.clock, configuration.dead_letters, self._end)
         notified = _NotifierTelemetry(self._notifier, conditions)

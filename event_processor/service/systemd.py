@@ -46,6 +46,7 @@ class ServiceNotifier:
         self._socket: Final = _datagram_socket() if self._address else None
         self._fed_at_s: float | None = None
         self._extended_to_s: float | None = None
+        self._is_watchdog_slow = False
         self._status = ""
         self._status_sent = ""
         self._status_sent_at_s: float | None = None
@@ -64,8 +65,10 @@ class ServiceNotifier:
 
     def ready(self, status: str = "") -> None:
         """The service reads its sources: the start or the reload is finished. The watchdog period starts here."""
-        if self._send("READY=1", *self._status_lines(status)):
+        watchdog = self._watchdog_lines(self.watchdog_period_s) if self._is_watchdog_slow else []
+        if self._send("READY=1", *watchdog, *self._status_lines(status)):
             self._fed_at_s = self._clock.monotonic_s()
+            self._extended_to_s, self._is_watchdog_slow = None, False
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`. Sent at most once a second. `progress` sends the last of the lines in between."""
@@ -84,16 +87,18 @@ class ServiceNotifier:
         self._feed_watchdog()
 
     def extend(self, seconds: float) -> None:
-        """Start or stop may take up to `seconds` from now, whatever the unit's timeout says.
+        """Start, reload or stop may take up to `seconds` from now, whatever the unit's timeout says.
 
+        A watchdog that runs already, which is so after the first `ready`, waits as long too: until the next `ready`.
         Call it again within `seconds`, as often as needed, but only if the work made progress: a recovery that hangs must time
         out.
         """
         now_s = self._clock.monotonic_s()
         if self._extended_to_s is not None and self._extended_to_s - now_s > seconds / 2:
             return
-        if self._send(f"EXTEND_TIMEOUT_USEC={_usec(seconds)}", wait=False):
-            self._extended_to_s = now_s + seconds
+        watchdog = self._watchdog_lines(seconds) if self._fed_at_s is not None else []
+        if self._send(f"EXTEND_TIMEOUT_USEC={_usec(seconds)}", *watchdog, wait=False):
+            self._extended_to_s, self._is_watchdog_slow = now_s + seconds, bool(watchdog)
 
     def reloading(self) -> None:
         """A reload begins. `ready` must follow, even if the reload is refused, because the manager waits for it."""
@@ -128,6 +133,12 @@ class ServiceNotifier:
             return
         if self._send(f"STATUS={self._status}", wait=False):
             self._status_sent, self._status_sent_at_s = self._status, now_s
+
+    def _watchdog_lines(self, period_s: float | None) -> list[str]:
+        """The line that sets the watchdog to `period_s`, or to the unit's period if that is longer; none without a watchdog."""
+        if self.watchdog_period_s is None or period_s is None:
+            return []
+        return [f"WATCHDOG_USEC={_usec(max(period_s, self.watchdog_period_s))}"]
 
     def _status_lines(self, text: str) -> list[str]:
         """The lines that send `text` together with a change of state; none if `text` is empty."""

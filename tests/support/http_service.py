@@ -82,6 +82,7 @@ class HttpService:
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
         self._open: set[asyncio.Task[None]] = set()
+        self._cancelled: set[asyncio.Task[None]] = set()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name="http-service", daemon=True)
         self._thread.start()
@@ -124,14 +125,16 @@ class HttpService:
 
     async def _stop(self) -> None:
         self._server.close()
-        # A connection that was accepted just now gets its task in the next rounds of the loop, and one that was closed is gone a round later.
-        for _ in range(ROUNDS):
-            await asyncio.sleep(0)
-            for task in list(self._open):
+        await asyncio.sleep(0)
+        # A connection that was accepted just now has a task of the loop's own first, and ours some rounds later.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._open - self._cancelled:
                 task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+                self._cancelled.add(task)
+            await asyncio.wait(others, timeout=0)
+            await asyncio.sleep(0)
         await self._server.wait_closed()
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS):  # a connection that was closed is gone a round later
             await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.systemd_sandbox.sandbox import SystemdSandbox
-from support.systemd_sandbox.service import WATCHDOG_PERIOD_US, Service, installed_sandbox, running
+from support.systemd_sandbox.service import SHORT_WATCHDOG, WATCHDOG_PERIOD_US, Service, installed_sandbox, running
 
 pytestmark = pytest.mark.root
 
@@ -58,7 +58,7 @@ def test_after_a_sigkill_it_is_started_again_and_nothing_is_lost(sandbox: System
 
 
 def test_the_watchdog_ends_a_loop_that_stands_still(sandbox: SystemdSandbox) -> None:
-    service = running(sandbox, "stalled")
+    service = running(sandbox, "stalled", drop_in=SHORT_WATCHDOG)
     sandbox.run(f"systemctl kill --kill-whom=main --signal=STOP {service.unit}")
     service.append(11, 20)
     service.wait_for_property("NRestarts", "== 1")
@@ -70,7 +70,7 @@ def test_the_watchdog_ends_a_loop_that_stands_still(sandbox: SystemdSandbox) -> 
 
 
 def test_the_watchdog_leaves_an_idle_service_alone(sandbox: SystemdSandbox) -> None:
-    service = running(sandbox, "idle")
+    service = running(sandbox, "idle", drop_in=SHORT_WATCHDOG)
     fed_at_us = int(service.property("WatchdogTimestampMonotonic"))
     service.wait_for_property("WatchdogTimestampMonotonic", f"-gt {fed_at_us + 2 * WATCHDOG_PERIOD_US}")
     assert service.property("NRestarts") == "0"
@@ -130,6 +130,7 @@ def test_a_reload_keeps_the_process(sandbox: SystemdSandbox) -> None:
     service.append(11, 20)
     service.wait_for_records(20)
     assert service.property("MainPID") == process_id
+    assert service.property("WatchdogUSec") == "30s"  # the unit's again
     service.assert_counted_once(20)
 
 

@@ -184,6 +184,20 @@ def test_a_loop_that_makes_no_progress_starves_the_watchdog(manager: Manager, no
     assert manager.messages() == ["READY=1", "STATUS=stuck"]
 
 
+def test_a_reload_that_takes_long_is_no_stalled_loop(manager: Manager, notifier: ServiceNotifier) -> None:
+    notifier.extend(300)
+    notifier.ready()
+    manager.messages()
+    notifier.reloading()
+    notifier.extend(300)
+    notifier.ready("open")
+    notifier.ready()
+    extended, ready, again = manager.messages()[1:]
+    assert extended == "EXTEND_TIMEOUT_USEC=300000000\nWATCHDOG_USEC=300000000"
+    assert ready == "READY=1\nWATCHDOG_USEC=30000000\nSTATUS=open"
+    assert again == "READY=1"
+
+
 def test_a_message_that_found_no_room_is_tried_again_at_the_next_call(manager: Manager, clock: SetClock) -> None:
     with ServiceNotifier(manager.address, clock=clock, watchdog_period_s=30) as notifier:
         sent = fill(manager)
