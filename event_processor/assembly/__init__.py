@@ -36,7 +36,8 @@ from event_processor.assembly.inputs import (
     with_inputs,
     with_result_sinks,
 )
-from event_processor.assembly.opening import Mode, OpenPipeline, Replica, open_pipeline, open_replica
+from event_processor.assembly.modes import Mode, Replica
+from event_processor.assembly.opening import OpenPipeline, open_pipeline, open_replica
 from event_processor.assembly.outbox import OpenLane, change_of_lane, remote_sinks
 from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config

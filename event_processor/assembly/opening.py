@@ -9,11 +9,11 @@ Never: knows a type of connector; `connectors.py` has the table.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -31,7 +31,8 @@ from event_processor.assembly.connectors import (
     sink_path_of,
 )
 from event_processor.assembly.environment import Environment
-from event_processor.assembly.outbox import LaneStart, OpenLane, lanes_of, open_outbox, remote_sinks
+from event_processor.assembly.modes import Mode, Replica
+from event_processor.assembly.outbox import LaneStart, OpenLane, lanes_of, open_outbox, rebuild_outbox, remote_sinks
 from event_processor.assembly.sorting import sorting_of
 from event_processor.assembly.state_configuration import check_config
 from event_processor.columns.timestamps import TimestampReader
@@ -57,7 +58,7 @@ from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
 from event_processor.engine.lane_changes import finish_lane_change
 from event_processor.engine.loop import LoopOptions, Processor, StartedState
 from event_processor.engine.losses import LossRequests, recorded_times
-from event_processor.engine.outbox import NO_OUTBOX, Outbox
+from event_processor.engine.outbox import Outbox
 from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
@@ -73,42 +74,10 @@ from event_processor.storage.durable import FileSystem, storage_boundary
 from event_processor.storage.outbox import OutboxSeries
 from event_processor.storage.replaced_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
 
-__all__ = ["Mode", "OpenPipeline", "Replica", "open_pipeline", "open_replica"]
+__all__ = ["OpenPipeline", "open_pipeline", "open_replica"]
 
 SLOT_BATCHES: Final = 4
 """The shared memory that a batch's bytes and its columns may need, in batches. Larger columns travel in the message."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """How far to run: `once` ends at the end of the input; `drain` treats the input as finished and flushes the order buffer.
-
-    `follows_journal`: the reading journal that is replayed decides when the order stage is used, not the configuration.
-    `start`, `read_before` (by source): how sources that the state does not know start; see `SourceContext`.
-    `puts_in_order`: the rows must be those of the sorted input. A new state sorts at once with "sort". A state that does not sort
-    ends with `StopReason.LATE` at the first event that would be late; then `start_sorting` makes it one that sorts. A state that
-    sorts continues to sort, whatever the mode.
-    """
-
-    once: bool = False
-    drain: bool = False
-    follows_journal: bool = False
-    start: str = ""
-    read_before: Mapping[str, Sequence[Mapping[str, Json]]] = field(default_factory=dict)
-    puts_in_order: Literal["", "sort", "sort if late"] = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """The same pipeline with another state directory, to recompute a state.
-
-    Its sinks' replacements write where `sink_path` says, if at all.
-    `sink_path` returns the path for a sink's name and its path in `fresh_sink_paths` ("" if it has none). The intake is still the
-    one of the configured state.
-    """
-
-    directory: str
-    sink_path: Callable[[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,8 +329,10 @@ class _Opening:
         return file
 
     def _outbox(self, start: LaneStart) -> Outbox:
-        """The lanes, and what the commit writes for them. A replica has none: nothing is sent twice."""
-        return NO_OUTBOX if self._replica else open_outbox(self._configuration, self._environment, start, self.opened)
+        """The lanes, and what the commit writes for them. A replica has no lane: nothing is sent twice."""
+        if self._replica:
+            return rebuild_outbox(self._replica.outbox, self._environment, start, self.opened)
+        return open_outbox(self._configuration, self._environment, start, self.opened)
 
     def _sink_names(self) -> list[str]:
         """The sinks that a commit writes. Remote sinks have lanes."""
@@ -413,7 +384,8 @@ class _Opening:
             once=self._mode.once,
             drain=self._mode.drain,
             ends_if_late=bool(self._mode.puts_in_order),
-            may_read=lambda: outbox.undelivered_bytes() < waiting_bytes_max,
+            # A replica sends nothing: what it writes waits for the state that it becomes.
+            may_read=lambda: self._replica is not None or outbox.undelivered_bytes() < waiting_bytes_max,
         )
 
     def _new_name(self, kind: str) -> str:

@@ -26,8 +26,9 @@ from event_processor.model.errors import ConfigurationError
 from event_processor.model.options import SinkOptions
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.storage.outbox import OutboxSeries
+from event_processor.storage.rebuilt_outbox import Rebuilding, RebuiltSeries
 
-__all__ = ["LaneStart", "OpenLane", "change_of_lane", "lanes_of", "open_outbox", "remote_sinks"]
+__all__ = ["LaneStart", "OpenLane", "change_of_lane", "lanes_of", "open_outbox", "rebuild_outbox", "remote_sinks"]
 
 NO_OTHER_START: Final = 'write start = "now", or begin a new state, which reads the log again: event-processor reset'
 
@@ -97,6 +98,28 @@ def open_outbox(configuration: Configuration, environment: Environment, start: L
         )
         opened.callback(series[name].close)
     return Outbox(series, began, lanes, is_saved=lanes == start.lanes and began == start.series)
+
+
+def rebuild_outbox(rebuilt: Mapping[str, Rebuilding], environment: Environment, start: LaneStart, opened: ExitStack) -> Outbox:
+    """The series that a replica makes again, by input; without lanes. `opened` closes them. Raises as `OutboxSeries` does."""
+    series: dict[str, OutboxSeries] = {}
+    began = {}
+    for name, rebuilding in rebuilt.items():
+        known = start.series.get(name) or SeriesDocument(0, "", rebuilding.first, rebuilding.first_chain)
+        series[name] = RebuiltSeries(
+            environment.fs,
+            start.directory,
+            name,
+            rebuilding,
+            appended=start.checkpoint.state.appended if start.checkpoint else {},
+            sequence=known.sequence,
+            chain=known.chain,
+            new_token=environment.new_token,
+            clock=environment.clock,
+        )
+        opened.callback(series[name].close)
+        began[name] = known
+    return Outbox(series, began)
 
 
 def lanes_of(configuration: Configuration, outbox: Outbox) -> tuple[OpenLane, ...]:

@@ -1,0 +1,102 @@
+"""A series of the outbox that is made again from the log: only its chain up to a place, and its lines after that.
+
+Owns: from which record on the lines of such a series are written, and the chains at the places that are to be compared.
+Always: the lines have the places, the sequences and the chain that the first writing gave them. The clock's fields are new.
+Never: decides whether a chain is the right one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from event_processor.model.contracts import Clock
+from event_processor.model.released import Released
+from event_processor.storage.durable import FileSystem
+from event_processor.storage.outbox import SPACES, OutboxSeries, chain_after
+
+__all__ = ["Rebuilding", "RebuiltSeries"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilding:
+    """How a series is made again. The chain starts after the sequence `first`, with `first_chain`.
+
+    Lines up to the sequence `written_after` are not written; None: no line is. `chains` gets the chain at each sequence of
+    `compared_at` when its record has come, and at `first`.
+    """
+
+    first: int
+    first_chain: str = ""
+    written_after: int | None = None
+    compared_at: frozenset[int] = frozenset()
+    chains: dict[int, str] = field(default_factory=dict)
+
+
+class RebuiltSeries(OutboxSeries):
+    """The series of one input, from its first released record on. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        directory: str,
+        input_name: str,
+        rebuilding: Rebuilding,
+        *,
+        appended: Mapping[str, int],
+        sequence: int,
+        chain: str,
+        new_token: Callable[[], str],
+        clock: Clock,
+    ) -> None:
+        """Continues after `sequence` and `chain`, (0, "") at first. `directory`: of the state that is made. As `OutboxSeries`."""
+        super().__init__(
+            fs, directory, input_name, appended=appended, sequence=sequence, chain=chain, new_token=new_token, clock=clock
+        )
+        self._rebuilding: Final = rebuilding
+        written_after = rebuilding.written_after
+        self._written_after: Final = None if written_after is None else max(rebuilding.first, written_after)
+        cuts = {rebuilding.first, *rebuilding.compared_at, *([] if self._written_after is None else [self._written_after])}
+        self._cuts: Final = sorted(cuts)
+        self._note()
+
+    def write(self, released: Released) -> None:
+        """See `OutboxSeries`: appends the records after `written_after`, and passes over the others."""
+        for part in _parts(released, [cut - self.sequence for cut in self._cuts if cut > self.sequence]):
+            self._write(part)
+            self._note()
+
+    def _note(self) -> None:
+        """Notes the chain if the last record is one of the cuts: each part ends there, or with the batch."""
+        if self.sequence == self._rebuilding.first:
+            self.chain = self._rebuilding.first_chain
+        if self.sequence in self._cuts:
+            self._rebuilding.chains[self.sequence] = self.chain
+
+    def _write(self, part: Released) -> None:
+        """Writes a part that lies between two cuts."""
+        if self._written_after is not None and self.sequence >= self._written_after:
+            super().write(part)
+        elif self.sequence < self._rebuilding.first:
+            self.sequence += part.count
+        else:
+            for record, place in zip(part.records(), (place for places in part.places for place in places), strict=True):
+                self.sequence += 1
+                self.chain = chain_after(self.chain, self.sequence, place, record.strip(SPACES))
+
+
+def _parts(released: Released, counts: Sequence[int]) -> Iterator[Released]:
+    """Yields `released` in parts that end after `counts` records, ascending, and the rest."""
+    if not counts or released.count <= counts[0]:
+        # Nothing to cut: the lines are made when they are read.
+        yield released
+        return
+    records = iter(released.records())
+    places = (place for places in released.places for place in places)
+    done = 0
+    for count in [*(each for each in counts if each < released.count), released.count]:
+        taken = list(islice(records, count - done))
+        yield Released((b"".join(record + b"\n" for record in taken),), len(taken), (list(islice(places, count - done)),))
+        done = count
