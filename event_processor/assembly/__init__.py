@@ -38,7 +38,7 @@ from event_processor.assembly.inputs import (
 )
 from event_processor.assembly.modes import Mode, Replica
 from event_processor.assembly.opening import OpenPipeline, open_pipeline, open_replica
-from event_processor.assembly.outbox import OpenLane, change_of_lane, remote_sinks
+from event_processor.assembly.outbox import OpenLane, change_of_lane, lane_target, remote_sinks, require_nothing_pending
 from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config
 from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_process
@@ -67,6 +67,7 @@ __all__ = [
     "input_name",
     "input_size_bytes",
     "lag_bytes",
+    "lane_target",
     "lock_state",
     "must_start_sorting",
     "open_pipeline",
@@ -78,6 +79,7 @@ __all__ = [
     "remarks",
     "remote_sinks",
     "reopen_generation",
+    "require_nothing_pending",
     "result_file",
     "sink_files",
     "sink_path_of",

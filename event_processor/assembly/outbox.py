@@ -28,9 +28,21 @@ from event_processor.model.remote import RemoteSinkOptions
 from event_processor.storage.outbox import OutboxSeries
 from event_processor.storage.rebuilt_outbox import Rebuilding, RebuiltSeries
 
-__all__ = ["LaneStart", "OpenLane", "change_of_lane", "lanes_of", "open_outbox", "rebuild_outbox", "remote_sinks"]
+__all__ = [
+    "LaneStart",
+    "OpenLane",
+    "change_of_lane",
+    "lane_target",
+    "lanes_of",
+    "open_outbox",
+    "rebuild_outbox",
+    "remote_sinks",
+    "require_nothing_pending",
+]
 
-NO_OTHER_START: Final = 'write start = "now", or begin a new state, which reads the log again: event-processor reset'
+NO_OTHER_START: Final = (
+    'write start = "now", or read the log again, which changes nothing for other sinks: event-processor replay'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,8 @@ def open_outbox(configuration: Configuration, environment: Environment, start: L
     Raises `ConfigurationError` if a lane with pending records is removed or changed, or cannot start as configured; `StateError` if
     a cursor or a file of the outbox cannot be used; `StorageError`.
     """
-    _require_nothing_pending(configuration, environment, start)
+    if start.checkpoint is not None:
+        require_nothing_pending(configuration, environment, start.checkpoint)
     lanes = {name: _lane(name, options, start) for name, options in remote_sinks(configuration.sinks).items()}
     began = {lane.input: start.series_of(lane.input) for lane in lanes.values()}
     series = {}
@@ -139,17 +152,17 @@ def _lane(name: str, options: RemoteSinkOptions, start: LaneStart) -> LaneDocume
             f'sinks.{name}.start = "beginning": {series.sequence:,} records were released before this sink was added',
             hint=NO_OTHER_START,
         )
-    return LaneDocument(options.input, series.sequence, series.chain, _target(options))
+    return LaneDocument(options.input, series.sequence, series.chain, lane_target(options))
 
 
-def _require_nothing_pending(configuration: Configuration, environment: Environment, start: LaneStart) -> None:
-    """Raises `ConfigurationError` if the configuration removes or changes a lane that has pending records."""
+def require_nothing_pending(configuration: Configuration, environment: Environment, checkpoint: Checkpoint) -> None:
+    """Raises `ConfigurationError` if the configuration removes or changes a lane that has pending records; `StateError`."""
     sinks = remote_sinks(configuration.sinks)
-    for name, lane in start.lanes.items():
+    for name, lane in checkpoint.state.lanes.items():
         change = change_of_lane(sinks.get(name), lane)
         if not change:
             continue
-        if pending := _pending(name, lane, environment, start):
+        if pending := _pending(str(configuration.state.dir), name, lane, environment, checkpoint):
             raise ConfigurationError(
                 f"sinks.{name}: {change}, but {pending:,} records of {lane.input} still wait for it",
                 hint="restore it until they are sent; or give them up: event-processor sinks drop "
@@ -163,18 +176,18 @@ def change_of_lane(options: RemoteSinkOptions | None, lane: LaneDocument) -> str
         return "it was removed"
     if options.input != lane.input:
         return f'its input was changed from "{lane.input}" to "{options.input}"'
-    return "" if _target(options) == lane.target else "its target was changed"
+    return "" if lane_target(options) == lane.target else "its target was changed"
 
 
-def _pending(name: str, lane: LaneDocument, environment: Environment, start: LaneStart) -> int:
+def _pending(directory: str, name: str, lane: LaneDocument, environment: Environment, checkpoint: Checkpoint) -> int:
     """How many records were not answered yet. A cursor of an earlier lane with the same name does not count."""
-    cursor = read_cursor(environment.fs, start.directory, name)
-    released = start.series_of(lane.input).sequence
-    if cursor is not None and cursor.is_of(start.state_id, lane.input, lane.started_after):
+    cursor = read_cursor(environment.fs, directory, name)
+    released = checkpoint.state.outbox[lane.input].sequence
+    if cursor is not None and cursor.is_of(checkpoint.state.state_id, lane.input, lane.started_after):
         return cursor.pending(released)
     return max(0, released - lane.started_after)
 
 
-def _target(options: RemoteSinkOptions) -> dict[str, Any]:
+def lane_target(options: RemoteSinkOptions) -> dict[str, Any]:
     """The target as it is read back from a checkpoint."""
     return msgspec.json.decode(msgspec.json.encode(options.target()), type=dict[str, Any])

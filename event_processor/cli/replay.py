@@ -17,9 +17,10 @@ import typer
 
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import confirm, one_line, progress_bar, require_answerable, write_json, write_lines, write_table
-from event_processor.model.errors import StorageError
+from event_processor.model.errors import StorageError, UsageError
 from event_processor.model.event import Json
 from event_processor.operations.replay import Replay, ReplayedState
+from event_processor.operations.replayed_lanes import Choice, ReplayedLane
 from event_processor.operations.state_access import owned_state
 
 __all__ = ["command"]
@@ -34,6 +35,14 @@ def command(
         Literal["beginning", "oldest", "end"] | None,
         typer.Option("--start", help="How the sources start; then the reading journal is not followed."),
     ] = None,
+    lane: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lane",
+            metavar="NAME=again|skip",
+            help="What a remote sink gets if it cannot go on where it was: everything again under new keys, or only what comes.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace without asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON; needs --yes.")] = False,
 ) -> None:
@@ -42,12 +51,13 @@ def command(
     configuration = load(invocation(context)).configuration
     environment = real_environment(configuration)
     with owned_state(configuration, environment):
-        replay = Replay(configuration, environment, start=start or "")
+        replay = Replay(configuration, environment, start=start or "", choices=_choices(lane or []))
         try:
             with progress_bar("replaying") as progress:
                 replayed = replay.prepare(progress)
             if not as_json:
                 _write(replayed)
+            replayed.require_decisions()
             confirm("Replace the present state with the new one?", yes=yes)
         except BaseException:
             with suppress(StorageError):
@@ -58,6 +68,28 @@ def command(
         write_json({"changes": replayed.changes, **msgspec.to_builtins(replayed)})
     else:
         write_lines(["the new state is in place"])
+
+
+def _choices(arguments: list[str]) -> dict[str, Choice]:
+    """What `--lane` says, by sink. Raises `UsageError`."""
+    found: dict[str, Choice] = {}
+    for argument in arguments:
+        name, _, choice = argument.partition("=")
+        if choice not in ("again", "skip") or found.setdefault(name, choice) != choice:  # type: ignore[arg-type]  # one of the two
+            raise UsageError(f"--lane {argument}: not a decision", hint="--lane NAME=again or --lane NAME=skip, each sink once")
+    return found
+
+
+def _lane_line(lane: ReplayedLane) -> str:
+    words = {
+        "continues": f"goes on where it was; {lane.pending:,} records wait",
+        "again": f"gets everything again, under new keys: {lane.pending:,} records",
+        "skip": "gets what is released from now on",
+        "new": f"is new; {lane.pending:,} records wait",
+        "undecided": f"needs a decision; {lane.pending:,} records wait now",
+    }[lane.result]
+    given_up = f"; {lane.given_up:,} records that wait now are not sent" if lane.given_up else ""
+    return f"sink {lane.sink} {words}{given_up}"
 
 
 def _write(replayed: ReplayedState) -> None:
@@ -101,3 +133,4 @@ def _lines(replayed: ReplayedState) -> Iterator[str]:
                 yield f"{name}: {now:,} before, {then:,} after"
         for change in replayed.aggregates:
             yield one_line(f"{change.path}: {_shown(change.before)} before, {_shown(change.after)} after")
+    yield from map(_lane_line, replayed.lanes)

@@ -1,4 +1,4 @@
-"""A lane that is dropped, or that gets another name: several files and the checkpoint change together.
+"""A lane that is dropped, replaced, or that gets another name: several files and the checkpoint change together.
 
 Owns: `state/lane-change.json`, what is to be done, and doing it.
 Always: the file is durable before the first step, and is removed after the last. Each step may be repeated, so after a death
@@ -34,14 +34,16 @@ class LaneChange(Struct, frozen=True):
     """What is to be done with the lane `name` of the state `state_id`.
 
     With `new_name` it is renamed: records up to the sequence `through` were released under the old name. Otherwise it is dropped,
-    and `aside` is part of the names of the files that are moved aside.
+    and `aside` is part of the names of the files that are moved aside. `replaced`: lanes of an earlier state whose files are moved
+    aside, because the state `state_id` sends under other keys; then `name` is empty.
     """
 
     state_id: str
-    name: str
+    name: str = ""
     new_name: str = ""
     through: int = 0
     aside: str = ""
+    replaced: tuple[str, ...] = ()
 
 
 def lane_files(name: str) -> tuple[str, ...]:
@@ -75,8 +77,13 @@ def finish_lane_change(fs: FileSystem, directory: str, store: CheckpointStore, c
         ) from error
     # After a reset this is another state, with other lanes.
     if change.state_id == checkpoint.state.state_id:
-        (_rename_files if change.new_name else _move_aside)(fs, os.path.join(directory, DELIVERY_FOLDER), directory, change)
-        checkpoint = _saved(store, checkpoint, change)
+        folder = os.path.join(directory, DELIVERY_FOLDER)
+        if change.replaced:
+            for name in change.replaced:
+                _move_aside(fs, folder, directory, replace(change, name=name))
+        else:
+            (_rename_files if change.new_name else _move_aside)(fs, folder, directory, change)
+            checkpoint = _saved(store, checkpoint, change)
     remove_files(fs, [path])
     # If we die before this, the next start does all of it again, and finds nothing left to do.
     _sync(fs, directory)

@@ -34,9 +34,12 @@ def cut(text: str) -> str:
 
 
 def readable_path(path: str) -> str:
-    """`path` with each byte that is not UTF-8 as a backslash, `x` and two digits: any output and any JSON can hold it."""
+    """`path` with each byte that is not UTF-8 as a backslash, `x` and two digits: any output and any JSON can hold it.
+
+    A plain string, also if `path` is of a subclass, which no JSON encoder takes.
+    """
     if path.isascii():
-        return path
+        return str(path)
     try:
         return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
     except UnicodeEncodeError:  # not a path

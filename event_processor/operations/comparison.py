@@ -28,7 +28,7 @@ __all__ = [
     "line_count",
 ]
 
-OUTSIDE_P2: Final = ("state_id", "ids", "appended", "staged", "outbox", "lanes")
+OUTSIDE_P2: Final = ("state_id", "ids", "appended", "staged", "lanes")
 """Keys of `state` that depend on its own history, not on the log."""
 EXCERPT_BYTES: Final = 80
 _PLACE: Final = ("source", "generation", "line", "offset")

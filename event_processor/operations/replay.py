@@ -3,7 +3,7 @@
 Owns: the replay's folder, and the order of the steps of the swap.
 Always: the caller holds the lock. Until `swap_in` the present state is not changed. A crash at any point leaves the old or the
 new state, whole. If the journal can be read, its order is followed, so the new state is the function of the log that the present
-state should be. The rest of the log is read as a run would read it.
+state should be. The rest of the log is read as a run would read it. Nothing is swapped in while a remote sink is undecided.
 Never: needs the present state: it may be broken, of another version, or made by another configuration.
 """
 
@@ -24,7 +24,6 @@ from event_processor.assembly import (
     all_sources,
     fresh_sink_paths,
     open_replica,
-    remote_sinks,
     sink_files,
     sink_path_of,
 )
@@ -34,6 +33,7 @@ from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.journal import JOURNAL_NAME, LossFound, OrderEnded, OrderStarted
+from event_processor.engine.lane_changes import LaneChange, finish_lane_change, start_lane_change
 from event_processor.engine.loop import Processor
 from event_processor.engine.losses import Losses
 from event_processor.engine.state import Counts
@@ -44,6 +44,7 @@ from event_processor.model.messages import readable_path
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.comparison import compare_aggregates
 from event_processor.operations.log_reader import LogReader, Progress, read_by_lost_state, watched_script
+from event_processor.operations.replayed_lanes import Choice, LanePlan, ReplayedLane, ReplayedLanes
 from event_processor.operations.state_access import peek
 from event_processor.storage.durable import prepare_directory, remove_files, remove_tree, storage_boundary, storage_call
 
@@ -115,7 +116,8 @@ class ReplayedState:
 
     `unread_reason` says why the reading journal could not be followed; then the sources were read as at a first start. It is
     empty if the journal was followed, or if there was no state. `lost`: the losses in the new state that nothing could read. `files`:
-    every file that was read or left out.
+    every file that was read or left out. `lanes`: what each remote sink gets. `keeps_state_id`: they go on where they were, under the
+    same keys.
     """
 
     counts_before: Counts | None
@@ -125,19 +127,42 @@ class ReplayedState:
     unread_reason: str
     lost: int
     files: tuple[ReplayedFile, ...] = ()
+    lanes: tuple[ReplayedLane, ...] = ()
+    keeps_state_id: bool = False
 
     @property
     def changes(self) -> bool:
         """Whether the numbers change."""
         return self.counts_before != self.counts_after or bool(self.categories) or bool(self.aggregates)
 
+    def require_decisions(self) -> None:
+        """Raises `ConfigurationError` if a remote sink needs a decision before the swap."""
+        if names := [each.sink for each in self.lanes if each.result == "undecided"]:
+            choices = " ".join(f"--lane {name}=again|skip" for name in names)
+            raise ConfigurationError(
+                f"the new state cannot go on sending where the present one is ({', '.join(names)}): its records or its configuration "
+                "are not the same, so they get other keys",
+                hint=f"decide for each sink whether it gets everything again, or only what comes from now on: {choices}",
+            )
+
 
 class Replay:
     """One replay: `prepare`, then `swap_in` or `discard`. The caller holds the lock all the time."""
 
-    def __init__(self, configuration: Configuration, environment: Environment, *, start: str = "") -> None:
-        """`start`: how the sources start, instead of as configured. Then the reading journal is not followed."""
+    def __init__(
+        self,
+        configuration: Configuration,
+        environment: Environment,
+        *,
+        start: str = "",
+        choices: Mapping[str, Choice] | None = None,
+    ) -> None:
+        """`start`: how the sources start, instead of as configured. Then the reading journal is not followed.
+
+        `choices`: by remote sink, what it gets if the new state cannot keep the keys.
+        """
         self._configuration: Final = configuration
+        self._choices: Final = choices or {}
         self._files: Final = _Files()
         self._start: Final = start
         telemetry = SeveralTelemetry([environment.telemetry, self._files])
@@ -146,22 +171,48 @@ class Replay:
         self._directory: Final = str(configuration.state.dir)
         self._token: Final = environment.new_token()
         self._own_sinks: frozenset[str] = frozenset()
-        self._replica: Final = Replica(
+        self._replica = Replica(
             os.path.join(self._directory, f"{REPLAY_INFIX}{self._token}"),
             lambda _name, path: f"{path}.{REPLAY_INFIX}{self._token}" if path else "",
         )
+        self._plan = LanePlan(configuration, keeps=False)
+        self._fresh: Checkpoint | None = None
+        self._is_undecided = False
+        self._replaced: tuple[str, ...] = ()
 
     def prepare(self, progress: Progress) -> ReplayedState:
         """Builds the new state beside the present one. Returns what a swap would change.
 
-        Raises `InputGoneError` if bytes that the journal names are gone, `ConfigurationError` if there are lanes, `StorageError`.
-        The present state is not changed.
+        Raises `InputGoneError` if bytes that the journal names are gone, `StorageError`, and as `ReplayedLanes` does. The present
+        state is not changed. If a remote sink is undecided, the new state cannot be swapped in.
         """
+        present, unread_reason = self._present()
+        self._own_sinks = frozenset(present.state.appended) if present else frozenset()
+        lanes = ReplayedLanes(self._configuration, self._environment, present, self._choices)
+        keeping = lanes.keeping()
+        plan = keeping or lanes.deciding()
+        reason = self._build(plan, present, unread_reason, progress)
+        if keeping is not None and not keeping.holds and not lanes.undecided:
+            # The chains differ, and the operator has decided: the series are made as decided.
+            plan = lanes.deciding()
+            reason = self._build(plan, present, unread_reason, progress)
+        elif keeping is not None and not keeping.holds:
+            plan = replace(keeping, keeps=False)
+        self._plan = plan
+        if not plan.keeps:
+            self._replaced = lanes.replaced
+        self._fresh = lanes.completed(plan, self._checkpoint())
+        replayed = _replayed(present, self._fresh, reason, self._shown_files())
+        reported = lanes.reported(plan, self._fresh)
+        self._is_undecided = any(each.result == "undecided" for each in reported)
+        return replace(replayed, lanes=reported, keeps_state_id=plan.keeps)
+
+    def _build(self, plan: LanePlan, present: Checkpoint | None, unread_reason: str, progress: Progress) -> str:
+        """Builds the new state by a plan. Returns why the reading journal was not followed, or ""."""
+        self._plan = plan
+        self._replica = replace(self._replica, outbox=plan.rebuilt)
         with storage_boundary(self._directory):
             self._remove_leftovers()
-        present, unread_reason = self._present()
-        self._require_no_lanes(present)
-        self._own_sinks = frozenset(present.state.appended) if present else frozenset()
         prepare_directory(self._fs, self._replica.directory)
         if self._start:
             unread_reason = f"--start {self._start}"
@@ -174,7 +225,7 @@ class Replay:
                 # The journal would have said it. Nothing shows that this reading finds what was lost before.
                 processor.feed(_carried(present.state.lost))
             processor.run()
-        return _replayed(present, self._checkpoint(), unread_reason, self._shown_files())
+        return unread_reason
 
     def _shown_files(self) -> tuple[ReplayedFile, ...]:
         """The files of the configured sources, by source and path. A file that does not exist yet is none of them."""
@@ -182,13 +233,21 @@ class Replay:
         return tuple(file for _, file in sorted(self._files.found.items()) if file.source in names)
 
     def swap_in(self) -> None:
-        """Makes the new state the present one. Raises `StorageError`; then the old or the new state is in place, whole."""
+        """Makes the new state the present one. Call it after `require_decisions`. Raises `StorageError`; then the old or the new state is in place, whole."""
+        assert self._fresh is not None, "it was prepared"
+        assert not self._is_undecided, "a remote sink would not know what it gets"
         with storage_boundary(self._directory):
-            self._swap_in(self._checkpoint())
+            self._swap_in(self._fresh)
             self._remove_leftovers()
 
     def _swap_in(self, fresh: Checkpoint) -> None:
-        self._move_named_files(fresh)
+        self._move_named_files(self._checkpoint())
+        if self._replaced:
+            aside = f"aside-{self._token}"
+            change = LaneChange(fresh.state.state_id, aside=aside, replaced=self._replaced)
+            # If we die before the swap, the next start finds another state, and forgets this. If we die after it, the next start
+            # moves the cursors aside, before it opens a lane.
+            start_lane_change(self._fs, self._directory, change, self._token)
         store = CheckpointStore(self._fs, self._directory, self._environment.telemetry)
         paths, path_of = _fresh_paths(self._configuration), sink_path_of(self._configuration)
         try:
@@ -202,25 +261,12 @@ class Replay:
         staged = {name: os.path.join(self._replica.directory, name) for name in (JOURNAL_NAME, DEAD_LETTERS_NAME)}
         staged |= {key: self._staged_sink(path) for key, path in paths.items()}
         store.swap_in(fresh, staged, path_of)
+        finish_lane_change(self._fs, self._directory, store, fresh)
 
     def discard(self) -> None:
         """Removes the new state. If we die during this, the next replay removes the rest."""
         with storage_boundary(self._directory):
             self._remove_leftovers()
-
-    def _require_no_lanes(self, present: Checkpoint | None) -> None:
-        """Raises `ConfigurationError` if a sink is remote.
-
-        The new state would have no outbox, and another `state_id`. What waits, and what the replay reads for the first time, would
-        never be sent.
-        """
-        names = remote_sinks(self._configuration.sinks).keys() | (present.state.lanes.keys() if present else set())
-        if names:
-            raise ConfigurationError(
-                f"{self._directory}: a state with remote sinks ({', '.join(sorted(names))}) cannot be rebuilt yet",
-                hint="remove these sinks from the configuration, and start once (event-processor run --once); then replay, and "
-                "add them again: they start after everything that was released",
-            )
 
     def _present(self) -> tuple[Checkpoint | None, str]:
         """The present checkpoint, or why it cannot be read."""
@@ -231,22 +277,31 @@ class Replay:
 
     def _feed(self, present: Checkpoint, progress: Progress) -> str:
         """Feeds what the present state covers, in the order of its journal. Returns why the journal cannot be followed, or ""."""
-        sources = all_sources(self._configuration, self._directory)
+        configuration = self._plan.configuration
+        sources = all_sources(configuration, self._directory)
         try:
-            reader = LogReader(self._configuration, self._environment, present, sources=sources.keys())
+            reader = LogReader(configuration, self._environment, present, sources=sources.keys())
         except StateError as error:
             return error.message
         with closing(reader), closing(self._open(reading=False)) as processor:
-            # The new state uses the order stage from the start if the configuration needs it, so its sinks get all events.
-            script = (each for each in watched_script(reader, progress) if not isinstance(each, OrderStarted | OrderEnded))
+            script = watched_script(reader, progress)
+            if not self._plan.keeps:
+                # The new state uses the order stage from the start if the configuration needs it, so its sinks get all events.
+                # With lanes that go on it cannot: their sequences would shift.
+                script = (each for each in script if not isinstance(each, OrderStarted | OrderEnded))
             processor.feed(script)
             for (source, _), path in reader.names.items():
                 self._files.file_opened(source=source, path=path)
         return ""
 
     def _open(self, *, reading: bool, read_before: Mapping[str, Sequence[Mapping[str, Json]]] | None = None) -> Processor:
-        mode = Mode(once=True, start=self._start, read_before=read_before or {})
-        return open_replica(self._configuration, self._environment, self._replica, reading=reading, mode=mode).processor
+        mode = Mode(
+            once=True,
+            follows_journal=self._plan.keeps and not reading,
+            start=self._start,
+            read_before=read_before or {},
+        )
+        return open_replica(self._plan.configuration, self._environment, self._replica, reading=reading, mode=mode).processor
 
     def _checkpoint(self) -> Checkpoint:
         found = CheckpointStore(self._fs, self._replica.directory, self._environment.telemetry).peek()

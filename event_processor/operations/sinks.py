@@ -43,6 +43,7 @@ __all__ = [
     "pause_sink",
     "require_sink",
     "resume_sink",
+    "retried_pending",
     "skip_records",
 ]
 
@@ -165,6 +166,14 @@ def _retried(environment: Environment, directory: str, name: str) -> RetriedFigu
     released = RetrySeries(environment.fs, directory, name).look().sequence
     pending = cursor.pending(released) if cursor else released
     return RetriedFigures(counts.delivered, counts.failed, pending, "not running", "")
+
+
+def retried_pending(environment: Environment, directory: str, name: str) -> int:
+    """How many retried records wait for a sink without a daemon; 0 if its files cannot be read."""
+    with suppress(StateError):
+        retried = _retried(environment, directory, name)
+        return retried.pending if retried else 0
+    return 0
 
 
 def pause_sink(configuration: Configuration, environment: Environment, name: str) -> bool:

@@ -39,6 +39,7 @@ from event_processor.operations.comparison import compare_dead_letters, compare_
 from event_processor.operations.log_reader import LogReader, Progress, watched_script
 from event_processor.operations.state_access import UnsyncedFileSystem, committed_length, require_checkpoint, scratch_directory
 from event_processor.storage.durable import FileSystem, storage_call
+from event_processor.storage.rebuilt_outbox import Rebuilding
 
 __all__ = ["DIFFERENCES_MAX", "SinkVerification", "Verification", "verify"]
 
@@ -139,7 +140,9 @@ class _Recomputation:
         with storage_call("mkdir", self.folder):
             self.fs.make_directory(self.folder)
         quiet = replace(self._environment, fs=self.fs, telemetry=Telemetry())
-        replica = Replica(self.folder, lambda name, _path: os.path.join(self._sink_folder, name))
+        # The records of the outbox are not written again: their chain says whether they are the same.
+        series = {name: Rebuilding(each.first, each.first_chain) for name, each in checkpoint.state.outbox.items()}
+        replica = Replica(self.folder, lambda name, _path: os.path.join(self._sink_folder, name), series)
         with (
             closing(LogReader(self._configuration, self._environment, checkpoint)) as reader,
             closing(open_replica(self._configuration, quiet, replica, reading=False, mode=FOLLOWING).processor) as processor,

@@ -40,6 +40,7 @@ def test_replay_beside_a_daemon_is_75_and_says_who(shell: Shell) -> None:
 def test_replay_as_json_keeps_its_contract(shell: Shell) -> None:
     document = shell.json("replay", "--yes")
     keys = ["changes", "counts_before", "counts_after", "categories", "aggregates", "unread_reason", "lost", "files"]
+    keys += ["lanes", "keeps_state_id"]
     assert list(document) == keys
     assert document["changes"] is False
     assert document["counts_before"] == document["counts_after"]

@@ -1,4 +1,4 @@
-"""Drop, rename, skip and retry, ended before and after each of their changes to the disk, by a kill and by a power cut."""
+"""Drop, rename, skip, retry and replay, ended before and after each of their changes to the disk, by a kill and by a power cut."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.retries import Retry, append_retries
 from event_processor.model.errors import ConfigurationError, UsageError
 from event_processor.operations.lane_changes import lane_changes
+from event_processor.operations.log_reader import nobody_watches
+from event_processor.operations.replay import Replay
+from event_processor.operations.replayed_lanes import Choice
 from event_processor.operations.sinks import list_sinks, skip_records
+from event_processor.operations.state_access import owned_state
 from support import engine
 from support.operated import lines
+from support.outbox import CommittedSeries
 from support.simulated_faults import SimulatedCrash
 from support.simulated_fs import SimulatedFileSystem
 
@@ -42,6 +47,8 @@ def configured(*names: str) -> Configuration:
 
 
 OLD, NEW = configured("old"), configured("new")
+OTHER = OLD.model_copy(update={"event": OLD.event.model_copy(update={"value": ""})})
+"""Another meaning of the records: the state must be rebuilt."""
 
 
 def state_of(fs: SimulatedFileSystem) -> dict[str, Any]:
@@ -89,6 +96,17 @@ def drop(fs: SimulatedFileSystem, seed: int) -> None:
 
 def skip(fs: SimulatedFileSystem, seed: int) -> None:
     skip_records(OLD, engine.environment(fs, seed=seed), "old", [4, 6])
+
+
+def replay(settings: Configuration, **choices: Choice) -> Operation:
+    def operation(fs: SimulatedFileSystem, seed: int) -> None:
+        surroundings = engine.environment(fs, seed=seed)
+        with owned_state(settings, surroundings):
+            one = Replay(settings, surroundings, choices=choices)
+            one.prepare(nobody_watches).require_decisions()
+            one.swap_in()
+
+    return operation
 
 
 def every_end(operation: Operation, judge: Callable[[SimulatedFileSystem, int], None], *, power_cut: bool) -> int:
@@ -206,3 +224,46 @@ def test_a_retry_that_dies_anywhere_and_is_repeated_adds_each_record_once(*, pow
         assert sorted(each["place"]["key"] for each in found) == [f"key of {each}" for each in range(2, 6)]
 
     assert every_end(add, judge, power_cut=power_cut) >= 2
+
+
+def judged_lane(fs: SimulatedFileSystem, settings: Configuration) -> tuple[int, int, int]:
+    """Where the lane of a stopped daemon is: the records that wait, those answered, and the last one released."""
+    (found,) = list_sinks(settings, engine.environment(fs))
+    assert found.state == "paused", found
+    return found.pending, found.delivered + found.failed, found.released
+
+
+@pytest.mark.parametrize("power_cut", [False, True])
+def test_a_replay_that_dies_anywhere_leaves_the_lane_where_it_was(*, power_cut: bool) -> None:
+    before = state_of(started(1))["state_id"]
+
+    def judge(fs: SimulatedFileSystem, nth: int) -> None:
+        engine.run(fs, OLD, seed=2000 + nth)
+        assert state_of(fs)["state_id"] == before
+        assert judged_lane(fs, OLD) == (6, 2, 8), fs.journal()
+        assert len(CommittedSeries.read(fs.content, "/d", "events").records) == 8
+
+    assert every_end(replay(OLD), judge, power_cut=power_cut) > 20
+
+
+@pytest.mark.parametrize("power_cut", [False, True])
+def test_a_replay_with_a_decision_that_dies_anywhere_leaves_the_old_lane_or_the_new_one(*, power_cut: bool) -> None:
+    before = state_of(started(1))["state_id"]
+    swapped = []
+
+    def judge(fs: SimulatedFileSystem, nth: int) -> None:
+        letters = fs.content("/d/state/delivery/old.failed.jsonl")
+        try:
+            engine.run(fs, OTHER, seed=2000 + nth)
+            swapped.append(True)
+        except ConfigurationError:
+            engine.run(fs, OLD, seed=3000 + nth)
+            swapped.append(False)
+        assert (state_of(fs)["state_id"] != before) == swapped[-1]
+        assert judged_lane(fs, OTHER if swapped[-1] else OLD) == ((8, 0, 8) if swapped[-1] else (6, 2, 8)), fs.journal()
+        assert {name for name in names_of(fs, "old") if ".aside-" in name} == set() or swapped[-1]
+        assert fs.content("/d/state/delivery/old.failed.jsonl") == letters
+        assert fs.content("/d/state/lane-change.json") is None
+
+    assert every_end(replay(OTHER, old="again"), judge, power_cut=power_cut) > 20
+    assert (swapped[0], swapped[-1]) == (False, True)

@@ -10,14 +10,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from event_processor.assembly import Mode, OpenPipeline, lock_state, open_pipeline
 from event_processor.assembly.connectors import CONNECTORS
-from event_processor.engine.checkpoint_document import StateDocument
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.checkpoint_document import Checkpoint, StateDocument, encode_checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER, write_cursor
 from event_processor.model.connector import Connector
 from event_processor.model.errors import ConfigurationError, StateError
+from event_processor.model.telemetry import Telemetry
 from event_processor.operations.log_reader import nobody_watches
 from event_processor.operations.processing import Processing
 from event_processor.operations.replay import Replay
@@ -285,15 +288,26 @@ def test_a_state_without_lanes_has_neither_key_and_an_earlier_one_is_read(pipeli
 
 
 @pytest.mark.usefixtures("fake_connector")
-def test_verify_leaves_lanes_out_and_replay_refuses_them(pipeline: Pipeline) -> None:
+def test_verify_and_replay_compare_the_chain(pipeline: Pipeline) -> None:
     pipeline.run([1, 2, 2, 3], api=API)
     settings, surroundings = pipeline.configured({"api": API}), environment(OperatingSystem(), seed=99)
     found = verify(settings, surroundings, progress=nobody_watches)
     assert found.is_ok, found.differences
+    store, path = (
+        CheckpointStore(OperatingSystem(), str(pipeline.folder / "state"), Telemetry()),
+        pipeline.folder / "state" / "checkpoint.json",
+    )
+    committed, checkpoint = path.read_bytes(), store.peek()
+    assert checkpoint is not None
+    series = structs.replace(checkpoint.state.outbox["events"], chain="0" * 32)
+    path.write_bytes(encode_checkpoint(Checkpoint(structs.replace(checkpoint.state, outbox={"events": series}), checkpoint.meta)))
+    (difference,) = verify(settings, surroundings, progress=nobody_watches).differences
+    assert (difference.path, difference.committed) == ("outbox.events.chain", "0" * 32)
+    path.write_bytes(committed)
     lock = lock_state(settings, surroundings)
-    with pytest.raises(ConfigurationError, match=r"a state with remote sinks \(api\) cannot be rebuilt yet"):
-        Replay(settings, surroundings).prepare(nobody_watches)
-    with pytest.raises(ConfigurationError, match=r"remote sinks \(api\)"):
+    replay = Replay(settings, surroundings)
+    assert replay.prepare(nobody_watches).keeps_state_id
+    with pytest.raises(ConfigurationError, match=r"sinks\.api: it was removed, but 3 records of events still wait"):
         Replay(pipeline.configured({}), surroundings).prepare(nobody_watches)
     lock.release()
     assert len(pipeline.series().records) == 3
