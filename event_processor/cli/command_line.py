@@ -23,7 +23,7 @@ from event_processor.model.errors import ExitCode, UsageError
 __all__ = ["PROGRAM", "CommandEntry", "CommandLine", "application", "arranged"]
 
 PROGRAM: Final = "event-processor"
-GLOBAL_OPTIONS: Final = ("--config", "--state", "--log-format", "--log-level")
+GLOBAL_OPTIONS: Final = ("--config", "--set", "--state", "--log-format", "--log-level")
 """Each takes a value, and may be anywhere before a `--`. No command may have an option of the same name."""
 
 
@@ -101,6 +101,10 @@ def global_options(
         typer.Option(metavar="FILE", help="A configuration file. May be repeated; later files win."),
     ] = None,
     state: Annotated[str | None, typer.Option(metavar="DIR", help="The state directory. Wins over state.dir.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A value as in TOML, or text. May be repeated; wins over every file."),
+    ] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="Format of the log on stderr.")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Minimum log level.")] = None,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
@@ -111,7 +115,7 @@ def global_options(
     /etc/event-processor/event-processor.toml. Other keys have their defaults. Global options may be given before or after the
     command. Results go to stdout, logs to stderr.
     """
-    context.obj = Invocation(tuple(config or ()), state, log_format, log_level)
+    context.obj = Invocation(tuple(config or ()), tuple(set_ or ()), state, log_format, log_level)
     if version:
         write_lines([f"{PROGRAM} {__version__}"])
         raise typer.Exit

@@ -26,7 +26,8 @@ from event_processor.configuration.configuration import (
     name_fault,
 )
 from event_processor.configuration.faults import UNKNOWN_KEY, ConfigurationFaultsError, Fault, findings, nearest, shown_value
-from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, read_files
+from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, located, read_files
+from event_processor.configuration.variables import with_variables
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import Json
 from event_processor.model.options import keys_of
@@ -74,13 +75,13 @@ def load_configuration(request: ConfigurationRequest, connectors: ConnectorOptio
         merged.add(layer.tables, layer.origins)
     _add_state_directory(merged, request)
     for dotted, (value, option) in request.overrides.items():
-        merged.set(tuple(dotted.split(".")), LocatedText(value, request.working_directory), Origin("command line", option))
+        merged.set(tuple(dotted.split(".")), located(value, request.working_directory), Origin("command line", option))
     # A default path also starts from the configuration's folder. So a pipeline's state does not depend on the working directory
     # of a command.
     folder = request.working_directory
     if layers:
         folder = os.path.dirname(os.path.join(os.path.abspath(folder), layers[-1].path))
-    check = _Check(merged, connectors, folder)
+    check = _Check(merged, connectors, folder, request.environment)
     configuration = check.configuration()
     faults = [Fault(fault.origin, "", "", fault.reason) for fault in file_faults] + check.faults
     files = tuple(layer.path for layer in layers)
@@ -94,8 +95,7 @@ def load_configuration(request: ConfigurationRequest, connectors: ConnectorOptio
 def _add_state_directory(merged: _Merged, request: ConfigurationRequest) -> None:
     """Sets the state directory that systemd gave. It wins over the files."""
     if folder := request.environment.get(STATE_VARIABLE, "").partition(":")[0]:
-        located = LocatedText(folder, request.working_directory)
-        merged.set(("state", "dir"), located, Origin("environment", STATE_VARIABLE))
+        merged.set(("state", "dir"), LocatedText(folder, request.working_directory), Origin("environment", STATE_VARIABLE))
 
 
 def flattened(configuration: Configuration) -> dict[Key, Json]:
@@ -172,10 +172,11 @@ def _overlaid(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[
 class _Check:
     """One check of merged tables. It collects `faults`."""
 
-    def __init__(self, merged: _Merged, connectors: ConnectorOptions, folder: str) -> None:
+    def __init__(self, merged: _Merged, connectors: ConnectorOptions, folder: str, environment: Mapping[str, str]) -> None:
         self.faults: list[Fault] = []
         self._merged: Final = merged
         self._connectors: Final = connectors
+        self._environment: Final = environment
         self._context: Final = {"folder": os.path.abspath(folder)}
 
     def configuration(self) -> Configuration:
@@ -275,11 +276,20 @@ class _Check:
         known = keys_of(model)
         for name in table.keys() - known.keys():
             self._unknown((*key, name), table[name], siblings=known)
+        missing: dict[Key, str] = {}
+        values = {name: with_variables(table[name], self._environment, missing, (name,)) for name in known if name in table}
+        for below, variable in missing.items():
+            self._fault(
+                (*key, *below),
+                None,
+                f"the variable {variable} of the environment, which is not set; write $${{{variable}}} if you mean the text",
+            )
         try:
-            return model.model_validate({name: table[name] for name in known if name in table}, context=self._context)
+            return model.model_validate(values, context=self._context)
         except ValidationError as error:
-            for found in findings(error.errors(include_url=False), table):
-                self._fault((*key, *found.key), found.value, found.wanted, inside=found.inside)
+            for found in findings(error.errors(include_url=False), values):
+                if found.key not in missing:
+                    self._fault((*key, *found.key), found.value, found.wanted, inside=found.inside)
             return None
 
     def _fault(self, key: Key, value: object, wanted: str, *, inside: str = "") -> None:

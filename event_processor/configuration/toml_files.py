@@ -26,6 +26,7 @@ __all__ = [
     "Origin",
     "element",
     "element_of",
+    "located",
     "read_files",
 ]
 
@@ -52,13 +53,14 @@ class ConfigurationRequest:
     """Where a process finds its configuration.
 
     `config_paths` are the requested files, in order; later files win. `overrides` are values that win over every file, by dotted
-    key, each with the option that set it: `{"state.dir": ("/var/lib/x", "--state")}`.
+    key, each with the option that set it: `{"state.dir": ("/var/lib/x", "--state")}`. A string may be a path; other values are as in
+    TOML, with arrays as tuples.
     """
 
     working_directory: str
     environment: Mapping[str, str] = field(default_factory=dict)
     config_paths: tuple[str, ...] = ()
-    overrides: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    overrides: Mapping[str, tuple[object, str]] = field(default_factory=dict)
     system_path: str = SYSTEM_CONFIGURATION_PATH
 
 
@@ -154,7 +156,7 @@ def parse(path: str, content: bytes, *, folder: str) -> Layer:
     except ValueError as error:  # from tomllib, or from int() if a number has thousands of digits
         raise _syntax_fault(path, text, str(error)) from error
     origins = {key: Origin("file", path, line) for key, line in key_lines(text).items()}
-    return Layer(path, {name: _located(value, folder) for name, value in tables.items()}, origins)
+    return Layer(path, {name: located(value, folder) for name, value in tables.items()}, origins)
 
 
 def _syntax_fault(path: str, text: str, message: str) -> FileFaultError:
@@ -167,14 +169,14 @@ def _syntax_fault(path: str, text: str, message: str) -> FileFaultError:
     return FileFaultError(Origin("file", path, line), f"not TOML: {reason}")
 
 
-def _located(value: object, folder: str) -> object:
+def located(value: object, folder: str) -> object:
     """`value` with the folder in every string, and with arrays as tuples."""
     if isinstance(value, str):
         return LocatedText(value, folder)
     if isinstance(value, list):
-        return tuple(_located(entry, folder) for entry in value)
+        return tuple(located(entry, folder) for entry in value)
     if isinstance(value, dict):
-        return {name: _located(entry, folder) for name, entry in value.items()}
+        return {name: located(entry, folder) for name, entry in value.items()}
     return value
 
 

@@ -26,14 +26,16 @@ _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 
 
 class LocatedText(str):
-    """A string of a configuration file. If it is a relative path, it starts from `folder`."""
+    """A string of a configuration file. If it is a relative path, it starts from `folder`. `written`: before variables were replaced."""
 
-    __slots__ = ("folder",)
+    __slots__ = ("folder", "written")
     folder: str
+    written: str
 
-    def __new__(cls, text: str, folder: str) -> Self:
+    def __new__(cls, text: str, folder: str, *, written: str | None = None) -> Self:
         located = super().__new__(cls, text)
         located.folder = folder
+        located.written = text if written is None else written
         return located
 
 
@@ -65,7 +67,8 @@ class ConfiguredPath(str):
             raise PydanticCustomError("path", "a path")
         context = cast("Mapping[str, str]", info.context or {})
         folder = value.folder if isinstance(value, LocatedText) else context.get("folder", "")
-        return cls(_joined(folder, str(value)), str(value))
+        written = value.written if isinstance(value, LocatedText) else str(value)
+        return cls(_joined(folder, str(value)), written)
 
 
 class SecretPath(ConfiguredPath):

@@ -81,7 +81,7 @@ def test_global_options_may_stand_behind_the_command(arguments: list[str], expec
 def test_what_the_global_options_say_reaches_the_command(stage: Stage) -> None:
     arguments = ["--config", "a", "probe", "x", "--config=b", "--state", "s", "--log-format", "json", "--log-level=error"]
     assert run(arguments, stage.entries) == ExitCode.OK
-    assert stage.told == Invocation(("a", "b"), "s", "json", "error")
+    assert stage.told == Invocation(("a", "b"), (), "s", "json", "error")
     assert stage.told.overrides() == {
         "state.dir": ("s", "--state"),
         "log.format": ("json", "--log-format"),

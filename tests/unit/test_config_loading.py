@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_processor.cli.invocation import Invocation
 from event_processor.configuration import (
     ConfigurationFaultsError,
     ConfigurationRequest,
@@ -15,7 +16,7 @@ from event_processor.configuration import (
 )
 from event_processor.configuration.toml_files import FileFaultError, key_lines, parse
 from event_processor.connectors.files.sink_options import FileSinkOptions
-from event_processor.model.errors import ExitCode
+from event_processor.model.errors import ExitCode, UsageError
 from support.tape_options import TapeOptions
 
 CONNECTOR_OPTIONS = ConnectorOptions(
@@ -30,7 +31,7 @@ def request(
     folder: Path,
     *config_paths: str,
     environment: Mapping[str, str] | None = None,
-    overrides: Mapping[str, tuple[str, str]] | None = None,
+    overrides: Mapping[str, tuple[object, str]] | None = None,
 ) -> ConfigurationRequest:
     return ConfigurationRequest(
         working_directory=str(folder),
@@ -286,3 +287,50 @@ def test_a_source_that_would_read_our_own_files_is_a_fault(tmp_path: Path, patte
 @pytest.mark.parametrize("pattern", ["*.jsonl", "events/*.jsonl", "*/events-*.jsonl", "state.jsonl"])
 def test_a_source_beside_the_state_directory_is_no_fault(tmp_path: Path, pattern: str) -> None:
     load(tmp_path, f'[sources.all]\npath = "{pattern}"\n')
+
+
+def test_a_variable_in_a_value_is_that_of_the_environment(tmp_path: Path) -> None:
+    text = '[sources.a]\npath = "${LOGS}/a-${KIND}.jsonl"\n[event]\ncategory = "$${KIND}"\n[[transforms]]\nset = { k = "x${KIND}" }\n'
+    loaded = load(tmp_path, text, environment={"LOGS": "/var/log", "KIND": "b"})
+    path = loaded.configuration.sources["a"].path  # type: ignore[attr-defined]
+    assert (path, path.written) == ("/var/log/a-b.jsonl", "${LOGS}/a-${KIND}.jsonl")
+    assert loaded.configuration.event.category == "${KIND}"
+    assert '"xb"' in loaded.configuration.transforms[0].model_dump_json()
+
+
+def test_a_relative_path_after_its_variable_starts_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    loaded = load(tmp_path, '[sources.a]\npath = "${NAME}/a.jsonl"\n', environment={"NAME": "logs"})
+    assert loaded.configuration.sources["a"].path == str(tmp_path / "logs" / "a.jsonl")  # type: ignore[attr-defined]
+
+
+def test_a_variable_that_is_not_set_is_one_fault_with_its_name(tmp_path: Path) -> None:
+    found = faults(tmp_path, '[sources.a]\npath = "${NO_SUCH}/${NEITHER}"\n[batch]\nbytes_max = "${NUMBER}"\n')
+    assert [each.partition(": ")[2] for each in found] == [
+        "sources.a.path: wanted: the variable NO_SUCH of the environment, which is not set; write $${NO_SUCH} if you mean the text",
+        "batch.bytes_max: wanted: the variable NUMBER of the environment, which is not set; write $${NUMBER} if you mean the text",
+    ]
+
+
+def test_given_values_win_over_files_and_are_as_in_toml(tmp_path: Path) -> None:
+    (tmp_path / "event-processor.toml").write_text('[batch]\nbytes_max = 5000\n[event]\nid = "a"\n', encoding="utf-8")
+    given = Invocation(
+        values=("batch.bytes_max=7_000", 'event.id=["x", "y"]', "event.category=plain", "sources.a.path=logs/a")
+    ).overrides()
+    loaded = load_configuration(request(tmp_path, overrides=given), CONNECTOR_OPTIONS)
+    configuration = loaded.configuration
+    assert (configuration.batch.bytes_max, configuration.event.id, configuration.event.category) == (7000, ("x", "y"), "plain")
+    assert configuration.sources["a"].path == str(tmp_path / "logs" / "a")  # type: ignore[attr-defined]
+    assert str(loaded.origins["batch.bytes_max"]) == "--set"
+
+
+@pytest.mark.parametrize("argument", ["batch.bytes_max", "=1", "batch..x=1"])
+def test_a_given_value_without_a_key_is_a_usage_error(argument: str) -> None:
+    with pytest.raises(UsageError, match="not KEY=VALUE"):
+        Invocation(values=(argument,)).overrides()
+
+
+def test_an_unknown_given_key_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationFaultsError) as raised:
+        load_configuration(request(tmp_path, overrides=Invocation(values=("batch.byte_max=1",)).overrides()), CONNECTOR_OPTIONS)
+    assert "batch.bytes_max" in str(raised.value.faults[0])
+    assert str(raised.value.faults[0]).startswith("--set")
