@@ -15,7 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -26,6 +26,7 @@ from benchmarks.measure import ROOT, MeasurementError, Running
 from benchmarks.progress import Progress
 from benchmarks.results import Json
 from benchmarks.subjects import PROGRAM
+from benchmarks.watch import peak_bytes
 
 __all__ = ["DeliverPlan", "measure_deliver"]
 
@@ -79,6 +80,30 @@ class Row:
     settings: Json
     down: tuple[float, float] | None = None
     kills: int = 0
+
+
+class Peaks:
+    """The most that the daemon needed: resident memory, bytes of its outbox on disk, records that waited. One daemon follows another."""
+
+    def __init__(self, own: Path, daemons: Sequence[Running]) -> None:
+        """`own`: the folder of the configuration. The last of `daemons` runs."""
+        self._state: Final = own / "state"
+        self._daemons: Final = daemons
+        self._peaks: Final = {"peak_bytes": 0, "outbox_bytes_max": 0, "backlog_max": 0}
+
+    def look(self) -> None:
+        """Call it often: the outbox and the backlog are seen at these moments only."""
+        self._note("peak_bytes", peak_bytes(self._daemons[-1].process_id))
+        self._note("outbox_bytes_max", sum(path.stat().st_size for path in (self._state / "outbox").glob("*")))
+        with suppress(FileNotFoundError, IndexError):
+            self._note("backlog_max", _lane(self._state)["pending"])
+
+    def to_json(self) -> Json:
+        """As it stands in the results: bytes and records."""
+        return dict(self._peaks)
+
+    def _note(self, name: str, value: int) -> None:
+        self._peaks[name] = max(value, self._peaks[name])
 
 
 CALM: Final[Json] = {"fail": 0.0}
@@ -158,11 +183,12 @@ def _loaded(own: Path, row: Row, load_s: float, url: str) -> Json:
             steps += [(first_s, lambda: _asked(f"{url}/control", {"down": True}))]
             steps += [(last_s, lambda: _asked(f"{url}/control", {"down": False}))]
             gaps.append((begun_s + first_s, begun_s + last_s))
-        written = _write(own / "events.jsonl", begun_s, load_s, steps)
+        peaks = Peaks(own, daemons)
+        written = _write(own / "events.jsonl", begun_s, load_s, steps, peaks)
         end_s = time.monotonic()
         # As the lane sees it, while there is load.
-        rtt_s = _lane(own)["mean_request_ms"] / 1000
-        figures = _drained(own, url, written)
+        rtt_s = _lane(own / "state")["mean_request_ms"] / 1000
+        figures = _drained(own, url, written, peaks)
         arrivals_s = [each / 1e9 for each in _asked(f"{url}/arrivals")]
     finally:
         for daemon in daemons:
@@ -171,11 +197,11 @@ def _loaded(own: Path, row: Row, load_s: float, url: str) -> Json:
     under_load_s = [each for each in arrivals_s if each < end_s]
     share = _share(under_load_s, gaps, end_s, rtt_s)
     shown = {name: figures[name] for name in ("worst_window", "limited_429", "repeats")}
-    counts = {"requests": len(under_load_s), "written": written, "failed": _lane(own)["failed"]}
-    return {"share": round(share, 3), "rtt_ms": round(rtt_s * 1000, 1), **shown, **counts}
+    counts = {"requests": len(under_load_s), "written": written, "failed": _lane(own / "state")["failed"]}
+    return {"share": round(share, 3), "rtt_ms": round(rtt_s * 1000, 1), **shown, **counts, **peaks.to_json()}
 
 
-def _write(log: Path, begun_s: float, load_s: float, steps: Sequence[tuple[float, Callable[[], None]]]) -> int:
+def _write(log: Path, begun_s: float, load_s: float, steps: Sequence[tuple[float, Callable[[], None]]], peaks: Peaks) -> int:
     """Appends records at twice the limit, and does each of the steps at its time. Returns how many records."""
     due = sorted(steps, key=lambda step: step[0], reverse=True)
     written = 0
@@ -194,17 +220,19 @@ def _write(log: Path, begun_s: float, load_s: float, steps: Sequence[tuple[float
                 }
                 file.write(json.dumps(record) + "\n")
             file.flush()
+            peaks.look()
             time.sleep(LOOK_S)
     return written
 
 
-def _drained(own: Path, url: str, written: int) -> Json:
+def _drained(own: Path, url: str, written: int, peaks: Peaks) -> Json:
     """Waits until every record arrived, and gives the API's figures. Raises `MeasurementError`."""
     deadline_s = time.monotonic() + DRAIN_S_MAX
     _asked(f"{url}/control", {"fail": 0.0, "slow_share": 0.0})
     while (figures := _asked(f"{url}/figures"))["distinct_keys"] < written:
         if time.monotonic() > deadline_s:
             raise MeasurementError(f"{own}: {figures['distinct_keys']} of {written} records arrived")
+        peaks.look()
         time.sleep(1.0)
     found: Json = figures
     return found
@@ -218,7 +246,7 @@ def _share(arrivals_s: Sequence[float], gaps: Sequence[tuple[float, float]], end
     return len(counted) / (length_s * LIMIT / (1 + rtt_s))
 
 
-def _lane(own: Path) -> Json:
-    """The lane's figures, as it publishes them."""
-    found: Json = json.loads((own / "state" / "history" / "lanes.json").read_bytes())["lanes"][0]
+def _lane(state: Path) -> Json:
+    """The lane's figures, as it publishes them in the state directory."""
+    found: Json = json.loads((state / "history" / "lanes.json").read_bytes())["lanes"][0]
     return found

@@ -208,14 +208,15 @@ def _live(results: Json) -> str:
 def _deliver(results: Json) -> str:
     def limited(name: str, each: Json) -> Sequence[object]:
         keys = ("share", "worst_window", "rtt_ms", "requests", "written", "repeats", "failed")
-        return [name, *[each.get(key, NOTHING) for key in keys]]
+        peaks = (("peak_bytes", ",.0f", 1e-6), ("outbox_bytes_max", ",.0f", 1e-3), ("backlog_max", ",", 1.0))
+        return [name, *[each.get(key, NOTHING) for key in keys], *[_shown(each, *peak) for peak in peaks]]
 
     def slope(name: str, each: Json, key: str) -> Sequence[object]:
         rate = f"{1e9 / each['wall_ns']:,.0f}" if each.get("wall_ns", 0) > 0 else _why_not(each) or NOTHING
         return [name, rate, *[_shown(each, figure, ",.1f", 1e-3) for figure in ("wall_ns", "cpu_ns")], each.get(key, NOTHING)]
 
     head = ["an API of 15 requests a second", "share of the limit used", "most in a second", "mean RTT ms", "requests under load",
-            "records", "repeats", "dead letters"]  # fmt: skip
+            "records", "repeats", "dead letters", "peak MB of the daemon", "largest outbox kB", "largest backlog"]  # fmt: skip
     tables = [_table(head, (limited(name, each) for name, each in results["limited"].items()))]
     for title, part, key in (("no limit", "unlimited", "share_of_loop"), ("events committed", "commit", "times_live")):
         label = {"share_of_loop": "of the loop's rate", "times_live": "times the live service"}[key]

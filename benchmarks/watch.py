@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.measure import MeasurementError
 
-__all__ = ["Commits", "Stolen", "anonymous_bytes", "cpu_s", "drop_caches", "wait_for", "written"]
+__all__ = ["Commits", "Stolen", "anonymous_bytes", "cpu_s", "drop_caches", "peak_bytes", "wait_for", "written"]
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -121,6 +121,15 @@ def anonymous_bytes(process_id: int) -> int:
             continue
         total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
     return total
+
+
+def peak_bytes(process_id: int) -> int:
+    """The most resident memory that the process has had so far, without its processes; 0 after its end."""
+    try:
+        lines = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def written(process_id: int) -> tuple[int, int]:
