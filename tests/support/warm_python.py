@@ -1,7 +1,8 @@
 """A Python that has imported the program already and forks for each run: a start costs a tenth of what a new interpreter costs.
 
 Owns: the server, which is this file run as a program, and its client. They share a socket; each run has one of its own beside it.
-Always: a run is a process in a session of its own. Before it only imports happened; the environment is the server's.
+Always: a run is a process in a session of its own. Before it only imports happened; the environment is the server's. It is killed if the
+process that started it ends without it, however that ends.
 Never: a run starts before the test says so; until then strace can attach to it.
 """
 
@@ -16,6 +17,7 @@ import os
 import pkgutil
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -145,8 +147,10 @@ def _forked(request: Request, own: socket.socket, log: int) -> Request:
     """Forks the run, and returns in it. The process between waits for it, says how it ended, and ends itself."""
     pid = os.fork()
     if pid:
+        _kill_if_left_alone(pid, own)
         _, status = os.waitpid(pid, 0)
-        own.send(os.waitstatus_to_exitcode(status).to_bytes(NUMBER_BYTES, "little", signed=True))
+        with suppress(BrokenPipeError):
+            own.send(os.waitstatus_to_exitcode(status).to_bytes(NUMBER_BYTES, "little", signed=True))
         os._exit(0)
     os.setsid()
     os.dup2(log, 1)
@@ -161,6 +165,19 @@ def _forked(request: Request, own: socket.socket, log: int) -> Request:
     if went != GO:
         os._exit(1)
     return request
+
+
+def _kill_if_left_alone(pid: int, own: socket.socket) -> None:
+    """Waits for the end of the run `pid`. If the other end of `own` is closed before, kills the run and what it started."""
+    ended = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    # Only a hang-up is waited for: what can be read is for the run.
+    poll.register(own, 0)
+    if ended not in (descriptor for descriptor, _ in poll.poll()):
+        with suppress(ProcessLookupError):  # it may not have its session yet
+            os.kill(pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _run(arguments: list[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.processes import Daemon
+from support.processes import Daemon, wait_until
 from support.warm_python import WarmPython
 
 SCRIPT = """
@@ -78,6 +78,39 @@ def test_a_signal_ends_it_and_is_told(python: WarmPython, tmp_path: Path) -> Non
     assert daemon.alive
     assert daemon.kill().exit_code == -signal.SIGKILL
     assert not daemon.alive
+
+
+STARTER = """
+import os, sys, threading
+from pathlib import Path
+from support.warm_python import WarmPython
+with open({log!r}, "ab") as log:
+    run = WarmPython(dict(os.environ)).start([{script!r}], log)
+print(run.pid, flush=True)
+threading.Event().wait()
+"""
+
+
+def test_it_dies_with_the_process_that_started_it_however_that_dies(tmp_path: Path) -> None:
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text("import threading\nprint('running', flush=True)\nthreading.Event().wait()\n")
+    starter = STARTER.format(log=str(log), script=str(script))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        run = int(process.stdout.readline())
+        wait_until(lambda: log.exists() and log.read_text() == "running\n", "it runs")
+        assert is_there(run)
+        process.kill()
+    wait_until(lambda: not is_there(run), "its end")
+
+
+def is_there(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
