@@ -119,6 +119,11 @@ class Daemon:
         """Whether it has not ended."""
         return self._process.poll() is None
 
+    @property
+    def process_id(self) -> int:
+        """Its number, also that of its session."""
+        return self._process.pid
+
     def send(self, signal_number: signal.Signals) -> None:
         """Sends a signal to it and to whatever it started. Nothing happens where it is gone."""
         if self.alive:

@@ -86,7 +86,7 @@ def test_killed_in_the_middle_it_leaves_nobody_behind_and_goes_on_right(
     for part in (1, 2):
         daemon = made.start("--once", "--drain", environment=kind)
         wait_until(partial(_is_past, made, daemon, part * len(log()) // 4), "a part is committed")
-        os.kill(daemon._process.pid, signal.SIGKILL)
+        os.kill(daemon.process_id, signal.SIGKILL)
         daemon.wait()
         for process in workers_of(daemon):
             wait_until(partial(_is_gone, process), "the worker is gone")
