@@ -9,10 +9,9 @@ Never: knows a type of connector; `connectors.py` has the table.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -22,7 +21,6 @@ from event_processor.aggregation.aggregates import Aggregates
 from event_processor.assembly.connectors import (
     INTAKE_NAME,
     all_sources,
-    format_factory,
     fresh_sink_paths,
     make_sink,
     make_sink_replica,
@@ -30,6 +28,7 @@ from event_processor.assembly.connectors import (
     resume_source,
     sink_path_of,
 )
+from event_processor.assembly.decoding import open_decoding
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.modes import Mode, Replica
 from event_processor.assembly.outbox import LaneStart, OpenLane, lanes_of, open_outbox, rebuild_outbox, remote_sinks
@@ -49,10 +48,6 @@ from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.commit import CommitWriter, Identity, Outputs
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
-from event_processor.engine.decoding.decoder import DecoderSpec, InlineDecoding
-from event_processor.engine.decoding.pool import DecodingPool, Worker
-from event_processor.engine.decoding.process import ProcessWorker
-from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.engine.held_events import HeldEvents, read_held_events
 from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
 from event_processor.engine.lane_changes import finish_lane_change
@@ -64,7 +59,7 @@ from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
 from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.connector import SourceContext
-from event_processor.model.contracts import Decoding, SeenIds, Sink, Source
+from event_processor.model.contracts import SeenIds, Sink, Source
 from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.model.event import Json
 from event_processor.model.options import SourceOptions
@@ -75,9 +70,6 @@ from event_processor.storage.outbox import OutboxSeries
 from event_processor.storage.replaced_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
 
 __all__ = ["OpenPipeline", "open_pipeline", "open_replica"]
-
-SLOT_BATCHES: Final = 4
-"""The shared memory that a batch's bytes and its columns may need, in batches. Larger columns travel in the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +184,9 @@ class _Opening:
         )
         processor = Processor(
             sources=[self._source(name, options, state) for name, options in self._sources.items() if reading],
-            decoding=self._decoding(fingerprinter),
+            decoding=open_decoding(
+                self._configuration, self._sources, fingerprinter, telemetry=environment.telemetry, opened=self.opened
+            ),
             directory=self._directory,
             writer=writer,
             executor=environment.committing(),
@@ -276,22 +270,6 @@ class _Opening:
         )
         self.opened.callback(index.close)
         return index
-
-    def _decoding(self, fingerprinter: Fingerprinter | None) -> Decoding:
-        """Decodes here alone, or with workers that a backlog starts: threads if they can run in parallel, else processes."""
-        configuration = self._configuration
-        factories = {name: format_factory(configuration, options) for name, options in self._sources.items()}
-        if configuration.engine.workers == 1:
-            return InlineDecoding({name: make() for name, make in factories.items()})
-        fingerprint = None if fingerprinter is None else (fingerprinter.algorithm, fingerprinter.seed)
-        spec = DecoderSpec(factories, fingerprint)
-        decode = spec()
-        start: Callable[[], Worker] = partial(ThreadWorker, spec)
-        if not decode.lets_others_run:
-            start = partial(ProcessWorker, spec, SLOT_BATCHES * configuration.batch.bytes_max)
-        pool = DecodingPool(decode, configuration.engine.workers, start, self._environment.telemetry)
-        self.opened.callback(pool.close)
-        return pool
 
     def _held_file(self, folder: str, appended: Mapping[str, int]) -> HeldFile:
         file = HeldFile(self._fs, self._directory, folder, appended, self._new_name)

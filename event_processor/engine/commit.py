@@ -121,7 +121,22 @@ class Batch:
         for name, runs in step.rows.items():
             self.rows.setdefault(name, []).extend(runs)
 
-    def report_rejections(self, telemetry: Telemetry) -> None:
+    def report(self, telemetry: Telemetry, before: State) -> None:
+        """Reports the batch, which is durable now. `before`: the state before it."""
+        if before.lost is not self.state.lost:
+            telemetry.losses_committed(count=self.state.lost.count)
+        if self.counts.rejected:
+            self._report_rejections(telemetry)
+        telemetry.batch_committed(
+            records=self.counts.records,
+            accepted=self.counts.accepted,
+            duplicate=self.counts.duplicate,
+            rejected=self.counts.rejected,
+            released=self.released.count,
+            content_bytes=self.content_bytes,
+        )
+
+    def _report_rejections(self, telemetry: Telemetry) -> None:
         """Reports the batch's rejected records, with the place of the first. There is at least one."""
         first = first_letter(self.dead_letters)
         generation = self.state.source(first.source).open_generation(first.generation)

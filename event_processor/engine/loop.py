@@ -298,21 +298,10 @@ class Processor:
 
         If we die here, sources and exporters learn of it at the next start.
         """
-        if self._state.lost is not batch.state.lost:
-            self._telemetry.losses_committed(count=batch.state.lost.count)
-        self._state = batch.state
+        before, self._state = self._state, batch.state
         self._checkpoint_bytes = checkpoint_bytes
         self._sources.acknowledge(self._read_ahead)
-        if batch.counts.rejected:
-            batch.report_rejections(self._telemetry)
-        self._telemetry.batch_committed(
-            records=batch.counts.records,
-            accepted=batch.counts.accepted,
-            duplicate=batch.counts.duplicate,
-            rejected=batch.counts.rejected,
-            released=batch.released.count,
-            content_bytes=batch.content_bytes,
-        )
+        batch.report(self._telemetry, before)
 
     def _read_on(self, batch: Batch) -> None:
         """Reads and submits available chunks, as many as may be decoded ahead."""
