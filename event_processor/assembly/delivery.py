@@ -38,11 +38,14 @@ from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.shared_receiver import SharedReceiver
 from event_processor.engine.delivery.stage import LaneTimes
 from event_processor.engine.delivery.thread import DeliveryThread
+from event_processor.engine.delivery.transactional_lane import TransactionalLane
 from event_processor.engine.delivery.tries import TryRing
+from event_processor.engine.delivery.window import Released
 from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.errors import EventProcessorError, StateError
 from event_processor.model.remote import ServiceOptions
 from event_processor.model.telemetry import Telemetry
+from event_processor.model.transactions import TransactionalReceiver
 from event_processor.storage.durable import FileSystem, prepare_directory, publish_file, storage_call
 from event_processor.storage.outbox import SeriesView
 from event_processor.storage.outbox_reader import OutboxReader, chain_after_record
@@ -91,8 +94,13 @@ class PipelineDelivery:
         self._directory: Final = str(configuration.state.dir)
         self._relay: Final = RelayedTelemetry()
         self._sending: Final = sending
+        made = {lane.name: _receiver(lane, configuration, environment) for lane in pipeline.lanes}
+        self._transactional: Final = {
+            name: receiver for name, receiver in made.items() if isinstance(receiver, TransactionalReceiver)
+        }
+        """By lane. Each has a receiver of its own, since each has a cursor of its own."""
         self._receivers: Final = {
-            lane.name: SharedReceiver(_receiver(lane, configuration, environment)) for lane in pipeline.lanes
+            name: SharedReceiver(receiver) for name, receiver in made.items() if not isinstance(receiver, TransactionalReceiver)
         }
         # Only now: a class that cannot be used is no process that sends.
         self._gates: Final = sending.gates(environment, self._directory)
@@ -155,7 +163,7 @@ class PipelineDelivery:
             identity = self._identity(lane, lane.name, document.input, document.started_after, document.chain)
             orders = LaneOrders(self._environment.fs, self._directory, lane.name, lane.name)
             view = self._pipeline.series[document.input].view
-            lanes.setdefault(document.input, []).append(Lane(self._parts(lane, identity, orders, view), view))
+            lanes.setdefault(document.input, []).append(_lane(self._parts(lane, identity, orders), view))
         now = asyncio.get_running_loop().time
         keeping = Keeping(
             self._environment.fs,
@@ -186,24 +194,35 @@ class PipelineDelivery:
         with suppress(StateError):
             # If the file cannot be trusted, the lane finds the same when it looks itself, and ends alone.
             view = series.look()
-        return Lane(self._parts(opened, identity, orders, view), view)
+        return _lane(self._parts(opened, identity, orders), view)
 
     def _identity(self, opened: OpenLane, name: str, input_name: str, started_after: int, chain: str) -> LaneIdentity:
-        return LaneIdentity(name, input_name, self._pipeline.state_id, opened.document.target, started_after, chain)
+        state = self._pipeline.configuration.state
+        target = opened.document.target
+        return LaneIdentity(name, input_name, self._pipeline.state_id, target, started_after, chain, pipeline=state.name)
 
-    def _parts(self, opened: OpenLane, identity: LaneIdentity, orders: Orders, view: SeriesView) -> LaneParts:
+    def _receiver_of(self, opened: OpenLane, lane: str) -> Receiver | TransactionalReceiver:
+        """The receiver of a lane of the sink: its main one, or that of its retried records."""
+        if opened.name in self._receivers:
+            return self._receivers[opened.name].share()
+        if lane not in self._transactional:
+            made = _receiver(opened, self._pipeline.configuration, self._environment)
+            assert isinstance(made, TransactionalReceiver), "a sink's receivers are alike"
+            self._transactional[lane] = made
+        return self._transactional[lane]
+
+    def _parts(self, opened: OpenLane, identity: LaneIdentity, orders: Orders) -> LaneParts:
         now = asyncio.get_running_loop().time
         environment = self._environment
         name, service = _service_of(opened, self._pipeline.configuration)
-        progress = Progress(environment.fs, self._directory, identity)
         return LaneParts(
             identity=identity,
             options=opened.options,
             retries_max=service.retries_max,
-            receiver=self._receivers[opened.name].share(),
+            receiver=self._receiver_of(opened, identity.name),
             service=self._service(name, service),
-            reader=OutboxReader(environment.fs, view, min(progress.document.sequence, view.sequence)),
-            progress=progress,
+            reader=partial(_reader, environment.fs),
+            progress=Progress(environment.fs, self._directory, identity),
             chain_after=chain_after_record,
             times=LaneTimes(now, environment.clock.wall_ns),
             backoff=Backoff(random.random),
@@ -256,6 +275,16 @@ class PipelineDelivery:
             publish_file(self._environment.fs, os.path.join(self._directory, FIGURES_NAME), content + b"\n")
 
 
+def _lane(parts: LaneParts, released: SeriesView) -> Lane:
+    kind = TransactionalLane if isinstance(parts.receiver, TransactionalReceiver) else Lane
+    return kind(parts, released)
+
+
+def _reader(fs: FileSystem, released: Released, after: int) -> OutboxReader:
+    assert isinstance(released, SeriesView), "lanes of a pipeline follow its series"
+    return OutboxReader(fs, released, after)
+
+
 async def _offload(job: Callable[[], None]) -> None:
     """Runs a job that waits for the disk, in another thread."""
     await asyncio.get_running_loop().run_in_executor(None, job)
@@ -268,6 +297,6 @@ def _service_of(opened: OpenLane, configuration: Configuration) -> tuple[str, Se
     return (name, services[name]) if name else (f"sinks.{opened.name}", ServiceOptions())
 
 
-def _receiver(opened: OpenLane, configuration: Configuration, environment: Environment) -> Receiver:
+def _receiver(opened: OpenLane, configuration: Configuration, environment: Environment) -> Receiver | TransactionalReceiver:
     service = configuration.services.get(opened.options.service)
     return CONNECTORS[opened.options.type].receiver(opened.options, ReceiverContext(opened.name, environment, service))

@@ -91,6 +91,8 @@ def skip(
     skipped = skip_records(*_surroundings(context), name, sequences or ())
     done = f"{name}: record{'s' * (len(skipped.sequences) > 1)} {', '.join(f'{each}' for each in skipped.sequences)}"
     how = "skipped, or answered meanwhile, by the running daemon" if skipped.by_daemon else "skipped"
+    if skipped.is_later:
+        how = "will be skipped by the next run, because the sink's receiver holds its place"
     write_lines([f"{done}: {how}; see event-processor dead-letters list --sink {name}"])
 
 

@@ -224,6 +224,9 @@ class StateOptions(Section):
     dir: ConfiguredPath = ConfiguredPath("state")
     """The directory of the checkpoint and all other files of the state. Only one process can use it. It must be on a local
     disk. If it is deleted, counting starts from zero. --state and $STATE_DIRECTORY override it."""
+    name: str = Field(default="event-processor", pattern=rf"^{NAME_PATTERN}$")
+    """The name of this pipeline at receivers that hold the place of a sink, such as databases; by default the configuration file's
+    name without its ending. Two pipelines that write to one database need two names."""
 
 
 class EngineOptions(Section):

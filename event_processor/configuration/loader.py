@@ -8,6 +8,7 @@ Never: only `toml_files.py` opens files.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, get_args, get_origin
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.configuration.configuration import (
+    NAME_PATTERN,
     Configuration,
     ConfiguredPath,
     LocatedText,
@@ -74,6 +76,7 @@ def load_configuration(request: ConfigurationRequest, connectors: ConnectorOptio
     for layer in layers:
         merged.add(layer.tables, layer.origins)
     _add_state_directory(merged, request)
+    _add_state_name(merged, layers[-1].path if layers else "")
     for dotted, (value, option) in request.overrides.items():
         merged.set(tuple(dotted.split(".")), located(value, request.working_directory), Origin("command line", option))
     # A default path also starts from the configuration's folder. So a pipeline's state does not depend on the working directory
@@ -96,6 +99,14 @@ def _add_state_directory(merged: _Merged, request: ConfigurationRequest) -> None
     """Sets the state directory that systemd gave. It wins over the files."""
     if folder := request.environment.get(STATE_VARIABLE, "").partition(":")[0]:
         merged.set(("state", "dir"), LocatedText(folder, request.working_directory), Origin("environment", STATE_VARIABLE))
+
+
+def _add_state_name(merged: _Merged, path: str) -> None:
+    """Sets the default of the pipeline's name, which depends on the file `path`."""
+    state = merged.tables.get("state", {})
+    stem = os.path.splitext(os.path.basename(path))[0]
+    if isinstance(state, Mapping) and "name" not in state and re.fullmatch(NAME_PATTERN, stem):
+        merged.set(("state", "name"), stem, Origin())
 
 
 def flattened(configuration: Configuration) -> dict[Key, Json]:

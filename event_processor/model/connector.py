@@ -23,6 +23,7 @@ from event_processor.model.file_system import FileSystem
 from event_processor.model.options import SinkOptions, SourceOptions
 from event_processor.model.probes import Finding, ProbeContext
 from event_processor.model.remote import RemoteSinkOptions
+from event_processor.model.transactions import TransactionalReceiver
 from event_processor.model.world import World
 
 __all__ = [
@@ -297,9 +298,10 @@ class Connector:
         """
         return None
 
-    def receiver(self, options: Any, context: ReceiverContext) -> Receiver:
+    def receiver(self, options: Any, context: ReceiverContext) -> Receiver | TransactionalReceiver:
         """Makes the receiver of a sink whose options are `RemoteSinkOptions`: the commit writes no sink for it, a lane sends to it.
 
+        If it is a `TransactionalReceiver`, it may be called again, for the lane of retried records.
         Connects to nothing yet. Raises `ConfigurationError`, for example if an extra is missing.
         """
         del context

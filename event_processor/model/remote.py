@@ -95,6 +95,8 @@ class RemoteSinkOptions(SinkOptions):
 
     needs_address: ClassVar[bool] = False
     """Whether the sink needs a service with a `base_url`."""
+    holds_cursor: ClassVar[bool] = False
+    """Whether its receiver holds the lane's cursor (a `TransactionalReceiver`). Then only a running lane can skip records."""
     service: str = ""
     """The name of a table [services.NAME]."""
     request_events_max: int = Field(default=1, ge=1, le=100_000)

@@ -153,5 +153,8 @@ class Telemetry:
     def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
         """A remote sink is sent nothing more in this process: its place in the outbox cannot be trusted."""
 
+    def lane_rewound(self, *, sink: str, records: int) -> None:
+        """The receiver, which holds the cursor, is behind this state: so many records that were answered are sent again."""
+
     def delivery_failed(self, *, sink: str, sequence: int, status: str, reason: str) -> None:
         """A remote sink's receiver refused one record for good. It is kept as a failed record."""

@@ -20,7 +20,7 @@ from event_processor.configuration.configuration import EVENTS, Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument
 from event_processor.engine.delivery.cursor_file import read_cursor
-from event_processor.engine.delivery.failed_records import FailedRecord, failed_path
+from event_processor.engine.delivery.failed_records import failed_path
 from event_processor.engine.delivery.keys import RETRY
 from event_processor.engine.delivery.retries import retry_lane_name, retry_path
 from event_processor.engine.delivery.tries import Try, tries_in
@@ -29,6 +29,7 @@ from event_processor.engine.outbox import LaneDocument
 from event_processor.model.answers import Verdict
 from event_processor.model.delivery import OutboxRecord
 from event_processor.model.errors import StateError
+from event_processor.model.transactions import DELIVER, FailedRecord
 from event_processor.operations.sinks import lane_cursor
 from event_processor.operations.state_access import require_checkpoint
 from event_processor.storage.append_file import lines_with, whole_bytes_of
@@ -42,8 +43,6 @@ RecordPlace: TypeAlias = tuple[str, int, int]
 """Source, generation, and offset in bytes."""
 READS_MAX: Final = 3
 EITHER: Final = "answered, or released before this sink started"
-DELIVER: Final = "deliver"
-"""The stage of a try at the receiver itself."""
 PLACE: Final = re.compile(rb'"place":\{("source":"(?:[^"\\]|\\.)*","generation":\d+,"offset":\d+),')
 """The place in a line of an outbox, of failed records, or of retried ones."""
 

@@ -190,16 +190,20 @@ def resume_sink(configuration: Configuration, environment: Environment, name: st
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """How a request to skip ended. `sequences`: what was asked, ascending. `by_daemon`: a running daemon did it."""
+    """How a request to skip ended. `sequences`: what was asked, ascending. `by_daemon`: a running daemon did it.
+
+    `is_later`: nothing was done yet; the next lane that runs does it, because the sink's receiver holds the cursor.
+    """
 
     sequences: tuple[int, ...]
     by_daemon: bool
+    is_later: bool = False
 
 
 def skip_records(configuration: Configuration, environment: Environment, name: str, sequences: Sequence[int]) -> Skipped:
     """Gives up pending records of a sink; without `sequences`, the one that holds its cursor back.
 
-    A running daemon does it; without one, this process. Raises `UsageError` if one of them is not pending; `NotAnsweredError` if the
+    A running daemon does it; without one, this process, or the next daemon if the receiver holds the cursor. Raises `UsageError` if one of them is not pending; `NotAnsweredError` if the
     daemon did not do it in time: the request stays and is carried out later; `StateError`, `StorageError`.
     """
     require_sink(configuration, environment, name)
@@ -207,6 +211,10 @@ def skip_records(configuration: Configuration, environment: Environment, name: s
     wanted = _wanted(configuration, environment, checkpoint, name, sequences)
     try:
         with owned_state(configuration, environment):
+            options = remote_sinks(configuration.sinks).get(name)
+            if options is not None and options.holds_cursor:
+                request_skip(environment.fs, str(configuration.state.dir), name, wanted, environment.new_token())
+                return Skipped(tuple(sorted(wanted)), by_daemon=False, is_later=True)
             _skip_here(configuration, environment, name, wanted)
             return Skipped(tuple(sorted(wanted)), by_daemon=False)
     except LockedError as error:

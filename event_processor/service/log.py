@@ -244,6 +244,10 @@ class LogTelemetry(Telemetry):
     def lane_failed(self, **facts: Fact) -> None:
         self.log("error", "lane_failed", "a sink is sent nothing more: its place in the outbox cannot be trusted", facts)
 
+    def lane_rewound(self, **facts: Fact) -> None:
+        words = "the database of a sink was restored from an older copy: what it does not have is written again"
+        self.log("warning", "lane_rewound", words, facts)
+
     def delivery_failed(self, **facts: Fact) -> None:
         words = "a record was refused for good; see 'event-processor dead-letters list --sink NAME'"
         self.log("warning", "delivery_failed", words, facts)

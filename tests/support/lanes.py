@@ -25,15 +25,18 @@ from event_processor.engine.delivery.retries import RetryOrders, RetrySeries, re
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.shared_receiver import SharedReceiver
 from event_processor.engine.delivery.stage import LaneTimes
+from event_processor.engine.delivery.transactional_lane import TransactionalLane
 from event_processor.engine.delivery.tries import Try
-from event_processor.engine.delivery.window import OutboxReading
+from event_processor.engine.delivery.window import OutboxReading, Released
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import Json
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.telemetry import Telemetry
+from event_processor.model.transactions import TransactionalReceiver
 from event_processor.storage.durable import FileSystem, OperatingSystem
+from event_processor.storage.outbox import SeriesView
 from event_processor.storage.outbox_reader import OutboxReader, chain_after_record
 
 DELIVERED = Answer(Verdict.DELIVERED, status="200")
@@ -187,6 +190,9 @@ class Told(Telemetry):
     def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
         self.said.append(("failed", f"{exit_code}: {reason}"))
 
+    def lane_rewound(self, *, sink: str, records: int) -> None:
+        self.said.append(("rewound", str(records)))
+
     def delivery_failed(self, *, sink: str, sequence: int, status: str, reason: str) -> None:
         self.said.append(("delivery failed", f"{sequence}: {status} {reason}"))
 
@@ -198,7 +204,7 @@ class Bench:
         self,
         directory: str,
         outbox: MemoryOutbox,
-        receiver: ScriptedReceiver,
+        receiver: ScriptedReceiver | Callable[[], TransactionalReceiver],
         *,
         gate: Gate | None = None,
         rate: int | None = None,
@@ -207,6 +213,8 @@ class Bench:
         seed: int = 0,
         fs: FileSystem | None = None,
         name: str = "remote",
+        state_id: str = STATE_ID,
+        started: tuple[int, str] = (0, ""),
         enrichers: Mapping[str, ScriptedEnricher] | None = None,
         **options: object,
     ) -> None:
@@ -235,15 +243,18 @@ class Bench:
         self._numbers = numbers
         self._options = RemoteSinkOptions(type="scripted", **options)  # type: ignore[arg-type]  # checked by the model
         self._retries_max = retries_max
-        self._shared = SharedReceiver(receiver)
+        self._shared = SharedReceiver(receiver) if isinstance(receiver, ScriptedReceiver) else None
         limiter = None if rate is None else Limiter(Rate(rate))
         self.gate = gate or Gate(concurrency, limiter, numbers.random)
         self._service = Service(self.gate, loop.time)
-        identity = LaneIdentity(name, "events", STATE_ID, {"type": "scripted"}, 0, "")
+        identity = LaneIdentity(name, "events", state_id, {"type": "scripted"}, *started, pipeline="pipeline")
         self.progress = Progress(self._files, directory, identity)
-        reader = outbox.reader(min(self.progress.document.sequence, outbox.sequence))
         orders = LaneOrders(self._files, directory, name, name)
-        self.lane = Lane(self._parts(identity, self.progress, reader, orders, chain_after), Frozen(outbox.sequence, outbox.chain))
+        self._lane = TransactionalLane if self._shared is None else Lane
+        self.lane = self._lane(
+            self._parts(identity, self.progress, lambda _, after: outbox.reader(after), orders, chain_after),
+            Frozen(outbox.sequence, outbox.chain),
+        )
         self.delivery = Delivery(
             {"events": [self.lane]},
             loop.time,
@@ -259,18 +270,25 @@ class Bench:
             return None
         series = RetrySeries(self._files, self._directory, sink)
         view = series.look()
-        identity = LaneIdentity(retry_lane_name(sink), RETRY, STATE_ID, {"type": "scripted"}, 0, "")
+        identity = LaneIdentity(retry_lane_name(sink), RETRY, STATE_ID, {"type": "scripted"}, 0, "", pipeline="pipeline")
         progress = Progress(self._files, self._directory, identity)
         orders = RetryOrders(LaneOrders(self._files, self._directory, sink, identity.name), series)
-        reader = OutboxReader(self._files, view, min(progress.document.sequence, view.sequence))
-        self.retry_lane = Lane(self._parts(identity, progress, reader, orders, chain_after_record), view)
+        self.retry_lane = self._lane(self._parts(identity, progress, self._file_reader, orders, chain_after_record), view)
         return self.retry_lane
+
+    def _transactional(self) -> TransactionalReceiver:
+        assert not isinstance(self.receiver, ScriptedReceiver)
+        return self.receiver()
+
+    def _file_reader(self, released: Released, after: int) -> OutboxReader:
+        assert isinstance(released, SeriesView)
+        return OutboxReader(self._files, released, after)
 
     def _parts(
         self,
         identity: LaneIdentity,
         progress: Progress,
-        reader: OutboxReading,
+        reader: Callable[[Released, int], OutboxReading],
         orders: Orders,
         chain: Callable[[str, OutboxRecord], str],
     ) -> LaneParts:
@@ -291,7 +309,7 @@ class Bench:
             identity=identity,
             options=self._options,
             retries_max=self._retries_max,
-            receiver=self._shared.share(),
+            receiver=self._shared.share() if self._shared else self._transactional(),
             service=self._service,
             reader=reader,
             progress=progress,

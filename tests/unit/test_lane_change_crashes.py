@@ -13,10 +13,10 @@ import pytest
 from event_processor.configuration.configuration import Configuration
 from event_processor.connectors.python.options import PythonSinkOptions
 from event_processor.engine.delivery.cursor_file import read_cursor
-from event_processor.engine.delivery.failed_records import FailedRecord
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.retries import Retry, append_retries
 from event_processor.model.errors import ConfigurationError, UsageError
+from event_processor.model.transactions import FailedRecord
 from event_processor.operations.lane_changes import lane_changes
 from event_processor.operations.log_reader import nobody_watches
 from event_processor.operations.replay import Replay

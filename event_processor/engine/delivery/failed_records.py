@@ -1,6 +1,6 @@
 """Records that a receiver refuses for good: one line each, durable before the cursor that counts them.
 
-Owns: `state/delivery/NAME.failed.jsonl`, and the form of its lines.
+Owns: `state/delivery/NAME.failed.jsonl`.
 Always: the cursor holds the file's committed length. Bytes after it were never committed and are cut off at the next start.
 Never: decides that a record has failed.
 """
@@ -8,60 +8,32 @@ Never: decides that a record has failed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, Final
+from itertools import chain
+from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER
-from event_processor.engine.delivery.queue import Waiting
-from event_processor.model.answers import Answer
-from event_processor.model.clock import utc_text
-from event_processor.storage.append_file import AppendFile
+from event_processor.model.transactions import FailedRecord
+from event_processor.storage.append_file import AppendFile, committed_lines
 from event_processor.storage.durable import FileSystem
 
-__all__ = ["FailedRecord", "FailedRecords", "failed_path"]
-
-
-class FailedRecord(Struct, frozen=True):
-    """A released record that a sink's receiver refused. `key` is the one it was sent under; `object` is what the outbox has.
-
-    `status`: the receiver's code, for example of HTTP; `reason`: its words. `tries`: how often it was sent alone or with others.
-    """
-
-    sink: str
-    sequence: int
-    key: str
-    place: Mapping[str, Any]
-    stage: str
-    status: str
-    reason: str
-    tries: int
-    failed_at: str
-    object: msgspec.Raw
-
-    @classmethod
-    def of(cls, sink: str, waiting: Waiting, stage: str, answer: Answer, *, tries: int, wall_ns: int) -> FailedRecord:
-        """`waiting`, which is not sent any more. `stage`: "deliver" if its receiver refused it, "skipped" if an operator did."""
-        record = waiting.record
-        return cls(
-            sink=sink,
-            sequence=record.sequence,
-            key=waiting.key,
-            place=record.place,
-            stage=stage,
-            status=answer.status,
-            reason=answer.words,
-            tries=tries,
-            failed_at=utc_text(wall_ns),
-            object=record.object,
-        )
+__all__ = ["FailedRecords", "bytes_through", "failed_path"]
 
 
 def failed_path(directory: str, name: str) -> str:
     """The file of the failed records of sink `name`, in a state directory."""
     return os.path.join(directory, DELIVERY_FOLDER, f"{name}.failed.jsonl")
+
+
+def bytes_through(fs: FileSystem, directory: str, name: str, length_bytes: int, sequence: int) -> int:
+    """The length without the last records that are after `sequence`. Raises `StateError`, `StorageError`."""
+    end = kept = 0
+    for line in chain.from_iterable(committed_lines(fs, failed_path(directory, name), length_bytes)):
+        end += len(line) + 1
+        if msgspec.json.decode(line, type=FailedRecord).sequence <= sequence:
+            kept = end
+    return kept
 
 
 class FailedRecords:

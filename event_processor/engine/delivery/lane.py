@@ -15,22 +15,22 @@ from typing import Final
 
 import msgspec
 
-from event_processor.engine.delivery.cursor import Result
-from event_processor.engine.delivery.failed_records import FailedRecord
+from event_processor.engine.delivery.cursor import CursorDocument, Result
 from event_processor.engine.delivery.figures import LaneFigures
 from event_processor.engine.delivery.health import Health
 from event_processor.engine.delivery.orders import SKIPPED, Ordered
 from event_processor.engine.delivery.parts import LaneParts, LanePlace
 from event_processor.engine.delivery.queue import Attempt, Waiting
 from event_processor.engine.delivery.reports import LaneReport
-from event_processor.engine.delivery.stage import DELIVER, Stage, StageParts
+from event_processor.engine.delivery.stage import DELIVER, AnyStage, Stage, StageParts
 from event_processor.engine.delivery.window import Released, Window
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
 from event_processor.model.delivery import Request
 from event_processor.model.errors import StateError
+from event_processor.model.transactions import SKIPPED_STAGE, FailedRecord, Refusal, TransactionalReceiver
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "enricher_stages"]
 
 CANCEL_S: Final = 5.0
 """What was cancelled gets this long to end, and so does each receiver."""
@@ -50,16 +50,8 @@ class Lane:
         self._parts: Final = parts
         options = parts.options
         self.figures: Final = LaneFigures(options.figures_by, parts.times.wall_ns, parts.times.now)
-        self.stages: Final = [Stage(each, self) for each in _stages(parts)]
-        self._window: Final = Window(
-            parts.identity,
-            parts.progress.document,
-            released,
-            reader=parts.reader,
-            queue=self.stages[0].queue,
-            chain_after=parts.chain_after,
-            taken=self.figures.taken,
-        )
+        self.stages: Final[Sequence[AnyStage]] = self._made_stages()
+        self._window = self._made_window(parts.progress.document, released)
         self._dirty: Final = asyncio.Event()
         self._saving: Final = asyncio.Lock()
         self._save_failure: Exception | None = None
@@ -72,6 +64,24 @@ class Lane:
         self._state, self._since_ns = "", 0
         self._ended: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
 
+    def _made_stages(self) -> Sequence[AnyStage]:
+        """The enrichers in their order, then the receiver."""
+        is_strict = self._parts.options.order == "strict"
+        parts = [*enricher_stages(self._parts, is_strict=is_strict), _last_stage(self._parts, is_strict=is_strict)]
+        return [Stage(each, self) for each in parts]
+
+    def _made_window(self, document: CursorDocument, released: Released) -> Window:
+        """The window of a lane that goes on after `document`."""
+        return Window(
+            self._parts.identity,
+            document,
+            released,
+            reader=self._parts.reader(released, min(document.sequence, released.sequence)),
+            queue=self.stages[0].queue,
+            chain_after=self._parts.chain_after,
+            taken=self.figures.taken,
+        )
+
     # The life of a lane.
 
     async def run(self) -> None:
@@ -82,9 +92,9 @@ class Lane:
             self._window.require_chain()
             for enricher in self._parts.enrichers:
                 await enricher.enricher.open()
-            await self._parts.receiver.open()
+            await self._open_receiver()
             for stage in self.stages:
-                stage.parts.service.watch(stage.changed.set)
+                stage.service.watch(stage.changed.set)
             # Before the first request: the sink may be paused.
             await self._look()
             self._is_ready = True
@@ -101,6 +111,11 @@ class Lane:
             await asyncio.gather(*tasks, return_exceptions=True)
             async with self._saving:
                 pass  # A save that runs needs the files, which are closed next.
+
+    async def _open_receiver(self) -> None:
+        receiver = self._parts.receiver
+        assert not isinstance(receiver, TransactionalReceiver), "it has a lane of its own kind"
+        await receiver.open()
 
     async def close(self, drain_s: float) -> None:
         """Ends `run`: sends nothing more, waits for running requests at most `drain_s` seconds, and saves the cursor.
@@ -150,8 +165,7 @@ class Lane:
         """An operator gives up the records with these sequences. Returns how many of them were waiting here."""
         found = [entry for stage in self.stages for entry in stage.queue.drop(sequences)]
         for each, tries in found:
-            self._keep_failed(each, "skipped", Answer(Verdict.BAD, SKIPPED), tries)
-            self._finished(each, "skipped")
+            self._give_up(each, Refusal(SKIPPED_STAGE, Answer(Verdict.BAD, SKIPPED), tries))
         if found:
             self._wake()
         return len(found)
@@ -199,13 +213,13 @@ class Lane:
         self._window.refill()
         self._skip_ordered()
 
-    def answered(self, stage: Stage, attempt: Attempt, answer: Answer, took_s: float) -> None:
+    def answered(self, stage: AnyStage, attempt: Attempt, answer: Answer, took_s: float) -> None:
         """See `StageLane`."""
         if stage is self.stages[-1]:
             self.figures.answered(answer, took_s, [each.groups for each in attempt.waiting])
         self._parts.tried(stage.tried(attempt, answer, took_s))
 
-    def passed(self, stage: Stage, waiting: Waiting) -> None:
+    def passed(self, stage: AnyStage, waiting: Waiting) -> None:
         """See `StageLane`."""
         if stage is self.stages[-1]:
             self._finished(waiting, "delivered")
@@ -214,23 +228,26 @@ class Lane:
         following.queue.add(waiting)
         following.changed.set()
 
-    def refused(self, stage: Stage, waiting: Waiting, answer: Answer, tries: int) -> None:
+    def refused(self, waiting: Waiting, refusal: Refusal) -> None:
         """See `StageLane`."""
-        self._keep_failed(waiting, stage.name, answer, tries)
+        self._give_up(waiting, refusal)
         self._parts.telemetry.delivery_failed(
-            sink=self.name, sequence=waiting.record.sequence, status=answer.status, reason=answer.words
+            sink=self.name,
+            sequence=waiting.record.sequence,
+            status=refusal.answer.status,
+            reason=refusal.answer.words,
         )
-        self._finished(waiting, "failed")
 
     def ended(self, error: BaseException | None) -> None:
         """See `StageLane`."""
         if error is not None and not self._ended.done():
             self._ended.set_exception(error)
 
-    def _keep_failed(self, waiting: Waiting, stage: str, answer: Answer, tries: int) -> None:
-        """Keeps a record that is not sent any more, to be repaired and retried. The next save makes it durable."""
-        identity, wall_ns = self._parts.identity, self._parts.times.wall_ns()
-        self._failed.append(FailedRecord.of(identity.sink, waiting, stage, answer, tries=tries, wall_ns=wall_ns))
+    def _give_up(self, waiting: Waiting, refusal: Refusal) -> None:
+        """The record is not sent any more: keeps it, to be repaired and retried. The next save makes that durable."""
+        wall_ns = self._parts.times.wall_ns()
+        self._failed.append(FailedRecord.of(self.sink, waiting.record, waiting.key, refusal, wall_ns))
+        self._finished(waiting, "skipped" if refusal.stage == SKIPPED_STAGE else "failed")
 
     def _finished(self, waiting: Waiting, result: Result) -> None:
         """The record was answered."""
@@ -350,10 +367,8 @@ class Lane:
         self.ended(None if task.cancelled() else task.exception())
 
 
-def _stages(parts: LaneParts) -> Iterator[StageParts]:
-    """The enrichers in their order, then the receiver."""
-    options = parts.options
-    is_strict = options.order == "strict"
+def enricher_stages(parts: LaneParts, *, is_strict: bool) -> Iterator[StageParts]:
+    """The enrichers in their order."""
     for each in parts.enrichers:
         yield StageParts(
             name=each.name,
@@ -368,13 +383,19 @@ def _stages(parts: LaneParts) -> Iterator[StageParts]:
             backoff=parts.backoff,
         )
 
-    async def deliver(request: Request) -> tuple[Answer, Sequence[msgspec.Raw]]:
-        return await parts.receiver.deliver(request), ()
 
-    yield StageParts(
+def _last_stage(parts: LaneParts, *, is_strict: bool) -> StageParts:
+    """The receiver."""
+    options, receiver = parts.options, parts.receiver
+    assert not isinstance(receiver, TransactionalReceiver), "it has a lane of its own kind"
+
+    async def deliver(request: Request) -> tuple[Answer, Sequence[msgspec.Raw]]:
+        return await receiver.deliver(request), ()
+
+    return StageParts(
         name=DELIVER,
         send=deliver,
-        refresh=parts.receiver.refresh,
+        refresh=receiver.refresh,
         service=parts.service,
         retries_max=parts.retries_max,
         events_max=options.request_events_max,

@@ -21,6 +21,7 @@ from event_processor.model.delivery import OutboxRecord, Receiver
 from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.telemetry import Telemetry
+from event_processor.model.transactions import TransactionalReceiver
 
 __all__ = ["EnricherParts", "LaneParts", "LanePlace", "LaneTimes"]
 
@@ -40,16 +41,16 @@ class EnricherParts:
 class LaneParts:
     """What a lane works with.
 
-    `offload` runs a function that blocks, in another thread or at once. `saved` is called when the cursor has moved on disk, `tried`
+    `reader` makes a reader of what was released, after a sequence. `offload` runs a function that blocks, in another thread or at once. `saved` is called when the cursor has moved on disk, `tried`
     for each request that was answered.
     """
 
     identity: LaneIdentity
     options: RemoteSinkOptions
     retries_max: int
-    receiver: Receiver
+    receiver: Receiver | TransactionalReceiver
     service: Service
-    reader: OutboxReading
+    reader: Callable[[Released, int], OutboxReading]
     progress: Progress
     chain_after: Callable[[str, OutboxRecord], str]
     times: LaneTimes

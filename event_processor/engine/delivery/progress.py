@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from event_processor.engine.delivery.cursor import CursorDocument
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER, cursor_path, read_cursor, write_cursor
-from event_processor.engine.delivery.failed_records import FailedRecord, FailedRecords, failed_path
+from event_processor.engine.delivery.failed_records import FailedRecords, bytes_through, failed_path
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
+from event_processor.model.transactions import FailedRecord
 from event_processor.storage.append_file import whole_bytes_of
 from event_processor.storage.durable import FileSystem, prepare_directory
 
@@ -37,6 +38,8 @@ class LaneIdentity:
     target: Mapping[str, Json]
     started_after: int
     started_chain: str
+    pipeline: str = ""
+    """The pipeline's name, for a receiver that holds the cursor."""
 
     @property
     def sink(self) -> str:
@@ -104,6 +107,21 @@ class Progress:
         # If we die here, the new lines are beyond the committed length, and are cut off.
         self.document = replace(document, failed_bytes=failed_bytes)
         write_cursor(self._fs, self._directory, self._name, self.document)
+
+    def move(self, document: CursorDocument, after: int, failed: Sequence[FailedRecord]) -> None:
+        """The receiver holds the cursor, and it is elsewhere: takes its place. Failed records after sequence `after` are `failed`.
+
+        Raises `StorageError`, `LockedError`; then the receiver's cursor is taken at the next start.
+        """
+        assert self._failed is not None, "a lane that failed at its start moves nowhere"
+        kept_bytes = bytes_through(self._fs, self._directory, self._name, self.document.failed_bytes, after)
+        if kept_bytes < self.document.failed_bytes:
+            # First the cursor: if we die after it, the next start cuts the file off, and the receiver has the rest.
+            self.document = replace(document, failed_bytes=kept_bytes)
+            write_cursor(self._fs, self._directory, self._name, self.document)
+            self._failed.close()
+            self._failed = FailedRecords(self._fs, self._directory, self._name, kept_bytes)
+        self.save(document, failed)
 
     def close(self) -> None:
         """Releases the files."""

@@ -148,6 +148,14 @@ class Queue:
         """A request passed: fresh ones may grow back slowly."""
         self._bytes_limit = min(float(self.bytes_max), self._bytes_limit * 1.02)
 
+    def clear(self) -> list[Waiting]:
+        """Removes everything, and returns it."""
+        found = [*self._fresh, *(each for entry in self._again for each in entry[3].waiting)]
+        self._fresh.clear()
+        self._again.clear()
+        self._held_until.clear()
+        return found
+
     def drop(self, sequences: frozenset[int]) -> list[tuple[Waiting, int]]:
         """Removes the records with these sequences, if they are here. Returns them, each with the tries of its request."""
         found = [(each, 0) for each in self._fresh if each.record.sequence in sequences]

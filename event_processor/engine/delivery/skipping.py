@@ -8,12 +8,12 @@ Never: sends.
 
 from __future__ import annotations
 
-from event_processor.engine.delivery.failed_records import FailedRecord
 from event_processor.engine.delivery.orders import SKIPPED
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.queue import Queue
 from event_processor.engine.delivery.window import Window
 from event_processor.model.answers import Answer, Verdict
+from event_processor.model.transactions import SKIPPED_STAGE, FailedRecord, Refusal
 from event_processor.storage.durable import FileSystem
 from event_processor.storage.outbox import SeriesView
 from event_processor.storage.outbox_reader import OutboxReader, chain_after_record
@@ -51,8 +51,8 @@ def skip_records(
                 if not found:
                     break
                 for waiting, tries in found:
-                    answer = Answer(Verdict.BAD, SKIPPED)
-                    failed.append(FailedRecord.of(identity.sink, waiting, "skipped", answer, tries=tries, wall_ns=wall_ns))
+                    refusal = Refusal(SKIPPED_STAGE, Answer(Verdict.BAD, SKIPPED), tries)
+                    failed.append(FailedRecord.of(identity.sink, waiting.record, waiting.key, refusal, wall_ns))
                     window.finished(waiting, "skipped")
             if failed:
                 # If we die before the cursor is durable, the lines are cut off, and nothing was skipped.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -24,11 +24,10 @@ from event_processor.engine.delivery.tries import Try
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
 from event_processor.model.delivery import Request
+from event_processor.model.transactions import DELIVER, Refusal
 
-__all__ = ["DELIVER", "LaneTimes", "Stage", "StageLane", "StageParts"]
+__all__ = ["DELIVER", "AnyStage", "LaneTimes", "Stage", "StageLane", "StageParts", "StageQueue", "try_of", "wait_for"]
 
-DELIVER: Final = "deliver"
-"""The name of the last stage. The others have the names of their enrichers."""
 RECENT: Final = 100
 PASS_SHARE: Final = 0.8
 BAD_MAX: Final = 50
@@ -64,6 +63,69 @@ class StageParts:
     backoff: Backoff
 
 
+class StageQueue(Protocol):
+    """The records that wait in a stage."""
+
+    def add(self, waiting: Waiting) -> None:
+        """Adds a record."""
+        ...
+
+    def drop(self, sequences: frozenset[int]) -> list[tuple[Waiting, int]]:
+        """Removes the records with these sequences, if they are here. Returns them, each with the tries of its request."""
+        ...
+
+    def clear(self) -> list[Waiting]:
+        """Removes everything, and returns it."""
+        ...
+
+
+class AnyStage(Protocol):
+    """A stage as its lane sees it: this file has all but the last one of a receiver that holds the cursor."""
+
+    @property
+    def name(self) -> str:
+        """The name of the stage."""
+        ...
+
+    @property
+    def service(self) -> Service:
+        """The service whose requests it makes."""
+        ...
+
+    @property
+    def queue(self) -> StageQueue:
+        """The records that wait here."""
+        ...
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set it if something changed for which the stage may wait."""
+        ...
+
+    @property
+    def running(self) -> Mapping[asyncio.Task[None], Attempt]:
+        """The requests that run."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """The records that wait here, or are in requests that run."""
+        ...
+
+    @property
+    def in_requests(self) -> int:
+        """The records in requests that run."""
+        ...
+
+    async def pump(self) -> None:
+        """Sends whatever is due. Ends only if it is cancelled."""
+        ...
+
+    def tried(self, attempt: Attempt, answer: Answer, took_s: float) -> Try:
+        """A request that was answered, as it is remembered."""
+        ...
+
+
 class StageLane(Protocol):
     """What a stage asks of its lane, and tells it."""
 
@@ -91,15 +153,15 @@ class StageLane(Protocol):
         """Before each choice: reads on, and skips what an operator gave up."""
         ...
 
-    def answered(self, stage: Stage, attempt: Attempt, answer: Answer, took_s: float) -> None:
+    def answered(self, stage: AnyStage, attempt: Attempt, answer: Answer, took_s: float) -> None:
         """A request was answered."""
         ...
 
-    def passed(self, stage: Stage, waiting: Waiting) -> None:
+    def passed(self, stage: AnyStage, waiting: Waiting) -> None:
         """The record passed the stage."""
         ...
 
-    def refused(self, stage: Stage, waiting: Waiting, answer: Answer, tries: int) -> None:
+    def refused(self, waiting: Waiting, refusal: Refusal) -> None:
         """The record was refused for good."""
         ...
 
@@ -129,6 +191,11 @@ class Stage:
         return self.parts.name
 
     @property
+    def service(self) -> Service:
+        """The service whose requests it makes."""
+        return self.parts.service
+
+    @property
     def pending(self) -> int:
         """The records that wait here, or are in requests that run."""
         return len(self.queue) + self.in_requests
@@ -147,7 +214,7 @@ class Stage:
             self._note_outage()
             wait_s = self._wait_s()
             if wait_s is None or wait_s > 0:
-                await self._wait(wait_s)
+                await wait_for(self.changed, wait_s)
                 continue
             if health.is_stopped(self.name):
                 await self.parts.refresh()
@@ -177,13 +244,6 @@ class Stage:
         if due_s is None:
             return None
         return max(0.0, max(due_s, health.next_probe_s(self.name)) - self.parts.times.now())
-
-    async def _wait(self, timeout_s: float | None) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self.changed.wait()
-        except TimeoutError:
-            return
 
     async def _send(self, attempt: Attempt) -> None:
         """Sends one request, once, and does with its records what the answer means."""
@@ -258,7 +318,7 @@ class Stage:
             return
         self._bad.append(True)
         (waiting,) = attempt.waiting
-        self._lane.refused(self, waiting, answer, attempt.tries)
+        self._lane.refused(waiting, Refusal(self.name, answer, attempt.tries))
 
     def _stop(self, attempt: Attempt, words: str, remedy: str, *, is_schema: bool = False) -> None:
         """Keeps the records, and only probes until an operator changes something."""
@@ -276,18 +336,7 @@ class Stage:
 
     def tried(self, attempt: Attempt, answer: Answer, took_s: float) -> Try:
         """A request that was answered, as it is remembered."""
-        return Try(
-            at=utc_text(self.parts.times.wall_ns()),
-            sink=self._lane.name,
-            stage=self.name,
-            sequences=tuple(each.record.sequence for each in attempt.waiting),
-            number=attempt.tries,
-            took_ms=round(1000 * took_s, 3),
-            verdict=answer.verdict.value,
-            status=answer.status,
-            words=answer.words if answer.verdict is not Verdict.DELIVERED else "",
-            next_in_s=answer.wait_s,
-        )
+        return try_of(self._lane.name, self.name, attempt, answer, took_s=took_s, wall_ns=self.parts.times.wall_ns())
 
     def _send_ended(self, task: asyncio.Task[None]) -> None:
         if (attempt := self.running.pop(task, None)) is not None:
@@ -296,3 +345,28 @@ class Stage:
             self.parts.service.give_up(self._tickets.pop(task))
         self._lane.ended(None if task.cancelled() else task.exception())
         self.changed.set()
+
+
+def try_of(lane: str, stage: str, attempt: Attempt, answer: Answer, *, took_s: float, wall_ns: int) -> Try:
+    """A request that was answered, as it is remembered."""
+    return Try(
+        at=utc_text(wall_ns),
+        sink=lane,
+        stage=stage,
+        sequences=tuple(each.record.sequence for each in attempt.waiting),
+        number=attempt.tries,
+        took_ms=round(1000 * took_s, 3),
+        verdict=answer.verdict.value,
+        status=answer.status,
+        words=answer.words if answer.verdict is not Verdict.DELIVERED else "",
+        next_in_s=answer.wait_s,
+    )
+
+
+async def wait_for(changed: asyncio.Event, timeout_s: float | None) -> None:
+    """Waits until the event is set, at most `timeout_s` seconds; None: as long as it takes."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await changed.wait()
+    except TimeoutError:
+        return

@@ -15,7 +15,7 @@ from event_processor.engine.delivery.cursor import Cursor, CursorDocument, Resul
 from event_processor.engine.delivery.figures import Figures
 from event_processor.engine.delivery.keys import key_of
 from event_processor.engine.delivery.progress import LaneIdentity
-from event_processor.engine.delivery.queue import Queue, Waiting
+from event_processor.engine.delivery.queue import Waiting
 from event_processor.model.delivery import OutboxRecord
 from event_processor.model.errors import StateError
 
@@ -64,6 +64,14 @@ class OutboxReading(Protocol):
         ...
 
 
+class WaitingQueue(Protocol):
+    """Where records go that were read."""
+
+    def add(self, waiting: Waiting) -> None:
+        """Adds a record; its sequence is above all others'."""
+        ...
+
+
 class Window:
     """The window of one lane. Used by one thread."""
 
@@ -74,7 +82,7 @@ class Window:
         released: Released,
         *,
         reader: OutboxReading,
-        queue: Queue,
+        queue: WaitingQueue,
         chain_after: Callable[[str, OutboxRecord], str],
         taken: Callable[[OutboxRecord], tuple[Figures, ...]],
     ) -> None:

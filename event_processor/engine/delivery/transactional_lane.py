@@ -1,0 +1,210 @@
+"""A lane whose receiver holds the cursor: the receiver's cursor wins, and the files of the lane are a mirror of it.
+
+Owns: how the lane finds the receiver's cursor and goes on from there: behind, ahead, or where it was.
+Always: what the receiver says is taken as a whole, with its counts and failed rows. The mirror never makes a record that the receiver
+does not have count as delivered.
+Never: sends a record that the receiver's cursor has passed; starts from zero at a receiver that should know this lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts, Result
+from event_processor.engine.delivery.lane import Lane, enricher_stages
+from event_processor.engine.delivery.parts import LaneParts
+from event_processor.engine.delivery.queue import Waiting
+from event_processor.engine.delivery.retries import retry_lane_name
+from event_processor.engine.delivery.stage import AnyStage, Stage
+from event_processor.engine.delivery.transactional_stage import TransactionalStage, TransactionParts
+from event_processor.engine.delivery.window import Released
+from event_processor.model.answers import Answer, Verdict
+from event_processor.model.errors import StateError
+from event_processor.model.transactions import (
+    SKIPPED_STAGE,
+    CursorOwner,
+    FailedRecord,
+    Handed,
+    Refusal,
+    RemoteCursor,
+    TransactionalReceiver,
+)
+
+__all__ = ["TransactionalLane"]
+
+
+class TransactionalLane(Lane):
+    """See `Lane`."""
+
+    def __init__(self, parts: LaneParts, released: Released) -> None:
+        """The receiver of `parts` is a `TransactionalReceiver`."""
+        assert isinstance(parts.receiver, TransactionalReceiver), "another receiver has another lane"
+        self._receiver: Final = parts.receiver
+        self._is_moving = False
+        limits = (parts.options.request_events_max, parts.options.request_bytes_max)
+        last = TransactionParts(self._receiver, parts.service, *limits, parts.times, parts.backoff)
+        self._last: Final = TransactionalStage(last, self)
+        super().__init__(parts, released)
+
+    def _made_stages(self) -> Sequence[AnyStage]:
+        # Enrichers may run ahead and at once: the last stage puts everything in order.
+        return [*(Stage(each, self) for each in enricher_stages(self._parts, is_strict=False)), self._last]
+
+    async def _open_receiver(self) -> None:
+        identity, earlier = self._parts.identity, self._parts.progress.document.earlier_names
+        names = [name if identity.name == identity.sink else retry_lane_name(name) for name, _ in reversed(earlier)]
+        owner = CursorOwner(
+            identity.pipeline, identity.name, identity.sink, identity.state_id, identity.input, earlier_lanes=tuple(names)
+        )
+        await self._receiver.open(owner)
+
+    @property
+    def outstanding(self) -> int:
+        """See `Lane`. Until the receiver's cursor is known, it is not known what is pending."""
+        if self.health.failure is not None or self.health.is_paused or self._last.is_begun:
+            return super().outstanding
+        return max(1, super().outstanding)
+
+    @property
+    def may_send(self) -> bool:
+        """See `StageLane`."""
+        return super().may_send and not self._is_moving
+
+    def _give_up(self, waiting: Waiting, refusal: Refusal) -> None:
+        # The receiver counts it, in order.
+        self._last.queue.refuse(waiting, refusal)
+        self._last.changed.set()
+
+    # What the last stage asks and tells.
+
+    @property
+    def cursor(self) -> RemoteCursor:
+        """See `TransactionLane`."""
+        document = self._window.document()
+        counts = document.counts
+        return RemoteCursor(
+            document.started_after, document.sequence, document.chain, counts.delivered, counts.failed, counts.skipped
+        )
+
+    def committed(self, waiting: Waiting, handed: Handed, answer: Answer) -> None:
+        """See `TransactionLane`."""
+        refusal = handed.refusal or Refusal(self._last.name, answer, 1)
+        result: Result = "delivered"
+        if answer.verdict is not Verdict.DELIVERED:
+            result = "skipped" if refusal.stage == SKIPPED_STAGE else "failed"
+            wall_ns = self._parts.times.wall_ns()
+            self._failed.append(FailedRecord.of(self.sink, waiting.record, waiting.key, refusal, wall_ns))
+        if result == "failed" and handed.refusal is None:
+            self._parts.telemetry.delivery_failed(
+                sink=self.name, sequence=waiting.record.sequence, status=answer.status, reason=answer.words
+            )
+        self._finished(waiting, result)
+
+    async def begin(self) -> None:
+        """See `TransactionLane`."""
+        own = self.cursor
+        is_first = own == self._beginning
+        found = await self._receiver.begin(is_first=is_first)
+        if found is None:
+            self._require_first(own)
+            found = own
+            # If we die after this, the next start finds the cursor, and the lane begins.
+            await self._receiver.start(own)
+        elif found.started_after != own.started_after:
+            found = self._of_an_earlier_lane(found)
+            await self._receiver.start(found)
+        if found != own:
+            await self._take(own, found)
+
+    @property
+    def _beginning(self) -> RemoteCursor:
+        identity = self._parts.identity
+        return RemoteCursor(identity.started_after, identity.started_after, identity.started_chain)
+
+    def _require_first(self, own: RemoteCursor) -> None:
+        if own != self._beginning:
+            raise StateError(
+                f"sink {self.sink}: its database does not know this pipeline, but {own.sequence - own.started_after:,} records were "
+                "answered: the database was lost or replaced",
+                hint=f"restore the database; or go on without the earlier records: event-processor sinks drop {self.sink}; "
+                "or begin anew from the log: event-processor reset",
+            )
+
+    def _of_an_earlier_lane(self, found: RemoteCursor) -> RemoteCursor:
+        """The beginning of this lane: the receiver's cursor is that of a lane that was dropped. Raises `StateError` if it is later."""
+        beginning = self._beginning
+        if found.started_after > beginning.started_after or found.sequence > beginning.sequence:
+            raise StateError(
+                f"sink {self.sink}: its database is at record {found.sequence} of a lane that started after {found.started_after}, "
+                f"but this one started after {beginning.started_after}: the state is an older copy",
+                hint=f"restore the newest state, or let the sink begin anew: event-processor sinks drop {self.sink}",
+            )
+        return beginning
+
+    async def _take(self, own: RemoteCursor, found: RemoteCursor) -> None:
+        """The receiver is elsewhere. Usually it has committed what was sent last, and its answer was lost."""
+        if found.sequence == own.sequence and found.chain != own.chain:
+            raise StateError(
+                f"sink {self.sink}: its database has another record at sequence {found.sequence} than this state",
+                hint=f"restore the state or the database that belong together; or let the sink begin anew: "
+                f"event-processor sinks drop {self.sink}",
+            )
+        failed = await self._receiver.failed_after(own.sequence) if found.sequence > own.sequence else []
+        is_last_sent = found.sequence == self._last.unsettled_through
+        sent = self._last.queue.through(own.sequence, found.sequence) if is_last_sent else []
+        if sent and sent[-1][0].record.chain == found.chain:
+            self._were_committed(sent, {each.sequence: each for each in failed})
+        if self.cursor != found:
+            await self._move(found, failed)
+
+    def _were_committed(self, sent: Sequence[tuple[Waiting, Refusal | None]], failed: dict[int, FailedRecord]) -> None:
+        """These records were committed, and the answer was lost."""
+        for waiting, _ in sent:
+            sequence = waiting.record.sequence
+            self._last.queue.remove(sequence)
+            record = failed.get(sequence)
+            if record is None:
+                self._finished(waiting, "delivered")
+                continue
+            self._failed.append(record)
+            self._finished(waiting, "skipped" if record.stage == SKIPPED_STAGE else "failed")
+
+    async def _move(self, found: RemoteCursor, failed: Sequence[FailedRecord]) -> None:
+        """Goes on after the receiver's cursor, wherever it is. Records that are read or asked about are forgotten and read again."""
+        self._is_moving = True
+        try:
+            # What was answered so far is in the mirror, so that nothing of it is kept twice.
+            await self._save()
+            asking = [task for stage in self.stages if stage is not self._last for task in stage.running]
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            own = self.cursor
+            document = _at(self._window.document(), found)
+            after = min(own.sequence, found.sequence)
+            newer = [each for each in failed if each.sequence > after]
+            async with self._saving:
+                await self._parts.offload(lambda: self._parts.progress.move(document, after, newer))
+            if found.sequence < own.sequence:
+                self._parts.telemetry.lane_rewound(sink=self.name, records=own.sequence - found.sequence)
+            for stage in self.stages:
+                for waiting in stage.queue.clear():
+                    self.figures.skipped(waiting.groups)
+            released = self._window.released
+            self._window.close()
+            self._window = self._made_window(document, released)
+            self._window.require_chain()
+            self._parts.saved()
+        finally:
+            self._is_moving = False
+            self._wake()
+
+
+def _at(document: CursorDocument, found: RemoteCursor) -> CursorDocument:
+    """The lane's cursor as the receiver has it."""
+    counts = LaneCounts(found.delivered, found.failed, found.skipped)
+    return replace(document, sequence=found.sequence, chain=found.chain, answered=(), counts=counts)
