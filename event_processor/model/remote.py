@@ -47,8 +47,9 @@ class ServiceOptions(Section):
     """The address: http:// or https://, a host, perhaps a port and a path. Without a user and a password: those are secrets."""
     requests_per_s: float | None = Field(default=None, examples=[15])
     """At most this many requests in any second, at the service, retries included; 0.5 is one in two seconds. Left out: no limit."""
-    concurrency: int | None = Field(default=None, ge=1, le=1000, examples=[4])
-    """How many requests may run at once. Left out: as many as `requests_per_s` allows, or 4 without a limit."""
+    concurrency: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] | None = Field(default=None, examples=[4])
+    """How many requests may run at once. "auto": found by the service's answers, from 1 to 200. Left out: as many as
+    `requests_per_s` allows, or 4 without a limit."""
     timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """How long one request may take, in seconds."""
     retries_max: int = Field(default=10, ge=0, le=1000)

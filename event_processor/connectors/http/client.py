@@ -175,6 +175,8 @@ def _concurrency(concurrency: int | str | None, requests_per_s: float | None) ->
         return concurrency
     if concurrency is None and requests_per_s is None:
         return 4
+    if concurrency == "auto":
+        return IDLE_CONNECTIONS_MAX
     return IDLE_CONNECTIONS_MAX if requests_per_s is None else min(IDLE_CONNECTIONS_MAX, max(1, round(requests_per_s)))
 
 

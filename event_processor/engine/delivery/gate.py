@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from event_processor.engine.delivery.concurrency import AdaptiveConcurrency
 from event_processor.engine.delivery.limiter import Limiter, Permit
 from event_processor.model.answers import Answer, Verdict
 
@@ -33,16 +34,21 @@ class Ticket:
 
     permit: Permit | None
     limiter: Limiter | None
+    started_s: float = 0.0
 
 
 class Gate:
     """The gate of one service. Used by one thread. Times are seconds of one monotonic clock."""
 
     def __init__(
-        self, concurrency: int, limiter: Limiter | None, random: Callable[[], float], *, timeout_s: float = 10.0
+        self, concurrency: int | None, limiter: Limiter | None, random: Callable[[], float], *, timeout_s: float = 10.0
     ) -> None:
-        """`limiter`: None without a limit. `random`: numbers from 0 to 1, to spread probes. `timeout_s`: of a request."""
-        self.concurrency = concurrency
+        """`concurrency`: None if the service's answers decide. `limiter`: None without a limit.
+
+        `random`: numbers from 0 to 1, to spread probes. `timeout_s`: of a request.
+        """
+        self._concurrency = concurrency
+        self._adaptive = AdaptiveConcurrency()
         self.timeout_s = timeout_s
         self.limiter = limiter
         self._random: Final = random
@@ -51,6 +57,11 @@ class Gate:
         self._outage_since_s: float | None = None
         self._next_probe_s = -math.inf
         self._held_until_s = -math.inf
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may run at once now."""
+        return self._adaptive.limit if self._concurrency is None else self._concurrency
 
     @property
     def running(self) -> int:
@@ -82,7 +93,8 @@ class Gate:
             return None
         permit = None if self.limiter is None else self.limiter.acquire(now_s)
         self._running += 1
-        return Ticket(permit, self.limiter)
+        self._adaptive.started(self._running)
+        return Ticket(permit, self.limiter, now_s)
 
     def release(self, ticket: Ticket, now_s: float, answer: Answer | None) -> None:
         """The request was answered, or it timed out (a *wait*); None: it was never sent."""
@@ -91,6 +103,7 @@ class Gate:
             ticket.limiter.release(ticket.permit, now_s)
         if answer is None:
             return
+        self._adaptive.answered(now_s, now_s - ticket.started_s, is_wait=answer.verdict is Verdict.WAIT)
         if answer.wait_s:
             self._held_until_s = max(self._held_until_s, now_s + answer.wait_s)
         if answer.verdict is not Verdict.WAIT:
@@ -109,10 +122,10 @@ class Gate:
         """The request was given up. The service may read it as late as if it had timed out."""
         self.release(ticket, now_s + self.timeout_s, None)
 
-    def change(self, concurrency: int, limiter: Limiter | None, timeout_s: float) -> None:
+    def change(self, concurrency: int | None, limiter: Limiter | None, timeout_s: float) -> None:
         """The configuration was reloaded. Tickets that were given out stay valid. A new limiter must start blocked."""
         self.timeout_s = timeout_s
         # An operator may know better than what the service asked for once.
         self._held_until_s = -math.inf
-        self.concurrency = concurrency
+        self._concurrency = concurrency
         self.limiter = limiter

@@ -68,7 +68,7 @@ class Gates:
     def of(self, name: str, options: ServiceOptions) -> Gate:
         """The gate of the service `name` with these options; the same one as before a reload."""
         rate = None if options.requests_per_s is None else Rate.of(options.requests_per_s)
-        concurrency = options.concurrency or (CONCURRENCY if rate is None else rate.requests)
+        concurrency = _concurrency(options, rate)
         gate = self._gates.get(name)
         if gate is None:
             limiter = None if rate is None else Limiter(rate, self._first_s(rate, options.timeout_s))
@@ -103,3 +103,10 @@ class Gates:
             # Until now nothing was counted, so requests may be on their way.
             return Limiter(rate, now_s + timeout_s + rate.per_s)
         return Limiter(rate, present.busy_until_s(now_s, timeout_s) + max(0, rate.per_s - present.rate.per_s))
+
+
+def _concurrency(options: ServiceOptions, rate: Rate | None) -> int | None:
+    """How many requests may run at once; None if the service's answers decide."""
+    if options.concurrency == "auto":
+        return None
+    return options.concurrency or (CONCURRENCY if rate is None else rate.requests)
