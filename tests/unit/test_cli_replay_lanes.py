@@ -12,6 +12,19 @@ from support.remote_shell import LOG, RemoteShell, remote_shell_in
 
 MORE = '[sinks.{name}]\ntype = "python"\nclass = "receiver_of_a_test:Receiver"\noptions = {{ folder = "." }}\n'
 
+TALLY = """
+import pathlib
+
+class Receiver:
+    def __init__(self, options):
+        self.folder = pathlib.Path(options["folder"])
+
+    async def deliver(self, records, *, keys):
+        with open(self.folder / "tally", "a") as tally:
+            tally.writelines(key.replace(" ", "_") + "\\n" for key in keys)
+"""
+"""A receiver that takes everything, and writes down the keys."""
+
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RemoteShell:
@@ -224,3 +237,34 @@ def test_the_log_is_read_by_the_journal_so_that_a_late_order_stage_changes_no_se
     shell.deliver_all()
     assert len(shell.taken()) == sent
     assert LOG.count("\n") + sent > sent
+
+
+def test_each_input_has_a_chain_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell = remote_shell_in(tmp_path, monkeypatch, capsys)
+    more = '[aggregates.sums]\ngroup_by = ["category"]\nmeasures = { total = "sum(value)" }\nwindow = { size_s = 2 }\n[event]\ntimestamp = "at"\n'
+    shell.configure(more=more)
+    for name, input_name in (("letters", "dead_letters"), ("rows", "aggregates.sums")):
+        path = shell.path("event-processor.toml")
+        path.write_text(path.read_text() + MORE.format(name=name).replace("options", f'input = "{input_name}"\noptions'))
+    shell.path("receiver_of_a_test.py").write_text(TALLY)
+    lines = [f'{{"id": {n}, "category": "a", "value": {n}, "at": {n}}}\n' + "bad\n" * (n % 2) for n in range(1, 12)]
+    shell.path("log.jsonl").write_text("".join(lines))
+    shell.deliver_all()
+    before = {name: figures(shell, name)[0] for name in ("remote", "letters", "rows")}
+    assert (before["remote"], before["letters"], before["rows"] > 2) == (11, 6, True)
+    for path in shell.path("state", "outbox").iterdir():
+        path.unlink()
+    with shell.path("log.jsonl").open("a") as log:
+        log.write("worse\n" + "".join(f'{{"id": {n}, "category": "a", "value": 1, "at": {n}}}\n' for n in (12, 13, 14)))
+    sent = shell.path("tally").read_text()
+    found = replayed(shell)
+    assert found["keeps_state_id"]
+    assert [lane(found, name)[0] for name in before] == ["continues"] * 3
+    assert shell.path("tally").read_text() == sent
+    shell.deliver_all()
+    assert figures(shell, "remote") == (14, 0, 0, 0)
+    assert figures(shell, "letters") == (7, 0, 0, 0)
+    assert len(set(shell.path("tally").read_text().split())) == len(shell.path("tally").read_text().split())
+    assert shell.call("verify") == 0
