@@ -11,14 +11,22 @@ from typing import Any
 
 import pytest
 
+from event_processor.assembly import Environment
 from event_processor.assembly import delivery as assembly_delivery
 from event_processor.assembly import outbox as assembly_outbox
+from event_processor.operations.log_reader import nobody_watches
+from event_processor.operations.replay import Replay
+from event_processor.operations.state_access import owned_state
+from event_processor.operations.verification import verify
 from event_processor.storage.outbox import OutboxSeries
+from support import engine
 from support.delivery_world import World, WorldReceiver, life, offload_in
 from support.virtual_time import run_in_virtual_time
 
 SEEDS = int(os.environ.get("DELIVERY_SEEDS", "150"))
 PARTS = 10
+REPLAYED = 3
+"""Each so many seeds also replay their state."""
 
 
 async def lives(world: World) -> None:
@@ -26,6 +34,24 @@ async def lives(world: World) -> None:
         await life(world, is_last=False)
     await life(world, is_last=True)
     world.require_end()
+    surroundings = engine.environment(world.fs, seed=world.seed + 1_000_000)
+    verified = verify(world.settings, surroundings, progress=nobody_watches)
+    assert verified.is_ok, verified.differences
+    if world.seed % REPLAYED == 0:
+        replay(world, surroundings)
+        world.append()
+        await life(world, is_last=True)
+        world.require_end()
+
+
+def replay(world: World, surroundings: Environment) -> None:
+    """Makes the state anew: its lane goes on where it was, so the model of the world goes on too."""
+    with owned_state(world.settings, surroundings):
+        replay = Replay(world.settings, surroundings)
+        replayed = replay.prepare(nobody_watches)
+        assert [each.result for each in replayed.lanes] == ["continues"]
+        assert not replayed.changes
+        replay.swap_in()
 
 
 @pytest.mark.parametrize("part", range(PARTS))
