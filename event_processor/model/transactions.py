@@ -40,7 +40,10 @@ SKIPPED_STAGE: Final = "skipped"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a record is not sent any more: the stage at which it ended, the answer there, and how often it was tried."""
+    """Why a record is not sent any more: the answer, and how often it was tried.
+
+    `stage`: "deliver" if its receiver refused it, the name of the enricher that did, or "skipped" if an operator skipped it.
+    """
 
     stage: str
     answer: Answer
@@ -50,7 +53,8 @@ class Refusal:
 class FailedRecord(Struct, frozen=True):
     """A released record that a sink's receiver refused. `key` is the one it was sent under; `object` is what the outbox has.
 
-    `status`: the receiver's code, for example of HTTP; `reason`: its words. `tries`: how often it was sent alone or with others.
+    So it has nothing of an enricher: a retry asks again. `stage`: where it was refused, see `Refusal`. `status`: the receiver's code,
+    for example of HTTP; `reason`: its words. `tries`: how often it was sent alone or with others.
     """
 
     sink: str

@@ -228,6 +228,36 @@ set = {{ "prediction.category" = "category" }}""",
     assert (failed["sequence"], failed["stage"], failed["status"]) == (7, "predict", "422")
 
 
+def test_a_record_that_fails_after_an_enricher_is_kept_as_released_and_its_retry_is_enriched_again(shell: Shell) -> None:
+    def predict(request: Received) -> Reply:
+        rows = [{"id": each["id"], "category": f"answer {len(predictor.received)}"} for each in request.json()]
+        return Reply(200, json.dumps(rows).encode())
+
+    def accept(request: Received) -> Reply:
+        return Reply() if request.json()["value"] != 1 else Reply(422, b"no ones")
+
+    with HttpService(predict) as predictor, HttpService(accept) as service:
+        enricher = f"""enrich = ["predict"]
+[services.ml]
+base_url = "{predictor.base_url}"
+[enrichers.predict]
+service = "ml"
+join = {{ answer = "id", event = "id" }}
+set = {{ "prediction.category" = "category" }}"""
+        configure(shell, service.base_url, sink=enricher)
+        write(shell, 1)
+        assert shell.call("run", "--once") == 0
+        (failed,) = shell.json("dead-letters", "list", "--sink", "remote")["failed"]
+        assert (failed["stage"], failed["status"], failed["reason"]) == ("deliver", "422", "no ones")
+        assert failed["object"] == {"id": 1, "category": "a", "value": 1, "pad": ""}
+        failed["object"]["value"] = 2
+        shell.path("repaired.jsonl").write_text(json.dumps(failed))
+        assert shell.call("dead-letters", "retry", "repaired.jsonl", "--sink", "remote") == 0
+        assert shell.call("run", "--once") == 0
+        sent = [request.json() for request in service.received]
+    assert [(each["value"], each["prediction"]["category"]) for each in sent] == [(1, "answer 1"), (2, "answer 2")]
+
+
 def test_once_ends_with_69_if_the_outbox_stays_full(shell: Shell) -> None:
     with HttpService([Reply(401)]) as service:
         configure(shell, service.base_url, outbox="bytes_max = 1048576\nonce_wait_s = 1\n[batch]\nbytes_max = 65536")

@@ -26,16 +26,25 @@ __all__ = ["Attempt", "Queue", "Waiting", "request_key"]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A record that was read and not answered. `size_bytes`: of its line in the outbox. `groups`: where its figures are counted."""
+    """A record that was read and not answered. `size_bytes`: of its line in the outbox. `groups`: where its figures are counted.
+
+    `record` is as it was released, so that a failed record is not enriched twice. `enriched`: its object, if an enricher set fields.
+    """
 
     record: OutboxRecord
     key: str
     size_bytes: int
     groups: tuple[Figures, ...] = ()
+    enriched: msgspec.Raw | None = None
+
+    @property
+    def sent(self) -> OutboxRecord:
+        """The record as it is sent."""
+        return self.record if self.enriched is None else msgspec.structs.replace(self.record, object=self.enriched)
 
     def with_object(self, object_: msgspec.Raw) -> Waiting:
-        """The same with another object: an enricher has set fields."""
-        return replace(self, record=msgspec.structs.replace(self.record, object=object_))
+        """The same, to be sent with another object: an enricher has set fields."""
+        return replace(self, enriched=object_)
 
 
 @dataclass(slots=True)

@@ -250,7 +250,7 @@ class Stage:
         began_s = self.parts.times.now()
         objects: Objects = ()
         keys = [each.key for each in attempt.waiting]
-        records = [each.record for each in attempt.waiting]
+        records = [each.sent for each in attempt.waiting]
         try:
             answer, objects = await self.parts.send(Request(records, keys, request_key(keys), attempt.tries))
         except Exception as error:  # noqa: BLE001 - a receiver's fault must not end the other lanes
