@@ -178,6 +178,7 @@ class PipelineDelivery:
             passed=partial(self._passed, keeping),
             make_retries=lambda sink: self._retries(opened[sink]),
         )
+        self._relay.lanes_opened(sinks=tuple(lane.name for lane in self._delivery.all_lanes))
         return self._delivery
 
     def _retries(self, opened: OpenLane) -> Lane | None:

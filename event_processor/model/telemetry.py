@@ -7,6 +7,8 @@ Never: no call gets a record's content or a secret.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = ["Telemetry"]
 
 
@@ -134,6 +136,15 @@ class Telemetry:
 
     def reload_refused(self, *, reason: str) -> None:
         """A reload was refused. The present configuration stays in effect."""
+
+    def lanes_opened(self, *, sinks: Sequence[str]) -> None:
+        """Delivery begins with these lanes, those of retried records among them. What an earlier process said of others is over."""
+
+    def lane_checked(self, *, sink: str, is_sending: bool) -> None:
+        """A lane has looked at itself. What an earlier process said of it, and this one did not, is over: the pause; all, if `is_sending`.
+
+        `is_sending`: it delivered a record, or none waits. Reported once without, and once with it.
+        """
 
     def lane_waiting(self, *, sink: str, reason: str) -> None:
         """The service of a remote sink is in outage: its records wait, and one at a time is tried."""

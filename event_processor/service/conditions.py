@@ -10,7 +10,7 @@ Never: raises; is used by another thread than the loop's.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
@@ -22,6 +22,7 @@ from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import (
     CONDITIONS_NAME,
+    LANE_KINDS,
     LOST,
     Condition,
     PublishedConditions,
@@ -35,7 +36,10 @@ __all__ = ["Conditions"]
 LISTED_MAX: Final = 100
 """The file lists this number of conditions, and counts the others."""
 ROUNDS_TO_CONFIRM: Final = 2
-"""After this number of rounds the sources have looked at everything: a condition that they did not report again has ended."""
+"""After this number of rounds the sources have looked at everything: a condition that they did not report again has ended.
+
+A lane says itself when it knows: that may take as long as its service takes to answer.
+"""
 RETRY_S: Final = 5.0
 """If the file could not be written, the next try comes this much later."""
 
@@ -149,7 +153,15 @@ class Conditions(Telemetry):
         remedy = "raise fs.inotify.max_user_instances and max_user_watches; until then polling finds every change"
         self._add("watcher_unavailable", path=path, problem=f"cannot be watched: {reason}", remedy=remedy, fails=False)
 
+    def lanes_opened(self, *, sinks: Sequence[str]) -> None:
+        self._end_earlier(lambda key: key[1] not in sinks)
+
+    def lane_checked(self, *, sink: str, is_sending: bool) -> None:
+        self._end_earlier(lambda key: key[1] == sink and (is_sending or key[0] == "lane_paused"))
+
     def lane_waiting(self, *, sink: str, reason: str) -> None:
+        # Its service answered again and again, otherwise than before.
+        self._end_earlier(lambda key: key[1] == sink and key[0] in ("lane_stopped", "lane_failed"))
         problem = f"sink {sink}: its service takes nothing now: {reason}"
         self._add(
             "lane_waiting",
@@ -161,6 +173,7 @@ class Conditions(Telemetry):
 
     def lane_stopped(self, *, sink: str, reason: str, remedy: str) -> None:
         self._end("lane_waiting", sink)
+        self._end_earlier(lambda key: key[1] == sink and key[0] == "lane_failed")
         self._add("lane_stopped", sink, problem=f"sink {sink} is stopped: {reason}", remedy=remedy)
 
     def lane_flowing(self, *, sink: str) -> None:
@@ -199,7 +212,12 @@ class Conditions(Telemetry):
             self._changed()
 
     def _end_unconfirmed(self) -> None:
-        for key in list(self._unconfirmed):
+        for key in [each for each in self._unconfirmed if not each[0].startswith(LANE_KINDS)]:
+            self._end(*key)
+
+    def _end_earlier(self, is_over: Callable[[Key], bool]) -> None:
+        """Ends conditions of lanes that an earlier process reported, and this one did not."""
+        for key in [each for each in self._unconfirmed if each[0].startswith(LANE_KINDS) and is_over(each)]:
             self._end(*key)
 
     def _changed(self) -> None:

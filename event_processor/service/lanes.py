@@ -39,6 +39,7 @@ class Lanes(Telemetry):
         `is_once`: the run ends at the end of the log, so it must not wait without end for a full outbox.
         """
         if not pipeline.lanes:
+            environment.telemetry.lanes_opened(sinks=())
             return
         # Imported only with a lane: a service without one starts faster.
         from event_processor.assembly.delivery import PipelineDelivery, Sending  # noqa: PLC0415

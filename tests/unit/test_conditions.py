@@ -103,6 +103,62 @@ def test_a_condition_keeps_its_time_over_reloads_and_restarts_and_ends_if_it_is_
     assert [(each.path, each.since) for each in published(fs)] == [("/a", since)]
 
 
+def lanes_of_a_process_before(fs: SimulatedFileSystem, clock: FakeClock) -> Conditions:
+    """The next process, after one that had something to say of each sink."""
+    first = opened(fs, clock)
+    first.lane_stopped(sink="a", reason="401", remedy="correct the token")
+    first.lane_paused(sink="a", remedy="resume it")
+    first.lane_waiting(sink="b", reason="503")
+    first.lane_failed(sink="c", reason="another chain", remedy="drop it", exit_code=65)
+    first.lane_stopped(sink="a.retry", reason="401", remedy="correct the token")
+    rounds(first)
+    second = opened(fs, clock, "process 8 on here")
+    rounds(second, 9)
+    return second
+
+
+def of_lanes(fs: SimulatedFileSystem) -> set[tuple[str, str]]:
+    return {(each.kind.removeprefix("lane_"), each.source) for each in published(fs)}
+
+
+EARLIER = {("stopped", "a"), ("paused", "a"), ("waiting", "b"), ("failed", "c"), ("stopped", "a.retry")}
+
+
+def test_what_was_said_of_a_sink_stays_until_its_lane_knows_itself(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    second = lanes_of_a_process_before(fs, clock)
+    assert of_lanes(fs) == EARLIER
+    second.lanes_opened(sinks=("a", "b", "c", "a.retry"))
+    second.lane_checked(sink="a", is_sending=False)
+    rounds(second, 9)
+    assert of_lanes(fs) == EARLIER - {("paused", "a")}
+    second.lane_checked(sink="a", is_sending=True)
+    second.lane_checked(sink="b", is_sending=True)
+    rounds(second)
+    assert of_lanes(fs) == {("failed", "c"), ("stopped", "a.retry")}
+    second.stopped(reason="signal", records=0, held_events=0)
+    assert of_lanes(fs) == {("failed", "c"), ("stopped", "a.retry")}, "the next process knows it too"
+
+
+def test_what_was_said_of_a_sink_that_is_gone_ends(fs: SimulatedFileSystem, clock: FakeClock) -> None:
+    second = lanes_of_a_process_before(fs, clock)
+    second.lanes_opened(sinks=("b",))
+    rounds(second, 1)
+    assert of_lanes(fs) == {("waiting", "b")}
+
+
+def test_what_a_lane_says_now_replaces_what_was_said_and_a_check_ends_only_the_latter(
+    fs: SimulatedFileSystem, clock: FakeClock
+) -> None:
+    second = lanes_of_a_process_before(fs, clock)
+    second.lane_stopped(sink="b", reason="403", remedy="correct the token")
+    second.lane_waiting(sink="a", reason="503")
+    second.lane_stopped(sink="c", reason="401", remedy="correct the token")
+    for sink in ("a", "b", "c"):
+        second.lane_checked(sink=sink, is_sending=True)
+    rounds(second, 1)
+    assert of_lanes(fs) == {("waiting", "a"), ("stopped", "b"), ("stopped", "c"), ("stopped", "a.retry")}
+
+
 def test_a_failure_stays_on_disk_until_the_next_process_works(fs: SimulatedFileSystem, clock: FakeClock) -> None:
     first = opened(fs, clock)
     first.failed(StorageError("write", "/state/x", 28, "No space left on device"))

@@ -1,7 +1,7 @@
 """How a lane is, in the words that an operator sees.
 
 Owns: whether a lane is stopped, in outage or failed, since when and why, and the reports of each change.
-Always: a change is reported once.
+Always: a change is reported once. So is the first moment at which nothing holds the lane up: until then, an earlier process knew more.
 Never: decides what is sent.
 """
 
@@ -46,6 +46,7 @@ class Health:
         self._telemetry: Final = telemetry
         self._stopped: Final[dict[str, _Stopped]] = {}
         self._in_outage: Final[set[str]] = set()
+        self._is_sending = False
         self.is_paused = False
         self.failure: EventProcessorError | None = None
         self.last_words = ""
@@ -68,6 +69,12 @@ class Health:
         if stage not in self._stopped or self._stopped[stage].words != words:
             self._telemetry.lane_stopped(sink=self._name, reason=words, remedy=remedy)
         self._stopped[stage] = _Stopped(words, remedy, now_s + PROBE_S, is_schema)
+
+    def check(self, *, is_sending: bool) -> None:
+        """The lane knows whether it is paused. `is_sending`: it delivered a record, or none waits."""
+        if not self._is_sending:
+            self._is_sending = is_sending
+            self._telemetry.lane_checked(sink=self._name, is_sending=is_sending)
 
     def pause(self, is_paused: bool) -> None:
         """An operator paused the sink, or ended the pause."""

@@ -98,6 +98,7 @@ class Lane:
             # Before the first request: the sink may be paused.
             await self._look()
             self._is_ready = True
+            self.health.check(is_sending=not self.pending)
             pumps = [stage.pump() for stage in self.stages]
             tasks += [asyncio.create_task(each) for each in (*pumps, self._save_often(), self._look_often())]
             for task in tasks:
@@ -253,6 +254,8 @@ class Lane:
         """The record was answered."""
         self._window.finished(waiting, result)
         self._dirty.set()
+        if result == "delivered" or not self.pending:
+            self.health.check(is_sending=True)
         # The first stage may read on.
         self.stages[0].changed.set()
         if result == "skipped":
