@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from typing import IO, Any, Final
 HERE: Final = Path(__file__).resolve().parent
 WORK: Final = HERE / "work"
 PROGRAM: Final = (sys.executable, "-m", "event_processor")
+READY_S: Final = 60.0
+LOOK_S: Final = 0.05
 STOP_S: Final = 30.0
 FINISH_S: Final = 600.0
 REQUESTS_PER_S: Final = 15
@@ -52,6 +55,17 @@ def stop(process: subprocess.Popen[str]) -> None:
             process.wait()
 
 
+def wait_until_ready(daemon: subprocess.Popen[str], log: IO[str]) -> None:
+    """Returns when the daemon has published the figures of its sink: from then on, it also ends cleanly at a signal."""
+    deadline_s = time.monotonic() + READY_S
+    while not (WORK / "state" / "history" / "lanes.json").exists():
+        if daemon.poll() is not None:
+            raise SystemExit(f"event-processor ended with {daemon.returncode}; see {log.name}")
+        if time.monotonic() > deadline_s:
+            raise SystemExit(f"event-processor was not ready within {READY_S:g} s; see {log.name}")
+        time.sleep(LOOK_S)
+
+
 def play(rate: float, seconds: float, log: IO[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Runs everything. What the generator made, and the API's figures."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))}
@@ -68,6 +82,7 @@ def play(rate: float, seconds: float, log: IO[str]) -> tuple[dict[str, Any], dic
             summary_of_daemon,
             started([*PROGRAM, *settings, "run"], env=environment, stdout=summary_of_daemon, stderr=log) as daemon,
         ):
+            wait_until_ready(daemon, log)
             make = [sys.executable, "make_streams.py", "--folder", str(WORK / "events"), "--live"]
             make += ["--rate", str(rate), "--seconds", str(seconds)]
             made: dict[str, Any] = json.loads(
@@ -150,6 +165,7 @@ def main() -> int:
     options = parser.parse_args()
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir()
+    (WORK / "events").mkdir()  # so that it can be watched from the start
     shutil.copy(HERE / "event-processor.toml", WORK)
     with (WORK / "event-processor.log").open("w", encoding="utf-8") as log:
         made, figures = play(options.rate, options.seconds, log)

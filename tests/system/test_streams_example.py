@@ -578,3 +578,19 @@ def test_a_run_in_which_all_is_right_has_no_fault() -> None:
 )
 def test_a_run_in_which_something_is_wrong_says_what(change: dict[str, Any], words: str) -> None:
     assert RUNNER.faults(**RIGHT | change) == [words]
+
+
+def test_the_streams_begin_when_the_daemon_is_ready_and_never_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RUNNER, "WORK", tmp_path)
+    begins = "path.mkdir(parents=True); (path / 'lanes.json').touch()"
+    script = f"import pathlib, signal; path = pathlib.Path('state/history'); {begins}; signal.pause()"
+    with (tmp_path / "log").open("w") as log:
+        with (
+            subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(78)"], text=True) as broken,
+            pytest.raises(SystemExit, match="event-processor ended with 78; see "),
+        ):
+            RUNNER.wait_until_ready(broken, log)
+        with subprocess.Popen([sys.executable, "-S", "-c", script], cwd=tmp_path, text=True) as daemon:
+            RUNNER.wait_until_ready(daemon, log)
+            assert (tmp_path / "state" / "history" / "lanes.json").exists()
+            daemon.kill()
