@@ -28,7 +28,7 @@ dir = "durable/state"
 [services.api]
 base_url = "{url}"
 requests_per_s = {limit}
-timeout_s = 1
+timeout_s = 4
 [sinks.downstream]
 type = "http"
 service = "api"
@@ -69,7 +69,7 @@ def test_no_second_at_the_server_has_more_requests_than_the_limit_and_nothing_is
         write(pipeline.log, 1 + RECORDS // 3, RECORDS - RECORDS // 3)
         daemon = pipeline.start()
         arrived(RECORDS // 2)
-        (tmp_path / "pipeline.toml").write_text(configuration.replace("timeout_s = 1", "timeout_s = 2"))
+        (tmp_path / "pipeline.toml").write_text(configuration.replace("timeout_s = 4", "timeout_s = 5"))
         daemon.send(signal.SIGHUP)
         arrived(RECORDS)
         daemon.send(signal.SIGTERM)

@@ -528,7 +528,6 @@ def test_a_stop_before_the_start_and_figures_before_it() -> None:
 
 def test_the_script_of_the_document_prints_its_lines_and_its_verdict() -> None:
     finished = called(EXAMPLE, "data_streaming_pipeline_test.py", "--seconds", "2")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
     words = (
         "🚀 Testing",
         "📊 Starting",
@@ -541,8 +540,11 @@ def test_the_script_of_the_document_prints_its_lines_and_its_verdict() -> None:
         "🚦 Rate",
     )
     said = finished.stdout.splitlines()
-    assert [line.startswith(word) for line, word in zip(said, words, strict=False)] == [True] * len(words)
-    assert said[-1] == "🎉 All performance requirements met!"
+    assert [line.startswith(word) for line, word in zip(said, words, strict=False)] == [True] * len(words), finished.stderr
+    # A machine may be too slow for the rate, and for nothing else.
+    rate = float(said[4].removeprefix("⚡ Processing rate: ").removesuffix("/sec"))
+    verdict = "🎉 All performance requirements met!" if rate >= 5 else "💥 Missed: processing rate below 5/sec"
+    assert (finished.returncode, said[-1]) == (0 if rate >= 5 else 1, verdict)
 
 
 RIGHT: dict[str, Any] = {

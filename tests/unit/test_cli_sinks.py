@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.processes import wait_until
 from support.remote_shell import RemoteShell, remote_shell_in
 
 KEYS = [
@@ -83,13 +84,15 @@ def test_a_running_daemon_pauses_and_resumes_and_says_so(shell: RemoteShell) -> 
         shell.waits_for(delivered=5, failed=1, pending=0)
         assert shell.call("sinks", "pause", "remote") == 0
         shell.waits_for(state="paused")
+        # The figures and the conditions are published by two threads.
+        wait_until(lambda: "is paused: its records wait" in json.dumps(shell.json("status")["conditions"]), "the note")
         assert shell.call("status") == 0
         assert "note: sink remote is paused" in shell.out.replace("source remote: ", "")
         shell.append(7, 2)
         shell.waits_for(pending=2)
         assert shell.call("sinks", "resume", "remote") == 0
         shell.waits_for(delivered=7, pending=0)
-        assert "paused" not in json.dumps(shell.json("status")["conditions"])
+        wait_until(lambda: "paused" not in json.dumps(shell.json("status")["conditions"]), "the end of the note")
     assert [id_ for _, id_, _ in shell.taken()] == [1, 2, 4, 5, 6, 7, 8]
 
 

@@ -29,6 +29,7 @@ from support.http_service import Answers, HttpService, Reply, make_certificate, 
 
 EVENT = b'{"id":1,"name":"Grace Hopper"}'
 TOKEN = "t0ken-that-is-s3cret"
+TRIES_MAX = 100
 
 
 def receiver(
@@ -213,14 +214,27 @@ def test_a_reset_means_to_wait() -> None:
     "reply", [Reply(is_held=True), Reply(body=b"x" * 1000, drip_s=0.02), Reply(422, b"x" * 1000, drip_s=0.02)]
 )
 def test_a_slow_answer_means_to_wait(reply: Reply) -> None:
-    answer = answer_to(reply, service={"timeout_s": 0.2})
+    with serving(reply) as service:
+        (answer,) = answers_of(receiver(service.base_url, service={"timeout_s": 0.2}), request(EVENT))
+        # On a busy machine the time may be over before it is sent.
+        assert len(service.received) <= 1
     assert answer == Answer(Verdict.WAIT, "no answer within 0.2 s")
 
 
 def test_after_slow_answers_the_connections_are_there_for_others() -> None:
+    async def played(sink: Receiver) -> list[Verdict]:
+        await sink.open()
+        verdicts: list[Verdict] = []
+        while Verdict.DELIVERED not in verdicts and len(verdicts) < TRIES_MAX:
+            verdicts.append((await sink.deliver(request(EVENT))).verdict)
+        await sink.close()
+        return verdicts
+
     with serving(*[Reply(is_held=True)] * 3, Reply()) as service:
-        answers = answers_of(receiver(service.base_url, service={"timeout_s": 0.2, "concurrency": 1}), *[request(EVENT)] * 4)
-    assert [answer.verdict for answer in answers] == [*[Verdict.WAIT] * 3, Verdict.DELIVERED]
+        verdicts = asyncio.run(played(receiver(service.base_url, service={"timeout_s": 0.2, "concurrency": 1})))
+    # On a busy machine even an answer that is not held may be late, but not every time.
+    assert verdicts[:3] == [Verdict.WAIT] * 3
+    assert verdicts[-1] is Verdict.DELIVERED
 
 
 def test_a_refused_connection_means_to_wait() -> None:
