@@ -21,30 +21,18 @@ from support.crash_trial import MAIN_PROGRAM
 from support.faults import CALLS, Site, fault_prefix, record_prefix, sites
 from support.http_service import HttpService, Received, Reply
 from support.processes import Daemon, Finished, Pipeline
+from support.remote_sink import remote_configuration
 
 __all__ = ["RECORDS", "DeliveryTrial"]
 
 RECORDS: Final = 24
 BAD: Final = 7
 KILLED_EXIT: Final = -signal.SIGKILL
-CONFIGURATION: Final = """\
-[sources.events]
-path = "events.jsonl"
-[order]
-buffer_events = 0
+SECTIONS: Final = """\
 [batch]
 bytes_max = 1024
 [state]
 dir = "durable/state"
-[services.api]
-base_url = "{url}"
-timeout_s = 5
-[sinks.remote]
-type = "http"
-service = "api"
-path = "/records"
-request_events_max = {events_max}
-body = "array"
 [outbox]
 keep_s = 0
 once_wait_s = 60
@@ -83,7 +71,12 @@ class DeliveryTrial:
         # Files have the same names in every run, so that a point can be met again.
         pipeline = Pipeline(folder, folder / "durable", MAIN_PROGRAM.disturbed)
         pipeline.prepare(log_of(RECORDS))
-        text = CONFIGURATION.format(url=self.service.base_url, events_max=self.events_max)
+        text = remote_configuration(
+            self.service.base_url,
+            service="timeout_s = 5",
+            sink=f'path = "/records"\nrequest_events_max = {self.events_max}\nbody = "array"',
+            more=SECTIONS,
+        )
         (folder / "pipeline.toml").write_text(text)
         self._begun = len(self.service.received)
         return pipeline

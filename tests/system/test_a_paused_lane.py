@@ -13,28 +13,11 @@ import pytest
 from event_processor import load, post
 from support.http_service import HttpService
 from support.processes import Daemon, Pipeline, wait_until
+from support.remote_sink import remote_configuration
 
 FIRST, MORE, BUFFERED = 20, 4000, 8
 REJECTED, POSTED = 5001, (6001, 6002)
 OUTBOX_BYTES = 1_048_576
-CONFIGURATION = f"""\
-[sources.events]
-path = "events.jsonl"
-[order]
-buffer_events = {BUFFERED}
-idle_release_ms = 50
-[batch]
-bytes_max = 65536
-[services.api]
-base_url = "{{url}}"
-[sinks.remote]
-type = "http"
-service = "api"
-body = "array"
-request_events_max = 500
-[outbox]
-bytes_max = {OUTBOX_BYTES}
-"""
 
 
 def event(number: int, value: object = 1) -> dict[str, Any]:
@@ -47,7 +30,13 @@ def lines(*events: dict[str, Any]) -> bytes:
 
 @pytest.fixture
 def pipeline(tmp_path: Path, service: HttpService) -> Pipeline:
-    (tmp_path / "pipeline.toml").write_text(CONFIGURATION.format(url=service.base_url))
+    text = remote_configuration(
+        service.base_url,
+        order=f"buffer_events = {BUFFERED}\nidle_release_ms = 50",
+        sink='body = "array"\nrequest_events_max = 500',
+        more=f"[batch]\nbytes_max = 65536\n[outbox]\nbytes_max = {OUTBOX_BYTES}\n",
+    )
+    (tmp_path / "pipeline.toml").write_text(text)
     made = Pipeline(tmp_path, tmp_path)
     made.log.write_bytes(lines(*(event(number) for number in range(1, FIRST + 1)), event(REJECTED, "x")))
     return made

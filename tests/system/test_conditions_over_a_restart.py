@@ -11,27 +11,14 @@ import pytest
 
 from support.http_service import HttpService, Reply
 from support.processes import Daemon, Pipeline, wait_until
-
-CONFIGURATION = """\
-[sources.events]
-path = "events.jsonl"
-[order]
-buffer_events = 0
-[services.api]
-base_url = "{url}"
-timeout_s = 600
-concurrency = 1
-[sinks.down]
-type = "http"
-service = "api"
-"""
-SINK = CONFIGURATION[CONFIGURATION.index("[services.api]") :]
+from support.remote_sink import remote_configuration
 
 
 @pytest.fixture
 def pipeline(tmp_path: Path, service: HttpService) -> Pipeline:
     made = Pipeline(tmp_path, tmp_path)
-    (tmp_path / "pipeline.toml").write_text(CONFIGURATION.format(url=service.base_url))
+    text = remote_configuration(service.base_url, service="timeout_s = 600\nconcurrency = 1", name="down")
+    (tmp_path / "pipeline.toml").write_text(text)
     append(made, 1)
     return made
 
@@ -112,7 +99,8 @@ def test_what_was_said_of_a_sink_ends_if_it_has_nothing_to_send_or_is_gone(pipel
     append(pipeline, 2)
     stopped_lane(pipeline, service).kill()
     assert pipeline.command_of("sinks", "drop", "down", "--yes").exit_code == 0
-    (pipeline.folder / "pipeline.toml").write_text(CONFIGURATION.replace(SINK, ""))
+    configuration = pipeline.folder / "pipeline.toml"
+    configuration.write_text(configuration.read_text().partition("[services.api]")[0])
     daemon = pipeline.start()
     wait_until(lambda: not conditions(pipeline), "the end of the condition")
     daemon.send(signal.SIGTERM)

@@ -8,24 +8,10 @@ from pathlib import Path
 
 from support.http_service import HttpService
 from support.processes import Pipeline, wait_until
+from support.remote_sink import remote_configuration
 
 EVENTS = 1_000_000
 LATER = 40
-WITHOUT_SINK = """\
-[sources.events]
-path = "events.jsonl"
-[order]
-buffer_events = 0
-[state]
-dir = "state"
-"""
-SINK = """\
-[services.api]
-base_url = "{url}"
-[sinks.remote]
-type = "http"
-service = "api"
-"""
 
 
 def events(first: int, count: int) -> bytes:
@@ -41,13 +27,14 @@ def read_bytes(process_id: int) -> int:
 def test_a_sink_added_after_a_million_events_is_sent_the_later_ones_only(tmp_path: Path, service: HttpService) -> None:
     pipeline = Pipeline(tmp_path, tmp_path, batch_bytes_max=4_194_304)
     configuration = tmp_path / "pipeline.toml"
-    configuration.write_text(WITHOUT_SINK)
+    with_sink = remote_configuration(service.base_url)
+    configuration.write_text(with_sink.partition("[services.api]")[0])
     pipeline.log.write_bytes(events(1, EVENTS))
     log_bytes = pipeline.log.stat().st_size
     assert pipeline.run("--once").exit_code == 0
     assert pipeline.progress() == log_bytes
 
-    configuration.write_text(WITHOUT_SINK + SINK.format(url=service.base_url))
+    configuration.write_text(with_sink)
     daemon = pipeline.start()
     published, cursor = tmp_path / "state" / "history" / "lanes.json", tmp_path / "state" / "delivery" / "remote.json"
     wait_until(published.exists, "the lane works")

@@ -11,23 +11,8 @@ import pytest
 
 from support.http_service import HttpService, Reply
 from support.processes import Daemon, Pipeline, wait_until
+from support.remote_sink import remote_configuration
 
-CONFIGURATION = """\
-[sources.events]
-path = "events.jsonl"
-[order]
-buffer_events = 0
-[services.api]
-base_url = "{base_url}"
-token_file = "api.token"
-timeout_s = 5
-[sinks.down]
-type = "http"
-service = "api"
-figures_by = ["priority"]
-[targets]
-error_rate_max = 0.5
-"""
 EVENTS = b"".join(
     b'{"id": %d, "category": "a", "value": 1, "priority": %d}\n' % (number, number % 2 + 1) for number in range(1, 7)
 )
@@ -37,7 +22,14 @@ EVENTS = b"".join(
 def pipeline(tmp_path: Path, service: HttpService) -> Pipeline:
     made = Pipeline(tmp_path, tmp_path)
     made.prepare(EVENTS)
-    (tmp_path / "pipeline.toml").write_text(CONFIGURATION.format(base_url=service.base_url), encoding="utf-8")
+    text = remote_configuration(
+        service.base_url,
+        service='token_file = "api.token"\ntimeout_s = 5',
+        name="down",
+        sink='figures_by = ["priority"]',
+        more="[targets]\nerror_rate_max = 0.5\n",
+    )
+    (tmp_path / "pipeline.toml").write_text(text, encoding="utf-8")
     (tmp_path / "api.token").write_text("a-very-secret-token", encoding="utf-8")
     return made
 

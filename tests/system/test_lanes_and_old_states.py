@@ -13,24 +13,7 @@ import pytest
 from support.command_line import Shell, shell_in
 from support.http_service import HttpService, Reply
 from support.processes import Pipeline, wait_until
-
-CONFIGURATION = """
-[sources.events]
-path = "events.jsonl"
-[order]
-buffer_events = {buffer_events}
-idle_release_ms = 50
-[state]
-dir = "durable/state"
-[services.api]
-base_url = "{url}"
-[sinks.remote]
-type = "http"
-service = "api"
-path = "/records"
-[outbox]
-once_wait_s = {wait_s}
-"""
+from support.remote_sink import remote_configuration
 
 
 @pytest.fixture
@@ -38,8 +21,9 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return shell_in(tmp_path, monkeypatch, capsys)
 
 
-def configure(shell: Shell, url: str, *, buffer_events: int = 0, wait_s: int = 20) -> None:
-    text = CONFIGURATION.format(url=url, buffer_events=buffer_events, wait_s=wait_s)
+def configure(shell: Shell, url: str, *, buffer_events: int = 0, wait_s: int = 60) -> None:
+    order, more = f"buffer_events = {buffer_events}\nidle_release_ms = 50", f"[outbox]\nonce_wait_s = {wait_s}\n"
+    text = remote_configuration(url, order=order, more=f'[state]\ndir = "durable/state"\n{more}')
     shell.path("event-processor.toml").write_text(text)
     shell.path("pipeline.toml").write_text(text)
 

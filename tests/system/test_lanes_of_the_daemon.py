@@ -14,23 +14,7 @@ from event_processor.storage.outbox import OutboxSeries
 from support.command_line import Shell, shell_in
 from support.http_service import HttpService, Received, Reply
 from support.processes import wait_until
-
-CONFIGURATION = """
-[sources.events]
-path = "events.jsonl"
-[order]
-buffer_events = 0
-[services.api]
-base_url = "{url}"
-{service}
-[sinks.remote]
-type = "http"
-service = "api"
-path = "/records"
-{sink}
-[outbox]
-{outbox}
-"""
+from support.remote_sink import remote_configuration
 
 
 @pytest.fixture
@@ -39,7 +23,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 def configure(shell: Shell, url: str, *, service: str = "", sink: str = "", outbox: str = "once_wait_s = 60") -> None:
-    text = CONFIGURATION.format(url=url, service=service, sink=sink, outbox=outbox)
+    text = remote_configuration(url, service=service, sink=f'path = "/records"\n{sink}', more=f"[outbox]\n{outbox}\n")
     shell.path("event-processor.toml").write_text(text)
 
 
