@@ -146,7 +146,10 @@ class Daemon:
                 if finished.reason is not StopReason.RELOAD:
                     self._lanes.end()
                     left_out = [*finished.omissions, *self._absent.found]
-                    return replace(finished, not_read=conditions.not_read, omissions=left_out, committed=self._committed)
+                    # Now that the lanes have ended: their last answers count.
+                    lanes = tuple(self._lanes.reports())
+                    not_read = conditions.not_read
+                    return replace(finished, not_read=not_read, omissions=left_out, lanes=lanes, committed=self._committed)
                 self._before = configuration
                 configuration = self._reloaded(configuration, environment.telemetry, conditions)
                 environment = self._environment_of(configuration)
@@ -195,9 +198,8 @@ class Daemon:
             state = processor.state
             lost = tuple(each for each in state.lost.entries if each not in known)
             left_out = omissions(configuration, state.counts, state.categories, pipeline.aggregates.documents())
-            lanes = tuple(self._lanes.reports())
             held_events, targets = len(state.order.held), pipeline.configuration.targets
-            finished = Finished(reason, state.counts, held_events, left_out, lost=lost, lanes=lanes, targets=targets)
+            finished = Finished(reason, state.counts, held_events, left_out, lost=lost, targets=targets)
             self._tell_stopped(environment.telemetry, finished)
             return finished, pipeline.configuration
 

@@ -32,12 +32,14 @@ class Lanes(Telemetry):
         self._delivery: PipelineDelivery | None = None
         self._telemetry = Telemetry()
         self._pause: _Pause | None = None
+        self._last: Sequence[LaneReport] = ()
 
     def start(self, pipeline: OpenPipeline, environment: Environment, cleanup: ExitStack, *, is_once: bool) -> None:
         """Starts the lanes of a pipeline, if it has any; `cleanup` stops them. Raises as `PipelineDelivery` does.
 
         `is_once`: the run ends at the end of the log, so it must not wait without end for a full outbox.
         """
+        self._last = ()
         if not pipeline.lanes:
             environment.telemetry.lanes_opened(sinks=())
             return
@@ -75,8 +77,8 @@ class Lanes(Telemetry):
             environment.clock.wait(environment.wakeup, LOOK_S)
 
     def reports(self) -> Sequence[LaneReport]:
-        """All lanes at this moment."""
-        return self._delivery.reports() if self._delivery is not None else ()
+        """All lanes of the last pipeline: at this moment, or when they ended."""
+        return self._delivery.reports() if self._delivery is not None else self._last
 
     def end(self) -> None:
         """The process ends cleanly. Raises `StorageError`."""
@@ -87,6 +89,7 @@ class Lanes(Telemetry):
         self._delivery, self._pause = None, None
         # The wait has a deadline, so the watchdog is fed: a service that holds its answers is no stalled loop.
         delivery.stop(telemetry.progressed)
+        self._last = delivery.reports()
         delivery.tell(telemetry)
         delivery.require()
 

@@ -48,8 +48,13 @@ def lane_of(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def stopped(daemon: Daemon) -> list[str]:
-    """The lines about the sink, and the verdict."""
+    """Stops it: the lines about the sink, and the verdict."""
     daemon.send(signal.SIGTERM)
+    return summary(daemon)
+
+
+def summary(daemon: Daemon) -> list[str]:
+    """What it says at its end."""
     finished = daemon.wait()
     assert finished.exit_code == 0, finished.stderr
     lines = [line for line in finished.stderr.splitlines() if not line.startswith("{")]
@@ -79,6 +84,20 @@ def test_status_and_the_summary_have_the_figures_of_a_daemon(pipeline: Pipeline,
     assert lines[0] == "sink down: 5 delivered, 1 failed, 0 skipped, 0 pending"
     assert lines[1].startswith("  6 processed, ")
     assert lines[2:] == ["  by source: events 6 (1 failed)", "  by priority: 1 3, 2 3 (1 failed)", "targets: met"]
+
+
+def test_the_summary_counts_what_was_answered_while_the_daemon_stopped(pipeline: Pipeline, service: HttpService) -> None:
+    configuration = pipeline.folder / "pipeline.toml"
+    configuration.write_text(configuration.read_text().replace("timeout_s = 5", "timeout_s = 60\nconcurrency = 1"))
+    service.answers = [Reply(is_held=True)]
+    daemon = pipeline.start()
+    service.wait_for(1)
+    daemon.send(signal.SIGTERM)
+    wait_until(lambda: '"event": "stopped"' in daemon.said(), "the end of its loop, while the answer is still out")
+    service.release()
+    (said, *_) = summary(daemon)
+    sent = len(service.received)
+    assert said == f"sink down: {sent} delivered, 0 failed, 0 skipped, {6 - sent} pending"
 
 
 def test_a_sink_that_is_stopped_is_69_with_what_to_do_while_the_daemon_runs(pipeline: Pipeline, service: HttpService) -> None:
