@@ -162,7 +162,7 @@ class PipelineDelivery:
             document = lane.document
             identity = self._identity(lane, lane.name, document.input, document.started_after, document.chain)
             orders = LaneOrders(self._environment.fs, self._directory, lane.name, lane.name)
-            view = self._pipeline.series[document.input].view
+            view = self._pipeline.series[document.input].view.for_lane(lane.name)
             lanes.setdefault(document.input, []).append(_lane(self._parts(lane, identity, orders), view))
         now = asyncio.get_running_loop().time
         keeping = Keeping(
@@ -256,13 +256,23 @@ class PipelineDelivery:
         if self._delivery is not None:
             self._delivery.note()
 
-    def _passed(self, keeping: Keeping, input_name: str, place: LanePlace) -> None:
+    def _passed(self, keeping: Keeping, input_name: str, places: Mapping[str, LanePlace]) -> None:
         """Tells the outbox what waits, and what need not be kept. It asks for a commit itself if that frees a file."""
-        series, released = self._pipeline.series[input_name], place.released
-        assert isinstance(released, SeriesView), "lanes of a pipeline follow its series"
-        series.note_waiting(place.pending_bytes, released)
-        if spare := keeping.passed(input_name, place.sequence):
-            series.drop_before(spare)
+        series = self._pipeline.series[input_name]
+        waiting: dict[str, tuple[int, SeriesView]] = {}
+        through, held = series.view.sequence, []
+        for name, place in places.items():
+            released = place.released
+            assert isinstance(released, SeriesView), "lanes of a pipeline follow its series"
+            waiting[name] = (place.pending_bytes, released)
+            if released.total is None:
+                through = min(through, place.sequence)
+            else:
+                # A lane that is detached needs what was for it, however far the others are.
+                held.append((keeping.passed(f"{input_name} {name}", place.sequence), released.sequence))
+        series.note_waiting(waiting)
+        if spare := keeping.passed(input_name, through):
+            series.drop_before(spare, held)
 
     def _publish(self, reports: Sequence[LaneReport], outbox: OutboxReport) -> None:
         """Publishes the figures for `status`. They are never relied on, so a failure is no failure of delivery.

@@ -352,7 +352,6 @@ class _Opening:
 
     def _loop_options(self, outbox: Outbox) -> LoopOptions:
         configuration = self._configuration
-        waiting_bytes_max = configuration.outbox.bytes_max
         polls = [options.poll_interval_ms for options in self._sources.values()]
         return LoopOptions(
             batch_bytes_max=configuration.batch.bytes_max,
@@ -362,8 +361,7 @@ class _Opening:
             once=self._mode.once,
             drain=self._mode.drain,
             ends_if_late=bool(self._mode.puts_in_order),
-            # A replica sends nothing: what it writes waits for the state that it becomes.
-            may_read=lambda: self._replica is not None or outbox.undelivered_bytes() < waiting_bytes_max,
+            may_read=outbox.has_room,
         )
 
     def _new_name(self, kind: str) -> str:

@@ -20,7 +20,7 @@ from event_processor.assembly.environment import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor_file import read_cursor
-from event_processor.engine.outbox import LaneDocument, Outbox, SeriesDocument, released_count
+from event_processor.engine.outbox import LaneDocument, Outbox, SeriesDocument, detached_places, released_count
 from event_processor.engine.state import State
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.options import SinkOptions
@@ -108,9 +108,20 @@ def open_outbox(configuration: Configuration, environment: Environment, start: L
             chain=document.chain,
             new_token=environment.new_token,
             clock=environment.clock,
+            detached=detached_places(lanes, name),
+            is_read=any(lane.detached is None for lane in lanes.values() if lane.input == name),
+            sealed_after=document.sealed_after or 0,
         )
         opened.callback(series[name].close)
-    return Outbox(series, began, lanes, is_saved=lanes == start.lanes and began == start.series)
+    options = configuration.outbox
+    return Outbox(
+        series,
+        began,
+        lanes,
+        is_saved=lanes == start.lanes and began == start.series,
+        bytes_max=options.bytes_max,
+        detaches=options.when_full == "detach",
+    )
 
 
 def rebuild_outbox(rebuilt: Mapping[str, Rebuilding], environment: Environment, start: LaneStart, opened: ExitStack) -> Outbox:
@@ -163,8 +174,9 @@ def require_nothing_pending(configuration: Configuration, environment: Environme
         if not change:
             continue
         if pending := _pending(str(configuration.state.dir), name, lane, environment, checkpoint):
+            waits = "still wait for it" if lane.detached is None else "still wait for it, or were skipped while it was detached"
             raise ConfigurationError(
-                f"sinks.{name}: {change}, but {pending:,} records of {lane.input} still wait for it",
+                f"sinks.{name}: {change}, but {pending:,} records of {lane.input} {waits}",
                 hint="restore it until they are sent; or give them up: event-processor sinks drop "
                 f"{name}; or, if it has another name now: event-processor sinks rename {name} NEW",
             )

@@ -104,6 +104,8 @@ def _release(lanes: list[LaneHistory]) -> str:
         return "not yet"
     if results == {"before"}:
         return "before a remote sink started; no outbox has its record"
+    if results == {"skipped"}:
+        return "while every sink was detached; no outbox has its record"
     return "long ago; its record is no longer in the outbox"
 
 

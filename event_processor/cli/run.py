@@ -85,7 +85,9 @@ def _exit_code(finished: Finished) -> int:
         return ExitCode.INPUT_GONE
     return (
         ExitCode.NOT_KEEPING_UP
-        if any(each.pending or (each.retried and each.retried.pending) for each in finished.lanes)
+        if any(
+            each.pending or each.detached_after is not None or (each.retried and each.retried.pending) for each in finished.lanes
+        )
         else ExitCode.OK
     )
 

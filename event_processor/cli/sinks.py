@@ -108,6 +108,8 @@ def drop(
         confirm(f"Give up {counted(dropped.pending, 'record')} that {_wait(dropped.pending)} for {name}?", yes=yes)
         changes.drop(name)
     write_lines([f"{name}: dropped; {counted(dropped.pending, 'pending record')} given up"])
+    if dropped.skipped:
+        write_lines([f"{counted(dropped.skipped, 'record')} that were skipped while it was detached are given up too"])
     if dropped.kept_as:
         write_lines([f"its cursor is kept as {one_line(dropped.kept_as)}"])
     if dropped.starts_anew:

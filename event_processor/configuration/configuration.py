@@ -180,7 +180,10 @@ class OutboxOptions(Section):
     """Released events that wait for remote sinks."""
 
     bytes_max: int = Field(default=1_073_741_824, ge=1 << 20)
-    """The maximum bytes that wait on disk. Above it, the sources pause until a sink has sent some."""
+    """The maximum bytes that wait on disk for the slowest sink."""
+    when_full: Literal["pause", "detach"] = "pause"
+    """What happens then. "pause": the sources pause until a sink has sent some. "detach": the slowest sink gets no later records, until an
+    operator attaches it again; they count as skipped, and everything else goes on."""
     keep_s: int = Field(default=86_400, ge=0)
     """How long records stay on disk after every sink was sent them, in seconds."""
     once_wait_s: int = Field(default=300, ge=0)

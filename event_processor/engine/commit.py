@@ -108,6 +108,11 @@ class Batch:
         """An empty batch whose steps continue from `state`."""
         return cls(state, state.counts.records, begun_s=begun_s)
 
+    @property
+    def releases(self) -> bool:
+        """Whether sinks or lanes get something of it."""
+        return bool(self.released.count or self.dead_letters.count or self.rows)
+
     def add(self, step: Step, content_bytes: int) -> None:
         """Adds one step."""
         self.state = step.state
@@ -346,6 +351,8 @@ class CommitWriter:
         outputs = self._outputs
         self._require_presence()
         outputs.outbox.batch_begun(batch.begun_s)
+        # If we die before the checkpoint, the next start finds the lanes as they were.
+        outputs.outbox.detach_slowest(batch.first_sequence, grows=batch.releases)
         for sink in outputs.written:
             # Sinks come first because they have most of the bytes: the disk works on them while the rest is written.
             sink.write(batch.dead_letters if sink.input == DEAD_LETTERS else self._input_of(sink, batch))

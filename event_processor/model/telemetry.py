@@ -161,6 +161,9 @@ class Telemetry:
     def lane_resumed(self, *, sink: str) -> None:
         """An operator resumed a remote sink."""
 
+    def lane_detached(self, *, sink: str, sequence: int, remedy: str) -> None:
+        """The outbox was full: the records from this one on are skipped at a remote sink, until an operator attaches it."""
+
     def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
         """A remote sink is sent nothing more in this process: its place in the outbox cannot be trusted."""
 

@@ -17,11 +17,13 @@ from msgspec import Struct
 from event_processor.model.errors import StorageError
 from event_processor.storage.durable import FileSystem, read_file
 
-__all__ = ["CONDITIONS_NAME", "LOST", "Condition", "PublishedConditions", "ReloadAnswer", "read_conditions"]
+__all__ = ["CONDITIONS_NAME", "DETACHED", "LOST", "Condition", "PublishedConditions", "ReloadAnswer", "read_conditions"]
 
 CONDITIONS_NAME: Final = "conditions.json"
 LOST: Final = "lost"
 """The kind of the condition that something is lost. The checkpoint says what."""
+DETACHED: Final = "lane_detached"
+"""The kind of the condition that a remote sink is detached. The checkpoint says so too."""
 
 LANE_KINDS: Final = "lane_"
 """How the kinds begin that are about a remote sink. Their `source` is its name."""

@@ -99,15 +99,18 @@ def explain(configuration: Configuration, environment: Environment, text: str, *
         size_bytes = reader.size_bytes
     over_limit = _over_limit(configuration, environment, checkpoint)
     histories = tuple(_history(event_id, search.found[event_id], over_limit, configuration) for event_id in search.ids)
-    return Explanation(text, _with_lanes(configuration, environment, histories), search.records, size_bytes)
+    return Explanation(text, _with_lanes(configuration, environment, histories, search.numbers), search.records, size_bytes)
 
 
 def _with_lanes(
-    configuration: Configuration, environment: Environment, histories: tuple[IdHistory, ...]
+    configuration: Configuration,
+    environment: Environment,
+    histories: tuple[IdHistory, ...],
+    numbers: Mapping[RecordPlace, int],
 ) -> tuple[IdHistory, ...]:
-    """The histories with what the lanes of remote sinks did."""
-    places = {_place_of(each): None for history in histories for each in history.accepted}
-    answers = lane_histories(configuration, environment, [*places])
+    """The histories with what the lanes of remote sinks did. `numbers`: of the records with these ids, among all that were read."""
+    places = {_place_of(each): numbers[_place_of(each)] for history in histories for each in history.accepted}
+    answers = lane_histories(configuration, environment, places)
     return tuple(
         replace(history, lanes=tuple(answer for each in history.accepted for answer in answers.get(_place_of(each), ())))
         for history in histories
@@ -154,6 +157,8 @@ class _Search:
         self.ids: Final = ids
         self.found: Final[dict[EventId, _Found]] = {event_id: _Found() for event_id in ids}
         self.records = 0
+        self.numbers: Final[dict[RecordPlace, int]] = {}
+        """The number of each record that was found, among all that were read, from 1."""
         self._formats: Final[Mapping[str, Format]] = {name: record_format(configuration, each) for name, each in sources.items()}
         is_changed = bool(configuration.transforms)
         self._as_written: Final = {name for name, each in sources.items() if each.holds_objects and not is_changed}
@@ -187,7 +192,9 @@ class _Search:
     def _look_at_events(self, chunk: Chunk, columns: Columns, line: int) -> None:
         for event_id, found in self.found.items():
             for row in _places(columns, event_id):
-                found.add(_occurrence(chunk, columns, row, line))
+                place = _occurrence(chunk, columns, row, line)
+                found.add(place)
+                self.numbers[_place_of(place)] = self.records + row + 1
 
     def _look_at_rejected(self, chunk: Chunk, columns: Columns, line: int) -> None:
         for rejection in columns.rejections:

@@ -35,6 +35,8 @@ DROPPED: Final = "dropped-%Y%m%dT%H%M%SZ"
 class Dropped:
     """What a drop gives up: the pending records, retried ones included. `kept_as`: where the cursor is afterwards.
 
+    `skipped`: the records that were not for the lane because it was detached.
+
     `starts_anew`: the sink is configured, and starts after everything that is released by then; `needs_start`: but its `start`
     must be changed first.
     """
@@ -43,6 +45,7 @@ class Dropped:
     kept_as: str
     starts_anew: bool
     needs_start: bool
+    skipped: int = 0
 
 
 class LaneChanges:
@@ -69,7 +72,9 @@ class LaneChanges:
         options = remote_sinks(self._configuration.sinks).get(name)
         kept_as = os.path.join(self._directory, DELIVERY_FOLDER, f"{name}.{self._aside()}.json") if has_cursor else ""
         needs_start = options is not None and options.start == "beginning"
-        return Dropped(_pending(lane), kept_as, starts_anew=options is not None, needs_start=needs_start)
+        is_detached = lane is not None and lane.detached_after is not None
+        skipped = max(0, lane.released - (lane.detached_after or 0)) if lane and is_detached else 0
+        return Dropped(_pending(lane), kept_as, starts_anew=options is not None, needs_start=needs_start, skipped=skipped)
 
     def drop(self, name: str) -> None:
         """Gives up the lane. Raises `StorageError`; then it is still there, or the next start drops it."""

@@ -43,6 +43,8 @@ RecordPlace: TypeAlias = tuple[str, int, int]
 """Source, generation, and offset in bytes."""
 READS_MAX: Final = 3
 EITHER: Final = "answered, or released before this sink started"
+DETACHED: Final = "the sink was detached"
+EITHER_DETACHED: Final = "answered, released before this sink started, or skipped because the sink was detached"
 PLACE: Final = re.compile(rb'"place":\{("source":"(?:[^"\\]|\\.)*","generation":\d+,"offset":\d+),')
 """The place in a line of an outbox, of failed records, or of retried ones."""
 
@@ -98,10 +100,11 @@ class LaneHistory:
 
 
 def lane_histories(
-    configuration: Configuration, environment: Environment, places: Collection[RecordPlace]
+    configuration: Configuration, environment: Environment, places: Mapping[RecordPlace, int]
 ) -> dict[RecordPlace, tuple[LaneHistory, ...]]:
     """What every lane that reads events did with the accepted records at `places`. Empty if there is no such lane.
 
+    `places`: each with the record's number among all that were read, from 1.
     Raises `StateError` if the outbox or the order buffer cannot be read, `StorageError`. If only the files of one lane cannot be
     read, that lane's result is "unknown", with the reason.
     """
@@ -116,7 +119,7 @@ def lane_histories(
 
 
 def _histories(
-    configuration: Configuration, environment: Environment, checkpoint: Checkpoint, places: Collection[RecordPlace]
+    configuration: Configuration, environment: Environment, checkpoint: Checkpoint, places: Mapping[RecordPlace, int]
 ) -> dict[RecordPlace, tuple[LaneHistory, ...]]:
     lanes = {name: lane for name, lane in checkpoint.state.lanes.items() if lane.input == EVENTS}
     if not lanes or not places:
@@ -133,7 +136,7 @@ def _histories(
         stage = read_held_events(fs, directory, appended, checkpoint.state.order, configuration.order.buffer_events)
         held = frozenset(event[4][:3] for event in stage.held)
     is_whole = series.sequence + checkpoint.state.order.held == checkpoint.state.counts.accepted
-    answers = _Answers(fs, directory, checkpoint.state.state_id, released, held, view.oldest, is_whole)
+    answers = _Answers(fs, directory, checkpoint.state.state_id, released, held, view.oldest, is_whole, places)
     found: dict[RecordPlace, list[LaneHistory]] = {place: [] for place in places}
     for name, lane in lanes.items():
         try:
@@ -187,7 +190,8 @@ def _decoded(line: bytes, path: str, kind: type[Any]) -> Any:
 class _Answers:
     """What lanes answer. `released`, `held`: of the places that are asked for. `oldest`: the sequence of the outbox's first record.
 
-    `is_whole`: every accepted record was released to the outbox, or is held. Otherwise some were accepted before it began.
+    `is_whole`: every accepted record was released to the outbox, or is held. Otherwise some were accepted before it began. `numbers`: of the
+    records among all that were read.
     """
 
     fs: FileSystem
@@ -197,6 +201,7 @@ class _Answers:
     held: frozenset[RecordPlace]
     oldest: int
     is_whole: bool
+    numbers: Mapping[RecordPlace, int]
 
     def of_lane(
         self, sink: str, lane: LaneDocument, cursor: CursorDocument, places: Collection[RecordPlace]
@@ -212,6 +217,8 @@ class _Answers:
                 yield self._gone(sink, place, lane, cursor)
             elif place not in failed and sequence <= lane.started_after:
                 yield _history(sink, place, record, "before")
+            elif lane.detached and sequence > lane.detached.after and not cursor.is_answered(sequence):
+                yield _history(sink, place, record, "skipped", reason=DETACHED)
             else:
                 yield _answered(sink, place, record, cursor, failed.get(place), sequence=sequence, tries=tries.get(sequence, []))
         yield from self._retried(sink, frozenset(failed))
@@ -220,6 +227,11 @@ class _Answers:
         """The history of a record that is not in the outbox: if it ever was, its sequence was below `oldest`."""
         if place in self.held:
             return _history(sink, place, None, "held")
+        if lane.detached is not None:
+            # Its line may never have been written. If it was read after the lane was detached, it was released after that too.
+            is_after = self.numbers[place] > lane.detached.records
+            result: LaneResult = "skipped" if is_after else "unknown"
+            return _history(sink, place, None, result, reason=DETACHED if is_after else EITHER_DETACHED)
         if self.oldest - 1 <= lane.started_after:
             return _history(sink, place, None, "before")
         if self.is_whole and not lane.started_after and cursor.sequence >= self.oldest - 1:

@@ -8,7 +8,7 @@ Never: changes anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,12 +19,12 @@ from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
 from event_processor.engine.delivery.cursor_file import read_cursor
+from event_processor.engine.delivery.health import attach_words, detached_words
 from event_processor.engine.delivery.reports import FIGURES_NAME, LaneReport, OutboxReport, PublishedLanes, undelivered_bytes
-from event_processor.engine.outbox import LaneDocument
+from event_processor.engine.outbox import LaneDocument, committed_series
 from event_processor.model.connector import Guarantee
 from event_processor.model.errors import ConfigurationError, StateError, StorageError
 from event_processor.storage.durable import FileSystem, read_file
-from event_processor.storage.outbox import committed_view
 from event_processor.storage.outbox_reader import OutboxReader
 
 __all__ = ["LanesStatus", "lanes_status", "outbox_forecast"]
@@ -42,13 +42,15 @@ class LanesStatus:
     """The lanes of a state, by the name of their sink, and the outbox that they share.
 
     If no daemon has published figures, a lane's state is "offline" (nothing sends), "starting" or "failed" (its files cannot be used),
-    and it has only the counts of its files. `guarantees`: by sink, for the sinks that the configuration has.
+    and it has only the counts of its files. `guarantees`: by sink, for the sinks that the configuration has. `detaches`: if the outbox is full,
+    the slowest sink is detached.
     """
 
     lanes: tuple[LaneReport, ...] = ()
     outbox: OutboxReport = field(default_factory=OutboxReport)
     bytes_max: int = 0
     guarantees: Mapping[str, Guarantee] = field(default_factory=dict)
+    detaches: bool = False
 
     @property
     def full_in_s(self) -> float | None:
@@ -58,15 +60,19 @@ class LanesStatus:
             return None
         return max(0, self.bytes_max - self.outbox.undelivered_bytes) / growth
 
-    def shortfalls(self) -> Iterator[str]:
-        """Yields the reasons why the outbox needs an operator, as text."""
+    def shortfalls(self, told: Collection[str] = ()) -> Iterator[str]:
+        """Yields the reasons why the outbox needs an operator, as text. `told`: of these sinks it is known that they are detached."""
+        for lane in self.lanes:
+            if lane.detached_after is not None and lane.sink not in told:
+                yield f"sink {lane.sink} is detached: {detached_words(lane.detached_after)}; {attach_words(lane.sink)}"
         waiting = self.outbox.undelivered_bytes
         if not self.lanes or waiting <= FULL_SHARE * self.bytes_max:
             return
         forecast = outbox_forecast(self.full_in_s)
+        then = "; then the slowest sink is detached" if self.detaches else ""
         yield (
             f"the outbox is {waiting / self.bytes_max:.0%} full ({waiting:,} of {self.bytes_max:,} bytes wait)"
-            f"{f'; {forecast}' if forecast else ''}; look at the sinks that do not deliver, or raise outbox.bytes_max"
+            f"{f'; {forecast}' if forecast else ''}{then}; look at the sinks that do not deliver, or raise outbox.bytes_max"
         )
 
 
@@ -84,10 +90,10 @@ def lanes_status(
 ) -> LanesStatus:
     """Looks once. `owner`: the present owner of the lock. Raises nothing for lanes whose files cannot be used."""
     promised = _guarantees(configuration)
-    bytes_max = configuration.outbox.bytes_max
+    bytes_max, detaches = configuration.outbox.bytes_max, configuration.outbox.when_full == "detach"
     published = _published(environment, str(configuration.state.dir)) if owner else None
     if published is not None and published.owner == owner:
-        return LanesStatus(published.lanes, published.outbox, bytes_max, promised)
+        return LanesStatus(published.lanes, published.outbox, bytes_max, promised, detaches)
     if checkpoint is None:
         return LanesStatus(bytes_max=bytes_max, guarantees=promised)
     state = "starting" if owner else "offline"
@@ -95,7 +101,7 @@ def lanes_status(
         _OfflineLane(name, lane, checkpoint).report(environment.fs, str(configuration.state.dir), state)
         for name, lane in sorted(checkpoint.state.lanes.items())
     )
-    return LanesStatus(lanes, OutboxReport(undelivered_bytes(lanes)), bytes_max, promised)
+    return LanesStatus(lanes, OutboxReport(undelivered_bytes(lanes)), bytes_max, promised, detaches)
 
 
 def _published(environment: Environment, directory: str) -> PublishedLanes | None:
@@ -131,8 +137,11 @@ class _OfflineLane:
             pending_bytes = self._pending_bytes(fs, directory, cursor)
         except (StateError, StorageError) as error:
             state, words, remedy, exit_code = "failed", error.message, error.hint, int(error.exit_code)
+        if state != "failed" and (detached := self.lane.detached):
+            state, words, remedy = "detached", detached_words(detached.after), attach_words(self.name)
         counts = cursor.counts if cursor else LaneCounts()
-        ahead = sum(last - first + 1 for first, last, _ in cursor.answered) if cursor else 0
+        beginning = CursorDocument("", self.lane.input, {}, self.lane.started_after, self.lane.started_after, self.lane.chain)
+        pending, skipped = self.lane.shares(cursor or beginning, self._released)
         return LaneReport(
             sink=self.name,
             input=self.lane.input,
@@ -145,9 +154,10 @@ class _OfflineLane:
             started_after=self.lane.started_after,
             delivered=counts.delivered,
             failed=counts.failed,
-            skipped=counts.skipped,
-            pending=max(0, self._released - self._after(cursor) - ahead),
+            skipped=counts.skipped + skipped,
+            pending=pending,
             pending_bytes=pending_bytes,
+            detached_after=self.lane.detached.after if self.lane.detached else None,
         )
 
     @property
@@ -169,7 +179,7 @@ class _OfflineLane:
         series = self.checkpoint.state.outbox.get(self.lane.input)
         if series is None:
             return 0
-        view = committed_view(directory, self.lane.input, self.checkpoint.state.appended, series.sequence, series.chain)
+        view = committed_series(directory, self.lane, series, self.checkpoint.state.appended, self.name)
         reader = OutboxReader(fs, view, self._after(cursor))
         try:
             return reader.unread_bytes()

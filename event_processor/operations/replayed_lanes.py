@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from event_processor.assembly import (
@@ -100,6 +101,8 @@ class _Known:
         """Yields the sequences at which the lane knows the chain."""
         if self.document is not None:
             yield self.document.started_after, self.document.chain
+            if self.document.detached is not None:
+                yield self.document.detached.after, self.document.detached.chain
         if self.cursor is not None:
             yield self.cursor.sequence, self.cursor.chain
             yield from ((last, chain) for _, last, chain in self.cursor.answered)
@@ -182,7 +185,8 @@ class ReplayedLanes:
         outbox = {name: each for name, each in state.outbox.items() if any(lane.input == name for lane in lanes.values())}
         if plan.keeps:
             state_id = self._state_id or state_id
-            for name in outbox:
+            for name, series in outbox.items():
+                outbox[name] = replace(series, sealed_after=self._sealed_after(name, series))
                 if self._is_whole(name):
                     appended |= self._files(name)
         changed = replace(state, state_id=state_id, lanes=lanes, outbox=outbox, appended=appended)
@@ -196,7 +200,8 @@ class ReplayedLanes:
             waiting, retried = self._waiting(known), retried_pending(self._environment, self._directory, name)
             if plan.keeps and known is not None and lane is not None:
                 released = fresh.state.outbox[lane.input].sequence
-                pending = known.cursor.pending(released) if known.cursor else released - lane.started_after
+                cursor = known.cursor or CursorDocument("", lane.input, {}, lane.started_after, lane.started_after, lane.chain)
+                pending, _ = lane.shares(cursor, released)
                 found.append(ReplayedLane(name, options.input, "continues", pending))
                 continue
             pending = fresh.state.outbox[lane.input].sequence - lane.started_after if lane else 0
@@ -331,6 +336,13 @@ class ReplayedLanes:
             if status is None or status.size_bytes < length_bytes:
                 return False
         return True
+
+    def _sealed_after(self, input_name: str, series: SeriesDocument) -> int | UnsetType:
+        """After which sequence other files begin. Lines that are made again are followed by a gap if all lanes are detached."""
+        if self._present is not None and self._is_whole(input_name):
+            return self._present.outbox[input_name].sealed_after
+        is_detached = any(each.document and each.document.detached for each in self._known.values() if each.input == input_name)
+        return series.sequence if is_detached else UNSET
 
     def _files(self, input_name: str) -> dict[str, int]:
         """The entries of `appended` of the present files of a series."""

@@ -21,18 +21,17 @@ from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
 from event_processor.engine.delivery.cursor_file import read_cursor
-from event_processor.engine.delivery.health import PAUSED_WORDS, resume_words
+from event_processor.engine.delivery.health import PAUSED_WORDS, attach_words, detached_words, resume_words
 from event_processor.engine.delivery.orders import is_paused, pause, request_skip, resume
 from event_processor.engine.delivery.progress import LaneIdentity
 from event_processor.engine.delivery.reports import FIGURES_NAME, LaneReport, PublishedLanes, RetriedFigures
 from event_processor.engine.delivery.retries import RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.skipping import skip_records as skip_without_a_lane
-from event_processor.engine.outbox import LaneDocument
+from event_processor.engine.outbox import LaneDocument, committed_series
 from event_processor.model.clock import SystemWakeup
 from event_processor.model.errors import LockedError, NotAnsweredError, StateError, UsageError
 from event_processor.operations.state_access import lock_owner, owned_state, peek, require_checkpoint
 from event_processor.storage.durable import read_file, storage_boundary
-from event_processor.storage.outbox import SeriesView
 
 __all__ = [
     "SinkLane",
@@ -56,7 +55,8 @@ START: Final = "start the daemon: event-processor run"
 class SinkLane(Struct, frozen=True):
     """A remote sink and its lane. `state`: as in `LaneReport`, or "not running", "new", "changed", "removed", "unknown".
 
-    `pending` of the records up to `released` wait. `retried`: repaired records, counted apart; None if there are none.
+    `pending` of the records up to `released` wait. `retried`: repaired records, counted apart; None if there are none. `detached_after`: the
+    last record that is for it; None if all are. Those after it are in `skipped`.
     """
 
     sink: str
@@ -71,6 +71,7 @@ class SinkLane(Struct, frozen=True):
     skipped: int
     pending: int
     retried: RetriedFigures | None = None
+    detached_after: int | None = None
 
     @classmethod
     def of(cls, report: LaneReport) -> SinkLane:
@@ -130,19 +131,25 @@ def _from_files(
         retried = _retried(environment, directory, name)
     except StateError as error:
         unknown = (released, lane.started_after, 0, 0, 0, max(0, released - lane.started_after))
-        return SinkLane(name, lane.input, "failed", error.message, error.hint, *unknown)
+        return SinkLane(name, lane.input, "failed", error.message, error.hint, *unknown, detached_after=_detached_after(lane))
     state, words, remedy = "not running", "", START
     if change := change_of_lane(options, lane):
         state, words = ("changed" if options else "removed"), change
         remedy = f"restore it; or event-processor sinks drop {name}" + ("" if options else f"; or sinks rename {name} NEW")
+    elif lane.detached is not None:
+        state, words, remedy = "detached", detached_words(lane.detached.after), attach_words(name)
     elif is_paused(fs, directory, name):
         state, words, remedy = "paused", PAUSED_WORDS, resume_words(name)
     elif owner is not None:
         state, words, remedy = "unknown", f"{owner} holds the state and has not reported this sink", "look again"
     counts = cursor.counts
-    pending = cursor.pending(released)
-    figures = (released, lane.started_after, counts.delivered, counts.failed, counts.skipped, pending)
-    return SinkLane(name, lane.input, state, words, remedy, *figures, retried)
+    pending, skipped = lane.shares(cursor, released)
+    figures = (released, lane.started_after, counts.delivered, counts.failed, counts.skipped + skipped, pending)
+    return SinkLane(name, lane.input, state, words, remedy, *figures, retried, _detached_after(lane))
+
+
+def _detached_after(lane: LaneDocument) -> int | None:
+    return lane.detached.after if lane.detached else None
 
 
 def lane_cursor(
@@ -231,8 +238,8 @@ def _wanted(
         raise UsageError(f"{name}: nothing was released to this sink yet", hint=START)
     cursor = lane_cursor(environment, str(configuration.state.dir), checkpoint, name, lane)
     released = checkpoint.state.outbox[lane.input].sequence
-    faults = [*_not_pending(cursor, released, sequences)]
-    if not sequences and not cursor.pending(released):
+    faults = [*_not_pending(lane, cursor, released, sequences)]
+    if not sequences and not lane.shares(cursor, released)[0]:
         faults = ["no record is pending"]
     if faults:
         raise UsageError(
@@ -241,7 +248,8 @@ def _wanted(
     return frozenset(sequences or [cursor.sequence + 1])
 
 
-def _not_pending(cursor: CursorDocument, released: int, sequences: Sequence[int]) -> Iterator[str]:
+def _not_pending(lane: LaneDocument, cursor: CursorDocument, released: int, sequences: Sequence[int]) -> Iterator[str]:
+    end = released if lane.detached is None else lane.detached.after
     for sequence in sequences:
         if sequence <= cursor.started_after:
             yield f"record {sequence} was released before this sink started"
@@ -249,6 +257,8 @@ def _not_pending(cursor: CursorDocument, released: int, sequences: Sequence[int]
             yield f"record {sequence} was answered already"
         elif sequence > released:
             yield f"record {sequence} was not released yet: the last one is {released}"
+        elif sequence > end:
+            yield f"record {sequence} is skipped already: the sink was detached after {end}"
 
 
 def _skip_here(configuration: Configuration, environment: Environment, name: str, wanted: frozenset[int]) -> None:
@@ -258,8 +268,7 @@ def _skip_here(configuration: Configuration, environment: Environment, name: str
     wanted = _wanted(configuration, environment, checkpoint, name, sorted(wanted))
     lane = checkpoint.state.lanes[name]
     series = checkpoint.state.outbox[lane.input]
-    appended = checkpoint.state.appended
-    view = SeriesView.of(directory, lane.input, appended=appended, sequence=series.sequence, chain=series.chain)
+    view = committed_series(directory, lane, series, checkpoint.state.appended, name)
     identity = LaneIdentity(name, lane.input, checkpoint.state.state_id, lane.target, lane.started_after, lane.chain)
     skipped = skip_without_a_lane(
         environment.fs, directory, identity, view, sequences=wanted, wall_ns=environment.clock.wall_ns()

@@ -19,7 +19,7 @@ from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json
-from event_processor.operations.conditions import LOST, Condition, read_conditions
+from event_processor.operations.conditions import DETACHED, LOST, Condition, read_conditions
 from event_processor.operations.lanes import LanesStatus, lanes_status
 from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import committed_length, lock_owner, peek
@@ -88,7 +88,7 @@ class Status:
             yield f"no process owns {self.state_directory}: nothing is running"
             yield from (f"when it last ran: {each}" for each in self.last_known if each.fails and each.kind != LOST)
         yield from (str(each) for each in self.conditions if each.fails and each.kind != LOST)
-        yield from self.lanes.shortfalls()
+        yield from self.lanes.shortfalls({each.source for each in self.conditions if each.kind == DETACHED})
         if self.committed is None:
             yield f"{self.state_directory}: no state here yet"
             return

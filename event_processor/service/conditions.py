@@ -22,6 +22,7 @@ from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import (
     CONDITIONS_NAME,
+    DETACHED,
     LANE_KINDS,
     LOST,
     Condition,
@@ -185,6 +186,10 @@ class Conditions(Telemetry):
 
     def lane_resumed(self, *, sink: str) -> None:
         self._end("lane_paused", sink)
+
+    def lane_detached(self, *, sink: str, sequence: int, remedy: str) -> None:
+        problem = f"sink {sink} is detached: the outbox was full; records from {sequence} on are skipped"
+        self._add(DETACHED, sink, problem=problem, remedy=remedy)
 
     def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
         self.lane_flowing(sink=sink)

@@ -48,7 +48,8 @@ class Lanes(Telemetry):
 
         self._sending = self._sending or Sending()
         delivery = PipelineDelivery(pipeline, environment, self._sending, this_process())
-        self._pause = _Pause(pipeline, environment.clock) if is_once else None
+        pauses = is_once and pipeline.configuration.outbox.when_full == "pause"
+        self._pause = _Pause(pipeline, environment.clock) if pauses else None
         self._telemetry = environment.telemetry
         cleanup.callback(self._stop, delivery, environment.telemetry)
         delivery.start()

@@ -241,6 +241,10 @@ class LogTelemetry(Telemetry):
     def lane_resumed(self, **facts: Fact) -> None:
         self.log("info", "lane_resumed", "a sink is resumed", facts)
 
+    def lane_detached(self, **facts: Fact) -> None:
+        words = "the outbox is full; from this record on, all are skipped at this sink until it is attached"
+        self.log("error", "lane_detached", words, facts)
+
     def lane_failed(self, **facts: Fact) -> None:
         self.log("error", "lane_failed", "a sink is sent nothing more: its place in the outbox cannot be trusted", facts)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from xxhash import xxh3_128_hexdigest
@@ -23,7 +23,7 @@ from event_processor.model.released import Released
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import FileSystem, prepare_directory, storage_call
 
-__all__ = ["OUTBOX_FOLDER", "OutboxFile", "OutboxSeries", "SeriesView", "chain_after", "committed_view"]
+__all__ = ["OUTBOX_FOLDER", "OutboxFile", "OutboxSeries", "SeriesPlace", "SeriesView", "chain_after", "committed_view"]
 
 OUTBOX_FOLDER: Final = "outbox"
 FILE_BYTES_MAX: Final = 64 * 1_048_576
@@ -35,6 +35,8 @@ HINT: Final = "put the file back from a backup, or let the sinks that read it be
 
 OutboxFile: TypeAlias = tuple[str, int, int]
 """The path of a file, the sequence of its first record, and its length in bytes."""
+SeriesPlace: TypeAlias = tuple[int, str]
+"""The sequence of a record, and the chain there."""
 
 
 def chain_after(chain: str, sequence: int, place: bytes, object_: bytes) -> str:
@@ -49,7 +51,8 @@ def chain_after(chain: str, sequence: int, place: bytes, object_: bytes) -> str:
 class SeriesView:
     """What a durable checkpoint covers of the series of `input`: the last sequence, its chain, and the files, ascending.
 
-    `written_bytes`: how many bytes this process has appended until then.
+    `written_bytes`: how many bytes this process has appended until then. `detached`: by lane, the last record that is for it. `total`: the
+    series goes on to this sequence, but only the records up to `sequence` are for the lane that has this view; None if all are.
     """
 
     input: str
@@ -57,11 +60,21 @@ class SeriesView:
     chain: str
     files: tuple[OutboxFile, ...]
     written_bytes: int = 0
+    detached: Mapping[str, SeriesPlace] = field(default_factory=dict)
+    total: int | None = None
 
     @classmethod
     def of(cls, directory: str, input_name: str, *, appended: Mapping[str, int], sequence: int, chain: str) -> SeriesView:
         """What a checkpoint covers, for a process that only reads. `directory` is the state's."""
         return cls(input_name, sequence, chain, _files_of(directory, input_name, appended))
+
+    def for_lane(self, lane: str) -> SeriesView:
+        """What is for this lane: the whole series, or, if it is detached, the records before that."""
+        if lane not in self.detached:
+            return self
+        sequence, chain = self.detached[lane]
+        files = tuple(file for file in self.files if file[1] <= sequence)
+        return replace(self, sequence=sequence, chain=chain, files=files, total=self.sequence)
 
     @property
     def oldest(self) -> int:
@@ -77,7 +90,7 @@ def committed_view(directory: str, input_name: str, appended: Mapping[str, int],
 class OutboxSeries:
     """The records of one input, written within commits: a `Sink` that `NoticesRemoval`. Used by one thread at a time.
 
-    `drop_before` and `view` may be called from other threads.
+    `drop_before`, `note_waiting` and `view` may be called from other threads.
     """
 
     has_open_part: Final = False
@@ -94,10 +107,14 @@ class OutboxSeries:
         new_token: Callable[[], str],
         clock: Clock,
         file_bytes_max: int = FILE_BYTES_MAX,
+        detached: Mapping[str, SeriesPlace] | None = None,
+        is_read: bool = True,
+        sealed_after: int = 0,
     ) -> None:
         """Continues after `sequence` and `chain`, with the files that the checkpoint's `appended` names.
 
-        `directory` is the state's. `new_token` gives parts of names that are never used twice. What was written after the
+        `detached`: by lane, the last record that is for it. `is_read`: some lane is not detached; otherwise only sequence and chain go on.
+        Nothing is appended to files whose first record is at or before `sealed_after`. `directory` is the state's. `new_token` gives parts of names that are never used twice. What was written after the
         checkpoint is cut off. Raises `StateError` if a file is missing or too short, `LockedError`, `StorageError`.
         """
         self.input: Final = input_name
@@ -111,28 +128,62 @@ class OutboxSeries:
         self._file_bytes_max: Final = file_bytes_max
         self._published: Callable[[SeriesView], None] = _ignore
         self._begun_s = clock.monotonic_s()
-        self._drop_through = 0
+        self._detached: Mapping[str, SeriesPlace] = dict(detached or {})
+        self._is_read = is_read
+        self.sealed_after = sealed_after
+        """What follows this record is in other files than the record itself."""
+        self._spare: tuple[int, tuple[tuple[int, int], ...]] = (0, ())
+        """The sequence up to which nothing need be kept, and what must be kept all the same: after one sequence, up to another."""
         self._written_bytes = 0
         self._files: tuple[OutboxFile, ...] = _files_of(directory, input_name, appended)
         """All files. The length of the open one is in `_file`."""
         self._require_files()
         self._file: AppendFile | None = None
         """The last file, while more may be appended to it."""
-        if self._files and self._files[-1][2] < file_bytes_max:
+        if self._files and self._files[-1][2] < file_bytes_max and self._files[-1][1] > sealed_after:
             self._file = AppendFile(fs, self._files[-1][0], self._files[-1][2])
         self._view = self._present()
-        self._waiting = (sum(length_bytes for *_, length_bytes in self._files), 0)
-        """The bytes that waited when `written_bytes` was this. Until a lane says so, everything waits."""
+        self._opened_bytes: Final = sum(length_bytes for *_, length_bytes in self._files)
+        self._waiting: Mapping[str, tuple[int, int]] | None = None
+        """By lane, the bytes that waited when `written_bytes` was this; None until the lanes say so."""
 
     @property
     def undelivered_bytes(self) -> int:
-        """The bytes that wait for the slowest lane, with those that no checkpoint covers yet."""
-        waiting_bytes, written_bytes = self._waiting
-        return waiting_bytes + self._written_bytes - written_bytes
+        """The bytes that wait for the slowest lane that is not detached, with those that no checkpoint covers yet."""
+        waiting = self.waiting_bytes
+        if waiting is None:
+            # Until the lanes say so, everything waits.
+            return self._opened_bytes + self._written_bytes
+        return max(waiting.values(), default=0)
 
-    def note_waiting(self, waiting_bytes: int, view: SeriesView) -> None:
-        """So many bytes of `view` wait for the slowest lane. Any thread may call it."""
-        self._waiting = (waiting_bytes, view.written_bytes)
+    @property
+    def waiting_bytes(self) -> dict[str, int] | None:
+        """The bytes that wait for each lane that is not detached; None if that is not known yet."""
+        if self._waiting is None:
+            return None
+        waiting = {name: each for name, each in self._waiting.items() if name not in self._detached}
+        return {
+            name: waiting_bytes + self._written_bytes - written_bytes for name, (waiting_bytes, written_bytes) in waiting.items()
+        }
+
+    def note_waiting(self, waiting: Mapping[str, tuple[int, SeriesView]]) -> None:
+        """By lane: so many bytes of this view wait for it. Any thread may call it."""
+        self._waiting = {name: (waiting_bytes, view.written_bytes) for name, (waiting_bytes, view) in waiting.items()}
+
+    def detach(self, lane: str, *, is_read: bool) -> SeriesPlace:
+        """What is written from now on is not for this lane. Returns the last record that is. `is_read`: as at the start.
+
+        If we die before the checkpoint that says so, the lane is not detached.
+        """
+        place = self.sequence, self.chain
+        self._detached = {**self._detached, lane: place}
+        self._is_read = is_read
+        # So the lane holds no file with later records, and lines that follow a gap are never in the file before it.
+        self.sealed_after = self.sequence
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        return place
 
     @property
     def view(self) -> SeriesView:
@@ -160,6 +211,9 @@ class OutboxSeries:
         self._drop()
         if not released.count:
             return
+        if not self._is_read:
+            self._pass_over(released)
+            return
         now = utc_text(self._clock.wall_ns())
         elapsed_ms = round(max(0.0, self._clock.monotonic_s() - self._begun_s) * 1000, 3)
         clock_fields = f'"@now":"{now}","@elapsed_ms":{elapsed_ms},"chain":"'.encode()
@@ -168,6 +222,15 @@ class OutboxSeries:
             for lines in self._lines(piece, places, clock_fields):
                 file.append(lines)
                 self._written_bytes += len(lines)
+
+    def _pass_over(self, released: Released) -> None:
+        """Counts the records, and writes no line: every lane is detached, and reads them from the log when it is attached."""
+        sequence, chain = self.sequence, self.chain
+        for piece, places in zip(released.pieces, released.places, strict=True):
+            for place, record in zip(places, piece.split(b"\n")[:-1], strict=True):
+                sequence += 1
+                chain = chain_after(chain, sequence, place, record.strip(SPACES))
+        self.sequence, self.chain = sequence, chain
 
     def _lines(self, piece: bytes, places: Sequence[bytes], clock_fields: bytes) -> Iterable[bytes]:
         """Yields the lines of a piece's records, about `WRITE_BYTES` at a time."""
@@ -230,32 +293,41 @@ class OutboxSeries:
         if self._file is not None:
             self._file.require_presence()
 
-    def drop_before(self, sequence: int) -> bool:
-        """From the next commit on, the checkpoint names no file whose records are all at or below `sequence`.
+    def drop_before(self, sequence: int, held: Sequence[tuple[int, int]] = ()) -> bool:
+        """From the next commit on, the checkpoint names no file whose records are all at or below `sequence`, unless it is held.
 
-        Returns whether there is such a file. It is unlinked when the predecessor does not name it either: after one more commit.
+        `held`: files with a record after the first number and up to the second are kept. Returns whether there is a file to drop. It is
+        unlinked when the predecessor does not name it either: after one more commit.
         """
         # A cursor may be ahead of the outbox after a fallback. Its lane still has to read the records up to there.
-        self._drop_through = max(self._drop_through, min(sequence, self._view.sequence))
+        self._spare = (max(self._spare[0], min(sequence, self._view.sequence)), tuple(held))
         return self.has_spare_files
 
     @property
     def has_spare_files(self) -> bool:
         """Whether the next commit leaves a file out that is no longer needed."""
-        return self._count_dropped(self._files) > 0
+        return len(self._kept(self._files)) < len(self._files)
 
     def _drop(self) -> None:
         """Forgets the files that are no longer needed. Until the next checkpoint is durable, the present one still names them."""
-        count = self._count_dropped(self._files)
-        if count and count == len(self._files) and self._file is not None:
+        kept = self._kept(self._files)
+        if self._file is not None and kept[-1:] != self._files[-1:]:
             self._file.close()
             self._file = None
-        self._files = self._files[count:]
+        self._files = kept
 
-    def _count_dropped(self, files: Sequence[OutboxFile]) -> int:
-        """How many of the oldest files hold nothing after `_drop_through`."""
+    def _kept(self, files: Sequence[OutboxFile]) -> tuple[OutboxFile, ...]:
+        """The files that some lane still needs."""
+        through, held = self._spare
         ends = [first - 1 for _, first, _ in files[1:]] + [self.sequence]
-        return sum(end <= self._drop_through for end in ends[: len(files)])
+        kept = []
+        for file, following in zip(files, ends, strict=False):
+            first = file[1]
+            # After a seal there may be a gap: what follows was written for no lane, or was dropped.
+            end = min(following, self.sealed_after) if first <= self.sealed_after else following
+            if end > through or any(end > after and first <= last for after, last in held):
+                kept.append(file)
+        return tuple(kept)
 
     def close(self) -> None:
         """Closes the open file."""
@@ -263,7 +335,7 @@ class OutboxSeries:
             self._file.close()
 
     def _present(self) -> SeriesView:
-        return SeriesView(self.input, self.sequence, self.chain, self._files, self._written_bytes)
+        return SeriesView(self.input, self.sequence, self.chain, self._files, self._written_bytes, self._detached)
 
     def _require_files(self) -> None:
         """Raises `StateError` if a full file is missing or too short. `AppendFile` looks at the open one itself."""

@@ -128,6 +128,9 @@ class OutboxReader:
         """The next records of the file."""
         found = []
         for line in self._lines(bytes_max):
+            if self._next > self._view.sequence:
+                # A lane that is detached reads no further, also if the file does.
+                break
             found.append((self._decoded(line), len(line) + 1))
             self._sequence = self._next
             self._passed(line)

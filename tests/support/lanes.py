@@ -366,6 +366,10 @@ class Frozen:
 
     sequence: int
     chain: str
+    total: int | None = None
+
+    def for_lane(self, lane: str) -> Frozen:
+        return self
 
 
 def key_of(sequence: int, name: str = "remote") -> str:

@@ -11,7 +11,8 @@ from support.processes import wait_until
 from support.remote_shell import RemoteShell, remote_shell_in
 
 KEYS = [
-    "sink", "input", "state", "words", "remedy", "released", "started_after", "delivered", "failed", "skipped", "pending", "retried"
+    "sink", "input", "state", "words", "remedy", "released", "started_after", "delivered", "failed", "skipped", "pending", "retried",
+    "detached_after",
 ]  # fmt: skip
 
 

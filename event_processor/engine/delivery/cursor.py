@@ -69,6 +69,11 @@ class CursorDocument(Struct, frozen=True):
         """How many of the records up to the sequence `released` were not answered."""
         return max(0, released - self.sequence - sum(last - first + 1 for first, last, _ in self.answered))
 
+    def pending_through(self, sequence: int) -> int:
+        """As `pending`, if records after `sequence` may have been answered too."""
+        answered = sum(min(last, sequence) - first + 1 for first, last, _ in self.answered if first <= sequence)
+        return max(0, sequence - self.sequence - answered)
+
     def is_answered(self, sequence: int) -> bool:
         """Whether the record with this sequence was answered."""
         return sequence <= self.sequence or any(first <= sequence <= last for first, last, _ in self.answered)

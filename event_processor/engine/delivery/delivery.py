@@ -31,12 +31,12 @@ class Delivery:
         now: Callable[[], float],
         *,
         publish: Callable[[Sequence[LaneReport], OutboxReport], None],
-        passed: Callable[[str, LanePlace], None],
+        passed: Callable[[str, Mapping[str, LanePlace]], None],
         make_retries: Callable[[str], Lane | None],
     ) -> None:
         """`lanes` by input. `publish` gets the reports of all lanes and of the outbox, about once a second, if they changed.
 
-        `passed` gets an input, and the place of its slowest lane, at the start, about once a second, and whenever `note` is called.
+        `passed` gets an input, and the places of its lanes by name, at the start, about once a second, and whenever `note` is called.
         `make_retries` makes the lane of a sink's retried records; None if nothing was retried.
         """
         self._by_input: Final = lanes
@@ -90,10 +90,7 @@ class Delivery:
     def note(self) -> None:
         """A lane's cursor has moved on disk."""
         for name, lanes in self._by_input.items():
-            places = [lane.place for lane in lanes]
-            sequence = min(place.sequence for place in places)
-            slowest = max(places, key=lambda place: place.pending_bytes)
-            self._passed(name, LanePlace(sequence, slowest.pending_bytes, slowest.released))
+            self._passed(name, {lane.name: lane.place for lane in lanes})
 
     @property
     def pending(self) -> int:

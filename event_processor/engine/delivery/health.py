@@ -14,7 +14,7 @@ from event_processor.model.answers import Answer
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
 
-__all__ = ["PAUSED_WORDS", "PROBE_S", "Described", "Health", "remedy_of", "resume_words"]
+__all__ = ["PAUSED_WORDS", "PROBE_S", "Described", "Health", "attach_words", "detached_words", "remedy_of", "resume_words"]
 
 PROBE_S: Final = 60.0
 """A stopped lane tries one record this often."""
@@ -48,6 +48,8 @@ class Health:
         self._in_outage: Final[set[str]] = set()
         self._is_sending = False
         self.is_paused = False
+        self.detached_after: int | None = None
+        """The last record that is for the lane; None if all are."""
         self.failure: EventProcessorError | None = None
         self.last_words = ""
         """The words of the last *wait*."""
@@ -86,6 +88,12 @@ class Health:
         else:
             self._telemetry.lane_resumed(sink=self._name)
 
+    def detach(self, after: int) -> None:
+        """The outbox was full: the records after `after` are not for this lane."""
+        if self.detached_after is None:
+            self.detached_after = after
+            self._telemetry.lane_detached(sink=self._name, sequence=after + 1, remedy=attach_words(self._name))
+
     def go_on(self, stage: str) -> None:
         """A probe of a stopped stage got another answer."""
         del self._stopped[stage]
@@ -117,6 +125,16 @@ class Health:
         """The lane at this moment."""
         if self.failure is not None:
             return Described("failed", self.failure.message, self.failure.hint)
+        if self.detached_after is not None:
+            present = self._present(is_pending=is_pending)
+            words, remedy = detached_words(self.detached_after), attach_words(self._name)
+            return Described(
+                "detached", "; ".join(filter(None, (words, present.words))), "; ".join(filter(None, (present.remedy, remedy)))
+            )
+        return self._present(is_pending=is_pending)
+
+    def _present(self, *, is_pending: bool) -> Described:
+        """How it is with the records that are for the lane."""
         if self.is_paused:
             return Described("paused", PAUSED_WORDS, resume_words(self._name))
         if self._stopped:
@@ -125,6 +143,16 @@ class Health:
         if self._in_outage:
             return Described("waiting", self.last_words)
         return Described("sending" if is_pending else "idle")
+
+
+def detached_words(after: int) -> str:
+    """Why a lane is detached."""
+    return f"the outbox was full: records from {after + 1} on are skipped"
+
+
+def attach_words(name: str) -> str:
+    """How a lane is attached again."""
+    return f"stop the daemon, then let it read them from the log: event-processor sinks attach {name}"
 
 
 def resume_words(name: str) -> str:

@@ -44,7 +44,7 @@ class Lane:
     """One lane. Everything runs in the delivery loop, also `__init__`."""
 
     def __init__(self, parts: LaneParts, released: Released) -> None:
-        """Continues at the cursor of `parts.progress`. `released`: as far as the last checkpoint covers the series."""
+        """Continues at the cursor of `parts.progress`. `released`: as far as the last checkpoint covers the series, and it is for this lane."""
         self.name: Final = parts.identity.name
         self.health: Final = Health(self.name, parts.telemetry)
         self._parts: Final = parts
@@ -52,6 +52,7 @@ class Lane:
         self.figures: Final = LaneFigures(options.figures_by, parts.times.wall_ns, parts.times.now)
         self.stages: Final[Sequence[AnyStage]] = self._made_stages()
         self._window = self._made_window(parts.progress.document, released)
+        self._tell_detached()
         self._dirty: Final = asyncio.Event()
         self._saving: Final = asyncio.Lock()
         self._save_failure: Exception | None = None
@@ -159,8 +160,14 @@ class Lane:
 
     def follow(self, released: Released) -> None:
         """A durable checkpoint covers the series this far."""
-        self._window.follow(released)
+        self._window.follow(released.for_lane(self.name))
+        self._tell_detached()
         self._wake()
+
+    def _tell_detached(self) -> None:
+        """A checkpoint says that the lane is detached: an operator must know. Only another start attaches it."""
+        if self._window.released.total is not None:
+            self.health.detach(self._window.released.sequence)
 
     def skip(self, sequences: frozenset[int]) -> int:
         """An operator gives up the records with these sequences. Returns how many of them were waiting here."""
@@ -298,6 +305,7 @@ class Lane:
             error_rate=figures.all.error_rate,
             by_source=figures.by_source(),
             by_field=figures.by_field(),
+            detached_after=self.health.detached_after,
         )
 
     # What operators ask.

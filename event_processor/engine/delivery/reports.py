@@ -65,7 +65,7 @@ class RetriedFigures(Struct, frozen=True):
 
 
 class LaneReport(Struct, frozen=True):
-    """A lane at one moment. `state`: "idle", "sending", "waiting" (an outage), "paused", "stopped" or "failed"; `words` say why.
+    """A lane at one moment. `state`: "idle", "sending", "waiting" (an outage), "paused", "stopped", "detached" or "failed"; `words` say why.
 
     `delivered`, `failed` and `skipped` come from the cursor: since the lane began. `pending` records with `pending_bytes` wait.
     All else is since the start of the process or its last reload. `processed` records were delivered or failed for good; `requests` were
@@ -73,7 +73,8 @@ class LaneReport(Struct, frozen=True):
     records a second, in the last ten; `run_rate_per_s`: processed records a second, from the start to the last of them.
     `mean_elapsed_ms`: from the read of a record's batch to its last answer. `error_rate_before` is the share of requests that were not
     delivered (before retries), `error_rate` that of records that failed for good (after retries). `retried`: records that were
-    repaired and retried; None if there are none. They are in no other figure.
+    repaired and retried; None if there are none. They are in no other figure. `detached_after`: the last record that is for it; None if all are.
+    Those after it are counted as `skipped` until it is attached.
     """
 
     sink: str
@@ -103,6 +104,7 @@ class LaneReport(Struct, frozen=True):
     by_source: dict[str, GroupReport] = {}
     by_field: dict[str, dict[str, GroupReport]] = {}
     retried: RetriedFigures | None = None
+    detached_after: int | None = None
 
     def with_retries(self, other: LaneReport) -> LaneReport:
         """The same, with the lane of retried records. If only that one failed, the exit code is its own."""
@@ -129,9 +131,11 @@ class PublishedLanes(Struct, frozen=True):
 
 
 def undelivered_bytes(reports: Sequence[LaneReport]) -> int:
-    """The bytes that wait: of each input those that its slowest lane has not got."""
+    """The bytes that wait: of each input those that its slowest lane has not got. Lanes that are detached do not count."""
     by_input: dict[str, int] = {}
     for each in reports:
+        if each.detached_after is not None:
+            continue
         by_input[each.input] = max(each.pending_bytes, by_input.get(each.input, 0))
     return sum(by_input.values())
 

@@ -39,6 +39,15 @@ class Released(Protocol):
         """The chain of the last record."""
         ...
 
+    @property
+    def total(self) -> int | None:
+        """None; or, if the lane is detached, the sequence of the last record of the series: those after `sequence` are not for it."""
+        ...
+
+    def for_lane(self, lane: str) -> Released:
+        """The part that is for this lane."""
+        ...
+
 
 class OutboxReading(Protocol):
     """Reads a series from the place of the lane on, as far as a durable checkpoint covers it."""
@@ -110,14 +119,24 @@ class Window:
 
     @property
     def unread(self) -> int:
-        """The released records that were neither read nor answered."""
-        read_to = max(self._read_to, self._cursor.sequence)
-        return max(0, self.known - read_to - self._cursor.answered_after(read_to))
+        """The released records for this lane that were neither read nor answered."""
+        cursor, read_to = self._cursor, max(self._read_to, self._cursor.sequence)
+        end = max(read_to, self.known if self.released.total is None else self.released.sequence)
+        return end - read_to - (cursor.answered_after(read_to) - cursor.answered_after(end))
+
+    @property
+    def detached(self) -> int:
+        """The released records that are not for this lane, because it was detached before them."""
+        if self.released.total is None:
+            return 0
+        first = max(self.released.sequence, self._cursor.sequence)
+        return max(0, self.known - first - self._cursor.answered_after(first))
 
     @property
     def known(self) -> int:
         """The last sequence that was released, as far as this lane knows: a state that fell back may be behind what was answered."""
-        return max(self.released.sequence, self._cursor.last_answered)
+        released = self.released.sequence if self.released.total is None else self.released.total
+        return max(released, self._cursor.last_answered)
 
     @property
     def pending_bytes(self) -> int:
@@ -139,8 +158,8 @@ class Window:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Delivered, failed, skipped."""
-        return self._counts.delivered, self._counts.failed, self._counts.skipped
+        """Delivered, failed, skipped: by operators, or because the lane is detached."""
+        return self._counts.delivered, self._counts.failed, self._counts.skipped + self.detached
 
     def document(self) -> CursorDocument:
         """The cursor as it is now."""
@@ -158,7 +177,7 @@ class Window:
         )
 
     def follow(self, released: Released) -> None:
-        """A durable checkpoint covers the series this far."""
+        """A durable checkpoint covers the series this far. `released`: the part that is for this lane."""
         self.released = released
         self._reader.follow(released)
 
