@@ -2,7 +2,7 @@
 
 Owns: the commands of the group and their output.
 Always: `drop` asks before it gives anything up.
-Never: no lane is read or changed here; `operations/sinks.py` and `operations/lane_changes.py` do that.
+Never: no lane is read or changed here; `operations/` does that.
 """
 
 from __future__ import annotations
@@ -14,15 +14,25 @@ import typer
 
 from event_processor.assembly import Environment
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.output import confirm, counted, one_line, require_answerable, write_json, write_lines, write_table
+from event_processor.cli.output import (
+    confirm,
+    counted,
+    one_line,
+    progress_bar,
+    require_answerable,
+    write_json,
+    write_lines,
+    write_table,
+)
 from event_processor.configuration.configuration import Configuration
 from event_processor.model.errors import UsageError
 from event_processor.operations.lane_changes import lane_changes
+from event_processor.operations.lane_rebuilding import lane_rebuilding
 from event_processor.operations.sinks import SinkLane, list_sinks, pause_sink, resume_sink, skip_records
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Remote sinks: list their lanes, pause and resume them, skip records, drop or rename a lane.")
+app = typer.Typer(help="Remote sinks: list their lanes, pause and resume them, skip records, drop, rename or attach a lane.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the sink.")]
 
@@ -116,6 +126,19 @@ def drop(
         write_lines(["the next start begins it anew, after everything that is released by then"])
     if dropped.needs_start:
         write_lines([f'first write start = "now" in [sinks.{name}]: its records of before cannot be sent again'])
+
+
+@app.command("attach")
+def attach(context: typer.Context, name: Name) -> None:
+    """Let a detached sink read the records that it did not get from the log. The daemon must be stopped."""
+    configuration, environment = _surroundings(context)
+    with lane_rebuilding(configuration, environment) as lanes, progress_bar("reading the log") as progress:
+        attached = lanes.attach(name, progress)
+    read = f", {attached.from_log:,} of them from the log again" if attached.from_log else ""
+    write_lines([f"{name}: attached; {counted(attached.pending, 'record')} {_wait(attached.pending)} for it{read}"])
+    if attached.excess_bytes:
+        excess = f"they are {attached.excess_bytes:,} bytes more than outbox.bytes_max, so it would be detached again"
+        write_lines([f'{excess}: before the start, raise bytes_max, or set outbox.when_full = "pause" until they are sent'])
 
 
 def _wait(count: int) -> str:

@@ -18,14 +18,15 @@ from msgspec.structs import replace
 
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint
+from event_processor.engine.delivery.cursor import CursorDocument
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER, cursor_path, read_cursor, write_cursor
-from event_processor.engine.delivery.failed_records import FailedRecords
+from event_processor.engine.delivery.failed_records import FailedRecords, failed_lines, failed_path, is_from
 from event_processor.engine.delivery.orders import skip_requests
 from event_processor.engine.delivery.retries import retry_lane_name
 from event_processor.model.errors import StateError
 from event_processor.storage.durable import FileSystem, read_file, remove_files, replace_file, storage_call
 
-__all__ = ["CHANGE_NAME", "LaneChange", "finish_lane_change", "lane_files", "start_lane_change"]
+__all__ = ["CHANGE_NAME", "LaneChange", "finish_lane_change", "lane_files", "resent_path", "start_lane_change"]
 
 CHANGE_NAME: Final = "lane-change.json"
 
@@ -35,7 +36,8 @@ class LaneChange(Struct, frozen=True):
 
     With `new_name` it is renamed: records up to the sequence `through` were released under the old name. Otherwise it is dropped,
     and `aside` is part of the names of the files that are moved aside. `replaced`: lanes of an earlier state whose files are moved
-    aside, because the state `state_id` sends under other keys; then `name` is empty.
+    aside, because the state `state_id` sends under other keys; then `name` is empty. With `cursor`, the lane goes back to it, and its
+    failed records after that are moved aside.
     """
 
     state_id: str
@@ -44,6 +46,7 @@ class LaneChange(Struct, frozen=True):
     through: int = 0
     aside: str = ""
     replaced: tuple[str, ...] = ()
+    cursor: CursorDocument | None = None
 
 
 def lane_files(name: str) -> tuple[str, ...]:
@@ -78,7 +81,9 @@ def finish_lane_change(fs: FileSystem, directory: str, store: CheckpointStore, c
     # After a reset this is another state, with other lanes.
     if change.state_id == checkpoint.state.state_id:
         folder = os.path.join(directory, DELIVERY_FOLDER)
-        if change.replaced:
+        if change.cursor is not None:
+            _go_back(fs, directory, change, change.cursor)
+        elif change.replaced:
             for name in change.replaced:
                 _move_aside(fs, folder, directory, replace(change, name=name))
         else:
@@ -88,6 +93,32 @@ def finish_lane_change(fs: FileSystem, directory: str, store: CheckpointStore, c
     # If we die before this, the next start does all of it again, and finds nothing left to do.
     _sync(fs, directory)
     return checkpoint
+
+
+def resent_path(directory: str, change: LaneChange) -> str:
+    """Where the failed records are kept that are sent again."""
+    return os.path.join(directory, DELIVERY_FOLDER, f"{change.name}.failed.{change.aside}.jsonl")
+
+
+def _go_back(fs: FileSystem, directory: str, change: LaneChange, cursor: CursorDocument) -> None:
+    """Moves failed records that are sent again aside, and puts the cursor back. If we die within, the next start does it again."""
+    present = read_cursor(fs, directory, change.name)
+    first = cursor.sequence + 1
+    with storage_call("stat", failed_path(directory, change.name)):
+        status = fs.status(failed_path(directory, change.name))
+    # After a death within, the file may be the new one already, and the cursor still the old one.
+    failed_bytes = min(present.failed_bytes if present else 0, status.size_bytes if status else 0)
+
+    if cursor.failed_bytes < failed_bytes:
+        kept: list[bytes] = []
+        resent: list[bytes] = []
+        for line, record in failed_lines(fs, directory, change.name, failed_bytes):
+            (resent if is_from(record, change.state_id, first) else kept).append(line + b"\n")
+        if fs.status(resent_path(directory, change)) is None:
+            replace_file(fs, resent_path(directory, change), resent, "new")
+        # If we die after this, the cursor counts more bytes than there are; it is replaced before a lane is opened.
+        replace_file(fs, failed_path(directory, change.name), kept, "new")
+    write_cursor(fs, directory, change.name, cursor)
 
 
 def _rename_files(fs: FileSystem, folder: str, directory: str, change: LaneChange) -> None:

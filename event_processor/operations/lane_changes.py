@@ -26,7 +26,7 @@ from event_processor.operations.sinks import SinkLane, known_sinks, list_sinks
 from event_processor.operations.state_access import owned_state, require_checkpoint
 from event_processor.storage.durable import storage_boundary
 
-__all__ = ["Dropped", "LaneChanges", "lane_changes"]
+__all__ = ["Dropped", "LaneChanges", "aside_name", "changeable_state", "lane_changes", "unknown_lane"]
 
 DROPPED: Final = "dropped-%Y%m%dT%H%M%SZ"
 
@@ -48,20 +48,45 @@ class Dropped:
     skipped: int = 0
 
 
+def changeable_state(configuration: Configuration, environment: Environment) -> tuple[CheckpointStore, Checkpoint]:
+    """The state whose lanes are to be changed, after a change that was begun before is finished. The caller holds the lock.
+
+    Raises `InputGoneError` if there is no state, `StateError`, `StorageError`.
+    """
+    directory = str(configuration.state.dir)
+    require_checkpoint(configuration, environment)
+    store = CheckpointStore(environment.fs, directory, environment.telemetry)
+    with storage_boundary(directory):
+        checkpoint = store.load(sink_path_of(configuration))
+        assert checkpoint is not None, "it existed a moment ago, and we hold the lock"
+        return store, finish_lane_change(environment.fs, directory, store, checkpoint)
+
+
+def aside_name(environment: Environment, directory: str, form: str) -> str:
+    """Part of the names of files that are moved aside now, made by `form` for `strftime`; not in use yet."""
+    stamp = datetime.fromtimestamp(environment.clock.wall_ns() // 10**9, UTC).strftime(form)
+    with storage_boundary(directory):
+        names = environment.fs.names(os.path.join(directory, DELIVERY_FOLDER))
+    numbered = (f"{stamp}-{number}" for number in range(2, len(names) + 3))
+    return next(each for each in (stamp, *numbered) if not any(f".{each}." in name for name in names))
+
+
+def unknown_lane(configuration: Configuration, checkpoint: Checkpoint, name: str) -> UsageError:
+    """The error for a name that no lane has."""
+    known = known_sinks(configuration, checkpoint)
+    names = f"the remote sinks are: {', '.join(known)}" if known else "no sink here is remote"
+    return UsageError(f"{name}: this sink has no lane", hint=names)
+
+
 class LaneChanges:
     """Changes of lanes, one after the other. The caller holds the lock (`lane_changes`)."""
 
     def __init__(self, configuration: Configuration, environment: Environment) -> None:
-        """First finishes a change that was begun before. Raises `InputGoneError` if there is no state, `StateError`, `StorageError`."""
+        """First finishes a change that was begun before. Raises as `changeable_state` does."""
         self._configuration: Final = configuration
         self._environment: Final = environment
         self._directory: Final = str(configuration.state.dir)
-        require_checkpoint(configuration, environment)
-        self._store: Final = CheckpointStore(environment.fs, self._directory, environment.telemetry)
-        with storage_boundary(self._directory):
-            checkpoint = self._store.load(sink_path_of(configuration))
-            assert checkpoint is not None, "it existed a moment ago, and we hold the lock"
-            self._checkpoint = self._finished(checkpoint)
+        self._store, self._checkpoint = changeable_state(configuration, environment)
 
     def dropped(self, name: str) -> Dropped:
         """What `drop` would give up. Raises `UsageError` if there is no such lane."""
@@ -113,17 +138,10 @@ class LaneChanges:
         return finish_lane_change(self._environment.fs, self._directory, self._store, checkpoint)
 
     def _aside(self) -> str:
-        """Part of the names of files that are moved aside now; not in use yet."""
-        stamp = datetime.fromtimestamp(self._environment.clock.wall_ns() // 10**9, UTC).strftime(DROPPED)
-        with storage_boundary(self._directory):
-            names = self._environment.fs.names(os.path.join(self._directory, DELIVERY_FOLDER))
-        numbered = (f"{stamp}-{number}" for number in range(2, len(names) + 3))
-        return next(each for each in (stamp, *numbered) if not any(f".{each}." in name for name in names))
+        return aside_name(self._environment, self._directory, DROPPED)
 
     def _unknown(self, name: str) -> UsageError:
-        known = known_sinks(self._configuration, self._checkpoint)
-        names = f"the remote sinks are: {', '.join(known)}" if known else "no sink here is remote"
-        return UsageError(f"{name}: this sink has no lane", hint=names)
+        return unknown_lane(self._configuration, self._checkpoint, name)
 
 
 def _pending(lane: SinkLane | None) -> int:

@@ -158,7 +158,7 @@ class Conditions(Telemetry):
         self._end_earlier(lambda key: key[1] not in sinks)
 
     def lane_checked(self, *, sink: str, is_sending: bool) -> None:
-        self._end_earlier(lambda key: key[1] == sink and (is_sending or key[0] == "lane_paused"))
+        self._end_earlier(lambda key: key[1] == sink and (is_sending or key[0] in ("lane_paused", DETACHED)))
 
     def lane_waiting(self, *, sink: str, reason: str) -> None:
         # Its service answered again and again, otherwise than before.

@@ -17,7 +17,7 @@ from event_processor.model.errors import StateError
 from event_processor.storage.durable import FileSystem, read_range, storage_call
 from event_processor.storage.outbox import OutboxFile, SeriesView, chain_after
 
-__all__ = ["OutboxReader", "chain_after_record"]
+__all__ = ["OutboxReader", "chain_after_record", "last_sequence"]
 
 SCAN_BYTES: Final = 1_048_576
 LINE_BYTES_MIN: Final = 4096
@@ -28,6 +28,29 @@ _DECODER: Final = msgspec.json.Decoder(OutboxRecord)
 def chain_after_record(chain: str, record: OutboxRecord) -> str:
     """The chain of a record that was read, if that of the record before it is `chain`."""
     return chain_after(chain, record.sequence, msgspec.json.encode(record.place), bytes(record.object))
+
+
+def last_sequence(fs: FileSystem, file: OutboxFile) -> int:
+    """The sequence of the last record of a file. Raises `StateError` if the file is missing, shorter, or has no such line; `StorageError`."""
+    path, _, length_bytes = file
+    with storage_call("open", path):
+        if fs.status(path) is None:
+            raise StateError(f"{path}: is missing", hint=HINT)
+        descriptor = fs.open(path, os.O_RDONLY)
+    try:
+        size_bytes = min(LINE_BYTES_MIN, length_bytes)
+        while True:
+            with storage_call("read", path):
+                block = read_range(fs, descriptor, size_bytes, length_bytes - size_bytes)
+            begins = block.rfind(b"\n", 0, -1) + 1
+            if begins or size_bytes == length_bytes:
+                break
+            size_bytes = min(2 * size_bytes, length_bytes)
+        return _DECODER.decode(block[begins:]).sequence
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateError(f"{path}: its last line is not a record of an outbox: {error}", hint=HINT) from error
+    finally:
+        fs.close(descriptor)
 
 
 class OutboxReader:

@@ -24,7 +24,7 @@ __all__ = ["Rebuilding", "RebuiltSeries"]
 class Rebuilding:
     """How a series is made again. The chain starts after the sequence `first`, with `first_chain`.
 
-    Lines up to the sequence `written_after` are not written; None: no line is. `chains` gets the chain at each sequence of
+    Lines up to the sequence `written_after` are not written; None: no line is. Nor are those after `written_through`, if it is set. `chains` gets the chain at each sequence of
     `compared_at` when its record has come, and at `first`.
     """
 
@@ -33,6 +33,7 @@ class Rebuilding:
     written_after: int | None = None
     compared_at: frozenset[int] = frozenset()
     chains: dict[int, str] = field(default_factory=dict)
+    written_through: int | None = None
 
 
 class RebuiltSeries(OutboxSeries):
@@ -58,8 +59,8 @@ class RebuiltSeries(OutboxSeries):
         self._rebuilding: Final = rebuilding
         written_after = rebuilding.written_after
         self._written_after: Final = None if written_after is None else max(rebuilding.first, written_after)
-        cuts = {rebuilding.first, *rebuilding.compared_at, *([] if self._written_after is None else [self._written_after])}
-        self._cuts: Final = sorted(cuts)
+        bounds = {each for each in (self._written_after, rebuilding.written_through) if each is not None}
+        self._cuts: Final = sorted({rebuilding.first, *rebuilding.compared_at, *bounds})
         self._note()
 
     def write(self, released: Released) -> None:
@@ -77,7 +78,9 @@ class RebuiltSeries(OutboxSeries):
 
     def _write(self, part: Released) -> None:
         """Writes a part that lies between two cuts."""
-        if self._written_after is not None and self.sequence >= self._written_after:
+        through = self._rebuilding.written_through
+        is_written = self._written_after is not None and self.sequence >= self._written_after
+        if is_written and (through is None or self.sequence < through):
             super().write(part)
         elif self.sequence < self._rebuilding.first:
             self.sequence += part.count

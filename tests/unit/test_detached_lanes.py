@@ -3,78 +3,25 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, closing
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
-from event_processor.assembly import Mode, lock_state, open_pipeline
-from event_processor.configuration.configuration import Configuration
-from event_processor.connectors.python.options import PythonSinkOptions
+from event_processor.assembly import Mode, open_pipeline
 from event_processor.engine.delivery.cursor import CursorDocument
 from event_processor.engine.outbox import Detached, LaneDocument
 from event_processor.storage.outbox_reader import OutboxReader
 from support import engine
-from support.outbox import CommittedSeries, chains
+from support.detached_lanes import MIB, configured, expected_chains, grow, life, sequences, state_of
+from support.outbox import CommittedSeries
 from support.remote_shell import RemoteShell, remote_shell_in
 from support.simulated_faults import SimulatedCrash
 from support.simulated_fs import SimulatedFileSystem
 
-MIB = 1 << 20
 CALLS_MAX = 400
-
-
-def configured(*names: str, when_full: str = "detach") -> Configuration:
-    options = PythonSinkOptions.model_validate({"type": "python", "class": "a:B"})
-    return engine.configuration(
-        "/d",
-        buffer_events=0,
-        sink=False,
-        sinks=dict.fromkeys(names, options),
-        outbox={"bytes_max": MIB, "when_full": when_full},
-    )
-
-
-def grow(fs: SimulatedFileSystem, *ids: int) -> None:
-    before = fs.content("/d/log.jsonl") or b""
-    fs.plant("/d/log.jsonl", before + b"".join(b'{"id": %d, "category": "c", "value": 1}\n' % each for each in ids))
-
-
-def life(fs: SimulatedFileSystem, settings: Configuration, seed: int, **waiting: int) -> None:
-    """One process to the end of the log. `waiting`: the bytes that its lanes say wait for them."""
-    surroundings = engine.environment(fs, seed=seed)
-    with ExitStack() as cleanup:
-        lock = lock_state(settings, surroundings)
-        cleanup.callback(lock.release)
-        pipeline = open_pipeline(settings, surroundings, Mode(once=True))
-        cleanup.callback(pipeline.processor.close)
-        series = pipeline.series["events"]
-        if waiting:
-            series.note_waiting({name: (size_bytes, series.view) for name, size_bytes in waiting.items()})
-        pipeline.processor.run()
-
-
-def state_of(fs: SimulatedFileSystem) -> dict[str, Any]:
-    return dict(json.loads(fs.content("/d/state/checkpoint.json") or b"")["state"])
-
-
-def sequences(fs: SimulatedFileSystem) -> list[int]:
-    names = sorted(name for name in state_of(fs)["appended"] if name.startswith("outbox/"))
-    content = b"".join((fs.content(f"/d/state/{name}") or b"")[: state_of(fs)["appended"][name]] for name in names)
-    return [json.loads(line)["sequence"] for line in content.splitlines()]
-
-
-def expected_chains(count: int) -> list[str]:
-    """The chain of each record of a log of `grow`, computed beside the program."""
-    records, offset = [], 0
-    for number in range(1, count + 1):
-        record = b'{"id": %d, "category": "c", "value": 1}' % number
-        place = b'{"source":"log","generation":1,"offset":%d,"line":%d}' % (offset, number)
-        records.append((place, record))
-        offset += len(record) + 1
-    return chains(records)
 
 
 def started(seed: int, *names: str) -> SimulatedFileSystem:
@@ -140,8 +87,6 @@ def test_a_reader_of_a_detached_lane_stops_at_its_last_record_also_if_the_file_g
     pipeline = open_pipeline(configured("slow", "fast"), engine.environment(fs, seed=5), Mode(once=True))
     with closing(pipeline.processor):
         view = pipeline.series["events"].view
-        from dataclasses import replace  # noqa: PLC0415 - only here
-
         bounded = replace(view, detached={"slow": (2, "c")}).for_lane("slow")
         assert (bounded.sequence, bounded.chain, bounded.total) == (2, "c", 3)
         reader = OutboxReader(fs, bounded, 0)
@@ -309,6 +254,33 @@ def test_what_was_for_the_sink_is_delivered_and_a_record_after_it_is_explained(s
     assert "remote     skipped: the sink was detached" in shell.out
     (explained,) = [each for each in shell.json("explain", "8")["ids"] if each["id"] == 8]
     assert explained["lanes"][0]["result"] == "delivered"
+
+
+def test_an_attached_sink_gets_what_was_skipped(shell: RemoteShell) -> None:
+    detached(shell)
+    shell.path("down").unlink()
+    assert shell.call("sinks", "attach", "remote") == 0, shell.err
+    attached, excess = shell.out.splitlines()
+    assert attached == "remote: attached; 5 records wait for it, 3 of them from the log again"
+    waiting_bytes = sum(
+        len(line) + 1
+        for path in shell.path("state", "outbox").iterdir()
+        for line in path.read_bytes().splitlines()
+        if json.loads(line)["sequence"] > 6
+    )
+    assert excess.startswith(f"they are {waiting_bytes - MIB:,} bytes more than outbox.bytes_max")
+    assert figures(shell) == ("not running", 5, 1, 0, 5)
+    options(shell, "pause", once_wait_s=60)
+    shell.append(12, 1)
+    assert shell.run_once() == 0, shell.err
+    assert figures(shell) == ("not running", 11, 1, 0, 0)
+    assert [event_id for _, event_id, _ in shell.taken()] == [1, 2, *range(4, 13)]
+    assert len({key for key, _, _ in shell.taken()}) == 11
+    assert shell.call("verify") == 0
+    (explained,) = [each for each in shell.json("explain", "10")["ids"] if each["id"] == 10]
+    assert (explained["lanes"][0]["result"], explained["lanes"][0]["sequence"]) == ("delivered", 10)
+    assert shell.call("sinks", "attach", "remote") == 64
+    assert "remote: is not detached" in shell.err
 
 
 def test_while_a_daemon_runs_status_fails_with_the_way_out(shell: RemoteShell) -> None:

@@ -8,17 +8,20 @@ Never: decides that a record has failed.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 import msgspec
 
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER
-from event_processor.model.transactions import FailedRecord
+from event_processor.model.errors import StateError
+from event_processor.model.transactions import SKIPPED_STAGE, FailedRecord
 from event_processor.storage.append_file import AppendFile, committed_lines
 from event_processor.storage.durable import FileSystem
 
-__all__ = ["FailedRecords", "bytes_through", "failed_path"]
+__all__ = ["FailedAgain", "FailedRecords", "bytes_through", "failed_again", "failed_lines", "failed_path", "is_from"]
 
 
 def failed_path(directory: str, name: str) -> str:
@@ -34,6 +37,43 @@ def bytes_through(fs: FileSystem, directory: str, name: str, length_bytes: int, 
         if msgspec.json.decode(line, type=FailedRecord).sequence <= sequence:
             kept = end
     return kept
+
+
+def is_from(record: FailedRecord, state_id: str, first: int) -> bool:
+    """Whether the state `state_id` released it with the sequence `first` or a later one: another state may have left it here."""
+    return record.sequence >= first and record.key.startswith(f"{state_id}:")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAgain:
+    """The failed records of a sink from one record on: how many failed, how many were skipped, and the bytes of all others."""
+
+    failed: int
+    skipped: int
+    kept_bytes: int
+
+
+def failed_again(fs: FileSystem, directory: str, name: str, committed_bytes: int, *, state_id: str, first: int) -> FailedAgain:
+    """Counts the failed records of the lane `name` with the sequence `first` or a later one. Raises `StateError`, `StorageError`."""
+    failed = skipped = kept_bytes = 0
+    for line, record in failed_lines(fs, directory, name, committed_bytes):
+        if is_from(record, state_id, first):
+            failed += record.stage != SKIPPED_STAGE
+            skipped += record.stage == SKIPPED_STAGE
+        else:
+            kept_bytes += len(line) + 1
+    return FailedAgain(failed, skipped, kept_bytes)
+
+
+def failed_lines(fs: FileSystem, directory: str, name: str, committed_bytes: int) -> Iterator[tuple[bytes, FailedRecord]]:
+    """Yields the committed lines, without line feeds, of a lane's failed records. Raises `StateError`, `StorageError`."""
+    path = failed_path(directory, name)
+    for lines in committed_lines(fs, path, committed_bytes) if committed_bytes else ():
+        for line in lines:
+            try:
+                yield line, msgspec.json.decode(line, type=FailedRecord)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise StateError(f"{path}: has a line that cannot be read: {error}", hint="restore it from a backup") from error
 
 
 class FailedRecords:
