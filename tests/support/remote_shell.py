@@ -119,6 +119,8 @@ def remote_shell_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     shell_in(folder, monkeypatch, capsys)
     shell = RemoteShell(folder, capsys)
     monkeypatch.syspath_prepend(str(folder))
+    # Another test may have loaded another class of this name.
+    monkeypatch.delitem(sys.modules, "receiver_of_a_test", raising=False)
     shell.path("receiver_of_a_test.py").write_text(RECEIVER, encoding="utf-8")
     shell.path("log.jsonl").write_text(LOG, encoding="utf-8")
     shell.configure()

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from event_processor.assembly import Mode, open_pipeline
+from event_processor.assembly import Mode, lock_state, open_pipeline
+from event_processor.connectors.python.options import PythonSinkOptions
 from event_processor.engine.delivery.cursor import LaneCounts
 from event_processor.engine.delivery.cursor_file import read_cursor
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
@@ -136,6 +137,40 @@ def test_only_the_lines_between_those_that_are_there_are_made_again() -> None:
     assert attach(fs, TWO) == (8, 4)
     assert read_whole(fs).chains == expected_chains(8)
     assert read_whole(fs).files == 3
+
+
+def test_held_events_and_another_input_come_from_the_log_in_the_order_of_the_journal() -> None:
+    """With an order buffer, the releases depend on all events before; rejected records have a series of their own."""
+    fs = SimulatedFileSystem(1, short_io_odds=0.0)
+    letters = PythonSinkOptions.model_validate({"type": "python", "class": "a:B", "input": "dead_letters"})
+    settings = engine.configuration(
+        "/d",
+        buffer_events=3,
+        sink=False,
+        sinks={"slow": configured("slow").sinks["slow"], "letters": letters},
+        outbox={"bytes_max": MIB, "when_full": "detach"},
+    )
+    for number, ids in enumerate(([5, 3, 1, 2, 9], [4, 8, 11, 10], [7, 15, 12, 13, 14])):
+        grow(fs, *ids)
+        fs.plant("/d/log.jsonl", (fs.content("/d/log.jsonl") or b"") + b"bad\n")
+        surroundings = engine.environment(fs, seed=number)
+        lock = lock_state(settings, surroundings)
+        pipeline = open_pipeline(settings, surroundings, Mode(once=True))
+        for series in pipeline.series.values():
+            full = {"slow": (MIB, series.view)} if series.input == "events" else {"letters": (MIB, series.view)}
+            series.note_waiting(full if number == 1 else {})
+        pipeline.processor.run()
+        pipeline.processor.close()
+        lock.release()
+    state = state_of(fs)
+    assert [state["lanes"][name]["detached"]["after"] for name in ("slow", "letters")] == [2, 1]
+    assert state["order"]["held"] == 3
+    for seed, name in enumerate(("slow", "letters")):
+        with lane_rebuilding(settings, engine.environment(fs, seed=70 + seed)) as lanes:
+            lanes.attach(name, nobody_watches)
+    # The series agrees with its own chain, which the model computes from the lines.
+    assert len(CommittedSeries.read(fs.content, "/d", "events").records) == 11
+    assert len(CommittedSeries.read(fs.content, "/d", "dead_letters").records) == 3
 
 
 def test_a_lane_that_is_not_detached_or_not_there_is_refused() -> None:
