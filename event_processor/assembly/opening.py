@@ -32,6 +32,7 @@ from event_processor.assembly.decoding import open_decoding
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.modes import Mode, Replica
 from event_processor.assembly.outbox import LaneStart, OpenLane, lanes_of, open_outbox, rebuild_outbox, remote_sinks
+from event_processor.assembly.reading_journal import following_of, open_journal
 from event_processor.assembly.sorting import sorting_of
 from event_processor.assembly.state_configuration import check_config
 from event_processor.columns.timestamps import TimestampReader
@@ -49,7 +50,8 @@ from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.commit import CommitWriter, Identity, Outputs
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.held_events import HeldEvents, read_held_events
-from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
+from event_processor.engine.journal import OrderStarted
+from event_processor.engine.journal_file import JournalFile
 from event_processor.engine.lane_changes import finish_lane_change
 from event_processor.engine.loop import LoopOptions, Processor, StartedState
 from event_processor.engine.losses import LossRequests, recorded_times
@@ -168,7 +170,7 @@ class _Opening:
             held=HeldEvents(self._held_file(EVENTS_FOLDER, appended)),
             runs=SortedRuns(self._fs, self._directory, appended, self._new_name),
             windows=self._held_file(WINDOWS_FOLDER, appended),
-            journal=self._append_file(JOURNAL_NAME, appended),
+            journal=self._journal(checkpoint),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
             sinks=[self._sink(name, appended) for name in self._sink_names()],
             store=store,
@@ -182,8 +184,10 @@ class _Opening:
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
             lost_at=recorded_times(checkpoint.meta if checkpoint else {}),
         )
+        sources = [self._source(name, options, state) for name, options in self._sources.items() if reading]
+        following = following_of(outputs.journal, sources, self._configuration, environment)
         processor = Processor(
-            sources=[self._source(name, options, state) for name, options in self._sources.items() if reading],
+            sources=sources,
             decoding=open_decoding(
                 self._configuration, self._sources, fingerprinter, telemetry=environment.telemetry, opened=self.opened
             ),
@@ -192,7 +196,8 @@ class _Opening:
             executor=environment.committing(),
             memory=Memory(outputs.ids or NothingIsKnown(), aggregates),
             state=state,
-            started=self._started(state),
+            started=None if following else self._started(state),
+            following=following,
             step_options=self._step_options(),
             options=self._loop_options(outputs.outbox),
             requests=LossRequests(self._fs, self._directory),
@@ -300,6 +305,12 @@ class _Opening:
                 hint="restore the folder from a backup, or rebuild the state from the log: event-processor replay",
             )
         return aggregates
+
+    def _journal(self, checkpoint: Checkpoint | None) -> JournalFile:
+        has_lanes = self._replica is None and bool(remote_sinks(self._configuration.sinks))
+        journal = open_journal(self._fs, self._directory, checkpoint, has_lanes=has_lanes)
+        self.opened.callback(journal.close)
+        return journal
 
     def _append_file(self, name: str, appended: Mapping[str, int]) -> AppendFile:
         file = AppendFile(self._fs, os.path.join(self._directory, name), appended.get(name, 0))

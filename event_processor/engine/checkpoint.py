@@ -84,7 +84,8 @@ class CheckpointStore:
         """The checkpoint to resume from; None if the directory never held a state.
 
         Falls back to the predecessor if the file is missing or its checksum is wrong, and if every file that the predecessor
-        needs still exists. Then it renames the broken file aside. `sink_path` gives the path of a `sinks.…` entry of `appended`,
+        needs still exists. Then it renames the broken file aside. If the predecessor has lanes, its `follows_journal` is true.
+        `sink_path` gives the path of a `sinks.…` entry of `appended`,
         or None if no sink has it. Raises `StateError` if neither checkpoint can be used, and resets nothing.
         """
         found = self._read(CHECKPOINT_NAME)
@@ -104,7 +105,9 @@ class CheckpointStore:
         self._roll_forward(predecessor.state, sink_path)
         self._require_files(predecessor.state, sink_path)
         self._fall_back(found)
-        return predecessor
+        # Lanes may have sent what the lost checkpoint released. If we die before the first commit, the next start falls back again.
+        state = replace(predecessor.state, follows_journal=bool(predecessor.state.lanes))
+        return Checkpoint(state, predecessor.meta, predecessor.version)
 
     def save(self, checkpoint: Checkpoint) -> int:
         """Makes `checkpoint` the one on disk, and the old one its predecessor. Returns its size in bytes.

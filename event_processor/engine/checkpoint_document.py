@@ -56,7 +56,8 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     `appended` holds the committed length in bytes of every file that we append to. Its key is the path below the state directory,
     or `sinks.NAME:PATH`. `ids` is the manifest of the index of seen ids. `staged` maps files of `appended` to a file that will be
     renamed to its place (see `CheckpointStore.swap_in`); only the checkpoint that swaps has it. `outbox` (by input) and `lanes` (by
-    sink) are missing if no sink is remote. Like `appended`, they depend on history.
+    sink) are missing if no sink is remote. `follows_journal`: a fallback was here, and the journal's entries beyond its committed
+    length say what is read next. Like `appended`, they depend on history.
     """
 
     state_id: str
@@ -73,6 +74,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     outbox: dict[str, SeriesDocument] = {}
     lanes: dict[str, LaneDocument] = {}
     lost: Losses = NOTHING_LOST
+    follows_journal: bool = False
 
     @classmethod
     def of(
@@ -85,6 +87,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
         ids: Mapping[str, Json],
         aggregates: Mapping[str, AggregateDocument],
         outbox: Outbox = NO_OUTBOX,
+        follows_journal: bool = False,
     ) -> StateDocument:
         """`state` as a document, with the names and lengths of our own files."""
         return cls(
@@ -101,6 +104,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
             outbox=outbox.documents(),
             lanes=dict(outbox.lanes),
             lost=state.lost if state.lost != NOTHING_LOST else NOTHING_LOST,  # only that very object is left out of the file
+            follows_journal=follows_journal,
         )
 
     def to_state(self, order: OrderStage) -> State:

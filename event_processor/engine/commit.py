@@ -27,7 +27,8 @@ from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint, StateDocument
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, first_letter
 from event_processor.engine.held_events import HeldEvents
-from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound, encode_entries
+from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound
+from event_processor.engine.journal_file import JournalFile
 from event_processor.engine.losses import LossTimes
 from event_processor.engine.order import OrderStage
 from event_processor.engine.outbox import NO_OUTBOX, Outbox
@@ -70,7 +71,7 @@ class Outputs:
     held: HeldEvents
     runs: SortedRuns
     windows: HeldFile
-    journal: AppendFile
+    journal: JournalFile
     dead_letters: AppendFile
     sinks: Sequence[Sink]
     store: CheckpointStore
@@ -311,7 +312,7 @@ class CommitWriter:
         else:
             for sink in outputs.written:
                 sink.sync()
-            outputs.journal.append(encode_entries(entries))
+            outputs.journal.write(entries, state.journal)
             outputs.journal.sync()
             # If we die before this, there was never a state, or the next start falls back, or it starts with the sinks as this
             # start did.
@@ -362,7 +363,7 @@ class CommitWriter:
             # The index may already hold ids of the next batch. They are not part of this take, so none of them is written.
             self._ids_manifest = taken.write()
             self._ids_appended = taken.appended()
-        outputs.journal.append(encode_entries(batch.journal))
+        outputs.journal.write(batch.journal, batch.state.journal)
         outputs.journal.sync()
         outputs.held.write(batch.state.order.held, batch.first_sequence)
         if batch.waiting:
@@ -408,6 +409,7 @@ class CommitWriter:
             ids=self._ids_manifest,
             aggregates=self._documents,
             outbox=outputs.outbox,
+            follows_journal=bool(outputs.journal.tail),
         )
         meta = self._identity.meta()
         lost_at = self._loss_times.recorded(state.lost, str(meta.get("written_at", "")))

@@ -29,6 +29,7 @@ __all__ = [
     "RetiredGeneration",
     "decode_entries",
     "encode_entries",
+    "entries_until_torn",
 ]
 
 JOURNAL_NAME = "journal.jsonl"
@@ -130,3 +131,17 @@ def decode_entries(content: bytes, path: str, *, first_line: int = 1) -> Iterato
                 f"{path}:{number}: not an entry of the reading journal: {error}",
                 hint="the totals are not affected; to repair the journal, rebuild the state from the log: event-processor replay",
             ) from error
+
+
+def entries_until_torn(content: bytes) -> Iterator[tuple[JournalEntry, bytes]]:
+    """Yields the entries of whole lines, each with its line, until the first line that is torn or is no entry.
+
+    For bytes that no checkpoint covers: nothing says that they are whole.
+    """
+    for text in content.split(b"\n")[:-1]:
+        line = text + b"\n"
+        try:
+            entry = _DECODER.decode(line)
+        except msgspec.DecodeError:
+            return
+        yield entry, line

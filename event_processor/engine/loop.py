@@ -17,6 +17,7 @@ from typing import Final
 from event_processor.engine.attention import Attention
 from event_processor.engine.batch_limits import BatchLimits
 from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
+from event_processor.engine.following import Following
 from event_processor.engine.journal import (
     IdleRelease,
     InputFinished,
@@ -55,6 +56,7 @@ class Processor:
         memory: Memory,
         state: State,
         started: StartedState | None = None,
+        following: Following | None = None,
         step_options: StepOptions,
         options: LoopOptions,
         requests: LossRequests,
@@ -64,7 +66,7 @@ class Processor:
     ) -> None:
         """An error names `directory` if the failed call names no file. `memory` belongs to the last committed state.
 
-        `started`: the change of the state at this start; the first commit makes it durable.
+        `started`: the change of the state at this start; the first commit makes it durable. `following`: what is read first.
         """
         self._sources: Final = SourceTurns(sources, options.may_read)
         self._losses: Final = LossKeeper(sources, requests)
@@ -75,6 +77,7 @@ class Processor:
         self._memory: Final = memory
         self._state = state
         self._started = started
+        self._following = following
         self._step_options: Final = step_options
         self._options: Final = options
         self._limits: Final = BatchLimits(options.batch_bytes_max)
@@ -121,6 +124,7 @@ class Processor:
         Raises `StorageError`, `StateError`; after that only `close` may be called.
         """
         with self._one_go():
+            self._follow()
             return self._run()
 
     @contextmanager
@@ -132,6 +136,12 @@ class Processor:
         with storage_boundary(self._directory):
             yield
         self._failed = False
+
+    def _follow(self) -> None:
+        """Reads first what the reading journal says. If we die or stop within, the next start goes on after the last commit."""
+        following, self._following = self._following, None
+        for script in following.scripts(lambda: self._state, lambda: self._stop_reason is not None) if following else ():
+            self._feed(script)
 
     def _run(self) -> StopReason:
         while self._stop_reason is None:
@@ -163,31 +173,32 @@ class Processor:
     def feed(self, script: Iterable[Chunk | JournalEntry]) -> None:
         """Replays a script from a reading journal, steps over it as if it came now, and commits it. Raises `StorageError`."""
         with self._one_go():
-            batch = self._new_batch()
-            for each in script:
-                self._settle_if_done()
-                if isinstance(each, LossFound | LossesAcknowledged):
-                    batch.add_loss(each)
+            self._feed(script)
+
+    def _feed(self, script: Iterable[Chunk | JournalEntry]) -> None:
+        batch = self._new_batch()
+        for each in script:
+            self._settle_if_done()
+            if isinstance(each, LossFound | LossesAcknowledged):
+                batch.add_loss(each)
+                continue
+            if isinstance(each, Chunk):
+                self._hand_in(each)
+                self._step(batch)
+                if not self._is_full(batch):
                     continue
-                if isinstance(each, Chunk):
-                    self._hand_in(each)
-                    self._step(batch)
-                    if not self._is_full(batch):
-                        continue
-                if batch.steps or batch.has_news:
-                    self._commit(batch, behind=isinstance(each, Chunk))
-                if isinstance(each, IdleRelease):
-                    self._release_held()
-                elif isinstance(each, OrderStarted | OrderEnded):
-                    self._settle()
-                    self._switch_order(begins=isinstance(each, OrderStarted))
-                elif isinstance(each, InputFinished):
-                    self._settle()
-                    self._finish(closes_parts=False)
-                batch = self._new_batch()
             if batch.steps or batch.has_news:
-                self._commit(batch, behind=False)
-            self._settle()
+                self._commit(batch, behind=isinstance(each, Chunk))
+            if isinstance(each, IdleRelease):
+                self._release_held()
+            elif isinstance(each, OrderStarted | OrderEnded):
+                self._switch_order(begins=isinstance(each, OrderStarted))
+            elif isinstance(each, InputFinished):
+                self._finish(closes_parts=False)
+            batch = self._new_batch()
+        if batch.steps or batch.has_news:
+            self._commit(batch, behind=False)
+        self._settle()
 
     def acknowledge(self, seen: LossesAcknowledged) -> None:
         """Forgets the losses that a person has seen, and commits that. Raises `StorageError`."""
@@ -294,10 +305,7 @@ class Processor:
         self._committed(in_flight.batch, checkpoint_bytes)
 
     def _committed(self, batch: Batch, checkpoint_bytes: int) -> None:
-        """Makes the durable batch the state and reports it.
-
-        If we die here, sources and exporters learn of it at the next start.
-        """
+        """Makes the durable batch the state and reports it. If we die here, sources and exporters learn of it at the next start."""
         before, self._state = self._state, batch.state
         self._checkpoint_bytes = checkpoint_bytes
         self._sources.acknowledge(self._read_ahead)
@@ -311,7 +319,6 @@ class Processor:
             self._losses.note(batch)
             if chunk is None:
                 break
-            self._last_read_s = self._clock.monotonic_s()
             self._hand_in(chunk)
 
     def _acknowledge_if_asked(self) -> None:
@@ -328,6 +335,7 @@ class Processor:
             self._commit(batch, behind=False)
 
     def _hand_in(self, chunk: Chunk) -> None:
+        self._last_read_s = self._clock.monotonic_s()
         self._read_ahead.add(chunk.source)
         self._handed_in.append(chunk.source)
         self._decoding.submit(chunk)
@@ -362,6 +370,7 @@ class Processor:
 
     def _finish(self, *, closes_parts: bool) -> None:
         """Closes the windows and the sinks' open parts, and commits that."""
+        self._settle()
         batch = self._new_batch()
         batch.finishes = closes_parts
         if not self._memory.aggregates.is_finished:
@@ -370,6 +379,7 @@ class Processor:
 
     def _switch_order(self, *, begins: bool) -> None:
         """Starts or ends the use of the order stage, as a reading journal says, and commits that."""
+        self._settle()
         batch = self._new_batch()
         batch.state, entries = (begin_order if begins else end_order)(batch.state)
         batch.journal.extend(entries)

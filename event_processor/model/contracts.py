@@ -1,6 +1,6 @@
 """The contracts between the core and its replaceable parts.
 
-Owns: Source, Sink, Format, RecordReader, Transform, Decoding, SeenIds, Clock, Wakeup and Notices.
+Owns: Source, ReadsGenerations, Sink, Format, RecordReader, Transform, Decoding, SeenIds, Clock, Wakeup and Notices.
 Always: events travel in columns, a batch at a time, so that C can work on them.
 Never: contains an implementation.
 """
@@ -29,6 +29,7 @@ __all__ = [
     "ObjectReader",
     "ObjectTransform",
     "Objects",
+    "ReadsGenerations",
     "RecordReader",
     "Refusal",
     "Rejection",
@@ -199,6 +200,22 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Releases everything. No other method may be called after it."""
+        ...
+
+
+@runtime_checkable
+class ReadsGenerations(Protocol):
+    """A source that reads several generations in turn, and can read one of them alone.
+
+    After a fallback they are read in the order in which they were read before. A source without this method then reads in its own.
+    """
+
+    def read_from(self, generation: int, after: int, bytes_max: int) -> Chunk | None:
+        """As `Source.read`, but only from `generation`, or from what follows it.
+
+        If `generation` was never read: from an input that has no number yet, or from what follows the generation `after` (0: unknown).
+        If there is no such input, from any. The caller looks at what it got. Raises `StorageError`.
+        """
         ...
 
 

@@ -104,6 +104,15 @@ class Telemetry:
     def checkpoint_recovered(self, *, path: str, reason: str, kept_as: str) -> None:
         """The checkpoint could not be used, so its predecessor is used. The broken file was renamed to `kept_as`."""
 
+    def journal_followed(self, *, path: str, entries: int) -> None:
+        """After a fallback, the log was read again as the lost checkpoint had read it: in the order of `entries` of the journal."""
+
+    def journal_left(self, *, path: str, entries: int, reason: str) -> None:
+        """The same only for the first `entries`, since the log no longer gives what the next one says: `reason`.
+
+        What follows is read as it comes. If a remote sink was sent other records, its lane notices it and stops.
+        """
+
     def state_migrated(self, *, path: str, kept_as: str, unknown: str) -> None:
         """A state of version 1 goes on as one of version 2; the old checkpoint is kept. `unknown`: what version 1 did not keep."""
 

@@ -28,7 +28,7 @@ __all__ = [
     "line_count",
 ]
 
-OUTSIDE_P2: Final = ("state_id", "ids", "appended", "staged", "lanes")
+OUTSIDE_P2: Final = ("state_id", "ids", "appended", "staged", "lanes", "follows_journal")
 """Keys of `state` that depend on its own history, not on the log."""
 EXCERPT_BYTES: Final = 80
 _PLACE: Final = ("source", "generation", "line", "offset")

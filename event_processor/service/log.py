@@ -178,6 +178,15 @@ class LogTelemetry(Telemetry):
     def checkpoint_recovered(self, **facts: Fact) -> None:
         self.log("error", "checkpoint_recovered", "the checkpoint could not be used; resumed from its predecessor", facts)
 
+    def journal_followed(self, **facts: Fact) -> None:
+        self.log("info", "journal_followed", "read again in the order of the lost checkpoint", facts)
+
+    def journal_left(self, **facts: Fact) -> None:
+        words = (
+            "the log could not be read again in the order of the lost checkpoint; a sink that was sent other records will stop"
+        )
+        self.log("warning", "journal_left", words, facts)
+
     def state_migrated(self, *, path: str, kept_as: str, unknown: str) -> None:
         words = "state converted from version 1 to version 2"
         if not unknown:

@@ -182,13 +182,15 @@ def _too_short(path: str, length_bytes: int) -> StateError:
 class AppendFile:
     """A file to which only we append. A checkpoint holds its committed length.
 
-    Always: `length_bytes` counts what was appended, `synced_bytes` what is durable. Opening cuts off what lies beyond the
+    Always: `length_bytes` counts what was appended, `synced_bytes` what of it is durable. Opening cuts off what lies beyond the
     committed length: it was never committed. The file is locked while it is open. After a failed write or fsync every later
-    call fails.
+    call fails. Bytes beyond `length_bytes` are kept only for a caller that asks for it, and the next `append` replaces them.
     """
 
-    def __init__(self, fs: FileSystem, path: str, committed_bytes: int) -> None:
+    def __init__(self, fs: FileSystem, path: str, committed_bytes: int, *, kept_bytes: int = 0) -> None:
         """Opens the file and cuts it to `committed_bytes`. Creates it if it is missing and nothing was committed.
+
+        `kept_bytes`: that many bytes after these are there, and are kept; `count_kept` makes them part of the length.
 
         Raises `StateError` if the file is shorter than `committed_bytes`, `ConfigurationError` if it is no regular file,
         `LockedError` if another process appends to it, `StorageError` if a call fails.
@@ -212,12 +214,15 @@ class AppendFile:
         with storage_call("open", path):
             self._descriptor = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            self._take(committed_bytes)
+            self._take(committed_bytes + kept_bytes)
         except BaseException:
             fs.close(self._descriptor)
             raise
         self.length_bytes = committed_bytes
         self.synced_bytes = committed_bytes
+        self._kept_bytes = kept_bytes
+        # A process that was killed may have written what is kept, but not synced it.
+        self._kept_is_durable = not kept_bytes
 
     def _take(self, committed_bytes: int) -> None:
         """Locks the file and cuts off what no checkpoint covers."""
@@ -230,16 +235,30 @@ class AppendFile:
                 # returns after a power cut is still beyond the committed length.
                 self._fs.truncate(self._descriptor, committed_bytes)
 
-    def append(self, content: bytes | memoryview) -> None:
-        """Appends `content`. It is durable only after `sync`. Raises `StorageError`."""
+    def append(self, content: bytes | memoryview, *, kept_bytes: int = 0) -> None:
+        """Appends `content`. It is durable only after `sync`. Raises `StorageError`.
+
+        Its last `kept_bytes` are written, but do not count: they are beyond `length_bytes`.
+        """
         if self._broken:
             raise StorageError("write", self.path, 0, "an earlier write or fsync of this file failed")
-        if not content:
+        if not content and not self._kept_bytes:
             return
         self._broken = True
+        if self._kept_bytes:
+            with storage_call("truncate", self.path):
+                # If we die here, what was kept is gone. No checkpoint counts it.
+                self._fs.truncate(self._descriptor, self.length_bytes)
         write_all(self._fs, self._descriptor, self.path, content)
         self._broken = False
-        self.length_bytes += len(content)
+        self.length_bytes += len(content) - kept_bytes
+        self._kept_bytes = kept_bytes
+        self._kept_is_durable = not kept_bytes
+
+    def count_kept(self, size_bytes: int) -> None:
+        """Makes the first `size_bytes` of the kept bytes part of the length, as if they were appended now."""
+        self.length_bytes += size_bytes
+        self._kept_bytes -= size_bytes
 
     def require_presence(self) -> None:
         """Raises `StorageError` if the file was removed, replaced or cut while it is open here. Costs two system calls.
@@ -273,7 +292,7 @@ class AppendFile:
         """
         if self._broken:
             raise StorageError("fsync", self.path, 0, "an earlier write or fsync of this file failed")
-        if self.synced_bytes == self.length_bytes:
+        if self.synced_bytes == self.length_bytes and self._kept_is_durable:
             return
         self._broken = True
         with storage_call("fsync", self.path):
@@ -285,6 +304,7 @@ class AppendFile:
             self._name_is_durable = True
         self._broken = False
         self.synced_bytes = self.length_bytes
+        self._kept_is_durable = True
 
     def close(self) -> None:
         """Releases the descriptor and the lock. What was not synced stays uncommitted."""

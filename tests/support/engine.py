@@ -19,7 +19,7 @@ from event_processor.model.contracts import Wakeup
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileSystem
 
-HISTORY_KEYS = ("state_id", "ids", "appended", "staged", "outbox", "lanes")
+HISTORY_KEYS = ("state_id", "ids", "appended", "staged", "outbox", "lanes", "follows_journal")
 """What of `state` depends on history and is left out when states are compared."""
 
 

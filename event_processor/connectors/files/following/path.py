@@ -95,6 +95,12 @@ class Lineage(Steps):
         return find_file(self._context.open_content, identity, renamed)
 
     @property
+    def number(self) -> int | None:
+        """The generation that is read now, or that was finished last; None if nothing was read yet."""
+        number = self._current.number if self._current else None
+        return number or (self._past.finished.number if self._past.finished else None)
+
+    @property
     def inode(self) -> tuple[int, int] | None:
         """Device and inode of the open file; None if none is open."""
         return (self._current.status.device, self._current.status.inode) if self._current else None

@@ -140,6 +140,33 @@ class FileSource:
                 chunk = self._read_ready(bytes_max)
         return chunk
 
+    def read_from(self, generation: int, after: int, bytes_max: int) -> Chunk | None:
+        """See `ReadsGenerations.read_from`. With `files_concurrent_max`, the turns stay as they are."""
+        if not self._lineages:
+            self._sweep()
+        lineage = None if self._limit else self._lineage_of(generation, after)
+        if lineage is None:
+            return self.read(bytes_max)
+        waiting = next((each for each in (self._ready, self._in_turn) if lineage in each), None)
+        if waiting is not None:
+            waiting.remove(lineage)
+        elif not lineage.poll():
+            return None
+        chunk = lineage.read(bytes_max)
+        if chunk is not None:
+            self._in_turn.append(lineage)
+        return chunk
+
+    def _lineage_of(self, generation: int, after: int) -> Lineage | None:
+        """The path whose next chunk is of a generation, as far as that is known before it is read."""
+        if generation < self._next_generation:
+            return next((each for each in self._lineages.values() if each.number == generation), None)
+        self._find_paths()
+        fresh = [each for each in self._lineages.values() if each.number is None]
+        waiting = {*self._ready, *self._in_turn}
+        found = next((each for each in fresh if each in waiting or each.poll()), None)
+        return found or next((each for each in self._lineages.values() if each.number == after), None)
+
     def lag_bytes(self) -> int:
         return sum(lineage.lag_bytes() for lineage in self._lineages.values())
 

@@ -1,0 +1,56 @@
+"""The reading journal of a pipeline, and what a fallback to the predecessor makes of its tail.
+
+Owns: whether the journal's tail is kept, and whether it is followed.
+Always: without remote sinks the tail is cut off: then the state is a function of what the checkpoint covers, and nothing outside saw more.
+Never: reads the log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from event_processor.assembly.environment import Environment
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint_document import Checkpoint
+from event_processor.engine.following import Following, Surroundings
+from event_processor.engine.journal import JOURNAL_NAME
+from event_processor.engine.journal_file import JournalFile
+from event_processor.model.contracts import Source
+from event_processor.storage.durable import FileSystem
+
+__all__ = ["following_of", "open_journal"]
+
+
+def open_journal(fs: FileSystem, directory: str, checkpoint: Checkpoint | None, *, has_lanes: bool) -> JournalFile:
+    """The journal of the state in `directory`, with its tail if the checkpoint says that it is followed.
+
+    Raises `StateError`, `LockedError`, `StorageError`.
+    """
+    state = checkpoint.state if checkpoint else None
+    return JournalFile(
+        fs,
+        os.path.join(directory, JOURNAL_NAME),
+        state.appended.get(JOURNAL_NAME, 0) if state else 0,
+        open_run=state.journal if state else None,
+        has_lanes=has_lanes,
+        follows=state.follows_journal if state else False,
+    )
+
+
+def following_of(
+    journal: JournalFile, sources: Sequence[Source], configuration: Configuration, environment: Environment
+) -> Following | None:
+    """What the journal's tail says is read first; None without a tail, or if nothing is read."""
+    if not journal.tail or not sources:
+        return None
+    surroundings = Surroundings(
+        path=journal.path,
+        bytes_max=configuration.batch.bytes_max,
+        is_ordered=configuration.order_is_active,
+        leave=journal.leave_tail,
+        clock=environment.clock,
+        wakeup=environment.wakeup,
+        telemetry=environment.telemetry,
+    )
+    return Following(journal.tail, sources, surroundings)
