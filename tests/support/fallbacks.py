@@ -50,6 +50,7 @@ PREDECESSOR: Final = f"{FOLDER}/state/checkpoint.previous.json"
 JOURNAL: Final = f"{FOLDER}/state/journal.jsonl"
 NAMES: Final = ("a", "b")
 IDLE_S: Final = 2.0
+REST_MAX: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ class _Scheduled(FakeClock):
     schedule: Iterator[Happening]
     is_over: Callable[[], bool]
     processor: Processor | None = None
+    rest: int = 0
+    """How often the loop waited after the end of the schedule."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -159,6 +162,8 @@ class _Scheduled(FakeClock):
         happening = next(self.schedule, None)
         if happening is None:
             assert self.processor is not None
+            self.rest += 1
+            assert self.rest < REST_MAX, "the life has no end"
             if self.is_over():
                 self.processor.stop()
         elif isinstance(happening, Silence):
