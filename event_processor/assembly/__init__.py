@@ -22,6 +22,7 @@ from event_processor.assembly.connectors import (
     reopen_generation,
     sink_files,
     sink_path_of,
+    table_changes,
     watch_sources,
 )
 from event_processor.assembly.environment import Environment
@@ -84,6 +85,7 @@ __all__ = [
     "sink_files",
     "sink_path_of",
     "start_sorting",
+    "table_changes",
     "this_process",
     "watch_sources",
     "with_inputs",

@@ -23,13 +23,24 @@ from event_processor.connectors.files.following.watch import LogWatcher
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.connectors.http.connector import HttpConnector
 from event_processor.connectors.python.connector import PythonConnector
+from event_processor.connectors.sql.connector import SqlConnector
 from event_processor.engine.state import SourceState
-from event_processor.model.connector import CommittedOutput, Connector, Guarantee, PastGeneration, SinkContext, SourceContext
+from event_processor.model.connector import (
+    CommittedOutput,
+    Connector,
+    Guarantee,
+    PastGeneration,
+    SinkContext,
+    SourceContext,
+    TableChanges,
+)
 from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath, Source
+from event_processor.model.delivery import ReceiverContext
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.messages import readable_path
 from event_processor.model.options import ConfiguredPath, SinkOptions, SourceOptions
+from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.telemetry import Telemetry
 from event_processor.records.json_lines.format import JsonLinesFormat
 from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader
@@ -51,18 +62,20 @@ __all__ = [
     "make_sink_replica",
     "make_source",
     "outside_p2",
+    "receiver_context",
     "record_format",
     "remarks",
     "reopen_generation",
     "resume_source",
     "sink_files",
     "sink_path_of",
+    "table_changes",
     "watch_sources",
 ]
 
 GROUP: Final = "event_processor.connectors"
 BUILT_IN: Final[Mapping[str, Connector]] = {
-    connector.type_name: connector for connector in (FilesConnector(), HttpConnector(), PythonConnector())
+    connector.type_name: connector for connector in (FilesConnector(), HttpConnector(), PythonConnector(), SqlConnector())
 }
 INTAKE_NAME: Final = "intake.jsonl"
 
@@ -240,6 +253,28 @@ def make_sink(configuration: Configuration, environment: Environment, name: str,
     """The sink, resumed at `committed`, the checkpoint's `appended`. Raises as `Connector.sink` does."""
     options = configuration.sinks[name]
     return CONNECTORS[options.type].sink(options, _context(configuration, environment, name, committed))
+
+
+def receiver_context(configuration: Configuration, environment: Environment, name: str) -> ReceiverContext:
+    """The context of the receiver of a remote sink."""
+    options = configuration.sinks[name]
+    assert isinstance(options, RemoteSinkOptions), "only those have receivers"
+    paths = {each: getattr(source, "path", None) for each, source in configuration.sources.items()}
+    return ReceiverContext(
+        name,
+        environment,
+        configuration.services.get(options.service),
+        timestamp_zone=configuration.event.timestamp_zone,
+        sources={each: path.written for each, path in paths.items() if isinstance(path, ConfiguredPath)},
+    )
+
+
+def table_changes(configuration: Configuration, environment: Environment, name: str, *, is_done: bool) -> TableChanges | None:
+    """What must be done to the tables of a remote sink; None if it has none. See `Connector.table_changes`."""
+    options = configuration.sinks[name]
+    if not isinstance(options, RemoteSinkOptions):
+        return None
+    return CONNECTORS[options.type].table_changes(options, receiver_context(configuration, environment, name), is_done=is_done)
 
 
 def guarantees(configuration: Configuration) -> dict[str, Guarantee]:

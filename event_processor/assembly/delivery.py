@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from event_processor.assembly.connectors import CONNECTORS
+from event_processor.assembly.connectors import CONNECTORS, receiver_context
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.opening import OpenPipeline
 from event_processor.assembly.outbox import OpenLane
@@ -309,5 +309,5 @@ def _service_of(opened: OpenLane, configuration: Configuration) -> tuple[str, Se
 
 
 def _receiver(opened: OpenLane, configuration: Configuration, environment: Environment) -> Receiver | TransactionalReceiver:
-    service = configuration.services.get(opened.options.service)
-    return CONNECTORS[opened.options.type].receiver(opened.options, ReceiverContext(opened.name, environment, service))
+    context = receiver_context(configuration, environment, opened.name)
+    return CONNECTORS[opened.options.type].receiver(opened.options, context)

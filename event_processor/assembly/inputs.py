@@ -18,7 +18,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from event_processor.assembly.connectors import sink_path_of
-from event_processor.configuration.configuration import AGGREGATES, Configuration, ConfiguredPath, SinkOptions, contradictions
+from event_processor.configuration.configuration import AGGREGATES, Configuration, ConfiguredPath, SinkOptions
+from event_processor.configuration.contradictions import contradictions
 from event_processor.connectors.files.compression import RefusedContentError
 from event_processor.connectors.files.content import open_content
 from event_processor.connectors.files.paths import look_at

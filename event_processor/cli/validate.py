@@ -15,7 +15,7 @@ from event_processor.assembly import Environment, guarantees, remarks
 from event_processor.cli.context import invocation, load
 from event_processor.cli.output import write_json, write_lines
 from event_processor.configuration import ConfigurationFaultsError, Fault
-from event_processor.configuration.configuration import cautions
+from event_processor.configuration.contradictions import cautions
 from event_processor.model.errors import ExitCode
 
 __all__ = ["command"]

@@ -24,9 +24,9 @@ from event_processor.configuration.configuration import (
     Section,
     SinkOptions,
     SourceOptions,
-    contradictions,
     name_fault,
 )
+from event_processor.configuration.contradictions import contradictions
 from event_processor.configuration.faults import UNKNOWN_KEY, ConfigurationFaultsError, Fault, findings, nearest, shown_value
 from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, located, read_files
 from event_processor.configuration.variables import with_variables

@@ -39,6 +39,7 @@ __all__ = [
     "SinkContext",
     "SinkVerification",
     "SourceContext",
+    "TableChanges",
     "World",
 ]
 
@@ -164,6 +165,15 @@ class Guarantee:
 
     words: str
     by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableChanges:
+    """What must be done to the tables of a sink before it can write. `conflicts`: what only a person can decide, in words."""
+
+    table: str
+    statements: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
 
 
 CURSOR: Final = "its cursor never passes a record that was not answered, and what was not answered is sent again"
@@ -306,6 +316,14 @@ class Connector:
         """
         del context
         raise _not_offered(self, options)
+
+    def table_changes(self, options: Any, context: ReceiverContext, *, is_done: bool) -> TableChanges | None:
+        """What must be done to the tables of a sink; None if it has none. `is_done`: does it, if there is no conflict.
+
+        All of it is done, or nothing. Raises `ConfigurationError`, and `NotAnsweredError` if the database may work later.
+        """
+        del options, context, is_done
+        return None
 
     def enricher(self, options: EnricherOptions, context: ReceiverContext) -> Enricher:
         """Makes an enricher. Connects to nothing yet. Raises `ConfigurationError`, for example if an extra is missing."""

@@ -8,7 +8,7 @@ Never: contains a lane or a receiver (`engine/delivery/` and `connectors/` do).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -66,6 +66,10 @@ class ReceiverContext:
     service: ServiceOptions | None = None
     environment: Mapping[str, str] | None = None
     """The environment variables, for secrets; None: the process's own."""
+    timestamp_zone: str = "UTC"
+    """The zone of timestamps without an offset, as in `[event]`."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """The path of each source that has one, as written, by name."""
 
 
 class Receiver(Protocol):

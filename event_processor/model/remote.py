@@ -98,6 +98,8 @@ class RemoteSinkOptions(SinkOptions):
     """Whether the sink needs a service with a `base_url`."""
     holds_cursor: ClassVar[bool] = False
     """Whether its receiver holds the lane's cursor (a `TransactionalReceiver`). Then only a running lane can skip records."""
+    place_key: ClassVar[str] = "path"
+    """The key that says where at the receiver it writes."""
     service: str = ""
     """The name of a table [services.NAME]."""
     request_events_max: int = Field(default=1, ge=1, le=100_000)
@@ -113,6 +115,11 @@ class RemoteSinkOptions(SinkOptions):
 
     figures_by: tuple[FigureField, ...] = Field(default=(), max_length=8, examples=[["priority"]])
     """Fields of the record by whose values the figures are shown too; at most 100 values each, the rest under "(other)"."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it replaces what is at its target, so that no other sink may write there."""
+        return False
 
     def target(self) -> Mapping[str, Json]:
         """What the receiver is, as JSON without secrets. A lane with pending records cannot go on with another target.

@@ -17,9 +17,9 @@ from event_processor.configuration.configuration import (
     OrderOptions,
     StateOptions,
     TotalsOptions,
-    contradictions,
     name_fault,
 )
+from event_processor.configuration.contradictions import contradictions
 from event_processor.configuration.parts import PartChange, changed_parts, config_hash, config_parts
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.model.event import Json

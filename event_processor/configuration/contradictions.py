@@ -1,0 +1,168 @@
+"""Faults between the sections of a configuration that are each valid, and what is valid but seldom meant.
+
+Owns: `contradictions` and `cautions`.
+Always: a fault is a dotted key, and what is wanted there.
+Never: changes a configuration; knows a connector by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from itertools import combinations
+from typing import Final
+
+from event_processor.configuration.aggregates import aggregate_contradictions
+from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS, Configuration
+from event_processor.configuration.transforms import is_among, kept_fields
+from event_processor.model.event import DeadLetter
+from event_processor.model.field_names import name_keys
+from event_processor.model.options import SinkOptions
+from event_processor.model.remote import RemoteSinkOptions
+
+__all__ = ["cautions", "contradictions"]
+
+OWN_FILES: Final = (
+    "journal.jsonl",
+    "dead_letters.jsonl",
+    "checkpoint.json",
+    "checkpoint.previous.json",
+    "conditions.json",
+    "lock",
+)
+"""Files in every state directory."""
+
+
+def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields the faults between sections that are each valid: pairs of a dotted key and what is wanted there."""
+    if configuration.order.by == "timestamp" and not configuration.event.timestamp:
+        yield "event.timestamp", 'the field of the timestamp, since order.by = "timestamp" reads it'
+    elif configuration.has_windows and not configuration.event.timestamp:
+        yield "event.timestamp", "the field of the timestamp, since an aggregate has a window"
+    for name, aggregate in configuration.aggregates.items():
+        yield from aggregate_contradictions(name, aggregate)
+    yield from _service_contradictions(configuration)
+    yield from _sink_input_contradictions(configuration)
+    yield from _sink_field_contradictions(configuration)
+    yield from _sink_path_contradictions(configuration)
+    yield from _sink_place_contradictions(configuration)
+    yield from _source_path_contradictions(configuration)
+
+
+def cautions(configuration: Configuration) -> Iterator[str]:
+    """Yields what is valid, but seldom meant: the key, and what it costs."""
+    if configuration.has_windows and configuration.order.by == "id":
+        yield (
+            'order.by = "id": windows close by time, so an event that comes after a later one, by id, is late for them; '
+            'omit the key, or write "timestamp"'
+        )
+
+
+def _service_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sinks whose service does not exist, and services without the address that a sink needs."""
+    known = ", ".join(f'"{name}"' for name in configuration.services) or "none is configured"
+    for name, sink in configuration.sinks.items():
+        if not isinstance(sink, RemoteSinkOptions) or not (sink.service or sink.needs_address):
+            continue
+        service = configuration.services.get(sink.service)
+        if service is None:
+            yield f"sinks.{name}.service", f"the name of a table [services.NAME] ({known})"
+        elif sink.needs_address and service.base_url is None:
+            yield f"services.{sink.service}.base_url", f"the address of the service, since sinks.{name} sends to it"
+    yield from _enricher_contradictions(configuration, known)
+
+
+def _enricher_contradictions(configuration: Configuration, services: str) -> Iterator[tuple[str, str]]:
+    """Yields enrichers that no sink uses as they are meant, and those whose service does not exist or has no address."""
+    for name, enricher in configuration.enrichers.items():
+        service = configuration.services.get(enricher.service)
+        if service is None:
+            yield f"enrichers.{name}.service", f"the name of a table [services.NAME] ({services})"
+        elif service.base_url is None:
+            yield f"services.{enricher.service}.base_url", f"the address of the service, since enrichers.{name} asks it"
+    known = ", ".join(f'"{name}"' for name in configuration.enrichers) or "none is configured"
+    for name, sink in configuration.sinks.items():
+        for enricher_name in sink.enrich if isinstance(sink, RemoteSinkOptions) else ():
+            if enricher_name not in configuration.enrichers:
+                yield f"sinks.{name}.enrich", f"names of tables [enrichers.NAME] ({known})"
+
+
+def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sinks whose input does not exist."""
+    with_rows = [f"{AGGREGATES}.{name}" for name, options in configuration.aggregates.items() if options.window]
+    for name, sink in configuration.sinks.items():
+        if sink.input not in (EVENTS, DEAD_LETTERS, *with_rows):
+            known = "".join(f', "{each}"' for each in with_rows)
+            yield f"sinks.{name}.input", f'"events", "dead_letters"{known}: an aggregate with a window, by its name'
+
+
+def _sink_field_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sinks with a column that their input never has."""
+    kept = kept_fields(configuration.transforms)
+    for name, sink in configuration.sinks.items():
+        aggregate = configuration.aggregates.get(sink.input.removeprefix(f"{AGGREGATES}."))
+        if sink.input == EVENTS:
+            known = [*(kept or []), *_enriched_fields(configuration, sink)]
+            unknown = [field for field in sink.fields() if kept is not None and not is_among(field, known)]
+        else:
+            known = (
+                list(DeadLetter.__struct_fields__) if sink.input == DEAD_LETTERS else aggregate.row_names() if aggregate else []
+            )
+            known = [*known, *_enriched_fields(configuration, sink)] if known else known
+            unknown = [field for field in sink.fields() if known and ".".join(name_keys(field)) not in known]
+        if unknown:
+            yield (
+                f"sinks.{name}.{sink.fields_key}",
+                f'{sink.fields_key} of {sink.input} ({", ".join(known)}); it has no "{unknown[0]}"',
+            )
+
+
+def _enriched_fields(configuration: Configuration, sink: SinkOptions) -> list[str]:
+    """The fields that a sink's enrichers set."""
+    names = sink.enrich if isinstance(sink, RemoteSinkOptions) else ()
+    return [field for name in names if name in configuration.enrichers for field in configuration.enrichers[name].set_fields]
+
+
+def _sink_place_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sinks that would replace what another one writes."""
+    remote = {name: sink for name, sink in configuration.sinks.items() if isinstance(sink, RemoteSinkOptions)}
+    for (first, sink), (second, other) in combinations(remote.items(), 2):
+        if (sink.replaces or other.replaces) and sink.target() == other.target():
+            yield (
+                f"sinks.{second}.{other.place_key}",
+                f"another {other.place_key}: sinks.{first} writes there too, and one replaces rows",
+            )
+
+
+def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields files that two sinks would write, or that are both read and written."""
+    written = [
+        (f"sinks.{name}.path", os.path.normpath(path)) for name, sink in configuration.sinks.items() for path in sink.paths()
+    ]
+    for (first, path), (second, other) in combinations(written, 2):
+        if path == other:
+            yield second, f"a different path: {first} writes this file too"
+    state = os.path.normpath(configuration.state.dir)
+    for key, path in written:
+        if path == state or path.startswith(f"{state}/"):
+            yield key, f"a path outside the state directory ({state})"
+        for name, source in configuration.sources.items():
+            if any(_is_matched(path, os.path.normpath(pattern)) for pattern in source.patterns()):
+                yield key, f"another path: sources.{name} reads this file, so the output would be read again"
+
+
+def _source_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sources that would read our own files, of which each commit makes more."""
+    state = os.path.normpath(configuration.state.dir)
+    for name, source in configuration.sources.items():
+        for pattern in map(os.path.normpath, source.patterns()):
+            own = next((file for file in OWN_FILES if _is_matched(f"{state}/{file}", pattern)), "")
+            if own:
+                yield f"sources.{name}.path", f"a path that leaves out the state directory ({state}): it matches {own} there"
+
+
+def _is_matched(path: str, pattern: str) -> bool:
+    """Whether `path` equals `pattern` or matches it as a glob. A `*` does not match a `/`."""
+    names, patterns = path.split("/"), pattern.split("/")
+    return path == pattern or (len(names) == len(patterns) and all(map(fnmatchcase, names, patterns)))

@@ -1,0 +1,174 @@
+"""The connector of `type = "sql"`: a sink that writes rows into a table.
+
+Owns: what such a sink needs before it can be made, its address, its probe, and the changes of its tables.
+Always: no message repeats an address that comes from a secret.
+Never: keeps a state.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from event_processor.connectors.sql.options import SQLITE, SqlSinkOptions
+from event_processor.model.answers import Answer, Verdict
+from event_processor.model.connector import Connector, Guarantee, TableChanges
+from event_processor.model.delivery import ReceiverContext
+from event_processor.model.errors import ConfigurationError, NotAnsweredError, StorageError
+from event_processor.model.file_system import FileSystem
+from event_processor.model.probes import Finding, ProbeContext
+from event_processor.model.remote import ServiceOptions
+from event_processor.model.transactions import TransactionalReceiver
+from event_processor.storage.durable import read_file
+
+if TYPE_CHECKING:
+    from event_processor.connectors.sql.dialect import Dialect, Session
+
+__all__ = ["SqlConnector"]
+
+BY: str = "its rows, its failed rows and its cursor are one transaction, which only the process that holds the fence can commit"
+APPLY = "event-processor sql plan; then: event-processor sql apply"
+
+
+class SqlConnector(Connector):
+    """See `Connector`."""
+
+    type_name = "sql"
+    sink_options = SqlSinkOptions
+
+    def guarantee(self, options: SqlSinkOptions) -> Guarantee:
+        """Exactly once."""
+        words = "exactly once" if not options.enrich else "exactly once, each with one of its service's answers"
+        return Guarantee(words, BY)
+
+    def receiver(self, options: SqlSinkOptions, context: ReceiverContext) -> TransactionalReceiver:
+        """A receiver with a connection and a thread of its own."""
+        # Imported only if there is such a sink: every command starts faster without sqlite3 and asyncio.
+        from event_processor import __version__  # noqa: PLC0415
+        from event_processor.connectors.sql.receiver import SqlReceiver, WorkerThread  # noqa: PLC0415
+        from event_processor.connectors.sql.transactions import LaneTransactions  # noqa: PLC0415
+
+        transactions = LaneTransactions(
+            options,
+            _dialect(context.world.fs, context.service),
+            read_url=_url_reader(options, context.world.fs, context.environment),
+            zone=context.timestamp_zone,
+            sources=context.sources,
+            wall_ns=context.world.clock.wall_ns,
+            software=f"event-processor {__version__}",
+            writer=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}",
+        )
+        return SqlReceiver(transactions, WorkerThread(f"sql {context.name}"))
+
+    def probe(self, options: SqlSinkOptions, context: ProbeContext) -> Iterable[Finding]:
+        """Whether the database can be opened, and whether its tables are as the sink needs them."""
+        from event_processor.connectors.sql.dialect import SqlError  # noqa: PLC0415 - only if there is such a sink
+        from event_processor.connectors.sql.tables import changes_of  # noqa: PLC0415
+
+        key = context.key
+        try:
+            with _connection(options, context, may_create=False) as (session, dialect):
+                if session is None:
+                    return [Finding(key, "ok", "the database does not exist yet; the first start makes it")]
+                # This also finds out whether it can be written.
+                session.begin()
+                changes = changes_of(session, dialect, options)
+                session.rollback()
+        except SqlError as error:
+            is_waiting = error.answer.verdict is Verdict.WAIT
+            remedy = error.remedy or "make the database available"
+            return [Finding(key, "unreachable" if is_waiting else "wrong", error.answer.words, remedy)]
+        if changes.conflicts:
+            return [Finding(key, "wrong", "; ".join(changes.conflicts), APPLY)]
+        if changes.statements:
+            return [
+                Finding(
+                    key, "ok", f"the table {options.table} is made at the sink's first start, or by event-processor sql apply"
+                )
+            ]
+        return [Finding(key, "ok", f"the table {options.table} can be opened, and is as the sink needs it")]
+
+    def table_changes(self, options: SqlSinkOptions, context: ReceiverContext, *, is_done: bool) -> TableChanges:
+        """See `Connector`."""
+        from event_processor.connectors.sql.dialect import SqlError  # noqa: PLC0415 - only if there is such a sink
+        from event_processor.connectors.sql.tables import apply_changes, changes_of  # noqa: PLC0415
+
+        try:
+            with _connection(options, context, may_create=is_done) as (session, dialect):
+                if session is None:
+                    with _connection(options, context, may_create=False, in_memory=True) as (empty, _):
+                        assert empty is not None, "it is in memory"
+                        return changes_of(empty, dialect, options)
+                session.begin()
+                changes = changes_of(session, dialect, options)
+                if is_done and not changes.conflicts:
+                    apply_changes(session, changes)
+                    # If we die before this, nothing was changed.
+                    session.commit()
+                else:
+                    session.rollback()
+                return changes
+        except SqlError as error:
+            raised = NotAnsweredError if error.answer.verdict is Verdict.WAIT else ConfigurationError
+            raise raised(f"sinks.{context.name}: {error.answer.words}", hint=error.remedy or "look at the database") from error
+
+
+def _dialect(fs: FileSystem, service: ServiceOptions | None) -> Dialect:
+    from event_processor.connectors.sql.sqlite import SqliteDialect  # noqa: PLC0415 - only if there is such a sink
+
+    return SqliteDialect(fs, (service or ServiceOptions()).timeout_s)
+
+
+@contextmanager
+def _connection(
+    options: SqlSinkOptions, context: ReceiverContext | ProbeContext, *, may_create: bool, in_memory: bool = False
+) -> Iterator[tuple[Session | None, Dialect]]:
+    """A connection for one look, and its dialect; None if there is no database. Raises `SqlError`."""
+    dialect = _dialect(context.world.fs, context.service)
+    if in_memory:
+        from event_processor.connectors.sql.sqlite import memory_session  # noqa: PLC0415 - only if there is such a sink
+
+        session: Session | None = memory_session()
+    else:
+        session = dialect.connect(
+            _url_reader(options, context.world.fs, context.environment)(), may_create=may_create, only_look=not may_create
+        )
+    try:
+        yield session, dialect
+    finally:
+        if session is not None:
+            session.close()
+
+
+def _url_reader(options: SqlSinkOptions, fs: FileSystem, environment: Mapping[str, str] | None) -> Callable[[], str]:
+    """What reads the address for each connection. It raises `SqlError` if it cannot be read."""
+    from event_processor.connectors.sql.dialect import SqlError  # noqa: PLC0415 - only if there is such a sink
+
+    variables = os.environ if environment is None else environment
+
+    def stop(words: str, remedy: str) -> SqlError:
+        return SqlError(Answer(Verdict.STOP, words), remedy)
+
+    def read() -> str:
+        if options.url is not None:
+            return str(options.url)
+        if options.url_env is not None:
+            where, url = f"${options.url_env}", variables.get(options.url_env, "").strip()
+        else:
+            assert options.url_file is not None, "one of the three is set"
+            try:
+                path = options.url_file.in_environment(variables)
+                where, url = path, (read_file(fs, path) or b"").decode(errors="replace").strip()
+            except KeyError as error:
+                raise stop(f"${error.args[0]} is not set", "set it, or name another file in url_file") from error
+            except StorageError as error:
+                raise stop(error.message, error.hint) from error
+        if not url.startswith(SQLITE) or url == SQLITE:
+            raise stop(f'{where}: has no address such as "sqlite:////srv/results.db"', "write the address there")
+        return url
+
+    return read

@@ -1,0 +1,79 @@
+"""A lane's transactions from an event loop: each runs in a thread of their own, one at a time.
+
+Owns: `SqlReceiver`, and its thread.
+Always: a transaction that began is finished or rolled back by its thread, whoever waits for it.
+Never: decides anything (`transactions.py` does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+from event_processor.connectors.sql.transactions import LaneTransactions
+from event_processor.model.answers import Answer
+from event_processor.model.transactions import Batch, CursorOwner, FailedRecord, RemoteCursor, TransactionalReceiver
+
+__all__ = ["SqlReceiver", "Worker", "WorkerThread"]
+
+Result = TypeVar("Result")
+
+
+class Worker(Protocol):
+    """Runs jobs that block, one at a time, in order."""
+
+    def run(self, job: Callable[[], Result]) -> Awaitable[Result]:
+        """Runs a job. If the caller is cancelled, the job still runs."""
+        ...
+
+    def close(self) -> None:
+        """No job follows. Does not wait."""
+        ...
+
+
+class WorkerThread:
+    """See `Worker`. The thread starts with the first job."""
+
+    def __init__(self, name: str) -> None:
+        self._executor: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    def run(self, job: Callable[[], Any]) -> Awaitable[Any]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, job)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False)
+
+
+class SqlReceiver(TransactionalReceiver):
+    """See `TransactionalReceiver`."""
+
+    def __init__(self, transactions: LaneTransactions, worker: Worker) -> None:
+        self._transactions: Final = transactions
+        self._worker: Final = worker
+
+    async def open(self, owner: CursorOwner) -> None:
+        self._transactions.open(owner)
+
+    async def begin(self, *, is_first: bool) -> RemoteCursor | None:
+        return await self._worker.run(partial(self._transactions.begin, is_first=is_first))
+
+    async def start(self, cursor: RemoteCursor) -> None:
+        await self._worker.run(partial(self._transactions.start, cursor))
+
+    async def deliver(self, batch: Batch) -> Sequence[Answer]:
+        return await self._worker.run(partial(self._transactions.deliver, batch))
+
+    async def failed_after(self, sequence: int) -> list[FailedRecord]:
+        return await self._worker.run(partial(self._transactions.failed_after, sequence))
+
+    async def refresh(self) -> None:
+        """Does nothing: the address is read again for each connection."""
+
+    async def close(self) -> None:
+        # The lane has waited for its transaction; what still runs was given up.
+        self._transactions.interrupt()
+        await self._worker.run(self._transactions.close)
+        self._worker.close()

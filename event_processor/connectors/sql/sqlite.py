@@ -1,0 +1,177 @@
+"""SQLite as a dialect.
+
+Owns: how a connection is opened (WAL, `synchronous=FULL`), its errors, and its types.
+Always: a commit is on the disk when it returns. Tables are STRICT, so a value of another type is refused.
+Never: knows what is written. The only file that imports sqlite3.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+from urllib.parse import quote
+
+from event_processor.connectors.sql.dialect import FoundTable, Row, Session, SqlError, Value
+from event_processor.connectors.sql.options import SQLITE, ColumnType
+from event_processor.model.answers import Answer, Verdict, verdict_of_sqlite
+from event_processor.model.errors import ConfigurationError, StorageError
+from event_processor.model.file_system import FileSystem
+from event_processor.model.messages import readable_path
+from event_processor.storage.durable import prepare_directory
+
+__all__ = ["SqliteDialect", "memory_session", "sqlite_path"]
+
+VERSION_MIN: Final = (3, 37, 0)
+"""The first with STRICT tables."""
+_TYPES: Final[Mapping[ColumnType, str]] = {
+    "text": "TEXT",
+    "integer": "INTEGER",
+    "double": "REAL",
+    "boolean": "INTEGER",
+    "timestamp": "TEXT",
+    "json": "TEXT",
+    "numeric": "TEXT",
+    "uuid": "TEXT",
+}
+_REMEDIES: Final[Mapping[str, str]] = {
+    "SQLITE_CANTOPEN": "make it possible for this user to open the file and to write into its folder, or correct the sink's url",
+    "SQLITE_READONLY": "make the file and its folder writable for this user",
+    "SQLITE_PERM": "make the file and its folder writable for this user",
+    "SQLITE_NOTADB": "restore the database, or correct the sink's url",
+    "SQLITE_CORRUPT": "restore the database from a backup; the sink then goes on where the backup is",
+}
+
+
+def sqlite_path(url: str) -> str:
+    """The path of the database."""
+    return url.removeprefix(SQLITE)
+
+
+class SqliteDialect:
+    """See `Dialect`."""
+
+    mark = "?"
+    writers: Final[Mapping[ColumnType, Callable[[Value], Value]]] = {"boolean": int}  # type: ignore[dict-item]  # of a bool
+
+    def __init__(self, fs: FileSystem, timeout_s: float) -> None:
+        """`timeout_s`: how long another writer is waited for. Raises `ConfigurationError` if this SQLite is too old."""
+        if sqlite3.sqlite_version_info < VERSION_MIN:
+            raise ConfigurationError(
+                f"SQLite {sqlite3.sqlite_version} of this Python is older than {'.'.join(map(str, VERSION_MIN))}",
+                hint="use a Python with a newer SQLite",
+            )
+        self._fs: Final = fs
+        self._timeout_s: Final = timeout_s
+
+    def connect(self, url: str, *, may_create: bool, only_look: bool = False) -> Session | None:
+        """See `Dialect`."""
+        path = sqlite_path(url)
+        try:
+            if self._fs.status(path) is None:
+                if not may_create:
+                    return None
+                prepare_directory(self._fs, os.path.dirname(path) or ".")
+        except (OSError, StorageError, ConfigurationError) as error:
+            words = readable_path(f"{path}: {error.message if isinstance(error, (StorageError, ConfigurationError)) else error}")
+            raise SqlError(Answer(Verdict.STOP, words, "SQLITE_CANTOPEN"), _REMEDIES["SQLITE_CANTOPEN"]) from error
+        mode = "rwc" if may_create else "rw"
+        with _errors():
+            connection = sqlite3.connect(
+                f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}",
+                timeout=self._timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
+                uri=True,
+            )
+        session = SqliteSession(connection)
+        if only_look:
+            return session
+        try:
+            session.execute("PRAGMA journal_mode = WAL")
+            # In WAL mode, anything less loses the last commits in a power cut.
+            session.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def type_of(self, column: ColumnType) -> str:
+        """See `Dialect`."""
+        return _TYPES[column]
+
+    def table_suffix(self) -> str:
+        """See `Dialect`."""
+        return " STRICT"
+
+    def found_table(self, session: Session, name: str) -> FoundTable | None:
+        """See `Dialect`."""
+        found = session.execute("SELECT name, type, pk FROM pragma_table_info(?)", (name,))
+        if not found or self.has_view(session, name):
+            return None
+        keys = sorted((place, str(column)) for column, _, place in found if isinstance(place, int) and place)
+        return FoundTable({str(column).lower(): str(kind).upper() for column, kind, _ in found}, tuple(name for _, name in keys))
+
+    def has_view(self, session: Session, name: str) -> bool:
+        """See `Dialect`."""
+        return bool(session.execute("SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?", (name,)))
+
+
+class SqliteSession:
+    """See `Session`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection: Final = connection
+
+    def execute(self, statement: str, values: Row = ()) -> list[Row]:
+        with _errors():
+            return self._connection.execute(statement, values).fetchall()
+
+    def insert(self, statement: str, rows: Sequence[Row]) -> None:
+        with _errors():
+            self._connection.executemany(statement, rows)
+
+    def begin(self) -> None:
+        self.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def interrupt(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.interrupt()
+
+
+def memory_session() -> Session:
+    """A database without tables, to see what would be made."""
+    return SqliteSession(sqlite3.connect(":memory:", isolation_level=None))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turns the driver's errors into `SqlError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = str(getattr(error, "sqlite_errorname", ""))
+        verdict = verdict_of_sqlite(name) if name else Verdict.STOP
+        primary = "_".join(name.split("_")[:2])
+        raise SqlError(Answer(verdict, f"{error}", name), _REMEDIES.get(primary, "")) from error
+    except (OverflowError, UnicodeError) as error:
+        # A value that the driver cannot write. Its own words may repeat it.
+        raise SqlError(Answer(Verdict.BAD, f"a value cannot be written ({type(error).__name__})")) from error

@@ -1,0 +1,71 @@
+"""The statements of a lane, for one dialect.
+
+Owns: their text.
+Always: values are never in the text. Names are, and were checked by the options.
+Never: runs one.
+"""
+
+# ruff: noqa: S608 - only names that were checked are put together
+
+from __future__ import annotations
+
+from typing import Final
+
+from event_processor.connectors.sql.dialect import Dialect, Table
+from event_processor.connectors.sql.options import SqlSinkOptions
+from event_processor.connectors.sql.tables import CURSOR, FAILED, SOURCES, quoted, table_of
+
+__all__ = ["Statements"]
+
+_NUMBERS: Final = ("started_after", "sequence", "chain", "delivered", "failed", "skipped")
+_NAME: Final = ("pipeline", "shard", "sink")
+
+
+class Statements:
+    """Each takes its values in the order of its text."""
+
+    def __init__(self, options: SqlSinkOptions, dialect: Dialect) -> None:
+        mark = dialect.mark
+
+        def where(*columns: str) -> str:
+            return " AND ".join(f"{column} = {mark}" for column in columns)
+
+        def assigned(*columns: str) -> str:
+            return ", ".join(f"{column} = {mark}" for column in columns)
+
+        numbers = ", ".join(_NUMBERS)
+        taken = f"UPDATE {CURSOR.name} SET fence = fence + 1, {assigned('writer', 'software', 'changed_at')}"
+        returned = f"RETURNING fence, input, {numbers}"
+        self.take: Final = f"{taken} WHERE {where(*_NAME, 'state_id')} {returned}"
+        self.take_again: Final = f"{taken} WHERE {where(*_NAME, 'state_id', 'writer')} {returned}"
+        self.owner: Final = f"SELECT state_id, writer FROM {CURSOR.name} WHERE {where(*_NAME)}"
+        self.rename: Final = f"UPDATE {CURSOR.name} SET sink = {mark} WHERE {where(*_NAME, 'state_id')} RETURNING 1"
+        self.rename_failed: Final = f"UPDATE {FAILED.name} SET sink = {mark} WHERE {where(*_NAME, 'state_id')}"
+        self.sources: Final = f"SELECT source, path FROM {SOURCES.name} WHERE pipeline = {mark}"
+        self.note_source: Final = _insert(SOURCES, mark, SOURCES.key)
+        whole = ("state_id", "input", *_NUMBERS, "changed_at", "software")
+        self.make: Final = (
+            f"INSERT INTO {CURSOR.name} ({', '.join((*_NAME, *whole, 'fence', 'writer'))}) "
+            f"VALUES ({', '.join([mark] * (len(_NAME) + len(whole) + 2))})"
+        )
+        self.restart: Final = f"UPDATE {CURSOR.name} SET {assigned(*whole)} WHERE {where(*_NAME, 'fence')} RETURNING 1"
+        self.move: Final = (
+            f"UPDATE {CURSOR.name} SET {assigned(*_NUMBERS, 'changed_at', 'software')} "
+            f"WHERE {where(*_NAME, 'state_id', 'fence', 'sequence')} RETURNING 1"
+        )
+        self.fail: Final = _insert(FAILED, mark)
+        told = ", ".join(FAILED.names[5:])
+        self.failed: Final = (
+            f"SELECT {told} FROM {FAILED.name} WHERE {where(*_NAME, 'state_id', 'input')} AND sequence > {mark} ORDER BY sequence"
+        )
+        self.insert: Final = _insert(table_of(options), mark, options.upsert)
+
+
+def _insert(table: Table, mark: str, key: tuple[str, ...] = ()) -> str:
+    """An INSERT; with a key, one that replaces the row with the same key."""
+    names = ", ".join(map(quoted, table.names))
+    text = f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({', '.join([mark] * len(table.names))})"
+    if not key:
+        return text
+    set_ = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in table.names if name not in key)
+    return f"{text} ON CONFLICT ({', '.join(map(quoted, key))}) DO UPDATE SET {set_}"

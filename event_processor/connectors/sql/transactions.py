@@ -1,0 +1,394 @@
+"""The transactions of one lane: the fence, the rows, the failed rows, and the cursor.
+
+Owns: `LaneTransactions`, and every statement that moves a cursor.
+Always: a transaction ends with the move of the cursor, which must find the fence and the sequence that this process knows. So of two
+processes only the later one writes, and what was committed is never written again.
+Never: used by two threads at once; it may block. Knows no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, TypeAlias, cast
+
+import msgspec
+
+from event_processor.connectors.sql.columns import RowReader, UnfitError
+from event_processor.connectors.sql.dialect import Dialect, Row, Session, SqlError, Value
+from event_processor.connectors.sql.options import SqlSinkOptions
+from event_processor.connectors.sql.statements import Statements
+from event_processor.connectors.sql.tables import apply_changes, changes_of
+from event_processor.model.answers import Answer, Verdict
+from event_processor.model.clock import utc_text
+from event_processor.model.errors import StateError
+from event_processor.model.messages import cut
+from event_processor.model.transactions import (
+    DELIVER,
+    Batch,
+    CursorOwner,
+    FailedRecord,
+    Handed,
+    Refusal,
+    RemoteCursor,
+    TransactionError,
+)
+
+__all__ = ["LaneTransactions", "fenced_words"]
+
+PLAN: Final = "look at what must be changed: event-processor sql plan; then: event-processor sql apply"
+ANOTHER: Final = RemoteCursor(-1, -1, "")
+"""In place of a cursor of the same name that counts the records of another input."""
+_Numbered: TypeAlias = tuple[int, Row]
+"""The place of a record in its batch, and its row."""
+
+
+def fenced_words(lane: str, writer: str = "") -> str:
+    """Why a process may not write any more. `writer`: who may."""
+    by = f" ({cut(writer)})" if writer else ""
+    return f"another process{by} has taken the place of {lane} in this database: perhaps a copy of the state is running"
+
+
+class LaneTransactions:
+    """See `TransactionalReceiver`: the same, without the event loop."""
+
+    def __init__(
+        self,
+        options: SqlSinkOptions,
+        dialect: Dialect,
+        *,
+        read_url: Callable[[], str],
+        zone: str,
+        sources: Mapping[str, str],
+        wall_ns: Callable[[], int],
+        software: str,
+        writer: str,
+    ) -> None:
+        """`read_url` is called for each connection; it may raise `SqlError`. `sources`: the paths of sources, by name.
+
+        `writer`: which process this is; no other has the same.
+        """
+        self._options: Final = options
+        self._dialect: Final = dialect
+        self._read_url: Final = read_url
+        self._reader: Final = RowReader(options, dialect.writers, zone)
+        self._sources: Final = dict(sources)
+        self._wall_ns: Final = wall_ns
+        self._software: Final = software
+        self._statements: Final = Statements(options, dialect)
+        self._session: Session | None = None
+        self._owner: CursorOwner | None = None
+        self._writer: Final = writer
+        self._fence = 0
+        """Ours, of the last `begin`; 0 if there was no cursor."""
+        self._has_taken = False
+        """Whether this process has taken the cursor before. Then it takes it again only if no other process has since."""
+
+    @property
+    def owner(self) -> CursorOwner:
+        """Whose cursor it is."""
+        assert self._owner is not None, "it was opened"
+        return self._owner
+
+    def open(self, owner: CursorOwner) -> None:
+        """See `TransactionalReceiver`."""
+        self._owner = owner
+
+    @property
+    def _name(self) -> Row:
+        """The key of the cursor's row. There are no shards yet."""
+        return (self.owner.pipeline, "", self.owner.lane)
+
+    # Taking the cursor.
+
+    def begin(self, *, is_first: bool) -> RemoteCursor | None:
+        """See `TransactionalReceiver`."""
+        self.close()
+        with _as_transaction_errors():
+            self._session = self._dialect.connect(self._read_url(), may_create=is_first)
+            if self._session is None:
+                return None
+            with self._transaction() as session:
+                if is_first:
+                    self._make_tables(session)
+                found = self._take(session)
+                if found is not None:
+                    self._require_tables(session)
+                if found is not None or is_first:
+                    self._note_sources(session)
+                # If we die before the commit, no other process was fenced off. After it, the next start takes the cursor from us.
+            self._has_taken = found is not None
+            return found
+
+    def _make_tables(self, session: Session) -> None:
+        """Makes what is missing for a lane that starts. A table that is there and differs is not changed."""
+        changes = changes_of(session, self._dialect, self._options)
+        is_new = self._dialect.found_table(session, self._options.table) is None
+        if changes.conflicts or (changes.statements and not is_new):
+            raise self._unfit_tables(changes.conflicts)
+        apply_changes(session, changes)
+
+    def _require_tables(self, session: Session) -> None:
+        changes = changes_of(session, self._dialect, self._options)
+        if changes.statements or changes.conflicts:
+            raise self._unfit_tables(changes.conflicts)
+
+    def _unfit_tables(self, conflicts: Sequence[str]) -> TransactionError:
+        words = "; ".join(conflicts) or f"the table {self._options.table} is missing, or is not as the sink needs it"
+        return TransactionError(Answer(Verdict.STOP, words), remedy=PLAN)
+
+    def _take(self, session: Session) -> RemoteCursor | None:
+        """Raises the fence of the cursor, and returns it; None if there is none."""
+        if self._dialect.found_table(session, "event_processor_cursor") is None:
+            return None
+        owner, statements = self.owner, self._statements
+        values = (self._writer, self._software, utc_text(self._wall_ns()), *self._name, owner.state_id)
+        # The row lock of this statement waits for a transaction of unknown outcome, if the database still works on it. The fence
+        # rises, so that such a transaction finds none of its own later.
+        if self._has_taken:
+            found = session.execute(statements.take_again, (*values, self._writer))
+        else:
+            found = session.execute(statements.take, values)
+        if not found:
+            return self._not_taken(session)
+        fence, input_name, *numbers = found[0]
+        self._fence = cast("int", fence)
+        return _cursor(numbers) if input_name == owner.input else ANOTHER
+
+    def _not_taken(self, session: Session) -> RemoteCursor | None:
+        """Why there was no cursor to take. Raises `StateError` if it is of another state."""
+        owner = self.owner
+        found = session.execute(self._statements.owner, self._name)
+        if not found:
+            self._fence = 0
+            return self._renamed(session)
+        if found[0][0] == owner.state_id:
+            raise TransactionError(
+                Answer(Verdict.STOP, fenced_words(owner.lane, str(found[0][1]).rpartition(":")[0]), "fenced"),
+                remedy="stop one of the two; then restart this process if it is the one to go on",
+            )
+        raise StateError(
+            f"sink {owner.sink}: its database belongs to another state of the pipeline {owner.pipeline}: "
+            f"{cut(str(found[0][0]))}, not {owner.state_id}",
+            hint="restore that state; or give this pipeline another state.name, or another database, which begin anew",
+        )
+
+    def _renamed(self, session: Session) -> RemoteCursor | None:
+        """The cursor under an earlier name of the lane, which now gets the present one; None if there is none either."""
+        for name in self.owner.earlier_lanes:
+            earlier = (self.owner.pipeline, "", name)
+            moved = session.execute(self._statements.rename, (self.owner.lane, *earlier, self.owner.state_id))
+            if moved:
+                session.execute(self._statements.rename_failed, (self.owner.lane, *earlier, self.owner.state_id))
+                return self._take(session)
+        return None
+
+    def _note_sources(self, session: Session) -> None:
+        """Writes where sources are, for the view."""
+        known = {row[0]: row[1] for row in session.execute(self._statements.sources, (self.owner.pipeline,))}
+        for name, path in self._sources.items():
+            if known.get(name) != path:
+                session.execute(self._statements.note_source, (self.owner.pipeline, name, path))
+
+    def start(self, cursor: RemoteCursor) -> None:
+        """See `TransactionalReceiver`."""
+        with _as_transaction_errors(), self._transaction() as session:
+            values = (self.owner.state_id, self.owner.input, *_values(cursor), utc_text(self._wall_ns()), self._software)
+            if self._fence:
+                moved = session.execute(self._statements.restart, (*values, *self._name, self._fence))
+                if not moved:
+                    raise self._fenced()
+            else:
+                try:
+                    session.execute(self._statements.make, (*self._name, *values, 1, self._writer))
+                except SqlError as error:
+                    if error.answer.verdict is not Verdict.BAD:
+                        raise
+                    # Another process made it meanwhile.
+                    raise TransactionError(Answer(Verdict.WAIT, error.answer.words, error.answer.status)) from error
+                self._fence = 1
+                # Also if the outcome is unknown: if it is there with this writer, it is ours.
+                self._has_taken = True
+
+    def _fenced(self) -> TransactionError:
+        return TransactionError(Answer(Verdict.STOP, fenced_words(self.owner.lane), "fenced"), remedy="stop one of the two")
+
+    # Writing.
+
+    def deliver(self, batch: Batch) -> list[Answer]:
+        """See `TransactionalReceiver`."""
+        writing = _Writing(batch)
+        rows = list(self._rows(batch, writing))
+        writing.require_few()
+        with _as_transaction_errors(), self._transaction() as session:
+            self._write(session, rows, writing)
+            answers = writing.answers()
+            if failed := [self._failed_row(batch, entry, answer) for entry, answer in writing.failed(answers)]:
+                session.insert(self._statements.fail, failed)
+            after = batch.before.after(batch.entries, answers)
+            values = (*_values(after), utc_text(batch.wall_ns), self._software)
+            where = (*self._name, self.owner.state_id, self._fence, batch.before.sequence)
+            # The last statement. If the fence or the sequence is not ours, nothing of this transaction counts.
+            if len(session.execute(self._statements.move, (*values, *where))) != 1:
+                raise self._fenced()
+            # If we die before the commit, nothing was written. If we die after it, the cursor says so at the next `begin`.
+        return answers
+
+    def _rows(self, batch: Batch, writing: _Writing) -> Iterator[_Numbered]:
+        """Yields the rows of the records that are to be written. Records that do not fit are noted."""
+        delivered_at = utc_text(batch.wall_ns)
+        pipeline, _, sink = self._name
+        for place, entry in enumerate(batch.entries):
+            if entry.refusal is not None:
+                continue
+            record = entry.record
+            try:
+                own = self._reader.row(bytes(record.object))
+            except UnfitError as error:
+                writing.bad[place] = Answer(Verdict.BAD, str(error))
+                continue
+            where = record.place
+            source = where.get("source") or where.get("aggregate")
+            lineage = (source, where.get("generation"), where.get("offset"), where.get("line"))
+            yield place, (*own, pipeline, sink, *lineage, record.sequence, delivered_at, self._software)
+
+    def _write(self, session: Session, rows: Sequence[_Numbered], writing: _Writing) -> None:
+        """Writes the rows. If the database refuses them, finds out by halves which: a good one is written, whatever its neighbour is."""
+        if not rows:
+            return
+        session.execute("SAVEPOINT event_processor_rows")
+        try:
+            session.insert(self._statements.insert, [row for _, row in rows])
+        except SqlError as error:
+            if error.answer.verdict is not Verdict.BAD or not session.is_in_transaction:
+                raise
+            session.execute("ROLLBACK TO SAVEPOINT event_processor_rows")
+            session.execute("RELEASE SAVEPOINT event_processor_rows")
+            if len(rows) == 1:
+                writing.refuse(rows[0][0], error.answer)
+                return
+            middle = (len(rows) + 1) // 2
+            self._write(session, rows[:middle], writing)
+            self._write(session, rows[middle:], writing)
+        else:
+            session.execute("RELEASE SAVEPOINT event_processor_rows")
+
+    def _failed_row(self, batch: Batch, entry: Handed, answer: Answer) -> Row:
+        owner = self.owner
+        refusal = entry.refusal or Refusal(DELIVER, answer, batch.tries + 1)
+        record = FailedRecord.of(owner.sink, entry.record, entry.key, refusal, batch.wall_ns)
+        place = msgspec.json.encode(record.place).decode()
+        told = (record.stage, record.status, record.reason, record.tries, record.failed_at)
+        # Outbox lines are UTF-8, but a record may be anything that one was given; nothing may keep it out of the failed rows.
+        content = bytes(record.object).decode(errors="replace")
+        return (*self._name, owner.state_id, owner.input, record.sequence, record.key, place, *told, content)
+
+    def failed_after(self, sequence: int) -> list[FailedRecord]:
+        """See `TransactionalReceiver`."""
+        with _as_transaction_errors():
+            assert self._session is not None, "it was begun"
+            found = self._session.execute(self._statements.failed, (*self._name, self.owner.state_id, self.owner.input, sequence))
+        return [self._failed_record(row) for row in found]
+
+    def _failed_record(self, row: Row) -> FailedRecord:
+        sequence, key, place, stage, status, reason, tries, failed_at, content = row
+        return FailedRecord(
+            sink=self.owner.sink,
+            sequence=cast("int", sequence),
+            key=str(key),
+            place=msgspec.json.decode(str(place), type=dict[str, object]),
+            stage=str(stage),
+            status=str(status),
+            reason=str(reason),
+            tries=cast("int", tries),
+            failed_at=str(failed_at),
+            object=msgspec.Raw(str(content).encode()),
+        )
+
+    # The connection.
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        """One transaction. After any error the connection is closed: `begin` makes a new one."""
+        session = self._session
+        assert session is not None, "it was begun"
+        try:
+            session.begin()
+            yield session
+            session.commit()
+        except BaseException:
+            session.rollback()
+            self.close()
+            raise
+
+    def interrupt(self) -> None:
+        """Ends a statement that runs. Any thread may call it."""
+        if (session := self._session) is not None:
+            session.interrupt()
+
+    def close(self) -> None:
+        """Closes the connection, if there is one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+class _Writing:
+    """What became of the records of one batch. `bad`: the answer of each that was refused, by its place."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch: Final = batch
+        self.bad: Final[dict[int, Answer]] = {}
+
+    def refuse(self, place: int, answer: Answer) -> None:
+        """The record at `place` was refused; all before it are decided. Raises `TransactionError` if those are too many."""
+        self.bad[place] = answer
+        self._require(place)
+
+    def require_few(self) -> None:
+        """Raises `TransactionError` if so many do not fit their columns that it is not their fault."""
+        if self.bad:
+            self._require(max(self.bad))
+
+    def _require(self, last: int) -> None:
+        entries = self._batch.entries[: last + 1]
+        results = [place in self.bad for place, entry in enumerate(entries) if entry.refusal is None]
+        if self._batch.is_schema(results):
+            raise TransactionError(self.bad[last], is_schema=True)
+
+    def answers(self) -> list[Answer]:
+        """The answer for each record."""
+        delivered = Answer(Verdict.DELIVERED)
+        return [
+            entry.refusal.answer if entry.refusal else self.bad.get(place, delivered)
+            for place, entry in enumerate(self._batch.entries)
+        ]
+
+    def failed(self, answers: Sequence[Answer]) -> list[tuple[Handed, Answer]]:
+        """The records that are kept as failed rows."""
+        both = zip(self._batch.entries, answers, strict=True)
+        return [(entry, answer) for entry, answer in both if answer.verdict is not Verdict.DELIVERED]
+
+
+@contextmanager
+def _as_transaction_errors() -> Iterator[None]:
+    try:
+        yield
+    except SqlError as error:
+        raise TransactionError(error.answer, remedy=error.remedy) from error
+
+
+def _cursor(numbers: Sequence[Value]) -> RemoteCursor:
+    started_after, sequence, chain, delivered, failed, skipped = numbers
+    return RemoteCursor(
+        cast("int", started_after),
+        cast("int", sequence),
+        str(chain),
+        cast("int", delivered),
+        cast("int", failed),
+        cast("int", skipped),
+    )
+
+
+def _values(cursor: RemoteCursor) -> Row:
+    return (cursor.started_after, cursor.sequence, cursor.chain, cursor.delivered, cursor.failed, cursor.skipped)
