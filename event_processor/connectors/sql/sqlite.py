@@ -36,6 +36,24 @@ _TYPES: Final[Mapping[ColumnType, str]] = {
     "numeric": "TEXT",
     "uuid": "TEXT",
 }
+_PRIMARY: Final[Mapping[int, str]] = {
+    getattr(sqlite3, name): name
+    for name in (
+        "SQLITE_BUSY",
+        "SQLITE_LOCKED",
+        "SQLITE_FULL",
+        "SQLITE_IOERR",
+        "SQLITE_CONSTRAINT",
+        "SQLITE_TOOBIG",
+        "SQLITE_MISMATCH",
+        "SQLITE_CORRUPT",
+        "SQLITE_NOTADB",
+        "SQLITE_READONLY",
+        "SQLITE_CANTOPEN",
+        "SQLITE_PERM",
+    )
+}
+"""The names that decide, by primary code: the low byte of an extended one."""
 _REMEDIES: Final[Mapping[str, str]] = {
     "SQLITE_CANTOPEN": "make it possible for this user to open the file and to write into its folder, or correct the sink's url",
     "SQLITE_READONLY": "make the file and its folder writable for this user",
@@ -162,13 +180,19 @@ def memory_session() -> Session:
     return SqliteSession(sqlite3.connect(":memory:", isolation_level=None))
 
 
+def _name_of(error: sqlite3.Error) -> str:
+    """The name of an error; empty if it does not come from SQLite. Python does not know every extended name of a newer SQLite."""
+    name, code = getattr(error, "sqlite_errorname", ""), getattr(error, "sqlite_errorcode", 0)
+    return _PRIMARY.get(code & 0xFF, "SQLITE_ERROR") if name == "unknown" else str(name)
+
+
 @contextmanager
 def _errors() -> Iterator[None]:
     """Turns the driver's errors into `SqlError`."""
     try:
         yield
     except sqlite3.Error as error:
-        name = str(getattr(error, "sqlite_errorname", ""))
+        name = _name_of(error)
         verdict = verdict_of_sqlite(name) if name else Verdict.STOP
         primary = "_".join(name.split("_")[:2])
         raise SqlError(Answer(verdict, f"{error}", name), _REMEDIES.get(primary, "")) from error
