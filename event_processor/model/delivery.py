@@ -40,11 +40,13 @@ class OutboxRecord(Struct, frozen=True, gc=False):
     @property
     def place_text(self) -> str:
         """The place as the part of a key: its values with a colon between them. `line` follows from the offset and is left out."""
-        return ":".join(_text(value) for name, value in self.place.items() if name != "line")
+        return ":".join([_text(value) for name, value in self.place.items() if name != "line"])
 
 
 def _text(value: Json) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if type(value) is str:
+        return value
+    return str(value) if type(value) is int else msgspec.json.encode(value).decode()
 
 
 @dataclass(frozen=True, slots=True)

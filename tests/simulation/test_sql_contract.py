@@ -180,6 +180,25 @@ def test_a_database_that_is_restored_from_a_backup_is_filled_again(world: SqlWor
     require_true(world, tmp_path, report)
 
 
+def test_a_cursor_that_is_set_back_under_a_running_process_is_followed(world: SqlWorld, tmp_path: Path) -> None:
+    entries = records(40)
+
+    async def main() -> LaneReport:
+        made_by = receiver_of(world.dialect(), world.options())
+        bench = Bench(str(tmp_path), MemoryOutbox(entries[:20]), made_by, request_events_max=7)
+        await bench.idle()
+        # As if the server had failed over to an older replica, with the same fence.
+        world.query("DELETE FROM results WHERE _sequence > 10")
+        world.query(f"UPDATE event_processor_cursor SET sequence = 10, delivered = 10, chain = '{entries[9].chain}'")
+        bench.append(entries[20:])
+        await bench.idle()
+        return await bench.close()
+
+    report = run(main())
+    assert numbers(world) == list(range(1, 41))
+    require_true(world, tmp_path, report)
+
+
 def test_a_state_that_is_restored_from_a_backup_passes_over_what_the_database_has(world: SqlWorld, tmp_path: Path) -> None:
     entries = records(60)
     deliver(world, tmp_path / "state", MemoryOutbox(entries[:20]))

@@ -124,5 +124,8 @@ class SqlSinkOptions(RemoteSinkOptions):
 
     def target(self) -> Mapping[str, Json]:
         """The database, as it is written, and the table."""
-        database = self.url.written if self.url else f"env:{self.url_env}" if self.url_env else f"file:{self.url_file}"
+        if self.url is not None:
+            database = self.url.written
+        else:
+            database = f"env:{self.url_env}" if self.url_file is None else f"file:{self.url_file.written}"
         return {"type": self.type, "database": database, "table": self.table}

@@ -75,5 +75,7 @@ class SqlReceiver(TransactionalReceiver):
     async def close(self) -> None:
         # The lane has waited for its transaction; what still runs was given up.
         self._transactions.interrupt()
-        await self._worker.run(self._transactions.close)
-        self._worker.close()
+        try:
+            await self._worker.run(self._transactions.close)
+        finally:
+            self._worker.close()

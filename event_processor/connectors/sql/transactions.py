@@ -34,19 +34,13 @@ from event_processor.model.transactions import (
     TransactionError,
 )
 
-__all__ = ["LaneTransactions", "fenced_words"]
+__all__ = ["LaneTransactions"]
 
 PLAN: Final = "look at what must be changed: event-processor sql plan; then: event-processor sql apply"
 ANOTHER: Final = RemoteCursor(-1, -1, "")
 """In place of a cursor of the same name that counts the records of another input."""
 _Numbered: TypeAlias = tuple[int, Row]
 """The place of a record in its batch, and its row."""
-
-
-def fenced_words(lane: str, writer: str = "") -> str:
-    """Why a process may not write any more. `writer`: who may."""
-    by = f" ({cut(writer)})" if writer else ""
-    return f"another process{by} has taken the place of {lane} in this database: perhaps a copy of the state is running"
 
 
 class LaneTransactions:
@@ -163,8 +157,10 @@ class LaneTransactions:
             self._fence = 0
             return self._renamed(session)
         if found[0][0] == owner.state_id:
+            writer = cut(str(found[0][1]).rpartition(":")[0])
+            words = f"another process ({writer}) has taken the place of {owner.lane} in this database"
             raise TransactionError(
-                Answer(Verdict.STOP, fenced_words(owner.lane, str(found[0][1]).rpartition(":")[0]), "fenced"),
+                Answer(Verdict.STOP, f"{words}: perhaps a copy of the state is running", "fenced"),
                 remedy="stop one of the two; then restart this process if it is the one to go on",
             )
         raise StateError(
@@ -197,7 +193,7 @@ class LaneTransactions:
             if self._fence:
                 moved = session.execute(self._statements.restart, (*values, *self._name, self._fence))
                 if not moved:
-                    raise self._fenced()
+                    raise self._moved()
             else:
                 try:
                     session.execute(self._statements.make, (*self._name, *values, 1, self._writer))
@@ -210,8 +206,9 @@ class LaneTransactions:
                 # Also if the outcome is unknown: if it is there with this writer, it is ours.
                 self._has_taken = True
 
-    def _fenced(self) -> TransactionError:
-        return TransactionError(Answer(Verdict.STOP, fenced_words(self.owner.lane), "fenced"), remedy="stop one of the two")
+    def _moved(self) -> TransactionError:
+        """The cursor is not where it was: another process has taken it, or an older copy was restored. `begin` finds out which."""
+        return TransactionError(Answer(Verdict.WAIT, f"the cursor of {self.owner.lane} was moved in this database", "moved"))
 
     # Writing.
 
@@ -230,7 +227,7 @@ class LaneTransactions:
             where = (*self._name, self.owner.state_id, self._fence, batch.before.sequence)
             # The last statement. If the fence or the sequence is not ours, nothing of this transaction counts.
             if len(session.execute(self._statements.move, (*values, *where))) != 1:
-                raise self._fenced()
+                raise self._moved()
             # If we die before the commit, nothing was written. If we die after it, the cursor says so at the next `begin`.
         return answers
 

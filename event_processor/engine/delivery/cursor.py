@@ -157,6 +157,13 @@ class Cursor:
         self._ranges.insert(place, (first, last))
         self._advance()
 
+    def pass_through(self, sequence: int, chain: str) -> None:
+        """All records up to this one were read and answered; it has this chain. Nothing beyond the prefix was answered before."""
+        assert not self._ranges, "such a cursor has no ranges"
+        for each in range(self.sequence + 1, sequence + 1):
+            self._chains.pop(each, None)
+        self.sequence, self.chain = sequence, chain
+
     def _advance(self) -> None:
         """Moves the prefix over the first range, if that follows it and its last record was read.
 

@@ -118,6 +118,8 @@ class LaneFigures:
         self._grouping: Final = Grouping(fields)
         self._groups: Final[list[dict[str, Figures]]] = [{} for _ in range(1 + len(self._grouping.fields))]
         """By source, then by each field."""
+        self._known: Final[dict[tuple[str, ...], tuple[Figures, ...]]] = {}
+        """The groups of some names, so that they are not looked for again."""
         self._wall_ns: Final = wall_ns
         self._now_s: Final = now_s
         self._began_s: Final = now_s()
@@ -128,7 +130,11 @@ class LaneFigures:
     def taken(self, record: OutboxRecord) -> tuple[Figures, ...]:
         """The record was read and waits. Returns its groups, for the calls that follow."""
         names = self._grouping.names(record)
-        groups = tuple(_group(each, name) for each, name in zip(self._groups, names, strict=True))
+        groups = self._known.get(names)
+        if groups is None:
+            groups = tuple(_group(each, name) for each, name in zip(self._groups, names, strict=True))
+            if len(self._known) < GROUPS_MAX:
+                self._known[names] = groups
         for group in (self.all, *groups):
             group.pending += 1
         return groups

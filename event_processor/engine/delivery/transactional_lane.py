@@ -9,12 +9,12 @@ Never: sends a record that the receiver's cursor has passed; starts from zero at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
 
-from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts, Result
+from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
 from event_processor.engine.delivery.lane import Lane, enricher_stages
 from event_processor.engine.delivery.parts import LaneParts
 from event_processor.engine.delivery.queue import Waiting
@@ -26,9 +26,9 @@ from event_processor.model.answers import Answer, Verdict
 from event_processor.model.errors import StateError
 from event_processor.model.transactions import (
     SKIPPED_STAGE,
+    Batch,
     CursorOwner,
     FailedRecord,
-    Handed,
     Refusal,
     RemoteCursor,
     TransactionalReceiver,
@@ -90,19 +90,36 @@ class TransactionalLane(Lane):
             document.started_after, document.sequence, document.chain, counts.delivered, counts.failed, counts.skipped
         )
 
-    def committed(self, waiting: Waiting, handed: Handed, answer: Answer) -> None:
+    def committed(self, waiting: Sequence[Waiting], batch: Batch, answers: Sequence[Answer]) -> None:
         """See `TransactionLane`."""
-        refusal = handed.refusal or Refusal(self._last.name, answer, 1)
-        result: Result = "delivered"
-        if answer.verdict is not Verdict.DELIVERED:
-            result = "skipped" if refusal.stage == SKIPPED_STAGE else "failed"
-            wall_ns = self._parts.times.wall_ns()
-            self._failed.append(FailedRecord.of(self.sink, waiting.record, waiting.key, refusal, wall_ns))
-        if result == "failed" and handed.refusal is None:
-            self._parts.telemetry.delivery_failed(
-                sink=self.name, sequence=waiting.record.sequence, status=answer.status, reason=answer.words
-            )
-        self._finished(waiting, result)
+        failed: dict[int, FailedRecord] = {}
+        for each, answer in zip(batch.entries, answers, strict=True):
+            if answer.verdict is Verdict.DELIVERED:
+                continue
+            refusal = each.refusal or Refusal(self._last.name, answer, batch.tries + 1)
+            record = FailedRecord.of(self.sink, each.record, each.key, refusal, batch.wall_ns)
+            failed[record.sequence] = record
+        self._passed(waiting, batch.before.after(batch.entries, answers), failed)
+
+    def _passed(self, waiting: Sequence[Waiting], place: RemoteCursor, failed: Mapping[int, FailedRecord]) -> None:
+        """These records were answered, and the receiver's cursor is at `place` now."""
+        self._failed += failed.values()
+        for record in failed.values():
+            # What an enricher refused was reported then.
+            if record.stage == self._last.name:
+                self._parts.telemetry.delivery_failed(
+                    sink=self.name, sequence=record.sequence, status=record.status, reason=record.reason
+                )
+        self._window.finished_through(waiting[-1].record, LaneCounts(place.delivered, place.failed, place.skipped))
+        for each in waiting:
+            found = failed.get(each.record.sequence)
+            if found is not None and found.stage == SKIPPED_STAGE:
+                self.figures.skipped(each.groups)
+            else:
+                self.figures.record(each.record, each.groups, is_delivered=found is None)
+        self._dirty.set()
+        # The first stage may read on.
+        self.stages[0].changed.set()
 
     async def begin(self) -> None:
         """See `TransactionLane`."""
@@ -156,22 +173,11 @@ class TransactionalLane(Lane):
         failed = await self._receiver.failed_after(own.sequence) if found.sequence > own.sequence else []
         is_last_sent = found.sequence == self._last.unsettled_through
         sent = self._last.queue.through(own.sequence, found.sequence) if is_last_sent else []
-        if sent and sent[-1][0].record.chain == found.chain:
-            self._were_committed(sent, {each.sequence: each for each in failed})
+        if sent and sent[-1].record.chain == found.chain:
+            self._last.queue.remove(sent)
+            self._passed(sent, found, {each.sequence: each for each in failed})
         if self.cursor != found:
             await self._move(found, failed)
-
-    def _were_committed(self, sent: Sequence[tuple[Waiting, Refusal | None]], failed: dict[int, FailedRecord]) -> None:
-        """These records were committed, and the answer was lost."""
-        for waiting, _ in sent:
-            sequence = waiting.record.sequence
-            self._last.queue.remove(sequence)
-            record = failed.get(sequence)
-            if record is None:
-                self._finished(waiting, "delivered")
-                continue
-            self._failed.append(record)
-            self._finished(waiting, "skipped" if record.stage == SKIPPED_STAGE else "failed")
 
     async def _move(self, found: RemoteCursor, failed: Sequence[FailedRecord]) -> None:
         """Goes on after the receiver's cursor, wherever it is. Records that are read or asked about are forgotten and read again."""

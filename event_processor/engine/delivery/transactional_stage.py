@@ -61,8 +61,8 @@ class TransactionLane(StageLane, Protocol):
         """Takes the receiver's cursor, and goes on from there. Raises `TransactionError`, `StateError`."""
         ...
 
-    def committed(self, waiting: Waiting, handed: Handed, answer: Answer) -> None:
-        """The record is in a transaction that is committed."""
+    def committed(self, waiting: Sequence[Waiting], batch: Batch, answers: Sequence[Answer]) -> None:
+        """These records are in a transaction that is committed. An answer for each."""
         ...
 
 
@@ -115,16 +115,17 @@ class Prefix:
             found.append(entry)
         return found
 
-    def through(self, after: int, last: int) -> list[tuple[Waiting, Refusal | None]]:
+    def through(self, after: int, last: int) -> list[Waiting]:
         """The records after sequence `after` up to `last`; empty if one of them is not here."""
         sequences = range(after + 1, last + 1)
         # Not more than are here: a receiver may be millions ahead.
         is_whole = len(sequences) <= len(self._entries) and all(each in self._entries for each in sequences)
-        return [self._entries[each] for each in sequences] if is_whole else []
+        return [self._entries[each][0] for each in sequences] if is_whole else []
 
-    def remove(self, sequence: int) -> None:
-        """The record was answered."""
-        del self._entries[sequence]
+    def remove(self, waiting: Sequence[Waiting]) -> None:
+        """These records were answered."""
+        for each in waiting:
+            del self._entries[each.record.sequence]
 
     def clear(self) -> list[Waiting]:
         """Removes everything, and returns it."""
@@ -247,12 +248,11 @@ class TransactionalStage:
         batch = Batch(lane.cursor, handed, self._tries, parts.times.wall_ns(), is_schema)
         answers = await parts.receiver.deliver(batch)
         self.unsettled_through = 0
-        for waiting, each, answer in zip(attempt.waiting, handed, answers, strict=True):
-            if each.refusal is None:
-                self._bad.append(answer.verdict is not Verdict.DELIVERED)
-            self.queue.remove(waiting.record.sequence)
-            lane.committed(waiting, each, answer)
-        return any(answer.verdict is Verdict.DELIVERED for answer in answers)
+        are_bad = [answer.verdict is not Verdict.DELIVERED for answer in answers]
+        self._bad.extend(is_bad for each, is_bad in zip(handed, are_bad, strict=True) if each.refusal is None)
+        self.queue.remove(attempt.waiting)
+        lane.committed(attempt.waiting, batch, answers)
+        return not all(are_bad)
 
     def _went_well(self, *, has_delivered: bool) -> None:
         health = self._lane.health

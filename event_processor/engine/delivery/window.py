@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from event_processor.engine.delivery.cursor import Cursor, CursorDocument, Result
+from event_processor.engine.delivery.cursor import Cursor, CursorDocument, LaneCounts, Result
 from event_processor.engine.delivery.figures import Figures
 from event_processor.engine.delivery.keys import key_of
 from event_processor.engine.delivery.progress import LaneIdentity
@@ -213,6 +213,13 @@ class Window:
         self._cursor.answer(waiting.record.sequence)
         self._pass(before)
         self._counts = self._counts.with_more(result, 1)
+
+    def finished_through(self, last: OutboxRecord, counts: LaneCounts) -> None:
+        """All records up to `last` were answered. `counts`: of the lane, from now on."""
+        before = self._cursor.sequence
+        self._cursor.pass_through(last.sequence, last.chain)
+        self._pass(before)
+        self._counts = counts
 
     def _take(self, record: OutboxRecord, size_bytes: int) -> None:
         """Takes the next record of the outbox, and queues it if it was not answered."""
