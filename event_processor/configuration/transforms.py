@@ -137,6 +137,8 @@ class TransformOptions(Section):
     """New name = old name. Dotted names reach inside objects: `"user.name" = "userName"` moves a field in, `city =
     "address.city"` moves it out. All renames happen at once. A missing field is not renamed. A field that already has the new
     name is replaced."""
+    null_if_empty: _Names = Field(default=(), examples=[["merchant"]])
+    """Fields whose empty string becomes null, such as the empty cells of a CSV. Any other value stays as it is."""
     convert: Annotated[Mapping[str, Conversion], BeforeValidator(_flat), AfterValidator(_keys_apart)] = Field(
         default={}, examples=[{"amount": "number"}]
     )

@@ -30,6 +30,7 @@ tables = st.fixed_dictionaries(
     {},
     optional={
         "rename": st.dictionaries(names, names, max_size=3),
+        "null_if_empty": st.lists(names, max_size=2, unique=True).map(tuple),
         "convert": st.dictionaries(names, st.sampled_from(["string", "boolean"]), max_size=2),
         "uuid5": st.dictionaries(names, names, max_size=2),
         "set": st.dictionaries(names, st.sampled_from(["x", 1, True, ["y"]]), max_size=2),
@@ -100,6 +101,9 @@ def modelled(document: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     for new, old in renamed.items():
         if old in present:
             put(document, new, copied(present[old]))
+    for name in table.get("null_if_empty", ()):
+        if got(document, name) == "":
+            put(document, name, None)
     for name, kind in table.get("convert", {}).items():
         if got(document, name) is not None:
             put(document, name, converted(got(document, name), kind))

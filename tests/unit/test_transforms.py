@@ -190,6 +190,20 @@ def test_set_puts_constants_whatever_stood_there() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ('{"a":"","b":{"c":""},"d":""}', '{"a":null,"b":{"c":null},"d":""}'),
+        ('{"a":" ","b":{"c":0}}', '{"a":" ","b":{"c":0}}'),
+        ('{"a":[],"b":null}', '{"a":[],"b":null}'),
+        ('{"a":false,"b":{}}', '{"a":false,"b":{}}'),
+        ('{"b.c":"","b":{"c":""}}', '{"b.c":null,"b":{"c":""}}'),
+    ],
+)
+def test_an_empty_string_becomes_null_and_nothing_else_does(record: str, expected: str) -> None:
+    assert transformed(record, {"null_if_empty": ["a", "b.c"]}) == expected
+
+
 def test_drop_takes_out_what_is_there() -> None:
     record = '{"a":1,"b":{"c":1,"d":2},"e":"text","f":null}'
     assert transformed(record, {"drop": ["a", "b.c", "e.x", "f.x", "g", "h.i"]}) == '{"b":{"d":2},"e":"text","f":null}'
@@ -232,15 +246,16 @@ def test_a_name_that_reaches_into_what_is_no_object_is_refused(record: str, tabl
 
 def test_the_keys_of_a_table_work_in_a_fixed_order_and_the_tables_in_theirs() -> None:
     table = {
-        "keep": ["n", "u", "k"],
+        "keep": ["n", "u", "k", "e"],
         "drop": ["d"],
         "set": {"d": 1, "k": 2},
         "uuid5": {"u": "n"},
-        "convert": {"n": "string"},
-        "rename": {"n": "a"},
+        "convert": {"n": "string", "e": "number"},
+        "null_if_empty": ["e"],
+        "rename": {"n": "a", "e": "x"},
     }
     made = uuid.uuid5(uuid.UUID(UUID5_NAMESPACE), "7")
-    assert transformed('{"a":7,"x":1}', table) == f'{{"n":"7","u":"{made}","k":2}}'
+    assert transformed('{"a":7,"x":""}', table) == f'{{"n":"7","u":"{made}","k":2,"e":null}}'
     assert transformed('{"a":7}', {"set": {"b": 1}}, {"rename": {"a": "b"}}) == '{"a":1}'
 
 

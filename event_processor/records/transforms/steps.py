@@ -1,6 +1,6 @@
 """The compiled steps of `[[transforms]]`. Each step works on a whole block of documents, and does as much as possible in advance.
 
-Owns: rename, convert, uuid5, set, drop and keep.
+Owns: rename, null_if_empty, convert, uuid5, set, drop and keep.
 Always: the keys of a table work in the order of `TransformOptions`. A step changes the documents in place.
 Never: a step does not read one document to change another.
 """
@@ -28,6 +28,7 @@ already."""
 _Shape: TypeAlias = "dict[str, _Shape | None]"
 """The names to keep, in order. The value of a name is None, or the names to keep inside its object."""
 
+_EMPTY_STRING: Final = msgspec.Raw(b'""')
 _TEXTS_READER: Final[msgspec.json.Decoder[list[str | int]]] = msgspec.json.Decoder(list[str | int])
 
 
@@ -35,6 +36,8 @@ def compiled_steps(options: TransformOptions, timestamps: TimestampReader) -> It
     """The steps of one table, in order."""
     if options.rename:
         yield _renaming(options.rename)
+    if options.null_if_empty:
+        yield _emptying([Field(name) for name in options.null_if_empty])
     for name, kind in options.convert.items():
         yield _converting(Field(name), conversion(kind, timestamps), RIGHT_ALREADY.get(kind))
     for name, source in options.uuid5.items():
@@ -114,6 +117,22 @@ def _put(
             if holder is None:
                 made[place] = holder = field.made_holder(documents[place])
             holder[key] = value
+
+
+def _emptying(fields: Sequence[Field]) -> Step:
+    def step(documents: list[Document]) -> None:
+        for field in fields:
+            if field.is_written_with_dots(documents):
+                for parent, at in filter(None, map(field.place, documents)):
+                    if parent.get(at) == _EMPTY_STRING:
+                        parent[at] = NULL
+                continue
+            key = field.key
+            for holder in field.holders(documents):
+                if holder is not None and holder.get(key) == _EMPTY_STRING:
+                    holder[key] = NULL
+
+    return step
 
 
 def _converting(field: Field, convert: Convert, right: msgspec.json.Decoder[object] | None) -> Step:
