@@ -1,0 +1,124 @@
+"""The batch run from nothing to rows: `python batch.py` makes the file, loads it, makes the views, prints figures and checks them.
+
+Owns: the order of the steps. Each step is a program that can also be called by hand (HOWTO.md).
+Always: a second run changes no row. It ends with the code of the first step that failed.
+Never: writes a table. Only event-processor does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Final
+
+from check import connected
+from ml_service import PORT, WORK, running
+
+HERE: Final = Path(__file__).resolve().parent
+CSV: Final = HERE / "data" / "transactions.csv"
+SQLITE_URL: Final = "sqlite:///out/transactions.db"
+LOG: Final = WORK / "batch.log"
+FIGURES: Final = "SELECT category, transactions, amount_total FROM figures_by_category ORDER BY category"
+
+
+class StepError(Exception):
+    """A step failed, and has said why. `code`: its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+def call(*command: str, log: IO[str] | None = None) -> None:
+    """Runs a step here. Its stderr goes to `log`, and is shown if the step fails. Raises `StepError`."""
+    folders = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    sys.stdout.flush()
+    finished = subprocess.run(
+        [sys.executable, *command],
+        cwd=HERE,
+        env=os.environ | {"PYTHONPATH": folders},
+        check=False,
+        text=True,
+        stderr=None if log is None else subprocess.PIPE,
+    )
+    if log is not None:
+        log.write(finished.stderr)
+        # Lines of the log are JSON; the others are for people.
+        for line in finished.stderr.splitlines():
+            if not line.startswith("{"):
+                print(line)
+    if finished.returncode:
+        raise StepError(finished.returncode)
+
+
+def make_views(url: str) -> None:
+    """Makes the indexes and the views, in one transaction."""
+    statements = (HERE / "sql" / "views.sql").read_text(encoding="utf-8")
+    with closing(connected(url)) as connection:
+        cursor = connection.cursor()
+        # psycopg begins a transaction by itself, sqlite3 does not before such statements. So no reader finds a view missing.
+        if url.startswith("sqlite:"):
+            cursor.execute("BEGIN IMMEDIATE")
+        for statement in filter(str.strip, statements.split(";\n")):
+            cursor.execute(statement)
+        connection.commit()
+
+
+def print_figures(url: str) -> None:
+    """Prints what the tables hold, by category."""
+    with closing(connected(url)) as connection:
+        cursor = connection.cursor()
+        cursor.execute(FIGURES)
+        rows = cursor.fetchall()
+        cursor.execute("SELECT COUNT(*) FROM transactions_without_prediction")
+        ((without,),) = cursor.fetchall()
+    print(f"\n{'category':<20}{'transactions':>12}{'amount':>16}")
+    for category, transactions, amount in rows:
+        print(f"{category:<20}{transactions:>12,}{amount:>16,.2f}")
+    print(f"{'without prediction':<20}{without:>12,}\n")
+
+
+def load(database: str, port: int) -> None:
+    """Loads the file, makes the views, prints the figures, and checks. Raises `StepError`."""
+    url = SQLITE_URL if database == "sqlite" else os.environ.get("DATABASE_URL", "")
+    if not url:
+        print("set DATABASE_URL=postgresql://user:password@host/database, then try again")
+        raise StepError(78)
+    if not CSV.exists():
+        call("generate.py")
+    settings = [word for name in ("event-processor", "batch", database) for word in ("--config", f"{name}.toml")]
+    WORK.mkdir(exist_ok=True)
+    with LOG.open("a", encoding="utf-8") as log, running(port) as address:
+        program = ("-m", "event_processor", *settings, "--set", f"services.ml.base_url={address}")
+        call(*program, "run", "--once", log=log)
+        call(*program, "verify", log=log)
+    make_views(url)
+    print_figures(url)
+    call("check.py", "--csv", str(CSV), "--database", url)
+
+
+def main() -> int:
+    """Runs every step; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite", help="default: %(default)s")
+    parser.add_argument(
+        "--api-port", type=int, default=PORT, help="of the prediction service; 0: a free one; default: %(default)s"
+    )
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    try:
+        load(arguments.database, arguments.api_port)
+    except StepError as error:
+        print(f"batch: failed; its log is {LOG}")
+        return error.code
+    print(f"batch: done in {time.monotonic() - began:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
