@@ -14,7 +14,10 @@ TESTS_OF_TWINS := $(addprefix tests/property/,test_dedup_index_property.py test_
 run: .venv/run-ready  ## the main job on the sample log; ARGS=--once ends at the log's end
 	@$(BIN)/event-processor run $(ARGS)
 
-test: .venv/test-ready lint types  ## lint, types and every test; TESTS=tests/unit/test_clock.py: that file alone
+# Airflow runs a DAG of an example. A machine without it skips that test; with CI=true it is installed.
+AIRFLOW := $(if $(filter true,$(CI)),.venv-airflow/ready)
+
+test: .venv/test-ready $(AIRFLOW) lint types  ## lint, types and every test; TESTS=tests/unit/test_clock.py: that file alone
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 ifeq ($(TESTS),tests)
 	@EVENT_PROCESSOR_NATIVE=off $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS_OF_TWINS)
@@ -50,6 +53,7 @@ lock:
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --all-extras pyproject.toml requirements/dev.in -c requirements/run.lock -o requirements/dev.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/bench.in -c requirements/dev.lock -o requirements/bench.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/wheels.in -c requirements/dev.lock -o requirements/wheels.lock
+	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/airflow.in -o requirements/airflow.lock
 
 # Where there is no C compiler, the kernels are left out, and numpy does their work.
 .venv/run-ready: requirements/run.lock pyproject.toml setup.py $(wildcard event_processor/kernels/c/*.[ch])
@@ -76,9 +80,16 @@ lock:
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
 	@touch $@
 
+# Airflow, in an environment of its own: its packages are not ours.
+.venv-airflow/ready: requirements/airflow.lock
+	@test -x .venv-airflow/bin/python || $(PYTHON) -m venv .venv-airflow
+	@echo '*' > .venv-airflow/.gitignore
+	@.venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/airflow.lock
+	@touch $@
+
 # Where there is no Go, or it cannot be built, this peer has no figure, and the report says so.
 .venv-bench/bin/benthos: benchmarks/peers/benthos/main.go benchmarks/peers/benthos/go.sum .venv-bench/ready
 	@! command -v go >/dev/null || (cd benchmarks/peers/benthos && go build -o ../../../$@ .) || true
 
 clean:
-	@rm -rf .venv .venv-bench .venv-wheels build dist *.egg-info event_processor/kernels/*.so .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-airflow .venv-bench .venv-wheels build dist *.egg-info event_processor/kernels/*.so .mypy_cache .ruff_cache

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import IO, Final
 
@@ -21,7 +21,6 @@ from ml_service import PORT, WORK, running
 
 HERE: Final = Path(__file__).resolve().parent
 CSV: Final = HERE / "data" / "transactions.csv"
-SQLITE_URL: Final = "sqlite:///out/transactions.db"
 LOG: Final = WORK / "batch.log"
 FIGURES: Final = "SELECT category, transactions, amount_total FROM figures_by_category ORDER BY category"
 
@@ -56,22 +55,9 @@ def call(*command: str, log: IO[str] | None = None) -> None:
         raise StepError(finished.returncode)
 
 
-def make_views(url: str) -> None:
-    """Makes the indexes and the views, in one transaction."""
-    statements = (HERE / "sql" / "views.sql").read_text(encoding="utf-8")
-    with closing(connected(url)) as connection:
-        cursor = connection.cursor()
-        # psycopg begins a transaction by itself, sqlite3 does not before such statements. So no reader finds a view missing.
-        if url.startswith("sqlite:"):
-            cursor.execute("BEGIN IMMEDIATE")
-        for statement in filter(str.strip, statements.split(";\n")):
-            cursor.execute(statement)
-        connection.commit()
-
-
-def print_figures(url: str) -> None:
+def print_figures(database: str) -> None:
     """Prints what the tables hold, by category."""
-    with closing(connected(url)) as connection:
+    with closing(connected(database)) as connection:
         cursor = connection.cursor()
         cursor.execute(FIGURES)
         rows = cursor.fetchall()
@@ -83,36 +69,31 @@ def print_figures(url: str) -> None:
     print(f"{'without prediction':<20}{without:>12,}\n")
 
 
-def load(database: str, port: int) -> None:
+def load(database: str, api: str, port: int) -> None:
     """Loads the file, makes the views, prints the figures, and checks. Raises `StepError`."""
-    url = SQLITE_URL if database == "sqlite" else os.environ.get("DATABASE_URL", "")
-    if not url:
-        print("set DATABASE_URL=postgresql://user:password@host/database, then try again")
-        raise StepError(78)
     if not CSV.exists():
         call("generate.py")
     settings = [word for name in ("event-processor", "batch", database) for word in ("--config", f"{name}.toml")]
     WORK.mkdir(exist_ok=True)
-    with LOG.open("a", encoding="utf-8") as log, running(port) as address:
+    with LOG.open("a", encoding="utf-8") as log, nullcontext(api) if api else running(port) as address:
         program = ("-m", "event_processor", *settings, "--set", f"services.ml.base_url={address}")
         call(*program, "run", "--once", log=log)
         call(*program, "verify", log=log)
-    make_views(url)
-    print_figures(url)
-    call("check.py", "--csv", str(CSV), "--database", url)
+    call("views.py", "--database", database)
+    print_figures(database)
+    call("check.py", "--csv", str(CSV), "--database", database)
 
 
 def main() -> int:
     """Runs every step; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite", help="default: %(default)s")
-    parser.add_argument(
-        "--api-port", type=int, default=PORT, help="of the prediction service; 0: a free one; default: %(default)s"
-    )
+    parser.add_argument("--api", default="", help="the address of a prediction service that runs")
+    parser.add_argument("--api-port", type=int, default=PORT, help="of one on this machine; 0: a free one; default: %(default)s")
     arguments = parser.parse_args()
     began = time.monotonic()
     try:
-        load(arguments.database, arguments.api_port)
+        load(arguments.database, arguments.api, arguments.api_port)
     except StepError as error:
         print(f"batch: failed; its log is {LOG}")
         return error.code

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import re
 import sqlite3
 import sys
@@ -83,12 +84,18 @@ def category(transaction_id: str) -> str:
     return CATEGORIES[UUID(transaction_id).int % (2**61 - 1) % len(CATEGORIES)]
 
 
-def connected(url: str) -> Any:
-    """A connection of Python's DB-API to a database: `sqlite:///` and a path, or `postgresql://…`."""
-    if url.startswith("sqlite:///"):
-        return sqlite3.connect(f"{(HERE / url.removeprefix('sqlite:///')).as_uri()}?mode=rw", uri=True)
+def connected(database: str) -> Any:
+    """A connection of Python's DB-API to "sqlite" (out/transactions.db) or "postgres" (`DATABASE_URL`). Raises `SystemExit`."""
+    if database == "sqlite":
+        path = HERE / "out" / "transactions.db"
+        if not path.exists():
+            raise SystemExit(f"{path} is not there; load the file first: python batch.py")
+        return sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
     import psycopg  # noqa: PLC0415 - only PostgreSQL needs it
 
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        raise SystemExit("DATABASE_URL is not set; it is such as postgresql://user:password@host:5432/database")
     return psycopg.connect(url)
 
 
@@ -140,7 +147,7 @@ def main() -> int:
     """Compares, and prints the result. 0 if everything is right."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--csv", type=Path, default=HERE / "data" / "transactions.csv", help="default: %(default)s")
-    parser.add_argument("--database", default="sqlite:///out/transactions.db", help="default: %(default)s")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite", help="default: %(default)s")
     arguments = parser.parse_args()
     wanted = expected(arguments.csv)
     with closing(connected(arguments.database)) as connection:

@@ -303,7 +303,7 @@ timestamp = "text"
     with service() as address:
         finished = run_of(folder, address, "run", "--once")
     assert finished.returncode == 0, finished.stderr
-    called_views = called(folder, "-c", "import batch; batch.make_views(batch.SQLITE_URL)")
+    called_views = called(folder, "views.py")
     assert called_views.returncode == 0, called_views.stderr
     expected = [(line, category(int(line) - 1)) for line in range(2, 702) if line != 322]
     assert queried(folder, "SELECT _line, category FROM predictions ORDER BY _line") == expected

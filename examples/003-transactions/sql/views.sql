@@ -1,4 +1,4 @@
--- Views over both tables, the same for SQLite and PostgreSQL. `python batch.py` runs this file after each load; it may run any number of times.
+-- Views over both tables, the same for SQLite and PostgreSQL. `python views.py` runs this file after a load, any number of times.
 
 CREATE INDEX IF NOT EXISTS transactions_by_id ON transactions (id);
 CREATE INDEX IF NOT EXISTS predictions_by_transaction ON predictions (transaction_id);
