@@ -120,7 +120,7 @@ def test_every_session_that_is_shown_says_what_it_says(page: Path, tmp_path: Pat
         pytest.skip("needs jq")
     folder = tmp_path / "session"
     if page.parent.parent == EXAMPLE.parent:
-        shutil.copytree(page.parent, folder, ignore=shutil.ignore_patterns("state", "out", "large*"))
+        shutil.copytree(page.parent, folder, ignore=shutil.ignore_patterns("state", "out", "large*", "data", "work", ".venv"))
     elif page.parent == ROOT:
         folder.mkdir()
     else:

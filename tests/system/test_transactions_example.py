@@ -313,6 +313,15 @@ timestamp = "text"
     assert "timestamp" in reason
     failed = [json.loads(text) for text in (folder / "state" / "delivery" / "predictions.failed.jsonl").read_text().splitlines()]
     assert [(each["stage"], each["place"]["line"]) for each in failed] == [("predict", 322)]
+    # Repaired, it goes to this sink alone.
+    repaired = failed[0] | {"object": failed[0]["object"] | {"timestamp": "2023-11-28T06:35:12Z"}}
+    (folder / "repaired.jsonl").write_text(json.dumps(repaired) + "\n", encoding="utf-8")
+    with service() as address:
+        for command in (["dead-letters", "retry", "repaired.jsonl", "--sink", "predictions"], ["run", "--once"]):
+            finished = run_of(folder, address, *command)
+            assert finished.returncode == 0, finished.stderr
+    assert queried(folder, "SELECT category FROM predictions WHERE _line = 322") == [(category(321),)]
+    assert queried(folder, "SELECT COUNT(*) FROM transactions_without_prediction") == [(0,)]
 
 
 def test_nothing_is_lost_while_the_service_is_down(tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ class PredictionHandler(BaseHTTPRequestHandler):
         else:
             self._wrong_route()
 
+    def do_HEAD(self) -> None:
+        """As GET, without the body."""
+        self.do_GET()
+
     def do_POST(self) -> None:
         """`POST /predict`."""
         if self.routes.get(self.path) != "POST":
@@ -96,4 +100,5 @@ class PredictionHandler(BaseHTTPRequestHandler):
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)

@@ -135,6 +135,9 @@ class ServiceTest(unittest.TestCase):
         assert self.asked("GET", "/predict")[0] == 405
         assert self.asked("POST", "/health", b"")[0] == 405
         assert self.asked("GET", "/docs")[0] == 404
+        self.connection.request("HEAD", "/health")
+        answer = self.connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
         assert self.asked("POST", "/predict", b"[]", {"Content-Length": "99999999999"})[0] == 413
         assert self.asked("POST", "/predict", b"", {"Content-Length": "many"})[0] == 411
 
