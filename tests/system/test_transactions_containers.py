@@ -235,8 +235,8 @@ def test_airflow_is_told_what_the_dag_asks_for() -> None:
     (stage,) = [stage for _, stage in stages() if stage.name == "airflow"]
     told = {*stage.environment(), *SERVICES["airflow"]["environment"]}
     asked = set(re.findall(r'environ\.get\("(\w+)"', text))
-    assert asked == {"TRANSACTIONS_FOLDER", "TRANSACTIONS_PYTHON", "TRANSACTIONS_DATABASE", "ML_API_URL"}
-    assert asked - told == {"TRANSACTIONS_FOLDER"}, "by default the folder around the DAG's"
+    assert asked == {"TRANSACTIONS_FOLDER", "TRANSACTIONS_PYTHON", "TRANSACTIONS_DATABASE", "TRANSACTIONS_RETRIES", "ML_API_URL"}
+    assert asked - told == {"TRANSACTIONS_FOLDER", "TRANSACTIONS_RETRIES"}, "by default the folder around the DAG's, and 3"
     assert stage.environment()["AIRFLOW__CORE__DAGS_FOLDER"] == "/app/airflow/dags"
     venv = stage.environment()["TRANSACTIONS_PYTHON"].removesuffix("/bin/python")
     assert any(f"python -m venv {venv} " in each.rest for each in stage.all("RUN"))

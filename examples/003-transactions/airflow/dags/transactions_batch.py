@@ -5,7 +5,7 @@ Always: each step is a command that can be typed by hand. A step that is repeate
 Never: puts the database's address into a command or a log. event-processor reads it from `DATABASE_URL`.
 
 Settings, from the environment of Airflow: `TRANSACTIONS_DATABASE` ("sqlite" or "postgres"), `ML_API_URL`, `TRANSACTIONS_PYTHON` (the
-Python that has event-processor), `TRANSACTIONS_FOLDER` (the example's folder).
+Python that has event-processor), `TRANSACTIONS_FOLDER` (the example's folder), `TRANSACTIONS_RETRIES` (of a step; 3).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from airflow.sdk import DAG
 FOLDER = os.environ.get("TRANSACTIONS_FOLDER") or str(Path(__file__).resolve().parents[2])
 PYTHON = os.environ.get("TRANSACTIONS_PYTHON", "python3")
 DATABASE = os.environ.get("TRANSACTIONS_DATABASE", "sqlite")
+RETRIES = int(os.environ.get("TRANSACTIONS_RETRIES", "3"))
 ML_API_URL = os.environ.get("ML_API_URL", "http://127.0.0.1:8000")
 PROGRAM = (
     f"PYTHONPATH=.:$PYTHONPATH {PYTHON} -m event_processor --config event-processor.toml --config batch.toml --config {DATABASE}.toml "
@@ -42,7 +43,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     # If the service or the database does not answer, a load ends with 69. The next try goes on where it was.
-    default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
+    default_args={"retries": RETRIES, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     tags=["transactions"],
     doc_md=__doc__,
 ) as dag:
