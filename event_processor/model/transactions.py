@@ -132,9 +132,13 @@ def _result(entry: Handed, answer: Answer) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """One record of a batch. `refusal`: it is not to be written, but kept as a failed record."""
+    """One record of a batch, as it was released. `sent`: with what enrichers set, which is what is written.
+
+    `refusal`: it is not to be written, but kept as a failed record.
+    """
 
     record: OutboxRecord
+    sent: OutboxRecord
     key: str
     refusal: Refusal | None = None
 

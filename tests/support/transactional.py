@@ -137,7 +137,7 @@ class MemoryReceiver(TransactionalReceiver):
             sequence = each.record.sequence
             if refusal is None:
                 database.rows.append((name, sequence))
-                database.objects[sequence] = bytes(each.record.object)
+                database.objects[sequence] = bytes(each.sent.object)
             else:
                 failed = FailedRecord.of(name.partition(".")[0], each.record, each.key, refusal, batch.wall_ns)
                 database.failed[name, sequence] = failed

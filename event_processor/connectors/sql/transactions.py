@@ -238,7 +238,7 @@ class LaneTransactions:
         for place, entry in enumerate(batch.entries):
             if entry.refusal is not None:
                 continue
-            record = entry.record
+            record = entry.sent
             try:
                 own = self._reader.row(bytes(record.object))
             except UnfitError as error:

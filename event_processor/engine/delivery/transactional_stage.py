@@ -243,7 +243,7 @@ class TransactionalStage:
             return False
         attempt.waiting = [waiting for waiting, _ in entries]
         self.queue.locked_through = self.unsettled_through = attempt.waiting[-1].record.sequence
-        handed = [Handed(waiting.record if refusal else waiting.sent, waiting.key, refusal) for waiting, refusal in entries]
+        handed = [Handed(waiting.record, waiting.sent, waiting.key, refusal) for waiting, refusal in entries]
         is_schema = partial(_is_schema, tuple(self._bad), is_stopped)
         batch = Batch(lane.cursor, handed, self._tries, parts.times.wall_ns(), is_schema)
         answers = await parts.receiver.deliver(batch)
