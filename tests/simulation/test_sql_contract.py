@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,15 +23,26 @@ from event_processor.model.delivery import OutboxRecord, ReceiverContext
 from event_processor.storage.durable import OperatingSystem
 from support.delivery_requests import ReceiverWorld
 from support.lanes import STATE_ID, Bench, MemoryOutbox, chain_after, records
+from support.postgres_server import PostgresServer, server_of_tests
+from support.postgres_world import PostgresWorld
 from support.sql_world import Fault, FaultyDialect, KilledError, SqliteWorld, SqlWorld, deliver, receiver_of, require_true
 from support.virtual_time import run_in_virtual_time as run
 
 SOFTWARE = "event-processor test"
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    # The server is not killed here, so nothing depends on its disk.
+    with server_of_tests("fsync=off", "full_page_writes=off") as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> SqlWorld:
-    return {"sqlite": SqliteWorld}[request.param](tmp_path)
+    if request.param == "postgres":
+        return PostgresWorld(request.getfixturevalue("server"))
+    return SqliteWorld(tmp_path)
 
 
 def made(objects: list[str]) -> list[OutboxRecord]:
@@ -59,6 +72,11 @@ def refusing(world: SqlWorld, state: Path) -> None:
 def numbers(world: SqlWorld) -> list[int]:
     """What was written, in order."""
     return [n for (n,) in world.query("SELECT n FROM results ORDER BY _sequence")]
+
+
+def step_of(world: SqlWorld) -> int:
+    """SQLite dies at every call; a server, which is slower, at every third. `SQL_FAULTS=every`: that too."""
+    return 1 if isinstance(world, SqliteWorld) or os.environ.get("SQL_FAULTS") == "every" else 3
 
 
 GOOD = [n for n in range(1, 25) if n not in (5, 17)]
@@ -101,7 +119,7 @@ def test_one_bad_row_among_500_is_one_failed_row(world: SqlWorld, tmp_path: Path
 def test_a_fault_at_any_call_neither_loses_nor_repeats_a_record(world: SqlWorld, tmp_path: Path, kind: str, after: bool) -> None:
     refusing(world, tmp_path / "begun")
     world.copy("begun.db")
-    for nth in count(1):
+    for nth in count(1, step_of(world)):
         state = tmp_path / f"state-{nth}"
         shutil.copytree(tmp_path / "begun", state)
         world.restore("begun.db")
@@ -123,7 +141,7 @@ def test_a_fault_at_any_call_neither_loses_nor_repeats_a_record(world: SqlWorld,
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("kind", ["kill", "lost"])
 def test_a_fault_at_any_call_of_the_first_start_is_none(world: SqlWorld, tmp_path: Path, kind: str, after: bool) -> None:
-    for nth in count(1):
+    for nth in count(1, step_of(world)):
         state = tmp_path / f"state-{nth}"
         world.lose() if nth > 1 else None
         fault = Fault(nth, kind, after)
@@ -324,9 +342,10 @@ TYPED: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize("is_nested", [False, True])
-def test_a_value_fits_its_column_or_its_record_fails(tmp_path: Path, is_nested: bool) -> None:
-    for number, (type_, value, written) in enumerate(TYPED):
-        world = SqliteWorld(tmp_path / str(number))
+def test_a_value_fits_its_column_or_its_record_fails(world: SqlWorld, tmp_path: Path, is_nested: bool) -> None:
+    for number, (type_, value, expected) in enumerate(TYPED):
+        world.lose()
+        written = world.written(type_, value, expected)
         column: Any = {"type": type_, "field": "a.b"} if is_nested else type_
         name = '{"a":{"b":%s},"n":1}' if is_nested else '{"v":%s,"n":1}'
         objects = [name % value, '{"n":2}', name % "null"]
@@ -367,7 +386,8 @@ def test_a_table_that_is_gone_or_differs_stops_the_lane_until_it_is_as_it_should
     assert numbers(world) == list(range(1, 21))
     other = world.options(columns={"n": "text", "mark": "text"})
     changes = SqlConnector().table_changes(other, context, is_done=True)
-    assert changes.conflicts == ("results: n is INTEGER, but the sink writes TEXT (text)",)
+    integer, text = (world.dialect().type_of(each) for each in ("integer", "text"))
+    assert changes.conflicts == (f"results: n is {integer}, but the sink writes {text} (text)",)
     with_key = SqlConnector().table_changes(world.options(upsert=("n",)), context, is_done=True)
     assert with_key.conflicts == ("results: its primary key is none, but the sink's upsert wants n",)
 

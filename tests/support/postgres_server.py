@@ -12,17 +12,20 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
 import psycopg
+import pytest
 
 from support.processes import wait_until
 
-__all__ = ["PostgresServer", "why_no_postgres"]
+__all__ = ["PostgresServer", "server_of_tests", "why_no_postgres"]
 
 PROGRAMS: Final = (
     "/usr/lib/postgresql/17/bin",
@@ -164,3 +167,14 @@ class PostgresServer:
         """Gives a folder, and what is in it, to the user of the server."""
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", f"{USER}:{USER}", str(path)], check=True)
+
+
+@contextmanager
+def server_of_tests(*settings: str) -> Iterator[PostgresServer]:
+    """A server that runs with these settings. Skips the test if none can run here; with CI=true it may not skip."""
+    reason = why_no_postgres()
+    if reason and os.environ.get("CI") != "true":
+        pytest.skip(reason)
+    # The path of the socket has a limit, so the folder is not pytest's.
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder, PostgresServer(Path(folder), settings) as server:
+        yield server

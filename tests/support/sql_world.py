@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from event_processor.connectors.sql.dialect import Dialect, FoundTable, Row, Session, SqlError, Value
+from event_processor.connectors.sql.dialect import Dialect, FoundTable, Insert, Row, Session, SqlError, Value
 from event_processor.connectors.sql.options import ColumnType, SqlSinkOptions
 from event_processor.connectors.sql.receiver import SqlReceiver
 from event_processor.connectors.sql.sqlite import SqliteDialect
@@ -84,8 +84,11 @@ class FaultySession:
         found: list[Row] = self._do(lambda: self._session.execute(statement, values))
         return found
 
-    def insert(self, statement: str, rows: Sequence[Row]) -> None:
-        self._do(lambda: self._session.insert(statement, rows))
+    def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
+        self._do(lambda: self._session.insert(insert, rows))
+
+    def settle(self) -> None:
+        self._do(self._session.settle)
 
     def begin(self) -> None:
         self._do(self._session.begin)
@@ -136,6 +139,9 @@ class FaultyDialect:
     def table_suffix(self) -> str:
         return self.dialect.table_suffix()
 
+    def hold_tables(self, session: Session) -> None:
+        self.dialect.hold_tables(session)
+
     def found_table(self, session: Session, name: str) -> FoundTable | None:
         return self.dialect.found_table(session, name)
 
@@ -168,6 +174,10 @@ class SqlWorld(Protocol):
         """The database is gone, with its server's data."""
         ...
 
+    def written(self, type_: str, value: str, expected: Any) -> Any:
+        """What `query` gives for a value of JSON in a column, if it is `expected` in SQLite; None if it does not fit."""
+        ...
+
 
 class SqliteWorld:
     """See `SqlWorld`."""
@@ -196,6 +206,9 @@ class SqliteWorld:
         self.lose()
         shutil.copy(self._folder / name, self.path)
 
+    def written(self, type_: str, value: str, expected: Any) -> Any:
+        return expected
+
     def lose(self) -> None:
         for path in self.path.parent.glob("results.db*"):
             path.unlink()
@@ -221,7 +234,7 @@ def receiver_of(dialect: Dialect, options: SqlSinkOptions) -> Callable[[], SqlRe
     return lambda: SqlReceiver(
         LaneTransactions(
             options,
-            dialect,
+            lambda _url: dialect,
             read_url=lambda: str(options.url),
             zone="UTC",
             sources={"events": "log/events.jsonl"},
@@ -230,6 +243,7 @@ def receiver_of(dialect: Dialect, options: SqlSinkOptions) -> Callable[[], SqlRe
             writer=f"host:1:{next(_WRITERS)}",
         ),
         Inline(),
+        60.0,
     )
 
 

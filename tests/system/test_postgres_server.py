@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from support.postgres_server import PostgresServer, why_no_postgres
+from support.postgres_server import PostgresServer, server_of_tests
 from support.tcp_proxy import TcpProxy
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    if (reason := why_no_postgres()) and os.environ.get("CI") != "true":
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder, PostgresServer(Path(folder)) as server:
+    with server_of_tests() as server:
         yield server
 
 

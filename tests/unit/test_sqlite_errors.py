@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.connectors.sql.dialect import Session, SqlError
+from event_processor.connectors.sql.dialect import Insert, Session, SqlError
 from event_processor.connectors.sql.sqlite import SqliteDialect
 from event_processor.model.answers import Verdict
 from event_processor.storage.durable import OperatingSystem
@@ -30,6 +30,11 @@ def session(path: Path) -> Session:
     assert found is not None
     found.execute("CREATE TABLE IF NOT EXISTS t (a INTEGER UNIQUE, b TEXT) STRICT")
     return found
+
+
+def into(column: str) -> Insert:
+    """Rows of one column."""
+    return Insert(f"INSERT INTO t ({column}) VALUES (?)", "t", (column,), replaces=False)
 
 
 def error_of(call: Callable[[], object]) -> tuple[Verdict, str]:
@@ -60,13 +65,13 @@ def test_another_writer_is_waited_for_and_then_the_lane_waits(tmp_path: Path) ->
 def test_a_row_that_a_table_refuses_is_bad_and_ends_no_transaction(tmp_path: Path) -> None:
     found = session(tmp_path / "a.db")
     found.begin()
-    found.insert("INSERT INTO t (a) VALUES (?)", [(1,)])
-    assert error_of(lambda: found.insert("INSERT INTO t (a) VALUES (?)", [(1,)])) == (BAD, "SQLITE_CONSTRAINT_UNIQUE")
-    verdict, name = error_of(lambda: found.insert("INSERT INTO t (a) VALUES (?)", [("x",)]))
+    found.insert(into("a"), [(1,)])
+    assert error_of(lambda: found.insert(into("a"), [(1,)])) == (BAD, "SQLITE_CONSTRAINT_UNIQUE")
+    verdict, name = error_of(lambda: found.insert(into("a"), [("x",)]))
     # Python 3.11 does not know the extended name of this one.
     assert (verdict, name[:17]) == (BAD, "SQLITE_CONSTRAINT")
-    assert error_of(lambda: found.insert("INSERT INTO t (a) VALUES (?)", [(2**63,)]))[0] is BAD
-    assert error_of(lambda: found.insert("INSERT INTO t (b) VALUES (?)", [("\ud800",)]))[0] is BAD
+    assert error_of(lambda: found.insert(into("a"), [(2**63,)]))[0] is BAD
+    assert error_of(lambda: found.insert(into("b"), [("\ud800",)]))[0] is BAD
     assert found.is_in_transaction
     found.commit()
     assert found.execute("SELECT a FROM t") == [(1,)]
@@ -76,7 +81,7 @@ def test_a_row_that_a_table_refuses_is_bad_and_ends_no_transaction(tmp_path: Pat
 def test_a_row_that_is_too_large_is_bad(tmp_path: Path) -> None:
     found = session(tmp_path / "a.db")
     found._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)  # type: ignore[attr-defined]
-    assert error_of(lambda: found.insert("INSERT INTO t (b) VALUES (?)", [("x" * 2000,)])) == (BAD, "SQLITE_TOOBIG")
+    assert error_of(lambda: found.insert(into("b"), [("x" * 2000,)])) == (BAD, "SQLITE_TOOBIG")
     found.close()
 
 
@@ -86,7 +91,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     assert isinstance(pages, int)
     found.execute(f"PRAGMA max_page_count = {pages}")
     found.begin()
-    assert error_of(lambda: found.insert("INSERT INTO t (b) VALUES (?)", [("x" * 9000,)] * 9)) == (WAIT, "SQLITE_FULL")
+    assert error_of(lambda: found.insert(into("b"), [("x" * 9000,)] * 9)) == (WAIT, "SQLITE_FULL")
     found.rollback()
     found.close()
 
@@ -98,7 +103,7 @@ def test_a_file_that_is_no_database_stops_the_lane(tmp_path: Path) -> None:
 
 def test_a_corrupt_database_stops_the_lane(tmp_path: Path) -> None:
     found = session(tmp_path / "a.db")
-    found.insert("INSERT INTO t (b) VALUES (?)", [("x" * 500,)] * 100)
+    found.insert(into("b"), [("x" * 500,)] * 100)
     found.close()
     content = bytearray((tmp_path / "a.db").read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
@@ -112,7 +117,7 @@ def test_a_corrupt_database_stops_the_lane(tmp_path: Path) -> None:
 def test_a_database_that_may_only_be_read_stops_the_lane(tmp_path: Path) -> None:
     found = session(tmp_path / "a.db")
     found.execute("PRAGMA query_only = on")
-    assert error_of(lambda: found.insert("INSERT INTO t (a) VALUES (?)", [(1,)])) == (STOP, "SQLITE_READONLY")
+    assert error_of(lambda: found.insert(into("a"), [(1,)])) == (STOP, "SQLITE_READONLY")
     found.close()
 
 

@@ -48,9 +48,10 @@ class _Field:
 class RowReader:
     """Reads the values of one sink's columns. Pure."""
 
-    def __init__(self, options: SqlSinkOptions, writers: Mapping[ColumnType, Callable[[Value], Value]], zone: str) -> None:
-        """`writers`: as in `Dialect`. `zone`: of timestamps without an offset. Raises `ConfigurationError` if it is not known."""
-        timestamps = TimestampReader(zone)
+    def __init__(
+        self, options: SqlSinkOptions, writers: Mapping[ColumnType, Callable[[Value], Value]], timestamps: TimestampReader
+    ) -> None:
+        """`writers`: as in `Dialect`."""
         self._fields: Final = [
             _Field(
                 column,

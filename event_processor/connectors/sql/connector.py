@@ -12,9 +12,10 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
-from event_processor.connectors.sql.options import SQLITE, SqlSinkOptions
+from event_processor.connectors.sql.options import SQLITE, SqlSinkOptions, is_postgres
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.connector import Connector, Guarantee, TableChanges
 from event_processor.model.delivery import ReceiverContext
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["SqlConnector"]
 
 BY: str = "its rows, its failed rows and its cursor are one transaction, which only the process that holds the fence can commit"
+TIMEOUT_S: Final = 60.0
+"""How long one transaction may take, if the sink has no service."""
 APPLY = "event-processor sql plan; then: event-processor sql apply"
 
 
@@ -52,9 +55,13 @@ class SqlConnector(Connector):
         from event_processor.connectors.sql.receiver import SqlReceiver, WorkerThread  # noqa: PLC0415
         from event_processor.connectors.sql.transactions import LaneTransactions  # noqa: PLC0415
 
+        dialect_of = _dialects(context.world.fs, _timeout_s(context.service))
+        if options.url is not None:
+            # If its extra is missing, a start should say so.
+            dialect_of(str(options.url))
         transactions = LaneTransactions(
             options,
-            _dialect(context.world.fs, context.service),
+            dialect_of,
             read_url=_url_reader(options, context.world.fs, context.environment),
             zone=context.timestamp_zone,
             sources=context.sources,
@@ -62,7 +69,7 @@ class SqlConnector(Connector):
             software=f"event-processor {__version__}",
             writer=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}",
         )
-        return SqlReceiver(transactions, WorkerThread(f"sql {context.name}"))
+        return SqlReceiver(transactions, WorkerThread(f"sql {context.name}"), _timeout_s(context.service))
 
     def probe(self, options: SqlSinkOptions, context: ProbeContext) -> Iterable[Finding]:
         """Whether the database can be opened, and whether its tables are as the sink needs them."""
@@ -104,6 +111,7 @@ class SqlConnector(Connector):
                         assert empty is not None, "it is in memory"
                         return changes_of(empty, dialect, options)
                 session.begin()
+                dialect.hold_tables(session)
                 changes = changes_of(session, dialect, options)
                 if is_done and not changes.conflicts:
                     apply_changes(session, changes)
@@ -117,10 +125,25 @@ class SqlConnector(Connector):
             raise raised(f"sinks.{context.name}: {error.answer.words}", hint=error.remedy or "look at the database") from error
 
 
-def _dialect(fs: FileSystem, service: ServiceOptions | None) -> Dialect:
-    from event_processor.connectors.sql.sqlite import SqliteDialect  # noqa: PLC0415 - only if there is such a sink
+def _timeout_s(service: ServiceOptions | None) -> float:
+    """How long one transaction may take, in seconds."""
+    return TIMEOUT_S if service is None else service.timeout_s
 
-    return SqliteDialect(fs, (service or ServiceOptions()).timeout_s)
+
+def _dialects(fs: FileSystem, timeout_s: float) -> Callable[[str], Dialect]:
+    """What gives the dialect of an address: one for each kind of database. It raises `SqlError` if an extra is missing."""
+
+    @cache
+    def of_kind(is_of_postgres: bool) -> Dialect:
+        if is_of_postgres:
+            from event_processor.connectors.sql.postgres import PostgresDialect  # noqa: PLC0415 - only if there is such a sink
+
+            return PostgresDialect(timeout_s)
+        from event_processor.connectors.sql.sqlite import SqliteDialect  # noqa: PLC0415 - only if there is such a sink
+
+        return SqliteDialect(fs, timeout_s)
+
+    return lambda url: of_kind(is_postgres(url))
 
 
 @contextmanager
@@ -128,15 +151,14 @@ def _connection(
     options: SqlSinkOptions, context: ReceiverContext | ProbeContext, *, may_create: bool, in_memory: bool = False
 ) -> Iterator[tuple[Session | None, Dialect]]:
     """A connection for one look, and its dialect; None if there is no database. Raises `SqlError`."""
-    dialect = _dialect(context.world.fs, context.service)
+    url = _url_reader(options, context.world.fs, context.environment)()
+    dialect = _dialects(context.world.fs, _timeout_s(context.service))(url)
     if in_memory:
         from event_processor.connectors.sql.sqlite import memory_session  # noqa: PLC0415 - only if there is such a sink
 
         session: Session | None = memory_session()
     else:
-        session = dialect.connect(
-            _url_reader(options, context.world.fs, context.environment)(), may_create=may_create, only_look=not may_create
-        )
+        session = dialect.connect(url, may_create=may_create, only_look=not may_create)
     try:
         yield session, dialect
     finally:
@@ -167,8 +189,9 @@ def _url_reader(options: SqlSinkOptions, fs: FileSystem, environment: Mapping[st
                 raise stop(f"${error.args[0]} is not set", "set it, or name another file in url_file") from error
             except StorageError as error:
                 raise stop(error.message, error.hint) from error
-        if not url.startswith(SQLITE) or url == SQLITE:
-            raise stop(f'{where}: has no address such as "sqlite:////srv/results.db"', "write the address there")
+        if not is_postgres(url) and (not url.startswith(SQLITE) or url == SQLITE):
+            forms = '"postgresql://user:password@host/database" or "sqlite:////srv/results.db"'
+            raise stop(f"{where}: has no address such as {forms}", "write the address there")
         return url
 
     return read

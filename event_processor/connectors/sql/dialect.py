@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeAlias
 from event_processor.connectors.sql.options import ColumnType
 from event_processor.model.answers import Answer
 
-__all__ = ["Column", "Dialect", "FoundTable", "Row", "Session", "SqlError", "Table", "Value"]
+__all__ = ["Column", "Dialect", "FoundTable", "Insert", "Row", "Session", "SqlError", "Table", "Value"]
 
 Value: TypeAlias = "str | int | float | bytes | bool | None"
 Row: TypeAlias = tuple[Value, ...]
@@ -60,6 +60,16 @@ class FoundTable:
     key: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """How rows get into a table. `text`: as a statement for one row. `replaces`: a row replaces the one with the same key."""
+
+    text: str
+    table: str
+    columns: tuple[str, ...]
+    replaces: bool
+
+
 class Session(Protocol):
     """One connection. Every method but `close` and `interrupt` may raise `SqlError`."""
 
@@ -67,8 +77,12 @@ class Session(Protocol):
         """Runs a statement. Returns its rows, all of them."""
         ...
 
-    def insert(self, statement: str, rows: Sequence[Row]) -> None:
-        """Runs an INSERT for each of the rows; all, or an error."""
+    def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Writes the rows, in order; all, or an error."""
+        ...
+
+    def settle(self) -> None:
+        """Checks now what the database would only check at the commit."""
         ...
 
     def begin(self) -> None:
@@ -123,6 +137,10 @@ class Dialect(Protocol):
 
     def table_suffix(self) -> str:
         """What ends a CREATE TABLE."""
+        ...
+
+    def hold_tables(self, session: Session) -> None:
+        """Until the end of the transaction, no other process of ours makes or changes tables. Raises `SqlError`."""
         ...
 
     def found_table(self, session: Session, name: str) -> FoundTable | None:

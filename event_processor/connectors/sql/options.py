@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,17 +20,31 @@ from event_processor.model.event import Json
 from event_processor.model.options import ConfiguredPath, LocatedText, SecretPath, Section
 from event_processor.model.remote import RemoteSinkOptions
 
-__all__ = ["COLUMN_TYPES", "SQLITE", "ColumnOptions", "ColumnType", "DatabaseUrl", "SqlSinkOptions"]
+__all__ = ["COLUMN_TYPES", "SQLITE", "ColumnOptions", "ColumnType", "DatabaseUrl", "SqlSinkOptions", "is_postgres"]
 
 ColumnType: TypeAlias = Literal["text", "integer", "double", "boolean", "timestamp", "json", "numeric", "uuid"]
 COLUMN_TYPES: Final[tuple[ColumnType, ...]] = get_args(ColumnType)
 SQLITE: Final = "sqlite:///"
+POSTGRES: Final = ("postgresql://", "postgres://")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _RESERVED: Final = ("event_processor_", "sqlite_", "pg_")
 
 
+def is_postgres(url: str) -> bool:
+    """Whether it is the address of a database of PostgreSQL."""
+    return url.startswith(POSTGRES)
+
+
+def _has_password(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.password is not None or "password" in parts.query.lower()
+
+
 class DatabaseUrl(ConfiguredPath):
-    """The address of a database without a secret: `sqlite:///` and a path, which is absolute after a fourth slash."""
+    """The address of a database without a secret: `sqlite:///` and a path, or `postgresql://…`."""
 
     __slots__ = ()
 
@@ -37,11 +52,20 @@ class DatabaseUrl(ConfiguredPath):
     def _validate(cls, value: object, info: ValidationInfo) -> ConfiguredPath:
         if isinstance(value, DatabaseUrl):
             return value
+        written = value.written if isinstance(value, LocatedText) else str(value)
+        if isinstance(value, str) and is_postgres(value):
+            if _has_password(value):
+                raise PydanticCustomError(
+                    "password", "an address without a password; one with a password comes from url_file or url_env"
+                )
+            return cls(str(value), written)
         if not isinstance(value, str) or not value.startswith(SQLITE) or value == SQLITE or "?" in value:
-            raise PydanticCustomError("database", 'an address such as "sqlite:///out/results.db"')
+            raise PydanticCustomError(
+                "database", 'an address such as "sqlite:///out/results.db" or "postgresql://user@host:5432/database"'
+            )
         path = value.removeprefix(SQLITE)
         located = LocatedText(path, value.folder) if isinstance(value, LocatedText) else path
-        return cls(f"{SQLITE}{super()._validate(located, info)}", str(value))
+        return cls(f"{SQLITE}{super()._validate(located, info)}", written)
 
 
 class ColumnOptions(Section):
@@ -61,7 +85,8 @@ class SqlSinkOptions(RemoteSinkOptions):
     type: Literal["sql"]
     """The kind of sink: a table of a database."""
     url: DatabaseUrl | None = Field(default=None, examples=["sqlite:///out/results.db"])
-    """The database: "sqlite:///" and a path; with a fourth slash an absolute one. The file is made at the first start."""
+    """The database: "sqlite:///" and a path; with a fourth slash an absolute one. The file is made at the first start. Or
+    "postgresql://user@host:5432/database", without a password."""
     url_env: str | None = Field(default=None, examples=["DATABASE_URL"])
     """The environment variable with the address, if it holds a secret."""
     url_file: SecretPath | None = Field(default=None, examples=["secrets/database.url"])

@@ -14,8 +14,15 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from event_processor.connectors.sql.transactions import LaneTransactions
-from event_processor.model.answers import Answer
-from event_processor.model.transactions import Batch, CursorOwner, FailedRecord, RemoteCursor, TransactionalReceiver
+from event_processor.model.answers import Answer, Verdict
+from event_processor.model.transactions import (
+    Batch,
+    CursorOwner,
+    FailedRecord,
+    RemoteCursor,
+    TransactionalReceiver,
+    TransactionError,
+)
 
 __all__ = ["SqlReceiver", "Worker", "WorkerThread"]
 
@@ -50,24 +57,41 @@ class WorkerThread:
 class SqlReceiver(TransactionalReceiver):
     """See `TransactionalReceiver`."""
 
-    def __init__(self, transactions: LaneTransactions, worker: Worker) -> None:
+    def __init__(self, transactions: LaneTransactions, worker: Worker, timeout_s: float) -> None:
+        """`timeout_s`: how long each call may take. After that the connection is ended: a network that is cut says nothing."""
         self._transactions: Final = transactions
         self._worker: Final = worker
+        self._timeout_s: Final = timeout_s
 
     async def open(self, owner: CursorOwner) -> None:
         self._transactions.open(owner)
 
     async def begin(self, *, is_first: bool) -> RemoteCursor | None:
-        return await self._worker.run(partial(self._transactions.begin, is_first=is_first))
+        return await self._in_time(partial(self._transactions.begin, is_first=is_first))
 
     async def start(self, cursor: RemoteCursor) -> None:
-        await self._worker.run(partial(self._transactions.start, cursor))
+        await self._in_time(partial(self._transactions.start, cursor))
 
     async def deliver(self, batch: Batch) -> Sequence[Answer]:
-        return await self._worker.run(partial(self._transactions.deliver, batch))
+        return await self._in_time(partial(self._transactions.deliver, batch))
 
     async def failed_after(self, sequence: int) -> list[FailedRecord]:
-        return await self._worker.run(partial(self._transactions.failed_after, sequence))
+        return await self._in_time(partial(self._transactions.failed_after, sequence))
+
+    async def _in_time(self, job: Callable[[], Result]) -> Result:
+        """Runs a job. Raises `TransactionError` if it takes too long, after it has ended."""
+        running = asyncio.ensure_future(self._worker.run(job))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                # If the lane gives up, the job still ends in its thread.
+                return await asyncio.shield(running)
+        except TimeoutError:
+            self._transactions.interrupt()
+        try:
+            return await running  # it may have ended well at the last moment
+        except TransactionError as error:
+            words = f"no answer within {self._timeout_s:g} s"
+            raise TransactionError(Answer(Verdict.WAIT, words, error.answer.status)) from error
 
     async def refresh(self) -> None:
         """Does nothing: the address is read again for each connection."""

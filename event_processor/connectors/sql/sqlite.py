@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import quote
 
-from event_processor.connectors.sql.dialect import FoundTable, Row, Session, SqlError, Value
+from event_processor.connectors.sql.dialect import FoundTable, Insert, Row, Session, SqlError, Value
 from event_processor.connectors.sql.options import SQLITE, ColumnType
 from event_processor.model.answers import Answer, Verdict, verdict_of_sqlite
 from event_processor.model.errors import ConfigurationError, StorageError
@@ -124,6 +124,9 @@ class SqliteDialect:
         """See `Dialect`."""
         return " STRICT"
 
+    def hold_tables(self, session: Session) -> None:
+        """See `Dialect`. Does nothing: a transaction that writes is alone."""
+
     def found_table(self, session: Session, name: str) -> FoundTable | None:
         """See `Dialect`."""
         found = session.execute("SELECT name, type, pk FROM pragma_table_info(?)", (name,))
@@ -147,9 +150,12 @@ class SqliteSession:
         with _errors():
             return self._connection.execute(statement, values).fetchall()
 
-    def insert(self, statement: str, rows: Sequence[Row]) -> None:
+    def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
         with _errors():
-            self._connection.executemany(statement, rows)
+            self._connection.executemany(insert.text, rows)
+
+    def settle(self) -> None:
+        """Does nothing. A deferred foreign key is checked by the commit, which then has no effect."""
 
     def begin(self) -> None:
         self.execute("BEGIN IMMEDIATE")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from event_processor.connectors.sql.dialect import Dialect, Table
+from event_processor.connectors.sql.dialect import Dialect, Insert, Table
 from event_processor.connectors.sql.options import SqlSinkOptions
 from event_processor.connectors.sql.tables import CURSOR, FAILED, SOURCES, quoted, table_of
 
@@ -42,7 +42,7 @@ class Statements:
         self.rename: Final = f"UPDATE {CURSOR.name} SET sink = {mark} WHERE {where(*_NAME, 'state_id')} RETURNING 1"
         self.rename_failed: Final = f"UPDATE {FAILED.name} SET sink = {mark} WHERE {where(*_NAME, 'state_id')}"
         self.sources: Final = f"SELECT source, path FROM {SOURCES.name} WHERE pipeline = {mark}"
-        self.note_source: Final = _insert(SOURCES, mark, SOURCES.key)
+        self.note_source: Final = _insert(SOURCES, mark, SOURCES.key).text
         whole = ("state_id", "input", *_NUMBERS, "changed_at", "software")
         self.make: Final = (
             f"INSERT INTO {CURSOR.name} ({', '.join((*_NAME, *whole, 'fence', 'writer'))}) "
@@ -61,11 +61,13 @@ class Statements:
         self.insert: Final = _insert(table_of(options), mark, options.upsert)
 
 
-def _insert(table: Table, mark: str, key: tuple[str, ...] = ()) -> str:
+def _insert(table: Table, mark: str, key: tuple[str, ...] = ()) -> Insert:
     """An INSERT; with a key, one that replaces the row with the same key."""
     names = ", ".join(map(quoted, table.names))
     text = f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({', '.join([mark] * len(table.names))})"
+    columns = tuple(table.names)
     if not key:
-        return text
+        return Insert(text, table.name, columns, replaces=False)
     set_ = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in table.names if name not in key)
-    return f"{text} ON CONFLICT ({', '.join(map(quoted, key))}) DO UPDATE SET {set_}"
+    text = f"{text} ON CONFLICT ({', '.join(map(quoted, key))}) DO UPDATE SET {set_}"
+    return Insert(text, table.name, columns, replaces=True)

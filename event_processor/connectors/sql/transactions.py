@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
 import msgspec
 
+from event_processor.columns.timestamps import TimestampReader
 from event_processor.connectors.sql.columns import RowReader, UnfitError
 from event_processor.connectors.sql.dialect import Dialect, Row, Session, SqlError, Value
 from event_processor.connectors.sql.options import SqlSinkOptions
@@ -43,13 +45,22 @@ _Numbered: TypeAlias = tuple[int, Row]
 """The place of a record in its batch, and its row."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What depends on the dialect."""
+
+    dialect: Dialect
+    statements: Statements
+    reader: RowReader
+
+
 class LaneTransactions:
     """See `TransactionalReceiver`: the same, without the event loop."""
 
     def __init__(
         self,
         options: SqlSinkOptions,
-        dialect: Dialect,
+        dialect_of: Callable[[str], Dialect],
         *,
         read_url: Callable[[], str],
         zone: str,
@@ -58,18 +69,19 @@ class LaneTransactions:
         software: str,
         writer: str,
     ) -> None:
-        """`read_url` is called for each connection; it may raise `SqlError`. `sources`: the paths of sources, by name.
+        """`read_url` is called for each connection; it may raise `SqlError`. `dialect_of`: the dialect of an address, the same each time.
 
+        `sources`: the paths of sources, by name. `zone`: of timestamps without an offset; raises `ConfigurationError` if it is not known.
         `writer`: which process this is; no other has the same.
         """
         self._options: Final = options
-        self._dialect: Final = dialect
+        self._dialect_of: Final = dialect_of
         self._read_url: Final = read_url
-        self._reader: Final = RowReader(options, dialect.writers, zone)
+        self._timestamps: Final = TimestampReader(zone)
+        self._tools_: _Tools | None = None
         self._sources: Final = dict(sources)
         self._wall_ns: Final = wall_ns
         self._software: Final = software
-        self._statements: Final = Statements(options, dialect)
         self._session: Session | None = None
         self._owner: CursorOwner | None = None
         self._writer: Final = writer
@@ -89,6 +101,18 @@ class LaneTransactions:
         self._owner = owner
 
     @property
+    def _tools(self) -> _Tools:
+        assert self._tools_ is not None, "it was begun"
+        return self._tools_
+
+    def _use(self, dialect: Dialect) -> Dialect:
+        """From now on, everything is in this dialect. An address from a file may change it."""
+        if self._tools_ is None or self._tools_.dialect is not dialect:
+            reader = RowReader(self._options, dialect.writers, self._timestamps)
+            self._tools_ = _Tools(dialect, Statements(self._options, dialect), reader)
+        return dialect
+
+    @property
     def _name(self) -> Row:
         """The key of the cursor's row. There are no shards yet."""
         return (self.owner.pipeline, "", self.owner.lane)
@@ -99,7 +123,8 @@ class LaneTransactions:
         """See `TransactionalReceiver`."""
         self.close()
         with _as_transaction_errors():
-            self._session = self._dialect.connect(self._read_url(), may_create=is_first)
+            url = self._read_url()
+            self._session = self._use(self._dialect_of(url)).connect(url, may_create=is_first)
             if self._session is None:
                 return None
             with self._transaction() as session:
@@ -116,14 +141,15 @@ class LaneTransactions:
 
     def _make_tables(self, session: Session) -> None:
         """Makes what is missing for a lane that starts. A table that is there and differs is not changed."""
-        changes = changes_of(session, self._dialect, self._options)
-        is_new = self._dialect.found_table(session, self._options.table) is None
+        self._tools.dialect.hold_tables(session)
+        changes = changes_of(session, self._tools.dialect, self._options)
+        is_new = self._tools.dialect.found_table(session, self._options.table) is None
         if changes.conflicts or (changes.statements and not is_new):
             raise self._unfit_tables(changes.conflicts)
         apply_changes(session, changes)
 
     def _require_tables(self, session: Session) -> None:
-        changes = changes_of(session, self._dialect, self._options)
+        changes = changes_of(session, self._tools.dialect, self._options)
         if changes.statements or changes.conflicts:
             raise self._unfit_tables(changes.conflicts)
 
@@ -133,9 +159,9 @@ class LaneTransactions:
 
     def _take(self, session: Session) -> RemoteCursor | None:
         """Raises the fence of the cursor, and returns it; None if there is none."""
-        if self._dialect.found_table(session, "event_processor_cursor") is None:
+        if self._tools.dialect.found_table(session, "event_processor_cursor") is None:
             return None
-        owner, statements = self.owner, self._statements
+        owner, statements = self.owner, self._tools.statements
         values = (self._writer, self._software, utc_text(self._wall_ns()), *self._name, owner.state_id)
         # The row lock of this statement waits for a transaction of unknown outcome, if the database still works on it. The fence
         # rises, so that such a transaction finds none of its own later.
@@ -152,7 +178,7 @@ class LaneTransactions:
     def _not_taken(self, session: Session) -> RemoteCursor | None:
         """Why there was no cursor to take. Raises `StateError` if it is of another state."""
         owner = self.owner
-        found = session.execute(self._statements.owner, self._name)
+        found = session.execute(self._tools.statements.owner, self._name)
         if not found:
             self._fence = 0
             return self._renamed(session)
@@ -173,30 +199,30 @@ class LaneTransactions:
         """The cursor under an earlier name of the lane, which now gets the present one; None if there is none either."""
         for name in self.owner.earlier_lanes:
             earlier = (self.owner.pipeline, "", name)
-            moved = session.execute(self._statements.rename, (self.owner.lane, *earlier, self.owner.state_id))
+            moved = session.execute(self._tools.statements.rename, (self.owner.lane, *earlier, self.owner.state_id))
             if moved:
-                session.execute(self._statements.rename_failed, (self.owner.lane, *earlier, self.owner.state_id))
+                session.execute(self._tools.statements.rename_failed, (self.owner.lane, *earlier, self.owner.state_id))
                 return self._take(session)
         return None
 
     def _note_sources(self, session: Session) -> None:
         """Writes where sources are, for the view."""
-        known = {row[0]: row[1] for row in session.execute(self._statements.sources, (self.owner.pipeline,))}
+        known = {row[0]: row[1] for row in session.execute(self._tools.statements.sources, (self.owner.pipeline,))}
         for name, path in self._sources.items():
             if known.get(name) != path:
-                session.execute(self._statements.note_source, (self.owner.pipeline, name, path))
+                session.execute(self._tools.statements.note_source, (self.owner.pipeline, name, path))
 
     def start(self, cursor: RemoteCursor) -> None:
         """See `TransactionalReceiver`."""
         with _as_transaction_errors(), self._transaction() as session:
             values = (self.owner.state_id, self.owner.input, *_values(cursor), utc_text(self._wall_ns()), self._software)
             if self._fence:
-                moved = session.execute(self._statements.restart, (*values, *self._name, self._fence))
+                moved = session.execute(self._tools.statements.restart, (*values, *self._name, self._fence))
                 if not moved:
                     raise self._moved()
             else:
                 try:
-                    session.execute(self._statements.make, (*self._name, *values, 1, self._writer))
+                    session.execute(self._tools.statements.make, (*self._name, *values, 1, self._writer))
                 except SqlError as error:
                     if error.answer.verdict is not Verdict.BAD:
                         raise
@@ -221,12 +247,12 @@ class LaneTransactions:
             self._write(session, rows, writing)
             answers = writing.answers()
             if failed := [self._failed_row(batch, entry, answer) for entry, answer in writing.failed(answers)]:
-                session.insert(self._statements.fail, failed)
+                session.insert(self._tools.statements.fail, failed)
             after = batch.before.after(batch.entries, answers)
             values = (*_values(after), utc_text(batch.wall_ns), self._software)
             where = (*self._name, self.owner.state_id, self._fence, batch.before.sequence)
             # The last statement. If the fence or the sequence is not ours, nothing of this transaction counts.
-            if len(session.execute(self._statements.move, (*values, *where))) != 1:
+            if len(session.execute(self._tools.statements.move, (*values, *where))) != 1:
                 raise self._moved()
             # If we die before the commit, nothing was written. If we die after it, the cursor says so at the next `begin`.
         return answers
@@ -240,7 +266,7 @@ class LaneTransactions:
                 continue
             record = entry.sent
             try:
-                own = self._reader.row(bytes(record.object))
+                own = self._tools.reader.row(bytes(record.object))
             except UnfitError as error:
                 writing.bad[place] = Answer(Verdict.BAD, str(error))
                 continue
@@ -255,7 +281,8 @@ class LaneTransactions:
             return
         session.execute("SAVEPOINT event_processor_rows")
         try:
-            session.insert(self._statements.insert, [row for _, row in rows])
+            session.insert(self._tools.statements.insert, [row for _, row in rows])
+            session.settle()
         except SqlError as error:
             if error.answer.verdict is not Verdict.BAD or not session.is_in_transaction:
                 raise
@@ -284,7 +311,9 @@ class LaneTransactions:
         """See `TransactionalReceiver`."""
         with _as_transaction_errors():
             assert self._session is not None, "it was begun"
-            found = self._session.execute(self._statements.failed, (*self._name, self.owner.state_id, self.owner.input, sequence))
+            found = self._session.execute(
+                self._tools.statements.failed, (*self._name, self.owner.state_id, self.owner.input, sequence)
+            )
         return [self._failed_record(row) for row in found]
 
     def _failed_record(self, row: Row) -> FailedRecord:

@@ -1,0 +1,216 @@
+"""PostgreSQL as a dialect.
+
+Owns: how a connection is opened, its time-outs, its errors, and its types.
+Always: a commit is on the server's disk when it returns, also if the server's default is less. Transactions are READ COMMITTED, so that
+the fence's row lock waits for an earlier transaction and then sees what it did.
+Never: knows what is written. The only file that imports psycopg.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+from event_processor.connectors.sql.dialect import FoundTable, Insert, Row, Session, SqlError, Value
+from event_processor.connectors.sql.options import ColumnType
+from event_processor.model.answers import Answer, Verdict, verdict_of_sqlstate
+from event_processor.model.errors import ConfigurationError
+
+try:
+    import psycopg
+    from psycopg.pq import TransactionStatus
+except ImportError as error:
+    raise ConfigurationError(
+        "psycopg is not installed, so no sink can write to PostgreSQL", hint='pip install "event-processor[postgres]"'
+    ) from error
+
+__all__ = ["PostgresDialect"]
+
+TABLES_LOCK: Final = 0x6576_7072_6F63
+"""The advisory lock of all who make or change our tables in a database."""
+_TYPES: Final[Mapping[ColumnType, str]] = {
+    "text": "text",
+    "integer": "bigint",
+    "double": "double precision",
+    "boolean": "boolean",
+    "timestamp": "timestamp with time zone",
+    "json": "jsonb",
+    "numeric": "numeric",
+    "uuid": "uuid",
+}
+_STOPPED: Final = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry|role \"[^\"]*\" (does not exist|is not permitted)"
+    r"|database \"[^\"]*\" does not exist|permission denied|certificate|invalid (connection option|URI|port|integer)",
+    re.IGNORECASE,
+)
+"""Failures of a connection that only an operator ends. Their messages have no code."""
+_REMEDIES: Final[Mapping[str, str]] = {
+    "28": "correct the user, the password or pg_hba.conf; the address is read again at each try",
+    "3D": "create the database, or correct the sink's address",
+    "42501": "grant this user what it needs: CREATE in the schema, or the tables made by event-processor sql plan",
+}
+_FOUND: Final = (
+    "SELECT a.attname, format_type(a.atttypid, a.atttypmod), "
+    "coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0) "  # an index vector counts from 0
+    "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+    "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary "
+    "WHERE c.oid = to_regclass(quote_ident(%s)) AND c.relkind IN ('r', 'p') ORDER BY a.attnum"
+)
+_VIEW: Final = "SELECT 1 FROM pg_class WHERE oid = to_regclass(quote_ident(%s)) AND relkind IN ('v', 'm')"
+
+
+class PostgresDialect:
+    """See `Dialect`."""
+
+    mark = "%s"
+    writers: Final[Mapping[ColumnType, Callable[[Value], Value]]] = {}
+
+    def __init__(self, timeout_s: float) -> None:
+        """`timeout_s`: how long a connection, and the lock of another process, is waited for."""
+        self._timeout_s: Final = timeout_s
+
+    def connect(self, url: str, *, may_create: bool, only_look: bool = False) -> Session | None:  # noqa: ARG002 - a database is made by its owner
+        """See `Dialect`. A database is never made: without one, it is a *stop*."""
+        milliseconds = math.ceil(self._timeout_s * 1000)
+        with _errors():
+            connection = psycopg.connect(
+                url,
+                autocommit=True,
+                # libpq waits at least two seconds.
+                connect_timeout=max(2, math.ceil(self._timeout_s)),
+                tcp_user_timeout=milliseconds,
+                keepalives=1,
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+            )
+        session = PostgresSession(connection)
+        try:
+            session.execute("SELECT set_config('lock_timeout', %s, false)", (f"{milliseconds}ms",))
+            session.execute(
+                "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+            )
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def type_of(self, column: ColumnType) -> str:
+        """See `Dialect`."""
+        return _TYPES[column]
+
+    def table_suffix(self) -> str:
+        """See `Dialect`."""
+        return ""
+
+    def hold_tables(self, session: Session) -> None:
+        """See `Dialect`."""
+        session.execute("SELECT 1 FROM (SELECT pg_advisory_xact_lock(%s)) AS held", (TABLES_LOCK,))
+
+    def found_table(self, session: Session, name: str) -> FoundTable | None:
+        """See `Dialect`."""
+        found = session.execute(_FOUND, (name,))
+        if not found:
+            return None
+        keys = sorted((cast("int", place), str(column)) for column, _, place in found if place)
+        return FoundTable({str(column).lower(): str(kind) for column, kind, _ in found}, tuple(column for _, column in keys))
+
+    def has_view(self, session: Session, name: str) -> bool:
+        """See `Dialect`."""
+        return bool(session.execute(_VIEW, (name,)))
+
+
+class PostgresSession:
+    """See `Session`."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection: Final = connection
+
+    def execute(self, statement: str, values: Row = ()) -> list[Row]:
+        with _errors():
+            # Without values nothing is replaced, so a percent sign is one.
+            cursor = self._connection.execute(statement.encode(), values or None)
+            return [tuple(map(_plain, row)) for row in cursor.fetchall()] if cursor.description else []
+
+    def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
+        with _errors(), self._connection.cursor() as cursor:
+            if insert.replaces:
+                # Two rows of one batch may have the same key: only one after the other the last one wins.
+                cursor.executemany(insert.text.encode(), rows)
+                return
+            names = ", ".join(f'"{name}"' for name in insert.columns)
+            with cursor.copy(f'COPY "{insert.table}" ({names}) FROM STDIN'.encode()) as copy:
+                for row in rows:
+                    copy.write_row(row)
+
+    def settle(self) -> None:
+        self.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def begin(self) -> None:
+        self.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        with suppress(psycopg.Error):
+            if self.is_in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @property
+    def is_in_transaction(self) -> bool:
+        status = self._connection.info.transaction_status
+        return status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+    def close(self) -> None:
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+    def interrupt(self) -> None:
+        """The thread that waits for the server gets an error at once; the server ends the transaction when it notices."""
+        with suppress(psycopg.Error, OSError):
+            descriptor = self._connection.fileno()
+            # A socket of its own for the same connection, so that no descriptor is closed that another thread uses.
+            with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as opened:
+                opened.shutdown(socket.SHUT_RDWR)
+
+
+def _plain(value: object) -> Value:
+    """A value as it was written: moments as text."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return cast("Value", value)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turns the driver's errors into `SqlError`."""
+    try:
+        yield
+    except psycopg.Error as error:
+        state = error.sqlstate or ""
+        words = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
+        raise SqlError(Answer(_verdict(error, state, words), words, state), _remedy(state)) from error
+    except (OverflowError, UnicodeError, ValueError) as error:
+        # A value that the driver cannot write. Its own words may repeat it.
+        raise SqlError(Answer(Verdict.BAD, f"a value cannot be written ({type(error).__name__})")) from error
+
+
+def _verdict(error: psycopg.Error, state: str, words: str) -> Verdict:
+    if state:
+        return verdict_of_sqlstate(state)
+    if isinstance(error, psycopg.DataError):
+        # The driver's own: a text with a NUL.
+        return Verdict.BAD
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return Verdict.STOP if _STOPPED.search(words) else Verdict.WAIT
+    return Verdict.STOP
+
+
+def _remedy(state: str) -> str:
+    return _REMEDIES.get(state) or _REMEDIES.get(state[:2], "")
