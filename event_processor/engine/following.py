@@ -73,6 +73,7 @@ class Following:
         self._retired: Final[set[Generation]] = set()
         self._is_stopped: Callable[[], bool] = bool
         self._misfit = ""
+        self._last_is_run = False
 
     def scripts(self, state: Callable[[], State], is_stopped: Callable[[], bool]) -> Iterator[Script]:
         """Yields what to feed, one script after the other. Each must be committed before the next one is asked for.
@@ -89,7 +90,7 @@ class Following:
             if not isinstance(entry, IdleRelease | InputFinished | OrderStarted | OrderEnded):
                 yield self._script()
             elif entry.records == (records := state().counts.records):
-                self._entries.popleft()
+                self._last_is_run = isinstance(self._entries.popleft(), JournalRun)
                 yield iter([entry])
             else:
                 self._misfit = f"the next entry comes after {entry.records:,} records, but {records:,} were read"
@@ -121,7 +122,7 @@ class Following:
             else:
                 return
             if not self._is_stopped() and not self._misfit:
-                self._entries.popleft()
+                self._last_is_run = isinstance(self._entries.popleft(), JournalRun)
 
     def _read(self, run: JournalRun) -> Script:
         """Yields the rest of a run."""
@@ -130,7 +131,10 @@ class Following:
                 return
 
     def _retire(self, entry: RetiredGeneration) -> Script:
-        """Yields the chunk that retires a generation, and the chunks of its successor that come before it."""
+        """Yields the chunk that retires a generation, and the chunks that come before it."""
+        if self._last_is_run and (run := self._next_run()):
+            # The run before this entry was closed by the first chunk of the next one.
+            yield from self._next(run.source, run.generation, run.end - self._offset_in(run))
         generation = entry.generation
         while not self._misfit and (entry.source, entry.generation) not in self._retired:
             chunk = yield from self._next(entry.source, generation, self._room_bytes(entry.source))
@@ -144,9 +148,9 @@ class Following:
         run = self._next_run(source)
         return run.end - self._offset_in(run) if run else 1
 
-    def _next_run(self, source: str) -> JournalRun | None:
-        """The next run of a source that was not read to its end."""
-        runs = (each for each in self._entries if isinstance(each, JournalRun) and each.source == source)
+    def _next_run(self, source: str | None = None) -> JournalRun | None:
+        """The next run, of this source or of any, that was not read to its end."""
+        runs = (each for each in self._entries if isinstance(each, JournalRun) and source in (None, each.source))
         return next((run for run in runs if self._offset_in(run) < run.end), None)
 
     def _retired_next(self, source: str) -> int:

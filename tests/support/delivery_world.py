@@ -44,6 +44,8 @@ __all__ = ["World", "life", "most_within"]
 FOLDER: Final = "/pipeline"
 LOG: Final = f"{FOLDER}/log.jsonl"
 CURSOR: Final = f"{FOLDER}/state/delivery/remote.json"
+CHECKPOINT: Final = f"{FOLDER}/state/checkpoint.json"
+PREDECESSOR: Final = f"{FOLDER}/state/checkpoint.previous.json"
 FAILED: Final = f"{FOLDER}/state/delivery/remote.failed.jsonl"
 RATE: Final = 15
 
@@ -317,6 +319,11 @@ async def life(world: World, *, is_last: bool) -> None:
     if not is_last:
         # A name whose fsync failed may be lost at any later power cut, and no later process can know that. So the cut comes now.
         world.fs = world.fs.crash() if has_fault or numbers.random() < 0.5 else world.fs.kill()
+        if numbers.random() < 0.2 and (content := world.fs.content(CHECKPOINT)) and world.fs.content(PREDECESSOR):
+            # The present checkpoint breaks; a new inode, because both may be one file.
+            world.fs.unlink(CHECKPOINT)
+            world.fs.plant(CHECKPOINT, content[:-20])
+            world.ends["broken"] += 1
     found = world.require_cursor()
     assert found >= world.durable, f"the cursor was durable at {world.durable}, and is at {found} now"
 

@@ -194,6 +194,14 @@ def test_what_was_retired_earlier_than_its_entry_is_not_waited_for() -> None:
     assert followed.reports.said == [("followed", 2, "")]
 
 
+def test_a_run_that_was_closed_before_a_generation_was_retired_is_closed_before_again() -> None:
+    given: list[Chunk | None] = [of("a", 0, 7, 2), Chunk("a", 1, 10, b"", {}, retired=True)]
+    tail: list[JournalEntry] = [JournalRun("a", 2, 0, 7), RetiredGeneration("a", 1, {}, 10), JournalRun("b", 1, 0, 5)]
+    followed = Followed(tail, Given("a", given), Given("b", [of("b", 0, 5)]))
+    assert followed.run() == [[("a", 0, 7), ("b", 0, 5), ("a", 10, 10)]]
+    assert followed.reports.said == [("followed", 3, "")]
+
+
 def test_losses_come_at_their_place_and_those_that_a_source_finds_too() -> None:
     loss, found = Loss("a", 1, "a.jsonl", 10), Loss("b", 1, "b.jsonl", 0)
     seen = LossesAcknowledged((loss,))

@@ -100,6 +100,10 @@ class Lineage(Steps):
         number = self._current.number if self._current else None
         return number or (self._past.finished.number if self._past.finished else None)
 
+    def gives(self, generation: int) -> bool:
+        """Whether its next chunk is of this generation, or of what follows it."""
+        return self.number == generation or any(chunk.generation == generation for chunk in self._outbox)
+
     @property
     def inode(self) -> tuple[int, int] | None:
         """Device and inode of the open file; None if none is open."""

@@ -160,7 +160,7 @@ class FileSource:
     def _lineage_of(self, generation: int, after: int) -> Lineage | None:
         """The path whose next chunk is of a generation, as far as that is known before it is read."""
         if generation < self._next_generation:
-            return next((each for each in self._lineages.values() if each.number == generation), None)
+            return next((each for each in self._lineages.values() if each.gives(generation)), None)
         self._find_paths()
         fresh = [each for each in self._lineages.values() if each.number is None]
         waiting = {*self._ready, *self._in_turn}
