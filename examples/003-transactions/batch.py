@@ -12,11 +12,11 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Final
 
-from check import connected
+from check import opened
 from ml_service import PORT, WORK, running
 
 HERE: Final = Path(__file__).resolve().parent
@@ -57,7 +57,7 @@ def call(*command: str, log: IO[str] | None = None) -> None:
 
 def print_figures(database: str) -> None:
     """Prints what the tables hold, by category."""
-    with closing(connected(database)) as connection:
+    with opened(database) as connection:
         cursor = connection.cursor()
         cursor.execute(FIGURES)
         rows = cursor.fetchall()

@@ -14,7 +14,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -45,22 +45,24 @@ def expected(path: Path) -> Expected:
     bad: list[int] = []
     ids: set[str] = set()
     offset = 0
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if number > 1 and line.strip():
-            row = _row(line.decode().rstrip("\r\n"))
+            row = _row(line)
             if row is None:
                 bad.append(number)
             elif row[0] not in ids:
                 ids.add(row[0])
                 rows[number] = (*row, offset)
-        offset += len(line)
+        offset += len(line) + 1
     return Expected(rows, bad)
 
 
-def _row(line: str) -> tuple[Any, ...] | None:
+def _row(line: bytes) -> tuple[Any, ...] | None:
     """The seven fields; None if the line is no transaction."""
     try:
-        ((number, description, amount, moment, merchant, operation_type, side),) = csv.reader([line], delimiter=";", strict=True)
+        ((number, description, amount, moment, merchant, operation_type, side),) = csv.reader(
+            [line.decode().rstrip("\r")], delimiter=";", strict=True
+        )
         if not (re.fullmatch(r"\d+", number) and re.fullmatch(r"-?\d{1,8}(,\d+)?", amount)):
             return None
         timestamp = datetime.strptime(moment, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
@@ -84,19 +86,32 @@ def category(transaction_id: str) -> str:
     return CATEGORIES[UUID(transaction_id).int % (2**61 - 1) % len(CATEGORIES)]
 
 
-def connected(database: str) -> Any:
-    """A connection of Python's DB-API to "sqlite" (out/transactions.db) or "postgres" (`DATABASE_URL`). Raises `SystemExit`."""
-    if database == "sqlite":
-        path = HERE / "out" / "transactions.db"
-        if not path.exists():
-            raise SystemExit(f"{path} is not there; load the file first: python batch.py")
-        return sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
-    import psycopg  # noqa: PLC0415 - only PostgreSQL needs it
+@contextmanager
+def opened(database: str) -> Iterator[Any]:
+    """A connection of Python's DB-API to "sqlite" (out/transactions.db) or "postgres" (`DATABASE_URL`).
 
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise SystemExit("DATABASE_URL is not set; it is such as postgresql://user:password@host:5432/database")
-    return psycopg.connect(url)
+    Raises `SystemExit` with a reason if it cannot be opened, or if the block's statements fail.
+    """
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    try:
+        if database == "sqlite":
+            path = HERE / "out" / "transactions.db"
+            connection: Any = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
+        else:
+            import psycopg  # noqa: PLC0415 - only PostgreSQL needs it
+
+            errors = (psycopg.Error,)
+            connection = psycopg.connect(os.environ["DATABASE_URL"])
+        with closing(connection):
+            yield connection
+    except KeyError as error:
+        raise SystemExit("DATABASE_URL is not set; it is such as postgresql://user:password@host:5432/database") from error
+    except ImportError as error:
+        raise SystemExit("psycopg is not there: pip install 'psycopg[binary]'") from error
+    except errors as error:
+        raise SystemExit(
+            f"{database}: {str(error).strip()}; load the file first: python batch.py --database {database}"
+        ) from error
 
 
 def _plain(value: Any) -> Any:
@@ -149,8 +164,11 @@ def main() -> int:
     parser.add_argument("--csv", type=Path, default=HERE / "data" / "transactions.csv", help="default: %(default)s")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite", help="default: %(default)s")
     arguments = parser.parse_args()
-    wanted = expected(arguments.csv)
-    with closing(connected(arguments.database)) as connection:
+    try:
+        wanted = expected(arguments.csv)
+    except OSError as error:
+        raise SystemExit(f"{arguments.csv} cannot be read: {error.strerror}; make it: python generate.py") from error
+    with opened(arguments.database) as connection:
         found = differences(wanted, connection)
         shown = list(islice(found, SHOWN_MAX))
         more = sum(1 for _ in found)

@@ -127,6 +127,21 @@ def lines(count: int, bad: int, seed: int) -> Iterator[tuple[str, str]]:
         yield FAULTS[fault](row) if fault else row.line(), fault
 
 
+def written(output: Path, content: Iterator[tuple[str, str]]) -> Counter[str]:
+    """Writes the lines to a file that appears whole. How often each fault is in it. Raises `OSError`."""
+    faults: Counter[str] = Counter()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    with unfinished.open("w", encoding="utf-8", newline="") as file:
+        file.write(HEADER)
+        for line, fault in content:
+            file.write(line)
+            if fault:
+                faults[fault] += 1
+    unfinished.replace(output)
+    return faults
+
+
 def main() -> None:
     """Writes the file, and prints what is in it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -137,18 +152,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rows < 0 or not 0 <= arguments.bad <= arguments.rows:
         parser.error("--rows is at least 0, and --bad from 0 to --rows")
-    faults: Counter[str] = Counter()
-    output: Path = arguments.output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
-        file.write(HEADER)
-        for line, fault in lines(arguments.rows, arguments.bad, arguments.seed):
-            file.write(line)
-            if fault:
-                faults[fault] += 1
-    unfinished.replace(output)
-    print(json.dumps({"file": str(output), "rows": arguments.rows, "bad": arguments.bad, "faults": faults}))
+    try:
+        faults = written(arguments.output, lines(arguments.rows, arguments.bad, arguments.seed))
+    except OSError as error:
+        raise SystemExit(f"{arguments.output} cannot be written: {error.strerror}; choose another --output") from error
+    print(json.dumps({"file": str(arguments.output), "rows": arguments.rows, "bad": arguments.bad, "faults": faults}))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ Never: changes a row.
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from check import connected
+from check import opened
 
 STATEMENTS: Final = Path(__file__).resolve().parent / "sql" / "views.sql"
 
@@ -22,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite", help="default: %(default)s")
     database: str = parser.parse_args().database
-    with closing(connected(database)) as connection:
+    with opened(database) as connection:
         cursor = connection.cursor()
         # psycopg begins a transaction by itself; sqlite3 does not before such statements. So no reader finds a view missing.
         if database == "sqlite":

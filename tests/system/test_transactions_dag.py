@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from support.documents import ROOT, SESSION_S_MAX
-from support.processes import DEADLINE_S
+from support.transactions import folder_of, made, service
 
-EXAMPLE = ROOT / "examples" / "003-transactions"
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 STEPS = ["file", "validate", "load", "verify", "views", "check"]
 
@@ -28,23 +25,12 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the example, with a small file."""
-    folder = tmp_path / "example"
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("data", "out", "state*", "work", "__pycache__", ".venv"))
-    subprocess.run([sys.executable, "generate.py", "--rows", "600", "--bad", "6"], cwd=folder, check=True, timeout=DEADLINE_S)
+    folder = folder_of(tmp_path)
+    made(folder, "--rows", "600", "--bad", "6")
     return folder
 
 
-@pytest.fixture
-def service() -> Iterator[str]:
-    """The address of a prediction service."""
-    command = [sys.executable, "-m", "ml_api", "--port", "0"]
-    with subprocess.Popen(command, cwd=EXAMPLE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
-
-
-def called(home: Path, folder: Path, service: str, *command: str) -> str:
+def airflow(home: Path, folder: Path, address: str, *command: str) -> str:
     """What Airflow says. It knows nothing of this machine's settings."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "EVENT_PROCESSOR_", "COVERAGE_"))
@@ -55,7 +41,7 @@ def called(home: Path, folder: Path, service: str, *command: str) -> str:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "TRANSACTIONS_PYTHON": sys.executable,
         "TRANSACTIONS_RETRIES": "0",
-        "ML_API_URL": service,
+        "ML_API_URL": address,
         "PYTHONPATH": str(ROOT),
     }
     finished = subprocess.run(
@@ -76,11 +62,12 @@ def states(home: Path) -> dict[str, str]:
         return dict(connection.execute("SELECT task_id, state FROM task_instance ORDER BY start_date").fetchall())
 
 
-def test_airflow_runs_every_step_of_the_batch(folder: Path, service: str, tmp_path: Path) -> None:
+def test_airflow_runs_every_step_of_the_batch(folder: Path, tmp_path: Path) -> None:
     home = tmp_path / "airflow"
-    said = called(home, folder, service, "db", "migrate")
-    assert (home / "airflow.db").exists(), said
-    said = called(home, folder, service, "dags", "test", "transactions_batch")
+    with service() as address:
+        said = airflow(home, folder, address, "db", "migrate")
+        assert (home / "airflow.db").exists(), said
+        said = airflow(home, folder, address, "dags", "test", "transactions_batch")
     assert states(home) == dict.fromkeys(STEPS, "success"), said
     assert list(states(home)) == STEPS
     assert "check: right: 594 transactions as in the file, each with its prediction; 6 bad rows" in said

@@ -8,6 +8,7 @@ Never: waits for a slow client longer than `READ_S`, or reads more than `BODY_BY
 from __future__ import annotations
 
 import json
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
@@ -27,6 +28,11 @@ class PredictionServer(ThreadingHTTPServer):
     def __init__(self, host: str, port: int) -> None:
         """Listens. Raises `OSError` if the address cannot be used."""
         super().__init__((host, port), PredictionHandler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that is gone is no error of ours; anything else is printed."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
     def address(self) -> str:
