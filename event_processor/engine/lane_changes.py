@@ -114,8 +114,8 @@ def _go_back(fs: FileSystem, directory: str, change: LaneChange, cursor: CursorD
         resent: list[bytes] = []
         for line, record in failed_lines(fs, directory, change.name, failed_bytes):
             (resent if is_from(record, change.state_id, first) else kept).append(line + b"\n")
-        if fs.status(resent_path(directory, change)) is None:
-            replace_file(fs, resent_path(directory, change), resent, "new")
+        # If we die after this, it is written again, the same: the records are still in the other file.
+        replace_file(fs, resent_path(directory, change), resent, "new")
         # If we die after this, the cursor counts more bytes than there are; it is replaced before a lane is opened.
         replace_file(fs, failed_path(directory, change.name), kept, "new")
     write_cursor(fs, directory, change.name, cursor)

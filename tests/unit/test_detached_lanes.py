@@ -13,6 +13,7 @@ import pytest
 from event_processor.assembly import Mode, open_pipeline
 from event_processor.engine.delivery.cursor import CursorDocument
 from event_processor.engine.outbox import Detached, LaneDocument
+from event_processor.service.conditions import Conditions
 from event_processor.storage.outbox_reader import OutboxReader
 from support import engine
 from support.detached_lanes import MIB, configured, expected_chains, grow, life, sequences, state_of
@@ -54,6 +55,32 @@ def test_nothing_is_detached_before_it_is_known_that_the_outbox_is_full(waiting:
     life(fs, configured("slow", when_full=when_full), 2, **waiting)
     assert "detached" not in state_of(fs)["lanes"]["slow"]
     assert "sealed_after" not in state_of(fs)["outbox"]["events"]
+
+
+def test_what_the_lanes_have_not_looked_at_yet_detaches_nothing() -> None:
+    """At a start, files that every lane has passed may be larger than the limit."""
+    fs = SimulatedFileSystem(1, short_io_odds=0.0)
+    pad = b"x" * 3500
+    fs.plant("/d/log.jsonl", b"".join(b'{"id": %d, "category": "c", "value": 1, "pad": "%b"}\n' % (n, pad) for n in range(300)))
+    life(fs, configured("slow"), 1)
+    assert sum(len(fs.content(path) or b"") for path in fs.paths() if "/outbox/" in path) > MIB
+    grow(fs, 1000)
+    life(fs, configured("slow"), 2)
+    assert "detached" not in state_of(fs)["lanes"]["slow"]
+
+
+def test_the_condition_lasts_over_a_restart_until_the_lane_knows_that_it_is_attached() -> None:
+    fs = SimulatedFileSystem(1, short_io_odds=0.0)
+    fs.plant("/d/state/lock", b"")
+    first = Conditions(fs, "/d/state", "one", engine.FakeClock())
+    first.lane_detached(sink="slow", sequence=4, remedy="attach it")
+    first.progressed()
+    later = Conditions(fs, "/d/state", "two", engine.FakeClock())
+    for _ in range(3):
+        later.progressed()
+    assert [each.kind for each in later.failures] == ["lane_detached"]
+    later.lane_checked(sink="slow", is_sending=False)
+    assert later.failures == ()
 
 
 def test_a_commit_that_releases_nothing_detaches_nothing() -> None:

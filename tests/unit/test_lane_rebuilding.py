@@ -139,6 +139,27 @@ def test_only_the_lines_between_those_that_are_there_are_made_again() -> None:
     assert read_whole(fs).files == 3
 
 
+def test_a_file_between_two_gaps_is_replaced_by_what_is_made_again() -> None:
+    names = ("slow", "other", "middle", "fast")
+    settings, fs = configured(*names), SimulatedFileSystem(1, short_io_odds=0.0)
+    grow(fs, 1, 2, 3)
+    life(fs, settings, 1)
+    for seed, (name, ids) in enumerate((("slow", (4, 5)), ("other", (6, 7)), ("middle", (8, 9))), start=2):
+        grow(fs, *ids)
+        life(fs, settings, seed, **{name: MIB})
+    pipeline = open_pipeline(settings, engine.environment(fs, seed=5), Mode(once=True))
+    pipeline.series["events"].drop_before(9, [(0, 3), (5, 7)])
+    grow(fs, 10)
+    pipeline.processor.run()
+    pipeline.processor.close()
+    life(fs, settings, 6)
+    assert sequences(fs) == [1, 2, 3, 6, 7, 10]
+    assert attach(fs, settings) == (10, 6)
+    assert read_whole(fs).chains == expected_chains(10)
+    life(fs, settings, 8)
+    assert [found.pending for found in list_sinks(settings, engine.environment(fs))] == [10, 5, 7, 10]
+
+
 def test_held_events_and_another_input_come_from_the_log_in_the_order_of_the_journal() -> None:
     """With an order buffer, the releases depend on all events before; rejected records have a series of their own."""
     fs = SimulatedFileSystem(1, short_io_odds=0.0)
