@@ -7,13 +7,14 @@ Never: sends: the next daemon does. No lane is changed here; `operations/lane_re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import confirm, counted, one_line, progress_bar, require_answerable, write_lines
-from event_processor.operations.lane_rebuilding import lane_rebuilding
+from event_processor.operations.lane_rebuilding import Resend, lane_rebuilding
 
 __all__ = ["command"]
 
@@ -30,12 +31,29 @@ def command(
     configuration = load(invocation(context)).configuration
     with lane_rebuilding(configuration, real_environment(configuration)) as lanes:
         resend = lanes.preview(sink, first)
-        counts = f"{resend.delivered:,} delivered, {resend.failed:,} failed, {resend.skipped:,} skipped"
-        write_lines([f"{sink}: from record {first} on, {counts}; they are sent again under the same keys"])
-        confirm(f"Send {counted(resend.records, 'record')} again?", yes=yes)
+        write_lines(_announced(resend))
+        if resend.records:
+            confirm(f"Put {counted(resend.records, 'record')} back?", yes=yes)
         with progress_bar("reading the log") as progress:
             kept_as = lanes.send_again(resend, progress)
-    waits = "waits" if resend.records == 1 else "wait"
-    write_lines([f"{sink}: {counted(resend.records, 'record')} {waits} again; the next daemon sends them"])
+    write_lines(_done(resend, kept_as))
+
+
+def _announced(resend: Resend) -> Iterator[str]:
+    counts = f"{resend.delivered:,} delivered, {resend.failed:,} failed, {resend.skipped:,} skipped"
+    if resend.by_receiver:
+        yield f"{resend.sink}: from record {resend.first} on, {counts}; its receiver holds the cursor, and gets what it does not have"
+    elif resend.records:
+        yield f"{resend.sink}: from record {resend.first} on, {counts}; they are sent again under the same keys"
+    if resend.from_log:
+        yield f"{resend.sink}: the outbox does not have all of them: the log is read again"
+
+
+def _done(resend: Resend, kept_as: str) -> Iterator[str]:
+    if resend.records:
+        waits = "waits" if resend.records == 1 else "wait"
+        yield f"{resend.sink}: {counted(resend.records, 'record')} {waits} again, for the next daemon"
+    else:
+        yield f"{resend.sink}: what waits from record {resend.first} on is in the outbox again"
     if kept_as:
-        write_lines([f"failed records that are sent again are kept as {one_line(kept_as)}"])
+        yield f"their failed records are kept as {one_line(kept_as)}"

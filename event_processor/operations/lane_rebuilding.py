@@ -60,7 +60,8 @@ class Attached:
 class Resend:
     """What sending again from the record `first` on means: so many records that were delivered, failed or skipped wait again.
 
-    `cursor`: the one of now. `kept_bytes`: the length of the file of failed records without those that are sent again.
+    `cursor`: the one of now. `kept_bytes`: the length of the file of failed records without those that are sent again. `from_log`: lines
+    are missing and are made again. `by_receiver`: the receiver holds the cursor, and what it has is not sent again.
     """
 
     sink: str
@@ -70,6 +71,8 @@ class Resend:
     skipped: int
     cursor: CursorDocument
     kept_bytes: int
+    from_log: bool
+    by_receiver: bool = False
 
     @property
     def records(self) -> int:
@@ -124,14 +127,13 @@ class LaneRebuilding:
         lane = self._lane(name)
         cursor = self._cursor(name, lane)
         answered = cursor.sequence - first + 1 + sum(last - begin + 1 for begin, last, _ in cursor.answered)
-        options, fault = remote_sinks(self._configuration.sinks).get(name), ""
-        if options is not None and options.holds_cursor:
-            fault = "its receiver holds the cursor and decides what it gets: put that one back, and the lane follows it"
-        elif lane.detached is not None:
+        from_log = first > lane.started_after and self._missing(self._view(lane.input), first - 1) is not None
+        fault = ""
+        if lane.detached is not None:
             fault = f"it is detached; first: event-processor sinks attach {name}"
         elif first <= lane.started_after:
             fault = f"record {first} was released before this sink started; its first one is {lane.started_after + 1}"
-        elif first > cursor.sequence + 1 or answered <= 0:
+        elif first > cursor.sequence + 1 or not (answered or from_log):
             fault = f"the records from {cursor.sequence + 1} on wait already"
         if fault:
             raise UsageError(f"{name}: {fault}", hint="nothing was changed; see what waits: event-processor sinks list")
@@ -139,10 +141,13 @@ class LaneRebuilding:
         found = failed_again(self._fs, self._directory, name, cursor.failed_bytes, state_id=state_id, first=first)
         counts = cursor.counts
         failed, skipped = min(found.failed, counts.failed), min(found.skipped, counts.skipped)
-        return Resend(name, first, answered - failed - skipped, failed, skipped, cursor, found.kept_bytes)
+        options = remote_sinks(self._configuration.sinks).get(name)
+        by_receiver = options is not None and options.holds_cursor
+        delivered = answered - failed - skipped
+        return Resend(name, first, delivered, failed, skipped, cursor, found.kept_bytes, from_log, by_receiver)
 
     def send_again(self, resend: Resend, progress: Progress) -> str:
-        """Puts the cursor back. Returns where the failed records are kept that are sent again; "" if there are none.
+        """Puts the cursor back, after the lines that the outbox does not have are made again. Returns where the failed records are kept that are sent again; "" if there are none.
 
         Raises as `attach` does; then nothing is changed, except after a `StorageError`: perhaps the next start does the rest.
         """
@@ -154,6 +159,8 @@ class LaneRebuilding:
             if lines.appended:
                 # If we die after this, the lane is where it was, and the lines are dropped after a while.
                 self._save(lane.input, lines, lane, name)
+        if not resend.records:
+            return ""
         counts = LaneCounts(
             cursor.counts.delivered - resend.delivered,
             cursor.counts.failed - resend.failed,

@@ -131,7 +131,8 @@ class OutboxReader:
         if not files:
             oldest = self._view.oldest
             gone = f"records {wanted} to {oldest - 1} are gone, but were not delivered yet"
-            raise StateError(f"the outbox of {self._view.input}: {gone}", hint=HINT)
+            again = f"read them from the log: event-processor deliver --from {wanted} --sink NAME; or {HINT}"
+            raise StateError(f"the outbox of {self._view.input}: {gone}", hint=again)
         path, first, _ = files[-1]
         with storage_call("open", path):
             if self._fs.status(path) is None:

@@ -208,6 +208,33 @@ def test_a_lost_database_and_the_ways_out(shell: Shell) -> None:
     assert ids(shell) == without(30)
 
 
+def test_a_backup_that_is_older_than_the_outbox_is_filled_from_the_log(shell: Shell) -> None:
+    configure(shell, more="[outbox]\nkeep_s = 0")
+    write(shell, 1, 10)
+    assert shell.call("run", "--once") == 0
+    shutil.copytree(shell.path("out"), shell.path("backup"))
+    for first in range(11, 31, 5):
+        # What was delivered leaves the outbox with a later commit.
+        write(shell, first, first + 4)
+        assert shell.call("run", "--once") == 0
+    shutil.rmtree(shell.path("out"))
+    shutil.copytree(shell.path("backup"), shell.path("out"))
+    assert shell.call("run", "--once") == 65
+    assert "records 11 to" in shell.out
+    assert "event-processor deliver --from 11 --sink" in shell.out
+    assert shell.call("deliver", "--from", "11", "--sink", "rows", "--yes") == 0, shell.err
+    assert "rows: what waits from record 11 on is in the outbox again" in shell.out
+    assert shell.call("run", "--once") == 0, shell.err
+    assert ids(shell) == without(30)
+    # It has everything: nothing is written twice, also if the mirror of its cursor goes back.
+    assert shell.call("deliver", "--from", "3", "--sink", "rows", "--yes") == 0, shell.err
+    assert "its receiver holds the cursor, and gets what it does not have" in shell.out
+    assert shell.call("run", "--once") == 0, shell.err
+    assert "29 delivered, 1 failed, 0 skipped, 0 pending" in shell.out
+    assert ids(shell) == without(30)
+    assert shell.json("dead-letters", "list", "--sink", "rows")["count"] == 1
+
+
 def test_a_lost_state_and_the_ways_out(shell: Shell) -> None:
     write(shell, 1, 10)
     assert shell.call("run", "--once") == 0

@@ -394,7 +394,7 @@ def test_deliver_says_how_many_asks_and_the_next_run_sends_them_under_the_same_k
     assert "--yes" in shell.err
     assert shell.call("deliver", "--from", "2", "--sink", "remote", "--yes") == 0, shell.err
     assert "remote: from record 2 on, 4 delivered, 1 failed, 0 skipped; they are sent again under the same keys" in shell.out
-    assert "remote: 5 records wait again; the next daemon sends them" in shell.out
+    assert "remote: 5 records wait again, for the next daemon" in shell.out
     (found,) = shell.json("sinks", "list")["sinks"]
     assert (found["delivered"], found["failed"], found["pending"]) == (1, 0, 5)
     assert shell.json("dead-letters", "list", "--sink", "remote")["count"] == 0
