@@ -185,8 +185,12 @@ class TransactionalStage:
             task = asyncio.create_task(self._attempt(attempt, ticket))
             self.running[task] = attempt
             try:
+                # Reads on while the receiver works.
+                await asyncio.sleep(0)
+                self._lane.prepare()
                 await task
             finally:
+                task.cancel()  # nothing, if it is done
                 del self.running[task]
 
     def _wait_s(self) -> float | None:
