@@ -292,6 +292,16 @@ def test_a_sink_with_a_key_replaces_rows(world: SqlWorld, tmp_path: Path) -> Non
     assert reasons == [('"n" is missing, and identifies the row',)] * 2
 
 
+def test_a_trigger_that_ends_the_transaction_makes_one_failed_row(tmp_path: Path) -> None:
+    world = SqliteWorld(tmp_path)
+    deliver(world, tmp_path, MemoryOutbox([]))
+    world.query("CREATE TRIGGER no_nine BEFORE INSERT ON results WHEN NEW.n = 9 BEGIN SELECT RAISE(ROLLBACK, 'no nine'); END")
+    report = deliver(world, tmp_path, MemoryOutbox(records(20)))
+    require_true(world, tmp_path, report)
+    assert numbers(world) == [n for n in range(1, 21) if n != 9]
+    assert world.query("SELECT sequence, reason FROM event_processor_failed") == [(9, "no nine")]
+
+
 def test_rows_of_an_aggregate_have_its_name_as_their_source(world: SqlWorld, tmp_path: Path) -> None:
     place = {"aggregate": "hourly", "end": "2026-01-01T00:00:00Z", "group": ["a"]}
     record = msgspec.structs.replace(records(1)[0], place=place, chain="")

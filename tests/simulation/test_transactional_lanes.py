@@ -238,6 +238,20 @@ def test_another_record_at_the_sequence_of_the_database_stops_the_lane_with_65(t
     assert database.sequences() == list(range(1, 101))
 
 
+def test_the_mirror_stays_as_it_was_if_the_database_has_another_record_there(tmp_path: Path) -> None:
+    first, second = MemoryDatabase(), MemoryDatabase()
+    deliver_all(tmp_path / "first", MemoryOutbox(records(100)), first)
+    outbox = MemoryOutbox(records(100, mark="other"))
+    deliver_all(tmp_path / "second", outbox, second)
+    mirror = (tmp_path / "second" / "delivery" / "remote.json").read_bytes()
+    report = deliver_all(tmp_path / "second", outbox, first)
+    assert (report.state, report.exit_code) == ("failed", 65)
+    assert "its database has another record at sequence 100" in report.words
+    assert (tmp_path / "second" / "delivery" / "remote.json").read_bytes() == mirror
+    # With its own database, it goes on.
+    assert deliver_all(tmp_path / "second", outbox, second).state == "idle"
+
+
 def test_a_lost_database_stops_the_lane_with_65_and_the_way_out(tmp_path: Path) -> None:
     outbox = MemoryOutbox(records(10))
     deliver_all(tmp_path, outbox, MemoryDatabase())
