@@ -93,6 +93,9 @@ def opened(database: str) -> Iterator[Any]:
     Raises `SystemExit` with a reason if it cannot be opened, or if the block's statements fail.
     """
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    url = os.environ.get("DATABASE_URL", "")
+    if database == "postgres" and not url:
+        raise SystemExit("DATABASE_URL is not set; it is such as postgresql://user:password@host:5432/database")
     try:
         if database == "sqlite":
             path = HERE / "out" / "transactions.db"
@@ -101,17 +104,15 @@ def opened(database: str) -> Iterator[Any]:
             import psycopg  # noqa: PLC0415 - only PostgreSQL needs it
 
             errors = (psycopg.Error,)
-            connection = psycopg.connect(os.environ["DATABASE_URL"])
+            connection = psycopg.connect(url)
         with closing(connection):
             yield connection
-    except KeyError as error:
-        raise SystemExit("DATABASE_URL is not set; it is such as postgresql://user:password@host:5432/database") from error
     except ImportError as error:
         raise SystemExit("psycopg is not there: pip install 'psycopg[binary]'") from error
     except errors as error:
-        raise SystemExit(
-            f"{database}: {str(error).strip()}; load the file first: python batch.py --database {database}"
-        ) from error
+        # The address may hold a password, and a driver may repeat it.
+        words = " ".join((str(error).replace(url, "DATABASE_URL") if url else str(error)).split())
+        raise SystemExit(f"{database}: {words}; was the file loaded? python batch.py --database {database}") from error
 
 
 def _plain(value: Any) -> Any:

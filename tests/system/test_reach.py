@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from pydantic import ValidationError
 
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.cli import COMMANDS
@@ -47,17 +48,28 @@ def test_a_row_has_its_configuration_or_says_that_there_is_none(system: str) -> 
         assert tried
 
 
+def accepts(url: str) -> bool:
+    """Whether a sink in a database may have this address."""
+    try:
+        SINK_OPTIONS["sql"].model_validate({"type": "sql", "url": url, "table": "t", "columns": {"id": "text"}})
+    except (KeyError, ValidationError):
+        return False
+    return True
+
+
 def test_what_is_not_there_yet_is_not_there() -> None:
     """If this fails, something was added: its row needs its configuration."""
     missing = {system for system, (today, *_) in rows().items() if today.startswith("not yet")}
     kinds = set(SINK_OPTIONS) | set(SOURCE_OPTIONS)
     assert ("Apache Kafka" in missing) == ("kafka" not in kinds)
     assert ("Prometheus" in missing) == ("metrics" not in {entry.name for entry in COMMANDS})
+    assert ("PostgreSQL" in missing) == (not accepts("postgresql://127.0.0.1/database"))
     assert "s3" not in kinds, "the row of S3 says files"
 
 
 def test_what_is_claimed_is_there() -> None:
     assert configured_types() == {"http", "python", "sql"}
+    assert accepts("sqlite:///out/results.db")
     assert configured_types() <= set(SINK_OPTIONS)
     assert {"run", "verify", "process", "status"} <= {entry.name for entry in COMMANDS}
 

@@ -227,14 +227,12 @@ def test_the_service_is_started_and_stopped_by_its_number(tmp_path: Path) -> Non
     ("command", "words"),
     [
         (["check.py"], "transactions.csv cannot be read: No such file or directory; make it: python generate.py"),
-        (["views.py"], "sqlite: unable to open database file; load the file first: python batch.py --database sqlite"),
+        (["views.py"], "sqlite: unable to open database file; was the file loaded? python batch.py --database sqlite"),
         (["views.py", "--database", "postgres"], "DATABASE_URL is not set"),
         (["generate.py", "--output", "batch.py/x.csv"], "batch.py/x.csv cannot be written: "),
     ],
 )
 def test_what_is_missing_is_said_in_a_line(tmp_path: Path, command: list[str], words: str) -> None:
-    if "postgres" in command:
-        pytest.importorskip("psycopg", reason="needs psycopg")
     finished = called(folder_of(tmp_path), *command)
     assert finished.returncode == 1
     assert finished.stderr.count("\n") == 1
