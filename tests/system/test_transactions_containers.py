@@ -13,7 +13,7 @@ import pytest
 
 from event_processor.cli import COMMANDS
 from support.container_files import Stage, compose_file, dockerfile
-from support.documents import ROOT
+from support.documents import ROOT, SESSION_S_MAX
 
 EXAMPLE = ROOT / "examples" / "003-transactions"
 COMPOSE = compose_file(EXAMPLE / "docker-compose.yml")
@@ -189,24 +189,24 @@ def test_the_commands_name_files_that_the_images_have_and_options_that_they_know
         assert python == "python"
         assert files[f"/app/{script}"] == f"examples/003-transactions/{script}"
         said = helped(script)
-        assert all(word in said for word in options if word.startswith("--"))
+        assert {word for word in options if word.startswith("--")} <= said
     api = next(stage for context, stage in stages() if context == EXAMPLE)
     python, flag, module, *options = api.all("CMD")[0].words()
     assert (python, flag, module) == ("python", "-m", "ml_api")
     assert "/app/ml_api/__main__.py" in copied(api, EXAMPLE)
     said = helped("-m", "ml_api")
-    assert all(word in said for word in options if word.startswith("--"))
+    assert {word for word in options if word.startswith("--")} <= said
     port = options[options.index("--port") + 1]
     assert [each.rest for each in api.all("EXPOSE")] == [port] == list(PORTS["ml-api"].values())
     assert f"http://127.0.0.1:{port}/health" in SERVICES["ml-api"]["healthcheck"]["test"][-1]
     assert SERVICES["batch"]["command"][-1] == SERVICES["airflow"]["environment"]["ML_API_URL"] == f"http://ml-api:{port}"
 
 
-def helped(*arguments: str) -> str:
-    """What a program of the example says of its options."""
-    return subprocess.run(
-        [sys.executable, *arguments, "--help"], cwd=EXAMPLE, check=True, capture_output=True, text=True, timeout=60
-    ).stdout
+def helped(*arguments: str) -> set[str]:
+    """The options that a program of the example knows."""
+    command = [sys.executable, *arguments, "--help"]
+    said = subprocess.run(command, cwd=EXAMPLE, check=True, capture_output=True, text=True, timeout=SESSION_S_MAX).stdout
+    return set(re.findall(r"--[\w-]+", said))
 
 
 @pytest.mark.parametrize("name", ["program", "airflow"])
@@ -228,6 +228,14 @@ def test_an_image_has_what_the_batch_run_reads_and_may_write_where_it_writes(nam
     assert {state, "data", "work"} <= set(made[1].split())
     service = SERVICES["batch" if name == "program" else name]
     assert f"state:/app/{state}" in service["volumes"]
+
+
+def test_both_images_that_write_the_state_do_it_as_the_same_user() -> None:
+    (program,) = [stage for _, stage in stages() if stage.name == "program"]
+    # Airflow's image runs as 50000, in the group 0.
+    assert [each.rest for each in program.all("RUN") if "useradd" in each.rest] == [
+        "useradd --uid 50000 --gid 0 --create-home transactions"
+    ]
 
 
 def test_airflow_is_told_what_the_dag_asks_for() -> None:
