@@ -108,7 +108,7 @@ def opened(database: str) -> Iterator[Any]:
         with closing(connection):
             yield connection
     except ImportError as error:
-        raise SystemExit("psycopg is not there: pip install 'psycopg[binary]'") from error
+        raise SystemExit("psycopg is not there: pip install 'event-processor[postgres]'") from error
     except errors as error:
         # The address may hold a password, and a driver may repeat it.
         words = " ".join((str(error).replace(url, "DATABASE_URL") if url else str(error)).split())

@@ -87,7 +87,7 @@ def test_every_extra_that_is_installed_is_one_of_the_package() -> None:
         for each in stage.all("RUN"):
             for names in re.findall(r"(?:event-processor|'\.)\[([\w,]+)\]", each.rest):
                 said |= set(names.split(","))
-    assert said == {"http"}
+    assert said == {"http", "postgres"}
     assert said <= extras
 
 
