@@ -48,6 +48,7 @@ def require_true(directory: Path, report: LaneReport, database: MemoryDatabase, 
     ours = sorted(sequence for name, sequence in database.failed if name == "remote")
     assert [each["sequence"] for each in kept] == ours
     assert place.delivered == len(database.sequences())
+    assert not database.gaps
 
 
 def deliver_all(directory: Path, outbox: MemoryOutbox, database: MemoryDatabase, **how: Any) -> LaneReport:
