@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,6 +71,23 @@ def test_the_file_is_loaded_into_postgresql_once(tmp_path: Path, server: Postgre
     assert predictions == [(line, UUID(int=int(row["id"])), category(int(row["id"]))) for line, row in sound.items()]
     assert server.execute(database, "SELECT COUNT(*), SUM(transactions) FROM figures_by_category") == [(15, 9_991)]
     assert server.execute(database, "SELECT COUNT(*) FROM transactions_without_prediction") == [(0,)]
+
+
+def test_a_state_that_is_lost_is_noticed_and_nothing_is_written_twice(tmp_path: Path, server: PostgresServer) -> None:
+    folder = folder_of(tmp_path)
+    made(folder, "--rows", "20")
+    database = server.new_database()
+    assert batch(folder, server.url(database)).returncode == 0
+    shutil.rmtree(folder / "state-postgres")
+    finished = batch(folder, server.url(database))
+    assert finished.returncode == 65, finished.stdout + finished.stderr
+    assert "another state" in finished.stdout
+    assert server.execute(database, "SELECT COUNT(*) FROM transactions") == [(20,)]
+    # The way out of HOWTO.md: an empty database, and the whole file again.
+    other = server.new_database()
+    shutil.rmtree(folder / "state-postgres")
+    assert batch(folder, server.url(other)).returncode == 0
+    assert server.execute(other, "SELECT COUNT(*) FROM transactions_with_prediction") == [(20,)]
 
 
 def test_a_database_that_is_not_there_is_said_without_the_password(tmp_path: Path) -> None:
