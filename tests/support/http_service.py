@@ -124,7 +124,10 @@ class HttpService:
         self._loop.run_forever()
 
     async def _stop(self) -> None:
-        self._server.close()
+        # Accepts nothing from now on. The server is closed when all tasks have ended: a connection that was accepted just now could not
+        # be made for a closed server, and would stay open.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
         await asyncio.sleep(0)
         # A connection that was accepted just now has a task of the loop's own first, and ours some rounds later.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
@@ -133,6 +136,7 @@ class HttpService:
                 self._cancelled.add(task)
             await asyncio.wait(others, timeout=0)
             await asyncio.sleep(0)
+        self._server.close()
         await self._server.wait_closed()
         for _ in range(ROUNDS):  # a connection that was closed is gone a round later
             await asyncio.sleep(0)

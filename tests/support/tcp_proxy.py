@@ -106,7 +106,10 @@ class TcpProxy:
         self._loop.run_forever()
 
     async def _stop(self) -> None:
-        self._server.close()
+        # Accepts nothing from now on. The server is closed when all tasks have ended: a connection that was accepted just now could not
+        # be made for a closed server, and would stay open.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
         self._flowing.set()
         await asyncio.sleep(0)
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
@@ -115,6 +118,7 @@ class TcpProxy:
                 task.cancel()
             await asyncio.wait(others, timeout=0)
             await asyncio.sleep(0)
+        self._server.close()
         await self._server.wait_closed()
         for _ in range(3):  # a connection that was reset is gone a round later
             await asyncio.sleep(0)
