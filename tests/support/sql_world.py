@@ -36,6 +36,7 @@ __all__ = [
     "deliver",
     "receiver_of",
     "require_true",
+    "transactions_of",
 ]
 
 COLUMNS: dict[str, str] = {"n": "integer", "mark": "text"}
@@ -229,22 +230,24 @@ class Inline:
 _WRITERS = iter(range(10**9))
 
 
-def receiver_of(dialect: Dialect, options: SqlSinkOptions) -> Callable[[], SqlReceiver]:
-    """What makes receivers of one process."""
-    return lambda: SqlReceiver(
-        LaneTransactions(
-            options,
-            lambda _url: dialect,
-            read_url=lambda: str(options.url),
-            zone="UTC",
-            sources={"events": "log/events.jsonl"},
-            wall_ns=lambda: 1_767_225_600_000_000_000,
-            software="event-processor test",
-            writer=f"host:1:{next(_WRITERS)}",
-        ),
-        Inline(),
-        60.0,
+def transactions_of(dialect: Dialect, options: SqlSinkOptions) -> Callable[[], LaneTransactions]:
+    """What makes transactions, each as of a process of its own."""
+    return lambda: LaneTransactions(
+        options,
+        lambda _url: dialect,
+        read_url=lambda: str(options.url),
+        zone="UTC",
+        sources={"events": "log/events.jsonl"},
+        wall_ns=lambda: 1_767_225_600_000_000_000,
+        software="event-processor test",
+        writer=f"host:1:{next(_WRITERS)}",
     )
+
+
+def receiver_of(dialect: Dialect, options: SqlSinkOptions) -> Callable[[], SqlReceiver]:
+    """What makes receivers of one process, without a thread."""
+    made = transactions_of(dialect, options)
+    return lambda: SqlReceiver(made(), Inline(), 60.0)
 
 
 def deliver(

@@ -47,6 +47,7 @@ class TcpProxy:
     cuts: int = 0
     _word: bytes = b""
     _when: Literal["before", "after"] = "before"
+    _skipped: int = 0
     _open: set[_Connection] = field(default_factory=set)
 
     def __enter__(self) -> Self:
@@ -77,12 +78,16 @@ class TcpProxy:
         """Resets every connection that is open."""
         self._call(self._abort_all)
 
-    def cut_at(self, word: bytes, when: Literal["before", "after"]) -> None:
-        """The next time that the client sends `word`, its connection is reset.
+    def cut_at(self, word: bytes, when: Literal["before", "after"], skipped: int = 0) -> None:
+        """When a client sends `word`, after so many times that it did before, its connection is reset.
 
         "before": the server does not get the word. "after": it gets it and has begun to answer, but the client never knows.
         """
-        self._when, self._word = when, word
+        self._when, self._word, self._skipped = when, word, skipped
+
+    def _is_next(self) -> bool:
+        self._skipped -= 1
+        return self._skipped < 0
 
     def _abort_all(self) -> None:
         for each in list(self._open):
@@ -139,6 +144,8 @@ class TcpProxy:
         down = asyncio.create_task(self._forward(server_reader, writer, connection, answered, is_client=False))
         try:
             await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # the proxy stops
         finally:
             connection.abort()
             for task in (up, down):
@@ -159,7 +166,7 @@ class TcpProxy:
         while piece := await reader.read(PIECE_BYTES):
             await self._flowing.wait()
             await asyncio.sleep(self.delay_s)
-            if is_client and self._word and self._word in piece:
+            if is_client and self._word and self._word in piece and self._is_next():
                 self._word = b""
                 if self._when == "after":
                     connection.swallows_answers = True

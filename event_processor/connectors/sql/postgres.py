@@ -49,6 +49,7 @@ _STOPPED: Final = re.compile(
     re.IGNORECASE,
 )
 """Failures of a connection that only an operator ends. Their messages have no code."""
+CONNECTING: Final = "correct the sink's address, or what the server allows this user; the address is read again at each try"
 _REMEDIES: Final[Mapping[str, str]] = {
     "28": "correct the user, the password or pg_hba.conf; the address is read again at each try",
     "3D": "create the database, or correct the sink's address",
@@ -195,7 +196,10 @@ def _errors() -> Iterator[None]:
     except psycopg.Error as error:
         state = error.sqlstate or ""
         words = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
-        raise SqlError(Answer(_verdict(error, state, words), words, state), _remedy(state)) from error
+        verdict = _verdict(error, state, words)
+        raise SqlError(
+            Answer(verdict, words, state), _remedy(state) if state or verdict is not Verdict.STOP else CONNECTING
+        ) from error
     except (OverflowError, UnicodeError, ValueError) as error:
         # A value that the driver cannot write. Its own words may repeat it.
         raise SqlError(Answer(Verdict.BAD, f"a value cannot be written ({type(error).__name__})")) from error
