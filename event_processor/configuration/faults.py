@@ -37,6 +37,10 @@ GROUPED_FROM: Final = 10_000
 """Numbers from this size on are shown with grouped digits."""
 SHOWN_CHARACTERS_MAX: Final = 80
 _SECRET_NAME: Final = re.compile(r"(?i)(token|password|passwd|secret|credential|api_?key|private_?key)")
+_ADDRESS_SECRET: Final = re.compile(
+    r"(?i)(://[^\s/@:]*:(?=[^\s\"]*@)|[?&;\s][^=&\s]*(?:password|token|secret|key)[^=&\s]*=)[^\s\"&]*?(?=@[^@\s]*$|[\"&\s]|$)"
+)
+"""A password before the host of an address, or in its query."""
 _BARE_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _WANTED: Final[Mapping[str, str]] = {
     "bool_type": "true or false",
@@ -170,7 +174,7 @@ def nearest(name: str, siblings: Iterable[str], everywhere: Iterable[str], *, pr
 
 
 def shown_value(key: str, value: object) -> str:
-    """`value` as TOML, cut to `SHOWN_CHARACTERS_MAX`. If `key` may hold a secret, "(not shown)".
+    """`value` as TOML, cut to `SHOWN_CHARACTERS_MAX`. If `key` may hold a secret, "(not shown)"; the password of an address is `***`.
 
     Keys that end in `_file` or `_env` only name the place of a secret, so they are shown.
     """
@@ -179,7 +183,7 @@ def shown_value(key: str, value: object) -> str:
     last = key.rpartition(".")[2]
     if _SECRET_NAME.search(key) and not last.endswith(("_file", "_env")):
         return "(not shown)"
-    text = toml_value(value)
+    text = _ADDRESS_SECRET.sub(r"\1***", toml_value(value))
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
 
 

@@ -48,7 +48,8 @@ def test_the_pipeline_is_called_as_its_file_unless_it_has_a_name(tmp_path: Path)
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("sqlite:///out/results.db", "postgresql://db/shop", 'an address such as "sqlite:///out/results.db"'),
+        ("sqlite:///out/results.db", "mysql://db/shop", 'an address such as "sqlite:///out/results.db"'),
+        ("sqlite:///out/results.db", "postgresql://u:secret@db/shop", "an address without a password"),
         ("sqlite:///out/results.db", "sqlite:///", 'an address such as "sqlite:///out/results.db"'),
         ('url = "sqlite:///out/results.db"\n', "", "exactly one of url, url_env and url_file"),
         ('"results"', '"event_processor_x"', "a name of letters, digits and _"),
@@ -80,3 +81,17 @@ def test_a_field_that_an_enricher_sets_may_be_a_column(tmp_path: Path) -> None:
     sink = SINK.replace('id = "text"', 'id = "text", kind = "text"')
     assert 'it has no "kind"' in faults_of(tmp_path, keep + sink)
     assert loaded(tmp_path, keep + sink + 'enrich = ["ml"]\n' + services)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://u:hunter2@db/shop", "postgresql://u:hunt/hunter2@db/shop", "postgresql://db/shop?user=a&password=hunter2"],
+)
+def test_a_password_in_an_address_is_in_no_message(tmp_path: Path, address: str) -> None:
+    for text in (
+        SINK.replace("sqlite:///out/results.db", address),
+        f'[services.api]\nbase_url = "{address.replace("postgresql", "http")}"\n',
+    ):
+        found = faults_of(tmp_path, text)
+        assert "***" in found
+        assert "hunter2" not in found

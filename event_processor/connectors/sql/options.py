@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, get_args
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -26,6 +25,7 @@ ColumnType: TypeAlias = Literal["text", "integer", "double", "boolean", "timesta
 COLUMN_TYPES: Final[tuple[ColumnType, ...]] = get_args(ColumnType)
 SQLITE: Final = "sqlite:///"
 POSTGRES: Final = ("postgresql://", "postgres://")
+_PASSWORD: Final = re.compile(r"://[^@]*:[^@]*@|[?&][^=]*password", re.IGNORECASE)
 _IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _RESERVED: Final = ("event_processor_", "sqlite_", "pg_")
 
@@ -36,11 +36,8 @@ def is_postgres(url: str) -> bool:
 
 
 def _has_password(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.password is not None or "password" in parts.query.lower()
+    """Whether an address may hold a password: before its host, also with a slash in it, or in its query."""
+    return _PASSWORD.search(url) is not None
 
 
 class DatabaseUrl(ConfiguredPath):
