@@ -110,11 +110,12 @@ def test_a_reload_keeps_the_order_of_the_state_and_refuses_another(of_ids: Pipel
     try:
         wait_until(lambda: "started" in daemon.said(), "the start")
         for by, answer in (("id", '"reloaded"'), ("", '"reloaded"'), ("timestamp", '"reload_refused"')):
-            started = daemon.said().count('"started"')
+            started, answered = daemon.said().count('"started"'), daemon.said().count(answer)
             configure(of_ids, by=by, buffer_events=1)
             daemon.send(signal.SIGHUP)
             wait_until(lambda started=started: daemon.said().count('"started"') > started, f"a start after {by!r}")  # type: ignore[misc]
-            assert answer in daemon.said()
+            # The answer comes after the start: only then the new configuration is known to work.
+            wait_until(lambda answer=answer, answered=answered: daemon.said().count(answer) > answered, f"the answer to {by!r}")  # type: ignore[misc]
         assert 'order.by: \\"id\\" -> \\"timestamp\\"' in daemon.said()
         assert daemon.alive
     finally:
