@@ -203,7 +203,7 @@ class PipelineDelivery:
         return LaneIdentity(name, input_name, self._pipeline.state_id, target, started_after, chain, pipeline=state.name)
 
     def _receiver_of(self, opened: OpenLane, lane: str) -> Receiver | TransactionalReceiver:
-        """The receiver of a lane of the sink: its main one, or that of its retried records."""
+        """The receiver of a lane of the sink: of the main one, or of the one for retried records."""
         if opened.name in self._receivers:
             return self._receivers[opened.name].share()
         if lane not in self._transactional:

@@ -39,7 +39,7 @@ def plan(context: typer.Context, name: Name = "", *, as_json: AsJson = False) ->
 
 @app.command("apply")
 def apply(context: typer.Context, name: Name = "", *, as_json: AsJson = False) -> None:
-    """Run the statements that `plan` shows, those of each sink in one transaction. Works while a daemon runs.
+    """Run the statements that `plan` shows, each sink's in one transaction. Works while a daemon runs.
 
     A sink with a conflict is not changed: then it exits with 78.
     """

@@ -1,6 +1,6 @@
 """Variables of the environment in the values of a configuration: `${NAME}`.
 
-Owns: the form of a variable, and which values are left to whoever reads them.
+Owns: the form of a variable, and which values are left to the reader of the file.
 Always: a path keeps the text as it was written, so that the hash of a configuration does not depend on the environment.
 Never: looks up a variable in a key that ends with `_file`: only the service may have it, and it is read when the file is.
 """

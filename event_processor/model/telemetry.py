@@ -147,7 +147,7 @@ class Telemetry:
         """A reload was refused. The present configuration stays in effect."""
 
     def lanes_opened(self, *, sinks: Sequence[str]) -> None:
-        """Delivery begins with these lanes, those of retried records among them. What an earlier process said of others is over."""
+        """Delivery begins with these lanes, lanes of retried records among them. What an earlier process said of others is over."""
 
     def lane_checked(self, *, sink: str, is_sending: bool) -> None:
         """A lane has looked at itself. What an earlier process said of it, and this one did not, is over: the pause; all, if `is_sending`.

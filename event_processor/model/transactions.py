@@ -192,7 +192,7 @@ class TransactionalReceiver(ABC):
 
     @abstractmethod
     async def start(self, cursor: RemoteCursor) -> None:
-        """Makes the cursor, or replaces that of an earlier lane of this name. Call it after `begin`."""
+        """Makes the cursor, or replaces the one of an earlier lane of this name. Call it after `begin`."""
 
     @abstractmethod
     async def deliver(self, batch: Batch) -> Sequence[Answer]:

@@ -49,7 +49,7 @@ class Dropped:
 
 
 def changeable_state(configuration: Configuration, environment: Environment) -> tuple[CheckpointStore, Checkpoint]:
-    """The state whose lanes are to be changed, after a change that was begun before is finished. The caller holds the lock.
+    """The state whose lanes are to be changed, after a change that was left half done is finished. The caller holds the lock.
 
     Raises `InputGoneError` if there is no state, `StateError`, `StorageError`.
     """
@@ -82,7 +82,7 @@ class LaneChanges:
     """Changes of lanes, one after the other. The caller holds the lock (`lane_changes`)."""
 
     def __init__(self, configuration: Configuration, environment: Environment) -> None:
-        """First finishes a change that was begun before. Raises as `changeable_state` does."""
+        """First finishes a change that was left half done. Raises as `changeable_state` does."""
         self._configuration: Final = configuration
         self._environment: Final = environment
         self._directory: Final = str(configuration.state.dir)

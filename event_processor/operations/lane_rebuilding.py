@@ -94,7 +94,7 @@ class LaneRebuilding:
     """The lanes of one state. The caller holds the lock (`lane_rebuilding`)."""
 
     def __init__(self, configuration: Configuration, environment: Environment) -> None:
-        """First finishes a change that was begun before. Raises as `changeable_state` does."""
+        """First finishes a change that was left half done. Raises as `changeable_state` does."""
         self._store, self._checkpoint = changeable_state(configuration, environment)
         self._configuration: Final = configuration
         self._environment: Final = environment
@@ -147,9 +147,9 @@ class LaneRebuilding:
         return Resend(name, first, delivered, failed, skipped, cursor, found.kept_bytes, from_log, by_receiver)
 
     def send_again(self, resend: Resend, progress: Progress) -> str:
-        """Puts the cursor back, after the lines that the outbox does not have are made again. Returns where the failed records are kept that are sent again; "" if there are none.
+        """Puts the cursor back, after the lines that the outbox does not have are made again.
 
-        Raises as `attach` does; then nothing is changed, except after a `StorageError`: perhaps the next start does the rest.
+        Returns where the failed records are kept that are sent again; "" if there are none. Raises as `attach` does; then nothing is changed, except after a `StorageError`: perhaps the next start does the rest.
         """
         name, cursor, after = resend.sink, resend.cursor, resend.first - 1
         lane = self._lane(name)

@@ -233,7 +233,10 @@ class Replay:
         return tuple(file for _, file in sorted(self._files.found.items()) if file.source in names)
 
     def swap_in(self) -> None:
-        """Makes the new state the present one. Call it after `require_decisions`. Raises `StorageError`; then the old or the new state is in place, whole."""
+        """Makes the new state the present one. Call it after `require_decisions`.
+
+        Raises `StorageError`; then the old or the new state is in place, whole.
+        """
         assert self._fresh is not None, "it was prepared"
         assert not self._is_undecided, "a remote sink would not know what it gets"
         with storage_boundary(self._directory):

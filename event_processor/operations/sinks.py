@@ -210,8 +210,9 @@ class Skipped:
 def skip_records(configuration: Configuration, environment: Environment, name: str, sequences: Sequence[int]) -> Skipped:
     """Gives up pending records of a sink; without `sequences`, the one that holds its cursor back.
 
-    A running daemon does it; without one, this process, or the next daemon if the receiver holds the cursor. Raises `UsageError` if one of them is not pending; `NotAnsweredError` if the
-    daemon did not do it in time: the request stays and is carried out later; `StateError`, `StorageError`.
+    A running daemon does it; without one, this process, or the next daemon if the receiver holds the cursor. Raises `UsageError` if one
+    of them is not pending; `NotAnsweredError` if the daemon did not do it in time: the request stays and is carried out later;
+    `StateError`, `StorageError`.
     """
     require_sink(configuration, environment, name)
     checkpoint = require_checkpoint(configuration, environment)

@@ -113,9 +113,9 @@ class OutboxSeries:
     ) -> None:
         """Continues after `sequence` and `chain`, with the files that the checkpoint's `appended` names.
 
-        `detached`: by lane, the last record that is for it. `is_read`: some lane is not detached; otherwise only sequence and chain go on.
-        Nothing is appended to files whose first record is at or before `sealed_after`. `directory` is the state's. `new_token` gives parts of names that are never used twice. What was written after the
-        checkpoint is cut off. Raises `StateError` if a file is missing or too short, `LockedError`, `StorageError`.
+        `directory` is the state's. `new_token` gives parts of names that are never used twice. `detached`: by lane, the last record that
+        is for it. `is_read`: some lane is not detached; otherwise only sequence and chain go on. Nothing is appended to files whose
+        first record is at or before `sealed_after`. What was written after the checkpoint is cut off. Raises `StateError` if a file is missing or too short, `LockedError`, `StorageError`.
         """
         self.input: Final = input_name
         self.name: Final = f"{OUTBOX_FOLDER}/{input_name}"

@@ -15,7 +15,7 @@ from typing import Final
 from event_processor.model.contracts import Clock
 from event_processor.model.released import Released
 from event_processor.storage.durable import FileSystem
-from event_processor.storage.outbox import SPACES, OutboxSeries, chain_after
+from event_processor.storage.outbox import OutboxSeries
 
 __all__ = ["Rebuilding", "RebuiltSeries"]
 
@@ -24,8 +24,8 @@ __all__ = ["Rebuilding", "RebuiltSeries"]
 class Rebuilding:
     """How a series is made again. The chain starts after the sequence `first`, with `first_chain`.
 
-    Lines up to the sequence `written_after` are not written; None: no line is. Nor are those after `written_through`, if it is set. `chains` gets the chain at each sequence of
-    `compared_at` when its record has come, and at `first`.
+    Lines after the sequence `written_after` are written, up to `written_through` if that is set; no line, if `written_after` is None.
+    `chains` gets the chain at each sequence of `compared_at` when its record has come, and at `first`.
     """
 
     first: int
@@ -85,9 +85,7 @@ class RebuiltSeries(OutboxSeries):
         elif self.sequence < self._rebuilding.first:
             self.sequence += part.count
         else:
-            for record, place in zip(part.records(), (place for places in part.places for place in places), strict=True):
-                self.sequence += 1
-                self.chain = chain_after(self.chain, self.sequence, place, record.strip(SPACES))
+            self._pass_over(part)
 
 
 def _parts(released: Released, counts: Sequence[int]) -> Iterator[Released]:

@@ -32,7 +32,7 @@ def failed_of(directory: Path, name: str = "remote") -> list[dict[str, Any]]:
 
 
 def require_true(directory: Path, report: LaneReport, database: MemoryDatabase, started_after: int = 0) -> None:
-    """The counts are those of the database, in the mirror too, and the failed records are its failed rows."""
+    """The mirror has the counts of the database, and its failed rows as failed records."""
     place = database.places["remote"].cursor
     assert report.released - started_after == report.delivered + report.failed + report.skipped + report.pending
     assert (report.delivered, report.failed, report.skipped) == (place.delivered, place.failed, place.skipped)

@@ -121,7 +121,7 @@ class Daemon:
 
     @property
     def process_id(self) -> int:
-        """Its number, also that of its session."""
+        """Its number, which its session has too."""
         return self._process.pid
 
     def send(self, signal_number: signal.Signals) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from event_processor.connectors.sql.dialect import Session
+from event_processor.connectors.sql.dialect import Session, SqlError
 from event_processor.connectors.sql.receiver import SqlReceiver, WorkerThread
 from event_processor.engine.delivery.reports import LaneReport
+from event_processor.model.answers import Verdict
 from support.lanes import Bench, MemoryOutbox, records
 from support.postgres_server import PostgresServer, server_of_tests
 from support.postgres_world import PostgresWorld
@@ -157,3 +158,26 @@ def test_a_network_that_is_cut_ends_the_connection_and_then_everything_arrives(w
 
         report = asyncio.run(main())
     require_all(world, tmp_path, report)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:hunt/hunter2@127.0.0.1:{port}/x",
+        "postgresql://u@127.0.0.1:hunter2/x",
+        "postgresql://u@h/x?sslmode%hunter2",
+    ],
+)
+def test_no_message_repeats_a_part_of_an_address_that_cannot_be_read(world: PostgresWorld, address: str) -> None:
+    with pytest.raises(SqlError) as raised:
+        world.dialect().connect(address.format(port=world.server.port), may_create=True)
+    assert "hunt" not in str(raised.value)
+    assert raised.value.answer.verdict is Verdict.STOP
+
+
+def test_a_refused_password_is_in_no_message(world: PostgresWorld) -> None:
+    """The server trusts everyone, so the user is wrong instead."""
+    with pytest.raises(SqlError) as raised:
+        world.dialect().connect(f"postgresql://nobody:hunter2@127.0.0.1:{world.server.port}/x", may_create=True)
+    assert "hunter2" not in str(raised.value) + raised.value.remedy
+    assert (raised.value.answer.verdict, 'role "nobody" does not exist' in str(raised.value)) == (Verdict.STOP, True)

@@ -131,7 +131,7 @@ def _timeout_s(service: ServiceOptions | None) -> float:
 
 
 def _dialects(fs: FileSystem, timeout_s: float) -> Callable[[str], Dialect]:
-    """What gives the dialect of an address: one for each kind of database. It raises `SqlError` if an extra is missing."""
+    """What gives the dialect of an address: one for each kind of database. It raises `ConfigurationError` if an extra is missing."""
 
     @cache
     def of_kind(is_of_postgres: bool) -> Dialect:

@@ -23,6 +23,7 @@ from event_processor.model.errors import ConfigurationError
 
 try:
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict
     from psycopg.pq import TransactionStatus
 except ImportError as error:
     raise ConfigurationError(
@@ -78,6 +79,7 @@ class PostgresDialect:
     def connect(self, url: str, *, may_create: bool, only_look: bool = False) -> Session | None:  # noqa: ARG002 - a database is made by its owner
         """See `Dialect`. A database is never made: without one, it is a *stop*."""
         milliseconds = math.ceil(self._timeout_s * 1000)
+        _require_address(url)
         with _errors():
             connection = psycopg.connect(
                 url,
@@ -179,6 +181,17 @@ class PostgresSession:
             # A socket of its own for the same connection, so that no descriptor is closed that another thread uses.
             with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as opened:
                 opened.shutdown(socket.SHUT_RDWR)
+
+
+def _require_address(url: str) -> None:
+    """Raises `SqlError` if the address is not one. The driver's own words would repeat a part of it, perhaps of a password."""
+    try:
+        port = conninfo_to_dict(url).get("port", "")
+    except psycopg.Error:
+        port = None
+    if port is None or not all(each.isdigit() for each in str(port).split(",") if each):
+        words = "the address of the database cannot be read; a / @ : ? or # in a user or a password is written as %2F %40 %3A %3F or %23"
+        raise SqlError(Answer(Verdict.STOP, words), CONNECTING)
 
 
 def _plain(value: object) -> Value:

@@ -1,7 +1,7 @@
 """A lane's transactions from an event loop: each runs in a thread of their own, one at a time.
 
 Owns: `SqlReceiver`, and its thread.
-Always: a transaction that began is finished or rolled back by its thread, whoever waits for it.
+Always: a transaction that began is finished or rolled back by its thread, even if nothing waits for it any more.
 Never: decides anything (`transactions.py` does).
 """
 

@@ -41,8 +41,8 @@ class EnricherParts:
 class LaneParts:
     """What a lane works with.
 
-    `reader` makes a reader of what was released, after a sequence. `offload` runs a function that blocks, in another thread or at once. `saved` is called when the cursor has moved on disk, `tried`
-    for each request that was answered.
+    `reader` makes a reader of what was released, after a sequence. `offload` runs a function that blocks, in another thread or at
+    once. `saved` is called when the cursor has moved on disk, `tried` for each request that was answered.
     """
 
     identity: LaneIdentity

@@ -152,7 +152,7 @@ class TransactionalLane(Lane):
             )
 
     def _of_an_earlier_lane(self, found: RemoteCursor) -> RemoteCursor:
-        """The beginning of this lane: the receiver's cursor is that of a lane that was dropped. Raises `StateError` if it is later."""
+        """The beginning of this lane: the receiver's cursor is from a lane that was dropped. Raises `StateError` if it is later."""
         beginning = self._beginning
         if found.started_after > beginning.started_after or found.sequence > beginning.sequence:
             raise StateError(

@@ -1,7 +1,7 @@
 """The prediction: a category for each transaction.
 
 Owns: `CATEGORIES`, `Transaction` (what a request has), `predictions`, and the faults of a body that has something else.
-Always: `category = CATEGORIES[hash(id) % len(CATEGORIES)]`. The hash of a UUID is that of its number, so it is the same in every process.
+Always: `category = CATEGORIES[hash(id) % len(CATEGORIES)]`. A UUID has the hash of its number, so it is the same in every process.
 Never: predicts for a part of a request. One bad row refuses the whole call.
 """
 
