@@ -186,7 +186,7 @@ class Lane:
     @property
     def place(self) -> LanePlace:
         """How far the lane is, for the outbox."""
-        return LanePlace(self._window.saved, self._window.pending_bytes, self._window.released)
+        return LanePlace(self._window.passed, self._window.pending_bytes, self._window.released)
 
     @property
     def outstanding(self) -> int:

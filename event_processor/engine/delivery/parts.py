@@ -65,7 +65,7 @@ class LaneParts:
 
 @dataclass(frozen=True, slots=True)
 class LanePlace:
-    """How far a lane is: its durable cursor's sequence, and how many bytes of what was `released` wait."""
+    """How far a lane is: up to `sequence` it needs no record again. `pending_bytes` of what was `released` wait."""
 
     sequence: int
     pending_bytes: int

@@ -148,9 +148,12 @@ class Window:
             return self._reader.all_bytes()
 
     @property
-    def saved(self) -> int:
-        """The sequence of the cursor that is durable."""
-        return self._saved
+    def passed(self) -> int:
+        """The sequence up to which the lane needs no record again: its durable cursor has passed it, and it was read.
+
+        After a fallback the cursor may be ahead of what was released again. Those records are not sent, but their chain is compared.
+        """
+        return min(self._saved, self._read_to)
 
     def note_saved(self, document: CursorDocument) -> None:
         """This cursor is durable now."""
