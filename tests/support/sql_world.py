@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 from event_processor.connectors.sql.dialect import Dialect, FoundTable, Insert, Row, Session, SqlError, Value
 from event_processor.connectors.sql.options import ColumnType, SqlSinkOptions
-from event_processor.connectors.sql.receiver import SqlReceiver
 from event_processor.connectors.sql.sqlite import SqliteDialect
 from event_processor.connectors.sql.transactions import LaneTransactions
 from event_processor.engine.delivery.cursor_file import read_cursor
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.model.answers import Answer, Verdict
+from event_processor.model.blocking_receiver import BlockingReceiver
 from event_processor.storage.durable import OperatingSystem
 from support.lanes import Bench, MemoryOutbox
 from support.virtual_time import run_in_virtual_time
@@ -244,10 +244,10 @@ def transactions_of(dialect: Dialect, options: SqlSinkOptions) -> Callable[[], L
     )
 
 
-def receiver_of(dialect: Dialect, options: SqlSinkOptions) -> Callable[[], SqlReceiver]:
+def receiver_of(dialect: Dialect, options: SqlSinkOptions) -> Callable[[], BlockingReceiver]:
     """What makes receivers of one process, without a thread."""
     made = transactions_of(dialect, options)
-    return lambda: SqlReceiver(made(), Inline(), 60.0)
+    return lambda: BlockingReceiver(made(), Inline(), 60.0)
 
 
 def deliver(

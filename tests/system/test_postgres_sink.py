@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from event_processor.connectors.sql.dialect import Session, SqlError
-from event_processor.connectors.sql.receiver import SqlReceiver, WorkerThread
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.model.answers import Verdict
+from event_processor.model.blocking_receiver import BlockingReceiver, WorkerThread
 from support.lanes import Bench, MemoryOutbox, records
 from support.postgres_server import PostgresServer, server_of_tests
 from support.postgres_world import PostgresWorld
@@ -127,7 +127,7 @@ def test_a_database_that_is_not_there_stops_the_lane(world: PostgresWorld, tmp_p
 
     async def main() -> LaneReport:
         made = transactions_of(FaultyDialect(world.dialect(), prepared=seen), world.options(url=world.server.url("nowhere")))
-        bench = Bench(str(tmp_path), MemoryOutbox(records(3)), lambda: SqlReceiver(made(), WorkerThread("sql test"), 5.0))
+        bench = Bench(str(tmp_path), MemoryOutbox(records(3)), lambda: BlockingReceiver(made(), WorkerThread("sql test"), 5.0))
         await until(lambda: bench.lane.report().state == "stopped")
         report = bench.lane.report()
         await bench.close()
@@ -146,7 +146,9 @@ def test_a_network_that_is_cut_ends_the_connection_and_then_everything_arrives(w
 
         async def main() -> LaneReport:
             outbox = MemoryOutbox(records(RECORDS))
-            bench = Bench(str(tmp_path), outbox, lambda: SqlReceiver(made(), WorkerThread("sql test"), 1.0), request_events_max=1)
+            bench = Bench(
+                str(tmp_path), outbox, lambda: BlockingReceiver(made(), WorkerThread("sql test"), 1.0), request_events_max=1
+            )
             await until(lambda: bench.lane.report().delivered >= 5)
             proxy.freeze()
             connections = proxy.connections

@@ -52,8 +52,8 @@ class SqlConnector(Connector):
         """A receiver with a connection and a thread of its own."""
         # Imported only if there is such a sink: every command starts faster without sqlite3 and asyncio.
         from event_processor import __version__  # noqa: PLC0415
-        from event_processor.connectors.sql.receiver import SqlReceiver, WorkerThread  # noqa: PLC0415
         from event_processor.connectors.sql.transactions import LaneTransactions  # noqa: PLC0415
+        from event_processor.model.blocking_receiver import BlockingReceiver, WorkerThread  # noqa: PLC0415
 
         dialect_of = _dialects(context.world.fs, _timeout_s(context.service))
         if options.url is not None:
@@ -69,7 +69,7 @@ class SqlConnector(Connector):
             software=f"event-processor {__version__}",
             writer=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}",
         )
-        return SqlReceiver(transactions, WorkerThread(f"sql {context.name}"), _timeout_s(context.service))
+        return BlockingReceiver(transactions, WorkerThread(f"sql {context.name}"), _timeout_s(context.service))
 
     def probe(self, options: SqlSinkOptions, context: ProbeContext) -> Iterable[Finding]:
         """Whether the database can be opened, and whether its tables are as the sink needs them."""

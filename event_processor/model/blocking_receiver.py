@@ -1,8 +1,8 @@
-"""A lane's transactions from an event loop: each runs in a thread of their own, one at a time.
+"""A lane's transactions from an event loop, for client libraries that block: each runs in a thread of their own, one at a time.
 
-Owns: `SqlReceiver`, and its thread.
+Owns: `BlockingReceiver`, its thread, and `BlockingTransactions`, what runs there.
 Always: a transaction that began is finished or rolled back by its thread, even if nothing waits for it any more.
-Never: decides anything (`transactions.py` does).
+Never: decides anything; knows a technology.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from event_processor.connectors.sql.transactions import LaneTransactions
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.transactions import (
     Batch,
@@ -24,9 +23,33 @@ from event_processor.model.transactions import (
     TransactionError,
 )
 
-__all__ = ["SqlReceiver", "Worker", "WorkerThread"]
+__all__ = ["BlockingReceiver", "BlockingTransactions", "Worker", "WorkerThread"]
 
 Result = TypeVar("Result")
+
+
+class BlockingTransactions(Protocol):
+    """What a `TransactionalReceiver` does, without the event loop. One call runs at a time, always in the same thread."""
+
+    def open(self, owner: CursorOwner) -> None:
+        """See `TransactionalReceiver`. Does not block; runs in the event loop."""
+        ...
+
+    def begin(self, *, is_first: bool) -> RemoteCursor | None: ...
+
+    def start(self, cursor: RemoteCursor) -> None: ...
+
+    def deliver(self, batch: Batch) -> Sequence[Answer]: ...
+
+    def failed_after(self, sequence: int) -> list[FailedRecord]: ...
+
+    def interrupt(self) -> None:
+        """Ends a call that runs: it raises `TransactionError` soon. Any thread may call it."""
+        ...
+
+    def close(self) -> None:
+        """Closes the connection, if there is one."""
+        ...
 
 
 class Worker(Protocol):
@@ -54,11 +77,11 @@ class WorkerThread:
         self._executor.shutdown(wait=False)
 
 
-class SqlReceiver(TransactionalReceiver):
+class BlockingReceiver(TransactionalReceiver):
     """See `TransactionalReceiver`."""
 
-    def __init__(self, transactions: LaneTransactions, worker: Worker, timeout_s: float) -> None:
-        """`timeout_s`: how long each call may take. After that the connection is ended: a network that is cut says nothing."""
+    def __init__(self, transactions: BlockingTransactions, worker: Worker, timeout_s: float) -> None:
+        """`timeout_s`: how long each call may take. After that it is interrupted: a network that is cut says nothing."""
         self._transactions: Final = transactions
         self._worker: Final = worker
         self._timeout_s: Final = timeout_s
@@ -94,7 +117,7 @@ class SqlReceiver(TransactionalReceiver):
             raise TransactionError(Answer(Verdict.WAIT, words, error.answer.status)) from error
 
     async def refresh(self) -> None:
-        """Does nothing: the address is read again for each connection."""
+        """Does nothing: addresses and secrets are read again for each connection."""
 
     async def close(self) -> None:
         # The lane has waited for its transaction; what still runs was given up.
