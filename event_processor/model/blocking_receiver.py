@@ -15,9 +15,11 @@ from typing import Any, Final, Protocol, TypeVar
 
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.transactions import (
+    DATABASE,
     Batch,
     CursorOwner,
     FailedRecord,
+    ReceiverTraits,
     RemoteCursor,
     TransactionalReceiver,
     TransactionError,
@@ -80,8 +82,11 @@ class WorkerThread:
 class BlockingReceiver(TransactionalReceiver):
     """See `TransactionalReceiver`."""
 
-    def __init__(self, transactions: BlockingTransactions, worker: Worker, timeout_s: float) -> None:
+    def __init__(
+        self, transactions: BlockingTransactions, worker: Worker, timeout_s: float, *, traits: ReceiverTraits = DATABASE
+    ) -> None:
         """`timeout_s`: how long each call may take. After that it is interrupted: a network that is cut says nothing."""
+        self.traits = traits
         self._transactions: Final = transactions
         self._worker: Final = worker
         self._timeout_s: Final = timeout_s

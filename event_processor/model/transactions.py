@@ -20,12 +20,14 @@ from event_processor.model.clock import utc_text
 from event_processor.model.delivery import OutboxRecord
 
 __all__ = [
+    "DATABASE",
     "DELIVER",
     "SKIPPED_STAGE",
     "Batch",
     "CursorOwner",
     "FailedRecord",
     "Handed",
+    "ReceiverTraits",
     "Refusal",
     "RemoteCursor",
     "TransactionError",
@@ -171,11 +173,28 @@ class TransactionError(Exception):
         self.is_schema: Final = is_schema
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiverTraits:
+    """What a kind of receiver is for its lane. `noun`: what holds the cursor, for people.
+
+    `goes_back`: an earlier cursor is that of a backup, and what was written after it is gone with it. Otherwise what was written may
+    be there without the cursor, so only a person can say where to go on.
+    """
+
+    noun: str
+    goes_back: bool
+
+
+DATABASE: Final = ReceiverTraits("database", goes_back=True)
+
+
 class TransactionalReceiver(ABC):
     """Writes the records of one lane in transactions. Used in the delivery loop; one call runs at a time.
 
     Every method but `open` and `close` may raise `TransactionError`. After that the lane calls `begin` before anything else.
     """
+
+    traits: ReceiverTraits = DATABASE
 
     @abstractmethod
     async def open(self, owner: CursorOwner) -> None:

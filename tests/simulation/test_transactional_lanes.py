@@ -11,11 +11,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from event_processor.engine.delivery.cursor_file import read_cursor
+from event_processor.engine.delivery.cursor import LaneCounts
+from event_processor.engine.delivery.cursor_file import read_cursor, write_cursor
 from event_processor.engine.delivery.orders import LaneOrders, pause, request_skip, resume
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.engine.delivery.retries import Retry, append_retries
+from event_processor.model.delivery import OutboxRecord
+from event_processor.model.transactions import ReceiverTraits
 from event_processor.storage.durable import OperatingSystem
 from support.lanes import BAD, DELIVERED, WAIT, Bench, MemoryOutbox, ScriptedEnricher, key_of, records
 from support.transactional import MemoryDatabase, MemoryReceiver
@@ -268,6 +272,51 @@ def test_a_lost_database_stops_the_lane_with_65_and_the_way_out(tmp_path: Path) 
     report = deliver_all(tmp_path, outbox, empty, started=(10, records(10)[-1].chain))
     assert empty.sequences() == [11, 12, 13, 14, 15]
     require_true(tmp_path, report, empty, started_after=10)
+
+
+TOPIC = ReceiverTraits("cursor topic", goes_back=False)
+
+
+def put_back(directory: Path, entries: list[OutboxRecord], after: int, **counts: int) -> None:
+    """As `deliver --from` the record after `after` does."""
+    cursor = read_cursor(OperatingSystem(), str(directory), "remote")
+    assert cursor is not None
+    chain = entries[after - 1].chain if after else ""
+    write_cursor(
+        OperatingSystem(), str(directory), "remote", replace(cursor, sequence=after, chain=chain, counts=LaneCounts(**counts))
+    )
+
+
+def test_an_earlier_cursor_of_a_receiver_that_never_goes_back_stops_the_lane_with_65_and_the_way_out(tmp_path: Path) -> None:
+    """What was written after it may be there: only a person can say where to go on."""
+    database, outbox = MemoryDatabase(), MemoryOutbox(records(10))
+    deliver_all(tmp_path, outbox, database, traits=TOPIC)
+    kept = database.copy()
+    outbox.entries += records(10, 11, outbox.chain)
+    deliver_all(tmp_path, outbox, database, traits=TOPIC)
+    database.restore(kept)
+    report = deliver_all(tmp_path, outbox, database, traits=TOPIC)
+    assert (report.state, report.exit_code) == ("failed", 65)
+    assert "its cursor topic is at record 10, but 20 were answered" in report.words
+    assert "deliver --from 11 --sink remote" in report.remedy
+    assert database.sequences() == list(range(1, 11))
+    put_back(tmp_path, outbox.entries, 10, delivered=10)
+    report = deliver_all(tmp_path, outbox, database, traits=TOPIC)
+    assert database.sequences() == list(range(1, 21))
+    require_true(tmp_path, report, database)
+
+
+def test_a_lost_cursor_may_be_followed_by_everything_again(tmp_path: Path) -> None:
+    outbox, empty = MemoryOutbox(records(10)), MemoryDatabase()
+    deliver_all(tmp_path, outbox, MemoryDatabase(), traits=TOPIC)
+    report = deliver_all(tmp_path, outbox, empty, traits=TOPIC)
+    assert (report.state, report.exit_code, empty.rows) == ("failed", 65, [])
+    assert "its cursor topic does not know this pipeline, but 10 records were answered" in report.words
+    assert "deliver --from 1 --sink remote" in report.remedy
+    put_back(tmp_path, outbox.entries, 0)
+    report = deliver_all(tmp_path, outbox, empty, traits=TOPIC)
+    assert empty.sequences() == list(range(1, 11))
+    require_true(tmp_path, report, empty)
 
 
 def test_a_dropped_lane_begins_anew_at_a_database_that_knows_the_earlier_one(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.errors import StateError
 from event_processor.model.transactions import (
+    DATABASE,
     DELIVER,
     Batch,
     CursorOwner,
     FailedRecord,
+    ReceiverTraits,
     Refusal,
     RemoteCursor,
     TransactionalReceiver,
@@ -79,6 +81,7 @@ class MemoryReceiver(TransactionalReceiver):
     fence: int = 0
     closed: bool = False
     owner: CursorOwner | None = None
+    traits: ReceiverTraits = DATABASE
 
     async def open(self, owner: CursorOwner) -> None:
         self.owner = owner

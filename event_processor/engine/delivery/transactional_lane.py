@@ -142,13 +142,28 @@ class TransactionalLane(Lane):
         identity = self._parts.identity
         return RemoteCursor(identity.started_after, identity.started_after, identity.started_chain)
 
+    @property
+    def _noun(self) -> str:
+        return self._receiver.traits.noun
+
     def _require_first(self, own: RemoteCursor) -> None:
         if own != self._beginning:
             raise StateError(
-                f"sink {self.sink}: its database does not know this pipeline, but {own.sequence - own.started_after:,} records were "
-                "answered: the database was lost or replaced",
-                hint=f"restore the database; or go on without the earlier records: event-processor sinks drop {self.sink}; "
+                f"sink {self.sink}: its {self._noun} does not know this pipeline, but {own.sequence - own.started_after:,} records "
+                f"were answered: the {self._noun} was lost or replaced",
+                hint=f"restore the {self._noun}; or go on without the earlier records: event-processor sinks drop {self.sink}; "
+                f"or send all of them again: event-processor deliver --from {own.started_after + 1} --sink {self.sink}; "
                 "or begin anew from the log: event-processor reset",
+            )
+
+    def _require_no_way_back(self, own: RemoteCursor, found: RemoteCursor) -> None:
+        """Raises `StateError` if the receiver is behind, and its earlier cursor does not say that the records after it are gone."""
+        if found.sequence < own.sequence and not self._receiver.traits.goes_back:
+            raise StateError(
+                f"sink {self.sink}: its {self._noun} is at record {found.sequence}, but {own.sequence} were answered: "
+                f"its last cursors were lost, and perhaps the records {found.sequence + 1} to {own.sequence} too",
+                hint=f"restore the {self._noun}; or send these records again, those that are still there twice: "
+                f"event-processor deliver --from {found.sequence + 1} --sink {self.sink}",
             )
 
     def _of_an_earlier_lane(self, found: RemoteCursor) -> RemoteCursor:
@@ -156,7 +171,7 @@ class TransactionalLane(Lane):
         beginning = self._beginning
         if found.started_after > beginning.started_after or found.sequence > beginning.sequence:
             raise StateError(
-                f"sink {self.sink}: its database is at record {found.sequence} of a lane that started after {found.started_after}, "
+                f"sink {self.sink}: its {self._noun} is at record {found.sequence} of a lane that started after {found.started_after}, "
                 f"but this one started after {beginning.started_after}: the state is an older copy",
                 hint=f"restore the newest state, or let the sink begin anew: event-processor sinks drop {self.sink}",
             )
@@ -164,10 +179,11 @@ class TransactionalLane(Lane):
 
     async def _take(self, own: RemoteCursor, found: RemoteCursor) -> None:
         """The receiver is elsewhere. Usually it has committed what was sent last, and its answer was lost."""
+        self._require_no_way_back(own, found)
         if found.sequence == own.sequence and found.chain != own.chain:
             raise StateError(
-                f"sink {self.sink}: its database has another record at sequence {found.sequence} than this state",
-                hint=f"restore the state or the database that belong together; or let the sink begin anew: "
+                f"sink {self.sink}: its {self._noun} has another record at sequence {found.sequence} than this state",
+                hint=f"restore the state or the {self._noun} that belong together; or let the sink begin anew: "
                 f"event-processor sinks drop {self.sink}",
             )
         failed = await self._receiver.failed_after(own.sequence) if found.sequence > own.sequence else []
