@@ -1,8 +1,7 @@
-"""The transactions of one lane: the fence, the rows, the failed rows, and the cursor.
+"""The transactions of one lane: the rows, the failed rows, and the cursor.
 
-Owns: `LaneTransactions`, and every statement that moves a cursor.
-Always: a transaction ends with the move of the cursor, which must find the fence and the sequence that this process knows. So of two
-processes only the later one writes, and what was committed is never written again.
+Owns: `LaneTransactions`, and the order of what is in a transaction.
+Always: a transaction ends with the move of the cursor (`cursor_row.py`), so what was committed is never written again.
 Never: used by two threads at once; it may block. Knows no database.
 """
 
@@ -17,14 +16,13 @@ import msgspec
 
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.connectors.sql.columns import RowReader, UnfitError
-from event_processor.connectors.sql.dialect import Dialect, Row, Session, SqlError, Value
+from event_processor.connectors.sql.cursor_row import CursorRow
+from event_processor.connectors.sql.dialect import Dialect, Row, Session, SqlError
 from event_processor.connectors.sql.options import SqlSinkOptions
 from event_processor.connectors.sql.statements import Statements
 from event_processor.connectors.sql.tables import apply_changes, changes_of
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
-from event_processor.model.errors import StateError
-from event_processor.model.messages import cut
 from event_processor.model.transactions import (
     DELIVER,
     Batch,
@@ -39,8 +37,6 @@ from event_processor.model.transactions import (
 __all__ = ["LaneTransactions"]
 
 PLAN: Final = "look at what must be changed: event-processor sql plan; then: event-processor sql apply"
-ANOTHER: Final = RemoteCursor(-1, -1, "")
-"""In place of a cursor of the same name that counts the records of another input."""
 _Numbered: TypeAlias = tuple[int, Row]
 """The place of a record in its batch, and its row."""
 
@@ -83,12 +79,9 @@ class LaneTransactions:
         self._wall_ns: Final = wall_ns
         self._software: Final = software
         self._session: Session | None = None
-        self._owner: CursorOwner | None = None
         self._writer: Final = writer
-        self._fence = 0
-        """Ours, of the last `begin`; 0 if there was no cursor."""
-        self._has_taken = False
-        """Whether this process has taken the cursor before. Then it takes it again only if no other process has since."""
+        self._owner: CursorOwner | None = None
+        self._row_: CursorRow | None = None
 
     @property
     def owner(self) -> CursorOwner:
@@ -99,6 +92,12 @@ class LaneTransactions:
     def open(self, owner: CursorOwner) -> None:
         """See `TransactionalReceiver`."""
         self._owner = owner
+        self._row_ = CursorRow(owner, self._writer, self._software, self._wall_ns)
+
+    @property
+    def _row(self) -> CursorRow:
+        assert self._row_ is not None, "it was opened"
+        return self._row_
 
     @property
     def _tools(self) -> _Tools:
@@ -111,11 +110,6 @@ class LaneTransactions:
             reader = RowReader(self._options, dialect.writers, self._timestamps)
             self._tools_ = _Tools(dialect, Statements(self._options, dialect), reader)
         return dialect
-
-    @property
-    def _name(self) -> Row:
-        """The key of the cursor's row. There are no shards yet."""
-        return (self.owner.pipeline, "", self.owner.lane)
 
     # Taking the cursor.
 
@@ -130,13 +124,13 @@ class LaneTransactions:
             with self._transaction() as session:
                 if is_first:
                     self._make_tables(session)
-                found = self._take(session)
+                found = self._row.take(session, self._tools.dialect, self._tools.statements)
                 if found is not None:
                     self._require_tables(session)
                 if found is not None or is_first:
                     self._note_sources(session)
                 # If we die before the commit, no other process was fenced off. After it, the next start takes the cursor from us.
-            self._has_taken = found is not None
+            self._row.is_taken(is_there=found is not None)
             return found
 
     def _make_tables(self, session: Session) -> None:
@@ -157,54 +151,6 @@ class LaneTransactions:
         words = "; ".join(conflicts) or f"the table {self._options.table} is missing, or is not as the sink needs it"
         return TransactionError(Answer(Verdict.STOP, words), remedy=PLAN)
 
-    def _take(self, session: Session) -> RemoteCursor | None:
-        """Raises the fence of the cursor, and returns it; None if there is none."""
-        if self._tools.dialect.found_table(session, "event_processor_cursor") is None:
-            return None
-        owner, statements = self.owner, self._tools.statements
-        values = (self._writer, self._software, utc_text(self._wall_ns()), *self._name, owner.state_id)
-        # The row lock of this statement waits for a transaction of unknown outcome, if the database still works on it. The fence
-        # rises, so that such a transaction finds none of its own later.
-        if self._has_taken:
-            found = session.execute(statements.take_again, (*values, self._writer))
-        else:
-            found = session.execute(statements.take, values)
-        if not found:
-            return self._not_taken(session)
-        fence, input_name, *numbers = found[0]
-        self._fence = cast("int", fence)
-        return _cursor(numbers) if input_name == owner.input else ANOTHER
-
-    def _not_taken(self, session: Session) -> RemoteCursor | None:
-        """Why there was no cursor to take. Raises `StateError` if it is of another state."""
-        owner = self.owner
-        found = session.execute(self._tools.statements.owner, self._name)
-        if not found:
-            self._fence = 0
-            return self._renamed(session)
-        if found[0][0] == owner.state_id:
-            writer = cut(str(found[0][1]).rpartition(":")[0])
-            words = f"another process ({writer}) has taken the place of {owner.lane} in this database"
-            raise TransactionError(
-                Answer(Verdict.STOP, f"{words}: perhaps a copy of the state is running", "fenced"),
-                remedy="stop one of the two; then restart this process if it is the one to go on",
-            )
-        raise StateError(
-            f"sink {owner.sink}: its database belongs to another state of the pipeline {owner.pipeline}: "
-            f"{cut(str(found[0][0]))}, not {owner.state_id}",
-            hint="restore that state; or give this pipeline another state.name, or another database, which begin anew",
-        )
-
-    def _renamed(self, session: Session) -> RemoteCursor | None:
-        """The cursor under an earlier name of the lane, which now gets the present one; None if there is none either."""
-        for name in self.owner.earlier_lanes:
-            earlier = (self.owner.pipeline, "", name)
-            moved = session.execute(self._tools.statements.rename, (self.owner.lane, *earlier, self.owner.state_id))
-            if moved:
-                session.execute(self._tools.statements.rename_failed, (self.owner.lane, *earlier, self.owner.state_id))
-                return self._take(session)
-        return None
-
     def _note_sources(self, session: Session) -> None:
         """Writes where sources are, for the view."""
         known = {row[0]: row[1] for row in session.execute(self._tools.statements.sources, (self.owner.pipeline,))}
@@ -215,26 +161,7 @@ class LaneTransactions:
     def start(self, cursor: RemoteCursor) -> None:
         """See `TransactionalReceiver`."""
         with _as_transaction_errors(), self._transaction() as session:
-            values = (self.owner.state_id, self.owner.input, *_values(cursor), utc_text(self._wall_ns()), self._software)
-            if self._fence:
-                moved = session.execute(self._tools.statements.restart, (*values, *self._name, self._fence))
-                if not moved:
-                    raise self._moved()
-            else:
-                try:
-                    session.execute(self._tools.statements.make, (*self._name, *values, 1, self._writer))
-                except SqlError as error:
-                    if error.answer.verdict is not Verdict.BAD:
-                        raise
-                    # Another process made it meanwhile.
-                    raise TransactionError(Answer(Verdict.WAIT, error.answer.words, error.answer.status)) from error
-                self._fence = 1
-                # Also if the outcome is unknown: if it is there with this writer, it is ours.
-                self._has_taken = True
-
-    def _moved(self) -> TransactionError:
-        """The cursor is not where it was: another process has taken it, or an older copy was restored. `begin` finds out which."""
-        return TransactionError(Answer(Verdict.WAIT, f"the cursor of {self.owner.lane} was moved in this database", "moved"))
+            self._row.start(session, self._tools.statements, cursor)
 
     # Writing.
 
@@ -249,18 +176,16 @@ class LaneTransactions:
             if failed := [self._failed_row(batch, entry, answer) for entry, answer in writing.failed(answers)]:
                 session.insert(self._tools.statements.fail, failed)
             after = batch.before.after(batch.entries, answers)
-            values = (*_values(after), utc_text(batch.wall_ns), self._software)
-            where = (*self._name, self.owner.state_id, self._fence, batch.before.sequence)
             # The last statement. If the fence or the sequence is not ours, nothing of this transaction counts.
-            if len(session.execute(self._tools.statements.move, (*values, *where))) != 1:
-                raise self._moved()
+            place, changed_at = batch.before.sequence, utc_text(batch.wall_ns)
+            self._row.move(session, self._tools.statements, after, sequence=place, changed_at=changed_at)
             # If we die before the commit, nothing was written. If we die after it, the cursor says so at the next `begin`.
         return answers
 
     def _rows(self, batch: Batch, writing: _Writing) -> Iterator[_Numbered]:
         """Yields the rows of the records that are to be written. Records that do not fit are noted."""
         delivered_at = utc_text(batch.wall_ns)
-        pipeline, _, sink = self._name
+        pipeline, _, sink = self._row.name
         for place, entry in enumerate(batch.entries):
             if entry.refusal is not None:
                 continue
@@ -305,14 +230,14 @@ class LaneTransactions:
         told = (record.stage, record.status, record.reason, record.tries, record.failed_at)
         # Outbox lines are UTF-8, but a record may be anything that one was given; nothing may keep it out of the failed rows.
         content = bytes(record.object).decode(errors="replace")
-        return (*self._name, owner.state_id, owner.input, record.sequence, record.key, place, *told, content)
+        return (*self._row.name, owner.state_id, owner.input, record.sequence, record.key, place, *told, content)
 
     def failed_after(self, sequence: int) -> list[FailedRecord]:
         """See `TransactionalReceiver`."""
         with _as_transaction_errors():
             assert self._session is not None, "it was begun"
             found = self._session.execute(
-                self._tools.statements.failed, (*self._name, self.owner.state_id, self.owner.input, sequence)
+                self._tools.statements.failed, (*self._row.name, self.owner.state_id, self.owner.input, sequence)
             )
         return [self._failed_record(row) for row in found]
 
@@ -402,19 +327,3 @@ def _as_transaction_errors() -> Iterator[None]:
         yield
     except SqlError as error:
         raise TransactionError(error.answer, remedy=error.remedy) from error
-
-
-def _cursor(numbers: Sequence[Value]) -> RemoteCursor:
-    started_after, sequence, chain, delivered, failed, skipped = numbers
-    return RemoteCursor(
-        cast("int", started_after),
-        cast("int", sequence),
-        str(chain),
-        cast("int", delivered),
-        cast("int", failed),
-        cast("int", skipped),
-    )
-
-
-def _values(cursor: RemoteCursor) -> Row:
-    return (cursor.started_after, cursor.sequence, cursor.chain, cursor.delivered, cursor.failed, cursor.skipped)
