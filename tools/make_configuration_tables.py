@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.configuration import toml_value
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
-from event_processor.configuration.configuration import AGGREGATES, OTHERWISE, Configuration, Section
+from event_processor.configuration.configuration import AGGREGATES, OTHERWISE, Configuration, EngineOptions, Section
 from event_processor.configuration.loader import array_sections
 from event_processor.configuration.parts import config_parts
 from event_processor.configuration.template import key_documentation
@@ -96,7 +96,7 @@ def _state_keys() -> dict[str, frozenset[str]]:
     formats = {**{name: name for name in FORMATS}, "own": "package.module:Class"}
     sources = {name: options.model_validate({"path": "events", "format": format_}) for name, format_ in formats.items()}
     found: dict[str, set[str]] = {}
-    for part in config_parts(Configuration(sources=sources)):
+    for part in config_parts(Configuration(sources=sources, engine=EngineOptions(shard="1/2"))):
         section, *_, key = part.split(".")
         found.setdefault(section, set()).add(key)
     return {section: frozenset(keys) for section, keys in found.items()}

@@ -15,9 +15,11 @@ from typing import Final
 from event_processor.assembly.connectors import format_factory
 from event_processor.configuration.configuration import Configuration
 from event_processor.deduplication.fingerprints import Fingerprinter
+from event_processor.deduplication.shards import Shard
 from event_processor.engine.decoding.decoder import DecoderSpec, InlineDecoding
 from event_processor.engine.decoding.pool import DecodingPool, Worker
 from event_processor.engine.decoding.process import ProcessWorker
+from event_processor.engine.decoding.sharding import ShardFormat
 from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.model.contracts import Decoding
 from event_processor.model.options import SourceOptions
@@ -42,6 +44,8 @@ def open_decoding(
     `sources`: all of them, by name. `opened` closes the workers.
     """
     factories = {name: format_factory(configuration, options) for name, options in sources.items()}
+    if (shard := Shard.of(configuration.engine.shard)) is not None:
+        factories = {name: partial(ShardFormat, make, shard) for name, make in factories.items()}
     if configuration.engine.workers == 1:
         return InlineDecoding({name: make() for name, make in factories.items()})
     fingerprint = None if fingerprinter is None else (fingerprinter.algorithm, fingerprinter.seed)

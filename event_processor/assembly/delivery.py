@@ -198,9 +198,17 @@ class PipelineDelivery:
         return _lane(self._parts(opened, identity, orders), view)
 
     def _identity(self, opened: OpenLane, name: str, input_name: str, started_after: int, chain: str) -> LaneIdentity:
-        state = self._pipeline.configuration.state
-        target = opened.document.target
-        return LaneIdentity(name, input_name, self._pipeline.state_id, target, started_after, chain, pipeline=state.name)
+        configuration = self._pipeline.configuration
+        return LaneIdentity(
+            name,
+            input_name,
+            self._pipeline.state_id,
+            opened.document.target,
+            started_after,
+            chain,
+            pipeline=configuration.state.name,
+            shard=configuration.engine.shard,
+        )
 
     def _receiver_of(self, opened: OpenLane, lane: str) -> Receiver | TransactionalReceiver:
         """The receiver of a lane of the sink: of the main one, or of the one for retried records."""

@@ -44,6 +44,7 @@ from event_processor.configuration.configuration import (
 from event_processor.configuration.parts import config_hash, config_parts
 from event_processor.deduplication.fingerprints import Fingerprinter, mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex, NothingIsKnown
+from event_processor.deduplication.shards import Shard
 from event_processor.engine import migration
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint
@@ -359,6 +360,7 @@ class _Opening:
             categories_max=configuration.totals.categories_max,
             order_by_timestamp=configuration.order.by == "timestamp",
             timestamps=TimestampReader(configuration.event.timestamp_zone),
+            shard=Shard.of(configuration.engine.shard),
         )
 
     def _loop_options(self, outbox: Outbox) -> LoopOptions:

@@ -59,7 +59,7 @@ def must_start_sorting(configuration: Configuration, present: Checkpoint) -> boo
     ordering, state = ordering_of(configuration), present.state
     if not ordering or state.order.sorting:
         return False
-    return bool(state.counts.late) or (ordering == "sort" and bool(state.counts.records) and not _outputs(state))
+    return bool(state.counts.late) or (ordering == "sort" and bool(state.counts.read) and not _outputs(state))
 
 
 def start_sorting(configuration: Configuration, environment: Environment) -> None:

@@ -153,6 +153,8 @@ def retry(
         write_json({"retried": len(records), "intake": path})
     else:
         write_lines([f"appended to {path}: {counted(len(records), 'record')}; a running daemon or the next start reads this"])
+        if shard := configuration.engine.shard:
+            write_lines([f"shard {shard} counts only its own records: retry this file in every shard"])
 
 
 def _write_retried(retried: Retried, sink: str, *, dry_run: bool, as_json: bool) -> None:

@@ -46,11 +46,12 @@ def command(
 
 
 def _document(explanation: Explanation) -> dict[str, Any]:
-    """The explanation as JSON. An id has `lanes` only if there are any."""
+    """The explanation as JSON. An id has `lanes`, `foreign` and `shard` only if there are any."""
     document: dict[str, Any] = msgspec.to_builtins(explanation)
     for each in document["ids"]:
-        if not each["lanes"]:
-            del each["lanes"]
+        for key in ("lanes", "foreign", "shard"):
+            if not each[key]:
+                del each[key]
     return document
 
 
@@ -66,7 +67,15 @@ def _lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _places(history: IdHistory) -> Iterator[str]:
-    for word, places in (("accepted", history.accepted), ("duplicate", history.duplicates), ("rejected", history.rejected)):
+    if history.foreign:
+        yield f"  belongs to shard {history.shard}, which says what became of it"
+    outcomes = {
+        "accepted": history.accepted,
+        "duplicate": history.duplicates,
+        "rejected": history.rejected,
+        "foreign": history.foreign,
+    }
+    for word, places in outcomes.items():
         for place in places:
             yield f"  {word:<9}  {_place(place)}"
             if word == "accepted":

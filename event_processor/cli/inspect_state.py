@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from msgspec import UNSET
 
 from event_processor.aggregation.groups import GroupTotalsDocument
 from event_processor.cli.context import invocation, load, real_environment
@@ -55,6 +56,7 @@ def _write_summary(inspection: Inspection) -> None:
             "duplicate": counts.duplicate,
             "rejected": counts.rejected,
             "blank": counts.blank,
+            **({} if counts.foreign is UNSET else {"foreign": counts.foreign}),
             "held": f"{inspection.held_events:,} events in the order buffer; {inspection.released:,} released",
             **({"lost": f"{inspection.lost.count:,} (event-processor lost)"} if inspection.lost.count else {}),
         }

@@ -24,6 +24,7 @@ from event_processor.model.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from event_processor.engine.state import Counts
     from event_processor.operations.processing import PhasedProgress
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "confirm",
     "counted",
     "drop_unwritten",
+    "foreign_notes",
     "one_line",
     "progress_bar",
     "require_answerable",
@@ -163,6 +165,12 @@ def one_line(value: object) -> str:
 def counted(count: int, noun: str) -> str:
     """A count and its noun: "1 record", "2 records"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def foreign_notes(counts: Counts) -> Iterator[str]:
+    """The line about records of other shards, if there are any."""
+    if counts.of_other_shards:
+        yield f"{counts.of_other_shards} more were read: they belong to other shards (foreign)"
 
 
 def write_facts(facts: Mapping[str, object]) -> None:

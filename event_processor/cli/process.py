@@ -22,7 +22,7 @@ import typer
 
 from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, with_inputs
 from event_processor.cli.context import Invocation, invocation, load, real_environment
-from event_processor.cli.output import counted, one_line, progress_bar, write_lines, write_notes, write_table
+from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_lines, write_notes, write_table
 from event_processor.configuration.configuration import BatchOptions, Configuration
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.model.errors import ExitCode, UsageError
@@ -277,6 +277,7 @@ def _summary(processed: Processed, kept_in: str) -> Iterator[str]:
     counts = processed.counts
     outcomes = f"{counts.accepted} accepted, {counts.duplicate} duplicate, {counts.rejected} rejected, {counts.blank} blank"
     yield f"{counts.records} records: {outcomes}"
+    yield from foreign_notes(counts)
     if processed.first_rejected is not None:
         where = f"kept in {kept_in}" if kept_in else "not kept (--dead-letters FILE keeps them)"
         yield f"rejected records are {where}; the first: {one_line(processed.first_rejected)}"

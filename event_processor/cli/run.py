@@ -19,7 +19,7 @@ from event_processor.assembly import Environment, Mode, lag_bytes
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.lanes import lane_summary
-from event_processor.cli.output import one_line, progress_bar, write_lines
+from event_processor.cli.output import foreign_notes, one_line, progress_bar, write_lines
 from event_processor.configuration.configuration import Configuration
 from event_processor.model.clock import SystemClock, SystemWakeup
 from event_processor.model.errors import ExitCode
@@ -124,6 +124,7 @@ def _summary(finished: Finished, configuration: Configuration) -> list[str]:
     outcomes = f"{counts.accepted} accepted, {counts.duplicate} duplicate, {counts.rejected} rejected, {counts.blank} blank"
     lines = [
         f"{counts.records} records: {outcomes}",
+        *foreign_notes(counts),
         f"checkpoint: {os.path.join(configuration.state.dir, 'checkpoint.json')}",
     ]
     lines += map(str, finished.omissions)

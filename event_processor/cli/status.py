@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from msgspec import UNSET
 
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.lanes import lane_documents, lane_facts, outbox_document
@@ -64,6 +65,7 @@ def facts_of(status: Status) -> dict[str, object]:
         "rejected": counts.rejected,
         "blank": counts.blank,
         "late": counts.late,
+        **({} if counts.foreign is UNSET else {"foreign": counts.foreign}),
         "categories": committed.categories,
         "lag": f"{committed.lag_bytes:,} bytes",
         "held": f"{committed.held_events:,} events",

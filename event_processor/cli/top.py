@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Annotated
 
 import typer
+from msgspec import UNSET
 from rich.console import Console
 from rich.live import Live
 
@@ -66,6 +67,7 @@ def _line(frame: StatusFrame) -> str:
         words |= {
             "records": committed.counts.records,
             "records_per_s": "-" if frame.records_per_s is None else f"{frame.records_per_s:.0f}",
+            **({} if committed.counts.foreign is UNSET else {"foreign": committed.counts.foreign}),
             "lag_bytes": committed.lag_bytes,
             "age_s": "-" if committed.age_s is None else f"{committed.age_s:.1f}",
             "held_events": committed.held_events,

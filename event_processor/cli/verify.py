@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.output import counted, one_line, progress_bar, write_json, write_lines
+from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_json, write_lines
 from event_processor.model.errors import ExitCode
 from event_processor.operations.verification import DIFFERENCES_MAX, Verification, verify
 
@@ -46,6 +46,7 @@ def _lines(verification: Verification) -> Iterator[str]:
     counts = verification.counts
     if verification.is_ok:
         yield f"ok: {counted(counts.records, 'record')}, {counted(verification.size_bytes, 'byte')}, {counted(verification.dead_letters, 'dead letter')}"
+        yield from foreign_notes(counts)
     if verification.is_incomplete:
         yield from _lost_lines(verification)
     for difference in verification.differences:

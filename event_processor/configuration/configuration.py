@@ -50,6 +50,7 @@ __all__ = [
     "TotalsOptions",
     "TransformOptions",
     "name_fault",
+    "shard_name",
 ]
 
 NAME_PATTERN: Final = r"[A-Za-z0-9_-]{1,64}"
@@ -201,6 +202,12 @@ class DeadLettersOptions(Section):
         return _percent(self.stop_above) / PERCENT_MAX if isinstance(self.stop_above, str) and self.stop_above else None
 
 
+def shard_name(shard: str) -> str:
+    """What `{shard}` becomes: "2-of-8" for "2/8"; empty if `shard` is not of this form. At most 9,999 shards."""
+    found = re.fullmatch(r"([1-9]\d{0,3})/([1-9]\d{0,3})", shard)
+    return f"{found[1]}-of-{found[2]}" if found and int(found[1]) <= int(found[2]) else ""
+
+
 def _percent(share: str) -> float:
     return float(share.rstrip(" %"))
 
@@ -223,6 +230,16 @@ class EngineOptions(Section):
     """How many workers decode a backlog, including the main loop. The others are threads if the kernels read the lines, otherwise
     processes. They start only when there is a backlog. More workers need more memory, and help only if cores are free. The totals
     are the same."""
+    shard: str = ""
+    """The share of the records that this process counts, if several processes share one log: "2/8" is the second of eight. The ids
+    decide. Each shard has its own state; `{shard}` in state.dir and in the paths of sinks becomes "2-of-8". "" = all records."""
+
+    @field_validator("shard")
+    @classmethod
+    def _shard_is_one_of_them(cls, shard: str) -> str:
+        if shard and not shard_name(shard):
+            raise PydanticCustomError("shard", 'the number of a shard and how many there are, such as "2/8", or ""')
+        return shard
 
 
 class LogOptions(Section):

@@ -14,8 +14,9 @@ from itertools import combinations
 from typing import Final
 
 from event_processor.configuration.aggregates import aggregate_contradictions
-from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS, Configuration
+from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS, Configuration, shard_name
 from event_processor.configuration.transforms import is_among, kept_fields
+from event_processor.configuration.variables import SHARD_PLACE
 from event_processor.model.event import DeadLetter
 from event_processor.model.field_names import name_keys
 from event_processor.model.options import SinkOptions
@@ -48,6 +49,7 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     yield from _sink_path_contradictions(configuration)
     yield from _sink_place_contradictions(configuration)
     yield from _source_path_contradictions(configuration)
+    yield from _shard_contradictions(configuration)
 
 
 def cautions(configuration: Configuration) -> Iterator[str]:
@@ -160,6 +162,22 @@ def _source_path_contradictions(configuration: Configuration) -> Iterator[tuple[
             own = next((file for file in OWN_FILES if _is_matched(f"{state}/{file}", pattern)), "")
             if own:
                 yield f"sources.{name}.path", f"a path that leaves out the state directory ({state}): it matches {own} there"
+
+
+def _shard_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields files that several shards would write, and paths of shards without a shard."""
+    shard = shard_name(configuration.engine.shard)
+    for name, sink in configuration.sinks.items():
+        for path in sink.paths():
+            if shard and shard not in path:
+                yield (
+                    f"sinks.{name}.path",
+                    f"a path with {SHARD_PLACE}, because engine.shard is set: each shard writes files of its own",
+                )
+            elif not shard and SHARD_PLACE in path:
+                yield f"sinks.{name}.path", f"a path without {SHARD_PLACE}, or engine.shard"
+    if not shard and SHARD_PLACE in configuration.state.dir:
+        yield "state.dir", f"a path without {SHARD_PLACE}, or engine.shard"
 
 
 def _is_matched(path: str, pattern: str) -> bool:

@@ -25,11 +25,12 @@ from event_processor.configuration.configuration import (
     SinkOptions,
     SourceOptions,
     name_fault,
+    shard_name,
 )
 from event_processor.configuration.contradictions import contradictions
 from event_processor.configuration.faults import UNKNOWN_KEY, ConfigurationFaultsError, Fault, findings, nearest, shown_value
 from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, located, read_files
-from event_processor.configuration.variables import with_variables
+from event_processor.configuration.variables import with_shard, with_variables
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import Json
 from event_processor.model.options import keys_of
@@ -39,6 +40,8 @@ __all__ = ["ConnectorOptions", "LoadedConfiguration", "array_sections", "core_se
 
 STATE_VARIABLE: Final = "STATE_DIRECTORY"
 """systemd sets it for `StateDirectory=`. If it has several folders, separated by colons, the first one is used."""
+SHARDED_PATHS: Final = {"state": ("dir",), "sinks": ("path",)}
+"""By section: the keys in which `{shard}` is replaced."""
 
 Options = TypeVar("Options", SourceOptions, SinkOptions)
 
@@ -189,6 +192,7 @@ class _Check:
         self._connectors: Final = connectors
         self._environment: Final = environment
         self._context: Final = {"folder": os.path.abspath(folder)}
+        self._shard: Final = self._shard_name()
 
     def configuration(self) -> Configuration:
         """The configuration without its bad parts. Their faults are in `faults`."""
@@ -218,6 +222,12 @@ class _Check:
         for dotted, wanted in contradictions(configuration):
             self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)
         return configuration
+
+    def _shard_name(self) -> str:
+        """What `{shard}` becomes; empty without a valid `engine.shard`. `_section` reports an invalid one."""
+        engine = self._merged.tables.get("engine")
+        shard = with_variables(engine.get("shard", ""), self._environment, {}) if isinstance(engine, Mapping) else ""
+        return shard_name(shard) if isinstance(shard, str) else ""
 
     def _section(self, name: str, model: type[Section]) -> Section | None:
         """One core section, or None if it has a fault."""
@@ -288,7 +298,12 @@ class _Check:
         for name in table.keys() - known.keys():
             self._unknown((*key, name), table[name], siblings=known)
         missing: dict[Key, str] = {}
-        values = {name: with_variables(table[name], self._environment, missing, (name,)) for name in known if name in table}
+        values: dict[str, object] = {
+            name: with_variables(table[name], self._environment, missing, (name,)) for name in known if name in table
+        }
+        for name in SHARDED_PATHS.get(key[0], ()):
+            if name in values:
+                values[name] = with_shard(values[name], self._shard)
         for below, variable in missing.items():
             self._fault(
                 (*key, *below),

@@ -20,6 +20,7 @@ from event_processor.model.event import Json
 __all__ = ["PartChange", "changed_keys", "changed_parts", "config_hash", "config_parts"]
 
 CONFIG_HASH_BYTES: Final = 16
+SHARD_KEY: Final = "engine.shard"
 
 
 def config_parts(configuration: Configuration) -> dict[str, Json]:
@@ -43,6 +44,8 @@ def config_parts(configuration: Configuration) -> dict[str, Json]:
         # As pairs, because the order of the columns matters.
         said["measures"] = [[column, text] for column, text in aggregate.measures.items()]
         parts |= {f"{AGGREGATES}.{name}.{key}": value for key, value in said.items()}
+    if configuration.engine.shard:
+        parts[SHARD_KEY] = configuration.engine.shard
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Variables of the environment in the values of a configuration: `${NAME}`.
+"""Variables in the values of a configuration: `${NAME}` of the environment, and `{shard}`.
 
 Owns: the form of a variable, and which values are left to the reader of the file.
 Always: a path keeps the text as it was written, so that the hash of a configuration does not depend on the environment.
@@ -14,10 +14,11 @@ from typing import Final
 from event_processor.configuration.configuration import LocatedText
 from event_processor.configuration.toml_files import Key
 
-__all__ = ["with_variables"]
+__all__ = ["SHARD_PLACE", "with_shard", "with_variables"]
 
 _VARIABLE: Final = re.compile(r"\$(\$?)\{(\w+)\}")
 READ_LATER: Final = "_file"
+SHARD_PLACE: Final = "{shard}"
 
 
 def with_variables(value: object, environment: Mapping[str, str], missing: dict[Key, str], key: Key = ()) -> object:
@@ -32,6 +33,13 @@ def with_variables(value: object, environment: Mapping[str, str], missing: dict[
     if isinstance(value, tuple):
         return tuple(with_variables(entry, environment, missing, key) for entry in value)
     return value
+
+
+def with_shard(value: object, shard: str) -> object:
+    """`value` with `{shard}` replaced by `shard`, such as "2-of-8", if it is a text; unchanged if `shard` is empty."""
+    if not isinstance(value, LocatedText) or not shard or SHARD_PLACE not in value:
+        return value
+    return LocatedText(value.replace(SHARD_PLACE, shard), value.folder, written=value.written)
 
 
 def _replaced(text: LocatedText, environment: Mapping[str, str], missing: dict[Key, str], key: Key) -> LocatedText:

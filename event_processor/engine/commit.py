@@ -107,7 +107,7 @@ class Batch:
     @classmethod
     def behind(cls, state: State, begun_s: float = 0.0) -> Batch:
         """An empty batch whose steps continue from `state`."""
-        return cls(state, state.counts.records, begun_s=begun_s)
+        return cls(state, state.counts.read, begun_s=begun_s)
 
     @property
     def releases(self) -> bool:

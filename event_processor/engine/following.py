@@ -89,7 +89,7 @@ class Following:
             entry = self._entries[0]
             if not isinstance(entry, IdleRelease | InputFinished | OrderStarted | OrderEnded):
                 yield self._script()
-            elif entry.records == (records := state().counts.records):
+            elif entry.records == (records := state().counts.read):
                 self._last_is_run = isinstance(self._entries.popleft(), JournalRun)
                 yield iter([entry])
             else:
@@ -98,7 +98,7 @@ class Following:
             return
         self._report()
         if state().ordered != self._surroundings.is_ordered:
-            yield iter([(OrderEnded if state().ordered else OrderStarted)(state().counts.records)])
+            yield iter([(OrderEnded if state().ordered else OrderStarted)(state().counts.read)])
 
     def _report(self) -> None:
         surroundings = self._surroundings

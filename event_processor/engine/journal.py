@@ -47,7 +47,7 @@ class JournalRun(Struct, frozen=True, tag_field="what", tag="read"):
 
 
 class IdleRelease(Struct, frozen=True, tag_field="what", tag="idle_release"):
-    """The order stage flushed everything it held, after `records` records in total."""
+    """The order stage flushed everything it held, after `records` records in total, of all shards."""
 
     records: int
 

@@ -258,7 +258,7 @@ class Processor:
         if started is None:
             return Batch.behind(self._in_flight.batch.state if self._in_flight else self._state, begun_s)
         # If we die before its commit, the next start makes the same change.
-        return Batch(started.state, started.state.counts.records, journal=list(started.entries), begun_s=begun_s)
+        return Batch(started.state, started.state.counts.read, journal=list(started.entries), begun_s=begun_s)
 
     def _is_full(self, batch: Batch) -> bool:
         """Whether a commit should cover no more than this batch: then there is a backlog."""

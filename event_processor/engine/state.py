@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import xxhash
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from event_processor.aggregation.categories.totals import CategoryTotal, Totals
@@ -35,7 +35,10 @@ __all__ = [
 
 
 class Counts(Struct, frozen=True):
-    """Records by outcome; `records` is the sum of the four outcomes. `late` events are among the accepted."""
+    """Records by outcome; `records` is the sum of the four outcomes. `late` events are among the accepted.
+
+    `foreign`: records that were read but belong to other shards, outside `records`; missing without shards.
+    """
 
     records: int = 0
     accepted: int = 0
@@ -43,6 +46,7 @@ class Counts(Struct, frozen=True):
     rejected: int = 0
     blank: int = 0
     late: int = 0
+    foreign: int | UnsetType = UNSET
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -52,11 +56,22 @@ class Counts(Struct, frozen=True):
             self.rejected + other.rejected,
             self.blank + other.blank,
             self.late + other.late,
+            UNSET if self.foreign is UNSET and other.foreign is UNSET else self.of_other_shards + other.of_other_shards,
         )
+
+    @property
+    def of_other_shards(self) -> int:
+        """`foreign`, or 0."""
+        return 0 if self.foreign is UNSET else self.foreign
+
+    @property
+    def read(self) -> int:
+        """How many records were read, those of other shards too: equal in all shards at one place of the log."""
+        return self.records + self.of_other_shards
 
 
 class GenerationState(Struct, frozen=True):
-    """The place where one generation of a source resumes: its position, and the `line` records before it.
+    """The place where one generation of a source resumes: its position, and the `line` records before it, of all shards.
 
     Only the source can read the position, which is the `Chunk.position` of the last committed chunk. For a file it has path,
     device, inode, offset in bytes, and hashes of the bytes at the head and before the offset. The connector names the fields that
@@ -69,7 +84,7 @@ class GenerationState(Struct, frozen=True):
 
 
 class Retired(Struct, frozen=True):
-    """The sum of the generations that were read to their end and closed."""
+    """The sum of the generations that were read to their end and closed. `records`: of all shards."""
 
     generations: int = 0
     size_bytes: int = 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from event_processor.aggregation.aggregates import Aggregates, WindowRows
@@ -20,6 +21,7 @@ from event_processor.aggregation.categories.totals import AcceptedEvents, Catego
 from event_processor.columns.event_slices import Arrivals, Origin
 from event_processor.columns.event_tables import EventTable
 from event_processor.columns.timestamps import TimestampReader
+from event_processor.deduplication.shards import Shard
 from event_processor.engine.dead_letters import encode_dead_letters, letters_of
 from event_processor.engine.journal import (
     IdleRelease,
@@ -86,6 +88,7 @@ class StepOptions:
     categories_max: int
     order_by_timestamp: bool
     timestamps: TimestampReader
+    shard: Shard | None = None
 
     def timestamp_texts(self, column: TimestampColumn) -> Sequence[str | None]:
         """The records' timestamps as the checkpoint shows them; None for a record without one."""
@@ -123,20 +126,21 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory,
     opened = before.open_generation(chunk.generation)
     line = opened.line if opened else 0
     if columns is None:
-        return _advance_without_columns(state, chunk, line)
+        return _advance_without_columns(state, chunk, line, options.shard)
     judged = _judge(state.categories, columns, memory.ids, options.categories_max)
     accepted = _take(columns, judged.accepted)
-    origin = Origin(chunk.source, chunk.generation, chunk.offset, line, state.counts.records)
+    origin = Origin(chunk.source, chunk.generation, chunk.offset, line, state.counts.read)
     ordered = _order(state, columns, judged.accepted, accepted, origin=origin, memory=memory, options=options)
     rows = memory.aggregates.release(ordered.slices)
     dead_letters = _dead_letters(chunk, columns, judged.over_limit, line)
     counts = Counts(
-        records=columns.record_count,
+        records=columns.record_count - columns.foreign_count,
         accepted=len(accepted.ids),
         duplicate=len(columns.ids) - len(accepted.ids) - int(np.count_nonzero(judged.over_limit)),
         rejected=dead_letters.count,
         blank=columns.blank_count,
         late=ordered.late,
+        foreign=UNSET if options.shard is None else columns.foreign_count,
     )
     categories = add_batch(state.categories, accepted, options.timestamp_texts) if len(accepted.ids) else state.categories
     moved, closed = _move(state, chunk, line, counts)
@@ -151,7 +155,7 @@ def release_held(state: State, aggregates: Aggregates) -> Step:
     """
     ordered = state.order.release_all()
     run: list[JournalEntry] = [state.journal] if state.journal else []
-    closed = [*run, IdleRelease(state.counts.records)]
+    closed = [*run, IdleRelease(state.counts.read)]
     after = replace(state, order=ordered.stage, journal=None)
     return Step(after, Counts(), ordered.released, NOTHING_RELEASED, closed, aggregates.release(ordered.slices))
 
@@ -169,7 +173,7 @@ def begin_order(state: State) -> tuple[State, Sequence[JournalEntry]]:
     Returns the state, and the entries of the reading journal that say so.
     """
     run: list[JournalEntry] = [state.journal] if state.journal else []
-    return replace(state, ordered=True, journal=None), [*run, OrderStarted(state.counts.records)]
+    return replace(state, ordered=True, journal=None), [*run, OrderStarted(state.counts.read)]
 
 
 def end_order(state: State) -> tuple[State, Sequence[JournalEntry]]:
@@ -179,13 +183,13 @@ def end_order(state: State) -> tuple[State, Sequence[JournalEntry]]:
     """
     run: list[JournalEntry] = [state.journal] if state.journal else []
     ended = replace(state, ordered=False, order=state.order.release_all().stage, journal=None)
-    return ended, [*run, OrderEnded(state.counts.records)]
+    return ended, [*run, OrderEnded(state.counts.read)]
 
 
 def finish(state: State, aggregates: Aggregates) -> Step:
     """Closes the windows, because the input is finished. The reading journal records the place, as for `release_held`."""
     run: list[JournalEntry] = [state.journal] if state.journal else []
-    closed = [*run, InputFinished(state.counts.records)]
+    closed = [*run, InputFinished(state.counts.read)]
     return Step(replace(state, journal=None), Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed, aggregates.finish())
 
 
@@ -201,11 +205,15 @@ def acknowledge(state: State, seen: LossesAcknowledged) -> tuple[State, Sequence
     return (state, []) if lost is state.lost else (replace(state, lost=lost), [seen])
 
 
-def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
+def _advance_without_columns(state: State, chunk: Chunk, line: int, shard: Shard | None) -> Step:
     """Advances over a chunk that is one record over the size limit, or that only moves the position."""
     if not chunk.oversized_bytes:
         moved, closed = _move(state, chunk, line, Counts())
         return Step(moved, Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed)
+    if shard is not None and not shard.owns_places(chunk.source, chunk.generation, np.array([chunk.offset]))[0]:
+        counts = Counts(foreign=1)
+        moved, closed = _move(state, chunk, line, counts)
+        return Step(moved, counts, NOTHING_RELEASED, NOTHING_RELEASED, closed)
     letter = DeadLetter(
         source=chunk.source,
         generation=chunk.generation,
@@ -216,7 +224,7 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int) -> Step:
         field="",
         length=chunk.oversized_bytes,
     )
-    counts = Counts(records=1, rejected=1)
+    counts = Counts(records=1, rejected=1, foreign=UNSET if shard is None else 0)
     moved, closed = _move(state, chunk, line, counts)
     return Step(moved, counts, NOTHING_RELEASED, encode_dead_letters([letter]), closed)
 
@@ -342,7 +350,7 @@ def _dead_letters(chunk: Chunk, columns: Columns, over_limit: BoolArray, line: i
 def _move(state: State, chunk: Chunk, line: int, counts: Counts) -> tuple[State, list[JournalEntry]]:
     """The state after the chunk's bytes, and the journal runs that this closes."""
     before = state.source(chunk.source)
-    moved = GenerationState(chunk.generation, line + counts.records, dict(chunk.position))
+    moved = GenerationState(chunk.generation, line + counts.read, dict(chunk.position))
     after = before.retire(moved, chunk.end_offset) if chunk.retired else before.with_generation(moved)
     after = replace(after, counts=before.counts + counts)
     journal, closed = _journal(state.journal, chunk)

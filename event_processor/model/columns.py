@@ -121,7 +121,8 @@ class Columns:
 
     A chunk of n records has `record_count` n. Record i is `content[starts[i]:ends[i]]`, without its line end (`\n` or `\r\n`).
     `rows` (m, ascending) are the record indices of the m valid events. `ids`, `categories`, `values` and `timestamps` have m
-    entries each. `rejections` are ascending by row, and m + blank_count + len(rejections) == n.
+    entries each. `rejections` are ascending by row, and m + blank_count + len(rejections) + foreign_count == n. `foreign_count`: records
+    that belong to other shards, whatever they are; 0 without shards.
 
     categories: None if there is one total for all events. values: finite, below 2**960 in magnitude, never -0.0; None if events
     are only counted. has_value: None if every event has a value; False marks an event that is counted without one (`values`
@@ -145,6 +146,7 @@ class Columns:
     rejections: Sequence[Rejection]
     prepared_ids: PreparedIds | None = None
     events: EventLines | None = None
+    foreign_count: int = 0
 
     def record(self, row: int) -> bytes:
         """The bytes of record `row`, without its line end."""

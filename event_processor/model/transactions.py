@@ -89,7 +89,7 @@ class FailedRecord(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CursorOwner:
-    """Whose cursor it is: `pipeline` and `lane` name it at the receiver, `state_id` and `input` are values of it.
+    """Whose cursor it is: `pipeline`, `shard` (such as "2/8", or "") and `lane` name it at the receiver, `state_id` and `input` are values of it.
 
     `earlier_lanes`: names that the lane had before, the latest first. `sink`: the name of the sink, for failed records.
     """
@@ -100,6 +100,7 @@ class CursorOwner:
     state_id: str
     input: str
     earlier_lanes: tuple[str, ...] = ()
+    shard: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def conservation_faults(state: StateDocument) -> Iterator[Difference]:
         if counts.records != by_outcome:
             yield Difference(f"{path}.records", counts.records, by_outcome)
     of_sources = sum((source.counts for source in state.sources.values()), start=Counts())
-    for outcome in ("accepted", "duplicate", "rejected", "blank"):
+    for outcome in ("accepted", "duplicate", "rejected", "blank", "of_other_shards"):
         in_all, summed = getattr(state.counts, outcome), getattr(of_sources, outcome)
         if in_all != summed:
             yield Difference(f"counts.{outcome} (the sum of the sources)", in_all, summed)

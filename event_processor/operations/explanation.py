@@ -19,6 +19,7 @@ import orjson
 from event_processor.assembly import Environment, all_sources, check_config, record_format
 from event_processor.columns.field_paths import field_path, reach
 from event_processor.configuration.configuration import Configuration
+from event_processor.deduplication.shards import Shard
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.model.columns import Columns
@@ -57,7 +58,7 @@ class IdHistory:
     """Every record with one id, in log order. `unlisted` counts the places above `LISTED_MAX` of a kind.
 
     `accepted` has more than one place only if `dedup.enabled` is false. `lanes`: of each accepted place, in this order, what each
-    remote sink did; empty if no remote sink reads events.
+    remote sink did; empty if no remote sink reads events. `foreign`: the places of an id that belongs to another shard, which `shard` names.
     """
 
     id: EventId
@@ -66,11 +67,13 @@ class IdHistory:
     rejected: tuple[Occurrence, ...] = ()
     unlisted: int = 0
     lanes: tuple[LaneHistory, ...] = ()
+    foreign: tuple[Occurrence, ...] = ()
+    shard: str = ""
 
     @property
     def is_known(self) -> bool:
         """Whether any record has the id."""
-        return bool(self.accepted or self.duplicates or self.rejected)
+        return bool(self.accepted or self.duplicates or self.rejected or self.foreign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +282,11 @@ def _history(
         else:
             refused.append(replace(place, reason=reason))
     first = 1 if configuration.dedup.enabled else len(valid)
+    shard = Shard.of(configuration.engine.shard)
+    if shard is not None and not shard.owns([event_id])[0]:
+        owner = Shard(int(shard.numbers([event_id])[0]), shard.count)
+        rejected = tuple(found.rejected)
+        return IdHistory(event_id, rejected=rejected, unlisted=found.unlisted, foreign=tuple(valid), shard=str(owner))
     return IdHistory(
         id=event_id,
         accepted=tuple(valid[:first]),

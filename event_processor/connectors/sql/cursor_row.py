@@ -40,8 +40,8 @@ class CursorRow:
 
     @property
     def name(self) -> Row:
-        """The key of the row. There are no shards yet."""
-        return (self._owner.pipeline, "", self._owner.lane)
+        """The key of the row."""
+        return (self._owner.pipeline, self._owner.shard, self._owner.lane)
 
     def is_taken(self, *, is_there: bool) -> None:
         """`take` was committed. `is_there`: there was a cursor."""
@@ -89,7 +89,7 @@ class CursorRow:
         """The cursor under an earlier name of the lane, which now gets the present one; None if there is none either."""
         owner = self._owner
         for name in owner.earlier_lanes:
-            earlier = (owner.pipeline, "", name)
+            earlier = (owner.pipeline, owner.shard, name)
             moved = session.execute(statements.rename, (owner.lane, *earlier, owner.state_id))
             if moved:
                 session.execute(statements.rename_failed, (owner.lane, *earlier, owner.state_id))

@@ -39,7 +39,8 @@ class LaneIdentity:
     started_after: int
     started_chain: str
     pipeline: str = ""
-    """The pipeline's name, for a receiver that holds the cursor."""
+    shard: str = ""
+    """The pipeline's name and shard, for a receiver that holds the cursor."""
 
     @property
     def sink(self) -> str:

@@ -58,7 +58,7 @@ class TransactionalLane(Lane):
         identity, earlier = self._parts.identity, self._parts.progress.document.earlier_names
         names = [name if identity.name == identity.sink else retry_lane_name(name) for name, _ in reversed(earlier)]
         owner = CursorOwner(
-            identity.pipeline, identity.name, identity.sink, identity.state_id, identity.input, earlier_lanes=tuple(names)
+            identity.pipeline, identity.name, identity.sink, identity.state_id, identity.input, tuple(names), identity.shard
         )
         await self._receiver.open(owner)
 
