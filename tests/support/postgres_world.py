@@ -65,7 +65,7 @@ class PostgresWorld:
             return json.loads(value)
         if type_ == "timestamp":
             return expected.replace(".5Z", ".500Z").replace("00:00Z", "00:00.000Z")
-        return {"numeric": Decimal, "boolean": bool}.get(type_, lambda same: same)(expected)
+        return {"numeric": Decimal, "boolean": bool}.get(type_.partition("(")[0], lambda same: same)(expected)
 
     def _fill(self, source: str, target: str) -> None:
         """Makes the tables of one schema in another, with their rows."""

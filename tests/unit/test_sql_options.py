@@ -55,6 +55,8 @@ def test_the_pipeline_is_called_as_its_file_unless_it_has_a_name(tmp_path: Path)
         ('"results"', '"event_processor_x"', "a name of letters, digits and _"),
         ('"results"', '"a; DROP TABLE b"', "a name of letters, digits and _"),
         ('id = "text"', 'id = "varchar"', "sinks.rows.columns"),
+        ('id = "text"', 'id = "numeric(2,3)"', '"numeric(p,s)" with at most 1000 digits, s of them after the point'),
+        ('id = "text"', 'id = "numeric(1001,0)"', '"numeric(p,s)" with at most 1000 digits'),
         ('id = "text"', '_id = "text"', "names of letters, digits and _ that begin with a letter"),
         ('id = "text"', 'AMOUNT = "text"', "case makes no difference"),
         ('columns = { id = "text", amount = "double" }', "columns = {}", "sinks.rows.columns"),
@@ -65,6 +67,12 @@ def test_the_pipeline_is_called_as_its_file_unless_it_has_a_name(tmp_path: Path)
 def test_a_fault_says_what_is_wanted(tmp_path: Path, old: str, new: str, words: str) -> None:
     assert old in SINK
     assert words in faults_of(tmp_path, SINK.replace(old, new))
+
+
+def test_a_precision_has_one_form(tmp_path: Path) -> None:
+    columns = '{ a = "numeric(10, 2)", b = { type = "numeric(5)", field = "c" } }'
+    options = loaded(tmp_path, SINK.replace('{ id = "text", amount = "double" }', columns)).sinks["rows"]
+    assert options.typed_columns() == {"a": "numeric(10,2)", "b": "numeric(5,0)"}
 
 
 def test_a_sink_that_replaces_rows_has_its_table_alone(tmp_path: Path) -> None:

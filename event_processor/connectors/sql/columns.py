@@ -18,18 +18,21 @@ import msgspec
 from event_processor.columns.field_paths import FieldPath, field_path
 from event_processor.columns.timestamps import TimestampReader, canonical
 from event_processor.connectors.sql.dialect import Row, Value
+from event_processor.connectors.sql.numeric import NUMBER, Precision, numeric_fit
 from event_processor.connectors.sql.options import ColumnType, SqlSinkOptions
 from event_processor.model.messages import cut
 
 __all__ = ["RowReader", "UnfitError"]
 
 INTEGER_MAX: Final = 2**63 - 1
-_NUMBER: Final = re.compile(rb"-?\d[-+.\deE]*")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_RAW_TYPES: Final = ("json", "numeric")
-"""Of these the text counts, not the value."""
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def _is_raw(type_: ColumnType) -> bool:
+    """Whether the text of a value counts, not the value."""
+    return type_ == "json" or type_.startswith("numeric")
 
 
 class UnfitError(Exception):
@@ -71,8 +74,8 @@ class RowReader:
         fields = [
             (
                 f"f{place}",
-                msgspec.Raw if field.type in _RAW_TYPES else Any,
-                msgspec.Raw(b"null") if field.type in _RAW_TYPES else None,
+                msgspec.Raw if _is_raw(field.type) else Any,
+                msgspec.Raw(b"null") if _is_raw(field.type) else None,
             )
             for place, field in enumerate(self._fields)
         ]
@@ -122,7 +125,7 @@ def _reached(document: dict[str, msgspec.Raw], field: _Field) -> Any:
             here = _OBJECT.decode(content) if content.startswith(b"{") else {}
         found = here.get(keys[-1])
         if found is not None:
-            return _text_of(found) if field.type in _RAW_TYPES else msgspec.json.decode(found)
+            return _text_of(found) if _is_raw(field.type) else msgspec.json.decode(found)
     return None
 
 
@@ -132,6 +135,8 @@ def _written(fit: Callable[[Any], Value], writer: Callable[[Value], Value] | Non
 
 def _fit_of(type_: ColumnType, timestamps: TimestampReader) -> Callable[[Any], Value]:
     """What checks a value of a column. It raises `ValueError` with words that follow the column's name."""
+    if precision := Precision.of(type_):
+        return numeric_fit(precision, rounds=False)
 
     def timestamp(value: object) -> str:
         ns = None if isinstance(value, bool) else timestamps.read(value)
@@ -188,7 +193,7 @@ def _json(value: bytes) -> str:
 
 
 def _numeric(value: bytes) -> str:
-    if not _NUMBER.fullmatch(value):
+    if not NUMBER.fullmatch(value):
         raise ValueError("is not a number")
     return value.decode()
 

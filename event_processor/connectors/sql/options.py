@@ -11,23 +11,35 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.transforms import plain_table
+from event_processor.connectors.sql.numeric import DIGITS_MAX, Precision
 from event_processor.model.event import Json
 from event_processor.model.options import ConfiguredPath, LocatedText, SecretPath, Section
 from event_processor.model.remote import RemoteSinkOptions
 
-__all__ = ["COLUMN_TYPES", "SQLITE", "ColumnOptions", "ColumnType", "DatabaseUrl", "SqlSinkOptions", "is_postgres"]
+__all__ = ["COLUMN_TYPES", "SQLITE", "ColumnOptions", "ColumnType", "DatabaseUrl", "PlainType", "SqlSinkOptions", "is_postgres"]
 
-ColumnType: TypeAlias = Literal["text", "integer", "double", "boolean", "timestamp", "json", "numeric", "uuid"]
-COLUMN_TYPES: Final[tuple[ColumnType, ...]] = get_args(ColumnType)
+PlainType: TypeAlias = Literal["text", "integer", "double", "boolean", "timestamp", "json", "numeric", "uuid"]
+COLUMN_TYPES: Final[tuple[str, ...]] = get_args(PlainType)
 SQLITE: Final = "sqlite:///"
 POSTGRES: Final = ("postgresql://", "postgres://")
 _PASSWORD: Final = re.compile(r"://[^@]*:[^@]*@|[?&][^=]*password", re.IGNORECASE)
 _IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _RESERVED: Final = ("event_processor_", "sqlite_", "pg_")
+
+
+def _precise(type_: str) -> str:
+    """A type with a precision, in its one form."""
+    if (precision := Precision.of(type_)) is not None:
+        return str(precision)
+    raise PydanticCustomError("type", f'"numeric(p,s)" with at most {DIGITS_MAX} digits, s of them after the point')
+
+
+ColumnType: TypeAlias = PlainType | Annotated[str, AfterValidator(_precise)]
+"""One of `COLUMN_TYPES`, or "numeric(p,s)"."""
 
 
 def is_postgres(url: str) -> bool:
@@ -93,8 +105,8 @@ class SqlSinkOptions(RemoteSinkOptions):
     columns: Annotated[Mapping[str, ColumnType | ColumnOptions], BeforeValidator(plain_table)] = Field(
         min_length=1, examples=[{"id": "text", "amount": "double"}]
     )
-    """The columns and their types: "text", "integer" (64 bit), "double", "boolean", "timestamp", "json", "numeric" or "uuid". A column
-    has the field of its name; `{ type = "integer", field = "payload.size" }` takes another one. A missing field is NULL."""
+    """The columns and their types: "text", "integer" (64 bit), "double", "boolean", "timestamp", "json", "numeric", "numeric(p,s)" or "uuid". A
+    column has the field of its name; `{ type = "integer", field = "payload.size" }` takes another one. A missing field is NULL."""
     upsert: tuple[str, ...] = Field(default=(), examples=[["id"]])
     """The columns that identify a row: a record replaces the row with the same values. Empty: each record is a row."""
     request_events_max: int = Field(default=1000, ge=1, le=100_000)

@@ -105,7 +105,7 @@ class PostgresDialect:
 
     def type_of(self, column: ColumnType) -> str:
         """See `Dialect`."""
-        return _TYPES[column]
+        return _TYPES.get(column, column)  # a type with a precision has the same name here
 
     def table_suffix(self) -> str:
         """See `Dialect`."""

@@ -118,7 +118,8 @@ class SqliteDialect:
 
     def type_of(self, column: ColumnType) -> str:
         """See `Dialect`."""
-        return _TYPES[column]
+        # There are no fixed digits in SQLite: numbers with a precision are texts too, so that none is rounded.
+        return _TYPES[column.partition("(")[0]]
 
     def table_suffix(self) -> str:
         """See `Dialect`."""
