@@ -23,11 +23,12 @@ from benchmarks.report import PAGE, write_report
 from benchmarks.results import RESULTS, Json, machine, save_results
 from benchmarks.scale import ScalePlan, measure_scale
 from benchmarks.side_by_side import measure_side_by_side
+from benchmarks.sql import measure_sql
 from benchmarks.stages import measure_stages
 from benchmarks.watch import Stolen
 from benchmarks.whole import measure_shares, measure_whole
 
-PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "deliver", "scale")
+PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "deliver", "sql", "scale")
 DECODED_EVENTS: Final = 10_000
 DECODE_PASSES: Final = 30
 
@@ -42,6 +43,7 @@ class Plan:
     live: LivePlan
     scale: ScalePlan
     deliver: DeliverPlan
+    sql: tuple[int, int] = (50_000, 300_000)
 
 
 PLANS: Final = {
@@ -52,6 +54,7 @@ PLANS: Final = {
         LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
         ScalePlan(records=1_000_000, runs=1),
         DeliverPlan(load_s=12.0, unlimited_records=(500, 2_000), commit_records=(10_000, 50_000)),
+        (5_000, 25_000),
     ),
     "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
     "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
@@ -101,6 +104,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "decode": lambda _: measure_decode(DECODED_EVENTS, DECODE_PASSES, progress),
         "live": lambda folder: measure_live(folder, plan.live, progress),
         "deliver": lambda folder: measure_deliver(folder, plan.deliver, turns, progress),
+        "sql": lambda folder: measure_sql(folder, plan.sql, turns, progress),
         "scale": lambda folder: measure_scale(folder, scale, progress),
     }
     if options.dir is not None:

@@ -225,6 +225,18 @@ def _deliver(results: Json) -> str:
     return "\n\n".join(tables)
 
 
+def _sql(results: Json) -> str:
+    def row(database: str, name: str, each: Json) -> Sequence[object]:
+        rate = f"{1e9 / each['wall_ns']:,.0f}" if each.get("wall_ns", 0) > 0 else _why_not(each) or NOTHING
+        times = [_shown(each, key, ",.1f", 1e-3) for key in ("wall_ns", "cpu_ns", "server_cpu_ns")]
+        shares = [_shown(each, key, ".2f") for key in ("share_of_loop", "cpu_share_of_loop")]
+        return [database, name, rate, *times, *shares, _shown(each, "startup_s", ".1f"), _shown(each, "peak_bytes", ",.0f", 1e-6)]
+
+    head = ["database", "program", "rows a second", "µs each", "CPU µs each", "the server's", "of the loop's rate", "by CPU time",
+            "start-up s", "peak MB"]  # fmt: skip
+    return _table(head, (row(database, name, each) for database, rows in results.items() for name, each in rows.items()))
+
+
 def _scale(results: Json) -> str:
     runs: list[tuple[str, Json]] = []
     for kind, each in results.items():
@@ -277,5 +289,6 @@ TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "decode": _decode,
     "live": _live,
     "deliver": _deliver,
+    "sql": _sql,
     "scale": _scale,
 }
