@@ -40,7 +40,13 @@ CORE_DEPENDENCIES = {
     "watchdog",
     "xxhash",
 }
-EXTRAS = {"confluent_kafka": "connectors.kafka", "httpx2": "connectors.http", "psycopg": "connectors.sql", "pyarrow": "records", "zstandard": "connectors.files"}
+EXTRAS = {
+    "confluent_kafka": "connectors.kafka",
+    "httpx2": "connectors.http",
+    "psycopg": "connectors.sql",
+    "pyarrow": "records",
+    "zstandard": "connectors.files",
+}
 BANNED_CALLS = {
     "open": ("storage.FileSystem", {"configuration", "cli"}),
     "print": ("cli.output", set()),
