@@ -10,42 +10,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Final
 
-from event_processor.assembly import (
-    Environment,
-    Mode,
-    Replica,
-    check_config,
-    committed_outputs,
-    fresh_sink_paths,
-    open_replica,
-    outside_p2,
-)
+from event_processor.assembly import Environment, check_config, committed_outputs, fresh_sink_paths, outside_p2
 from event_processor.configuration.configuration import Configuration
 from event_processor.deduplication.committed_index import CommittedIndex
-from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.connector import CommittedFile, CommittedOutput, Difference, SinkVerification
 from event_processor.model.errors import StateError, StorageError
 from event_processor.model.losses import Loss
-from event_processor.model.telemetry import Telemetry
 from event_processor.operations.comparison import compare_dead_letters, compare_states, conservation_faults, line_count
-from event_processor.operations.log_reader import LogReader, Progress, watched_script
-from event_processor.operations.state_access import UnsyncedFileSystem, committed_length, require_checkpoint, scratch_directory
+from event_processor.operations.log_reader import Progress
+from event_processor.operations.recomputation import Recomputation
+from event_processor.operations.state_access import committed_length, require_checkpoint, scratch_directory
 from event_processor.storage.durable import FileSystem, storage_call
 from event_processor.storage.rebuilt_outbox import Rebuilding
 
-__all__ = ["DIFFERENCES_MAX", "SinkVerification", "Verification", "verify"]
+__all__ = ["DIFFERENCES_MAX", "SinkVerification", "Verification", "committed", "compare_sink", "verify"]
 
 DIFFERENCES_MAX: Final = 100
 """The maximum number of differences in a list: a hundred are enough to show that the state is wrong."""
-FOLLOWING: Final = Mode(once=True, follows_journal=True)
 LOOKS_MAX: Final = 100
 """The maximum number of tries to read a checkpoint with its files, while a daemon replaces it."""
 
@@ -82,22 +71,25 @@ def verify(configuration: Configuration, environment: Environment, *, progress: 
     `StorageError`.
     """
     with ExitStack() as opened:
-        checkpoint, outputs, index = _committed(configuration, environment, opened)
+        checkpoint, outputs, index = committed(configuration, environment, opened)
         configuration = check_config(configuration, checkpoint)
         index.check()
         folder = opened.enter_context(scratch_directory())
-        recomputation = _Recomputation(configuration, environment, folder)
-        size_bytes = recomputation.run(checkpoint, progress)
+        # The records of the outbox are not written again: their chain says whether they are the same.
+        series = {name: Rebuilding(each.first, each.first_chain) for name, each in checkpoint.state.outbox.items()}
+        recomputation = Recomputation(configuration, environment, folder)
+        size_bytes = recomputation.run(checkpoint, series, progress)
         comparison = _Comparison(configuration, environment.fs, checkpoint, recomputation)
         return comparison.verification(size_bytes, outputs, index)
 
 
-def _committed(
+def committed(
     configuration: Configuration, environment: Environment, opened: ExitStack
 ) -> tuple[Checkpoint, dict[str, CommittedOutput | None], CommittedIndex]:
-    """The checkpoint, and the committed output of the sinks and the index of ids, which stay open.
+    """The checkpoint, and the committed output of the sinks and the index of ids, which stay open until `opened` ends.
 
     A daemon may commit between reading the checkpoint and opening the files. Then there is another checkpoint, and we try again.
+    Raises `InputGoneError` if there is no state, `StateError`, `StorageError`.
     """
     for _ in range(LOOKS_MAX):
         checkpoint = require_checkpoint(configuration, environment)
@@ -125,54 +117,11 @@ def _index(configuration: Configuration, environment: Environment, checkpoint: C
     return CommittedIndex(environment.fs, os.path.join(directory, "ids"), state.ids, state.appended)
 
 
-class _Recomputation:
-    """The same pipeline, started on an empty folder."""
-
-    def __init__(self, configuration: Configuration, environment: Environment, folder: str) -> None:
-        self.fs: Final = UnsyncedFileSystem()
-        self.folder: Final = os.path.join(folder, "state")
-        self._configuration: Final = configuration
-        self._environment: Final = environment
-        self._sink_folder: Final = os.path.join(folder, "sinks")
-
-    def run(self, checkpoint: Checkpoint, progress: Progress) -> int:
-        """Feeds everything that the checkpoint covers. Returns the number of bytes."""
-        with storage_call("mkdir", self.folder):
-            self.fs.make_directory(self.folder)
-        quiet = replace(self._environment, fs=self.fs, telemetry=Telemetry())
-        # The records of the outbox are not written again: their chain says whether they are the same.
-        series = {name: Rebuilding(each.first, each.first_chain) for name, each in checkpoint.state.outbox.items()}
-        replica = Replica(self.folder, lambda name, _path: os.path.join(self._sink_folder, name), series)
-        with (
-            closing(LogReader(self._configuration, self._environment, checkpoint)) as reader,
-            closing(open_replica(self._configuration, quiet, replica, reading=False, mode=FOLLOWING).processor) as processor,
-        ):
-            processor.feed(watched_script(reader, progress))
-            return reader.size_bytes
-
-    def checkpoint(self) -> Checkpoint:
-        """The recomputed checkpoint."""
-        found = CheckpointStore(self.fs, self.folder, Telemetry()).peek()
-        assert found is not None, "opening a state commits it"
-        return found
-
-    def own_file(self, name: str, checkpoint: Checkpoint) -> CommittedFile:
-        """One of the append files of the recomputed state."""
-        return CommittedFile(self.fs, os.path.join(self.folder, name), committed_length(checkpoint, name))
-
-    def released(self, name: str) -> CommittedFile:
-        """The output of the replica of a sink."""
-        entries = self.checkpoint().state.appended.items()
-        length_bytes = sum(length for key, length in entries if key.startswith(f"sinks.{name}:"))
-        return CommittedFile(self.fs, os.path.join(self._sink_folder, name), length_bytes)
-
-
 class _Comparison:
     """Compares one checkpoint with the recomputed one."""
 
-    def __init__(self, configuration: Configuration, fs: FileSystem, checkpoint: Checkpoint, other: _Recomputation) -> None:
+    def __init__(self, configuration: Configuration, fs: FileSystem, checkpoint: Checkpoint, other: Recomputation) -> None:
         self._configuration: Final = configuration
-        self._sinks_with_files: Final = fresh_sink_paths(configuration)
         self._committed: Final = checkpoint
         self._recomputed: Final = other.checkpoint()
         self._other: Final = other
@@ -182,7 +131,7 @@ class _Comparison:
 
     def verification(self, size_bytes: int, outputs: Mapping[str, CommittedOutput | None], index: CommittedIndex) -> Verification:
         """Compares everything. A file that is too short to compare is a difference like any other."""
-        sinks = [self._sink(name, output) for name, output in outputs.items()]
+        sinks = [compare_sink(self._configuration, name, output, self._other) for name, output in outputs.items()]
         of_sinks = [sink.difference for sink in sinks if sink.difference is not None]
         letters = self._letters_there()
         return Verification(
@@ -210,16 +159,19 @@ class _Comparison:
         if index.is_kept and index.ids != accepted:
             yield Difference("ids (number)", index.ids, accepted)
 
-    def _sink(self, name: str, output: CommittedOutput | None) -> SinkVerification:
-        if output is None:
-            reason = (
-                "this checkpoint covers none of its output" if self._sinks_with_files[name] else "it keeps no file to compare"
-            )
-            return SinkVerification(name, not_compared=reason)
-        return output.compare(self._other.released(name))
-
     def _letters_there(self) -> int:
         return 0 if _missing(DEAD_LETTERS_NAME, self._letters) else line_count(self._letters)
+
+
+def compare_sink(
+    configuration: Configuration, name: str, output: CommittedOutput | None, recomputed: Recomputation
+) -> SinkVerification:
+    """Compares the committed output of a sink with that of its replica. Raises `StateError`, `StorageError`."""
+    if output is not None:
+        return output.compare(recomputed.released(name))
+    if fresh_sink_paths(configuration)[name]:
+        return SinkVerification(name, not_compared="this checkpoint covers none of its output")
+    return SinkVerification(name, not_compared="it keeps no file to compare")
 
 
 def _missing(name: str, file: CommittedFile) -> Difference | None:
