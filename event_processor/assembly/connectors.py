@@ -25,6 +25,7 @@ from event_processor.connectors.http.connector import HttpConnector
 from event_processor.connectors.python.connector import PythonConnector
 from event_processor.connectors.sql.connector import SqlConnector
 from event_processor.engine.state import SourceState
+from event_processor.model.committed_rows import CommittedRows
 from event_processor.model.connector import (
     CommittedOutput,
     Connector,
@@ -275,6 +276,12 @@ def table_changes(configuration: Configuration, environment: Environment, name: 
     if not isinstance(options, RemoteSinkOptions):
         return None
     return CONNECTORS[options.type].table_changes(options, receiver_context(configuration, environment, name), is_done=is_done)
+
+
+def committed_rows(configuration: Configuration, environment: Environment, name: str) -> CommittedRows | None:
+    """What the receiver of a remote sink has committed; None if it cannot be read. See `Connector.committed_rows`."""
+    options = configuration.sinks[name]
+    return CONNECTORS[options.type].committed_rows(options, receiver_context(configuration, environment, name))
 
 
 def guarantees(configuration: Configuration) -> dict[str, Guarantee]:

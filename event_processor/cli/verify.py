@@ -1,44 +1,67 @@
-"""`verify`: compares the committed state with the log.
+"""`verify`: compares the committed state, or some sinks, with the log.
 
 Owns: the command and its output.
-Always: exit code 0 means that everything is equal and nothing is lost.
-Never: nothing is recomputed or changed here; `operations/verification.py` recomputes.
+Always: exit code 0 means that everything that was asked for is equal and nothing is lost.
+Never: nothing is recomputed or changed here; `operations/verification.py` and `operations/sink_verification.py` recompute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_json, write_lines
+from event_processor.model.connector import SinkVerification
 from event_processor.model.errors import ExitCode
+from event_processor.operations.compared_table import TableVerification
+from event_processor.operations.sink_verification import SinksVerification, verify_sinks
 from event_processor.operations.verification import DIFFERENCES_MAX, Verification, verify
 
 __all__ = ["command"]
 
 
-def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def command(
+    context: typer.Context,
+    *,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option("--sink", metavar="NAME", help="Only this sink; a table in a database too. May be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
     """Recompute everything from the log, and compare. Works while a daemon runs. Needs room in $TMPDIR.
 
     Exits with 0 if everything is right, 65 if there are differences, 66 if it cannot tell because bytes of the log are gone, or
-    because something was lost that you have not acknowledged (event-processor lost).
+    because something was lost that you have not acknowledged (event-processor lost). With --sink, also 66 if such a sink cannot be
+    compared, and 69 if its database does not answer.
     """
     configuration = load(invocation(context)).configuration
+    environment = real_environment(configuration)
+    verification: Verification | SinksVerification
     with progress_bar("recomputing") as progress:
-        verification = verify(configuration, real_environment(configuration), progress=progress)
+        if sink:
+            verification = verify_sinks(configuration, environment, sink, progress=progress)
+        else:
+            verification = verify(configuration, environment, progress=progress)
     if as_json:
-        document = msgspec.to_builtins(verification)
-        for sink in document["sinks"]:
-            del sink["difference"]  # all of them are in `differences`
-        write_json({"ok": verification.is_ok, **document})
-    else:
+        write_json({"ok": verification.is_ok, **_document(verification)})
+    elif isinstance(verification, Verification):
         write_lines(_lines(verification))
+    else:
+        write_lines(_lines_of_sinks(verification))
     if not verification.is_ok:
         raise typer.Exit(ExitCode.STATE if verification.differences else ExitCode.INPUT_GONE)
+
+
+def _document(verification: Verification | SinksVerification) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(verification)
+    for sink in document["sinks"]:
+        del sink["difference"]  # all of them are in `differences`
+    return document
 
 
 def _lines(verification: Verification) -> Iterator[str]:
@@ -56,15 +79,70 @@ def _lines(verification: Verification) -> Iterator[str]:
     if verification.dead_letters_purged:
         yield f"not compared, because purged: {counted(verification.dead_letters_purged, 'dead letter')}"
     for sink in verification.sinks:
-        if sink.skipped_bytes:
-            yield f"sink {sink.name} started after {sink.skipped_bytes:,} bytes were released; {one_line(sink.path)} has the rest"
-        if sink.not_compared:
-            yield f"sink {sink.name}: not compared: {sink.not_compared}"
-        if sink.parts_gone:
-            yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these or later parts are gone"
+        yield from _notes_of_sink(sink)
 
 
-def _lost_lines(verification: Verification) -> Iterator[str]:
+def _notes_of_sink(sink: SinkVerification) -> Iterator[str]:
+    """What was not compared of a sink."""
+    if sink.skipped_bytes:
+        yield f"sink {sink.name} started after {sink.skipped_bytes:,} bytes were released; {one_line(sink.path)} has the rest"
+    if sink.not_compared:
+        yield f"sink {sink.name}: not compared: {sink.not_compared}"
+    if sink.parts_gone:
+        yield f"sink {sink.name}: {counted(sink.parts, 'part')} compared, {sink.parts_gone:,} not: these or later parts are gone"
+
+
+def _lines_of_sinks(verification: SinksVerification) -> Iterator[str]:
+    """A line for each sink, the differences, and what was not compared."""
+    for sink in verification.sinks:
+        if not (sink.not_compared or sink.difference):
+            parts = f" and {counted(sink.parts, 'part')}" if sink.parts else ""
+            yield one_line(f"sink {sink.name}: ok: {counted(sink.size_bytes, 'byte')}{parts} ({sink.path})")
+        yield from _notes_of_sink(sink)
+    for table in verification.tables:
+        yield from map(one_line, _lines_of_table(table))
+    if verification.is_incomplete:
+        yield from _lost_lines(verification)
+    for difference in verification.differences:
+        yield one_line(str(difference))
+    if verification.differing > len(verification.differences):
+        yield f"only the first {len(verification.differences)} of {verification.differing:,} differences are shown"
+
+
+def _lines_of_table(table: TableVerification) -> Iterator[str]:
+    """What was compared of a table, and what was not."""
+    begin = f"sink {table.name}: "
+    if table.not_compared:
+        yield f"{begin}not compared: {table.not_compared}"
+        return
+    result = counted(table.differing, "difference") if table.differing else "ok"
+    records = (
+        f"records {table.started_after + 1:,} to {table.through:,}" if table.through > table.started_after else "no record yet"
+    )
+    counts = f"{table.delivered:,} delivered, {table.failed:,} failed, {table.skipped:,} skipped"
+    yield f"{begin}{result}: table {table.table}, {records}: {counts}"
+    if table.replaced:
+        yield f"{begin}{counted(table.replaced, 'delivered record')} replaced by a later row with the same key"
+    if table.pending or table.detached:
+        skipped = f", and {table.detached:,} are skipped while it is detached" if table.detached else ""
+        yield f"{begin}{counted(table.pending, 'record')} pending{skipped}"
+    if table.retried:
+        yield f"{begin}{counted(table.retried, 'retried record')} compared too"
+    left_out = [
+        (table.retried_left_out, "of retried records, whose file is gone"),
+        (table.earlier, "from before this sink started"),
+        (table.others, "of other sinks or pipelines"),
+    ]
+    for count, whose in left_out:
+        if count:
+            yield f"{begin}not compared: {counted(count, 'row')} {whose}"
+    if table.columns_not_compared:
+        yield f"{begin}not compared: what comes from an enricher: {', '.join(table.columns_not_compared)}"
+    for column, count in table.unfilled.items():
+        yield f"{begin}not compared: {counted(count, 'row')} from before the column {column} was added"
+
+
+def _lost_lines(verification: Verification | SinksVerification) -> Iterator[str]:
     """What is lost, and what to do about it."""
     if not verification.differences:
         yield "everything that was read is right, but not everything could be read:"

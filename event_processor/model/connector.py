@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 import orjson
 
+from event_processor.model.committed_rows import CommittedRows
 from event_processor.model.contracts import Released, Sink, Source
 from event_processor.model.delivery import Receiver, ReceiverContext, Request
 from event_processor.model.enriching import Enricher, EnricherOptions
@@ -323,6 +324,14 @@ class Connector:
         All of it is done, or nothing. Raises `ConfigurationError`, and `NotAnsweredError` if the database may work later.
         """
         del options, context, is_done
+        return None
+
+    def committed_rows(self, options: Any, context: ReceiverContext) -> CommittedRows | None:
+        """What the receiver of a remote sink has committed, for `verify --sink`; None if it cannot be read. The caller closes it.
+
+        Connects, and takes one snapshot. Raises as `CommittedRows` does.
+        """
+        del options, context
         return None
 
     def enricher(self, options: EnricherOptions, context: ReceiverContext) -> Enricher:

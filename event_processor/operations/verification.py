@@ -24,6 +24,7 @@ from event_processor.engine.state import Counts
 from event_processor.model.connector import CommittedFile, CommittedOutput, Difference, SinkVerification
 from event_processor.model.errors import StateError, StorageError
 from event_processor.model.losses import Loss
+from event_processor.model.remote import RemoteSinkOptions
 from event_processor.operations.comparison import compare_dead_letters, compare_states, conservation_faults, line_count
 from event_processor.operations.log_reader import Progress
 from event_processor.operations.recomputation import Recomputation
@@ -171,6 +172,9 @@ def compare_sink(
         return output.compare(recomputed.released(name))
     if fresh_sink_paths(configuration)[name]:
         return SinkVerification(name, not_compared="this checkpoint covers none of its output")
+    options = configuration.sinks[name]
+    if isinstance(options, RemoteSinkOptions) and options.holds_cursor:
+        return SinkVerification(name, not_compared=f"event-processor verify --sink {name} compares its rows")
     return SinkVerification(name, not_compared="it keeps no file to compare")
 
 

@@ -23,7 +23,7 @@ from event_processor.model.released import Released
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import FileSystem, prepare_directory, storage_call
 
-__all__ = ["OUTBOX_FOLDER", "OutboxFile", "OutboxSeries", "SeriesPlace", "SeriesView", "chain_after", "committed_view"]
+__all__ = ["OUTBOX_FOLDER", "SPACES", "OutboxFile", "OutboxSeries", "SeriesPlace", "SeriesView", "chain_after", "committed_view"]
 
 OUTBOX_FOLDER: Final = "outbox"
 FILE_BYTES_MAX: Final = 64 * 1_048_576

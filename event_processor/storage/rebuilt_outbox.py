@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from event_processor.model.committed_rows import ReleasedRecord
 from event_processor.model.contracts import Clock
 from event_processor.model.released import Released
 from event_processor.storage.durable import FileSystem
-from event_processor.storage.outbox import OutboxSeries
+from event_processor.storage.outbox import SPACES, OutboxSeries, chain_after
 
 __all__ = ["Rebuilding", "RebuiltSeries"]
 
@@ -25,7 +26,8 @@ class Rebuilding:
     """How a series is made again. The chain starts after the sequence `first`, with `first_chain`.
 
     Lines after the sequence `written_after` are written, up to `written_through` if that is set; no line, if `written_after` is None.
-    `chains` gets the chain at each sequence of `compared_at` when its record has come, and at `first`.
+    `chains` gets the chain at each sequence of `compared_at` when its record has come, and at `first`. `watch` gets the records after
+    `first` that are not written, in order.
     """
 
     first: int
@@ -34,6 +36,7 @@ class Rebuilding:
     compared_at: frozenset[int] = frozenset()
     chains: dict[int, str] = field(default_factory=dict)
     written_through: int | None = None
+    watch: Callable[[Sequence[ReleasedRecord]], None] | None = None
 
 
 class RebuiltSeries(OutboxSeries):
@@ -84,8 +87,21 @@ class RebuiltSeries(OutboxSeries):
             super().write(part)
         elif self.sequence < self._rebuilding.first:
             self.sequence += part.count
-        else:
+        elif self._rebuilding.watch is None:
             self._pass_over(part)
+        else:
+            self._show(part, self._rebuilding.watch)
+
+    def _show(self, part: Released, watch: Callable[[Sequence[ReleasedRecord]], None]) -> None:
+        """Passes over a part, and shows its records."""
+        for piece, places in zip(part.pieces, part.places, strict=True):
+            shown = []
+            for place, record in zip(places, piece.split(b"\n")[:-1], strict=True):
+                content = record.strip(SPACES)
+                self.sequence += 1
+                self.chain = chain_after(self.chain, self.sequence, place, content)
+                shown.append(ReleasedRecord(self.sequence, place, self.chain, content))
+            watch(shown)
 
 
 def _parts(released: Released, counts: Sequence[int]) -> Iterator[Released]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +85,9 @@ class FaultySession:
         found: list[Row] = self._do(lambda: self._session.execute(statement, values))
         return found
 
+    def stream(self, statement: str, values: Row = ()) -> Iterator[Row]:
+        yield from self._do(lambda: self._session.stream(statement, values))
+
     def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
         self._do(lambda: self._session.insert(insert, rows))
 
@@ -93,6 +96,9 @@ class FaultySession:
 
     def begin(self) -> None:
         self._do(self._session.begin)
+
+    def begin_snapshot(self) -> None:
+        self._do(self._session.begin_snapshot)
 
     def commit(self) -> None:
         self._do(self._session.commit)
@@ -136,6 +142,12 @@ class FaultyDialect:
 
     def type_of(self, column: ColumnType) -> str:
         return self.dialect.type_of(column)
+
+    def read_as(self, column: ColumnType, name: str) -> str:
+        return self.dialect.read_as(column, name)
+
+    def unequal(self, session: Session, column: ColumnType, pairs: Sequence[tuple[Value, Value]]) -> list[bool]:
+        return self.dialect.unequal(session, column, pairs)
 
     def table_suffix(self) -> str:
         return self.dialect.table_suffix()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from event_processor.connectors.sql.options import SQLITE, SqlSinkOptions, is_postgres
 from event_processor.model.answers import Answer, Verdict
+from event_processor.model.committed_rows import CommittedRows
 from event_processor.model.connector import Connector, Guarantee, TableChanges
 from event_processor.model.delivery import ReceiverContext
 from event_processor.model.errors import ConfigurationError, NotAnsweredError, StorageError
@@ -98,6 +99,17 @@ class SqlConnector(Connector):
                 )
             ]
         return [Finding(key, "ok", f"the table {options.table} can be opened, and is as the sink needs it")]
+
+    def committed_rows(self, options: SqlSinkOptions, context: ReceiverContext) -> CommittedRows:
+        """See `Connector`."""
+        from event_processor.connectors.sql.committed_rows import SqlRows  # noqa: PLC0415 - only if there is such a sink
+
+        def connect() -> tuple[Session | None, Dialect]:
+            url = _url_reader(options, context.world.fs, context.environment)()
+            dialect = _dialects(context.world.fs, _timeout_s(context.service))(url)
+            return dialect.connect(url, may_create=False, only_look=True), dialect
+
+        return SqlRows(options, connect, sink=context.name, zone=context.timestamp_zone)
 
     def table_changes(self, options: SqlSinkOptions, context: ReceiverContext, *, is_done: bool) -> TableChanges:
         """See `Connector`."""

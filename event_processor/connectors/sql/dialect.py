@@ -7,7 +7,7 @@ Never: contains a dialect (`sqlite.py` does).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -77,6 +77,10 @@ class Session(Protocol):
         """Runs a statement. Returns its rows, all of them."""
         ...
 
+    def stream(self, statement: str, values: Row = ()) -> Iterator[Row]:
+        """Yields the rows of a statement, in bounded memory. Other statements may run in between. Call it in a snapshot."""
+        ...
+
     def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
         """Writes the rows, in order; all, or an error."""
         ...
@@ -87,6 +91,10 @@ class Session(Protocol):
 
     def begin(self) -> None:
         """Begins a transaction that may write. Waits a bounded time for others."""
+        ...
+
+    def begin_snapshot(self) -> None:
+        """Begins a transaction that only reads, sees one state of the database, and waits for no writer and delays none."""
         ...
 
     def commit(self) -> None:
@@ -133,6 +141,14 @@ class Dialect(Protocol):
 
     def type_of(self, column: ColumnType) -> str:
         """The database's type of a column."""
+        ...
+
+    def read_as(self, column: ColumnType, name: str) -> str:
+        """What selects a column of this type, so that every value of it can be read. `name` is quoted."""
+        ...
+
+    def unequal(self, session: Session, column: ColumnType, pairs: Sequence[tuple[Value, Value]]) -> list[bool]:
+        """For each pair, whether the value that was selected (`read_as`) is another one than the value that is written. Raises `SqlError`."""
         ...
 
     def table_suffix(self) -> str:

@@ -56,6 +56,18 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "3D": "create the database, or correct the sink's address",
     "42501": "grant this user what it needs: CREATE in the schema, or the tables made by event-processor sql plan",
 }
+_READ_AS_TEXT: Final = ("timestamp", "json", "numeric", "uuid")
+"""Of these the driver cannot read every value, or the database writes one value in several ways."""
+ROWS_AT_ONCE: Final = 2_000
+PAIRS_MAX: Final = 5_000
+"""How many pairs of values one statement compares; at most 65,535 parameters."""
+_SNAPSHOT_SETTINGS: Final[Mapping[str, str]] = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "extra_float_digits": "1",
+    "idle_in_transaction_session_timeout": "0",
+}
+"""How values are shown in a snapshot, which also waits while a log is read."""
 _FOUND: Final = (
     "SELECT a.attname, format_type(a.atttypid, a.atttypmod), "
     "coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0) "  # an index vector counts from 0
@@ -107,6 +119,28 @@ class PostgresDialect:
         """See `Dialect`."""
         return _TYPES.get(column, column)  # a type with a precision has the same name here
 
+    def read_as(self, column: ColumnType, name: str) -> str:
+        """See `Dialect`."""
+        return f"{name}::text" if _plain_type(column) in _READ_AS_TEXT else name
+
+    def unequal(self, session: Session, column: ColumnType, pairs: Sequence[tuple[Value, Value]]) -> list[bool]:
+        """See `Dialect`. The server compares what is not written alike: it knows how it rounds and what it normalises."""
+        answers = [found != written for found, written in pairs]
+        type_ = _plain_type(column)
+        if type_ not in _READ_AS_TEXT:
+            return answers
+        asked = [
+            place
+            for place, (found, written) in enumerate(pairs)
+            if answers[place] and found is not None and written is not None and _as_iso(found) != written
+        ]
+        for place, (found, written) in enumerate(pairs):
+            answers[place] = answers[place] and (found is None or written is None)
+        for start in range(0, len(asked), PAIRS_MAX):
+            for place in _unequal_at_the_server(session, _TYPES[type_], pairs, asked[start : start + PAIRS_MAX]):
+                answers[place] = True
+        return answers
+
     def table_suffix(self) -> str:
         """See `Dialect`."""
         return ""
@@ -133,12 +167,22 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection: Final = connection
+        self._streams = 0
 
     def execute(self, statement: str, values: Row = ()) -> list[Row]:
         with _errors():
             # Without values nothing is replaced, so a percent sign is one.
             cursor = self._connection.execute(statement.encode(), values or None)
             return [tuple(map(_plain, row)) for row in cursor.fetchall()] if cursor.description else []
+
+    def stream(self, statement: str, values: Row = ()) -> Iterator[Row]:
+        self._streams += 1
+        # A cursor at the server: the rows come in portions.
+        with _errors(), self._connection.cursor(name=f"event_processor_{self._streams}") as cursor:
+            cursor.itersize = ROWS_AT_ONCE
+            cursor.execute(statement.encode(), values)
+            for row in cursor:
+                yield tuple(map(_plain, row))
 
     def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
         with _errors(), self._connection.cursor() as cursor:
@@ -156,6 +200,12 @@ class PostgresSession:
 
     def begin(self) -> None:
         self.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+
+    def begin_snapshot(self) -> None:
+        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        # The snapshot is taken by the first query.
+        for name, setting in _SNAPSHOT_SETTINGS.items():
+            self.execute("SELECT set_config(%s, %s, true)", (name, setting))
 
     def commit(self) -> None:
         self.execute("COMMIT")
@@ -181,6 +231,41 @@ class PostgresSession:
             # A socket of its own for the same connection, so that no descriptor is closed that another thread uses.
             with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as opened:
                 opened.shutdown(socket.SHUT_RDWR)
+
+
+def _plain_type(column: ColumnType) -> str:
+    """A type without its precision."""
+    return column.partition("(")[0]
+
+
+def _as_iso(shown: Value) -> Value:
+    """A moment as it is written, if the server showed one in UTC."""
+    return f"{str(shown)[:-3].replace(' ', 'T')}Z" if str(shown).endswith("+00") else shown
+
+
+def _unequal_at_the_server(
+    session: Session, type_: str, pairs: Sequence[tuple[Value, Value]], places: Sequence[int]
+) -> Iterator[int]:
+    """Yields the places of the pairs that are two values of the type. A text that is no value of it is not equal to one."""
+    marks = ", ".join(["(%s, %s, %s)"] * len(places))
+    statement = f"SELECT v.n FROM (VALUES {marks}) AS v (n, a, b) WHERE v.a::{type_} IS DISTINCT FROM v.b::{type_}"  # noqa: S608
+    values = [each for place in places for each in (place, *pairs[place])]
+    session.execute("SAVEPOINT event_processor_pairs")
+    try:
+        found = session.execute(statement, tuple(values))
+    except SqlError as error:
+        if error.answer.verdict is not Verdict.BAD:
+            raise
+        session.execute("ROLLBACK TO SAVEPOINT event_processor_pairs")
+        if len(places) == 1:
+            yield places[0]
+            return
+        middle = len(places) // 2
+        yield from _unequal_at_the_server(session, type_, pairs, places[:middle])
+        yield from _unequal_at_the_server(session, type_, pairs, places[middle:])
+    else:
+        session.execute("RELEASE SAVEPOINT event_processor_pairs")
+        yield from (cast("int", place) for (place,) in found)
 
 
 def _require_address(url: str) -> None:

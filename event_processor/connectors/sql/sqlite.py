@@ -121,6 +121,14 @@ class SqliteDialect:
         # There are no fixed digits in SQLite: numbers with a precision are texts too, so that none is rounded.
         return _TYPES[column.partition("(")[0]]
 
+    def read_as(self, column: ColumnType, name: str) -> str:  # noqa: ARG002 - every value is read as it is
+        """See `Dialect`."""
+        return name
+
+    def unequal(self, session: Session, column: ColumnType, pairs: Sequence[tuple[Value, Value]]) -> list[bool]:  # noqa: ARG002
+        """See `Dialect`. A value is kept as it was written."""
+        return [found != written for found, written in pairs]
+
     def table_suffix(self) -> str:
         """See `Dialect`."""
         return " STRICT"
@@ -151,6 +159,11 @@ class SqliteSession:
         with _errors():
             return self._connection.execute(statement, values).fetchall()
 
+    def stream(self, statement: str, values: Row = ()) -> Iterator[Row]:
+        with _errors():
+            # The connection reads on while its rows are taken. What must be sorted is sorted in a file.
+            yield from self._connection.execute(statement, values)
+
     def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
         with _errors():
             self._connection.executemany(insert.text, rows)
@@ -160,6 +173,14 @@ class SqliteSession:
 
     def begin(self) -> None:
         self.execute("BEGIN IMMEDIATE")
+
+    def begin_snapshot(self) -> None:
+        self.execute("PRAGMA query_only = ON")
+        # A text that others wrote need not be UTF-8.
+        self._connection.text_factory = lambda content: content.decode(errors="backslashreplace")
+        self.execute("BEGIN")
+        # The snapshot is taken by the first read.
+        self.execute("SELECT count(*) FROM sqlite_master")
 
     def commit(self) -> None:
         self.execute("COMMIT")
