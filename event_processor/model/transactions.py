@@ -1,6 +1,6 @@
 """The contract of a receiver that holds its lane's cursor: rows, failed rows and cursor are one transaction there.
 
-Owns: `TransactionalReceiver`, what it is handed and what it returns, and `FailedRecord`.
+Owns: `TransactionalReceiver`, what it is handed and what it returns, `BatchAnswers`, and `FailedRecord`.
 Always: the receiver's cursor wins. A lane asks for it (`begin`) before the first transaction and after each one of unknown outcome.
 Never: contains a lane or a receiver (`engine/delivery/` and `connectors/` do).
 """
@@ -24,6 +24,7 @@ __all__ = [
     "DELIVER",
     "SKIPPED_STAGE",
     "Batch",
+    "BatchAnswers",
     "CursorOwner",
     "FailedRecord",
     "Handed",
@@ -172,6 +173,43 @@ class TransactionError(Exception):
         self.answer: Final = answer
         self.remedy: Final = remedy
         self.is_schema: Final = is_schema
+
+
+class BatchAnswers:
+    """What becomes of the records of one batch while it is written. `bad`: the answer of each that was refused, by its place."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch: Final = batch
+        self.bad: Final[dict[int, Answer]] = {}
+
+    def refuse(self, place: int, answer: Answer) -> None:
+        """The record at `place` was refused; all before it are decided. Raises `TransactionError` if those are too many."""
+        self.bad[place] = answer
+        self._require(place)
+
+    def require_few(self) -> None:
+        """Raises `TransactionError` if so many do not fit that it is not their fault."""
+        if self.bad:
+            self._require(max(self.bad))
+
+    def _require(self, last: int) -> None:
+        entries = self._batch.entries[: last + 1]
+        results = [place in self.bad for place, entry in enumerate(entries) if entry.refusal is None]
+        if self._batch.is_schema(results):
+            raise TransactionError(self.bad[last], is_schema=True)
+
+    def answers(self) -> list[Answer]:
+        """The answer for each record."""
+        delivered = Answer(Verdict.DELIVERED)
+        return [
+            entry.refusal.answer if entry.refusal else self.bad.get(place, delivered)
+            for place, entry in enumerate(self._batch.entries)
+        ]
+
+    def failed(self, answers: Sequence[Answer]) -> list[tuple[Handed, Answer]]:
+        """The records that are kept as failed rows."""
+        both = zip(self._batch.entries, answers, strict=True)
+        return [(entry, answer) for entry, answer in both if answer.verdict is not Verdict.DELIVERED]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from event_processor.model.clock import utc_text
 from event_processor.model.transactions import (
     DELIVER,
     Batch,
+    BatchAnswers,
     CursorOwner,
     FailedRecord,
     Handed,
@@ -167,7 +168,7 @@ class LaneTransactions:
 
     def deliver(self, batch: Batch) -> list[Answer]:
         """See `TransactionalReceiver`."""
-        writing = _Writing(batch)
+        writing = BatchAnswers(batch)
         rows = list(self._rows(batch, writing))
         writing.require_few()
         with _as_transaction_errors(), self._transaction() as session:
@@ -182,7 +183,7 @@ class LaneTransactions:
             # If we die before the commit, nothing was written. If we die after it, the cursor says so at the next `begin`.
         return answers
 
-    def _rows(self, batch: Batch, writing: _Writing) -> Iterator[_Numbered]:
+    def _rows(self, batch: Batch, writing: BatchAnswers) -> Iterator[_Numbered]:
         """Yields the rows of the records that are to be written. Records that do not fit are noted."""
         delivered_at = utc_text(batch.wall_ns)
         pipeline, _, sink = self._row.name
@@ -200,7 +201,7 @@ class LaneTransactions:
             lineage = (source, where.get("generation"), where.get("offset"), where.get("line"))
             yield place, (*own, pipeline, sink, *lineage, record.sequence, delivered_at, self._software)
 
-    def _write(self, session: Session, rows: Sequence[_Numbered], writing: _Writing) -> None:
+    def _write(self, session: Session, rows: Sequence[_Numbered], writing: BatchAnswers) -> None:
         """Writes the rows. If the database refuses them, finds out by halves which: a good one is written, whatever its neighbour is."""
         if not rows:
             return
@@ -282,43 +283,6 @@ class LaneTransactions:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-
-class _Writing:
-    """What became of the records of one batch. `bad`: the answer of each that was refused, by its place."""
-
-    def __init__(self, batch: Batch) -> None:
-        self._batch: Final = batch
-        self.bad: Final[dict[int, Answer]] = {}
-
-    def refuse(self, place: int, answer: Answer) -> None:
-        """The record at `place` was refused; all before it are decided. Raises `TransactionError` if those are too many."""
-        self.bad[place] = answer
-        self._require(place)
-
-    def require_few(self) -> None:
-        """Raises `TransactionError` if so many do not fit their columns that it is not their fault."""
-        if self.bad:
-            self._require(max(self.bad))
-
-    def _require(self, last: int) -> None:
-        entries = self._batch.entries[: last + 1]
-        results = [place in self.bad for place, entry in enumerate(entries) if entry.refusal is None]
-        if self._batch.is_schema(results):
-            raise TransactionError(self.bad[last], is_schema=True)
-
-    def answers(self) -> list[Answer]:
-        """The answer for each record."""
-        delivered = Answer(Verdict.DELIVERED)
-        return [
-            entry.refusal.answer if entry.refusal else self.bad.get(place, delivered)
-            for place, entry in enumerate(self._batch.entries)
-        ]
-
-    def failed(self, answers: Sequence[Answer]) -> list[tuple[Handed, Answer]]:
-        """The records that are kept as failed rows."""
-        both = zip(self._batch.entries, answers, strict=True)
-        return [(entry, answer) for entry, answer in both if answer.verdict is not Verdict.DELIVERED]
 
 
 @contextmanager
