@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 __all__ = [
+    "KAFKA_FENCED",
     "Answer",
     "Verdict",
     "retry_after_s",
@@ -88,11 +89,43 @@ def verdict_of_sqlite(name: str) -> Verdict:
     return Verdict.BAD if primary in _SQLITE_BAD else Verdict.STOP
 
 
+_KAFKA_BAD: Final = frozenset(
+    {"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG", "INVALID_RECORD", "INVALID_TIMESTAMP"}
+)
+KAFKA_FENCED: Final = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"})
+"""Another producer of the same name began, or the broker ended a transaction that took too long."""
+_KAFKA_NO_TOPIC: Final = frozenset({"UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"})
+_KAFKA_WAIT: Final = frozenset(
+    {
+        # Of the client: no broker, no answer in time, or a client that must be made anew.
+        *("_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT", "_TIMED_OUT_QUEUE", "_MSG_TIMED_OUT", "_QUEUE_FULL"),
+        *("_WAIT_COORD", "_WAIT_CACHE", "_PURGE_QUEUE", "_PURGE_INFLIGHT", "_RETRY", "_IN_PROGRESS", "_PREV_IN_PROGRESS"),
+        *("_CONFLICT", "_STATE", "_OUTDATED", "_DESTROY", "_DESTROY_BROKER", "_NODE_UPDATE", "_INTR", "_UNDERFLOW"),
+        *("_GAPLESS_GUARANTEE", "_INCONSISTENT", "_INVALID_DIFFERENT_RECORD"),
+        # Of the broker: what Kafka's protocol calls retriable.
+        *("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "REQUEST_TIMED_OUT", "BROKER_NOT_AVAILABLE"),
+        *("REPLICA_NOT_AVAILABLE", "NETWORK_EXCEPTION", "STALE_CTRL_EPOCH", "NOT_CONTROLLER", "LISTENER_NOT_FOUND"),
+        *("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "CONCURRENT_TRANSACTIONS"),
+        *("NOT_ENOUGH_REPLICAS", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "KAFKA_STORAGE_ERROR", "OFFSET_NOT_AVAILABLE"),
+        *("FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH", "PREFERRED_LEADER_NOT_AVAILABLE", "ELIGIBLE_LEADERS_NOT_AVAILABLE"),
+        *("THROTTLING_QUOTA_EXCEEDED", "UNSTABLE_OFFSET_COMMIT", "TRANSACTION_COORDINATOR_FENCED", "UNKNOWN"),
+        # Of the broker: it does not know this producer any more, or lost count with it. A new producer is a new beginning.
+        *("UNKNOWN_PRODUCER_ID", "INVALID_PRODUCER_ID_MAPPING", "OUT_OF_ORDER_SEQUENCE_NUMBER"),
+        *("DUPLICATE_SEQUENCE_NUMBER", "INVALID_TXN_STATE", "TRANSACTION_ABORTABLE", "REBOOTSTRAP_REQUIRED"),
+    }
+)
+
+
 def verdict_of_kafka(name: str, *, is_retriable: bool, is_fatal: bool) -> Verdict:
-    """The verdict of an error of a Kafka client, by its name, and what the client says of it."""
-    if name in ("MSG_SIZE_TOO_LARGE", "INVALID_MSG", "INVALID_RECORD", "INVALID_TIMESTAMP"):
+    """The verdict of an error of a Kafka client, by its name, and what the client says of it.
+
+    A topic that is not there may be made at any moment, so Kafka calls that retriable: here it is a *stop*, as a missing table is.
+    """
+    if name in _KAFKA_BAD:
         return Verdict.BAD
-    return Verdict.WAIT if is_retriable and not is_fatal else Verdict.STOP
+    if name in KAFKA_FENCED or name in _KAFKA_NO_TOPIC:
+        return Verdict.STOP
+    return Verdict.WAIT if name in _KAFKA_WAIT or (is_retriable and not is_fatal) else Verdict.STOP
 
 
 _DIGITS_MAX: Final = 9
