@@ -111,10 +111,19 @@ class SqliteDialect:
             session.execute("PRAGMA journal_mode = WAL")
             # In WAL mode, anything less loses the last commits in a power cut.
             session.execute("PRAGMA synchronous = FULL")
+            session.follow_file(lambda: self._identity(path))
         except BaseException:
             session.close()
             raise
         return session
+
+    def _identity(self, path: str) -> tuple[int, int] | None:
+        """Device and inode of the file; None if there is none."""
+        try:
+            status = self._fs.status(path)
+        except OSError as error:
+            raise SqlError(Answer(Verdict.WAIT, readable_path(f"{path}: {error}"), "SQLITE_IOERR")) from error
+        return None if status is None else (status.device, status.inode)
 
     def type_of(self, column: ColumnType) -> str:
         """See `Dialect`."""
@@ -154,6 +163,12 @@ class SqliteSession:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection: Final = connection
+        self._file: Callable[[], tuple[int, int] | None] = lambda: None
+        self._opened: tuple[int, int] | None = None
+
+    def follow_file(self, file: Callable[[], tuple[int, int] | None]) -> None:
+        """From now on, no transaction begins in a file that is not the one that its path leads to. `file`: which one that is."""
+        self._file, self._opened = file, file()
 
     def execute(self, statement: str, values: Row = ()) -> list[Row]:
         with _errors():
@@ -173,6 +188,10 @@ class SqliteSession:
 
     def begin(self) -> None:
         self.execute("BEGIN IMMEDIATE")
+        if self._file() != self._opened:
+            # What is written to a file without a name is lost. An operator who restores a backup replaces the file.
+            self.rollback()
+            raise SqlError(Answer(Verdict.WAIT, "the file of the database was replaced or removed", "SQLITE_IOERR"))
 
     def begin_snapshot(self) -> None:
         self.execute("PRAGMA query_only = ON")
