@@ -47,9 +47,9 @@ types: .venv/test-ready
 format: .venv/test-ready
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
-# Done by hand when pyproject.toml's dependencies change; needs uv.
+# Done by hand when pyproject.toml's dependencies change; needs uv. The sample serves HTTP, so `make run` needs that extra.
 lock:
-	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml -o requirements/run.lock
+	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --extra http pyproject.toml -o requirements/run.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --all-extras pyproject.toml requirements/dev.in -c requirements/run.lock -o requirements/dev.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/bench.in -c requirements/dev.lock -o requirements/bench.lock
 	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header requirements/wheels.in -c requirements/dev.lock -o requirements/wheels.lock
