@@ -1,4 +1,4 @@
-"""How commands show lanes: as facts, as words of a line, as JSON, and as the summary of a run.
+"""How commands show lanes: as facts, as words of a line, and as the summary of a run.
 
 Owns: the words for the figures of lanes.
 Always: pure. A figure that is not known is left out.
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import msgspec
-
 from event_processor.engine.delivery.reports import GroupReport, LaneReport
 from event_processor.operations.lanes import LanesStatus, outbox_forecast
 
-__all__ = ["lane_documents", "lane_facts", "lane_group_facts", "lane_summary", "lane_words", "outbox_document"]
+__all__ = ["lane_facts", "lane_group_facts", "lane_summary", "lane_words"]
 
 GROUPS_SHOWN_MAX = 12
 
@@ -119,25 +117,3 @@ def _figures(lanes: Sequence[LaneReport]) -> str:
         f"{processed:,} processed, {rate:.1f}/s; mean time {elapsed_ms:,.1f} ms, request {request_ms:,.1f} ms; "
         f"error rate {before:.1%} before retries, {after:.1%} after; backlog {backlog:,}; {hits:,} limit hits"
     )
-
-
-def lane_documents(status: LanesStatus) -> list[dict[str, object]]:
-    """The lanes in `status --json`. docs/json-output.md says what each key means."""
-    documents = []
-    for lane in status.lanes:
-        promised = status.guarantees.get(lane.sink)
-        documents.append({**msgspec.to_builtins(lane), "guarantee": promised.words if promised else None})
-    return documents
-
-
-def outbox_document(status: LanesStatus) -> dict[str, object] | None:
-    """The outbox in `status --json`; None without lanes."""
-    if not status.lanes:
-        return None
-    full_in_s = status.full_in_s
-    return {
-        "undelivered_bytes": status.outbox.undelivered_bytes,
-        "bytes_max": status.bytes_max,
-        "growth_bytes_per_s": status.outbox.growth_bytes_per_s,
-        "full_in_s": None if full_in_s is None else round(full_in_s),
-    }

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 from msgspec import UNSET
 
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.lanes import lane_documents, lane_facts, outbox_document
+from event_processor.cli.lanes import lane_facts
 from event_processor.cli.output import one_line, write_facts, write_json, write_lines
 from event_processor.model.errors import ExitCode
 from event_processor.operations.status import Status, StatusLimits, read_status
+from event_processor.operations.status_document import status_document
 
 __all__ = ["command", "facts_of"]
 
@@ -37,7 +37,7 @@ def command(
     status = read_status(configuration, real_environment(configuration))
     shortfalls = status.shortfalls(StatusLimits(lag_bytes_max, age_s_max))
     if as_json:
-        write_json(_document(status, shortfalls))
+        write_json(status_document(status, shortfalls))
     else:
         write_facts(facts_of(status))
         write_lines(f"note: {one_line(each)}" for each in status.conditions if not each.fails)
@@ -72,20 +72,4 @@ def facts_of(status: Status) -> dict[str, object]:
         "dead letters": committed.dead_letters,
         **({"lost": f"{committed.lost:,} (event-processor lost)"} if committed.lost else {}),
         **lane_facts(status.lanes),
-    }
-
-
-def _document(status: Status, shortfalls: list[str]) -> dict[str, object]:
-    """The output of `status --json`. docs/json-output.md says what each key means."""
-    return {
-        "state_directory": status.state_directory,
-        "alive": status.is_alive,
-        "owner": status.owner,
-        "keeping_up": not shortfalls,
-        "shortfalls": shortfalls,
-        "committed": msgspec.to_builtins(status.committed),
-        "conditions": msgspec.to_builtins(status.conditions),
-        "last_known_conditions": msgspec.to_builtins(status.last_known),
-        "lanes": lane_documents(status.lanes),
-        "outbox": outbox_document(status.lanes),
     }

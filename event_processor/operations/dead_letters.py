@@ -26,9 +26,10 @@ from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Json
 from event_processor.operations.state_access import committed_length, peek, require_checkpoint
 from event_processor.storage.append_file import append_lines, committed_lines, count_lines
-from event_processor.storage.durable import create_file, prepare_directory, remove_files, storage_boundary
+from event_processor.storage.durable import create_file, prepare_directory, remove_files, storage_boundary, storage_call
 
 __all__ = [
+    "DeadLetterCount",
     "count_dead_letters",
     "newest_dead_letters",
     "purge_dead_letters",
@@ -77,9 +78,31 @@ def newest_dead_letters(configuration: Configuration, environment: Environment, 
 def count_dead_letters(configuration: Configuration, environment: Environment) -> int:
     """The number of dead letters that are committed and not purged."""
     checkpoint = peek(configuration, environment)
-    length_bytes = committed_length(checkpoint, DEAD_LETTERS_NAME) if checkpoint else 0
-    path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
-    return count_lines(environment.fs, path, length_bytes)
+    return DeadLetterCount(configuration, environment).of(checkpoint) if checkpoint else 0
+
+
+class DeadLetterCount:
+    """Counts the committed dead letters. Asked again, it reads only what was added. Used by one thread at a time."""
+
+    def __init__(self, configuration: Configuration, environment: Environment) -> None:
+        self._fs: Final = environment.fs
+        self._path: Final = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
+        self._inode = 0
+        self._length_bytes = 0
+        self._count = 0
+
+    def of(self, checkpoint: Checkpoint) -> int:
+        """The number of dead letters that `checkpoint` covers. Raises `StateError` if the file is shorter, `StorageError`."""
+        length_bytes = committed_length(checkpoint, DEAD_LETTERS_NAME)
+        with storage_call("stat", self._path):
+            status = self._fs.status(self._path)
+        inode = status.inode if status else 0
+        if inode != self._inode or length_bytes < self._length_bytes:
+            self._count = self._length_bytes = 0
+        # A committed length is the end of a line, so the rest begins with one.
+        self._count += count_lines(self._fs, self._path, length_bytes, start_bytes=self._length_bytes)
+        self._inode, self._length_bytes = inode, length_bytes
+        return self._count
 
 
 def repaired_records(lines: Iterable[bytes], name: str) -> list[bytes]:

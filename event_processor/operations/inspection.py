@@ -14,12 +14,13 @@ from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.aggregation.categories.totals import CategoryTotal
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.losses import Losses
 from event_processor.engine.state import Counts, SourceState
 from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import require_checkpoint
 
-__all__ = ["Inspection", "inspect_state"]
+__all__ = ["Inspection", "inspect_state", "inspection_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,11 @@ def inspect_state(configuration: Configuration, environment: Environment, *, cat
 
     Raises `InputGoneError` if there is no state, `StateError`, `StorageError`.
     """
-    checkpoint = require_checkpoint(configuration, environment)
+    return inspection_of(require_checkpoint(configuration, environment), configuration, category=category)
+
+
+def inspection_of(checkpoint: Checkpoint, configuration: Configuration, *, category: str | None = None) -> Inspection:
+    """As `inspect_state`, of a checkpoint that was read already."""
     state = checkpoint.state
     written_at = checkpoint.meta.get("written_at")
     return Inspection(

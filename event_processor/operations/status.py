@@ -8,7 +8,6 @@ Never: changes anything; checks limits that the caller did not give.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,16 +15,15 @@ from datetime import datetime
 from event_processor.assembly import Environment, lag_bytes
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
-from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json
 from event_processor.operations.conditions import DETACHED, LOST, Condition, read_conditions
+from event_processor.operations.dead_letters import DeadLetterCount
 from event_processor.operations.lanes import LanesStatus, lanes_status
 from event_processor.operations.omissions import Omission, omissions
-from event_processor.operations.state_access import committed_length, lock_owner, peek
-from event_processor.storage.append_file import count_lines
+from event_processor.operations.state_access import lock_owner, peek
 
-__all__ = ["CommittedStatus", "Status", "StatusFrame", "StatusLimits", "read_status", "watch_status"]
+__all__ = ["CommittedStatus", "Status", "StatusFrame", "StatusLimits", "read_status", "status_of", "watch_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +106,16 @@ class Status:
 
 def read_status(configuration: Configuration, environment: Environment) -> Status:
     """Looks once at the state directory and at the sources. Raises `StateError` for an unreadable state, `StorageError`."""
+    return status_of(peek(configuration, environment), configuration, environment)
+
+
+def status_of(
+    checkpoint: Checkpoint | None, configuration: Configuration, environment: Environment, letters: DeadLetterCount | None = None
+) -> Status:
+    """As `read_status`, of a checkpoint that was read already. `letters` remembers how many dead letters it counted."""
     owner = lock_owner(configuration, environment)
-    checkpoint = peek(configuration, environment)
-    committed = None if checkpoint is None else _committed(checkpoint, configuration, environment)
+    count = letters or DeadLetterCount(configuration, environment)
+    committed = None if checkpoint is None else _committed(checkpoint, configuration, environment, count)
     lanes = lanes_status(configuration, environment, checkpoint, owner)
     published = read_conditions(environment.fs, str(configuration.state.dir))
     conditions = published.conditions if published else ()
@@ -158,10 +163,11 @@ def _rate(before: CommittedStatus | None, after: CommittedStatus | None, elapsed
     return (after.counts.records - before.counts.records) / elapsed_s
 
 
-def _committed(checkpoint: Checkpoint, configuration: Configuration, environment: Environment) -> CommittedStatus:
+def _committed(
+    checkpoint: Checkpoint, configuration: Configuration, environment: Environment, letters: DeadLetterCount
+) -> CommittedStatus:
     state = checkpoint.state
     written_at = checkpoint.meta.get("written_at")
-    letters_path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
     return CommittedStatus(
         state_id=state.state_id,
         written_at=written_at if isinstance(written_at, str) else None,
@@ -173,7 +179,7 @@ def _committed(checkpoint: Checkpoint, configuration: Configuration, environment
         lost=state.lost.count,
         first_lost=str(state.lost.entries[0]) if state.lost.entries else "",
         left_out=tuple(omissions(configuration, state.counts, state.categories, state.aggregates)),
-        dead_letters=count_lines(environment.fs, letters_path, committed_length(checkpoint, DEAD_LETTERS_NAME)),
+        dead_letters=letters.of(checkpoint),
     )
 
 

@@ -110,14 +110,14 @@ def whole_bytes_of(fs: FileSystem, path: str) -> int:
             fs.close(descriptor)
 
 
-def committed_lines(fs: FileSystem, path: str, length_bytes: int) -> Iterator[list[bytes]]:
-    """Yields the lines of a file's first `length_bytes`, without line ends, in order.
+def committed_lines(fs: FileSystem, path: str, length_bytes: int, start_bytes: int = 0) -> Iterator[list[bytes]]:
+    """Yields the lines of a file's first `length_bytes`, without line ends, in order. A line begins at `start_bytes`, the first one.
 
     They come in lists, one per block, so that a file of any size can be read.
     Raises `StateError` if the file is shorter, `StorageError`.
     """
     rest = b""
-    for block in _blocks(fs, path, length_bytes):
+    for block in _blocks(fs, path, length_bytes, start_bytes):
         *lines, rest = (rest + block).split(b"\n")
         yield lines
     if rest:
@@ -151,16 +151,16 @@ def _lines_with(content: bytes, pattern: re.Pattern[bytes], wanted: Collection[b
             place = end
 
 
-def _blocks(fs: FileSystem, path: str, length_bytes: int) -> Iterator[bytes]:
-    """Yields the first `length_bytes` of a file in blocks."""
-    if not length_bytes:
+def _blocks(fs: FileSystem, path: str, length_bytes: int, start_bytes: int = 0) -> Iterator[bytes]:
+    """Yields the first `length_bytes` of a file in blocks, without the first `start_bytes` of them."""
+    if length_bytes <= start_bytes:
         return
     with storage_call("read", path):
         descriptor = fs.open(path, os.O_RDONLY) if fs.status(path) is not None else None
     if descriptor is None:
         raise _too_short(path, length_bytes)
     try:
-        offset = 0
+        offset = start_bytes
         while offset < length_bytes:
             with storage_call("read", path):
                 block = read_range(fs, descriptor, min(READ_BYTES, length_bytes - offset), offset)
@@ -311,6 +311,6 @@ class AppendFile:
         self._fs.close(self._descriptor)
 
 
-def count_lines(fs: FileSystem, path: str, length_bytes: int) -> int:
-    """How many lines a file's first `length_bytes` hold. Raises as `committed_lines` does."""
-    return sum(map(len, committed_lines(fs, path, length_bytes)))
+def count_lines(fs: FileSystem, path: str, length_bytes: int, start_bytes: int = 0) -> int:
+    """How many lines a file's first `length_bytes` hold, from `start_bytes` on. Raises as `committed_lines` does."""
+    return sum(map(len, committed_lines(fs, path, length_bytes, start_bytes)))
