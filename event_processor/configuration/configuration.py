@@ -19,6 +19,7 @@ from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, 
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions
+from event_processor.configuration.http_options import HttpOptions
 from event_processor.configuration.targets import TargetsOptions
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.model.enriching import EnricherOptions
@@ -39,6 +40,7 @@ __all__ = [
     "DedupOptions",
     "EngineOptions",
     "EventOptions",
+    "HttpOptions",
     "LocatedText",
     "LogOptions",
     "OrderOptions",
@@ -269,6 +271,7 @@ class Configuration(Section):
     targets: TargetsOptions = TargetsOptions()
     dead_letters: DeadLettersOptions = DeadLettersOptions()
     state: StateOptions = StateOptions()
+    http: HttpOptions = HttpOptions()
     engine: EngineOptions = EngineOptions()
     log: LogOptions = LogOptions()
 

@@ -43,6 +43,8 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
         yield "event.timestamp", "the field of the timestamp, since an aggregate has a window"
     for name, aggregate in configuration.aggregates.items():
         yield from aggregate_contradictions(name, aggregate)
+    if configuration.http.listen and not configuration.http.is_loopback and configuration.http.token_file is None:
+        yield "http.token_file", f"the file with a token, since other machines can reach {configuration.http.listen}"
     yield from _service_contradictions(configuration)
     yield from _sink_input_contradictions(configuration)
     yield from _sink_field_contradictions(configuration)

@@ -127,8 +127,8 @@ class Batch:
         for name, runs in step.rows.items():
             self.rows.setdefault(name, []).extend(runs)
 
-    def report(self, telemetry: Telemetry, before: State) -> None:
-        """Reports the batch, which is durable now. `before`: the state before it."""
+    def report(self, telemetry: Telemetry, before: State, commit_s: float) -> None:
+        """Reports the batch, which is durable now. `before`: the state before it. `commit_s`: how long its commit took, in seconds."""
         if before.lost is not self.state.lost:
             telemetry.losses_committed(count=self.state.lost.count)
         if self.counts.rejected:
@@ -141,6 +141,7 @@ class Batch:
             released=self.released.count,
             content_bytes=self.content_bytes,
         )
+        telemetry.commit_timed(seconds=commit_s)
 
     def _report_rejections(self, telemetry: Telemetry) -> None:
         """Reports the batch's rejected records, with the place of the first. There is at least one."""

@@ -27,7 +27,7 @@ from event_processor.engine.journal import (
     OrderEnded,
     OrderStarted,
 )
-from event_processor.engine.loop_options import WAIT_S_MAX, InFlight, LoopOptions, StartedState, StopReason
+from event_processor.engine.loop_options import WAIT_S_MAX, InFlight, LoopOptions, StartedState, StopReason, TimedCommit
 from event_processor.engine.loss_keeper import LossKeeper
 from event_processor.engine.losses import LossRequests
 from event_processor.engine.source_turns import SourceTurns
@@ -276,15 +276,15 @@ class Processor:
         """
         self._settle()
         self._started = None
-        job = self._writer.prepare(batch)
+        job = TimedCommit(self._writer.prepare(batch), self._clock)
         self._read_ahead = set(self._handed_in)
         if not behind:
             # The shortest way to a durable checkpoint: without a backlog, the log waits for no other thread.
-            self._committed(batch, job())
+            self._committed(batch, job(), job)
             return
         # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what is
         # read after it is in none of our files until this commit is done.
-        self._in_flight = InFlight(batch, self._executor.submit(job))
+        self._in_flight = InFlight(batch, job, self._executor.submit(job))
         self._settle_if_done()
 
     def _settle_if_done(self) -> bool:
@@ -302,14 +302,14 @@ class Processor:
             checkpoint_bytes = in_flight.checkpoint_bytes.result()
         finally:
             self._in_flight = None
-        self._committed(in_flight.batch, checkpoint_bytes)
+        self._committed(in_flight.batch, checkpoint_bytes, in_flight.commit)
 
-    def _committed(self, batch: Batch, checkpoint_bytes: int) -> None:
+    def _committed(self, batch: Batch, checkpoint_bytes: int, commit: TimedCommit) -> None:
         """Makes the durable batch the state and reports it. If we die here, sources and exporters learn of it at the next start."""
         before, self._state = self._state, batch.state
         self._checkpoint_bytes = checkpoint_bytes
         self._sources.acknowledge(self._read_ahead)
-        batch.report(self._telemetry, before)
+        batch.report(self._telemetry, before, commit.seconds)
 
     def _read_on(self, batch: Batch) -> None:
         """Reads and submits available chunks, as many as may be decoded ahead."""

@@ -1,8 +1,8 @@
 """The values that the loop works with: its options, and the reasons for an end.
 
-Owns: these, the state that a start continues from, and a commit in the background.
-Always: frozen.
-Never: holds anything that changes while the loop runs.
+Owns: these, the state that a start continues from, a commit that measures itself, and one in the background.
+Always: frozen, but for the duration of a commit.
+Never: decides anything.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from event_processor.engine.commit import Batch
 from event_processor.engine.journal import JournalEntry
 from event_processor.engine.source_turns import always
 from event_processor.engine.state import State
+from event_processor.model.contracts import Clock
 
-__all__ = ["WAIT_S_MAX", "InFlight", "LoopOptions", "StartedState", "StopReason"]
+__all__ = ["WAIT_S_MAX", "InFlight", "LoopOptions", "StartedState", "StopReason", "TimedCommit"]
 
 WAIT_S_MAX: Final = 1.0
 """The loop reports that it is alive at least this often, however long there is nothing to do."""
@@ -60,9 +61,26 @@ class StartedState:
     entries: Sequence[JournalEntry]
 
 
+class TimedCommit:
+    """A commit that measures itself. `seconds` is 0 until it is done."""
+
+    def __init__(self, job: Callable[[], int], clock: Clock) -> None:
+        self._job: Final = job
+        self._clock: Final = clock
+        self.seconds = 0.0
+
+    def __call__(self) -> int:
+        """Runs it. Returns the checkpoint's size in bytes, or raises the failure."""
+        begun_s = self._clock.monotonic_s()
+        checkpoint_bytes = self._job()
+        self.seconds = self._clock.monotonic_s() - begun_s
+        return checkpoint_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class InFlight:
     """The commit in the background. Its future returns the checkpoint's size in bytes, or raises the failure."""
 
     batch: Batch
+    commit: TimedCommit
     checkpoint_bytes: Future[int]

@@ -41,6 +41,18 @@ class Telemetry:
     ) -> None:
         """A checkpoint is durable. The numbers are for this batch only."""
 
+    def commit_timed(self, *, seconds: float) -> None:
+        """A checkpoint is durable. `seconds`: from the first write of its commit to the end of it."""
+
+    def http_listening(self, *, address: str) -> None:
+        """The HTTP server answers at this address (a URL)."""
+
+    def http_unavailable(self, *, address: str, reason: str, remedy: str) -> None:
+        """The HTTP server cannot listen there. Everything else goes on, and it is tried again."""
+
+    def http_failed(self, *, method: str, path: str, reason: str) -> None:
+        """The HTTP server could not answer a request, and said so (500)."""
+
     def records_rejected(self, *, count: int, source: str, path: str, line: int, offset: int, reason: str) -> None:
         """A durable checkpoint counts rejected records. The place and the reason are those of the first of them."""
 

@@ -48,7 +48,9 @@ Key: TypeAlias = tuple[str, str, str]
 """Kind, source and path."""
 NOT_READ: Final = frozenset({"file_missing", "file_unreadable", "file_damaged"})
 """The kinds that mean that input was not read."""
-LIVES_WITH_THE_PROCESS: Final = frozenset({"reload_refused"})
+RELOAD_REFUSED: Final = "reload_refused"
+HTTP_UNAVAILABLE: Final = "http_unavailable"
+LIVES_WITH_THE_PROCESS: Final = frozenset({RELOAD_REFUSED, HTTP_UNAVAILABLE})
 """These end with their process, because a start reads the configuration again."""
 
 
@@ -88,7 +90,7 @@ class Conditions(Telemetry):
 
     def begin(self) -> None:
         """A pipeline is about to be opened. What the one before reported counts until its end is certain."""
-        self._unconfirmed = {key for key in self._present if key[0] not in LIVES_WITH_THE_PROCESS}
+        self._unconfirmed = {key for key in self._present if key[0] != RELOAD_REFUSED}
         self._rounds = 0
 
     def failed(self, error: Exception) -> None:
@@ -103,9 +105,9 @@ class Conditions(Telemetry):
         self._reload = reload
         if reload.outcome == "refused":
             remedy = "fix the configuration, then run 'event-processor reload'; until then the present one stays in use"
-            self._add("reload_refused", problem=f"a reload was refused: {_in_one_line(reload.reason)}", remedy=remedy)
+            self._add(RELOAD_REFUSED, problem=f"a reload was refused: {_in_one_line(reload.reason)}", remedy=remedy)
         else:
-            self._end("reload_refused")
+            self._end(RELOAD_REFUSED)
         self._publish()
 
     # The reports of the pipeline.
@@ -153,6 +155,12 @@ class Conditions(Telemetry):
     def watcher_unavailable(self, *, path: str, reason: str) -> None:
         remedy = "raise fs.inotify.max_user_instances and max_user_watches; until then polling finds every change"
         self._add("watcher_unavailable", path=path, problem=f"cannot be watched: {reason}", remedy=remedy, fails=False)
+
+    def http_listening(self, *, address: str) -> None:  # noqa: ARG002
+        self._end(HTTP_UNAVAILABLE)
+
+    def http_unavailable(self, *, address: str, reason: str, remedy: str) -> None:
+        self._add(HTTP_UNAVAILABLE, problem=f"the HTTP server cannot listen on {address}: {reason}", remedy=remedy)
 
     def lanes_opened(self, *, sinks: Sequence[str]) -> None:
         self._end_earlier(lambda key: key[1] not in sinks)

@@ -35,6 +35,7 @@ from event_processor.operations.omissions import AbsentColumns, Omission, omissi
 from event_processor.operations.targets import CommittedFigures
 from event_processor.service.conditions import Conditions
 from event_processor.service.lanes import Lanes
+from event_processor.service.listener import Listener
 from event_processor.service.rejections import RejectionReports
 from event_processor.service.systemd import ServiceNotifier
 
@@ -107,6 +108,7 @@ class Daemon:
         self._mode: Final = mode
         self._notifier: Final = notifier
         self._processor: Processor | None = None
+        self._listener: Final = Listener()
         self._stopping = False
         self._absent: Final = AbsentColumns()
         self._lanes: Final = Lanes()
@@ -127,6 +129,7 @@ class Daemon:
             cleanup.callback(self._notifier.close)
             conditions = Conditions(first.fs, str(configuration.state.dir), this_process(), first.clock)
             cleanup.enter_context(_failure_published(conditions))
+            cleanup.callback(self._listener.stop)
             cleanup.enter_context(
                 SignalHandlers({signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload})
             )
@@ -163,8 +166,21 @@ class Daemon:
         self._notifier.progress()
         rejections = RejectionReports(environment.telemetry, environment.clock, configuration.dead_letters, self._end)
         notified = _NotifierTelemetry(self._notifier, conditions)
-        exporters = [environment.telemetry, conditions, self._absent, self._lanes, self._committed, notified, rejections]
+        exporters = [
+            environment.telemetry,
+            conditions,
+            self._absent,
+            self._lanes,
+            self._committed,
+            self._listener,
+            notified,
+            rejections,
+        ]
+        for_threads = environment
         environment = replace(environment, telemetry=SeveralTelemetry(exporters))
+        if not self._mode.once:
+            # Before the pipeline: a long recovery is seen, and a configuration that cannot be served is refused.
+            self._listener.follow(configuration, for_threads, environment.telemetry)
         pipeline = open_pipeline(configuration, environment, self._mode)
         processor = pipeline.processor
         with ExitStack() as cleanup:

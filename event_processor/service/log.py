@@ -254,6 +254,17 @@ class LogTelemetry(Telemetry):
         words = "the outbox is full; from this record on, all are skipped at this sink until it is attached"
         self.log("error", "lane_detached", words, facts)
 
+    def http_listening(self, **facts: Fact) -> None:
+        self.log("info", "http_listening", "the HTTP server listens", facts)
+
+    def http_unavailable(self, **facts: Fact) -> None:
+        self.log(
+            "error", "http_unavailable", "the HTTP server cannot listen; everything else goes on, and it is tried again", facts
+        )
+
+    def http_failed(self, **facts: Fact) -> None:
+        self.log("error", "http_failed", "a request could not be answered", facts)
+
     def lane_failed(self, **facts: Fact) -> None:
         self.log("error", "lane_failed", "a sink is sent nothing more: its place in the outbox cannot be trusted", facts)
 

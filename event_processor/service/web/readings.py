@@ -1,0 +1,184 @@
+"""What the server reads of the committed state, and the threads that read it.
+
+Owns: `Readings`, which reads each checkpoint once however many ask, and `ReaderThreads`.
+Always: files are read as any other process would, without a lock. Reading takes at most a tenth of the time: until then, an answer is
+the one before, whole. A number of readings that wait is refused instead of kept.
+Never: used by the loop's thread; blocks the thread of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from queue import Empty, Full, Queue
+from threading import Lock, Thread
+from typing import Final, Generic, TypeVar
+
+from event_processor.assembly import Environment
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint import CHECKPOINT_NAME
+from event_processor.engine.checkpoint_document import Checkpoint
+from event_processor.model.errors import InputGoneError
+from event_processor.model.telemetry import Telemetry
+from event_processor.operations.dead_letters import DeadLetterCount
+from event_processor.operations.inspection import Inspection, inspection_of
+from event_processor.operations.state_access import peek
+from event_processor.operations.status import Status, status_of
+from event_processor.service.web.answers import ProblemError
+from event_processor.service.web.durations import ProcessFigures
+
+__all__ = ["ReaderThreads", "Readings", "Seen"]
+
+Value = TypeVar("Value")
+READING_SHARE: Final = 0.1
+"""The share of the time that is spent on reading one thing again and again."""
+WAITING_MAX: Final = 32
+"""So many readings may wait for a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[Value]):
+    """A value that was read, and until when it is good enough."""
+
+    value: Value
+    until_s: float
+    identity: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A status, and the checkpoint that it is of; None if nothing is committed."""
+
+    status: Status
+    checkpoint: Checkpoint | None
+
+
+class Readings:
+    """The committed state of one configuration. Used by several threads."""
+
+    def __init__(self, configuration: Configuration, environment: Environment, figures: ProcessFigures) -> None:
+        self.configuration: Final = configuration
+        # Sources are opened to see what they hold. That is no news for a log.
+        self.environment: Final = replace(environment, telemetry=Telemetry())
+        self._path: Final = os.path.join(str(configuration.state.dir), CHECKPOINT_NAME)
+        self._letters: Final = DeadLetterCount(configuration, self.environment)
+        self._lock: Final = Lock()
+        self._checkpoint: _Kept[Checkpoint | None] | None = None
+        self._seen: _Kept[Seen] | None = None
+        self.figures: Final = figures
+
+    def status(self) -> Status:
+        """The status. Raises `StateError`, `StorageError`."""
+        return self.seen().status
+
+    def seen(self) -> Seen:
+        """The status and its checkpoint. Raises `StateError`, `StorageError`."""
+        with self._lock:
+            if self._seen is None or self._now_s() >= self._seen.until_s:
+                self._seen = self._kept(self._look)
+            return self._seen.value
+
+    def _look(self) -> Seen:
+        committed_bytes = self.figures.committed_bytes
+        checkpoint = self._read_checkpoint()
+        status = status_of(checkpoint, self.configuration, self.environment, self._letters)
+        if status.committed is not None:
+            self.figures.look(self._now_s(), committed_bytes, status.committed.lag_bytes)
+        return Seen(status, checkpoint)
+
+    def checkpoint(self) -> Checkpoint:
+        """The committed checkpoint. Raises `InputGoneError` if there is none yet, `StateError`, `StorageError`."""
+        with self._lock:
+            checkpoint = self._read_checkpoint()
+        if checkpoint is None:
+            raise InputGoneError("nothing is committed yet", hint="ask again after the first commit")
+        return checkpoint
+
+    def inspection(self) -> Inspection:
+        """What is committed. Raises as `checkpoint` does."""
+        return inspection_of(self.checkpoint(), self.configuration)
+
+    def _read_checkpoint(self) -> Checkpoint | None:
+        """The caller holds the lock."""
+        kept = self._checkpoint
+        if kept is not None and self._now_s() < kept.until_s:
+            return kept.value
+        status = self.environment.fs.status(self._path)
+        identity = (status.device, status.inode, status.size_bytes, status.modified_ns) if status else None
+        if kept is None or identity is None or identity != kept.identity:
+            # If it is replaced between the two looks, the next look sees another identity.
+            kept = self._kept(lambda: peek(self.configuration, self.environment), identity)
+            self._checkpoint = kept
+        return kept.value
+
+    def _kept(self, read: Callable[[], Value], identity: object = None) -> _Kept[Value]:
+        begun_s = self._now_s()
+        value = read()
+        now_s = self._now_s()
+        return _Kept(value, now_s + (now_s - begun_s) / READING_SHARE, identity)
+
+    def _now_s(self) -> float:
+        return self.environment.clock.monotonic_s()
+
+
+class ReaderThreads:
+    """A few threads for blocking calls. They end with the process, whatever they do then."""
+
+    def __init__(self, count: int) -> None:
+        self._jobs: Final[Queue[Callable[[], None] | None]] = Queue(WAITING_MAX)
+        self._threads: Final = [Thread(target=self._work, name=f"http-reader-{number}", daemon=True) for number in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    async def call(self, function: Callable[[], Value]) -> Value:
+        """Calls `function` in one of the threads. Raises what it raises, `ProblemError` (503) if too many wait."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Value] = loop.create_future()
+
+        def job() -> None:
+            if future.cancelled():
+                return
+            try:
+                value = function()
+            except Exception as error:  # noqa: BLE001 - raised where it is awaited
+                _tell(loop, future, error=error)
+            else:
+                _tell(loop, future, value)
+
+        try:
+            self._jobs.put_nowait(job)
+        except Full as error:
+            raise ProblemError(503, "too many requests are being answered", headers={"Retry-After": "1"}) from error
+        return await future
+
+    def close(self) -> None:
+        """Lets the threads end after what they do now."""
+        with suppress(Empty):
+            while True:
+                self._jobs.get_nowait()
+        for _ in self._threads:
+            self._jobs.put_nowait(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Value], value: Value | None = None, error: Exception | None = None
+) -> None:
+    """Ends the future in the loop's thread. If the server has ended meanwhile, nothing waits for it."""
+
+    def end() -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)  # type: ignore[arg-type]  # it is one if there was no error
+
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(end)

@@ -1,0 +1,110 @@
+"""The server of a daemon with what it answers from: one object for the daemon's thread.
+
+Owns: what outlives a reload (the secret that signs sessions, the durations of commits), and how an application is made.
+Always: all methods are called by the daemon's thread and return at once.
+Never: reads a checkpoint in the daemon's thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.types import ASGIApp
+
+from event_processor.assembly import Environment
+from event_processor.configuration.configuration import Configuration
+from event_processor.configuration.http_options import HttpOptions
+from event_processor.model.telemetry import Telemetry
+from event_processor.service.web.application import application
+from event_processor.service.web.durations import ProcessFigures
+from event_processor.service.web.gate import Gate, read_token
+from event_processor.service.web.readings import ReaderThreads, Readings
+from event_processor.service.web.server import HttpServer, listening_socket
+from event_processor.service.web.site import Site
+
+__all__ = ["Prepared", "WebService"]
+
+READERS: Final = 2
+"""A long search of the log leaves one thread for short answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An application that can answer, and where."""
+
+    options: HttpOptions
+    app: ASGIApp
+
+
+class WebService:
+    """The HTTP server of one process, over reloads."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        """`variables`: the environment, for the path of the token."""
+        self._variables: Final = variables
+        self._secret: Final = secrets.token_bytes(32)
+        self._threads: Final = ReaderThreads(READERS)
+        self._figures: Final = ProcessFigures()
+        self._prepared: Prepared | None = None
+        self._server: HttpServer | None = None
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the server answers."""
+        return self._server is not None and self._server.is_alive
+
+    def prepare(self, configuration: Configuration, environment: Environment) -> Prepared:
+        """What answers from this configuration. Changes nothing. Raises `ConfigurationError`."""
+        options, telemetry = configuration.http, environment.telemetry
+        token = read_token(options, environment.fs, self._variables)
+        gate = Gate(token, options.allowed_hosts, self._secret, environment.clock)
+        site = Site(options, Readings(configuration, environment, self._figures), self._threads, gate, _Report(telemetry))
+        return Prepared(options, application(site))
+
+    def use(self, prepared: Prepared) -> None:
+        """Answers so from now on. If the server must listen elsewhere, or with other limits, it stops; `listen` starts it."""
+        before, self._prepared = self._prepared, prepared
+        if self._server is None:
+            return
+        if before is not None and before.options == prepared.options:
+            self._server.replace(prepared.app)
+        else:
+            self.stop()
+
+    def listen(self) -> str:
+        """Starts the server if it does not run. Returns its URL. Raises `OSError` if its address cannot be used."""
+        assert self._prepared is not None, "it was prepared"
+        if self._server is not None and self._server.is_alive:
+            return self._server.url
+        options = self._prepared.options
+        server = HttpServer(listening_socket(options), options, self._prepared.app)
+        server.start()
+        self._server = server
+        return server.url
+
+    def committed(self, content_bytes: int) -> None:
+        """A checkpoint is durable that covers so many more bytes."""
+        self._figures.committed(content_bytes)
+
+    def commit_timed(self, seconds: float) -> None:
+        """A commit took this long."""
+        self._figures.commits.add(seconds)
+
+    def stop(self) -> None:
+        """Closes the socket and every connection, in bounded time. It can listen again."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+
+class _Report:
+    """Reports a request that an unexpected error ended."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry: Final = telemetry
+
+    def __call__(self, method: str, path: str, reason: str) -> None:
+        self._telemetry.http_failed(method=method, path=path, reason=reason)

@@ -1,0 +1,36 @@
+"""What every answer is made of.
+
+Owns: `Site`.
+Always: one for each configuration; a reload makes another.
+Never: answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from event_processor.configuration.http_options import HttpOptions
+from event_processor.operations.status import Status
+from event_processor.service.web.gate import Gate
+from event_processor.service.web.readings import ReaderThreads, Readings
+
+__all__ = ["Site"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The committed state, the threads that read it, and who may ask.
+
+    `report` gets method, path and reason of a request that an unexpected error ended.
+    """
+
+    options: HttpOptions
+    readings: Readings
+    threads: ReaderThreads
+    gate: Gate
+    report: Callable[[str, str, str], None]
+
+    async def status(self) -> Status:
+        """The status. Raises `StateError`, `StorageError`."""
+        return await self.threads.call(self.readings.status)
