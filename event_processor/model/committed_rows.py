@@ -90,7 +90,7 @@ class RowCounts:
 
 
 class RowComparison(Protocol):
-    """Compares the rows of one lane. Used by one thread. Both methods may raise `EventProcessorError`."""
+    """Compares the rows of one lane. Used by one thread at a time. Both methods may raise `EventProcessorError`."""
 
     def compare(self, records: Sequence[ReleasedRecord]) -> None:
         """The next records of the lane's input, without a gap. Those at or before the lane's start, or after its cursor, are passed over."""
@@ -102,7 +102,7 @@ class RowComparison(Protocol):
 
 
 class CommittedRows(Protocol):
-    """The committed rows of one sink, and its lanes' cursors, in one snapshot. Used by one thread.
+    """The committed rows of one sink, and its lanes' cursors, in one snapshot. Used by one thread at a time.
 
     Every method but `close` may raise `NotAnsweredError` if the receiver does not answer, `ConfigurationError`, and `StateError`.
     """

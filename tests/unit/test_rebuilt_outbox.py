@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from event_processor.model.committed_rows import ReleasedRecord
 from event_processor.model.released import Released
 from event_processor.storage.durable import OperatingSystem
 from event_processor.storage.rebuilt_outbox import Rebuilding, RebuiltSeries
@@ -70,3 +71,24 @@ def test_chains_and_lines_are_those_of_the_first_writing(
         ]
         names = sorted(path.name for path in Path(folder, "outbox").glob("*"))
         assert not names or names[0].startswith(f"events.{begins + 1:012}.")
+
+
+@given(
+    first=st.integers(0, RECORDS + 2),
+    cuts=st.lists(st.integers(0, RECORDS), max_size=4).map(sorted),
+    pieces=st.integers(1, 5),
+)
+@settings(max_examples=50)
+def test_records_that_are_not_written_are_shown_in_order_with_their_chain(first: int, cuts: list[int], pieces: int) -> None:
+    shown: list[ReleasedRecord] = []
+    rebuilding = Rebuilding(first, "", compared_at=frozenset({5}), watch=shown.extend)
+    with tempfile.TemporaryDirectory() as folder:
+        series = RebuiltSeries(
+            OperatingSystem(), folder, "events", rebuilding,
+            appended={}, sequence=0, chain="", new_token=str, clock=FakeClock(),
+        )  # fmt: skip
+        for batch in batches(cuts, pieces):
+            series.write(batch)
+        assert not written(folder)
+    numbered = enumerate(zip(ALL[first:], chains(ALL[first:], first), strict=True), start=first + 1)
+    assert shown == [(sequence, place, chain, content) for sequence, ((place, content), chain) in numbered]
