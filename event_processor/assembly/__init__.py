@@ -40,7 +40,14 @@ from event_processor.assembly.inputs import (
 )
 from event_processor.assembly.modes import Mode, Replica
 from event_processor.assembly.opening import OpenPipeline, open_pipeline, open_replica
-from event_processor.assembly.outbox import OpenLane, change_of_lane, lane_target, remote_sinks, require_nothing_pending
+from event_processor.assembly.outbox import (
+    OpenLane,
+    change_of_lane,
+    lane_target,
+    remote_sinks,
+    require_nothing_pending,
+    snapshot_sinks,
+)
 from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
 from event_processor.assembly.state_configuration import check_config
 from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_process
@@ -86,6 +93,7 @@ __all__ = [
     "result_file",
     "sink_files",
     "sink_path_of",
+    "snapshot_sinks",
     "start_sorting",
     "table_changes",
     "this_process",

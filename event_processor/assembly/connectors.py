@@ -42,6 +42,7 @@ from event_processor.model.event import Json
 from event_processor.model.messages import readable_path
 from event_processor.model.options import ConfiguredPath, SinkOptions, SourceOptions
 from event_processor.model.remote import RemoteSinkOptions
+from event_processor.model.snapshots import SNAPSHOT_BY, SNAPSHOT_WORDS
 from event_processor.model.telemetry import Telemetry
 from event_processor.records.json_lines.format import JsonLinesFormat
 from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader
@@ -267,6 +268,7 @@ def receiver_context(configuration: Configuration, environment: Environment, nam
         configuration.services.get(options.service),
         timestamp_zone=configuration.event.timestamp_zone,
         sources={each: path.written for each, path in paths.items() if isinstance(path, ConfiguredPath)},
+        is_snapshot=options.input in configuration.snapshot_inputs,
     )
 
 
@@ -286,7 +288,13 @@ def committed_rows(configuration: Configuration, environment: Environment, name:
 
 def guarantees(configuration: Configuration) -> dict[str, Guarantee]:
     """By sink, what it guarantees. Raises `ConfigurationError` if a connector of another package cannot be loaded."""
-    return {name: CONNECTORS[options.type].guarantee(options) for name, options in configuration.sinks.items()}
+    snapshots = configuration.snapshot_inputs
+    return {
+        name: Guarantee(SNAPSHOT_WORDS, SNAPSHOT_BY)
+        if options.input in snapshots
+        else CONNECTORS[options.type].guarantee(options)
+        for name, options in configuration.sinks.items()
+    }
 
 
 def make_sink_replica(

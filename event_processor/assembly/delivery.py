@@ -20,8 +20,9 @@ import msgspec
 from event_processor.assembly.connectors import CONNECTORS, receiver_context
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.opening import OpenPipeline
-from event_processor.assembly.outbox import OpenLane
+from event_processor.assembly.outbox import OpenLane, snapshot_sinks
 from event_processor.assembly.several_telemetries import RelayedTelemetry
+from event_processor.assembly.snapshots import snapshot_receiver, snapshot_sink
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
@@ -32,10 +33,18 @@ from event_processor.engine.delivery.lane import Lane
 from event_processor.engine.delivery.orders import LaneOrders, Orders
 from event_processor.engine.delivery.parts import EnricherParts, LaneParts, LanePlace
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
-from event_processor.engine.delivery.reports import FIGURES_NAME, HISTORY_FOLDER, LaneReport, OutboxReport, PublishedLanes
+from event_processor.engine.delivery.reports import (
+    FIGURES_NAME,
+    HISTORY_FOLDER,
+    LaneReport,
+    OutboxReport,
+    PublishedLanes,
+    SnapshotReport,
+)
 from event_processor.engine.delivery.retries import RetryOrders, RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.shared_receiver import SharedReceiver
+from event_processor.engine.delivery.snapshot_sink import SnapshotSink
 from event_processor.engine.delivery.stage import LaneTimes
 from event_processor.engine.delivery.thread import DeliveryThread
 from event_processor.engine.delivery.transactional_lane import TransactionalLane
@@ -43,7 +52,7 @@ from event_processor.engine.delivery.tries import TryRing
 from event_processor.engine.delivery.window import Released
 from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.errors import EventProcessorError, StateError
-from event_processor.model.remote import ServiceOptions
+from event_processor.model.remote import RemoteSinkOptions, ServiceOptions
 from event_processor.model.telemetry import Telemetry
 from event_processor.model.transactions import TransactionalReceiver
 from event_processor.storage.durable import FileSystem, prepare_directory, publish_file, storage_call
@@ -102,6 +111,9 @@ class PipelineDelivery:
         self._receivers: Final = {
             name: SharedReceiver(receiver) for name, receiver in made.items() if not isinstance(receiver, TransactionalReceiver)
         }
+        self._snapshot_receivers: Final = {
+            name: snapshot_receiver(configuration, environment, name) for name in snapshot_sinks(configuration)
+        }
         # Only now: a class that cannot be used is no process that sends.
         self._gates: Final = sending.gates(environment, self._directory)
         self._gates.begin()
@@ -109,6 +121,7 @@ class PipelineDelivery:
         self._thread: Final = DeliveryThread(self._made, self._ended)
         self._delivery: Delivery | None = None
         self._last: Sequence[LaneReport] = ()
+        self._last_snapshots: Sequence[SnapshotReport] = ()
         self._is_started = False
         prepare_directory(environment.fs, os.path.join(self._directory, HISTORY_FOLDER))
         self._tries: Final = TryRing(environment.fs, self._directory)
@@ -119,9 +132,15 @@ class PipelineDelivery:
         self._thread.start()
         for name, series in self._pipeline.series.items():
             series.on_publish(lambda view, name=name: self._thread.follow(name, view))  # type: ignore[misc]  # bound by the default
+        if self._pipeline.feed is not None:
+            self._pipeline.feed.on_publish(self._thread.follow_totals)
+
+    def hurry(self) -> None:
+        """The input is at its end: no snapshot waits for its interval any more."""
+        self._thread.hurry()
 
     def pending(self) -> int:
-        """The records that wait in lanes that can go on. Raises what ended the delivery."""
+        """The records that wait in lanes that can go on, and snapshots that can be written. Raises what ended the delivery."""
         self.require()
         return self._thread.ask(lambda delivery: delivery.pending, 0)
 
@@ -129,6 +148,11 @@ class PipelineDelivery:
         """All lanes at this moment; after the end of the delivery, as they were then."""
         found = self._thread.ask(lambda delivery: delivery.reports(), None)
         return self._last if found is None else found
+
+    def snapshots(self) -> Sequence[SnapshotReport]:
+        """All snapshots at this moment; after the end of the delivery, as they were then."""
+        found = self._thread.ask(lambda delivery: delivery.snapshot_reports(), None)
+        return self._last_snapshots if found is None else found
 
     def tell(self, telemetry: Telemetry) -> None:
         """Passes on what the lanes reported since the last call."""
@@ -143,6 +167,8 @@ class PipelineDelivery:
         """Ends all lanes in bounded time, and saves their cursors. `waiting`: see `DeliveryThread.stop`. `require` says if it failed."""
         for series in self._pipeline.series.values():
             series.on_publish(lambda _view: None)
+        if self._pipeline.feed is not None:
+            self._pipeline.feed.end()
         if self._is_started:
             self._thread.stop(drain_s, waiting)
             delivery, thread = self._delivery, self._thread
@@ -177,9 +203,27 @@ class PipelineDelivery:
             publish=self._publish,
             passed=partial(self._passed, keeping),
             make_retries=lambda sink: self._retries(opened[sink]),
+            snapshots=[self._snapshot(name) for name in self._snapshot_receivers],
         )
-        self._relay.lanes_opened(sinks=tuple(lane.name for lane in self._delivery.all_lanes))
+        self._relay.lanes_opened(sinks=(*(lane.name for lane in self._delivery.all_lanes), *self._snapshot_receivers))
         return self._delivery
+
+    def _snapshot(self, name: str) -> SnapshotSink:
+        """A sink that keeps a table as a checkpoint is."""
+        configuration, environment = self._pipeline.configuration, self._environment
+        options = configuration.sinks[name]
+        assert isinstance(options, RemoteSinkOptions), "only those take snapshots"
+        return snapshot_sink(
+            name,
+            configuration,
+            environment,
+            state_id=self._pipeline.state_id,
+            receiver=self._snapshot_receivers[name],
+            service=self._service(*_service_of(name, options, configuration)),
+            telemetry=self._relay,
+            times=LaneTimes(asyncio.get_running_loop().time, environment.clock.wall_ns),
+            offload=_offload,
+        )
 
     def _retries(self, opened: OpenLane) -> Lane | None:
         """The lane of a sink's retried records; None if there is no file of them."""
@@ -223,7 +267,7 @@ class PipelineDelivery:
     def _parts(self, opened: OpenLane, identity: LaneIdentity, orders: Orders) -> LaneParts:
         now = asyncio.get_running_loop().time
         environment = self._environment
-        name, service = _service_of(opened, self._pipeline.configuration)
+        name, service = _service_of(opened.name, opened.options, self._pipeline.configuration)
         return LaneParts(
             identity=identity,
             options=opened.options,
@@ -287,9 +331,11 @@ class PipelineDelivery:
 
         The last call is after all lanes have ended.
         """
-        self._last = reports
+        assert self._delivery is not None, "it publishes"
+        self._last, self._last_snapshots = reports, self._delivery.snapshot_reports()
         self._tries.flush()
-        content = msgspec.json.format(msgspec.json.encode(PublishedLanes(self._owner, tuple(reports), outbox)), indent=2)
+        published = PublishedLanes(self._owner, tuple(reports), outbox, tuple(self._last_snapshots))
+        content = msgspec.json.format(msgspec.json.encode(published), indent=2)
         with suppress(EventProcessorError, OSError):
             publish_file(self._environment.fs, os.path.join(self._directory, FIGURES_NAME), content + b"\n")
 
@@ -309,11 +355,11 @@ async def _offload(job: Callable[[], None]) -> None:
     await asyncio.get_running_loop().run_in_executor(None, job)
 
 
-def _service_of(opened: OpenLane, configuration: Configuration) -> tuple[str, ServiceOptions]:
-    """The name and the options of a lane's service. A sink without one has its own, with the defaults."""
+def _service_of(sink: str, options: RemoteSinkOptions, configuration: Configuration) -> tuple[str, ServiceOptions]:
+    """The name and the options of a sink's service. A sink without one has its own, with the defaults."""
     services: Mapping[str, ServiceOptions] = configuration.services
-    name = opened.options.service
-    return (name, services[name]) if name else (f"sinks.{opened.name}", ServiceOptions())
+    name = options.service
+    return (name, services[name]) if name else (f"sinks.{sink}", ServiceOptions())
 
 
 def _receiver(opened: OpenLane, configuration: Configuration, environment: Environment) -> Receiver | TransactionalReceiver:

@@ -100,10 +100,10 @@ def build(
         cleanup.callback(lock_state(configuration, surroundings).release)
         opened = open_pipeline(configuration, surroundings, Mode(once=once, drain=drain))
         cleanup.callback(opened.processor.close)
-        if not opened.lanes:
+        if not opened.has_delivery:
             yield Pipeline(opened.processor, None, _nothing)
             return
-        # Imported only with a lane: a program without one starts faster.
+        # Imported only with a remote sink: a program without one starts faster.
         from event_processor.assembly.delivery import PipelineDelivery, Sending  # noqa: PLC0415
 
         sending = Sending()
@@ -143,6 +143,7 @@ def _nothing() -> None:
 
 def _wait(delivery: PipelineDelivery, configuration: Configuration, environment: Environment) -> None:
     deadline_s = environment.clock.monotonic_s() + configuration.outbox.once_wait_s
+    delivery.hurry()
     while delivery.pending() and environment.clock.monotonic_s() < deadline_s:
         delivery.tell(environment.telemetry)
         environment.clock.wait(SystemWakeup(), LOOK_S)

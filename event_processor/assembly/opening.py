@@ -31,7 +31,15 @@ from event_processor.assembly.connectors import (
 from event_processor.assembly.decoding import open_decoding
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.modes import Mode, Replica
-from event_processor.assembly.outbox import LaneStart, OpenLane, lanes_of, open_outbox, rebuild_outbox, remote_sinks
+from event_processor.assembly.outbox import (
+    LaneStart,
+    OpenLane,
+    lanes_of,
+    open_outbox,
+    rebuild_outbox,
+    remote_sinks,
+    snapshot_sinks,
+)
 from event_processor.assembly.reading_journal import following_of, open_journal
 from event_processor.assembly.sorting import sorting_of
 from event_processor.assembly.state_configuration import check_config
@@ -49,6 +57,7 @@ from event_processor.engine import migration
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.commit import CommitWriter, Identity, Outputs
+from event_processor.engine.committed import TotalsFeed
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.held_events import HeldEvents, read_held_events
 from event_processor.engine.journal import OrderStarted
@@ -80,7 +89,7 @@ class OpenPipeline:
     """A processor ready to run, its aggregates, its configuration (`check_config`), and whether it resumed an earlier state.
 
     While the processor runs, the aggregates may be ahead of the last commit. `lanes`, and `series` of the outbox by input, are what
-    the delivery reads; empty without remote sinks.
+    the delivery reads; empty without remote sinks. `feed`: where snapshots get what is committed; None without one.
     """
 
     processor: Processor
@@ -90,6 +99,12 @@ class OpenPipeline:
     state_id: str
     lanes: tuple[OpenLane, ...] = ()
     series: Mapping[str, OutboxSeries] = field(default_factory=dict)
+    feed: TotalsFeed | None = None
+
+    @property
+    def has_delivery(self) -> bool:
+        """Whether something leaves the machine: it has lanes or snapshots."""
+        return bool(self.lanes) or self.feed is not None
 
 
 def _make_intake(fs: FileSystem, directory: str) -> None:
@@ -176,6 +191,7 @@ class _Opening:
             sinks=[self._sink(name, appended) for name in self._sink_names()],
             store=store,
             outbox=self._outbox(LaneStart(self._directory, state_id, checkpoint, state, aggregates.documents())),
+            feed=TotalsFeed() if self._replica is None and snapshot_sinks(self._configuration) else None,
         )
         writer = CommitWriter(
             outputs,
@@ -217,6 +233,7 @@ class _Opening:
             state_id=state_id,
             lanes=lanes_of(self._configuration, outputs.outbox),
             series=outputs.outbox.series,
+            feed=outputs.feed,
         )
 
     def _continue(self, checkpoint: Checkpoint) -> None:
@@ -308,7 +325,7 @@ class _Opening:
         return aggregates
 
     def _journal(self, checkpoint: Checkpoint | None) -> JournalFile:
-        has_lanes = self._replica is None and bool(remote_sinks(self._configuration.sinks))
+        has_lanes = self._replica is None and bool(remote_sinks(self._configuration))
         journal = open_journal(self._fs, self._directory, checkpoint, has_lanes=has_lanes)
         self.opened.callback(journal.close)
         return journal
@@ -325,9 +342,9 @@ class _Opening:
         return open_outbox(self._configuration, self._environment, start, self.opened)
 
     def _sink_names(self) -> list[str]:
-        """The sinks that a commit writes. Remote sinks have lanes."""
-        remote = remote_sinks(self._configuration.sinks)
-        return [name for name in self._configuration.sinks if name not in remote]
+        """The sinks that a commit writes. Remote sinks have lanes, and snapshots are written beside the commits."""
+        others = remote_sinks(self._configuration).keys() | snapshot_sinks(self._configuration).keys()
+        return [name for name in self._configuration.sinks if name not in others]
 
     def _sink(self, name: str, appended: Mapping[str, int]) -> Sink:
         if self._replica is None:

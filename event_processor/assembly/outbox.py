@@ -38,6 +38,7 @@ __all__ = [
     "rebuild_outbox",
     "remote_sinks",
     "require_nothing_pending",
+    "snapshot_sinks",
 ]
 
 NO_OTHER_START: Final = (
@@ -82,9 +83,16 @@ class LaneStart:
         return SeriesDocument(released, "", released)
 
 
-def remote_sinks(sinks: Mapping[str, SinkOptions]) -> dict[str, RemoteSinkOptions]:
+def remote_sinks(configuration: Configuration) -> dict[str, RemoteSinkOptions]:
     """The sinks that have a lane."""
-    return {name: options for name, options in sinks.items() if isinstance(options, RemoteSinkOptions)}
+    sinks, snapshots = configuration.sinks.items(), configuration.snapshot_inputs
+    return {name: each for name, each in sinks if isinstance(each, RemoteSinkOptions) and each.input not in snapshots}
+
+
+def snapshot_sinks(configuration: Configuration) -> dict[str, SinkOptions]:
+    """The sinks whose input is a snapshot."""
+    inputs = configuration.snapshot_inputs
+    return {name: options for name, options in configuration.sinks.items() if options.input in inputs}
 
 
 def open_outbox(configuration: Configuration, environment: Environment, start: LaneStart, opened: ExitStack) -> Outbox:
@@ -95,7 +103,7 @@ def open_outbox(configuration: Configuration, environment: Environment, start: L
     """
     if start.checkpoint is not None:
         require_nothing_pending(configuration, environment, start.checkpoint)
-    lanes = {name: _lane(name, options, start) for name, options in remote_sinks(configuration.sinks).items()}
+    lanes = {name: _lane(name, options, start) for name, options in remote_sinks(configuration).items()}
     began = {lane.input: start.series_of(lane.input) for lane in lanes.values()}
     series = {}
     for name, document in began.items():
@@ -148,7 +156,7 @@ def rebuild_outbox(rebuilt: Mapping[str, Rebuilding], environment: Environment, 
 
 def lanes_of(configuration: Configuration, outbox: Outbox) -> tuple[OpenLane, ...]:
     """The lanes of a pipeline that is open."""
-    sinks = remote_sinks(configuration.sinks)
+    sinks = remote_sinks(configuration)
     return tuple(OpenLane(name, sinks[name], document) for name, document in outbox.lanes.items())
 
 
@@ -168,7 +176,7 @@ def _lane(name: str, options: RemoteSinkOptions, start: LaneStart) -> LaneDocume
 
 def require_nothing_pending(configuration: Configuration, environment: Environment, checkpoint: Checkpoint) -> None:
     """Raises `ConfigurationError` if the configuration removes or changes a lane that has pending records; `StateError`."""
-    sinks = remote_sinks(configuration.sinks)
+    sinks = remote_sinks(configuration)
     for name, lane in checkpoint.state.lanes.items():
         change = change_of_lane(sinks.get(name), lane)
         if not change:

@@ -31,7 +31,8 @@ def probes(configuration: Configuration, environment: Environment, *, may_reques
         )
     for name, sink in configuration.sinks.items():
         key = f"sinks.{name}"
-        context = ProbeContext(key, environment, _service(configuration, sink), may_request=may_request, probed=probed)
+        service, is_snapshot = _service(configuration, sink), sink.input in configuration.snapshot_inputs
+        context = ProbeContext(key, environment, service, may_request=may_request, probed=probed, is_snapshot=is_snapshot)
         yield from _found(key, _probe(sink.type, sink, context))
     for name, enricher in configuration.enrichers.items():
         key, service = f"enrichers.{name}", configuration.services.get(enricher.service)

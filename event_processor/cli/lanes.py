@@ -9,21 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from event_processor.engine.delivery.reports import GroupReport, LaneReport
+from event_processor.engine.delivery.reports import GroupReport, LaneReport, SnapshotReport
 from event_processor.operations.lanes import LanesStatus, outbox_forecast
 
-__all__ = ["lane_facts", "lane_group_facts", "lane_summary", "lane_words"]
+__all__ = ["lane_facts", "lane_group_facts", "lane_summary", "lane_words", "snapshot_summary"]
 
 GROUPS_SHOWN_MAX = 12
 
 
 def lane_facts(status: LanesStatus) -> dict[str, object]:
-    """A row for each lane, and one for the outbox; empty without lanes."""
+    """A row for each lane and each snapshot, and one for the outbox; empty without them."""
+    snapshots: dict[str, object] = {f"sink {each.sink}": _snapshot_fact(each) for each in status.snapshots}
     if not status.lanes:
-        return {}
+        return snapshots
     forecast = outbox_forecast(status.full_in_s)
     outbox = f"{status.outbox.undelivered_bytes:,} of {status.bytes_max:,} bytes wait{f'; {forecast}' if forecast else ''}"
-    return {**{f"sink {lane.sink}": _fact(lane) for lane in status.lanes}, "outbox": outbox}
+    return {**{f"sink {lane.sink}": _fact(lane) for lane in status.lanes}, **snapshots, "outbox": outbox}
+
+
+def _snapshot_fact(snapshot: SnapshotReport) -> str:
+    """A snapshot in a line."""
+    since = f" since {snapshot.since}" if snapshot.since else ""
+    return "; ".join(filter(None, [f"{snapshot.state}{since}: {_as_of(snapshot)}", snapshot.words, snapshot.remedy]))
+
+
+def _as_of(snapshot: SnapshotReport) -> str:
+    """How far a snapshot is."""
+    if snapshot.as_of is None:
+        return f"as of an unknown record; {snapshot.committed:,} are committed"
+    rows = "" if snapshot.rows is None else f", {snapshot.rows:,} rows"
+    left_out = f", {snapshot.left_out:,} left out" if snapshot.left_out else ""
+    return f"as of record {snapshot.as_of:,}{rows}{left_out}, {snapshot.behind:,} records behind"
 
 
 def _fact(lane: LaneReport) -> str:
@@ -98,6 +114,13 @@ def lane_summary(lanes: Sequence[LaneReport]) -> Iterator[str]:
             yield f"  by {by}: {', '.join(shown)}{_unshown(groups)}"
     if len(lanes) > 1:
         yield f"all sinks: {_figures(lanes)}"
+
+
+def snapshot_summary(snapshots: Sequence[SnapshotReport]) -> Iterator[str]:
+    """The lines about snapshots at the end of a run."""
+    for each in snapshots:
+        words = "; ".join(filter(None, [each.words, each.remedy]))
+        yield f"sink {each.sink}: {_as_of(each)}" + (f"; {each.state}: {words}" if words else "")
 
 
 def _figures(lanes: Sequence[LaneReport]) -> str:

@@ -18,7 +18,7 @@ import typer
 from event_processor.assembly import Environment, Mode, lag_bytes
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.lanes import lane_summary
+from event_processor.cli.lanes import lane_summary, snapshot_summary
 from event_processor.cli.output import foreign_notes, one_line, progress_bar, write_lines
 from event_processor.configuration.configuration import Configuration
 from event_processor.model.clock import SystemClock, SystemWakeup
@@ -79,17 +79,16 @@ def command(
 
 def _exit_code(finished: Finished) -> int:
     """How `--once` ends."""
-    if code := next((each.exit_code for each in finished.lanes if each.exit_code), 0):
+    codes = [*(each.exit_code for each in finished.lanes), *(each.exit_code for each in finished.snapshots)]
+    if code := next(filter(None, codes), 0):
         return code
     if finished.not_read or finished.lost:
         return ExitCode.INPUT_GONE
-    return (
-        ExitCode.NOT_KEEPING_UP
-        if any(
-            each.pending or each.detached_after is not None or (each.retried and each.retried.pending) for each in finished.lanes
-        )
-        else ExitCode.OK
+    is_behind = any(
+        each.pending or each.detached_after is not None or (each.retried and each.retried.pending) for each in finished.lanes
     )
+    is_current = all(each.is_current for each in finished.snapshots)
+    return ExitCode.NOT_KEEPING_UP if is_behind or not is_current else ExitCode.OK
 
 
 class _ShownProgress(Telemetry):
@@ -148,7 +147,7 @@ def _missed(finished: Finished, configuration: Configuration) -> list[str]:
 
 def _figures(finished: Finished, missed: list[str]) -> list[str]:
     """The lines about remote sinks, and the verdict if there are targets."""
-    lines = [one_line(line) for line in lane_summary(finished.lanes)]
+    lines = [one_line(line) for line in (*lane_summary(finished.lanes), *snapshot_summary(finished.snapshots))]
     if finished.targets.is_set:
         lines.append(one_line("targets: missed: " + "; ".join(missed) if missed else "targets: met"))
     return lines

@@ -7,6 +7,7 @@ Never: no lane is read or changed here; `operations/` does that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -25,10 +26,12 @@ from event_processor.cli.output import (
     write_table,
 )
 from event_processor.configuration.configuration import Configuration
+from event_processor.engine.delivery.reports import SnapshotReport
 from event_processor.model.errors import UsageError
 from event_processor.operations.lane_changes import lane_changes
 from event_processor.operations.lane_rebuilding import lane_rebuilding
-from event_processor.operations.sinks import SinkLane, list_sinks, pause_sink, resume_sink, skip_records
+from event_processor.operations.sinks import SinkLane, list_sinks, list_snapshots, pause_sink, resume_sink, skip_records
+from event_processor.operations.status_document import snapshot_documents
 
 __all__ = ["app"]
 
@@ -45,13 +48,34 @@ def _surroundings(context: typer.Context) -> tuple[Configuration, Environment]:
 @app.command("list")
 def list_lanes(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """List every remote sink: what it was sent, what waits, and what to do. Works while a daemon runs."""
-    found = list_sinks(*_surroundings(context))
+    surroundings = _surroundings(context)
+    found, snapshots = list_sinks(*surroundings), list_snapshots(*surroundings)
     if as_json:
-        write_json({"sinks": msgspec.to_builtins(found)})
+        write_json({"sinks": msgspec.to_builtins(found), "snapshots": snapshot_documents(snapshots)})
         return
-    if not found:
+    if not found and not snapshots:
         write_lines(["no sink here is remote"])
         return
+    if found:
+        _write_lanes(found)
+    if snapshots:
+        _write_snapshots(snapshots)
+
+
+def _write_snapshots(found: Sequence[SnapshotReport]) -> None:
+    def shown(number: int | None) -> int | str:
+        return "unknown" if number is None else number
+
+    rows = [
+        (each.sink, each.input, each.state, shown(each.as_of), each.behind, shown(each.rows), each.left_out) for each in found
+    ]
+    write_table(("snapshot", "input", "state", "as of", "behind", "rows", "left out"), rows)
+    for each in found:
+        if words := "; ".join(filter(None, (each.words, each.remedy))):
+            write_lines([one_line(f"{each.sink}: {words}")])
+
+
+def _write_lanes(found: Sequence[SinkLane]) -> None:
     rows = [(each.sink, each.input, each.state, each.pending, each.delivered, each.failed, each.skipped) for each in found]
     write_table(("sink", "input", "state", "pending", "delivered", "failed", "skipped"), rows)
     for each in found:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, model_validator
@@ -28,11 +28,13 @@ from event_processor.model.remote import ServiceOptions
 
 __all__ = [
     "AGGREGATES",
+    "CATEGORY_FIELDS",
     "DEAD_LETTERS",
     "EVENTS",
     "NAME_PATTERN",
     "OTHERWISE",
     "RESERVED_SOURCE_NAME",
+    "TOTALS",
     "BatchOptions",
     "Configuration",
     "ConfiguredPath",
@@ -62,7 +64,10 @@ RESERVED_SOURCE_NAME: Final = "intake"
 EVENTS: Final = "events"
 DEAD_LETTERS: Final = "dead_letters"
 AGGREGATES: Final = "aggregates"
-"""The inputs of a sink: the events, the rejected records, or the rows of an aggregate ("aggregates.NAME")."""
+TOTALS: Final = "totals"
+"""The inputs of a sink: the events, the rejected records, the rows of an aggregate ("aggregates.NAME"), or the totals."""
+CATEGORY_FIELDS: Final = ("category", "count", "values", "sum", "min", "max", "mean", "first_id", "last_id", "last_timestamp")
+"""The fields of a row of the totals."""
 OTHERWISE: Final = "otherwise"
 """In a key's `json_schema_extra`: its default under a condition, in words. Such a key is better not written into a file."""
 SHARE: Final = re.compile(r"\d{1,3}(\.\d{1,6})? ?%")
@@ -297,6 +302,12 @@ class Configuration(Section):
     def order_is_active(self) -> bool:
         """Whether a sink or a window reads events, so that the order stage is needed."""
         return any(sink.input == EVENTS for sink in self.sinks.values()) or self.has_windows
+
+    @property
+    def snapshot_inputs(self) -> Mapping[str, Sequence[str]]:
+        """The inputs that are a snapshot: the totals, and aggregates without a window; for each the fields that identify a row."""
+        groups = {name: options.group_by for name, options in self.aggregates.items() if options.window is None}
+        return {TOTALS: ("category",), **{f"{AGGREGATES}.{name}": fields for name, fields in groups.items()}}
 
     @property
     def has_windows(self) -> bool:

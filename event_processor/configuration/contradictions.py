@@ -14,7 +14,15 @@ from itertools import combinations
 from typing import Final
 
 from event_processor.configuration.aggregates import aggregate_contradictions
-from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS, Configuration, shard_name
+from event_processor.configuration.configuration import (
+    AGGREGATES,
+    CATEGORY_FIELDS,
+    DEAD_LETTERS,
+    EVENTS,
+    TOTALS,
+    Configuration,
+    shard_name,
+)
 from event_processor.configuration.transforms import is_among, kept_fields
 from event_processor.configuration.variables import SHARD_PLACE
 from event_processor.model.event import DeadLetter
@@ -95,10 +103,15 @@ def _enricher_contradictions(configuration: Configuration, services: str) -> Ite
 def _sink_input_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     """Yields sinks whose input does not exist."""
     with_rows = [f"{AGGREGATES}.{name}" for name, options in configuration.aggregates.items() if options.window]
+    snapshots = configuration.snapshot_inputs
     for name, sink in configuration.sinks.items():
-        if sink.input not in (EVENTS, DEAD_LETTERS, *with_rows):
-            known = "".join(f', "{each}"' for each in with_rows)
-            yield f"sinks.{name}.input", f'"events", "dead_letters"{known}: an aggregate with a window, by its name'
+        known = [EVENTS, DEAD_LETTERS, *with_rows, *(snapshots if sink.takes_snapshots else ())]
+        if sink.input not in known:
+            of_which = "by its name" if sink.takes_snapshots else "with a window, by its name"
+            inputs = ", ".join(f'"{each}"' for each in known)
+            yield f"sinks.{name}.input", f"{inputs}: an aggregate {of_which}"
+        elif sink.input in snapshots:
+            yield from ((f"sinks.{name}.{key}", wanted) for key, wanted in sink.snapshot_faults(snapshots[sink.input]))
 
 
 def _sink_field_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
@@ -110,9 +123,8 @@ def _sink_field_contradictions(configuration: Configuration) -> Iterator[tuple[s
             known = [*(kept or []), *_enriched_fields(configuration, sink)]
             unknown = [field for field in sink.fields() if kept is not None and not is_among(field, known)]
         else:
-            known = (
-                list(DeadLetter.__struct_fields__) if sink.input == DEAD_LETTERS else aggregate.row_names() if aggregate else []
-            )
+            of_input = {DEAD_LETTERS: DeadLetter.__struct_fields__, TOTALS: CATEGORY_FIELDS}
+            known = list(of_input.get(sink.input) or (aggregate.row_names() if aggregate else ()))
             known = [*known, *_enriched_fields(configuration, sink)] if known else known
             unknown = [field for field in sink.fields() if known and ".".join(name_keys(field)) not in known]
         if unknown:
@@ -132,7 +144,8 @@ def _sink_place_contradictions(configuration: Configuration) -> Iterator[tuple[s
     """Yields sinks that would replace what another one writes."""
     remote = {name: sink for name, sink in configuration.sinks.items() if isinstance(sink, RemoteSinkOptions)}
     for (first, sink), (second, other) in combinations(remote.items(), 2):
-        if (sink.replaces or other.replaces) and sink.target() == other.target():
+        replaces = any(each.replaces or each.input in configuration.snapshot_inputs for each in (sink, other))
+        if replaces and sink.target() == other.target():
             yield (
                 f"sinks.{second}.{other.place_key}",
                 f"another {other.place_key}: sinks.{first} writes there too, and one replaces rows",

@@ -25,6 +25,7 @@ from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS
 from event_processor.deduplication.merge import Inline
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint, StateDocument
+from event_processor.engine.committed import CommittedTotals, TotalsFeed
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, first_letter
 from event_processor.engine.held_events import HeldEvents
 from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound
@@ -76,6 +77,8 @@ class Outputs:
     sinks: Sequence[Sink]
     store: CheckpointStore
     outbox: Outbox = NO_OUTBOX
+    feed: TotalsFeed | None = None
+    """Gets the totals of each checkpoint; None if nothing reads them."""
 
     @property
     def written(self) -> tuple[Sink, ...]:
@@ -318,7 +321,7 @@ class CommitWriter:
             # If we die before this, there was never a state, or the next start falls back, or it starts with the sinks as this
             # start did.
             outputs.store.save(self._checkpoint(state))
-        self._publish()
+        self._publish(state)
 
     def close(self) -> None:
         """Closes every file. No commit may be under way. Raises what the index's work in the background raised."""
@@ -341,12 +344,15 @@ class CommitWriter:
             checkpoint_bytes = self._outputs.store.save(self._checkpoint(batch.state))
             # If we die here, the new checkpoint is the committed one. The next start renames the parts that it covers, and
             # sources and telemetry learn of it then.
-            self._publish()
+            self._publish(batch.state)
             return checkpoint_bytes
 
-    def _publish(self) -> None:
+    def _publish(self, state: State) -> None:
+        """The checkpoint with this state is durable."""
         for sink in self._outputs.written:
             sink.publish()
+        if self._outputs.feed is not None:
+            self._outputs.feed.publish(CommittedTotals(state.counts.read, state.categories, self._documents))
 
     def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
         """Appends everything that the checkpoint will count, and makes it durable. If we die within, none of it was committed."""

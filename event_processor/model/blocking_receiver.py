@@ -1,6 +1,6 @@
-"""A lane's transactions from an event loop, for client libraries that block: each runs in a thread of their own, one at a time.
+"""A sink's transactions from an event loop, for client libraries that block: each runs in a thread of their own, one at a time.
 
-Owns: `BlockingReceiver`, its thread, and `BlockingTransactions`, what runs there.
+Owns: `BlockingReceiver`, `BlockingCalls` with its thread, and `BlockingTransactions`, what runs there.
 Always: a transaction that began is finished or rolled back by its thread, even if nothing waits for it any more.
 Never: decides anything; knows a technology.
 """
@@ -25,12 +25,24 @@ from event_processor.model.transactions import (
     TransactionError,
 )
 
-__all__ = ["BlockingReceiver", "BlockingTransactions", "Worker", "WorkerThread"]
+__all__ = ["BlockingCalls", "BlockingReceiver", "BlockingTransactions", "Interruptible", "Worker", "WorkerThread"]
 
 Result = TypeVar("Result")
 
 
-class BlockingTransactions(Protocol):
+class Interruptible(Protocol):
+    """A connection whose calls block."""
+
+    def interrupt(self) -> None:
+        """Ends a call that runs: it raises `TransactionError` soon. Any thread may call it."""
+        ...
+
+    def close(self) -> None:
+        """Closes the connection, if there is one."""
+        ...
+
+
+class BlockingTransactions(Interruptible, Protocol):
     """What a `TransactionalReceiver` does, without the event loop. One call runs at a time, always in the same thread."""
 
     def open(self, owner: CursorOwner) -> None:
@@ -44,14 +56,6 @@ class BlockingTransactions(Protocol):
     def deliver(self, batch: Batch) -> Sequence[Answer]: ...
 
     def failed_after(self, sequence: int) -> list[FailedRecord]: ...
-
-    def interrupt(self) -> None:
-        """Ends a call that runs: it raises `TransactionError` soon. Any thread may call it."""
-        ...
-
-    def close(self) -> None:
-        """Closes the connection, if there is one."""
-        ...
 
 
 class Worker(Protocol):
@@ -79,34 +83,16 @@ class WorkerThread:
         self._executor.shutdown(wait=False)
 
 
-class BlockingReceiver(TransactionalReceiver):
-    """See `TransactionalReceiver`."""
+class BlockingCalls:
+    """Runs the calls of one connection in its thread, each in time."""
 
-    def __init__(
-        self, transactions: BlockingTransactions, worker: Worker, timeout_s: float, *, traits: ReceiverTraits = DATABASE
-    ) -> None:
+    def __init__(self, transactions: Interruptible, worker: Worker, timeout_s: float) -> None:
         """`timeout_s`: how long each call may take. After that it is interrupted: a network that is cut says nothing."""
-        self.traits = traits
         self._transactions: Final = transactions
         self._worker: Final = worker
         self._timeout_s: Final = timeout_s
 
-    async def open(self, owner: CursorOwner) -> None:
-        self._transactions.open(owner)
-
-    async def begin(self, *, is_first: bool) -> RemoteCursor | None:
-        return await self._in_time(partial(self._transactions.begin, is_first=is_first))
-
-    async def start(self, cursor: RemoteCursor) -> None:
-        await self._in_time(partial(self._transactions.start, cursor))
-
-    async def deliver(self, batch: Batch) -> Sequence[Answer]:
-        return await self._in_time(partial(self._transactions.deliver, batch))
-
-    async def failed_after(self, sequence: int) -> list[FailedRecord]:
-        return await self._in_time(partial(self._transactions.failed_after, sequence))
-
-    async def _in_time(self, job: Callable[[], Result]) -> Result:
+    async def run(self, job: Callable[[], Result]) -> Result:
         """Runs a job. Raises `TransactionError` if it takes too long, after it has ended."""
         running = asyncio.ensure_future(self._worker.run(job))
         try:
@@ -121,13 +107,44 @@ class BlockingReceiver(TransactionalReceiver):
             words = f"no answer within {self._timeout_s:g} s"
             raise TransactionError(Answer(Verdict.WAIT, words, error.answer.status)) from error
 
-    async def refresh(self) -> None:
-        """Does nothing: addresses and secrets are read again for each connection."""
-
     async def close(self) -> None:
+        """Ends a call that runs, and closes the connection."""
         # The lane has waited for its transaction; what still runs was given up.
         self._transactions.interrupt()
         try:
             await self._worker.run(self._transactions.close)
         finally:
             self._worker.close()
+
+
+class BlockingReceiver(TransactionalReceiver):
+    """See `TransactionalReceiver`."""
+
+    def __init__(
+        self, transactions: BlockingTransactions, worker: Worker, timeout_s: float, *, traits: ReceiverTraits = DATABASE
+    ) -> None:
+        """`timeout_s`: how long each call may take. After that it is interrupted: a network that is cut says nothing."""
+        self.traits = traits
+        self._transactions: Final = transactions
+        self._calls: Final = BlockingCalls(transactions, worker, timeout_s)
+
+    async def open(self, owner: CursorOwner) -> None:
+        self._transactions.open(owner)
+
+    async def begin(self, *, is_first: bool) -> RemoteCursor | None:
+        return await self._calls.run(partial(self._transactions.begin, is_first=is_first))
+
+    async def start(self, cursor: RemoteCursor) -> None:
+        await self._calls.run(partial(self._transactions.start, cursor))
+
+    async def deliver(self, batch: Batch) -> Sequence[Answer]:
+        return await self._calls.run(partial(self._transactions.deliver, batch))
+
+    async def failed_after(self, sequence: int) -> list[FailedRecord]:
+        return await self._calls.run(partial(self._transactions.failed_after, sequence))
+
+    async def refresh(self) -> None:
+        """Does nothing: addresses and secrets are read again for each connection."""
+
+    async def close(self) -> None:
+        await self._calls.close()

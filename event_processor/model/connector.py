@@ -24,6 +24,7 @@ from event_processor.model.file_system import FileSystem
 from event_processor.model.options import SinkOptions, SourceOptions
 from event_processor.model.probes import Finding, ProbeContext
 from event_processor.model.remote import RemoteSinkOptions
+from event_processor.model.snapshots import SnapshotReceiver
 from event_processor.model.transactions import TransactionalReceiver
 from event_processor.model.world import World
 
@@ -317,6 +318,11 @@ class Connector:
         """
         del context
         raise _not_offered(self, options)
+
+    def snapshot_receiver(self, options: Any, context: ReceiverContext) -> SnapshotReceiver:
+        """Makes the receiver of a sink whose options take snapshots and whose input is one. As `receiver` otherwise."""
+        del context
+        raise ConfigurationError(f'type = "{options.type}" writes no snapshots', hint="use another input, or another type")
 
     def table_changes(self, options: Any, context: ReceiverContext, *, is_done: bool) -> TableChanges | None:
         """What must be done to the tables of a sink; None if it has none. `is_done`: does it, if there is no conflict.

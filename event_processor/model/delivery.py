@@ -72,6 +72,8 @@ class ReceiverContext:
     """The zone of timestamps without an offset, as in `[event]`."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """The path of each source that has one, as written, by name."""
+    is_snapshot: bool = False
+    """Whether the sink writes a snapshot."""
 
 
 class Receiver(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Final, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo
@@ -144,10 +144,12 @@ class SinkOptions(Section):
 
     fields_key: ClassVar[str] = "columns"
     """The key that names what `fields` returns, for messages."""
+    takes_snapshots: ClassVar[bool] = False
+    """Whether its input may be a snapshot: the totals, or the groups of an aggregate without a window."""
     type: str
     input: str = "events"
     """What it writes: "events", in the order of [order]; "dead_letters", in the order of rejection; or "aggregates.NAME", the
-    rows of that aggregate's windows."""
+    rows of that aggregate's windows. A database takes "totals" too, and "aggregates.NAME" without a window."""
 
     def paths(self) -> Sequence[str]:
         """The local files that this sink writes; empty if there are none."""
@@ -156,6 +158,16 @@ class SinkOptions(Section):
     def fields(self) -> Sequence[str]:
         """The names of the fields that it reads of its input; empty if it writes whole objects, or if that is unknown."""
         return ()
+
+    @property
+    def snapshot_interval_ms(self) -> int:
+        """The time between two snapshots, in milliseconds."""
+        return 1000
+
+    def snapshot_faults(self, identity: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yields what keeps it from writing a snapshot whose rows these fields identify: a key of its own, and what is wanted there."""
+        del identity
+        yield from ()
 
 
 def keys_of(model: type[Section]) -> dict[str, FieldInfo]:

@@ -46,3 +46,5 @@ class ProbeContext:
     """The environment variables, for secrets; None: the process's own."""
     may_request: bool = True
     probed: set[str] = field(default_factory=set)
+    is_snapshot: bool = False
+    """Whether it is a sink that writes a snapshot."""

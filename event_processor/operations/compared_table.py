@@ -102,7 +102,7 @@ class ComparedTable:
 
         Raises `StateError` if the database belongs to another state or was lost, and as `CommittedRows` does.
         """
-        options = remote_sinks(configuration.sinks)[name]
+        options = remote_sinks(configuration)[name]
         self.name: Final = name
         self.input: Final = options.input
         self._environment: Final = environment
@@ -135,7 +135,7 @@ class ComparedTable:
         state_id = checkpoint.state.state_id
         mirror = read_cursor(self._environment.fs, self._directory, self.name)
         earlier = mirror.earlier_names if mirror is not None and mirror.state_id == state_id else ()
-        enrichers = remote_sinks(configuration.sinks)[self.name].enrich
+        enrichers = remote_sinks(configuration)[self.name].enrich
         return LaneOfRows(
             CursorOwner(configuration.state.name, self.name, self.name, state_id, lane.input, shard=configuration.engine.shard),
             lane.started_after,

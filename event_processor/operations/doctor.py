@@ -90,7 +90,7 @@ def _state(configuration: Configuration, environment: Environment, owner: str | 
 def _disk(configuration: Configuration, waiting_bytes: int) -> Finding:
     """Whether the outbox may grow to its limit. `waiting_bytes` are on the disk already."""
     free = free_bytes(str(configuration.state.dir))
-    has_outbox = bool(remote_sinks(configuration.sinks))
+    has_outbox = bool(remote_sinks(configuration))
     wanted = max(ROOM_BYTES, configuration.outbox.bytes_max - waiting_bytes if has_outbox else 0)
     if free >= wanted:
         return Finding("disk", "ok", f"{free:,} bytes are free for the state")

@@ -106,7 +106,7 @@ def retry_failed(
     `UsageError` if a line is not a failed record of this sink, or if a record is there twice: then nothing is retried; `LockedError`,
     `StateError`, `StorageError`.
     """
-    options = remote_sinks(configuration.sinks).get(sink)
+    options = remote_sinks(configuration).get(sink)
     if options is None:
         raise UsageError(f"{sink}: no such remote sink is configured", hint="name a sink that has a lane: sinks list")
     failed = {str(letter["key"]): letter["place"] for letter in read_failed(configuration, environment, sink)}

@@ -94,7 +94,7 @@ class LaneChanges:
         if name not in self._checkpoint.state.lanes and not has_cursor:
             raise self._unknown(name)
         lane = next((each for each in list_sinks(self._configuration, self._environment) if each.sink == name), None)
-        options = remote_sinks(self._configuration.sinks).get(name)
+        options = remote_sinks(self._configuration).get(name)
         kept_as = os.path.join(self._directory, DELIVERY_FOLDER, f"{name}.{self._aside()}.json") if has_cursor else ""
         needs_start = options is not None and options.start == "beginning"
         is_detached = lane is not None and lane.detached_after is not None

@@ -141,7 +141,7 @@ class LaneRebuilding:
         found = failed_again(self._fs, self._directory, name, cursor.failed_bytes, state_id=state_id, first=first)
         counts = cursor.counts
         failed, skipped = min(found.failed, counts.failed), min(found.skipped, counts.skipped)
-        options = remote_sinks(self._configuration.sinks).get(name)
+        options = remote_sinks(self._configuration).get(name)
         by_receiver = options is not None and options.holds_cursor
         delivered = answered - failed - skipped
         return Resend(name, first, delivered, failed, skipped, cursor, found.kept_bytes, from_log, by_receiver)

@@ -20,10 +20,18 @@ from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
 from event_processor.engine.delivery.cursor_file import read_cursor
 from event_processor.engine.delivery.health import attach_words, detached_words
-from event_processor.engine.delivery.reports import FIGURES_NAME, LaneReport, OutboxReport, PublishedLanes, undelivered_bytes
+from event_processor.engine.delivery.reports import (
+    FIGURES_NAME,
+    LaneReport,
+    OutboxReport,
+    PublishedLanes,
+    SnapshotReport,
+    undelivered_bytes,
+)
 from event_processor.engine.outbox import LaneDocument, committed_series
 from event_processor.model.connector import Guarantee
 from event_processor.model.errors import ConfigurationError, StateError, StorageError
+from event_processor.operations.snapshots import snapshot_reports, snapshot_shortfalls
 from event_processor.storage.durable import FileSystem, read_file
 from event_processor.storage.outbox_reader import OutboxReader
 
@@ -43,7 +51,7 @@ class LanesStatus:
 
     If no daemon has published figures, a lane's state is "offline" (nothing sends), "starting" or "failed" (its files cannot be used),
     and it has only the counts of its files. `guarantees`: by sink, for the sinks that the configuration has. `detaches`: if the outbox is full,
-    the slowest sink is detached.
+    the slowest sink is detached. `snapshots`: the sinks that keep a table as a checkpoint is.
     """
 
     lanes: tuple[LaneReport, ...] = ()
@@ -51,6 +59,7 @@ class LanesStatus:
     bytes_max: int = 0
     guarantees: Mapping[str, Guarantee] = field(default_factory=dict)
     detaches: bool = False
+    snapshots: tuple[SnapshotReport, ...] = ()
 
     @property
     def full_in_s(self) -> float | None:
@@ -65,6 +74,7 @@ class LanesStatus:
         for lane in self.lanes:
             if lane.detached_after is not None and lane.sink not in told:
                 yield f"sink {lane.sink} is detached: {detached_words(lane.detached_after)}; {attach_words(lane.sink)}"
+        yield from snapshot_shortfalls(self.snapshots)
         waiting = self.outbox.undelivered_bytes
         if not self.lanes or waiting <= FULL_SHARE * self.bytes_max:
             return
@@ -91,17 +101,18 @@ def lanes_status(
     """Looks once. `owner`: the present owner of the lock. Raises nothing for lanes whose files cannot be used."""
     promised = _guarantees(configuration)
     bytes_max, detaches = configuration.outbox.bytes_max, configuration.outbox.when_full == "detach"
+    snapshots = tuple(snapshot_reports(configuration, environment, checkpoint, owner))
     published = _published(environment, str(configuration.state.dir)) if owner else None
     if published is not None and published.owner == owner:
-        return LanesStatus(published.lanes, published.outbox, bytes_max, promised, detaches)
+        return LanesStatus(published.lanes, published.outbox, bytes_max, promised, detaches, snapshots)
     if checkpoint is None:
-        return LanesStatus(bytes_max=bytes_max, guarantees=promised)
+        return LanesStatus(bytes_max=bytes_max, guarantees=promised, snapshots=snapshots)
     state = "starting" if owner else "offline"
     lanes = tuple(
         _OfflineLane(name, lane, checkpoint).report(environment.fs, str(configuration.state.dir), state)
         for name, lane in sorted(checkpoint.state.lanes.items())
     )
-    return LanesStatus(lanes, OutboxReport(undelivered_bytes(lanes)), bytes_max, promised, detaches)
+    return LanesStatus(lanes, OutboxReport(undelivered_bytes(lanes)), bytes_max, promised, detaches, snapshots)
 
 
 def _published(environment: Environment, directory: str) -> PublishedLanes | None:

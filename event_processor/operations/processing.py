@@ -29,6 +29,7 @@ from event_processor.assembly import (
     open_pipeline,
     ordering_of,
     remote_sinks,
+    snapshot_sinks,
     start_sorting,
     with_result_sinks,
 )
@@ -250,7 +251,7 @@ def write_whole(environment: Environment, path: str, parts: Iterable[bytes]) -> 
 
 def _require_no_lanes(configuration: Configuration) -> None:
     """Raises `ConfigurationError` if a sink is remote: this run ends without a delivery."""
-    if remote := next(iter(remote_sinks(configuration.sinks)), ""):
+    if remote := next(iter([*remote_sinks(configuration), *snapshot_sinks(configuration)]), ""):
         raise ConfigurationError(
             f"sinks.{remote}: this command cannot send to a remote sink",
             hint="run it without sinks (--no-sinks), or read the files as a source: event-processor run --once",

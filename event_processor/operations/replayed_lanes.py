@@ -129,7 +129,7 @@ class ReplayedLanes:
         self._directory: Final = str(configuration.state.dir)
         self._present: Final = present.state if present else None
         self._choices: Final = choices
-        self._sinks: Final = remote_sinks(configuration.sinks)
+        self._sinks: Final = remote_sinks(configuration)
         if unknown := sorted(choices.keys() - self._sinks.keys()):
             names = f"the remote sinks are: {', '.join(self._sinks)}" if self._sinks else "no sink here is remote"
             raise UsageError(f"--lane {unknown[0]}: not a remote sink", hint=names)

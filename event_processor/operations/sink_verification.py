@@ -67,7 +67,7 @@ def verify_sinks(
     Raises `UsageError` if there is no such sink; `NotAnsweredError` if a database does not answer; and as `verify` does.
     """
     _require_sinks(configuration, names)
-    remote = remote_sinks(configuration.sinks)
+    remote = remote_sinks(configuration)
     files = {name: options for name, options in configuration.sinks.items() if name in names and name not in remote}
     with ExitStack() as opened:
         rows = {name: committed_rows(configuration, environment, name) for name in remote if name in names}

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from event_processor.assembly import Environment, change_of_lane, remote_sinks
+from event_processor.assembly import Environment, change_of_lane, remote_sinks, snapshot_sinks
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
@@ -24,12 +24,13 @@ from event_processor.engine.delivery.cursor_file import read_cursor
 from event_processor.engine.delivery.health import PAUSED_WORDS, attach_words, detached_words, resume_words
 from event_processor.engine.delivery.orders import is_paused, pause, request_skip, resume
 from event_processor.engine.delivery.progress import LaneIdentity
-from event_processor.engine.delivery.reports import FIGURES_NAME, LaneReport, PublishedLanes, RetriedFigures
+from event_processor.engine.delivery.reports import FIGURES_NAME, LaneReport, PublishedLanes, RetriedFigures, SnapshotReport
 from event_processor.engine.delivery.retries import RetrySeries, retry_lane_name, retry_path
 from event_processor.engine.delivery.skipping import skip_records as skip_without_a_lane
 from event_processor.engine.outbox import LaneDocument, committed_series
 from event_processor.model.clock import SystemWakeup
 from event_processor.model.errors import LockedError, NotAnsweredError, StateError, UsageError
+from event_processor.operations.snapshots import snapshot_reports
 from event_processor.operations.state_access import lock_owner, owned_state, peek, require_checkpoint
 from event_processor.storage.durable import read_file, storage_boundary
 
@@ -39,6 +40,7 @@ __all__ = [
     "known_sinks",
     "lane_cursor",
     "list_sinks",
+    "list_snapshots",
     "pause_sink",
     "require_sink",
     "resume_sink",
@@ -81,13 +83,21 @@ class SinkLane(Struct, frozen=True):
 
 def known_sinks(configuration: Configuration, checkpoint: Checkpoint | None) -> list[str]:
     """The names of the remote sinks that are configured, then of those that only have a lane in the state."""
-    configured = list(remote_sinks(configuration.sinks))
+    configured = list(remote_sinks(configuration))
     return [*configured, *(name for name in (checkpoint.state.lanes if checkpoint else {}) if name not in configured)]
 
 
-def require_sink(configuration: Configuration, environment: Environment, name: str) -> None:
-    """Raises `UsageError` if there is no remote sink of this name, configured or in the state."""
+def require_sink(configuration: Configuration, environment: Environment, name: str, *, or_snapshot: bool = False) -> None:
+    """Raises `UsageError` if there is no remote sink of this name, configured or in the state. `or_snapshot`: or one that has no records."""
     known = known_sinks(configuration, peek(configuration, environment))
+    snapshots = snapshot_sinks(configuration)
+    if name in snapshots and not or_snapshot:
+        raise UsageError(
+            f"{name}: a snapshot has no records that wait",
+            hint="it is written anew from each checkpoint: see event-processor sinks list",
+        )
+    if or_snapshot:
+        known = [*known, *snapshots]
     if name not in known:
         names = f"the remote sinks are: {', '.join(known)}" if known else "no sink here is remote"
         raise UsageError(f"{name}: not a remote sink", hint=names)
@@ -105,6 +115,12 @@ def list_sinks(configuration: Configuration, environment: Environment) -> list[S
     return found
 
 
+def list_snapshots(configuration: Configuration, environment: Environment) -> list[SnapshotReport]:
+    """Every sink that keeps a table as a checkpoint is. Raises `StateError`, `StorageError`."""
+    owner = lock_owner(configuration, environment)
+    return snapshot_reports(configuration, environment, peek(configuration, environment), owner)
+
+
 def _published(configuration: Configuration, environment: Environment, owner: str | None) -> dict[str, LaneReport]:
     """What the owner of the lock reports; empty if there is no owner, or if it does not run lanes."""
     with suppress(msgspec.DecodeError):
@@ -120,7 +136,7 @@ def _from_files(
 ) -> SinkLane:
     """A lane that no daemon reports."""
     fs, directory = environment.fs, str(configuration.state.dir)
-    options = remote_sinks(configuration.sinks).get(name)
+    options = remote_sinks(configuration).get(name)
     lane = checkpoint.state.lanes.get(name) if checkpoint else None
     if checkpoint is None or lane is None:
         words = "it starts after everything that is released by then"
@@ -185,13 +201,13 @@ def retried_pending(environment: Environment, directory: str, name: str) -> int:
 
 def pause_sink(configuration: Configuration, environment: Environment, name: str) -> bool:
     """Pauses a sink, with or without a daemon. Returns whether it was not paused before. Raises `UsageError`, `StorageError`."""
-    require_sink(configuration, environment, name)
+    require_sink(configuration, environment, name, or_snapshot=True)
     return pause(environment.fs, str(configuration.state.dir), name)
 
 
 def resume_sink(configuration: Configuration, environment: Environment, name: str) -> bool:
     """Ends the pause of a sink. Returns whether there was one. Raises `UsageError`, `StorageError`."""
-    require_sink(configuration, environment, name)
+    require_sink(configuration, environment, name, or_snapshot=True)
     return resume(environment.fs, str(configuration.state.dir), name)
 
 
@@ -219,7 +235,7 @@ def skip_records(configuration: Configuration, environment: Environment, name: s
     wanted = _wanted(configuration, environment, checkpoint, name, sequences)
     try:
         with owned_state(configuration, environment):
-            options = remote_sinks(configuration.sinks).get(name)
+            options = remote_sinks(configuration).get(name)
             if options is not None and options.holds_cursor:
                 request_skip(environment.fs, str(configuration.state.dir), name, wanted, environment.new_token())
                 return Skipped(tuple(sorted(wanted)), by_daemon=False, is_later=True)

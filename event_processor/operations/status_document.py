@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from event_processor.engine.delivery.reports import SnapshotReport
+from event_processor.model.snapshots import SNAPSHOT_WORDS
 from event_processor.operations.lanes import LanesStatus
 from event_processor.operations.status import Status
 
-__all__ = ["status_document"]
+__all__ = ["snapshot_documents", "status_document"]
 
 
 def status_document(status: Status, shortfalls: Sequence[str]) -> dict[str, object]:
@@ -30,6 +32,7 @@ def status_document(status: Status, shortfalls: Sequence[str]) -> dict[str, obje
         "last_known_conditions": msgspec.to_builtins(status.last_known),
         "lanes": _lane_documents(status.lanes),
         "outbox": _outbox_document(status.lanes),
+        "snapshots": snapshot_documents(status.lanes.snapshots),
     }
 
 
@@ -53,3 +56,8 @@ def _outbox_document(status: LanesStatus) -> dict[str, object] | None:
         "growth_bytes_per_s": status.outbox.growth_bytes_per_s,
         "full_in_s": None if full_in_s is None else round(full_in_s),
     }
+
+
+def snapshot_documents(snapshots: Sequence[SnapshotReport]) -> list[dict[str, object]]:
+    """The snapshots in `status --json` and `sinks list --json`. docs/json-output.md says what each key means."""
+    return [{**msgspec.to_builtins(each), "behind": each.behind, "guarantee": SNAPSHOT_WORDS} for each in snapshots]

@@ -24,7 +24,7 @@ from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.parts import changed_keys, changed_parts, config_parts
 from event_processor.configuration.targets import TargetsOptions
-from event_processor.engine.delivery.reports import LaneReport
+from event_processor.engine.delivery.reports import LaneReport, SnapshotReport
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
 from event_processor.model.errors import ConfigurationError, EventProcessorError, RejectionLimitError
@@ -74,7 +74,7 @@ class Finished:
     """Why a run ended, its counts, and how many events are still in the order buffer.
 
     `omissions`: what its results leave out. `not_read`: input that could not be read. `lost`: what this run found to be lost.
-    `lanes`: the remote sinks when the run ended. `committed`: what the process has committed. `targets`: those of its last
+    `lanes`, `snapshots`: the remote sinks when the run ended. `committed`: what the process has committed. `targets`: those of its last
     configuration.
     """
 
@@ -85,6 +85,7 @@ class Finished:
     not_read: tuple[Condition, ...] = ()
     lost: tuple[Loss, ...] = ()
     lanes: tuple[LaneReport, ...] = ()
+    snapshots: tuple[SnapshotReport, ...] = ()
     committed: CommittedFigures = field(default_factory=CommittedFigures)
     targets: TargetsOptions = field(default_factory=TargetsOptions)
 
@@ -152,7 +153,8 @@ class Daemon:
                     # Now that the lanes have ended: their last answers count.
                     lanes = tuple(self._lanes.reports())
                     not_read = conditions.not_read
-                    return replace(finished, not_read=not_read, omissions=left_out, lanes=lanes, committed=self._committed)
+                    finished = replace(finished, lanes=lanes, snapshots=tuple(self._lanes.snapshots()))
+                    return replace(finished, not_read=not_read, omissions=left_out, committed=self._committed)
                 self._before = configuration
                 configuration = self._reloaded(configuration, environment.telemetry, conditions)
                 environment = self._environment_of(configuration)

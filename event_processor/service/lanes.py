@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from event_processor.assembly import Environment, OpenPipeline, this_process
-from event_processor.engine.delivery.reports import LaneReport
+from event_processor.engine.delivery.reports import LaneReport, SnapshotReport
 from event_processor.model.contracts import Clock
 from event_processor.model.telemetry import Telemetry
 
@@ -33,17 +33,18 @@ class Lanes(Telemetry):
         self._telemetry = Telemetry()
         self._pause: _Pause | None = None
         self._last: Sequence[LaneReport] = ()
+        self._last_snapshots: Sequence[SnapshotReport] = ()
 
     def start(self, pipeline: OpenPipeline, environment: Environment, cleanup: ExitStack, *, is_once: bool) -> None:
         """Starts the lanes of a pipeline, if it has any; `cleanup` stops them. Raises as `PipelineDelivery` does.
 
         `is_once`: the run ends at the end of the log, so it must not wait without end for a full outbox.
         """
-        self._last = ()
-        if not pipeline.lanes:
+        self._last, self._last_snapshots = (), ()
+        if not pipeline.has_delivery:
             environment.telemetry.lanes_opened(sinks=())
             return
-        # Imported only with a lane: a service without one starts faster.
+        # Imported only with a remote sink: a service without one starts faster.
         from event_processor.assembly.delivery import PipelineDelivery, Sending  # noqa: PLC0415
 
         self._sending = self._sending or Sending()
@@ -68,8 +69,10 @@ class Lanes(Telemetry):
             self._delivery.require()
 
     def wait(self, environment: Environment, wait_s: float, is_stopped: Callable[[], bool]) -> None:
-        """Waits until every lane that can go on has delivered or failed everything released, at most `wait_s` seconds."""
+        """Waits until every lane and snapshot that can go on has nothing left to send, at most `wait_s` seconds."""
         deadline_s = environment.clock.monotonic_s() + wait_s
+        if self._delivery is not None:
+            self._delivery.hurry()
         while self._delivery is not None and self._delivery.pending() and not is_stopped():
             if environment.clock.monotonic_s() >= deadline_s:
                 return
@@ -81,6 +84,10 @@ class Lanes(Telemetry):
         """All lanes of the last pipeline: at this moment, or when they ended."""
         return self._delivery.reports() if self._delivery is not None else self._last
 
+    def snapshots(self) -> Sequence[SnapshotReport]:
+        """All snapshots of the last pipeline: at this moment, or when they ended."""
+        return self._delivery.snapshots() if self._delivery is not None else self._last_snapshots
+
     def end(self) -> None:
         """The process ends cleanly. Raises `StorageError`."""
         if self._sending is not None:
@@ -90,7 +97,7 @@ class Lanes(Telemetry):
         self._delivery, self._pause = None, None
         # The wait has a deadline, so the watchdog is fed: a service that holds its answers is no stalled loop.
         delivery.stop(telemetry.progressed)
-        self._last = delivery.reports()
+        self._last, self._last_snapshots = delivery.reports(), delivery.snapshots()
         delivery.tell(telemetry)
         delivery.require()
 

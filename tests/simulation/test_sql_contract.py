@@ -405,7 +405,7 @@ def test_a_table_that_is_gone_or_differs_stops_the_lane_until_it_is_as_it_should
     integer, text = (world.dialect().type_of(each) for each in ("integer", "text"))
     assert changes.conflicts == (f"results: n is {integer}, but the sink writes {text} (text)",)
     with_key = SqlConnector().table_changes(world.options(upsert=("n",)), context, is_done=True)
-    assert with_key.conflicts == ("results: its primary key is none, but the sink's upsert wants n",)
+    assert with_key.conflicts == ("results: its primary key is none, but the sink wants n",)
 
 
 def test_a_second_sink_makes_its_table_and_the_view_shows_both(world: SqlWorld, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_sink_that_was_removed_is_listed_and_can_be_dropped(shell: RemoteShell
     assert shell.run_once() == 78
     assert shell.call("sinks", "drop", "remote", "--yes") == 0
     assert shell.run_once() == 0
-    assert shell.json("sinks", "list") == {"sinks": []}
+    assert shell.json("sinks", "list") == {"sinks": [], "snapshots": []}
 
 
 def test_a_renamed_lane_goes_on_with_the_keys_of_before(shell: RemoteShell) -> None:

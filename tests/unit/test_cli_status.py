@@ -49,6 +49,7 @@ def test_status_as_json_keeps_its_contract(shell: Shell) -> None:
         "last_known_conditions",
         "lanes",
         "outbox",
+        "snapshots",
     ]
     assert list(document["committed"]) == COMMITTED
     assert (document["lanes"], document["outbox"]) == ([], None)

@@ -112,7 +112,7 @@ class Totals(Mapping[str, CategoryTotal]):
     __slots__ = ("columns", "index", "known")
 
     def __init__(self, index: dict[str, int], columns: TotalColumns, known: Sequence[KnownRows] = ()) -> None:
-        """`index`: the row of each category; it must not change after this. `known`: one entry per string table."""
+        """`index`: the row of each category, in the order of the rows; it must not change after this. `known`: one entry per string table."""
         self.index: Final = index
         self.columns: Final = columns
         self.known: Final = known
@@ -141,6 +141,26 @@ class Totals(Mapping[str, CategoryTotal]):
             greatest_key=max(map(id_key, last_ids), default=None),
         )
         return cls(dict(zip(totals, range(len(rows)), strict=True)), columns)
+
+    def picked(self, rows: IntArray) -> Totals:
+        """Only the categories of these rows, each once, in this order."""
+        names, columns = list(self.index), self.columns
+        ids = [each.resolved()[rows].tolist() for each in (columns.first_ids, columns.last_ids, columns.last_timestamps)]
+        first_ids, last_ids, last_timestamps = map(LateObjects, ids)
+        picked = TotalColumns(
+            counts=columns.counts[rows],
+            values=columns.values[rows],
+            parts=columns.parts[:, rows],
+            least=columns.least[rows],
+            greatest=columns.greatest[rows],
+            first_ids=first_ids,
+            last_ids=last_ids,
+            last_timestamps=last_timestamps,
+            first_words=columns.first_words[rows],
+            last_words=columns.last_words[rows],
+            greatest_key=columns.greatest_key,
+        )
+        return Totals({names[row]: place for place, row in enumerate(rows.tolist())}, picked)
 
     def __getitem__(self, name: str) -> CategoryTotal:
         row, columns = self.index[name], self.columns

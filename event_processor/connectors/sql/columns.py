@@ -52,15 +52,20 @@ class RowReader:
     """Reads the values of one sink's columns. Pure."""
 
     def __init__(
-        self, options: SqlSinkOptions, writers: Mapping[ColumnType, Callable[[Value], Value]], timestamps: TimestampReader
+        self,
+        options: SqlSinkOptions,
+        writers: Mapping[ColumnType, Callable[[Value], Value]],
+        timestamps: TimestampReader,
+        *,
+        rounds: bool = False,
     ) -> None:
-        """`writers`: as in `Dialect`."""
+        """`writers`: as in `Dialect`. `rounds`: the numbers are computed, so one with more digits than its column has is rounded."""
         self._fields: Final = [
             _Field(
                 column,
                 type_,
                 field_path(field),
-                _written(_fit_of(type_, timestamps), writers.get(type_)),
+                _written(_fit_of(type_, timestamps, rounds=rounds), writers.get(type_)),
                 column in options.upsert,
             )
             for (column, type_), field in zip(options.typed_columns().items(), options.fields(), strict=True)
@@ -133,10 +138,10 @@ def _written(fit: Callable[[Any], Value], writer: Callable[[Value], Value] | Non
     return fit if writer is None else lambda value: writer(fit(value))
 
 
-def _fit_of(type_: ColumnType, timestamps: TimestampReader) -> Callable[[Any], Value]:
+def _fit_of(type_: ColumnType, timestamps: TimestampReader, *, rounds: bool) -> Callable[[Any], Value]:
     """What checks a value of a column. It raises `ValueError` with words that follow the column's name."""
     if precision := Precision.of(type_):
-        return numeric_fit(precision, rounds=False)
+        return numeric_fit(precision, rounds=rounds)
 
     def timestamp(value: object) -> str:
         ns = None if isinstance(value, bool) else timestamps.read(value)

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from event_processor.connectors.sql.options import SQLITE, SqlSinkOptions, is_postgres
 from event_processor.model.answers import Answer, Verdict
@@ -24,6 +24,7 @@ from event_processor.model.errors import ConfigurationError, NotAnsweredError, S
 from event_processor.model.file_system import FileSystem
 from event_processor.model.probes import Finding, ProbeContext
 from event_processor.model.remote import ServiceOptions
+from event_processor.model.snapshots import SnapshotReceiver
 from event_processor.model.transactions import TransactionalReceiver
 from event_processor.storage.durable import read_file
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SqlConnector"]
 
+TransactionsOfSink = TypeVar("TransactionsOfSink")
 BY: str = "its rows, its failed rows and its cursor are one transaction, which only the process that holds the fence can commit"
 TIMEOUT_S: Final = 60.0
 """How long one transaction may take, if the sink has no service."""
@@ -52,25 +54,20 @@ class SqlConnector(Connector):
     def receiver(self, options: SqlSinkOptions, context: ReceiverContext) -> TransactionalReceiver:
         """A receiver with a connection and a thread of its own."""
         # Imported only if there is such a sink: every command starts faster without sqlite3 and asyncio.
-        from event_processor import __version__  # noqa: PLC0415
         from event_processor.connectors.sql.transactions import LaneTransactions  # noqa: PLC0415
         from event_processor.model.blocking_receiver import BlockingReceiver, WorkerThread  # noqa: PLC0415
 
-        dialect_of = _dialects(context.world.fs, _timeout_s(context.service))
-        if options.url is not None:
-            # If its extra is missing, a start should say so.
-            dialect_of(str(options.url))
-        transactions = LaneTransactions(
-            options,
-            dialect_of,
-            read_url=_url_reader(options, context.world.fs, context.environment),
-            zone=context.timestamp_zone,
-            sources=context.sources,
-            wall_ns=context.world.clock.wall_ns,
-            software=f"event-processor {__version__}",
-            writer=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}",
-        )
+        transactions = _transactions(LaneTransactions, options, context)
         return BlockingReceiver(transactions, WorkerThread(f"sql {context.name}"), _timeout_s(context.service))
+
+    def snapshot_receiver(self, options: SqlSinkOptions, context: ReceiverContext) -> SnapshotReceiver:
+        """The same, for a table that is as a checkpoint is."""
+        from event_processor.connectors.sql.snapshot_receiver import SqlSnapshotReceiver  # noqa: PLC0415
+        from event_processor.connectors.sql.snapshot_transactions import SnapshotTransactions  # noqa: PLC0415
+        from event_processor.model.blocking_receiver import WorkerThread  # noqa: PLC0415
+
+        transactions = _transactions(SnapshotTransactions, options, context)
+        return SqlSnapshotReceiver(transactions, WorkerThread(f"sql {context.name}"), _timeout_s(context.service))
 
     def probe(self, options: SqlSinkOptions, context: ProbeContext) -> Iterable[Finding]:
         """Whether the database can be opened, and whether its tables are as the sink needs them."""
@@ -84,7 +81,7 @@ class SqlConnector(Connector):
                     return [Finding(key, "ok", "the database does not exist yet; the first start makes it")]
                 # This also finds out whether it can be written.
                 session.begin()
-                changes = changes_of(session, dialect, options)
+                changes = changes_of(session, dialect, options, is_snapshot=context.is_snapshot)
                 session.rollback()
         except SqlError as error:
             is_waiting = error.answer.verdict is Verdict.WAIT
@@ -121,10 +118,10 @@ class SqlConnector(Connector):
                 if session is None:
                     with _connection(options, context, may_create=False, in_memory=True) as (empty, _):
                         assert empty is not None, "it is in memory"
-                        return changes_of(empty, dialect, options)
+                        return changes_of(empty, dialect, options, is_snapshot=context.is_snapshot)
                 session.begin()
                 dialect.hold_tables(session)
-                changes = changes_of(session, dialect, options)
+                changes = changes_of(session, dialect, options, is_snapshot=context.is_snapshot)
                 if is_done and not changes.conflicts:
                     apply_changes(session, changes)
                     # If we die before this, nothing was changed.
@@ -135,6 +132,28 @@ class SqlConnector(Connector):
         except SqlError as error:
             raised = NotAnsweredError if error.answer.verdict is Verdict.WAIT else ConfigurationError
             raise raised(f"sinks.{context.name}: {error.answer.words}", hint=error.remedy or "look at the database") from error
+
+
+def _transactions(
+    kind: Callable[..., TransactionsOfSink], options: SqlSinkOptions, context: ReceiverContext
+) -> TransactionsOfSink:
+    """The transactions of a sink, as of this process."""
+    from event_processor import __version__  # noqa: PLC0415 - only if there is such a sink
+
+    dialect_of = _dialects(context.world.fs, _timeout_s(context.service))
+    if options.url is not None:
+        # If its extra is missing, a start should say so.
+        dialect_of(str(options.url))
+    return kind(
+        options,
+        dialect_of,
+        read_url=_url_reader(options, context.world.fs, context.environment),
+        zone=context.timestamp_zone,
+        sources=context.sources,
+        wall_ns=context.world.clock.wall_ns,
+        software=f"event-processor {__version__}",
+        writer=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}",
+    )
 
 
 def _timeout_s(service: ServiceOptions | None) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.connectors.sql.columns import RowReader
@@ -19,7 +19,7 @@ from event_processor.connectors.sql.cursor_row import CursorRow
 from event_processor.connectors.sql.dialect import Dialect, Session, SqlError
 from event_processor.connectors.sql.options import SqlSinkOptions
 from event_processor.connectors.sql.statements import Statements
-from event_processor.connectors.sql.tables import apply_changes, changes_of
+from event_processor.connectors.sql.tables import apply_changes, changes_of, table_of
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.transactions import CursorOwner, RemoteCursor, TransactionError
 
@@ -39,6 +39,9 @@ class _Tools:
 
 class CursorTransactions:
     """The cursor of one sink in a database. `TransactionalReceiver` says what `open`, `begin` and `start` do."""
+
+    is_snapshot: ClassVar[bool] = False
+    """Whether its table is that of a snapshot."""
 
     def __init__(
         self,
@@ -94,8 +97,9 @@ class CursorTransactions:
     def _use(self, dialect: Dialect) -> Dialect:
         """From now on, everything is in this dialect. An address from a file may change it."""
         if self._tools_ is None or self._tools_.dialect is not dialect:
-            reader = RowReader(self._options, dialect.writers, self._timestamps)
-            self._tools_ = _Tools(dialect, Statements(self._options, dialect), reader)
+            table = table_of(self._options, is_snapshot=self.is_snapshot)
+            reader = RowReader(self._options, dialect.writers, self._timestamps, rounds=self.is_snapshot)
+            self._tools_ = _Tools(dialect, Statements(table, dialect), reader)
         return dialect
 
     # Taking the cursor.
@@ -123,14 +127,14 @@ class CursorTransactions:
     def _make_tables(self, session: Session) -> None:
         """Makes what is missing for a lane that starts. A table that is there and differs is not changed."""
         self._tools.dialect.hold_tables(session)
-        changes = changes_of(session, self._tools.dialect, self._options)
+        changes = changes_of(session, self._tools.dialect, self._options, is_snapshot=self.is_snapshot)
         is_new = self._tools.dialect.found_table(session, self._options.table) is None
         if changes.conflicts or (changes.statements and not is_new):
             raise self._unfit_tables(changes.conflicts)
         apply_changes(session, changes)
 
     def _require_tables(self, session: Session) -> None:
-        changes = changes_of(session, self._tools.dialect, self._options)
+        changes = changes_of(session, self._tools.dialect, self._options, is_snapshot=self.is_snapshot)
         if changes.statements or changes.conflicts:
             raise self._unfit_tables(changes.conflicts)
 

@@ -8,7 +8,7 @@ Never: connects.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -91,6 +91,7 @@ class SqlSinkOptions(RemoteSinkOptions):
 
     holds_cursor: ClassVar[bool] = True
     place_key: ClassVar[str] = "table"
+    takes_snapshots: ClassVar[bool] = True
     type: Literal["sql"]
     """The kind of sink: a table of a database."""
     url: DatabaseUrl | None = Field(default=None, examples=["sqlite:///out/results.db"])
@@ -113,6 +114,8 @@ class SqlSinkOptions(RemoteSinkOptions):
     """The maximum number of records in one transaction."""
     request_bytes_max: int = Field(default=4_194_304, ge=1, le=1 << 30)
     """The maximum bytes of records in one transaction. A larger record is written alone."""
+    interval_ms: int = Field(default=1000, ge=0, le=86_400_000)
+    """Only for "totals" and groups: the time between two snapshots, in milliseconds. At the end of a run the last one is written at once."""
     order: Literal["strict"] = "strict"
     """Always "strict": one transaction at a time, in order."""
 
@@ -147,6 +150,24 @@ class SqlSinkOptions(RemoteSinkOptions):
     def replaces(self) -> bool:
         """Whether it upserts."""
         return bool(self.upsert)
+
+    @property
+    def snapshot_interval_ms(self) -> int:
+        """See `SinkOptions`."""
+        return self.interval_ms
+
+    def snapshot_faults(self, identity: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """See `SinkOptions`."""
+        fields = dict(zip(self.columns, self.fields(), strict=True))
+        if self.upsert and sorted(fields[column] for column in self.upsert) != sorted(identity):
+            yield (
+                "upsert",
+                f"the columns of what identifies a row ({', '.join(identity) or 'nothing'}), or no upsert: there is _key",
+            )
+        if any(name.lower() == "as_of" for name in self.columns):
+            yield "columns", 'another name than "as_of", which the sink writes itself'
+        if self.enrich:
+            yield "enrich", "no enricher: what it would be asked about is no record"
 
     def fields(self) -> Sequence[str]:
         """The fields of its columns."""

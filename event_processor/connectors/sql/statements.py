@@ -1,4 +1,4 @@
-"""The statements of a lane, for one dialect.
+"""The statements of a lane or of a snapshot, for one dialect.
 
 Owns: their text.
 Always: values are never in the text. Names are, and were checked by the options.
@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from event_processor.connectors.sql.dialect import Dialect, Insert, Table
-from event_processor.connectors.sql.options import SqlSinkOptions
-from event_processor.connectors.sql.tables import CURSOR, FAILED, SOURCES, quoted, table_of
+from event_processor.connectors.sql.tables import CURSOR, FAILED, SOURCES, quoted
 
 __all__ = ["Statements"]
 
@@ -24,7 +23,8 @@ _NAME: Final = ("pipeline", "shard", "sink")
 class Statements:
     """Each takes its values in the order of its text."""
 
-    def __init__(self, options: SqlSinkOptions, dialect: Dialect) -> None:
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        """`table`: the sink's."""
         mark = dialect.mark
 
         def where(*columns: str) -> str:
@@ -58,7 +58,10 @@ class Statements:
         self.failed: Final = (
             f"SELECT {told} FROM {FAILED.name} WHERE {where(*_NAME, 'state_id', 'input')} AND sequence > {mark} ORDER BY sequence"
         )
-        self.insert: Final = _insert(table_of(options), mark, options.upsert)
+        self.insert: Final = _insert(table, mark, table.key)
+        self.forget: Final = f"UPDATE {quoted(table.name)} SET as_of = -1 WHERE {where('_pipeline', '_shard')}"
+        self.remove_others: Final = f"DELETE FROM {quoted(table.name)} WHERE {where('_pipeline', '_shard')} AND as_of <> {mark}"
+        self.remove: Final = f"DELETE FROM {quoted(table.name)} WHERE {where('_pipeline', '_shard', '_key')}"
 
 
 def _insert(table: Table, mark: str, key: tuple[str, ...] = ()) -> Insert:

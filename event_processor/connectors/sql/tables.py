@@ -28,6 +28,16 @@ LINEAGE: Final = (
     Column("_delivered_at", "timestamp", is_required=True),
     Column("_software", "text", is_required=True),
 )
+SNAPSHOT: Final = (
+    Column("_key", "text", is_required=True),
+    Column("as_of", "integer", is_required=True),
+    Column("_pipeline", "text", is_required=True),
+    Column("_shard", "text", is_required=True),
+    Column("_sink", "text", is_required=True),
+    Column("_delivered_at", "timestamp", is_required=True),
+    Column("_software", "text", is_required=True),
+)
+"""The columns of a snapshot that follow its own: what the row is of, how many records its checkpoint covered, and who wrote it."""
 CURSOR: Final = Table(
     "event_processor_cursor",
     (
@@ -93,15 +103,17 @@ def quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def table_of(options: SqlSinkOptions) -> Table:
-    """The table of a sink: its columns, then the lineage."""
+def table_of(options: SqlSinkOptions, *, is_snapshot: bool = False) -> Table:
+    """The table of a sink: its columns, then the lineage; of a snapshot, then the key and what it is as of."""
     own = tuple(Column(name, type_, is_required=name in options.upsert) for name, type_ in options.typed_columns().items())
+    if is_snapshot:
+        return Table(options.table, (*own, *SNAPSHOT), (*(options.upsert or ("_key",)), "_shard"))
     return Table(options.table, (*own, *LINEAGE), options.upsert)
 
 
-def changes_of(session: Session, dialect: Dialect, options: SqlSinkOptions) -> TableChanges:
+def changes_of(session: Session, dialect: Dialect, options: SqlSinkOptions, *, is_snapshot: bool = False) -> TableChanges:
     """What must be done before the sink can write. Changes nothing. Raises `SqlError`."""
-    wanted = table_of(options)
+    wanted = table_of(options, is_snapshot=is_snapshot)
     statements: list[str] = []
     conflicts: list[str] = []
     for table in (*OURS, wanted):
@@ -114,7 +126,9 @@ def changes_of(session: Session, dialect: Dialect, options: SqlSinkOptions) -> T
             comparison = _compared(table, found, dialect)
             statements += comparison.statements
             conflicts += comparison.conflicts
-    statements += _view(session, dialect, options)
+    if not is_snapshot:
+        # A row of a snapshot comes from no line.
+        statements += _view(session, dialect, options)
     return TableChanges(options.table, tuple(statements), tuple(conflicts))
 
 
@@ -146,7 +160,7 @@ def _compared(table: Table, found: FoundTable, dialect: Dialect) -> _Comparison:
     name = quoted(table.name)
     if tuple(each.lower() for each in found.key) != tuple(each.lower() for each in table.key):
         has, wants = ", ".join(found.key) or "none", ", ".join(table.key) or "none"
-        comparison.conflicts.append(f"{table.name}: its primary key is {has}, but the sink's upsert wants {wants}")
+        comparison.conflicts.append(f"{table.name}: its primary key is {has}, but the sink wants {wants}")
     for column in table.columns:
         type_ = dialect.type_of(column.type)
         present = found.types.get(column.name.lower())

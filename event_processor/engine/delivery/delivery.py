@@ -1,4 +1,4 @@
-"""All lanes of a pipeline in one event loop.
+"""All lanes and snapshots of a pipeline in one event loop.
 
 Owns: the loop's one coroutine, the figures once a second, and the end of all lanes.
 Always: a lane that cannot go on ends alone; the others go on. A failure of our own disk, or a bug, ends everything.
@@ -10,16 +10,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
+from event_processor.engine.committed import CommittedTotals
 from event_processor.engine.delivery.lane import Lane
 from event_processor.engine.delivery.parts import LanePlace
-from event_processor.engine.delivery.reports import Growth, LaneReport, OutboxReport
+from event_processor.engine.delivery.reports import Growth, LaneReport, OutboxReport, SnapshotReport
+from event_processor.engine.delivery.snapshot_sink import SnapshotSink
 from event_processor.engine.delivery.window import Released
 
 __all__ = ["Delivery"]
 
 TICK_S: Final = 1.0
+
+
+class _Member(Protocol):
+    """What a lane and a snapshot have in common."""
+
+    gave_up: bool
+
+    @property
+    def outstanding(self) -> int: ...
+
+    async def run(self) -> None: ...
+
+    async def close(self, drain_s: float) -> None: ...
 
 
 class Delivery:
@@ -33,14 +48,16 @@ class Delivery:
         publish: Callable[[Sequence[LaneReport], OutboxReport], None],
         passed: Callable[[str, Mapping[str, LanePlace]], None],
         make_retries: Callable[[str], Lane | None],
+        snapshots: Sequence[SnapshotSink] = (),
     ) -> None:
         """`lanes` by input. `publish` gets the reports of all lanes and of the outbox, about once a second, if they changed.
 
         `passed` gets an input, and the places of its lanes by name, at the start, about once a second, and whenever `note` is called.
-        `make_retries` makes the lane of a sink's retried records; None if nothing was retried.
+        `snapshots`: the sinks that keep a table as a checkpoint is. `make_retries` makes the lane of a sink's retried records; None if nothing was retried.
         """
         self._by_input: Final = lanes
         self._lanes: Final = [lane for each in lanes.values() for lane in each]
+        self._snapshots: Final = snapshots
         self._make_retries: Final = make_retries
         self._retries: Final[dict[str, Lane]] = {}
         for lane in self._lanes:
@@ -49,7 +66,7 @@ class Delivery:
         self._publish: Final = publish
         self._passed: Final = passed
         self._growth: Final = Growth()
-        self._published: tuple[Sequence[LaneReport], OutboxReport] | None = None
+        self._published: tuple[Sequence[LaneReport], OutboxReport, Sequence[SnapshotReport]] | None = None
         self._is_closing: Final = asyncio.Event()
         self.note()
 
@@ -57,8 +74,8 @@ class Delivery:
         """Runs all lanes until `close`. Raises `StorageError`, and what is a bug; then all lanes have ended."""
         try:
             async with asyncio.TaskGroup() as group:
-                for lane in self.all_lanes:
-                    group.create_task(lane.run())
+                for each in self._members:
+                    group.create_task(each.run())
                 # A lane that cannot go on ends alone: the others go on until `close`.
                 group.create_task(self._tick(group))
         except BaseExceptionGroup as failures:
@@ -70,22 +87,36 @@ class Delivery:
     async def close(self, drain_s: float) -> None:
         """Ends all lanes: running requests get at most `drain_s` seconds."""
         self._is_closing.set()
-        await asyncio.gather(*(lane.close(drain_s) for lane in self.all_lanes))
+        await asyncio.gather(*(each.close(drain_s) for each in self._members))
 
     @property
     def gave_up(self) -> bool:
         """Whether requests were given up that may still arrive."""
-        return any(lane.gave_up for lane in self.all_lanes)
+        return any(each.gave_up for each in self._members)
 
     def release(self) -> None:
         """Closes the files of all lanes."""
         for lane in self.all_lanes:
             lane.release()
 
+    @property
+    def _members(self) -> list[_Member]:
+        return [*self.all_lanes, *self._snapshots]
+
     def follow(self, input_name: str, released: Released) -> None:
         """A durable checkpoint covers this input's series this far."""
         for lane in self._by_input.get(input_name, ()):
             lane.follow(released)
+
+    def follow_totals(self, totals: CommittedTotals) -> None:
+        """A durable checkpoint has these totals."""
+        for snapshot in self._snapshots:
+            snapshot.follow(totals)
+
+    def hurry(self) -> None:
+        """The input is at its end: no snapshot waits for its interval any more."""
+        for snapshot in self._snapshots:
+            snapshot.hurry()
 
     def note(self) -> None:
         """A lane's cursor has moved on disk."""
@@ -94,12 +125,16 @@ class Delivery:
 
     @property
     def pending(self) -> int:
-        """The records that wait in lanes that can go on, and lanes whose cursor is not durable yet."""
-        return sum(lane.outstanding for lane in self.all_lanes)
+        """The records that wait in lanes that can go on, lanes whose cursor is not durable yet, and snapshots that can be written."""
+        return sum(each.outstanding for each in self._members)
 
     def reports(self) -> list[LaneReport]:
         """All sinks at this moment."""
         return [self._report_of(lane) for lane in self._lanes]
+
+    def snapshot_reports(self) -> list[SnapshotReport]:
+        """All snapshots at this moment."""
+        return [each.report() for each in self._snapshots]
 
     def _report_of(self, lane: Lane) -> LaneReport:
         retries = self._retries.get(lane.name)
@@ -135,8 +170,8 @@ class Delivery:
                     await self._is_closing.wait()
 
     def _report(self) -> None:
-        reports = self.reports()
+        reports, snapshots = self.reports(), self.snapshot_reports()
         outbox = self._growth.tick(reports, self._now())
-        if (reports, outbox) != self._published:
-            self._published = (reports, outbox)
+        if (reports, outbox, snapshots) != self._published:
+            self._published = (reports, outbox, snapshots)
             self._publish(reports, outbox)

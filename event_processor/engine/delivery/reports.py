@@ -1,6 +1,6 @@
 """The figures of lanes as they are published: what `status` shows of a daemon that runs.
 
-Owns: `GroupReport`, `LaneReport`, `OutboxReport` and the file of them, `state/history/lanes.json`; how fast the outbox grows.
+Owns: `GroupReport`, `LaneReport`, `SnapshotReport`, `OutboxReport` and the file of them, `state/history/lanes.json`; how fast the outbox grows.
 Always: plain values, which a reader of another process decodes.
 Never: counts anything (`figures.py` does).
 """
@@ -23,6 +23,7 @@ __all__ = [
     "OutboxReport",
     "PublishedLanes",
     "RetriedFigures",
+    "SnapshotReport",
     "undelivered_bytes",
 ]
 
@@ -112,6 +113,39 @@ class LaneReport(Struct, frozen=True):
         return replace(self, retried=retried, exit_code=self.exit_code or other.exit_code)
 
 
+class SnapshotReport(Struct, frozen=True):
+    """A snapshot at one moment. `state`: "idle", "sending", "waiting" (an outage), "paused", "stopped", "ahead" or "failed"; `words` say why.
+
+    `as_of`: how many records the table covers; None if that is not known yet. `committed`: how many the last checkpoint covers. If
+    `as_of` is greater, the state is "ahead": an older state was restored. `rows`: in the table, as of then; None if nothing was written by
+    this process. `left_out`: rows that do not fit the table. `snapshots`: how many were written since the start of the process or its
+    last reload.
+    """
+
+    sink: str
+    input: str
+    state: str
+    words: str
+    since: str
+    exit_code: int
+    remedy: str
+    as_of: int | None
+    committed: int
+    rows: int | None = None
+    left_out: int = 0
+    snapshots: int = 0
+
+    @property
+    def behind(self) -> int:
+        """How many records the table does not cover yet."""
+        return max(0, self.committed - (self.as_of or 0))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the table is what the last checkpoint says, whole."""
+        return self.as_of == self.committed and not self.left_out
+
+
 class OutboxReport(Struct, frozen=True):
     """All records that wait on disk: `undelivered_bytes`, of each input those that its slowest lane has not got.
 
@@ -128,6 +162,7 @@ class PublishedLanes(Struct, frozen=True):
     owner: str
     lanes: tuple[LaneReport, ...]
     outbox: OutboxReport = OutboxReport()
+    snapshots: tuple[SnapshotReport, ...] = ()
 
 
 def undelivered_bytes(reports: Sequence[LaneReport]) -> int:

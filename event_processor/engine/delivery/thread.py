@@ -15,6 +15,7 @@ from functools import partial
 from threading import Thread
 from typing import Final, TypeVar
 
+from event_processor.engine.committed import CommittedTotals
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.window import Released
 from event_processor.model.errors import EventProcessorError
@@ -51,6 +52,16 @@ class DeliveryThread:
         """A durable checkpoint covers this input's series this far. Any thread may call it."""
         if self._delivery is not None:
             self._call(partial(self._delivery.follow, input_name, released))
+
+    def follow_totals(self, totals: CommittedTotals) -> None:
+        """A durable checkpoint has these totals. Any thread may call it."""
+        if self._delivery is not None:
+            self._call(partial(self._delivery.follow_totals, totals))
+
+    def hurry(self) -> None:
+        """The input is at its end: no snapshot waits for its interval any more."""
+        if self._delivery is not None:
+            self._call(self._delivery.hurry)
 
     def _call(self, work: Callable[[], object]) -> bool:
         """Runs `work` soon in the loop's thread. Returns whether there still is a loop."""
