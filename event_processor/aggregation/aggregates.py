@@ -42,12 +42,14 @@ class AggregatesCommit:
     """What a commit writes. `documents`: for the checkpoint, by aggregate.
 
     `lines` are appended to the file on disk. If `anew`, they replace its whole content. If `holds` is False, no file is needed.
+    `closed`: the lines of entries that left the windows, if these are kept.
     """
 
     documents: Mapping[str, AggregateDocument]
     lines: Sequence[bytes]
     anew: bool
     holds: bool
+    closed: Sequence[bytes] = ()
 
 
 class Aggregates:
@@ -60,10 +62,13 @@ class Aggregates:
         order: OrderOptions,
         documents: Mapping[str, AggregateDocument],
         held: Callable[[], Iterable[bytes]] = tuple,
+        *,
+        keeps_closed: bool = False,
     ) -> None:
         """Restores the aggregates from a checkpoint's `documents`; an aggregate without one is empty.
 
-        `held` yields the lines of the checkpoint's file, in the order in which they were added. Raises `ConfigurationError` if
+        `held` yields the lines of the checkpoint's file, in the order in which they were added. `keeps_closed`: of a shard, whose
+        entries are added to those of other shards after the windows closed. Raises `ConfigurationError` if
         fields cannot be read, `msgspec.DecodeError` if a line is not in our form.
         """
         self._totals: Final[dict[str, GroupTotals]] = {}
@@ -80,7 +85,8 @@ class Aggregates:
                 continue
             self._forms[name] = RowForm(each, event.timestamp_zone)
             self._summaries[name] = said if isinstance(said, WindowSummary) else WindowSummary(left_out=nothing)
-            self._windows[name] = SlidingWindows(name, each, measurer, self._forms[name], self._summaries[name])
+            summary = self._summaries[name]
+            self._windows[name] = SlidingWindows(name, each, measurer, self._forms[name], summary, keeps_closed=keeps_closed)
         self._file_bytes = self._restore(held)
         self._held_by_timestamp: Final = order.by == "timestamp"
         reader = TimestampReader(event.timestamp_zone)
@@ -101,10 +107,10 @@ class Aggregates:
         summaries = {name: windows.summary() for name, windows in self._windows.items()}
         return next((name for name, summary in summaries.items() if summary != self._summaries[name]), "")
 
-    def accept(self, events: EventSlice) -> None:
-        """Adds accepted events, in log order."""
+    def accept(self, events: EventSlice, sequences: IntArray | None = None) -> None:
+        """Adds accepted events (n), in log order. `sequences` (n,): see `GroupTotals.add`."""
         for totals in self._totals.values():
-            totals.add(events)
+            totals.add(events, sequences)
 
     @property
     def accepts(self) -> bool:
@@ -154,7 +160,8 @@ class Aggregates:
         holds = any(isinstance(each, WindowSummary) and each.held for each in documents.values())
         if not holds:
             self._file_bytes = 0
-        return AggregatesCommit(documents, lines, anew=anew, holds=holds)
+        closed = [line for windows in self._windows.values() for line in windows.take_closed()]
+        return AggregatesCommit(documents, lines, anew=anew, holds=holds, closed=closed)
 
     def _timestamps_of(self, events: EventSlice) -> IntArray:
         """The time of each event, in ns since 1970-01-01 UTC.

@@ -15,10 +15,11 @@ from msgspec import Struct
 
 from event_processor.aggregation.exact_sum import exact_mean
 from event_processor.aggregation.left_out import LeftOut, LeftOutTracker
-from event_processor.aggregation.measures import EventMeasurer, GroupKey, group_key, group_values
+from event_processor.aggregation.measures import EventMeasurer, GroupKey, Measured, group_key, group_values
 from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, shown_sum, summarise
 from event_processor.columns.event_slices import EventSlice
 from event_processor.configuration.aggregates import AggregateOptions
+from event_processor.model.columns import IntArray
 
 __all__ = ["GroupCounts", "GroupTotal", "GroupTotals", "GroupTotalsDocument"]
 
@@ -72,13 +73,17 @@ class GroupTotals:
         }
         self._sorted: Final = sorted(self._changed)
 
-    def add(self, events: EventSlice) -> None:
-        """Adds accepted events, in the order of the log."""
+    def add(self, events: EventSlice, sequences: IntArray | None = None) -> None:
+        """Adds accepted events (n), in the order of the log.
+
+        `sequences` (n,), rising, decide which value is first and last; None: the number of the event. Shards have the number of the
+        record in the whole log, so that their groups can be merged.
+        """
         measured = self._measurer.measure(events, self._left_out.fields_absent)
         self._left_out.note(measured)
         before, over_limit = self._counts, 0
         if measured.count:
-            keys = before.events + np.arange(measured.count) if self._wants_keys else None
+            keys = self._keys(measured, sequences) if self._wants_keys else None
             segments, firsts = segments_of([measured.codes], keys)
             entries = summarise(self._measurer.plans, measured.values, keys, segments)
             codes = measured.codes[firsts].tolist()
@@ -88,6 +93,12 @@ class GroupTotals:
                     self._left_out.over_limit(measured.place(int(firsts[place])))
                 over_limit += beyond
         self._counts = GroupCounts(before.events + measured.count, before.unfit + measured.unfit, before.over_limit + over_limit)
+
+    def _keys(self, measured: Measured, sequences: IntArray | None) -> IntArray:
+        """The keys by which the measured events are first and last."""
+        if sequences is None:
+            return self._counts.events + np.arange(measured.count)
+        return sequences if measured.kept is None else sequences[measured.kept]
 
     def _add(self, key: GroupKey, entry: Entry) -> int:
         """Adds an entry. Returns how many of its events are not counted because their group is beyond the limit."""

@@ -79,7 +79,7 @@ from event_processor.records.json_lines.judge import POSITION_ID
 from event_processor.storage.append_file import AppendFile, append_lines
 from event_processor.storage.durable import FileSystem, storage_boundary
 from event_processor.storage.outbox import OutboxSeries
-from event_processor.storage.replaced_file import EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
+from event_processor.storage.replaced_file import CLOSED_FOLDER, EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
 
 __all__ = ["OpenPipeline", "open_pipeline", "open_replica"]
 
@@ -186,6 +186,7 @@ class _Opening:
             held=HeldEvents(self._held_file(EVENTS_FOLDER, appended)),
             runs=SortedRuns(self._fs, self._directory, appended, self._new_name),
             windows=self._held_file(WINDOWS_FOLDER, appended),
+            closed=self._held_file(CLOSED_FOLDER, appended),
             journal=self._journal(checkpoint),
             dead_letters=self._append_file(DEAD_LETTERS_NAME, appended),
             sinks=[self._sink(name, appended) for name in self._sink_names()],
@@ -312,6 +313,7 @@ class _Opening:
                 configuration.order,
                 documents,
                 held=lambda: held_lines(self._fs, self._directory, WINDOWS_FOLDER, appended),
+                keeps_closed=bool(configuration.engine.shard),
             )
             if torn := aggregates.torn():
                 reason = f"does not hold the windows of aggregate {torn!r} that are in the checkpoint"

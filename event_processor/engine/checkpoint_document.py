@@ -32,6 +32,7 @@ from event_processor.model.event import Json
 
 __all__ = [
     "CATEGORIES_DEPTH",
+    "MERGED",
     "OWNED_FOLDERS",
     "REPLAY_HINT",
     "VERSION",
@@ -45,8 +46,10 @@ __all__ = [
 VERSION: Final = 2
 CATEGORIES_DEPTH: Final = 2
 """The totals of the categories are inside this number of objects: `state` and the whole document."""
-OWNED_FOLDERS: Final = ("ids", "held", "windows", "sorted", "outbox")
+OWNED_FOLDERS: Final = ("ids", "held", "windows", "closed", "sorted", "outbox")
 """Folders of the state directory. A file in them that no checkpoint names is an orphan."""
+MERGED: Final = "merged"
+"""The key of `meta` that only a state merged from shards has. Such a state can be read, not resumed."""
 REPLAY_HINT: Final = "rebuild the state from the log: event-processor replay; or move the state aside: event-processor reset"
 
 

@@ -72,6 +72,7 @@ class Outputs:
     held: HeldEvents
     runs: SortedRuns
     windows: HeldFile
+    closed: HeldFile
     journal: JournalFile
     dead_letters: AppendFile
     sinks: Sequence[Sink]
@@ -329,6 +330,7 @@ class CommitWriter:
         outputs.held.close()
         outputs.runs.close()
         outputs.windows.close()
+        outputs.closed.close()
         outputs.journal.close()
         outputs.dead_letters.close()
         for sink in outputs.written:
@@ -377,17 +379,24 @@ class CommitWriter:
             outputs.runs.add(batch.waiting)
         elif not batch.state.order.waiting:
             outputs.runs.clear()
-        if not aggregates.holds:
-            outputs.windows.close()
-        elif aggregates.lines:
-            outputs.windows.add(lines_of(aggregates.lines), anew=aggregates.anew)
-        self._documents = aggregates.documents
+        self._append_aggregates(aggregates)
         for piece in batch.dead_letters.pieces:
             outputs.dead_letters.append(piece)
         outputs.dead_letters.sync()
         for sink in outputs.written:
             sink.sync()
         outputs.outbox.require_sequences(batch.state, self._documents)
+
+    def _append_aggregates(self, aggregates: AggregatesCommit) -> None:
+        """Appends the entries of windows. If we die within, none of them was committed."""
+        outputs = self._outputs
+        if not aggregates.holds:
+            outputs.windows.close()
+        elif aggregates.lines:
+            outputs.windows.add(lines_of(aggregates.lines), anew=aggregates.anew)
+        if aggregates.closed:
+            outputs.closed.add(lines_of(aggregates.closed), anew=False)
+        self._documents = aggregates.documents
 
     def _input_of(self, sink: Sink, batch: Batch) -> Released:
         """The part of the batch that a sink writes."""
@@ -404,6 +413,7 @@ class CommitWriter:
             **outputs.held.appended(),
             **outputs.runs.appended(),
             **outputs.windows.appended(),
+            **outputs.closed.appended(),
             **self._ids_appended,
         }
         for sink in outputs.written:

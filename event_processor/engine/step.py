@@ -333,7 +333,7 @@ def _order(
         return Ordered(state.order)
     arrivals = Arrivals(columns, accepted, events.ids, origin, by_timestamp=options.order_by_timestamp)
     if memory.aggregates.accepts:
-        memory.aggregates.accept(arrivals.between(0, count))
+        memory.aggregates.accept(arrivals.between(0, count), None if options.shard is None else arrivals.sequences)
     return state.order.push(arrivals) if state.ordered else Ordered(state.order)
 
 

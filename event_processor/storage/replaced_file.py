@@ -1,7 +1,8 @@
 """A file of events or window entries that wait beside the state, so that a crash loses none of them.
 
 Each commit appends to it. It is replaced when only a small part of it still waits.
-Owns: `state/held/` and `state/windows/`: the one append file in each, its name, and when it is worth replacing.
+Owns: `state/held/` and `state/windows/`: the one append file in each, its name, and when it is worth replacing. In a shard also
+`state/closed/`, which is never replaced.
 Always: a commit appends after what is there. The previous file stays on disk while a checkpoint names it.
 Never: removes a single entry that no longer waits; the whole file is replaced instead.
 """
@@ -15,10 +16,11 @@ from typing import Final
 from event_processor.storage.append_file import AppendFile, committed_lines
 from event_processor.storage.durable import FileSystem, prepare_directory
 
-__all__ = ["EVENTS_FOLDER", "WINDOWS_FOLDER", "HeldFile", "held_lines", "is_worth_replacing"]
+__all__ = ["CLOSED_FOLDER", "EVENTS_FOLDER", "WINDOWS_FOLDER", "HeldFile", "held_lines", "is_worth_replacing"]
 
 EVENTS_FOLDER: Final = "held"
 WINDOWS_FOLDER: Final = "windows"
+CLOSED_FOLDER: Final = "closed"
 REPLACED_BYTES_MIN: Final = 1_048_576
 """A smaller file is not worth replacing. A larger one is replaced when less than a quarter of it is still held."""
 

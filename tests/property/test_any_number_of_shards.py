@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,6 +16,7 @@ from support.logs import is_plain, logs
 from support.simulated_fs import SimulatedFileSystem
 
 FOLDER: Final = "/pipeline"
+EXAMPLES: Final = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 30
 SECTIONS: Final[Mapping[str, dict[str, Any]]] = {
     "plain": {},
     "keyed": {"dedup": {"fingerprint": "blake2b"}},
@@ -44,7 +46,7 @@ def committed(
     }
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(logs().filter(is_plain), st.integers(1, 8), st.sampled_from(sorted(SECTIONS)), st.sampled_from([1024, 4096]))
 def test_each_record_is_counted_in_exactly_one_shard_with_its_outcome(
     log: bytes, count: int, kind: str, batch_bytes: int
@@ -67,7 +69,7 @@ def test_each_record_is_counted_in_exactly_one_shard_with_its_outcome(
     assert released == one["released"]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(logs(60).filter(is_plain), st.integers(1, 3), st.sampled_from(["plain", "by timestamp", "by position"]))
 def test_what_a_shard_commits_does_not_depend_on_its_batches(log: bytes, number: int, kind: str) -> None:
     found = [committed(log, SECTIONS[kind], shard=f"{number}/3", batch_bytes=size, drain=False) for size in (1024, 1 << 20)]

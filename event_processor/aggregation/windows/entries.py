@@ -32,6 +32,7 @@ __all__ = [
     "count_of",
     "field_plans",
     "merge_entries",
+    "nothing_of",
     "segments_of",
     "shown_sum",
     "summarise",
@@ -155,6 +156,11 @@ def field_plans(measures: Sequence[Measure]) -> tuple[FieldPlan, ...]:
         FieldPlan(name, sums=bool(of & {"sum", "mean"}), extremes=bool(of & {"min", "max"}), ends=bool(of & {"first", "last"}))
         for name, of in functions.items()
     )
+
+
+def nothing_of(plans: Sequence[FieldPlan]) -> Entry:
+    """The entry of no events."""
+    return Entry(0, tuple(FieldTotal() for _ in plans))
 
 
 def merge_entries(earlier: Entry, later: Entry) -> Entry:

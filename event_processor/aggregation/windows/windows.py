@@ -20,55 +20,25 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from event_processor.aggregation.left_out import LeftOut, LeftOutTracker
+from event_processor.aggregation.left_out import LeftOutTracker
 from event_processor.aggregation.measures import ALL, EventMeasurer, GroupKey, Measured
-from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, summarise
+from event_processor.aggregation.windows.entries import Entry, merge_entries, nothing_of, segments_of, summarise
 from event_processor.aggregation.windows.entry_lines import EntryLines, EntryRow, Place, decode_line, encode_line
 from event_processor.aggregation.windows.grid import WindowGrid
 from event_processor.aggregation.windows.rows import RowForm, WindowRun
 from event_processor.aggregation.windows.running import Running
+from event_processor.aggregation.windows.summaries import WindowCounts, WindowSummary
 from event_processor.columns.event_slices import EventSlice
 from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.model.columns import IntArray
 
-__all__ = ["SlidingWindows", "WindowCounts", "WindowSummary"]
+__all__ = ["Contribution", "SlidingWindows", "WindowCounts", "WindowSummary"]
 
 _Restored = tuple[bytes, Entry]
 _BEFORE_ALL: Final = -(2**63)
 
 
-class WindowCounts(Struct, frozen=True):
-    """`events` came to the aggregate; `late_window` of them were too late for at least one window.
-
-    `over_limit` of them had a group beyond the limit. `unfit` events had a field that could not be measured, or a group that
-    cannot be named; they are not among the `events`.
-    """
-
-    events: int = 0
-    late_window: int = 0
-    unfit: int = 0
-    over_limit: int = 0
-
-
-class WindowSummary(Struct, frozen=True, tag_field="kind", tag="windows"):
-    """The content of the windows. None means unknown: no event came yet.
-
-    `highest_ns`: the highest released timestamp. `next_row`: the first row not returned yet. `latest_cell`: the latest cell of
-    any event so far. `held`: the number of entries. `held_hash`: a hash of them that does not depend on their order. `rows`: the
-    number of rows returned; None if a state of version 1 did not keep it. `left_out`: None if an earlier version did not keep it.
-    """
-
-    counts: WindowCounts = WindowCounts()
-    highest_ns: int | None = None
-    next_row: int | None = None
-    latest_cell: int | None = None
-    held: int = 0
-    held_hash: str = ""
-    rows: int | None = 0
-    left_out: LeftOut | None = None
-
-
-class _Contribution(Struct, frozen=True, gc=False):
+class Contribution(Struct, frozen=True, gc=False):
     """Some events of one group and cell that came while `row` was the first open row; `first` is the index of the first of them.
 
     `is_behind`: each of them came after an event of a later cell.
@@ -86,9 +56,16 @@ class SlidingWindows:
     """One aggregate's windows. Used by one thread."""
 
     def __init__(
-        self, name: str, options: AggregateOptions, measurer: EventMeasurer, form: RowForm, summary: WindowSummary
+        self,
+        name: str,
+        options: AggregateOptions,
+        measurer: EventMeasurer,
+        form: RowForm,
+        summary: WindowSummary,
+        *,
+        keeps_closed: bool = False,
     ) -> None:
-        """Restores `summary`; `restore` adds the entries."""
+        """Restores `summary`; `restore` adds the entries. `keeps_closed`: `take_closed` gets the entries that leave the windows."""
         assert options.window is not None, "there are windows"
         self._name: Final = name
         self._measurer: Final = measurer
@@ -118,6 +95,7 @@ class SlidingWindows:
         self._changed: Final[set[Place]] = set()
         self._stale: Final[set[Place]] = set()
         """The entries whose lines are out of date."""
+        self._closed: list[bytes] | None = [] if keeps_closed else None
         self._settled: list[bytes] = []
         """The written lines of entries that left the latest cell since the last `take_changes`."""
 
@@ -136,7 +114,7 @@ class SlidingWindows:
             is_picked = measured.kept is not None and not self._time_from_measured
             rows = self._grid.first_rows(highest[measured.kept] if is_picked else highest)
             if self._next_row is None:
-                self._next_row = self._grid.row_of(int(kept[0]))
+                self._next_row = self._begin(int(kept[0]))
             rows = np.maximum(rows, self._next_row)
             runs = self._add_measured(measured, kept, rows)
         unfit = self._counts.unfit + measured.unfit
@@ -146,6 +124,14 @@ class SlidingWindows:
         if self._next_row is not None and self._highest_ns is not None:
             runs += self._emit(self._grid.first_row(self._highest_ns))
         return runs
+
+    def _begin(self, first_ns: int) -> int:
+        """The first row, from the first event that is measured."""
+        if self._closed is not None:
+            # No window may hold it. But the rows begin here, also those that are merged of all shards.
+            cell = int(self._grid.cells(np.array([first_ns]))[0])
+            self._closed.append(encode_line(self._name, (False, cell, ALL), nothing_of(self._measurer.plans)))
+        return self._grid.row_of(first_ns)
 
     def finish(self) -> list[WindowRun]:
         """Ends the input. Returns the rows up to the first that ends after the last event."""
@@ -169,15 +155,18 @@ class SlidingWindows:
         runs: list[WindowRun] = []
         for each in self._contributions(measured, timestamps_ns, rows):
             runs += self._emit(each.row)
-            if not each.is_behind and each.cell != self._latest_cell:
-                self._settle_latest()
-                self._latest_cell = each.cell
-            is_open = each.cell >= self._grid.first_cell(each.row)
-            if is_open and not self._admit(each) and self._left_out.wants_over_limit:
+            if not self._place(each) and self._left_out.wants_over_limit:
                 self._left_out.over_limit(measured.place(each.first))
         return runs
 
-    def _contributions(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> Iterator[_Contribution]:
+    def _place(self, new: Contribution) -> bool:
+        """Adds events to the windows that are open. Returns whether there was room for their group."""
+        if not new.is_behind and new.cell != self._latest_cell:
+            self._settle_latest()
+            self._latest_cell = new.cell
+        return new.cell < self._grid.first_cell(new.row) or self._admit(new)
+
+    def _contributions(self, measured: Measured, timestamps_ns: IntArray, rows: IntArray) -> Iterator[Contribution]:
         """The events by row, cell and group, in the order of rows, and within a row in the order of each one's first event.
 
         The rows rise with the events, since each is the row of the highest timestamp so far. Events that came after a later cell
@@ -196,9 +185,9 @@ class SlidingWindows:
         codes = measured.codes[firsts].tolist()
         for place in places:
             group = measured.names[codes[place]]
-            yield _Contribution(at_rows[place], at_cells[place], behind[place], group, entries[place], int(firsts[place]))
+            yield Contribution(at_rows[place], at_cells[place], behind[place], group, entries[place], int(firsts[place]))
 
-    def _admit(self, new: _Contribution) -> bool:
+    def _admit(self, new: Contribution) -> bool:
         """Adds events to the open windows, if there is room for their group. Returns whether there is."""
         if new.group not in self._running and len(self._running) >= self._groups_max:
             over_limit = self._counts.over_limit + new.entry.count
@@ -283,15 +272,16 @@ class SlidingWindows:
         """Removes the entries before `first_cell`."""
         while (head := self._lines.oldest) is not None and head.cell < first_cell:
             self._lines.drop_oldest()
-            self._take_out(head.group, head.entry, first_cell)
+            self._take_out((head.is_behind, head.cell, head.group), head.entry, first_cell)
         while self._behind_order and self._behind_order[0][1] < first_cell:
             place = heappop(self._behind_order)
             self._forget(place)
-            self._take_out(place[2], self._behind.pop(place), first_cell)
+            self._take_out(place, self._behind.pop(place), first_cell)
         if self._latest and self._latest_cell is not None and self._latest_cell < first_cell:
             for group, entry in self._latest.items():
-                self._forget((False, self._latest_cell, group))
-                self._take_out(group, entry, first_cell)
+                place = False, self._latest_cell, group
+                self._forget(place)
+                self._take_out(place, entry, first_cell)
             self._latest = {}
 
     def _oldest_cell(self) -> int | None:
@@ -303,7 +293,10 @@ class SlidingWindows:
             return self._behind_order[0][1]
         return oldest
 
-    def _take_out(self, group: GroupKey, entry: Entry, first_cell: int) -> None:
+    def _take_out(self, place: Place, entry: Entry, first_cell: int) -> None:
+        if self._closed is not None:
+            self._closed.append(encode_line(self._name, place, entry))
+        group = place[2]
         running = self._running[group]
         running.remove(entry, first_cell)
         running.tail = None
@@ -338,6 +331,11 @@ class SlidingWindows:
         self._settled = []
         self._changed.clear()
         return lines
+
+    def take_closed(self) -> list[bytes]:
+        """The lines of the entries that left the windows since the last call, if they are kept."""
+        closed, self._closed = self._closed or [], None if self._closed is None else []
+        return closed
 
     def lines(self) -> list[bytes]:
         """The lines of all entries."""
