@@ -232,6 +232,12 @@ def outside_p2(configuration: Configuration) -> dict[str, frozenset[str]]:
     return {name: CONNECTORS[options.type].outside_p2 for name, options in sources.items()}
 
 
+def host_fields(type_name: str) -> frozenset[str]:
+    """The fields of a position of this type of source that depend on the host; none if the type is not known here."""
+    connector = CONNECTORS.get(type_name)
+    return frozenset() if connector is None else connector.outside_p2
+
+
 def lag_bytes(configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState]) -> int:
     """The unread bytes in the sources after the committed positions. Changes nothing."""
     lag = 0

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.parts import changed_parts, config_hash, config_parts
-from event_processor.engine.checkpoint_document import Checkpoint
+from event_processor.engine.checkpoint_document import MERGED, Checkpoint
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 
@@ -32,6 +32,11 @@ def check_config(configuration: Configuration, checkpoint: Checkpoint) -> Config
         return configuration
     changes = changed_parts(known, parts) if known else []
     names = "; ".join(str(change) for change in changes) or "the changed keys are not recorded"
+    if MERGED in checkpoint.meta:
+        raise ConfigurationError(
+            f"{configuration.state.dir}: this state is merged from shards: it can be read, not resumed",
+            hint="run, verify or explain the states of the shards; or name another state with --state",
+        )
     raise ConfigurationError(
         f"{configuration.state.dir}: the state was made by another configuration: {names}",
         hint="undo the change; or rebuild the state from the log: event-processor replay; or start another state with --state",

@@ -36,6 +36,7 @@ COMMANDS: Final = (
     CommandEntry("inspect", "event_processor.cli.inspect_state", "Show what is committed."),
     CommandEntry("explain", "event_processor.cli.explain", "Show what happened to one id."),
     CommandEntry("verify", "event_processor.cli.verify", "Recompute everything from the log, and compare."),
+    CommandEntry("merge", "event_processor.cli.merge", "Add the states of all shards to one, to be read."),
     CommandEntry("lost", "event_processor.cli.lost", "List input that is lost, and acknowledge it."),
     CommandEntry("replay", "event_processor.cli.replay", "Rebuild the state from the log, and replace the present one."),
     CommandEntry("reload", "event_processor.cli.reload", "Let the daemon read its configuration again, and wait for the answer."),
