@@ -239,7 +239,7 @@ class EngineOptions(Section):
     are the same."""
     shard: str = ""
     """The share of the records that this process counts, if several processes share one log: "2/8" is the second of eight. The ids
-    decide. Each shard has its own state; `{shard}` in state.dir and in the paths of sinks becomes "2-of-8". "" = all records."""
+    decide. Each shard has its own state; `{shard}` in state.dir, and in path and url of a sink, becomes "2-of-8". "" = all records."""
 
     @field_validator("shard")
     @classmethod

@@ -191,8 +191,16 @@ def _shard_contradictions(configuration: Configuration) -> Iterator[tuple[str, s
                 )
             elif not shard and SHARD_PLACE in path:
                 yield f"sinks.{name}.path", f"a path without {SHARD_PLACE}, or engine.shard"
+        if shard and isinstance(sink, RemoteSinkOptions) and sink.replaces and not _is_of_a_shard(sink):
+            wanted = f"a url with {SHARD_PLACE}, because this sink replaces rows: shards would replace each other's"
+            yield f"sinks.{name}.{sink.place_key}", wanted
     if not shard and SHARD_PLACE in configuration.state.dir:
         yield "state.dir", f"a path without {SHARD_PLACE}, or engine.shard"
+
+
+def _is_of_a_shard(sink: RemoteSinkOptions) -> bool:
+    """Whether the target, as it was written, is another one for each shard."""
+    return any(SHARD_PLACE in value for value in sink.target().values() if isinstance(value, str))
 
 
 def _is_matched(path: str, pattern: str) -> bool:

@@ -40,7 +40,7 @@ __all__ = ["ConnectorOptions", "LoadedConfiguration", "array_sections", "core_se
 
 STATE_VARIABLE: Final = "STATE_DIRECTORY"
 """systemd sets it for `StateDirectory=`. If it has several folders, separated by colons, the first one is used."""
-SHARDED_PATHS: Final = {"state": ("dir",), "sinks": ("path",)}
+SHARDED_PATHS: Final = {"state": ("dir",), "sinks": ("path", "url")}
 """By section: the keys in which `{shard}` is replaced."""
 
 Options = TypeVar("Options", SourceOptions, SinkOptions)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -145,6 +147,44 @@ def test_status_inspect_and_top_show_how_many_records_are_foreign(shell: Shell) 
 def test_without_shards_no_foreign_records_are_shown(shell: Shell) -> None:
     assert shell.call("run", "--once") == 0
     assert "foreign" not in shell.json("inspect")["counts"]
+
+
+TABLE: Final = """
+[sources.log]
+path = "log.jsonl"
+[order]
+buffer_events = 0
+[sinks.rows]
+type = "sql"
+url = "sqlite:///rows.db"
+table = "results"
+columns = { id = "text", value = "double" }
+[state]
+dir = "state-{shard}"
+"""
+
+
+def test_shards_write_to_one_table_each_with_a_cursor_of_its_own(shell: Shell) -> None:
+    shell.path("event-processor.toml").write_text(TABLE, encoding="utf-8")
+    shell.path("log.jsonl").write_bytes(lines([f"id-{number}" for number in range(20)]))
+    for number in (1, 2, 1):
+        assert shell.call("run", "--once", "--drain", "--set", f"engine.shard={number}/2") == 0, shell.err
+    with closing(sqlite3.connect(shell.path("rows.db"))) as database:
+        rows = database.execute("SELECT id FROM results").fetchall()
+        cursors = database.execute("SELECT shard, delivered FROM event_processor_cursor ORDER BY shard").fetchall()
+    assert sorted(id_ for (id_,) in rows) == sorted(f"id-{number}" for number in range(20))
+    assert [shard for shard, _ in cursors] == ["1/2", "2/2"]
+    assert sum(delivered for _, delivered in cursors) == 20
+
+
+def test_a_sink_that_replaces_rows_needs_a_database_for_each_shard(shell: Shell) -> None:
+    shell.path("event-processor.toml").write_text(TABLE.replace("[state]", 'upsert = ["id"]\n[state]'), encoding="utf-8")
+    assert shell.call("validate", "--set", "engine.shard=1/2") == 78
+    assert "sinks.rows.table" in shell.err
+    assert "this sink replaces rows" in shell.err
+    assert shell.call("validate", "--set", "engine.shard=1/2", "--set", 'sinks.rows.url="sqlite:///rows-{shard}.db"') == 0, (
+        shell.err
+    )
 
 
 def test_explain_names_the_shard_of_an_id_that_belongs_elsewhere(shell: Shell) -> None:
