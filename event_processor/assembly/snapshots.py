@@ -24,13 +24,25 @@ from event_processor.model.snapshots import SnapshotReceiver
 from event_processor.model.telemetry import Telemetry
 from event_processor.model.transactions import CursorOwner
 
-__all__ = ["snapshot_receiver", "snapshot_sink"]
+__all__ = ["drop_snapshot", "snapshot_receiver", "snapshot_sink"]
 
 
 def snapshot_receiver(configuration: Configuration, environment: Environment, name: str) -> SnapshotReceiver:
     """The receiver of a snapshot. Connects to nothing yet. Raises `ConfigurationError`, for example if an extra is missing."""
     options = configuration.sinks[name]
     return CONNECTORS[options.type].snapshot_receiver(options, receiver_context(configuration, environment, name))
+
+
+def drop_snapshot(configuration: Configuration, environment: Environment, name: str) -> bool:
+    """Removes the place of a snapshot at its receiver. See `Connector.drop_snapshot`."""
+    options = configuration.sinks[name]
+    context = receiver_context(configuration, environment, name)
+    return CONNECTORS[options.type].drop_snapshot(options, context, _owner(configuration, name, state_id=""))
+
+
+def _owner(configuration: Configuration, name: str, *, state_id: str) -> CursorOwner:
+    shard, input_name = configuration.engine.shard, configuration.sinks[name].input
+    return CursorOwner(configuration.state.name, name, name, state_id, input_name, shard=shard)
 
 
 def snapshot_sink(
@@ -48,7 +60,7 @@ def snapshot_sink(
     """A snapshot, in the delivery loop."""
     options = configuration.sinks[name]
     parts = SnapshotParts(
-        owner=CursorOwner(configuration.state.name, name, name, state_id, options.input, shard=configuration.engine.shard),
+        owner=_owner(configuration, name, state_id=state_id),
         interval_s=options.snapshot_interval_ms / 1000,
         source=_source(configuration, options.input),
         receiver=receiver,

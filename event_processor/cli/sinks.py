@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from event_processor.assembly import Environment
+from event_processor.assembly import Environment, snapshot_sinks
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import (
     confirm,
@@ -31,6 +31,7 @@ from event_processor.model.errors import UsageError
 from event_processor.operations.lane_changes import lane_changes
 from event_processor.operations.lane_rebuilding import lane_rebuilding
 from event_processor.operations.sinks import SinkLane, list_sinks, list_snapshots, pause_sink, resume_sink, skip_records
+from event_processor.operations.snapshots import drop_snapshot
 from event_processor.operations.status_document import snapshot_documents
 
 __all__ = ["app"]
@@ -134,9 +135,16 @@ def skip(
 def drop(
     context: typer.Context, name: Name, *, yes: Annotated[bool, typer.Option("--yes", help="Drop without asking.")] = False
 ) -> None:
-    """Give up a lane and all that waits for it. Failed records stay. The daemon must be stopped."""
+    """Give up a lane and all that waits for it; or let a snapshot begin anew. Failed records stay. The daemon must be stopped."""
     require_answerable(yes=yes)
     configuration, environment = _surroundings(context)
+    if name in snapshot_sinks(configuration):
+        confirm(f"Let the next start write the table of {name} anew, whatever state it is of?", yes=yes)
+        was_there = drop_snapshot(configuration, environment, name)
+        write_lines(
+            [f"{name}: {'dropped' if was_there else 'its database has no place of it'}; the next start writes its table anew"]
+        )
+        return
     with lane_changes(configuration, environment) as changes:
         dropped = changes.dropped(name)
         confirm(f"Give up {counted(dropped.pending, 'record')} that {_wait(dropped.pending)} for {name}?", yes=yes)

@@ -25,7 +25,7 @@ from event_processor.model.options import SinkOptions, SourceOptions
 from event_processor.model.probes import Finding, ProbeContext
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.snapshots import SnapshotReceiver
-from event_processor.model.transactions import TransactionalReceiver
+from event_processor.model.transactions import CursorOwner, TransactionalReceiver
 from event_processor.model.world import World
 
 __all__ = [
@@ -322,6 +322,14 @@ class Connector:
     def snapshot_receiver(self, options: Any, context: ReceiverContext) -> SnapshotReceiver:
         """Makes the receiver of a sink whose options take snapshots and whose input is one. As `receiver` otherwise."""
         del context
+        raise ConfigurationError(f'type = "{options.type}" writes no snapshots', hint="use another input, or another type")
+
+    def drop_snapshot(self, options: Any, context: ReceiverContext, owner: CursorOwner) -> bool:
+        """Removes the place of a snapshot at its receiver, whatever state it is of: the next start writes everything anew.
+
+        The rows stay until then. Returns whether there was one. Raises `ConfigurationError`, and `NotAnsweredError` if it may work later.
+        """
+        del context, owner
         raise ConfigurationError(f'type = "{options.type}" writes no snapshots', hint="use another input, or another type")
 
     def table_changes(self, options: Any, context: ReceiverContext, *, is_done: bool) -> TableChanges | None:

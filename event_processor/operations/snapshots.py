@@ -1,8 +1,8 @@
 """The snapshots of a pipeline as operators see them: what a table is as of, and how far that is behind.
 
-Owns: `snapshot_reports`, and the reasons why one needs an operator.
-Always: works without the daemon's help, and connects to nothing: without a daemon it shows what the last one reported.
-Never: changes anything.
+Owns: `snapshot_reports`, `drop_snapshot`, and the reasons why one needs an operator.
+Always: what is shown needs no daemon and no connection: without a daemon, it is what the last one reported.
+Never: changes a table.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.orders import is_paused
 from event_processor.engine.delivery.reports import FIGURES_NAME, PublishedLanes, SnapshotReport
 from event_processor.model.errors import StorageError
+from event_processor.operations.state_access import owned_state
 from event_processor.storage.durable import read_file
 
-__all__ = ["snapshot_reports", "snapshot_shortfalls"]
+__all__ = ["drop_snapshot", "snapshot_reports", "snapshot_shortfalls"]
 
 _PUBLISHED: Final = msgspec.json.Decoder(PublishedLanes)
 
@@ -50,6 +51,18 @@ def snapshot_reports(
         )
         found.append(replace(report, left_out=last.left_out) if last and is_same else report)
     return found
+
+
+def drop_snapshot(configuration: Configuration, environment: Environment, name: str) -> bool:
+    """Lets the next start write the table of a snapshot anew, whatever state it is of now. Returns whether it was of one.
+
+    Raises `LockedError` if a daemon runs, `ConfigurationError`, `NotAnsweredError` if the database may work later.
+    """
+    # Imported only here: every other command starts faster without the delivery.
+    from event_processor.assembly.snapshots import drop_snapshot as drop  # noqa: PLC0415
+
+    with owned_state(configuration, environment):
+        return drop(configuration, environment, name)
 
 
 def _published(environment: Environment, directory: str) -> PublishedLanes | None:

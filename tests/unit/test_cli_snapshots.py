@@ -91,7 +91,6 @@ def test_it_is_paused_and_resumed_and_has_nothing_to_skip(shell: Shell) -> None:
     assert shell.json("sinks", "list")["snapshots"][0]["state"] == "paused"
     for arguments in (
         ("skip", "totals", "--first"),
-        ("drop", "totals", "--yes"),
         ("rename", "totals", "other"),
         ("attach", "totals"),
     ):
@@ -115,6 +114,17 @@ def test_a_database_of_another_state_ends_a_run_with_65(shell: Shell) -> None:
     assert shell.call("reset", "--yes") == 0
     assert run_once(shell) == 65
     assert "its database belongs to another state of the pipeline shop" in shell.out
+    assert "or let this one take the table over: event-processor sinks drop totals" in shell.out
+    with shell.daemon():
+        assert shell.call("sinks", "drop", "totals", "--yes") == 75
+    assert shell.call("sinks", "drop", "totals", "--yes") == 0
+    assert shell.out == "totals: dropped; the next start writes its table anew\n"
+    query(shell, "UPDATE totals SET category = 'stale', _key = 'stale' WHERE category = 'b'")
+    assert run_once(shell) == 0
+    assert query(shell, "SELECT category FROM totals ORDER BY category") == [("a",), ("b",)]
+    assert shell.call("sinks", "drop", "totals", "--yes") == 0
+    assert shell.call("sinks", "drop", "totals", "--yes") == 0
+    assert shell.out == "totals: its database has no place of it; the next start writes its table anew\n"
 
 
 @pytest.mark.parametrize(

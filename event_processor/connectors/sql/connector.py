@@ -25,7 +25,7 @@ from event_processor.model.file_system import FileSystem
 from event_processor.model.probes import Finding, ProbeContext
 from event_processor.model.remote import ServiceOptions
 from event_processor.model.snapshots import SnapshotReceiver
-from event_processor.model.transactions import TransactionalReceiver
+from event_processor.model.transactions import CursorOwner, TransactionalReceiver
 from event_processor.storage.durable import read_file
 
 if TYPE_CHECKING:
@@ -69,6 +69,20 @@ class SqlConnector(Connector):
         transactions = _transactions(SnapshotTransactions, options, context)
         return SqlSnapshotReceiver(transactions, WorkerThread(f"sql {context.name}"), _timeout_s(context.service))
 
+    def drop_snapshot(self, options: SqlSinkOptions, context: ReceiverContext, owner: CursorOwner) -> bool:
+        """See `Connector`."""
+        from event_processor.connectors.sql.statements import dropped  # noqa: PLC0415 - only if there is such a sink
+        from event_processor.connectors.sql.tables import CURSOR  # noqa: PLC0415
+
+        with _as_errors(context), _connection(options, context, may_create=False) as (session, dialect):
+            if session is None or dialect.found_table(session, CURSOR.name) is None:
+                return False
+            session.begin()
+            found = session.execute(dropped(dialect), (owner.pipeline, owner.shard, owner.lane))
+            # If we die before this, nothing was removed. After it, the next start writes everything.
+            session.commit()
+            return bool(found)
+
     def probe(self, options: SqlSinkOptions, context: ProbeContext) -> Iterable[Finding]:
         """Whether the database can be opened, and whether its tables are as the sink needs them."""
         from event_processor.connectors.sql.dialect import SqlError  # noqa: PLC0415 - only if there is such a sink
@@ -110,28 +124,23 @@ class SqlConnector(Connector):
 
     def table_changes(self, options: SqlSinkOptions, context: ReceiverContext, *, is_done: bool) -> TableChanges:
         """See `Connector`."""
-        from event_processor.connectors.sql.dialect import SqlError  # noqa: PLC0415 - only if there is such a sink
-        from event_processor.connectors.sql.tables import apply_changes, changes_of  # noqa: PLC0415
+        from event_processor.connectors.sql.tables import apply_changes, changes_of  # noqa: PLC0415 - only if there is such a sink
 
-        try:
-            with _connection(options, context, may_create=is_done) as (session, dialect):
-                if session is None:
-                    with _connection(options, context, may_create=False, in_memory=True) as (empty, _):
-                        assert empty is not None, "it is in memory"
-                        return changes_of(empty, dialect, options, is_snapshot=context.is_snapshot)
-                session.begin()
-                dialect.hold_tables(session)
-                changes = changes_of(session, dialect, options, is_snapshot=context.is_snapshot)
-                if is_done and not changes.conflicts:
-                    apply_changes(session, changes)
-                    # If we die before this, nothing was changed.
-                    session.commit()
-                else:
-                    session.rollback()
-                return changes
-        except SqlError as error:
-            raised = NotAnsweredError if error.answer.verdict is Verdict.WAIT else ConfigurationError
-            raise raised(f"sinks.{context.name}: {error.answer.words}", hint=error.remedy or "look at the database") from error
+        with _as_errors(context), _connection(options, context, may_create=is_done) as (session, dialect):
+            if session is None:
+                with _connection(options, context, may_create=False, in_memory=True) as (empty, _):
+                    assert empty is not None, "it is in memory"
+                    return changes_of(empty, dialect, options, is_snapshot=context.is_snapshot)
+            session.begin()
+            dialect.hold_tables(session)
+            changes = changes_of(session, dialect, options, is_snapshot=context.is_snapshot)
+            if is_done and not changes.conflicts:
+                apply_changes(session, changes)
+                # If we die before this, nothing was changed.
+                session.commit()
+            else:
+                session.rollback()
+            return changes
 
 
 def _transactions(
@@ -154,6 +163,18 @@ def _transactions(
         software=f"event-processor {__version__}",
         writer=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}",
     )
+
+
+@contextmanager
+def _as_errors(context: ReceiverContext) -> Iterator[None]:
+    """Turns errors of the database into those of a command."""
+    from event_processor.connectors.sql.dialect import SqlError  # noqa: PLC0415 - only if there is such a sink
+
+    try:
+        yield
+    except SqlError as error:
+        raised = NotAnsweredError if error.answer.verdict is Verdict.WAIT else ConfigurationError
+        raise raised(f"sinks.{context.name}: {error.answer.words}", hint=error.remedy or "look at the database") from error
 
 
 def _timeout_s(service: ServiceOptions | None) -> float:

@@ -18,6 +18,7 @@ from event_processor.connectors.sql.dialect import Row, Session, SqlError
 from event_processor.connectors.sql.tables import CURSOR
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
+from event_processor.model.errors import StateError
 from event_processor.model.snapshots import Snapshot, WrittenSnapshot
 from event_processor.model.transactions import RemoteCursor, TransactionError
 
@@ -49,7 +50,11 @@ class SnapshotTransactions(CursorTransactions):
                 Answer(Verdict.STOP, f"the place of {self.owner.lane} in this database is gone", "gone"),
                 remedy="if the database was restored or replaced, restart this process: the table is then written anew",
             )
-        found = self.begin(is_first=not is_known)
+        try:
+            found = self.begin(is_first=not is_known)
+        except StateError as error:
+            way_out = f"restore that state; or let this one take the table over: event-processor sinks drop {self.owner.sink}"
+            raise StateError(error.message, hint=way_out) from error
         if found is None or found == ANOTHER:
             # If we die after this, the next start finds the cursor as of nothing, and writes everything.
             self.start(NOTHING)
@@ -80,9 +85,9 @@ class SnapshotTransactions(CursorTransactions):
         keys, rows = self._rows(snapshot, left_out)
         _require_fit(snapshot, keys, left_out)
         with as_transaction_errors(), self._transaction() as session:
-            if snapshot.is_whole and before == snapshot.as_of:
-                # Otherwise a row that the snapshot does not have would look like one of it.
-                session.execute(self._tools.statements.forget, self._whose)
+            if snapshot.is_whole:
+                # Otherwise a row that the snapshot does not have might look like one of it.
+                session.execute(self._tools.statements.forget, (*self._whose, snapshot.as_of))
             self._put(session, rows, left_out)
             _require_fit(snapshot, keys, left_out)
             self._remove(session, snapshot, left_out)

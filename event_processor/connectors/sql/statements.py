@@ -14,7 +14,7 @@ from typing import Final
 from event_processor.connectors.sql.dialect import Dialect, Insert, Table
 from event_processor.connectors.sql.tables import CURSOR, FAILED, SOURCES, quoted
 
-__all__ = ["Statements"]
+__all__ = ["Statements", "dropped"]
 
 _NUMBERS: Final = ("started_after", "sequence", "chain", "delivered", "failed", "skipped")
 _NAME: Final = ("pipeline", "shard", "sink")
@@ -59,9 +59,15 @@ class Statements:
             f"SELECT {told} FROM {FAILED.name} WHERE {where(*_NAME, 'state_id', 'input')} AND sequence > {mark} ORDER BY sequence"
         )
         self.insert: Final = _insert(table, mark, table.key)
-        self.forget: Final = f"UPDATE {quoted(table.name)} SET as_of = -1 WHERE {where('_pipeline', '_shard')}"
+        self.forget: Final = f"UPDATE {quoted(table.name)} SET as_of = -1 WHERE {where('_pipeline', '_shard', 'as_of')}"
         self.remove_others: Final = f"DELETE FROM {quoted(table.name)} WHERE {where('_pipeline', '_shard')} AND as_of <> {mark}"
         self.remove: Final = f"DELETE FROM {quoted(table.name)} WHERE {where('_pipeline', '_shard', '_key')}"
+
+
+def dropped(dialect: Dialect) -> str:
+    """What removes a cursor, whatever state it is of. It takes its name."""
+    where = " AND ".join(f"{column} = {dialect.mark}" for column in _NAME)
+    return f"DELETE FROM {CURSOR.name} WHERE {where} RETURNING 1"
 
 
 def _insert(table: Table, mark: str, key: tuple[str, ...] = ()) -> Insert:
