@@ -23,7 +23,7 @@ from event_processor.assembly import (
 )
 from event_processor.configuration import ConfigurationRequest, load_configuration
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.delivery.reports import LaneReport
+from event_processor.engine.delivery.reports import LaneReport, SnapshotReport
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import State
 from event_processor.model.clock import SystemWakeup
@@ -84,6 +84,10 @@ class Pipeline:
     def lanes(self) -> Sequence[LaneReport]:
         """The remote sinks at this moment, and after the end of `build`'s block as they were then; empty if there are none."""
         return self._delivery.reports() if self._delivery is not None else ()
+
+    def snapshots(self) -> Sequence[SnapshotReport]:
+        """The tables of totals and groups at this moment, or as they were at the end; empty if there are none."""
+        return self._delivery.snapshots() if self._delivery is not None else ()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 
 from event_processor.aggregation.groups import GroupTotal, GroupTotalsDocument
 from event_processor.connectors.sql.connector import SqlConnector
+from event_processor.connectors.sql.dialect import Session, SqlError
 from event_processor.engine.committed import CommittedTotals
 from event_processor.engine.delivery.orders import pause, resume
 from event_processor.engine.delivery.reports import SnapshotReport
@@ -24,7 +25,7 @@ from support.delivery_requests import ReceiverWorld
 from support.postgres_server import PostgresServer, server_of_tests
 from support.postgres_world import PostgresWorld
 from support.snapshot_world import COLUMNS, Commits, SnapshotBench, as_of, lived, require_committed, table
-from support.sql_world import Fault, FaultyDialect, KilledError, SqliteWorld, SqlWorld
+from support.sql_world import LOST, Fault, FaultyDialect, KilledError, SqliteWorld, SqlWorld
 from support.virtual_time import run_in_virtual_time as run
 
 
@@ -350,6 +351,53 @@ def test_a_pause_holds_the_table_as_it_is(world: SqlWorld, tmp_path: Path) -> No
 
     run(main())
     assert require_committed(world, commits) == 2
+
+
+def test_an_outage_delays_the_table_and_asks_seldom(world: SqlWorld, tmp_path: Path) -> None:
+    commits, is_away, asked = Commits(), [True], []
+
+    def prepared(session: Session) -> None:
+        asked.append(session)
+        if is_away[0]:
+            session.close()
+            raise SqlError(LOST)
+
+    async def main() -> None:
+        bench = SnapshotBench(world, tmp_path, dialect=FaultyDialect(world.dialect(), prepared=prepared))
+        for _ in range(60):
+            bench.follow(commits.commit("a", "b"))
+            await asyncio.sleep(60)
+        report = bench.sink.report()
+        assert (report.state, report.as_of, report.words) == ("waiting", None, LOST.words)
+        assert ("waiting", LOST.words) in bench.told.said
+        # An hour: ten quick tries, then about one in half a minute at most.
+        assert len(asked) < 200
+        is_away[0] = False
+        await asyncio.sleep(60)
+        assert bench.sink.report().state == "idle"
+        assert ("flowing", "") in bench.told.said
+        await bench.close()
+
+    written(world, tmp_path, commits.commit("a"))
+    run(main())
+    assert require_committed(world, commits) == commits.records
+
+
+def test_a_stop_does_not_wait_for_a_database_that_is_away(world: SqlWorld, tmp_path: Path) -> None:
+    def prepared(session: Session) -> None:
+        session.close()
+        raise SqlError(LOST)
+
+    async def main() -> float:
+        bench = SnapshotBench(world, tmp_path, dialect=FaultyDialect(world.dialect(), prepared=prepared))
+        bench.follow(Commits().commit("a"))
+        await asyncio.sleep(20)
+        began_s = asyncio.get_running_loop().time()
+        report = await bench.close(drain_s=1000)
+        assert not report.is_current
+        return asyncio.get_running_loop().time() - began_s
+
+    assert run(main()) < 1
 
 
 def test_a_sink_that_was_a_lane_becomes_a_snapshot_under_another_table(world: SqlWorld, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from support.virtual_time import run_in_virtual_time
 
 __all__ = [
     "COLUMNS",
+    "LOST",
     "Fault",
     "FaultyDialect",
     "KilledError",
