@@ -124,16 +124,20 @@ def _go_back(fs: FileSystem, directory: str, change: LaneChange, cursor: CursorD
 def _rename_files(fs: FileSystem, folder: str, directory: str, change: LaneChange) -> None:
     """Gives the files the new name. If we die between two of them, the next start renames the rest; none is opened before."""
     old, new = change.name, change.new_name
-    cursor = read_cursor(fs, directory, old)
-    for ours, theirs in zip(lane_files(old)[:-1], lane_files(new)[:-1], strict=True):
+    # Also of retried records: a receiver that holds the cursor knows it by the earlier name.
+    lanes = ((retry_lane_name(old), retry_lane_name(new)), (old, new))
+    cursors = [read_cursor(fs, directory, name) for name, _ in lanes]
+    for ours, theirs in zip(lane_files(old)[:-2], lane_files(new)[:-2], strict=True):
         _move(fs, folder, ours, theirs)
     _move(fs, folder, f"{old}.paused", f"{new}.paused")
     for name in skip_requests(fs.names(folder), old):
         _move(fs, folder, name, f"{new}{name.removeprefix(old)}")
-    if cursor is not None:
-        write_cursor(fs, directory, new, replace(cursor, earlier_names=(*cursor.earlier_names, (old, change.through))))
+    for (ours, theirs), cursor in zip(lanes, cursors, strict=True):
+        if cursor is None:
+            continue
+        write_cursor(fs, directory, theirs, replace(cursor, earlier_names=(*cursor.earlier_names, (old, change.through))))
         # If we die before the next line, both cursors are there, and the new one is written once more, the same.
-        remove_files(fs, [cursor_path(directory, old)])
+        remove_files(fs, [cursor_path(directory, ours)])
         _sync(fs, folder)
 
 

@@ -211,3 +211,20 @@ def test_a_detached_sink_is_compared_as_far_as_it_was_sent_records(shell: Shell)
     assert shell.call("run", "--once") == 0, shell.err
     (table,) = shell.json("verify", "--sink", "rows")["tables"]
     assert (table["through"], table["delivered"], table["detached"]) == (35, 34, 0)
+
+
+def test_a_renamed_sink_keeps_its_retried_records(shell: Shell) -> None:
+    retry(shell)
+    assert shell.call("sinks", "rename", "rows", "results") == 0
+    path = shell.path("event-processor.toml")
+    path.write_text(path.read_text().replace("[sinks.rows]", "[sinks.results]"))
+    for _ in range(2):
+        assert shell.call("verify", "--sink", "results") == 0, shell.out + shell.err
+        assert "sink results: 1 retried record compared too" in shell.out
+        # Its cursor in the database gets the new name too.
+        assert shell.call("run", "--once") == 0, shell.err
+    assert query(shell, "SELECT sink FROM event_processor_cursor ORDER BY sink") == [
+        ("latest",),
+        ("results",),
+        ("results.retry",),
+    ]
