@@ -51,6 +51,8 @@ class BlockingTransactions(Interruptible, Protocol):
 
     def begin(self, *, is_first: bool) -> RemoteCursor | None: ...
 
+    def take(self) -> bool: ...
+
     def start(self, cursor: RemoteCursor) -> None: ...
 
     def deliver(self, batch: Batch) -> Sequence[Answer]: ...
@@ -133,6 +135,9 @@ class BlockingReceiver(TransactionalReceiver):
 
     async def begin(self, *, is_first: bool) -> RemoteCursor | None:
         return await self._calls.run(partial(self._transactions.begin, is_first=is_first))
+
+    async def take(self) -> bool:
+        return await self._calls.run(self._transactions.take)
 
     async def start(self, cursor: RemoteCursor) -> None:
         await self._calls.run(partial(self._transactions.start, cursor))

@@ -1,7 +1,8 @@
 """The contract of a receiver that holds its lane's cursor: rows, failed rows and cursor are one transaction there.
 
 Owns: `TransactionalReceiver`, what it is handed and what it returns, `BatchAnswers`, and `FailedRecord`.
-Always: the receiver's cursor wins. A lane asks for it (`begin`) before the first transaction and after each one of unknown outcome.
+Always: the receiver's cursor wins. A lane asks for it (`begin`) before the first transaction and after each one of unknown outcome,
+compares its chain, and only then takes it (`take`).
 Never: contains a lane or a receiver (`engine/delivery/` and `connectors/` do).
 """
 
@@ -241,16 +242,24 @@ class TransactionalReceiver(ABC):
 
     @abstractmethod
     async def begin(self, *, is_first: bool) -> RemoteCursor | None:
-        """Connects anew, and takes the lane's cursor; None if there is none. From now on no other process can write for this lane.
+        """Connects anew, and looks for the lane's cursor; None if there is none. Changes nothing: another process writes on.
 
-        An earlier transaction of unknown outcome is settled when it returns: committed and seen, or never to be. If another process
-        took the cursor since, that is a *stop*. `is_first`: the lane knows of no record that was answered, so missing tables may be
-        made. Raises `StateError` if the cursor is of another state or input.
+        If another process took the cursor since this one did, that is a *stop*. `is_first`: the lane knows of no record that was
+        answered, so what is missing may be made: the database now, tables by `take` or `start`. Raises `StateError` if the cursor is
+        of another state.
+        """
+
+    @abstractmethod
+    async def take(self) -> bool:
+        """Takes the cursor that `begin` found, after the lane has compared its chain. From now on no other process can write for it.
+
+        An earlier transaction of unknown outcome is over when it returns. Returns False, and changes nothing, if the cursor is not as
+        it was found any more: call `begin` again.
         """
 
     @abstractmethod
     async def start(self, cursor: RemoteCursor) -> None:
-        """Makes the cursor, or replaces the one of an earlier lane of this name. Call it after `begin`."""
+        """Makes the cursor, or replaces the one of an earlier lane that `begin` found; and takes it. Call it instead of `take`."""
 
     @abstractmethod
     async def deliver(self, batch: Batch) -> Sequence[Answer]:

@@ -91,10 +91,10 @@ def test_bad_records_are_failed_rows_and_failed_records(tmp_path: Path, coarse: 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("what", ["begin", "deliver"])
+@pytest.mark.parametrize("what", ["begin", "take", "deliver"])
 def test_a_lost_answer_writes_nothing_twice_and_asks_no_enricher_again(tmp_path: Path, what: str, when: str) -> None:
     database = MemoryDatabase()
-    calls = {"begin": 0, "deliver": 0}
+    calls = {"begin": 0, "take": 0, "deliver": 0}
 
     def script(call: str) -> str | None:
         calls[call] += 1

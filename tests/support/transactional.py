@@ -66,7 +66,7 @@ class MemoryDatabase:
 
 
 Script = Callable[[str], "str | None"]
-"""Takes "begin" or "deliver"; returns "before" or "after": the answer is lost before or after it took effect; "stop"; None: it works."""
+"""Takes "begin", "take" or "deliver"; returns "before" or "after": the answer is lost before or after it took effect; "stop"; None: it works."""
 
 
 @dataclass
@@ -79,6 +79,7 @@ class MemoryReceiver(TransactionalReceiver):
     coarse: bool = False
     delay_s: float = 0.02
     fence: int = 0
+    found: Place | None = None
     closed: bool = False
     owner: CursorOwner | None = None
     traits: ReceiverTraits = DATABASE
@@ -110,11 +111,21 @@ class MemoryReceiver(TransactionalReceiver):
             raise StateError("the cursor is of another state", hint="restore it")
         if self.fence and place.fence != self.fence:
             raise TransactionError(Answer(Verdict.STOP, "another process writes for this lane"), remedy="stop one of them")
+        if said == "after":
+            raise TransactionError(LOST)
+        self.found = replace(place)
+        return place.cursor
+
+    async def take(self) -> bool:
+        said = await self._said("take")
+        place = self.database.places.get(self._name)
+        if place is None or place != self.found:
+            return False
         place.fence += 1
         self.fence = place.fence
         if said == "after":
             raise TransactionError(LOST)
-        return place.cursor
+        return True
 
     async def start(self, cursor: RemoteCursor) -> None:
         assert self.owner is not None

@@ -60,11 +60,11 @@ def require_all(world: PostgresWorld, state: Path, report: LaneReport) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("skipped", [0, 1, 4])
+@pytest.mark.parametrize("skipped", [0, 1, 2, 4])
 def test_a_connection_that_is_cut_in_a_commit_is_settled_first(
     world: PostgresWorld, tmp_path: Path, when: str, skipped: int
 ) -> None:
-    """Before or after the server took it: of the first commit, which makes the tables, of the next, and of one with rows."""
+    """Before or after the server took it: of the look, of the commit that makes the tables and the cursor, and of two with rows."""
     with TcpProxy(world.server.port) as proxy:
         proxy.cut_at(b"COMMIT", when, skipped)  # type: ignore[arg-type]  # one of the two
         options = world.options(url=world.server.url(world.database, port=proxy.port))

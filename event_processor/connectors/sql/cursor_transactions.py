@@ -38,7 +38,7 @@ class _Tools:
 
 
 class CursorTransactions:
-    """The cursor of one sink in a database. `TransactionalReceiver` says what `open`, `begin` and `start` do."""
+    """The cursor of one sink in a database. `TransactionalReceiver` says what `open`, `begin`, `take` and `start` do."""
 
     is_snapshot: ClassVar[bool] = False
     """Whether its table is that of a snapshot."""
@@ -69,6 +69,7 @@ class CursorTransactions:
         self._wall_ns: Final = wall_ns
         self._software: Final = software
         self._session: Session | None = None
+        self._is_first = False
         self._writer: Final = writer
         self._owner: CursorOwner | None = None
         self._row_: CursorRow | None = None
@@ -107,22 +108,45 @@ class CursorTransactions:
     def begin(self, *, is_first: bool) -> RemoteCursor | None:
         """See `TransactionalReceiver`."""
         self.close()
+        self._is_first = is_first
         with as_transaction_errors():
             url = self._read_url()
             self._session = self._use(self._dialect_of(url)).connect(url, may_create=is_first)
             if self._session is None:
                 return None
             with self._transaction() as session:
-                if is_first:
-                    self._make_tables(session)
-                found = self._row.take(session, self._tools.dialect, self._tools.statements)
-                if found is not None:
-                    self._require_tables(session)
-                if found is not None or is_first:
-                    self._note_sources(session)
-                # If we die before the commit, no other process was fenced off. After it, the next start takes the cursor from us.
-            self._row.is_taken(is_there=found is not None)
-            return found
+                return self._row.look(session, self._tools.dialect, self._tools.statements)
+
+    def take(self) -> bool:
+        """See `TransactionalReceiver`."""
+        with as_transaction_errors(), self._transaction() as session:
+            self._prepare(session)
+            fence = self._row.take(session, self._tools.statements)
+            # If we die before the commit, no other process was fenced off. After it, the next start takes the cursor from us.
+        return self._took(fence)
+
+    def start(self, cursor: RemoteCursor) -> None:
+        """See `TransactionalReceiver`."""
+        with as_transaction_errors(), self._transaction() as session:
+            self._prepare(session)
+            fence = self._row.start(session, self._tools.statements, cursor)
+            if fence is None:
+                raise self._row.moved()
+            # If we die before the commit, there are neither tables nor a cursor. After it, the next start finds both.
+        self._took(fence)
+
+    def _took(self, fence: int | None) -> bool:
+        if fence is not None:
+            self._row.took(fence)
+        return fence is not None
+
+    def _prepare(self, session: Session) -> None:
+        """The tables are as the sink needs them; for a sink that starts, they are made."""
+        if self._is_first:
+            self._make_tables(session)
+        else:
+            self._require_tables(session)
+        self._note_sources(session)
 
     def _make_tables(self, session: Session) -> None:
         """Makes what is missing for a lane that starts. A table that is there and differs is not changed."""
@@ -148,11 +172,6 @@ class CursorTransactions:
         for name, path in self._sources.items():
             if known.get(name) != path:
                 session.execute(self._tools.statements.note_source, (self.owner.pipeline, name, path))
-
-    def start(self, cursor: RemoteCursor) -> None:
-        """See `TransactionalReceiver`."""
-        with as_transaction_errors(), self._transaction() as session:
-            self._row.start(session, self._tools.statements, cursor)
 
     # The connection.
 

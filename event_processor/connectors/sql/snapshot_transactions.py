@@ -59,6 +59,8 @@ class SnapshotTransactions(CursorTransactions):
             # If we die after this, the next start finds the cursor as of nothing, and writes everything.
             self.start(NOTHING)
             found = NOTHING
+        elif not self.take():
+            raise self._row.moved()
         self._has_place = True
         return found.sequence
 
@@ -74,8 +76,8 @@ class SnapshotTransactions(CursorTransactions):
                 if dialect.found_table(session, CURSOR.name) is None:
                     return False
                 names = (self.owner.lane, *self.owner.earlier_lanes)
-                owner = self._tools.statements.owner
-                return any(session.execute(owner, (self.owner.pipeline, self.owner.shard, name)) for name in names)
+                look = self._tools.statements.look
+                return any(session.execute(look, (self.owner.pipeline, self.owner.shard, name)) for name in names)
             finally:
                 session.close()
 

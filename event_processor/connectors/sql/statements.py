@@ -34,12 +34,9 @@ class Statements:
             return ", ".join(f"{column} = {mark}" for column in columns)
 
         numbers = ", ".join(_NUMBERS)
-        taken = f"UPDATE {CURSOR.name} SET fence = fence + 1, {assigned('writer', 'software', 'changed_at')}"
-        returned = f"RETURNING fence, input, {numbers}"
-        self.take: Final = f"{taken} WHERE {where(*_NAME, 'state_id')} {returned}"
-        self.take_again: Final = f"{taken} WHERE {where(*_NAME, 'state_id', 'writer')} {returned}"
-        self.owner: Final = f"SELECT state_id, writer FROM {CURSOR.name} WHERE {where(*_NAME)}"
-        self.rename: Final = f"UPDATE {CURSOR.name} SET sink = {mark} WHERE {where(*_NAME, 'state_id')} RETURNING 1"
+        as_found = f"WHERE {where(*_NAME, 'state_id', 'fence', 'sequence', 'chain')} RETURNING 1"
+        self.look: Final = f"SELECT state_id, writer, fence, input, {numbers} FROM {CURSOR.name} WHERE {where(*_NAME)}"
+        self.take: Final = f"UPDATE {CURSOR.name} SET {assigned('sink', 'fence', 'writer', 'changed_at', 'software')} {as_found}"
         self.rename_failed: Final = f"UPDATE {FAILED.name} SET sink = {mark} WHERE {where(*_NAME, 'state_id')}"
         self.sources: Final = f"SELECT source, path FROM {SOURCES.name} WHERE pipeline = {mark}"
         self.note_source: Final = _insert(SOURCES, mark, SOURCES.key).text
@@ -48,7 +45,7 @@ class Statements:
             f"INSERT INTO {CURSOR.name} ({', '.join((*_NAME, *whole, 'fence', 'writer'))}) "
             f"VALUES ({', '.join([mark] * (len(_NAME) + len(whole) + 2))})"
         )
-        self.restart: Final = f"UPDATE {CURSOR.name} SET {assigned(*whole)} WHERE {where(*_NAME, 'fence')} RETURNING 1"
+        self.restart: Final = f"UPDATE {CURSOR.name} SET {assigned('sink', 'fence', 'writer', *whole)} {as_found}"
         self.move: Final = (
             f"UPDATE {CURSOR.name} SET {assigned(*_NUMBERS, 'changed_at', 'software')} "
             f"WHERE {where(*_NAME, 'state_id', 'fence', 'sequence')} RETURNING 1"

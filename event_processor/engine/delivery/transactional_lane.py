@@ -1,8 +1,9 @@
 """A lane whose receiver holds the cursor: the receiver's cursor wins, and the files of the lane are a mirror of it.
 
 Owns: how the lane finds the receiver's cursor and goes on from there: behind, ahead, or where it was.
-Always: what the receiver says is taken as a whole, with its counts and failed rows. The mirror never makes a record that the receiver
-does not have count as delivered.
+Always: the cursor is taken only after its chain was compared: a copy with other records must not stop the process that writes. What
+the receiver says is taken as a whole, with its counts and failed rows. The mirror never makes a record that the receiver does not have
+count as delivered.
 Never: sends a record that the receiver's cursor has passed; starts from zero at a receiver that should know this lane.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from typing import Final
 
 from msgspec.structs import replace
@@ -32,9 +34,13 @@ from event_processor.model.transactions import (
     Refusal,
     RemoteCursor,
     TransactionalReceiver,
+    TransactionError,
 )
 
 __all__ = ["TransactionalLane"]
+
+LOOKS_MAX: Final = 10
+"""So often the receiver's cursor is looked at if another process moves it meanwhile, before the lane waits for its next try."""
 
 
 class TransactionalLane(Lane):
@@ -45,6 +51,8 @@ class TransactionalLane(Lane):
         assert isinstance(parts.receiver, TransactionalReceiver), "another receiver has another lane"
         self._receiver: Final = parts.receiver
         self._is_moving = False
+        self._is_behind = False
+        """Whether the last look found the receiver ahead of what was released."""
         limits = (parts.options.request_events_max, parts.options.request_bytes_max)
         last = TransactionParts(self._receiver, parts.service, *limits, parts.times, parts.backoff)
         self._last: Final = TransactionalStage(last, self)
@@ -65,7 +73,8 @@ class TransactionalLane(Lane):
     @property
     def outstanding(self) -> int:
         """See `Lane`. Until the receiver's cursor is known, it is not known what is pending."""
-        if self.health.failure is not None or self.health.is_paused or self._last.is_begun:
+        is_known = self._last.is_begun or self.waits_for_records
+        if self.health.failure is not None or self.health.is_paused or is_known:
             return super().outstanding
         return max(1, super().outstanding)
 
@@ -121,21 +130,37 @@ class TransactionalLane(Lane):
         # The first stage may read on.
         self.stages[0].changed.set()
 
-    async def begin(self) -> None:
+    @property
+    def waits_for_records(self) -> bool:
         """See `TransactionLane`."""
-        own = self.cursor
-        is_first = own == self._beginning
-        found = await self._receiver.begin(is_first=is_first)
-        if found is None:
-            self._require_first(own)
-            found = own
-            # If we die after this, the next start finds the cursor, and the lane begins.
-            await self._receiver.start(own)
-        elif found.started_after != own.started_after:
-            found = self._of_an_earlier_lane(found)
-            await self._receiver.start(found)
-        if found != own:
-            await self._take(own, found)
+        return self._is_behind and self._window.is_ahead
+
+    async def begin(self) -> bool:
+        """See `TransactionLane`."""
+        for _ in range(LOOKS_MAX):
+            own = self.cursor
+            found = await self._receiver.begin(is_first=own == self._beginning)
+            if found is None:
+                self._require_first(own)
+                # If we die after this, the next start finds the cursor, and the lane begins.
+                await self._receiver.start(own)
+                return True
+            is_earlier = found.started_after != own.started_after
+            place = self._of_an_earlier_lane(found) if is_earlier else found
+            if place != own:
+                self._require_no_way_back(own, place)
+                self._require_chain(place)
+                await self._follow_receiver(own, place)
+                self._window.refill()
+            self._is_behind = self._window.is_ahead
+            if self._is_behind:
+                return False
+            if is_earlier:
+                await self._receiver.start(place)
+                return True
+            if await self._receiver.take():
+                return True
+        raise TransactionError(Answer(Verdict.WAIT, "another process moves the cursor of this lane", "moved"))
 
     @property
     def _beginning(self) -> RemoteCursor:
@@ -177,15 +202,26 @@ class TransactionalLane(Lane):
             )
         return beginning
 
-    async def _take(self, own: RemoteCursor, found: RemoteCursor) -> None:
-        """The receiver is elsewhere. Usually it has committed what was sent last, and its answer was lost."""
-        self._require_no_way_back(own, found)
-        if found.sequence == own.sequence and found.chain != own.chain:
+    def _require_chain(self, found: RemoteCursor) -> None:
+        """Raises `StateError` if the outbox does not go on from the receiver's cursor. Then nothing was changed, here or there.
+
+        If the outbox does not have that record yet, it is compared when it is read. If it has it no more, reading on says so.
+        """
+        released = self._window.released
+        is_same = found.sequence != released.sequence or found.chain == released.chain
+        if found.sequence < released.sequence:
+            with closing(self._parts.reader(released, found.sequence)) as reader, suppress(StateError):
+                following = reader.read(1)[0][0]
+                is_same = self._parts.chain_after(found.chain, following) == following.chain
+        if not is_same:
             raise StateError(
                 f"sink {self.sink}: its {self._noun} has another record at sequence {found.sequence} than this state",
                 hint=f"restore the state or the {self._noun} that belong together; or let the sink begin anew: "
                 f"event-processor sinks drop {self.sink}",
             )
+
+    async def _follow_receiver(self, own: RemoteCursor, found: RemoteCursor) -> None:
+        """The receiver is elsewhere. Usually it has committed what was sent last, and its answer was lost."""
         failed = await self._receiver.failed_after(own.sequence) if found.sequence > own.sequence else []
         is_last_sent = found.sequence == self._last.unsettled_through
         sent = self._last.queue.through(own.sequence, found.sequence) if is_last_sent else []
@@ -219,7 +255,6 @@ class TransactionalLane(Lane):
             released = self._window.released
             self._window.close()
             self._window = self._made_window(document, released)
-            self._window.require_chain()
             self._parts.saved()
         finally:
             self._is_moving = False

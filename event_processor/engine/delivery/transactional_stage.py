@@ -57,8 +57,16 @@ class TransactionLane(StageLane, Protocol):
         """How far the lane is, as far as it knows."""
         ...
 
-    async def begin(self) -> None:
-        """Takes the receiver's cursor, and goes on from there. Raises `TransactionError`, `StateError`."""
+    @property
+    def waits_for_records(self) -> bool:
+        """Whether the receiver's cursor cannot be taken before more records are released."""
+        ...
+
+    async def begin(self) -> bool:
+        """Goes on from the receiver's cursor, and takes it. Raises `TransactionError`, `StateError`.
+
+        Returns False, and does not take it, if the receiver is ahead of what was released: its chain cannot be compared yet.
+        """
         ...
 
     def committed(self, waiting: Sequence[Waiting], batch: Batch, answers: Sequence[Answer]) -> None:
@@ -144,7 +152,7 @@ class TransactionalStage:
         self.changed: Final = asyncio.Event()
         self.running: Final[dict[asyncio.Task[None], Attempt]] = {}
         self.is_begun = False
-        """Whether the receiver's cursor is known."""
+        """Whether the receiver's cursor is known, and taken."""
         self.unsettled_through = 0
         """The last record of the last transaction, if it is not known whether that was committed."""
         self._parts: Final = parts
@@ -196,7 +204,7 @@ class TransactionalStage:
     def _wait_s(self) -> float | None:
         """Seconds until the next try; 0 if now; None if only a change can bring one."""
         lane, following = self._lane, self._lane.cursor.sequence + 1
-        if not lane.may_send or (self.is_begun and not self.queue.has(following)):
+        if not lane.may_send or lane.waits_for_records or (self.is_begun and not self.queue.has(following)):
             return None
         if lane.health.is_schema(self.name) and self.queue.is_refused(following):
             return 0.0  # an operator skipped the record that was refused
@@ -210,11 +218,10 @@ class TransactionalStage:
         has_delivered = False
         try:
             if not self.is_begun:
-                await self._lane.begin()
-                self.is_begun = True
+                self.is_begun = await self._lane.begin()
                 # It may have filled the queue anew.
                 self._lane.prepare()
-            has_delivered = await self._transact(attempt)
+            has_delivered = self.is_begun and await self._transact(attempt)
         except TransactionError as error:
             failure = error
         except EventProcessorError:

@@ -155,6 +155,11 @@ class Window:
         """
         return min(self._saved, self._read_to)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the cursor is after the last record that was read. Until that one is read, its chain was not compared."""
+        return self._cursor.sequence > self._read_to
+
     def note_saved(self, document: CursorDocument) -> None:
         """This cursor is durable now."""
         self._saved = document.sequence
