@@ -107,6 +107,12 @@ class OpenPipeline:
         return bool(self.lanes) or self.feed is not None
 
 
+def _first_entries(checkpoint: Checkpoint | None, state: State) -> list[OrderStarted]:
+    """The entries with which the journal goes on. Version 1 had none for the order stage: it was used from the start, or never."""
+    is_migrated = checkpoint is not None and checkpoint.version == migration.VERSION
+    return [OrderStarted(0)] if is_migrated and state.ordered else []
+
+
 def _make_intake(fs: FileSystem, directory: str) -> None:
     """Creates an empty intake if there is none, so that it is not reported as missing."""
     path = os.path.join(directory, INTAKE_NAME)
@@ -223,9 +229,7 @@ class _Opening:
             wakeup=environment.wakeup,
             telemetry=environment.telemetry,
         )
-        # Version 1 had no such entry: there the stage was used from the start, or never.
-        is_migrated = checkpoint is not None and checkpoint.version == migration.VERSION
-        writer.begin(state, appended, [OrderStarted(0)] if is_migrated and state.ordered else [])
+        writer.begin(state, appended, _first_entries(checkpoint, state))
         return OpenPipeline(
             processor,
             aggregates,

@@ -11,40 +11,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final, Protocol
 
 from event_processor.aggregation.aggregates import AggregateDocument, Aggregates, AggregatesCommit
-from event_processor.aggregation.windows.rows import WindowRun
 from event_processor.columns.event_slices import lines_of
 from event_processor.columns.event_tables import EventTable
 from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS
 from event_processor.deduplication.merge import Inline
+from event_processor.engine.batch import Batch
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint, StateDocument
 from event_processor.engine.committed import CommittedTotals, TotalsFeed
-from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, first_letter
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.held_events import HeldEvents
-from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, LossesAcknowledged, LossFound
+from event_processor.engine.journal import JOURNAL_NAME, JournalEntry
 from event_processor.engine.journal_file import JournalFile
 from event_processor.engine.losses import LossTimes
 from event_processor.engine.order import OrderStage
 from event_processor.engine.outbox import NO_OUTBOX, Outbox
 from event_processor.engine.sorting.runs import SortedRuns
-from event_processor.engine.state import Counts, State
-from event_processor.engine.step import Step, acknowledge, lose
+from event_processor.engine.state import State
 from event_processor.model.contracts import NOTHING_RELEASED, IdsCommit, NoticesRemoval, Released, SeenIds, Sink
 from event_processor.model.event import Json
-from event_processor.model.telemetry import Telemetry
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import storage_boundary
 from event_processor.storage.outbox import OUTBOX_FOLDER
 from event_processor.storage.replaced_file import HeldFile
 
-__all__ = ["Batch", "CommitExecutor", "CommitThread", "CommitWriter", "Identity", "InlineCommits", "Outputs"]
+__all__ = ["CommitExecutor", "CommitThread", "CommitWriter", "Identity", "InlineCommits", "Outputs"]
 
 
 LOOK_S: Final = 1.0
@@ -85,88 +83,6 @@ class Outputs:
     def written(self) -> tuple[Sink, ...]:
         """The sinks, and the series of the outbox, which a commit writes as it writes sinks."""
         return (*self.sinks, *self.outbox.series.values())
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one commit will cover, while it is gathered. It no longer changes after it was handed to a commit."""
-
-    state: State
-    first_sequence: int
-    counts: Counts = field(default_factory=Counts)
-    content_bytes: int = 0
-    steps: int = 0
-    released: Released = NOTHING_RELEASED
-    dead_letters: Released = NOTHING_RELEASED
-    journal: list[JournalEntry] = field(default_factory=list)
-    rows: dict[str, list[WindowRun]] = field(default_factory=dict)
-    waiting: list[EventTable] = field(default_factory=list)
-    finishes: bool = False
-    """The input ends with this batch: sinks close their open parts."""
-    has_news: bool = False
-    """The batch changes the state although it has no step: something is lost."""
-    begun_s: float = 0.0
-    """When the loop began to gather it, by the monotonic clock."""
-
-    @classmethod
-    def behind(cls, state: State, begun_s: float = 0.0) -> Batch:
-        """An empty batch whose steps continue from `state`."""
-        return cls(state, state.counts.read, begun_s=begun_s)
-
-    @property
-    def releases(self) -> bool:
-        """Whether sinks or lanes get something of it."""
-        return bool(self.released.count or self.dead_letters.count or self.rows)
-
-    def add(self, step: Step, content_bytes: int) -> None:
-        """Adds one step."""
-        self.state = step.state
-        self.counts = self.counts + step.counts
-        self.content_bytes += content_bytes
-        self.steps += 1
-        self.released = self.released + step.released
-        self.dead_letters = self.dead_letters + step.dead_letters
-        self.journal += step.journal_closed
-        self.waiting += step.waiting
-        for name, runs in step.rows.items():
-            self.rows.setdefault(name, []).extend(runs)
-
-    def report(self, telemetry: Telemetry, before: State, commit_s: float) -> None:
-        """Reports the batch, which is durable now. `before`: the state before it. `commit_s`: how long its commit took, in seconds."""
-        if before.lost is not self.state.lost:
-            telemetry.losses_committed(count=self.state.lost.count)
-        if self.counts.rejected:
-            self._report_rejections(telemetry)
-        telemetry.batch_committed(
-            records=self.counts.records,
-            accepted=self.counts.accepted,
-            duplicate=self.counts.duplicate,
-            rejected=self.counts.rejected,
-            released=self.released.count,
-            content_bytes=self.content_bytes,
-        )
-        telemetry.commit_timed(seconds=commit_s)
-
-    def _report_rejections(self, telemetry: Telemetry) -> None:
-        """Reports the batch's rejected records, with the place of the first. There is at least one."""
-        first = first_letter(self.dead_letters)
-        generation = self.state.source(first.source).open_generation(first.generation)
-        path = str(generation.position.get("path", "")) if generation else ""
-        telemetry.records_rejected(
-            count=self.counts.rejected,
-            source=first.source,
-            path=path,
-            line=first.line,
-            offset=first.offset,
-            reason=first.reason,
-        )
-
-    def add_loss(self, entry: LossFound | LossesAcknowledged) -> None:
-        """Adds a loss, or the end of some. What is known already changes nothing."""
-        change = lose(self.state, entry.loss) if isinstance(entry, LossFound) else acknowledge(self.state, entry)
-        self.state, entries = change
-        self.journal += entries
-        self.has_news = self.has_news or bool(entries)
 
 
 class CommitExecutor(Protocol):

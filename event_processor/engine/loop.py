@@ -15,8 +15,9 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 
 from event_processor.engine.attention import Attention
+from event_processor.engine.batch import Batch
 from event_processor.engine.batch_limits import BatchLimits
-from event_processor.engine.commit import Batch, CommitExecutor, CommitWriter
+from event_processor.engine.commit import CommitExecutor, CommitWriter
 from event_processor.engine.following import Following
 from event_processor.engine.journal import (
     IdleRelease,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from event_processor.engine.commit import Batch
+from event_processor.engine.batch import Batch
 from event_processor.engine.journal import JournalEntry
 from event_processor.engine.source_turns import always
 from event_processor.engine.state import State

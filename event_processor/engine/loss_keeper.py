@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from event_processor.engine.commit import Batch
+from event_processor.engine.batch import Batch
 from event_processor.engine.journal import LossesAcknowledged, LossFound
 from event_processor.engine.losses import Losses, LossRequests
 from event_processor.model.contracts import Source
