@@ -191,5 +191,8 @@ class Telemetry:
     def lane_rewound(self, *, sink: str, records: int) -> None:
         """The receiver, which holds the cursor, is behind this state: so many records that were answered are sent again."""
 
+    def snapshot_ahead(self, *, sink: str, as_of: int, records: int) -> None:
+        """A table covers more records than this state, which is an older copy: it is written again when the state has read as far."""
+
     def delivery_failed(self, *, sink: str, sequence: int, status: str, reason: str) -> None:
         """A remote sink's receiver refused one record for good. It is kept as a failed record."""

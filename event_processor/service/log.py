@@ -272,6 +272,10 @@ class LogTelemetry(Telemetry):
         words = "the database of a sink was restored from an older copy: what it does not have is written again"
         self.log("warning", "lane_rewound", words, facts)
 
+    def snapshot_ahead(self, **facts: Fact) -> None:
+        words = "an older state was restored: the table of a sink is written again when this state has read as far"
+        self.log("warning", "snapshot_ahead", words, facts)
+
     def delivery_failed(self, **facts: Fact) -> None:
         words = "a record was refused for good; see 'event-processor dead-letters list --sink NAME'"
         self.log("warning", "delivery_failed", words, facts)

@@ -156,6 +156,7 @@ def test_an_older_state_writes_nothing_until_it_has_read_as_far(world: SqlWorld,
         assert (report.state, report.as_of, report.committed) == ("ahead", 3, 1)
         assert report.words == "its table is as of record 3, and this state is at 1"
         assert not report.is_current
+        assert ("ahead", "3: 1") in bench.told.said
         assert require_committed(world, commits) == 3
         bench.follow(other.commit("a", "b"))
         report = await bench.settled()
@@ -205,6 +206,7 @@ def test_a_database_that_is_restored_or_emptied_under_a_process(world: SqlWorld,
         await asyncio.sleep(5)
         await bench.settled()
         assert require_committed(world, commits) == 3
+        assert ("rewound", "1") in bench.told.said
         world.query("DELETE FROM event_processor_cursor")
         bench.follow(commits.commit("d"))
         await asyncio.sleep(5)

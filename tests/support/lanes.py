@@ -193,6 +193,9 @@ class Told(Telemetry):
     def lane_rewound(self, *, sink: str, records: int) -> None:
         self.said.append(("rewound", str(records)))
 
+    def snapshot_ahead(self, *, sink: str, as_of: int, records: int) -> None:
+        self.said.append(("ahead", f"{as_of}: {records}"))
+
     def delivery_failed(self, *, sink: str, sequence: int, status: str, reason: str) -> None:
         self.said.append(("delivery failed", f"{sequence}: {status} {reason}"))
 

@@ -127,6 +127,24 @@ def test_a_database_of_another_state_ends_a_run_with_65(shell: Shell) -> None:
     assert shell.out == "totals: its database has no place of it; the next start writes its table anew\n"
 
 
+def test_a_database_that_is_held_by_another_program_holds_up_no_commit(shell: Shell) -> None:
+    assert run_once(shell) == 0
+    configure(
+        shell,
+        SINK.replace("table =", 'service = "db"\ntable =') + "[services.db]\ntimeout_s = 1\n[outbox]\nonce_wait_s = 1\n",
+    )
+    with (shell.folder / "log.jsonl").open("ab") as log:
+        log.write(b'{"id": 7, "category": "c", "value": 1}\n')
+    with closing(sqlite3.connect(shell.folder / "out" / "results.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert run_once(shell) == 69
+        assert shell.json("inspect")["counts"]["records"] == 6
+        other.execute("ROLLBACK")
+    assert query(shell, "SELECT sequence FROM event_processor_cursor WHERE sink = 'totals'") == [(5,)]
+    assert run_once(shell) == 0
+    assert query(shell, "SELECT sequence FROM event_processor_cursor WHERE sink = 'totals'") == [(6,)]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

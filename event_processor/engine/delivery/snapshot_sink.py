@@ -221,6 +221,11 @@ class SnapshotSink:
         """The table is as of `found`. If this is not what was written last, all rows are written again."""
         self._is_begun = True
         self._as_of = found
+        telemetry, latest = self._parts.telemetry, self._latest
+        if self._written is not None and self._written.records > found:
+            telemetry.lane_rewound(sink=self.name, records=self._written.records - found)
+        if latest is not None and latest.records < found:
+            telemetry.snapshot_ahead(sink=self.name, as_of=found, records=latest.records)
         if self._written is not None and self._written.records != found:
             self._written = None
 
