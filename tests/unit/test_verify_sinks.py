@@ -234,6 +234,15 @@ def test_a_sink_whose_receiver_cannot_be_read_is_66_beside_one_that_can(shell: S
     assert "sink rows: ok" in shell.out
 
 
+def test_a_snapshot_is_not_compared(shell: Shell) -> None:
+    with shell.path("event-processor.toml").open("a") as configuration:
+        configuration.write('[sinks.totals]\ntype = "sql"\ninput = "totals"\nurl = "sqlite:///out/totals.db"\ntable = "totals"\n')
+        configuration.write('columns = { category = "text", count = "integer" }\n')
+    assert shell.call("run", "--once") == 0, shell.err
+    assert shell.call("verify", "--sink", "totals") == 66, shell.err
+    assert shell.out == "sink totals: not compared: a snapshot: as_of in its table says which checkpoint it equals\n"
+
+
 def test_nothing_is_compared_of_a_sink_that_never_ran(shell: Shell) -> None:
     with shell.path("event-processor.toml").open("a") as configuration:
         configuration.write(

@@ -70,8 +70,8 @@ class SqlRows:
         enriched = set(self._enriched(lane))
         if keys := [name for name in self._options.upsert if name in enriched]:
             return f"the column {keys[0]} identifies a row, and comes from an enricher, whose answers are not in the log"
-        if self._has_shards(lane) and (self._options.upsert or lane.owner.input.startswith(AGGREGATES)):
-            return "other shards of this pipeline write to this database, and nothing says which rows of such a table are whose"
+        if self._has_shards(lane) and lane.owner.input.startswith(AGGREGATES):
+            return "other shards of this pipeline write to this database, and nothing says which rows of an aggregate are whose"
         with self._as_errors():
             found = self._session and self._dialect.found_table(self._session, self._options.table)
         if not found:
