@@ -214,3 +214,52 @@ def test_a_repaired_record_is_counted_by_the_shard_of_its_id(tmp_path: Path, she
         assert shell.call("run", "--once", *shard) == 0
         accepted += shell.json("inspect", *shard)["counts"]["accepted"]
     assert accepted == 10
+
+
+def test_which_records_without_an_id_belong_to_a_shard_does_not_depend_on_batches(tmp_path: Path) -> None:
+    found = []
+    for size in (1024, 1 << 20):
+        (tmp_path / str(size)).mkdir()
+        place = Place.real(tmp_path / str(size), batch_bytes=size, engine={"shard": "1/3"})
+        place.append(b"".join(b"bad %d\n\n" % number for number in range(1000)))
+        place.run()
+        found.append((place.read("state", "dead_letters.jsonl"), place.state()["counts"]))
+    assert found[0] == found[1]
+    assert 0 < found[0][1]["blank"] < 1000
+
+
+def test_first_and_last_of_groups_have_the_number_of_the_record_in_the_whole_log(tmp_path: Path) -> None:
+    """One process counts events there. Shards cannot: they would take the first value of the shard with the fewest events."""
+    ids = list(range(30))
+    keys = []
+    for number in (1, 2, 3):
+        (tmp_path / str(number)).mkdir()
+        groups = {"all": {"measures": {"first": "first(id)"}}}
+        place = Place.real(tmp_path / str(number), batch_bytes=1024, engine={"shard": f"{number}/3"}, aggregates=groups)
+        place.append(b"bad\n" + lines(ids))
+        place.run()
+        (group,) = place.state()["aggregates"]["all"]["groups"]
+        key, first = group["entry"][1][0][4]
+        assert key == first + 1  # one bad record is before the event of id 0
+        keys.append(key)
+    assert min(keys) == 1
+
+
+def test_an_event_is_numbered_by_all_records_before_it(tmp_path: Path) -> None:
+    place = Place.real(tmp_path, batch_bytes=1024, buffer_events=1, engine={"shard": "1/3"})
+    place.append(lines(range(200)))
+    place.run()
+    _, last_id, sequence = place.state()["order"]["last_released"]
+    assert sequence == last_id
+
+
+def test_events_that_wait_in_a_shard_wait_over_a_restart(tmp_path: Path) -> None:
+    place = Place.real(tmp_path, batch_bytes=1024, buffer_events=64, engine={"shard": "1/3"})
+    place.append(lines(range(300)))
+    place.run()
+    held = place.read("state", "held", next(place.path("state", "held").iterdir()).name)
+    assert len(held.splitlines()) == len(set(held.splitlines()))
+    place.append(lines(range(300, 400)))
+    place.run(drain=True)
+    released = [json.loads(line)["id"] for line in place.read("out", "ordered.jsonl").splitlines()]
+    assert released == [each for each in range(400) if Shard(1, 3).owns([each])[0]]
