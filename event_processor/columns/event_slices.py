@@ -53,13 +53,17 @@ class KnownColumns:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a chunk's records come from: the place of its first byte, `line` records of its generation and `records` of all sources before it."""
+    """Where a chunk's records come from: the place of its first byte, `line` records of its generation and `records` of all sources before it.
+
+    `places`: as in `Chunk`.
+    """
 
     source: str
     generation: int
     offset: int
     line: int
     records: int
+    places: IntArray | None = None
 
 
 class EventSlice:
@@ -231,7 +235,9 @@ class Arrivals:
     def _places(self, chosen: slice | IntArray) -> list[Place]:
         """The places of these events' records in their source."""
         origin = self._origin
-        offsets: list[int] = (self._record_starts[chosen] + origin.offset).tolist()
+        numbered = origin.places
+        found = self._record_starts[chosen] + origin.offset if numbered is None else numbered[self._rows[chosen]]
+        offsets: list[int] = found.tolist()
         lines: list[int] = (self._rows[chosen] + (origin.line + 1)).tolist()
         return list(zip(repeat(origin.source), repeat(origin.generation), offsets, lines, strict=False))
 

@@ -71,7 +71,7 @@ def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int
         return NOTHING_RELEASED
     content = chunk.own or chunk.content
     begins, ends = columns.starts[rejections.rows], columns.ends[rejections.rows]
-    lines, offsets = line + 1 + rejections.rows, chunk.offset + begins
+    lines, offsets = line + 1 + rejections.rows, chunk.offsets(columns.starts, rejections.rows)
     pieces = _pieces(chunk, rejections.faults)
     written = write_letters(content, (begins, ends), (lines, offsets), rejections.numbers, pieces)
     if written is not None:

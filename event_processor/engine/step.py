@@ -129,7 +129,7 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory,
         return _advance_without_columns(state, chunk, line, options.shard)
     judged = _judge(state.categories, columns, memory.ids, options.categories_max)
     accepted = _take(columns, judged.accepted)
-    origin = Origin(chunk.source, chunk.generation, chunk.offset, line, state.counts.read)
+    origin = Origin(chunk.source, chunk.generation, chunk.offset, line, state.counts.read, chunk.places)
     ordered = _order(state, columns, judged.accepted, accepted, origin=origin, memory=memory, options=options)
     rows = memory.aggregates.release(ordered.slices)
     dead_letters = _dead_letters(chunk, columns, judged.over_limit, line)
@@ -210,7 +210,8 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int, shard: Shard
     if not chunk.oversized_bytes:
         moved, closed = _move(state, chunk, line, Counts())
         return Step(moved, Counts(), NOTHING_RELEASED, NOTHING_RELEASED, closed)
-    if shard is not None and not shard.owns_places(chunk.source, chunk.generation, np.array([chunk.offset]))[0]:
+    offset = chunk.offset if chunk.places is None else int(chunk.places[0])
+    if shard is not None and not shard.owns_places(chunk.source, chunk.generation, np.array([offset]))[0]:
         counts = Counts(foreign=1)
         moved, closed = _move(state, chunk, line, counts)
         return Step(moved, counts, NOTHING_RELEASED, NOTHING_RELEASED, closed)
@@ -218,7 +219,7 @@ def _advance_without_columns(state: State, chunk: Chunk, line: int, shard: Shard
         source=chunk.source,
         generation=chunk.generation,
         line=line + 1,
-        offset=chunk.offset,
+        offset=offset,
         stage="read",
         reason="record over the size limit (record_bytes_max)",
         field="",

@@ -9,11 +9,12 @@ Never: contains a connector (`connectors/` does, and so do other packages, by th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
 import orjson
 
+from event_processor.model.columns import IntArray
 from event_processor.model.committed_rows import CommittedRows
 from event_processor.model.contracts import Released, Sink, Source
 from event_processor.model.delivery import Receiver, ReceiverContext, Request
@@ -82,7 +83,7 @@ class SinkContext:
 class Piece:
     """Consecutive whole records, or the length of one record over the limit. `final`: the last record has no line end.
 
-    `own`: as in `Chunk`.
+    `own`, `places`: as in `Chunk`.
     """
 
     offset: int
@@ -90,10 +91,13 @@ class Piece:
     oversized_bytes: int = 0
     final: bool = False
     own: bytes = b""
+    places: IntArray | None = field(default=None, compare=False)
 
     @property
     def end_offset(self) -> int:
-        """The offset after its last byte."""
+        """The offset after its last byte, or after its last record."""
+        if self.places is not None:
+            return int(self.places[-1]) + 1
         return self.offset + len(self.content) + self.oversized_bytes
 
 

@@ -1,7 +1,7 @@
 """The data types: JSON, id, chunk, dead letter.
 
 Owns: their fields, and the limits on ids, categories, values and nesting.
-Always: every value is frozen. Offsets are in bytes from the start of a file.
+Always: every value is frozen. Offsets are in bytes from the start of a file, or numbers of records of a topic.
 Never: no behaviour is here, only data.
 """
 
@@ -14,6 +14,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    IntArray: TypeAlias = NDArray[np.int64]
 
 __all__ = [
     "CATEGORY_CHARACTERS_MAX",
@@ -54,6 +59,8 @@ class Chunk:
     `head`: the first bytes of the generation, at most 4,096 and none after this chunk, for a format that needs them.
     `own`: the records' own bytes, in as many bytes as `content`; empty if they are equal. They differ where a record of a document
     holds a line end that no line can hold.
+    `places`: the offset of each record, ascending, in a source that numbers its records, with gaps; None if offsets are bytes. The chunk
+    then ends after its last record, and `offset`, where the chunk before it ended, may be before its first.
     """
 
     source: str
@@ -66,11 +73,18 @@ class Chunk:
     retired: bool = False
     head: bytes = field(default=b"", compare=False, repr=False)
     own: bytes = field(default=b"", compare=False, repr=False)
+    places: IntArray | None = field(default=None, compare=False, repr=False)
 
     @property
     def end_offset(self) -> int:
-        """The offset after this chunk's last byte."""
+        """The offset after this chunk's last byte, or after its last record."""
+        if self.places is not None:
+            return int(self.places[-1]) + 1
         return self.offset + len(self.content) + self.oversized_bytes
+
+    def offsets(self, starts: IntArray, rows: IntArray) -> IntArray:
+        """The offsets of the records `rows`. Record i begins at `starts[i]` of `content`."""
+        return self.offset + starts[rows] if self.places is None else self.places[rows]
 
 
 class DeadLetter(Struct, frozen=True):

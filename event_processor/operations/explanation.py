@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import numpy as np
 import orjson
 
 from event_processor.assembly import Environment, all_sources, check_config, record_format
@@ -234,7 +235,7 @@ def _occurrence(chunk: Chunk, columns: Columns, row: int, line: int) -> Occurren
         path=str(chunk.position.get("path", "")),
         generation=chunk.generation,
         line=line + row + 1,
-        offset=chunk.offset + int(columns.starts[row]),
+        offset=int(chunk.offsets(columns.starts, np.array([row]))[0]),
     )
 
 

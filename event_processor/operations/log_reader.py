@@ -224,6 +224,7 @@ def _chunk(run: JournalRun, piece: Piece, position: Mapping[str, Json], head: by
         oversized_bytes=piece.oversized_bytes,
         head=head,
         own=piece.own,
+        places=piece.places,
     )
 
 

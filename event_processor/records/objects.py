@@ -68,7 +68,7 @@ class ObjectFormat:
             starts=lines.starts,
             ends=lines.ends,
             rows=rows,
-            ids=positions(chunk, lines.starts[rows]) if self._by_position else found.ids,
+            ids=positions(chunk, lines.starts, rows) if self._by_position else found.ids,
             rejections=sorted([*objects.rejections, *refused], key=lambda rejection: rejection.row),
             events=EventLines(content, found.starts[found.rows], found.ends[found.rows]),
         )

@@ -12,7 +12,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Final
 
@@ -52,7 +52,7 @@ def serve(connection: Connection, memory: SharedMemory) -> None:
 
 
 def _with_content(chunk: Chunk, content: bytes) -> Chunk:
-    return Chunk(chunk.source, chunk.generation, chunk.offset, content, chunk.position, final=chunk.final, head=chunk.head)
+    return replace(chunk, content=content)
 
 
 def main() -> None:

@@ -95,7 +95,9 @@ class ProcessWorker:
         begin = self._next_slot * self._slot_bytes
         self._next_slot = (self._next_slot + 1) % SLOTS
         self._memory.view[begin : begin + len(chunk.content)] = chunk.content
-        bare = Chunk(chunk.source, chunk.generation, chunk.offset, b"", {}, final=chunk.final, head=chunk.head)
+        bare = Chunk(
+            chunk.source, chunk.generation, chunk.offset, b"", {}, final=chunk.final, head=chunk.head, places=chunk.places
+        )
         try:
             self._connection.send_bytes(pickle.dumps(Task(bare, begin, len(chunk.content), begin + self._slot_bytes)))
         except OSError as error:

@@ -55,7 +55,7 @@ def columns_of_shard(columns: Columns, chunk: Chunk, shard: Shard) -> Columns:
 
 def _owned(columns: Columns, chunk: Chunk, shard: Shard, rows: IntArray) -> BoolArray:
     """Marks the records at `rows`, which have no id, that belong to the shard."""
-    return shard.owns_places(chunk.source, chunk.generation, chunk.offset + columns.starts[rows])
+    return shard.owns_places(chunk.source, chunk.generation, chunk.offsets(columns.starts, rows))
 
 
 def _blank_rows(columns: Columns, rejections: Rejections) -> IntArray:

@@ -99,9 +99,9 @@ def _joined_timestamps(one: EventColumns, other: EventColumns, order: IntArray) 
     return _JoinedTimestamps(one.timestamps, other.timestamps, len(one.rows), order)
 
 
-def positions(chunk: Chunk, starts: IntArray) -> PlainIds:
-    """The positions of the records that begin at `starts`, as their ids."""
-    return PlainIds(list(zip(repeat(chunk.source), repeat(chunk.generation), (chunk.offset + starts).tolist())))
+def positions(chunk: Chunk, starts: IntArray, rows: IntArray) -> PlainIds:
+    """The positions of the records `rows`, as their ids. Record i begins at `starts[i]`."""
+    return PlainIds(list(zip(repeat(chunk.source), repeat(chunk.generation), chunk.offsets(starts, rows).tolist())))
 
 
 @dataclass(frozen=True, slots=True)
