@@ -18,6 +18,7 @@ from event_processor.assembly.connectors import (
     guarantees,
     host_fields,
     lag_bytes,
+    lags,
     outside_p2,
     record_format,
     remarks,
@@ -26,6 +27,7 @@ from event_processor.assembly.connectors import (
     sink_path_of,
     table_changes,
     watch_sources,
+    weak_sources,
 )
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.inputs import (
@@ -79,6 +81,7 @@ __all__ = [
     "input_name",
     "input_size_bytes",
     "lag_bytes",
+    "lags",
     "lane_target",
     "lock_state",
     "must_start_sorting",
@@ -100,6 +103,7 @@ __all__ = [
     "table_changes",
     "this_process",
     "watch_sources",
+    "weak_sources",
     "with_inputs",
     "with_result_sinks",
 ]

@@ -30,6 +30,7 @@ from event_processor.model.connector import (
     CommittedOutput,
     Connector,
     Guarantee,
+    Lag,
     PastGeneration,
     SinkContext,
     SourceContext,
@@ -60,6 +61,7 @@ __all__ = [
     "fresh_sink_paths",
     "guarantees",
     "lag_bytes",
+    "lags",
     "make_sink",
     "make_sink_replica",
     "make_source",
@@ -73,6 +75,7 @@ __all__ = [
     "sink_path_of",
     "table_changes",
     "watch_sources",
+    "weak_sources",
 ]
 
 GROUP: Final = "event_processor.connectors"
@@ -239,14 +242,25 @@ def host_fields(type_name: str) -> frozenset[str]:
 
 
 def lag_bytes(configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState]) -> int:
-    """The unread bytes in the sources after the committed positions. Changes nothing."""
-    lag = 0
+    """The unread bytes in the sources after the committed positions, as far as they are known. Changes nothing."""
+    return sum(lag.size_bytes for lag in lags(configuration, environment, sources).values())
+
+
+def lags(configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState]) -> dict[str, Lag]:
+    """By source, how much is unread after the committed positions. Changes nothing."""
+    found = {}
     quiet = Environment(fs=environment.fs, clock=environment.clock, telemetry=Telemetry())
     for name, options in all_sources(configuration, str(configuration.state.dir)).items():
         progress = sources.get(name) or SourceState()
         context = SourceContext(name, quiet)
-        lag += CONNECTORS[options.type].lag_bytes(options, context, progress.positions(), progress.next_generation())
-    return lag
+        found[name] = CONNECTORS[options.type].lag(options, context, progress.positions(), progress.next_generation())
+    return found
+
+
+def weak_sources(configuration: Configuration) -> dict[str, Guarantee]:
+    """By source, what it guarantees, if that is less than exactly once."""
+    guarantees = {name: CONNECTORS[options.type].source_guarantee(options) for name, options in configuration.sources.items()}
+    return {name: each for name, each in guarantees.items() if each.words != "exactly once"}
 
 
 # Sinks.

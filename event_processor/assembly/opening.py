@@ -371,6 +371,7 @@ class _Opening:
             # The intake has records that are nowhere else.
             start=self._mode.start if name in self._configuration.sources else "",
             read_before=self._mode.read_before.get(name, ()),
+            once=self._mode.once,
         )
         source = make_source(options, context)
         self.opened.callback(source.close)

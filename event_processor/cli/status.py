@@ -40,6 +40,7 @@ def command(
         write_json(status_document(status, shortfalls))
     else:
         write_facts(facts_of(status))
+        write_lines(f"note: {one_line(each)}" for each in status.notes)
         write_lines(f"note: {one_line(each)}" for each in status.conditions if not each.fails)
         if status.committed is not None:
             write_lines(f"left out: {one_line(each)}" for each in status.committed.left_out)
@@ -67,7 +68,8 @@ def facts_of(status: Status) -> dict[str, object]:
         "late": counts.late,
         **({} if counts.foreign is UNSET else {"foreign": counts.foreign}),
         "categories": committed.categories,
-        "lag": f"{committed.lag_bytes:,} bytes",
+        "lag": f"{committed.lag_bytes:,} bytes"
+        + (f" (about, {committed.lag_records:,} records)" if committed.lag_records else ""),
         "held": f"{committed.held_events:,} events",
         "dead letters": committed.dead_letters,
         **({"lost": f"{committed.lost:,} (event-processor lost)"} if committed.lost else {}),

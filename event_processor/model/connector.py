@@ -25,6 +25,7 @@ from event_processor.model.file_system import FileSystem
 from event_processor.model.options import SinkOptions, SourceOptions
 from event_processor.model.probes import Finding, ProbeContext
 from event_processor.model.remote import RemoteSinkOptions
+from event_processor.model.seeking import SeekPlan, SeekRequest
 from event_processor.model.snapshots import SnapshotReceiver
 from event_processor.model.transactions import CursorOwner, TransactionalReceiver
 from event_processor.model.world import World
@@ -37,8 +38,11 @@ __all__ = [
     "Difference",
     "DiscardingSink",
     "Guarantee",
+    "Lag",
     "PastGeneration",
     "Piece",
+    "SeekPlan",
+    "SeekRequest",
     "SinkContext",
     "SinkVerification",
     "SourceContext",
@@ -51,6 +55,7 @@ __all__ = [
 class SourceContext:
     """The context of a new source. `finished`: the input does not grow any more, so its end also ends the last record.
 
+    `once`: the process ends at the end of the input, so it must not wait without end for a system that cannot be reached.
     `last_commit_ns`: the wall time of the commit to resume from; None if unknown. For a source that the state does not know:
     `start` replaces the configured start if it is not empty; `read_before` are the last positions of generations that a lost state
     had read to their end, oldest first, so that they are read again.
@@ -62,6 +67,7 @@ class SourceContext:
     last_commit_ns: int | None = None
     start: str = ""
     read_before: Sequence[Mapping[str, Json]] = ()
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,18 @@ class TableChanges:
     conflicts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How much of a source is unread. `records`: if it numbers its records; then `size_bytes` is an estimate.
+
+    `unknown`: why it could not be found out, for people; empty if it is known.
+    """
+
+    size_bytes: int = 0
+    records: int = 0
+    unknown: str = ""
+
+
 CURSOR: Final = "its cursor never passes a record that was not answered, and what was not answered is sent again"
 
 
@@ -277,6 +295,18 @@ class Connector:
         del position, world
         raise _not_offered(self, options)
 
+    def source_guarantee(self, options: Any) -> Guarantee:
+        """What a source with these options guarantees. Connects to nothing. Default: exactly once."""
+        del options
+        return Guarantee("exactly once", "its positions are in the checkpoint")
+
+    def lag(self, options: Any, context: SourceContext, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> Lag:
+        """How much is unread after the committed positions. Changes nothing. Raises `StateError`, `StorageError`.
+
+        Default: `lag_bytes`.
+        """
+        return Lag(self.lag_bytes(options, context, positions, next_generation))
+
     def lag_bytes(
         self, options: Any, context: SourceContext, positions: Mapping[int, Mapping[str, Json]], next_generation: int
     ) -> int:
@@ -289,6 +319,14 @@ class Connector:
             return source.lag_bytes() + (chunk.end_offset - chunk.offset if chunk else 0)
         finally:
             source.close()
+
+    def seek(self, options: Any, context: SourceContext, request: SeekRequest) -> SeekPlan:
+        """What must be committed so that a source goes on elsewhere. Changes nothing.
+
+        Raises `UsageError` if the source has no such place, `NotAnsweredError`, `ConfigurationError`.
+        """
+        del context, request
+        raise _not_offered(self, options)
 
     def sink(self, options: Any, context: SinkContext) -> Sink:
         """Makes a sink that continues at the committed lengths.

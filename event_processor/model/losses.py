@@ -19,7 +19,8 @@ class Loss(Struct, frozen=True, omit_defaults=True):
     """Input that was not read and cannot be read.
 
     `generation`: the one that misses it, or 0. `path`: where it was, as the configuration writes it. `offset`: the byte where
-    the missing part begins. `size_bytes`: its length, or None if it is unknown. `reason`: what was found.
+    the missing part begins. `size_bytes`: its length, or None if it is unknown. `reason`: what was found. `records`: set if the source
+    numbers its records: then `offset` is such a number, and at most so many records are missing.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Loss(Struct, frozen=True, omit_defaults=True):
     offset: int
     size_bytes: int | None = None
     reason: str = ""
+    records: int | None = None
 
     def is_again(self, other: Loss) -> bool:
         """Whether this reports the same part of the same input as `other`: a restart may find a loss again."""
@@ -39,6 +41,8 @@ class Loss(Struct, frozen=True, omit_defaults=True):
         )
 
     def __str__(self) -> str:
+        if self.records is not None:
+            return f"source {self.source}: {self.path}, from offset {self.offset:,}: {self.reason}"
         size = "of unknown size" if self.size_bytes is None else f"{self.size_bytes:,} bytes"
         return f"source {self.source}: {self.path}, from byte {self.offset:,}, {size}: {self.reason}"
 

@@ -68,6 +68,9 @@ class Telemetry:
     def file_unreadable(self, *, source: str, path: str, reason: str) -> None:
         """The file at a path cannot be read (a folder, a named pipe, no permission). It is tried again."""
 
+    def source_unreachable(self, *, source: str, path: str, reason: str, remedy: str) -> None:
+        """A system that a source reads cannot be reached, or refuses us. It is tried again; `file_readable` ends it."""
+
     def file_readable(self, *, source: str, path: str) -> None:
         """A path that was reported as missing or unreadable can be read now, or nothing needs it any more."""
 

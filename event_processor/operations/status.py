@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from event_processor.assembly import Environment, lag_bytes
+from event_processor.assembly import Environment, lags, weak_sources
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.state import Counts
@@ -33,7 +33,8 @@ class CommittedStatus:
     `age_s`: seconds since the last commit, by the wall clock; None if the checkpoint has no time. `lag_bytes`: bytes of the
     sources after the committed offsets, including an incomplete last line. `dead_letters`: the number in the file, without
     purged ones. `lost`: the number of losses that were not acknowledged; `first_lost` describes the first. `left_out`: what the
-    results leave out.
+    results leave out. `lag_records`: of sources that number their records; their bytes are estimated. `lag_unknown`: of which sources the lag
+    could not be found out, and why.
     """
 
     state_id: str
@@ -47,6 +48,8 @@ class CommittedStatus:
     lost: int = 0
     first_lost: str = ""
     left_out: tuple[Omission, ...] = ()
+    lag_records: int = 0
+    lag_unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Status:
     conditions: tuple[Condition, ...] = ()
     last_known: tuple[Condition, ...] = ()
     lanes: LanesStatus = field(default_factory=LanesStatus)
+    notes: tuple[str, ...] = ()
+    """What the sources guarantee, if that is less than exactly once."""
 
     @property
     def is_alive(self) -> bool:
@@ -96,6 +101,7 @@ class Status:
                 f"lost: {self.committed.first_lost}{others}; see 'event-processor lost', "
                 "then 'event-processor lost --acknowledge' ends this"
             )
+        yield from (f"the lag is unknown: {words}" for words in self.committed.lag_unknown)
         lag, age_s = self.committed.lag_bytes, self.committed.age_s
         if limits.lag_bytes_max is not None and lag > limits.lag_bytes_max:
             yield f"{lag} bytes behind, limit {limits.lag_bytes_max}"
@@ -127,6 +133,7 @@ def status_of(
         conditions=conditions if is_present else (),
         last_known=() if is_present else conditions,
         lanes=lanes,
+        notes=tuple(f"source {name}: {each.words}: {each.by}" for name, each in weak_sources(configuration).items()),
     )
 
 
@@ -168,13 +175,16 @@ def _committed(
 ) -> CommittedStatus:
     state = checkpoint.state
     written_at = checkpoint.meta.get("written_at")
+    lag = lags(configuration, environment, state.sources).values()
     return CommittedStatus(
         state_id=state.state_id,
         written_at=written_at if isinstance(written_at, str) else None,
         age_s=_age_s(written_at, environment.clock.wall_ns()),
         counts=state.counts,
         categories=len(state.categories),
-        lag_bytes=lag_bytes(configuration, environment, state.sources),
+        lag_bytes=sum(each.size_bytes for each in lag),
+        lag_records=sum(each.records for each in lag),
+        lag_unknown=tuple(each.unknown for each in lag if each.unknown),
         held_events=state.order.held,
         lost=state.lost.count,
         first_lost=str(state.lost.entries[0]) if state.lost.entries else "",

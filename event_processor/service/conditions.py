@@ -46,7 +46,7 @@ RETRY_S: Final = 5.0
 
 Key: TypeAlias = tuple[str, str, str]
 """Kind, source and path."""
-NOT_READ: Final = frozenset({"file_missing", "file_unreadable", "file_damaged"})
+NOT_READ: Final = frozenset({"file_missing", "file_unreadable", "file_damaged", "source_unreachable"})
 """The kinds that mean that input was not read."""
 RELOAD_REFUSED: Final = "reload_refused"
 HTTP_UNAVAILABLE: Final = "http_unavailable"
@@ -132,6 +132,9 @@ class Conditions(Telemetry):
         self._end("file_missing", source, path)
         remedy = "let the user of this process read it; it is tried again until it can be read"
         self._add("file_unreadable", source, path, problem=f"cannot be read: {reason}", remedy=remedy)
+
+    def source_unreachable(self, *, source: str, path: str, reason: str, remedy: str) -> None:
+        self._add("source_unreachable", source, path, problem=f"cannot be reached: {reason}", remedy=remedy)
 
     def file_readable(self, *, source: str, path: str) -> None:
         for kind in NOT_READ:

@@ -163,6 +163,9 @@ class LogTelemetry(Telemetry):
     def file_unreadable(self, **facts: Fact) -> None:
         self.log("warning", "file_unreadable", "cannot be read; trying again", facts)
 
+    def source_unreachable(self, **facts: Fact) -> None:
+        self.log("warning", "source_unreachable", "cannot be reached; trying again", facts)
+
     def file_readable(self, **facts: Fact) -> None:
         self.log("info", "file_readable", "no longer missing or unreadable", facts)
 

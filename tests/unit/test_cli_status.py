@@ -24,6 +24,8 @@ COMMITTED = [
     "lost",
     "first_lost",
     "left_out",
+    "lag_records",
+    "lag_unknown",
 ]
 
 
