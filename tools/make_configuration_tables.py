@@ -44,7 +44,8 @@ def _tables() -> Iterator[str]:
         plural: dict[str, dict[str, type[Section]]] = {"sources": dict(SOURCE_OPTIONS), "sinks": dict(SINK_OPTIONS)}
         if name in plural:
             for kind, model in plural[name].items():
-                yield from _table(f'[{name}.NAME] of type "{kind}"', model, state_keys.get(name, frozenset()))
+                keys = state_keys.get(f"{name}.{kind}", state_keys.get(name, frozenset()))
+                yield from _table(f'[{name}.NAME] of type "{kind}"', model, keys)
         elif name in arrays:
             yield from _table(f"[[{name}]]", arrays[name], frozenset(keys_of(arrays[name])))
         elif name == AGGREGATES:
@@ -99,6 +100,8 @@ def _state_keys() -> dict[str, frozenset[str]]:
     for part in config_parts(Configuration(sources=sources, engine=EngineOptions(shard="1/2"))):
         section, *_, key = part.split(".")
         found.setdefault(section, set()).add(key)
+    topic = SOURCE_OPTIONS["kafka"].model_validate({"type": "kafka", "brokers": "kafka:9092", "topic": "topic"})
+    found["sources.kafka"] = set(topic.identity())
     return {section: frozenset(keys) for section, keys in found.items()}
 
 

@@ -22,6 +22,7 @@ from event_processor.connectors.files.connector import FilesConnector
 from event_processor.connectors.files.following.watch import LogWatcher
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.connectors.http.connector import HttpConnector
+from event_processor.connectors.kafka.connector import KafkaConnector
 from event_processor.connectors.python.connector import PythonConnector
 from event_processor.connectors.sql.connector import SqlConnector
 from event_processor.engine.state import SourceState
@@ -80,7 +81,8 @@ __all__ = [
 
 GROUP: Final = "event_processor.connectors"
 BUILT_IN: Final[Mapping[str, Connector]] = {
-    connector.type_name: connector for connector in (FilesConnector(), HttpConnector(), PythonConnector(), SqlConnector())
+    connector.type_name: connector
+    for connector in (FilesConnector(), HttpConnector(), KafkaConnector(), PythonConnector(), SqlConnector())
 }
 INTAKE_NAME: Final = "intake.jsonl"
 

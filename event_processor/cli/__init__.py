@@ -37,6 +37,7 @@ COMMANDS: Final = (
     CommandEntry("explain", "event_processor.cli.explain", "Show what happened to one id."),
     CommandEntry("verify", "event_processor.cli.verify", "Recompute everything from the log, and compare."),
     CommandEntry("merge", "event_processor.cli.merge", "Add the states of all shards to one, to be read."),
+    CommandEntry("kafka", "event_processor.cli.kafka", "Move sources that read Kafka, with a preview."),
     CommandEntry("lost", "event_processor.cli.lost", "List input that is lost, and acknowledge it."),
     CommandEntry("replay", "event_processor.cli.replay", "Rebuild the state from the log, and replace the present one."),
     CommandEntry("reload", "event_processor.cli.reload", "Let the daemon read its configuration again, and wait for the answer."),

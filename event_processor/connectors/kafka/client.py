@@ -13,13 +13,27 @@ from typing import Any, Final, TypeVar
 from event_processor.model.errors import ConfigurationError
 
 try:
-    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+    from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # the library does not list them
 except ImportError as error:
     raise ConfigurationError(
         "confluent-kafka is not installed, so nothing can reach Kafka", hint='pip install "event-processor[kafka]"'
     ) from error
 
-__all__ = ["error_of", "is_refusal", "made", "words_of"]
+__all__ = [
+    "AdminClient",
+    "Consumer",
+    "IsolationLevel",
+    "KafkaError",
+    "KafkaException",
+    "OffsetSpec",
+    "TopicCollection",
+    "TopicPartition",
+    "error_of",
+    "is_refusal",
+    "made",
+    "words_of",
+]
 
 Client = TypeVar("Client")
 
