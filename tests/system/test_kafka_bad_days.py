@@ -156,9 +156,7 @@ def test_a_topic_made_again_is_never_read_under_the_old_positions(broker: KafkaB
     assert "made again" in said(pipeline, "verify", code=66)
 
 
-def test_a_seek_back_reads_again_and_known_ids_are_duplicates(
-    broker: KafkaBroker, tmp_path: Path
-) -> None:
+def test_a_seek_back_reads_again_and_known_ids_are_duplicates(broker: KafkaBroker, tmp_path: Path) -> None:
     topic = broker.new_topic(partitions=2)
     world = TopicPipeline(tmp_path, broker.address, topic)
     pipeline = world.prepare()

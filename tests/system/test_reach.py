@@ -68,7 +68,7 @@ def test_what_is_not_there_yet_is_not_there() -> None:
 
 
 def test_what_is_claimed_is_there() -> None:
-    assert configured_types() == {"http", "python", "sql"}
+    assert configured_types() == {"http", "kafka", "python", "sql"}
     assert accepts("sqlite:///out/results.db")
     assert configured_types() <= set(SINK_OPTIONS)
     assert {"run", "verify", "process", "status"} <= {entry.name for entry in COMMANDS}

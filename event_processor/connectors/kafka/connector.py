@@ -1,18 +1,20 @@
 """The connector of `type = "kafka"`.
 
 Owns: which options make a source; how far a topic is behind; how a generation is found again.
-Always: the client library is imported only if a topic is used; without the extra, the error names it.
+Always: the client library is imported only if a topic is used; without the extra, the error names it. What concerns sinks is in `sink.py`.
 Never: keeps a state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from event_processor.connectors.kafka.positions import OUTSIDE_P2, read_position
+from event_processor.connectors.kafka.sink import KafkaSink
+from event_processor.connectors.kafka.sink_options import KafkaSinkOptions
 from event_processor.connectors.kafka.source_options import KafkaSourceOptions
-from event_processor.model.connector import Connector, Guarantee, Lag, PastGeneration, SeekPlan, SeekRequest, SourceContext
+from event_processor.model.connector import Guarantee, Lag, PastGeneration, SeekPlan, SeekRequest, SourceContext
 from event_processor.model.contracts import Source
 from event_processor.model.errors import InputGoneError, UsageError
 from event_processor.model.event import Json
@@ -27,10 +29,9 @@ GROUP: Final = Guarantee(
 )
 
 
-class KafkaConnector(Connector):
+class KafkaConnector(KafkaSink):
     """See `Connector`."""
 
-    type_name = "kafka"
     source_options = KafkaSourceOptions
     outside_p2 = OUTSIDE_P2
 
@@ -49,8 +50,10 @@ class KafkaConnector(Connector):
         """Exactly once, except in a group."""
         return GROUP if options.mode == "group" else super().source_guarantee(options)
 
-    def probe(self, options: KafkaSourceOptions, context: ProbeContext) -> list[Finding]:
-        """Whether the topic can be read."""
+    def probe(self, options: KafkaSourceOptions | KafkaSinkOptions, context: ProbeContext) -> Iterable[Finding]:
+        """Whether the topic can be read, or written."""
+        if isinstance(options, KafkaSinkOptions):
+            return super().probe(options, context)
         from event_processor.connectors.kafka.probe import topic_finding  # noqa: PLC0415
 
         return [topic_finding(options, context)]
