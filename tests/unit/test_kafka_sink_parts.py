@@ -93,27 +93,27 @@ def failed(sequence: int, size_bytes: int = 1) -> FailedRecord:
 
 def test_the_last_entry_of_a_lane_is_its_cursor() -> None:
     entries = LaneEntries(OWNER)
-    assert cursor_key("shop", "results") == b'{"pipeline":"shop","shard":"","lane":"results"}'
+    assert cursor_key(OWNER, "results") == b'{"pipeline":"shop","shard":"","lane":"results"}'
     for key, value in [
-        (cursor_key("shop", "results"), cursor(1)),
-        (cursor_key("shop", "other"), b"not ours"),
+        (cursor_key(OWNER, "results"), cursor(1)),
+        (cursor_key(OWNER, "other"), b"not ours"),
         (None, b"not ours"),
         (b"\xff", b"not ours"),
-        (cursor_key("shop", "results"), cursor(2)),
-        (cursor_key("shop", "old"), cursor(7)),
+        (cursor_key(OWNER, "results"), cursor(2)),
+        (cursor_key(OWNER, "old"), cursor(7)),
     ]:
         entries.take(key, value)
     assert entries.cursor is not None
     assert entries.cursor.sequence == 2
     assert [(name, entry.sequence) for name, entry in entries.earlier()] == [("old", 7)]
-    entries.take(cursor_key("shop", "old"), None)
+    entries.take(cursor_key(OWNER, "old"), None)
     assert not list(entries.earlier())
 
 
 @pytest.mark.parametrize("value", [b"{}", b"\xff", cursor(1).replace(b'"version":1', b'"version":2')])
 def test_a_cursor_that_cannot_be_read_is_never_taken_for_none(value: bytes) -> None:
     with pytest.raises(StateError):
-        LaneEntries(OWNER).take(cursor_key("shop", "results"), value)
+        LaneEntries(OWNER).take(cursor_key(OWNER, "results"), value)
 
 
 def test_a_failed_record_comes_back_from_its_parts() -> None:
