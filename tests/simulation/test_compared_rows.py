@@ -181,15 +181,17 @@ def test_what_an_enricher_sets_is_not_compared(world: SqlWorld, tmp_path: Path) 
     with_key.close()
 
 
-def test_a_snapshot_stays_as_it_is_while_the_lane_writes(world: SqlWorld, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [7, 1000])
+def test_a_snapshot_stays_as_it_is_while_the_lane_writes(world: SqlWorld, tmp_path: Path, step: int) -> None:
+    """The lane writes after the cursor was read: while the rows are read, or before."""
     released = records(60)
     deliver(world, tmp_path, MemoryOutbox(released[:40]))
     fence = world.query("SELECT fence FROM event_processor_cursor")
     rows = opened(world)
     assert world.query("SELECT fence FROM event_processor_cursor") == fence
-    # The lane is not delayed, also while the rows are read.
+    # The lane is not delayed.
     report = []
-    found = compared(rows, released, end=lambda: report.append(deliver(world, tmp_path, MemoryOutbox(released))))
+    found = compared(rows, released, step=step, end=lambda: report.append(deliver(world, tmp_path, MemoryOutbox(released))))
     rows.close()
     assert (found.differences, found.through, found.rows) == ((), 40, 40)
     assert report[0].delivered == 60
