@@ -317,6 +317,21 @@ def test_an_outbox_that_fell_behind_and_has_the_same_records_again_is_passed_ove
     run(main())
 
 
+def test_a_run_does_not_end_before_the_records_up_to_the_cursor_are_compared(tmp_path: Path) -> None:
+    deliver_all(tmp_path, 20, ScriptedReceiver(lambda _: DELIVERED))
+
+    async def main() -> None:
+        outbox = MemoryOutbox(records(15))
+        bench = Bench(str(tmp_path), outbox, ScriptedReceiver(lambda _: DELIVERED))
+        await bench.idle()
+        bench.append(records(5, 16, outbox.chain, mark="other"))
+        await bench.idle()
+        report = await bench.close()
+        assert (report.state, report.exit_code) == ("failed", 65)
+
+    run(main())
+
+
 def test_a_request_that_is_given_up_at_the_end_still_waits(tmp_path: Path) -> None:
     async def main() -> None:
         bench = Bench(str(tmp_path), MemoryOutbox(records(5)), ScriptedReceiver(lambda _: DELIVERED, delay_s=30.0))

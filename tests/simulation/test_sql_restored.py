@@ -104,8 +104,8 @@ def test_a_copy_with_other_records_leaves_the_cursor_to_the_process_that_writes(
             report = second.lane.report()
             assert (report.state, report.pending, report.delivered) == ("idle", 0, 20), "it passes over what the database has"
             assert world.query(cursor) == before
-            second.append(others[15:30])
-        await asyncio.sleep(5)
+            second.append(others[15:20])
+        await second.idle()
         report = second.lane.report()
         assert (report.state, report.exit_code) == ("failed", 65)
         await second.close()

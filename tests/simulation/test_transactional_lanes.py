@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -241,6 +242,25 @@ def test_another_record_at_the_sequence_of_the_database_stops_the_lane_with_65(t
     for report in (at, after, run(grows_past_it())):
         assert (report.state, report.exit_code) == ("failed", 65)
     assert database.sequences() == list(range(1, 101))
+
+
+def test_records_that_are_released_while_a_lane_follows_the_database_are_compared(tmp_path: Path) -> None:
+    database, others = MemoryDatabase(), records(100, mark="other")
+    deliver_all(tmp_path / "first", MemoryOutbox(records(100)), database)
+    fence = database.places["remote"].fence
+
+    async def main() -> LaneReport:
+        bench = Bench(str(tmp_path / "copy"), MemoryOutbox(others[:40]), receiving(database))
+        slowness_s = chain([0.0, 5.0], repeat(0.0))  # the lane's first look for orders, then the new mirror
+        bench.slow_saves(lambda: next(slowness_s))
+        await asyncio.sleep(1)
+        bench.append(others[40:])
+        await bench.idle()
+        return await bench.close()
+
+    report = run(main())
+    assert (report.state, report.exit_code) == ("failed", 65)
+    assert database.places["remote"].fence == fence
 
 
 def test_the_mirror_stays_as_it_was_if_the_database_has_another_record_there(tmp_path: Path) -> None:

@@ -192,12 +192,12 @@ class Lane:
     def outstanding(self) -> int:
         """The records that this lane can still answer without an operator.
 
-        1 if there are none, but its cursor is not durable yet, or it has not yet looked for what there is.
+        1 if there are none, but its cursor is not durable yet, or it has not yet looked for what there is, or at what was answered before.
         """
         if self.health.failure is not None:
             return 0
         pending = sum(stage.in_requests for stage in self.stages) if self.health.is_paused else self.pending
-        return max(pending, not self._is_ready, self._dirty.is_set() or self._saving.locked())
+        return max(pending, not self._is_ready, self._dirty.is_set() or self._saving.locked(), self._window.is_uncompared)
 
     @property
     def has_retries(self) -> bool:

@@ -255,6 +255,8 @@ class TransactionalLane(Lane):
             released = self._window.released
             self._window.close()
             self._window = self._made_window(document, released)
+            # Records may have been released since they were compared.
+            self._window.require_chain()
             self._parts.saved()
         finally:
             self._is_moving = False

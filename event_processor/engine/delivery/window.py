@@ -160,6 +160,11 @@ class Window:
         """Whether the cursor is after the last record that was read. Until that one is read, its chain was not compared."""
         return self._cursor.sequence > self._read_to
 
+    @property
+    def is_uncompared(self) -> bool:
+        """Whether released records up to the cursor were not read yet: they are not sent, but their chain is to be compared."""
+        return self._read_to < min(self.released.sequence, self._cursor.sequence)
+
     def note_saved(self, document: CursorDocument) -> None:
         """This cursor is durable now."""
         self._saved = document.sequence
