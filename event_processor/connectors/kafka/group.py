@@ -87,11 +87,13 @@ class GroupSource(KafkaSource):
             return
         asked = [TopicPartition(self._options.topic, number) for number in sorted(self._unresolved)]
         try:
-            found = {each.partition: each.offset for each in self._consumer.committed(asked, timeout=COMMITTED_S_MAX)}
+            answers = self._consumer.committed(asked, timeout=COMMITTED_S_MAX)
         except KafkaException as exception:
             self._reports.client_failed(error_of(exception))
             return
-        for number, offset in sorted(found.items()):
+        if any(each.error is not None for each in answers) or not self._bounds:
+            return  # it is asked again
+        for number, offset in sorted((each.partition, each.offset) for each in answers):
             self._go_on(number, offset if offset >= 0 else None)
         self._unresolved.clear()
         self._assign()

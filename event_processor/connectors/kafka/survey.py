@@ -126,7 +126,7 @@ class Surveyor:
             found = question.topic.result()
             partitions, bounds = tuple(sorted(each.id for each in found.partitions)), _bounds(question)
             if not bounds and not question.only_id:
-                return Trouble("no partition of the topic has a leader")
+                return Trouble("no leader of a partition of the topic has answered")
             return Topic(_id_of(found), partitions, bounds, question.asked_s)
         except KafkaException as exception:
             self._question = None
@@ -159,9 +159,13 @@ def _bounds(question: _Question) -> dict[int, Bounds]:
     found, failure = {}, None
     for each, future in question.begins.items():
         try:
-            found[each.partition] = Bounds(future.result().offset, ends[each.partition].result().offset)
+            bounds = Bounds(int(future.result().offset), int(ends[each.partition].result().offset))
         except KafkaException as exception:
             failure = exception
+            continue
+        # If the connection breaks at the wrong moment, the library gives an answer without an error, and -1001 as the offset.
+        if 0 <= bounds.begin <= bounds.end:
+            found[each.partition] = bounds
     if failure is not None and not found:
         raise failure
     return dict(sorted(found.items()))
