@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from starlette.types import ASGIApp
 
 from event_processor.assembly import Environment
@@ -43,7 +45,8 @@ class WebService:
     """The HTTP server of one process, over reloads."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        """`variables`: the environment, for the path of the token."""
+        """`variables`: the environment, for the path of the token. No other thread may decode anything meanwhile."""
+        _prepare_types()
         self._variables: Final = variables
         self._secret: Final = secrets.token_bytes(32)
         self._threads: Final = ReaderThreads(READERS)
@@ -98,6 +101,21 @@ class WebService:
         server, self._server = self._server, None
         if server is not None:
             server.stop()
+
+
+def _prepare_types() -> None:
+    """Lets msgspec look at every type of ours that is known by now.
+
+    It does that at the first use of a type. If two threads use it first at the same time (the loop and a reader of ours, at a start), one of them
+    sees an unfinished description, and the process dies (msgspec 0.22).
+    """
+    waiting: list[type[msgspec.Struct]] = [msgspec.Struct]
+    while waiting:
+        for each in waiting.pop().__subclasses__():
+            waiting.append(each)
+            # A base that is never decoded may have fields that cannot be.
+            with suppress(TypeError):
+                msgspec.json.Decoder(each)
 
 
 class _Report:
