@@ -32,6 +32,7 @@ COMMANDS: Final = (
     CommandEntry("run", "event_processor.cli.run", "Read the log and keep the checkpoint, until stopped."),
     CommandEntry("process", "event_processor.cli.process", "Read finished files, or standard input, once, and write the result."),
     CommandEntry("status", "event_processor.cli.status", "Say whether a daemon is alive and keeps up."),
+    CommandEntry("metrics", "event_processor.cli.metrics", "Write what is committed as metrics for Prometheus."),
     CommandEntry("top", "event_processor.cli.top", "Show the status, live."),
     CommandEntry("inspect", "event_processor.cli.inspect_state", "Show what is committed."),
     CommandEntry("explain", "event_processor.cli.explain", "Show what happened to one id."),

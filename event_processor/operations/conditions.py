@@ -17,13 +17,43 @@ from msgspec import Struct
 from event_processor.model.errors import StorageError
 from event_processor.storage.durable import FileSystem, read_file
 
-__all__ = ["CONDITIONS_NAME", "DETACHED", "LOST", "Condition", "PublishedConditions", "ReloadAnswer", "read_conditions"]
+__all__ = [
+    "CONDITIONS_NAME",
+    "CONDITION_KINDS",
+    "DETACHED",
+    "LOST",
+    "OTHER_KIND",
+    "Condition",
+    "PublishedConditions",
+    "ReloadAnswer",
+    "read_conditions",
+]
 
 CONDITIONS_NAME: Final = "conditions.json"
 LOST: Final = "lost"
 """The kind of the condition that something is lost. The checkpoint says what."""
 DETACHED: Final = "lane_detached"
 """The kind of the condition that a remote sink is detached. The checkpoint says so too."""
+
+CONDITION_KINDS: Final = frozenset(
+    {
+        "failed",
+        "file_damaged",
+        "file_missing",
+        "file_unreadable",
+        "http_unavailable",
+        "lane_detached",
+        "lane_failed",
+        "lane_paused",
+        "lane_stopped",
+        "lane_waiting",
+        "lost",
+        "reload_refused",
+        "watcher_unavailable",
+    }
+)
+"""Every kind that this version has. A file of another version may have others."""
+OTHER_KIND: Final = "other"
 
 LANE_KINDS: Final = "lane_"
 """How the kinds begin that are about a remote sink. Their `source` is its name."""

@@ -14,7 +14,7 @@ from support.documents import ROOT, blocks
 PAGE = ROOT / "docs" / "reach.md"
 NAMED = [
     "Apache Kafka", "AWS Kinesis", "Google Pub/Sub", "Apache Flink", "Apache Spark", "S3", "BigQuery", "Snowflake", "PostgreSQL",
-    "MySQL", "MongoDB", "DynamoDB", "Elasticsearch, Kibana", "CloudWatch", "Prometheus", "Airflow", "Docker",
+    "MySQL", "MongoDB", "DynamoDB", "Elasticsearch, Kibana", "CloudWatch", "Prometheus, Grafana", "Airflow", "Docker",
 ]  # fmt: skip
 """What the five documents name."""
 
@@ -62,7 +62,7 @@ def test_what_is_not_there_yet_is_not_there() -> None:
     missing = {system for system, (today, *_) in rows().items() if today.startswith("not yet")}
     kinds = set(SINK_OPTIONS) | set(SOURCE_OPTIONS)
     assert ("Apache Kafka" in missing) == ("kafka" not in kinds)
-    assert ("Prometheus" in missing) == ("metrics" not in {entry.name for entry in COMMANDS})
+    assert ("Prometheus, Grafana" in missing) == ("metrics" not in {entry.name for entry in COMMANDS})
     assert ("PostgreSQL" in missing) == (not accepts("postgresql://127.0.0.1/database"))
     assert "s3" not in kinds, "the row of S3 says files"
 

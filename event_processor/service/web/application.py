@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from event_processor.service.web.answers import ProblemError
+from event_processor.service.web.figures import Figures
 from event_processor.service.web.guard import BodyLimits, Guard
 from event_processor.service.web.health import Health
 from event_processor.service.web.sessions import Sessions
@@ -36,6 +37,7 @@ def _routes(site: Site) -> Sequence[Route]:
     health = Health(site)
     return [
         Route("/healthz", health.alive),
+        Route("/metrics", Figures(site).metrics),
         Route("/readyz", health.ready),
         Route("/session", Sessions(site.gate).answer, methods=["POST", "DELETE"]),
         Route("/v1/state", health.state),

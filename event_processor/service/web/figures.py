@@ -1,0 +1,39 @@
+"""The metrics of a running daemon.
+
+Owns: `/metrics`.
+Always: counters are those of one checkpoint and of the cursors.
+Never: names a metric (`operations/metrics.py` and `exposition.py` do).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from event_processor.operations.metrics import metric_families
+from event_processor.service.web.exposition import metrics_answer
+from event_processor.service.web.site import Site
+
+__all__ = ["Figures"]
+
+
+class Figures:
+    """The answer to a scrape."""
+
+    def __init__(self, site: Site) -> None:
+        self._site: Final = site
+
+    async def metrics(self, request: Request) -> Response:
+        """Every metric, in the format that the Accept field asks for."""
+        accepted = request.headers.get("accept", "")
+        content, media_type = await self._site.threads.call(lambda: self._encoded(accepted))
+        return Response(content, headers={"content-type": media_type})
+
+    def _encoded(self, accepted: str) -> tuple[bytes, str]:
+        seen = self._site.readings.seen()
+        families = list(metric_families(seen.status, seen.checkpoint))
+        figures = self._site.readings.figures
+        lag_s = figures.lag_s if seen.checkpoint is not None else None
+        return metrics_answer(families, figures.commits.counts(), lag_s, accepted)
