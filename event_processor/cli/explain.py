@@ -8,7 +8,7 @@ Never: no log is read here; `operations/explanation.py` does that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -16,7 +16,7 @@ import typer
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import counted, one_line, progress_bar, write_json, write_lines
 from event_processor.model.event import EventId
-from event_processor.operations.explanation import Explanation, IdHistory, Occurrence, explain
+from event_processor.operations.explanation import Explanation, IdHistory, Occurrence, explain, explanation_document
 from event_processor.operations.lane_history import LaneHistory, OneTry
 
 __all__ = ["command"]
@@ -40,19 +40,9 @@ def command(
     with progress_bar("reading the log") as progress:
         explanation = explain(configuration, real_environment(configuration), event_id, progress=progress)
     if as_json:
-        write_json(_document(explanation))
+        write_json(explanation_document(explanation))
     else:
         write_lines(_lines(explanation))
-
-
-def _document(explanation: Explanation) -> dict[str, Any]:
-    """The explanation as JSON. An id has `lanes`, `foreign` and `shard` only if there are any."""
-    document: dict[str, Any] = msgspec.to_builtins(explanation)
-    for each in document["ids"]:
-        for key in ("lanes", "foreign", "shard"):
-            if not each[key]:
-                del each[key]
-    return document
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:

@@ -11,7 +11,8 @@ import base64
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Final
 
 import orjson
@@ -30,7 +31,9 @@ from event_processor.storage.durable import create_file, prepare_directory, remo
 
 __all__ = [
     "DeadLetterCount",
+    "DeadLetterPage",
     "count_dead_letters",
+    "dead_letter_page",
     "newest_dead_letters",
     "purge_dead_letters",
     "read_dead_letters",
@@ -40,6 +43,8 @@ __all__ = [
 
 LETTER_KEYS: Final = frozenset({"source", "line", "offset", "stage", "reason"})
 """A line with all these keys is a dead letter. Any other object is the record itself."""
+PAGE_BYTES_MAX: Final = 4_194_304
+"""A record may have a megabyte, and a page has many."""
 STAGED_PREFIX: Final = f"{DEAD_LETTERS_NAME}.purged-"
 
 
@@ -54,13 +59,17 @@ def read_dead_letters(configuration: Configuration, environment: Environment) ->
     path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
     lines = chain.from_iterable(committed_lines(environment.fs, path, length_bytes))
     for number, line in enumerate(lines, start=1):
-        try:
-            letter = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise StateError(
-                f"{path}:{number}: not a dead letter: {error}", hint="rebuild the state from the log: event-processor replay"
-            ) from error
-        yield _with_text(letter)
+        yield _letter(line, path, number)
+
+
+def _letter(line: bytes, path: str, number: int) -> dict[str, Json]:
+    try:
+        letter = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise StateError(
+            f"{path}:{number}: not a dead letter: {error}", hint="rebuild the state from the log: event-processor replay"
+        ) from error
+    return _with_text(letter)
 
 
 def _with_text(letter: dict[str, Json]) -> dict[str, Json]:
@@ -79,6 +88,38 @@ def count_dead_letters(configuration: Configuration, environment: Environment) -
     """The number of dead letters that are committed and not purged."""
     checkpoint = peek(configuration, environment)
     return DeadLetterCount(configuration, environment).of(checkpoint) if checkpoint else 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPage:
+    """Some dead letters, the newest first. `count` is the number of all; `next_offset` that of the next page, None after the last."""
+
+    count: int
+    dead_letters: list[dict[str, Json]]
+    next_offset: int | None
+
+
+def dead_letter_page(
+    configuration: Configuration, environment: Environment, checkpoint: Checkpoint, *, count: int, offset: int, limit: int
+) -> DeadLetterPage:
+    """The dead letters after the newest `offset`, at most `limit`, and no more after `PAGE_BYTES_MAX`; at least one if there is one.
+
+    `count` is the number of all that `checkpoint` covers. Raises `StateError`, `StorageError`.
+    """
+    path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
+    blocks = committed_lines(environment.fs, path, committed_length(checkpoint, DEAD_LETTERS_NAME))
+    stop = max(0, count - offset)
+    lines: deque[bytes] = deque()
+    size_bytes = 0
+    for line in islice(chain.from_iterable(blocks), max(0, stop - limit), stop):
+        lines.append(line)
+        size_bytes += len(line)
+        # The newest are wanted: the oldest of the page give way.
+        while size_bytes > PAGE_BYTES_MAX and len(lines) > 1:
+            size_bytes -= len(lines.popleft())
+    letters = [_letter(line, path, stop - place) for place, line in enumerate(reversed(lines))]
+    reached = offset + len(letters)
+    return DeadLetterPage(count, letters, reached if letters and reached < count else None)
 
 
 class DeadLetterCount:

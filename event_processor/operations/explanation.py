@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -32,7 +33,7 @@ from event_processor.operations.state_access import committed_length, require_ch
 from event_processor.records.json_lines.judge import INT64_MAX, INT64_MIN, id_names
 from event_processor.storage.append_file import committed_lines
 
-__all__ = ["LISTED_MAX", "Explanation", "IdHistory", "Occurrence", "explain", "meant_ids"]
+__all__ = ["LISTED_MAX", "Explanation", "IdHistory", "Occurrence", "explain", "explanation_document", "meant_ids"]
 
 LISTED_MAX: Final = 1000
 LIMIT_STAGE: Final = "totals"
@@ -85,6 +86,16 @@ class Explanation:
     ids: tuple[IdHistory, ...]
     records: int
     size_bytes: int
+
+
+def explanation_document(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as JSON. An id has `lanes`, `foreign` and `shard` only if there are any."""
+    document: dict[str, Any] = msgspec.to_builtins(explanation)
+    for each in document["ids"]:
+        for key in ("lanes", "foreign", "shard"):
+            if not each[key]:
+                del each[key]
+    return document
 
 
 def explain(configuration: Configuration, environment: Environment, text: str, *, progress: Progress) -> Explanation:

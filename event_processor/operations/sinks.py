@@ -45,6 +45,7 @@ __all__ = [
     "require_sink",
     "resume_sink",
     "retried_pending",
+    "sinks_of",
     "skip_records",
 ]
 
@@ -105,7 +106,11 @@ def require_sink(configuration: Configuration, environment: Environment, name: s
 
 def list_sinks(configuration: Configuration, environment: Environment) -> list[SinkLane]:
     """Every remote sink: as a running daemon reports it, or else from the files. Raises `StateError`, `StorageError`."""
-    checkpoint = peek(configuration, environment)
+    return sinks_of(peek(configuration, environment), configuration, environment)
+
+
+def sinks_of(checkpoint: Checkpoint | None, configuration: Configuration, environment: Environment) -> list[SinkLane]:
+    """As `list_sinks`, with a checkpoint that was read already."""
     owner = lock_owner(configuration, environment)
     reports = _published(configuration, environment, owner)
     found = []

@@ -79,9 +79,9 @@ class Listener(Telemetry):
 
     def stop(self) -> None:
         """Ends the server, in bounded time."""
-        web, self._web = self._web, None
+        web, self._web, self._prepared = self._web, None, []
         if web is not None:
-            web.stop()
+            web.close()
 
     def _listen(self) -> None:
         assert self._web is not None, "only with a server"

@@ -1,53 +1,139 @@
 """The application: which path answers what.
 
-Owns: the routes, and what a path or a method that is not known becomes.
+Owns: the list of operations, from which the router and the description are made; what a path or a method that is not known becomes.
 Always: everything is behind the guard.
 Never: answers (the modules of the endpoints do).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from event_processor.service.web.answers import ProblemError
+from event_processor.service.web.answers import ProblemError, json_answer
+from event_processor.service.web.committed import CATEGORY_PAGE, GROUP_PAGE, Committed
 from event_processor.service.web.figures import Figures
 from event_processor.service.web.guard import BodyLimits, Guard
 from event_processor.service.web.health import Health
+from event_processor.service.web.openapi import NOT_FOUND, described, named
+from event_processor.service.web.operation import Content, Operation
+from event_processor.service.web.records import ID, LETTER_PAGE, SINK, Records
 from event_processor.service.web.sessions import Sessions
 from event_processor.service.web.site import Site
 
-__all__ = ["application"]
+__all__ = ["application", "operations"]
 
 REFUSALS: Final = {404: "no such path", 405: "this path does not have that method"}
+NOTHING: Final = Content("Done; there is no content.", None)
 
 
 def application(site: Site) -> ASGIApp:
     """The guarded application."""
     options = site.options
     limits = BodyLimits(options.body_bytes_max, options.stall_timeout_s, options.body_rate_min)
-    return Guard(_Routed(_routes(site)), site.gate, limits, site.report)
+    known = operations(site)
+    description = described(known)
+
+    async def describe(_request: Request, _query: Mapping[str, Any]) -> Response:
+        return json_answer(description)
+
+    about = Operation("/openapi.json", describe, "This description.", {200: Content("OpenAPI 3.1.")})
+    return Guard(_Routed([*known, about]), site.gate, limits, site.report)
 
 
-def _routes(site: Site) -> Sequence[Route]:
-    health = Health(site)
+def operations(site: Site) -> Sequence[Operation]:
+    """Everything that can be asked, except the description of it."""
+    health, committed, records = Health(site), Committed(site), Records(site)
     return [
-        Route("/healthz", health.alive),
-        Route("/metrics", Figures(site).metrics),
-        Route("/readyz", health.ready),
-        Route("/session", Sessions(site.gate).answer, methods=["POST", "DELETE"]),
-        Route("/v1/state", health.state),
+        Operation("/healthz", health.alive, "Whether the process answers.", {200: named("Alive", "It does.")}, is_open=True),
+        Operation(
+            "/readyz",
+            health.ready,
+            "Whether nothing needs an operator.",
+            {200: named("Ready", "Nothing does."), 503: named("Ready", "Something does: the reasons.")},
+        ),
+        Operation(
+            "/metrics",
+            Figures(site).metrics,
+            "Metrics for Prometheus.",
+            {200: Content("Metrics.", "text/plain", {"type": "string"})},
+        ),
+        Operation("/v1/state", health.state, "As status --json.", {200: named("State", "The status.")}),
+        Operation(
+            "/v1/categories", committed.categories, "Categories as a table.", {200: named("Categories", "A page.")}, CATEGORY_PAGE
+        ),
+        Operation("/v1/aggregates", committed.aggregates, "The aggregates.", {200: named("Aggregates", "All of them.")}),
+        Operation(
+            "/v1/aggregates/{name}",
+            committed.aggregate,
+            "One aggregate with its groups.",
+            {200: named("Aggregate", "A page."), 404: NOT_FOUND},
+            GROUP_PAGE,
+            path_parameter="name",
+        ),
+        Operation("/v1/sources", committed.sources, "The sources with their files.", {200: named("Sources", "All of them.")}),
+        Operation("/v1/sinks", committed.sinks, "As sinks list --json.", {200: named("Sinks", "The remote sinks.")}),
+        Operation(
+            "/v1/records", records.explain, "As explain --json. Reads the log.", {200: named("Explanation", "Its life.")}, (ID,)
+        ),
+        Operation(
+            "/v1/dead-letters",
+            records.dead_letters,
+            "Rejected records, the newest first.",
+            {200: named("DeadLetters", "A page.")},
+            LETTER_PAGE,
+        ),
+        Operation(
+            "/v1/dead-letters/export",
+            records.export,
+            "As dead-letters export: JSON lines, the oldest first.",
+            {200: Content("JSON lines.", "application/x-ndjson", {"type": "string"}), 404: NOT_FOUND},
+            (SINK,),
+        ),
+        Operation(
+            "/v1/commits",
+            site.commits.follow,
+            "The state, then an event for each commit.",
+            {200: Content("Server-sent events.", "text/event-stream", {"type": "string"})},
+        ),
+        *_sessions(Sessions(site.gate)),
+    ]
+
+
+def _sessions(sessions: Sessions) -> Sequence[Operation]:
+    return [
+        Operation(
+            "/session",
+            sessions.begin,
+            "Exchanges the token for a cookie.",
+            {204: NOTHING},
+            method="POST",
+            body={
+                "type": "object",
+                "properties": {"token": {"type": "string"}},
+                "required": ["token"],
+                "additionalProperties": False,
+            },
+            is_open=True,
+        ),
+        Operation("/session", sessions.end, "Removes the cookie.", {204: NOTHING}, method="DELETE", is_open=True),
     ]
 
 
 class _Routed:
     """Calls the endpoint of a path. Raises `ProblemError` for a path that is not known, or that does not have the method."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, known: Sequence[Operation]) -> None:
+        by_path: dict[str, dict[str, Operation]] = {}
+        for each in known:
+            by_path.setdefault(each.path, {})[each.method] = each
+        routes = [Route(path, _Methods(methods).answer, methods=list(methods)) for path, methods in by_path.items()]
         self._router: Final = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,3 +145,14 @@ class _Routed:
         except HTTPException as error:
             words = REFUSALS.get(error.status_code, error.detail)
             raise ProblemError(error.status_code, words, hint="see /openapi.json", headers=error.headers) from error
+
+
+class _Methods:
+    """The operations of one path."""
+
+    def __init__(self, by_method: Mapping[str, Operation]) -> None:
+        self._by_method: Final = by_method
+
+    async def answer(self, request: Request) -> Response:
+        """Answers by the method; HEAD as GET."""
+        return await self._by_method["GET" if request.method == "HEAD" else request.method].answer(request)

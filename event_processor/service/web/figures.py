@@ -7,7 +7,8 @@ Never: names a metric (`operations/metrics.py` and `exposition.py` do).
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,8 @@ from event_processor.service.web.site import Site
 
 __all__ = ["Figures"]
 
+Query = Mapping[str, Any]
+
 
 class Figures:
     """The answer to a scrape."""
@@ -25,7 +28,7 @@ class Figures:
     def __init__(self, site: Site) -> None:
         self._site: Final = site
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, request: Request, _query: Query) -> Response:
         """Every metric, in the format that the Accept field asks for."""
         accepted = request.headers.get("accept", "")
         content, media_type = await self._site.threads.call(lambda: self._encoded(accepted))

@@ -7,7 +7,8 @@ Never: decides what a shortfall is (`operations/status.py` does).
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +22,8 @@ __all__ = ["Health"]
 
 NO_LIMITS: Final = StatusLimits()
 
+Query = Mapping[str, Any]
+
 
 class Health:
     """The answers about the process as a whole."""
@@ -28,18 +31,18 @@ class Health:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    async def alive(self, _request: Request) -> Response:
+    async def alive(self, _request: Request, _query: Query) -> Response:
         """The process answers."""
         return json_answer({"alive": True})
 
-    async def ready(self, _request: Request) -> Response:
+    async def ready(self, _request: Request, _query: Query) -> Response:
         """200 if `status` would exit with 0, or else 503 with the reasons."""
         status = await self._site.status()
         shortfalls = status.shortfalls(NO_LIMITS)
         content = {"ready": not shortfalls, "shortfalls": shortfalls, "conditions": status.conditions}
         return json_answer(content, 503 if shortfalls else 200)
 
-    async def state(self, _request: Request) -> Response:
+    async def state(self, _request: Request, _query: Query) -> Response:
         """The same as `status --json`."""
         status = await self._site.status()
         return json_answer(status_document(status, status.shortfalls(NO_LIMITS)))

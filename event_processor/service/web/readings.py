@@ -23,8 +23,9 @@ from event_processor.engine.checkpoint import CHECKPOINT_NAME
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.model.errors import InputGoneError
 from event_processor.model.telemetry import Telemetry
-from event_processor.operations.dead_letters import DeadLetterCount
+from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
 from event_processor.operations.inspection import Inspection, inspection_of
+from event_processor.operations.sinks import SinkLane, sinks_of
 from event_processor.operations.state_access import peek
 from event_processor.operations.status import Status, status_of
 from event_processor.service.web.answers import ProblemError
@@ -41,19 +42,25 @@ WAITING_MAX: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class _Kept(Generic[Value]):
-    """A value that was read, and until when it is good enough."""
+    """A value that was read, when that began, and until when it is good enough."""
 
     value: Value
+    read_s: float
     until_s: float
     identity: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A status, and the checkpoint that it is of; None if nothing is committed."""
+    """A status, and the checkpoint that it is of; None if nothing is committed.
+
+    `as_of_s`: by the monotonic clock; what was committed before is in it. `until_s`: before that, nothing newer is read.
+    """
 
     status: Status
     checkpoint: Checkpoint | None
+    as_of_s: float
+    until_s: float
 
 
 class Readings:
@@ -77,51 +84,68 @@ class Readings:
     def seen(self) -> Seen:
         """The status and its checkpoint. Raises `StateError`, `StorageError`."""
         with self._lock:
-            if self._seen is None or self._now_s() >= self._seen.until_s:
-                self._seen = self._kept(self._look)
+            if self._seen is None or self.now_s() >= self._seen.until_s:
+                kept = self._kept(self._look)
+                self._seen = replace(kept, value=replace(kept.value, until_s=max(kept.until_s, kept.value.until_s)))
             return self._seen.value
 
     def _look(self) -> Seen:
         committed_bytes = self.figures.committed_bytes
-        checkpoint = self._read_checkpoint()
-        status = status_of(checkpoint, self.configuration, self.environment, self._letters)
+        found = self._read_checkpoint()
+        status = status_of(found.value, self.configuration, self.environment, self._letters)
         if status.committed is not None:
-            self.figures.look(self._now_s(), committed_bytes, status.committed.lag_bytes)
-        return Seen(status, checkpoint)
+            self.figures.look(self.now_s(), committed_bytes, status.committed.lag_bytes)
+        return Seen(status, found.value, found.read_s, found.until_s)
 
     def checkpoint(self) -> Checkpoint:
         """The committed checkpoint. Raises `InputGoneError` if there is none yet, `StateError`, `StorageError`."""
         with self._lock:
-            checkpoint = self._read_checkpoint()
+            checkpoint = self._read_checkpoint().value
         if checkpoint is None:
             raise InputGoneError("nothing is committed yet", hint="ask again after the first commit")
         return checkpoint
+
+    def dead_letters(self, *, offset: int, limit: int) -> DeadLetterPage:
+        """Dead letters, the newest first. Raises as `checkpoint` does."""
+        with self._lock:
+            checkpoint = self._read_checkpoint().value
+            count = self._letters.of(checkpoint) if checkpoint else 0
+        if checkpoint is None:
+            return DeadLetterPage(0, [], None)
+        return dead_letter_page(self.configuration, self.environment, checkpoint, count=count, offset=offset, limit=limit)
+
+    def sinks(self) -> list[SinkLane]:
+        """The remote sinks. Raises `StateError`, `StorageError`."""
+        with self._lock:
+            checkpoint = self._read_checkpoint().value
+        return sinks_of(checkpoint, self.configuration, self.environment)
 
     def inspection(self) -> Inspection:
         """What is committed. Raises as `checkpoint` does."""
         return inspection_of(self.checkpoint(), self.configuration)
 
-    def _read_checkpoint(self) -> Checkpoint | None:
+    def now_s(self) -> float:
+        """The monotonic clock, as in `Seen`."""
+        return self.environment.clock.monotonic_s()
+
+    def _read_checkpoint(self) -> _Kept[Checkpoint | None]:
         """The caller holds the lock."""
-        kept = self._checkpoint
-        if kept is not None and self._now_s() < kept.until_s:
-            return kept.value
+        kept, now_s = self._checkpoint, self.now_s()
+        if kept is not None and now_s < kept.until_s:
+            return kept
         status = self.environment.fs.status(self._path)
         identity = (status.device, status.inode, status.size_bytes, status.modified_ns) if status else None
-        if kept is None or identity is None or identity != kept.identity:
-            # If it is replaced between the two looks, the next look sees another identity.
-            kept = self._kept(lambda: peek(self.configuration, self.environment), identity)
-            self._checkpoint = kept
-        return kept.value
+        if kept is not None and identity is not None and identity == kept.identity:
+            return replace(kept, read_s=now_s)
+        # If it is replaced between the two looks, the next look sees another identity.
+        self._checkpoint = self._kept(lambda: peek(self.configuration, self.environment), identity)
+        return self._checkpoint
 
     def _kept(self, read: Callable[[], Value], identity: object = None) -> _Kept[Value]:
-        begun_s = self._now_s()
+        begun_s = self.now_s()
         value = read()
-        now_s = self._now_s()
-        return _Kept(value, now_s + (now_s - begun_s) / READING_SHARE, identity)
-
-    def _now_s(self) -> float:
-        return self.environment.clock.monotonic_s()
+        now_s = self.now_s()
+        return _Kept(value, begun_s, now_s + (now_s - begun_s) / READING_SHARE, identity)
 
 
 class ReaderThreads:

@@ -21,6 +21,7 @@ from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.http_options import HttpOptions
 from event_processor.model.telemetry import Telemetry
 from event_processor.service.web.application import application
+from event_processor.service.web.commits import Commits
 from event_processor.service.web.durations import ProcessFigures
 from event_processor.service.web.gate import Gate, read_token
 from event_processor.service.web.readings import ReaderThreads, Readings
@@ -39,6 +40,7 @@ class Prepared:
 
     options: HttpOptions
     app: ASGIApp
+    commits: Commits
 
 
 class WebService:
@@ -64,12 +66,17 @@ class WebService:
         options, telemetry = configuration.http, environment.telemetry
         token = read_token(options, environment.fs, self._variables)
         gate = Gate(token, options.allowed_hosts, self._secret, environment.clock)
-        site = Site(options, Readings(configuration, environment, self._figures), self._threads, gate, _Report(telemetry))
-        return Prepared(options, application(site))
+        readings = Readings(configuration, environment, self._figures)
+        commits = Commits(readings, self._threads)
+        site = Site(options, readings, self._threads, gate, commits, _Report(telemetry))
+        return Prepared(options, application(site), commits)
 
     def use(self, prepared: Prepared) -> None:
         """Answers so from now on. If the server must listen elsewhere, or with other limits, it stops; `listen` starts it."""
         before, self._prepared = self._prepared, prepared
+        if before is not None and before is not prepared:
+            # They follow what the other configuration read. Browsers come again within a second.
+            before.commits.close()
         if self._server is None:
             return
         if before is not None and before.options == prepared.options:
@@ -91,15 +98,24 @@ class WebService:
     def committed(self, content_bytes: int) -> None:
         """A checkpoint is durable that covers so many more bytes."""
         self._figures.committed(content_bytes)
+        if self._prepared is not None:
+            self._prepared.commits.notify()
 
     def commit_timed(self, seconds: float) -> None:
         """A commit took this long."""
         self._figures.commits.add(seconds)
 
+    def close(self) -> None:
+        """As `stop`, for good: the reading threads end after what they do now."""
+        self.stop()
+        self._threads.close()
+
     def stop(self) -> None:
         """Closes the socket and every connection, in bounded time. It can listen again."""
         server, self._server = self._server, None
         if server is not None:
+            if self._prepared is not None:
+                self._prepared.commits.close()
             server.stop()
 
 

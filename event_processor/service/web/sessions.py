@@ -7,6 +7,9 @@ Never: keeps a session (`gate.py` signs them).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +18,8 @@ from event_processor.service.web.answers import ProblemError
 from event_processor.service.web.gate import SESSION_COOKIE, SESSION_S, Gate
 
 __all__ = ["Sessions"]
+
+Query = Mapping[str, Any]
 
 
 class _TokenGiven(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,23 +34,21 @@ class Sessions:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def answer(self, request: Request) -> Response:
-        """204 with a cookie, or 204 that removes it."""
-        return await self._begin(request) if request.method == "POST" else self._end()
-
-    async def _begin(self, request: Request) -> Response:
+    async def begin(self, request: Request, _query: Query) -> Response:
+        """204 with a cookie."""
         gate, answer = self._gate, Response(status_code=204)
+        body = await request.body()
+        token = _token_of(body) if body else ""
         if gate.is_open:
             return answer
-        if not gate.admits(request.headers.get("authorization", ""), "") and not gate.knows_token(
-            _token_of(await request.body())
-        ):
+        if not gate.admits(request.headers.get("authorization", ""), "") and not gate.knows_token(token):
             hint = "it is in the file http.token_file"
             raise ProblemError(401, "this is not the token", hint=hint, headers={"WWW-Authenticate": "Bearer"})
         answer.set_cookie(SESSION_COOKIE, gate.session(), max_age=SESSION_S, httponly=True, samesite="strict")
         return answer
 
-    def _end(self) -> Response:
+    async def end(self, _request: Request, _query: Query) -> Response:
+        """204 that removes the cookie."""
         answer = Response(status_code=204)
         answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
         return answer

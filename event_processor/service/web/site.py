@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from event_processor.configuration.http_options import HttpOptions
 from event_processor.operations.status import Status
+from event_processor.service.web.commits import Commits
 from event_processor.service.web.gate import Gate
 from event_processor.service.web.readings import ReaderThreads, Readings
 
@@ -29,6 +30,7 @@ class Site:
     readings: Readings
     threads: ReaderThreads
     gate: Gate
+    commits: Commits
     report: Callable[[str, str, str], None]
 
     async def status(self) -> Status:

@@ -1,0 +1,182 @@
+"""The description of the API, OpenAPI 3.1: made from the operations and from the types that are answered.
+
+Owns: the schemas of the answers, by name.
+Always: schemas of our types are made from the types. A test sends requests that are made from this description.
+Never: describes what no operation has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from event_processor import __version__
+from event_processor.aggregation.categories.totals import CategoryTotal
+from event_processor.engine.delivery.reports import LaneReport
+from event_processor.engine.state import Counts, SourceState
+from event_processor.operations.conditions import Condition
+from event_processor.operations.explanation import Occurrence
+from event_processor.operations.omissions import Omission
+from event_processor.operations.sinks import SinkLane
+from event_processor.service.web.answers import PROBLEM_TYPE
+from event_processor.service.web.operation import Content, Operation
+
+__all__ = ["NOT_FOUND", "described", "named"]
+
+Schema = dict[str, Any]
+_OURS: Final = (CategoryTotal, Condition, Counts, LaneReport, Occurrence, Omission, SinkLane, SourceState)
+_PLACE: Final = "#/components/schemas/{name}"
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": _PLACE.format(name=name)}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+TEXT: Final[Schema] = {"type": "string"}
+NUMBER: Final[Schema] = {"type": "number"}
+WHOLE: Final[Schema] = {"type": "integer"}
+YES_OR_NO: Final[Schema] = {"type": "boolean"}
+ANY_OBJECT: Final[Schema] = {"type": "object"}
+_POSITION: Final[Mapping[str, Schema]] = {"total": WHOLE, "offset": WHOLE, "limit": WHOLE}
+_AS_OF: Final[Mapping[str, Schema]] = {"state_id": TEXT, "written_at": _or_null(TEXT)}
+_COMMITTED: Final = _object(
+    **_AS_OF,
+    age_s=_or_null(NUMBER),
+    counts=_ref("Counts"),
+    categories=WHOLE,
+    lag_bytes=WHOLE,
+    held_events=WHOLE,
+    dead_letters=WHOLE,
+    lost=WHOLE,
+    first_lost=TEXT,
+    left_out=_list(_ref("Omission")),
+)
+_LANE: Final[Schema] = {"allOf": [_ref("LaneReport"), _object(guarantee=_or_null(TEXT))]}
+_HISTORY: Final = _object(
+    id={},
+    accepted=_list(_ref("Occurrence")),
+    duplicates=_list(_ref("Occurrence")),
+    rejected=_list(_ref("Occurrence")),
+    unlisted=WHOLE,
+)
+"""If a remote sink reads events, there is `lanes` too."""
+_GROUP: Final = _object(group=ANY_OBJECT, measures=ANY_OBJECT)
+_KIND: Final[Schema] = {"enum": ["groups", "windows"]}
+SCHEMAS: Final[Mapping[str, Schema]] = {
+    "Problem": _object(title=TEXT, status=WHOLE, detail=TEXT, hint=TEXT),
+    "Alive": _object(alive={"const": True}),
+    "Ready": _object(ready=YES_OR_NO, shortfalls=_list(TEXT), conditions=_list(_ref("Condition"))),
+    "State": _object(
+        state_directory=TEXT,
+        alive=YES_OR_NO,
+        owner=_or_null(TEXT),
+        keeping_up=YES_OR_NO,
+        shortfalls=_list(TEXT),
+        committed=_or_null(_COMMITTED),
+        conditions=_list(_ref("Condition")),
+        last_known_conditions=_list(_ref("Condition")),
+        lanes=_list(_LANE),
+        outbox=_or_null(ANY_OBJECT),
+    ),
+    "Categories": _object(**_AS_OF, **_POSITION, categories=_list({"allOf": [_ref("CategoryTotal"), _object(category=TEXT)]})),
+    "Aggregates": _object(**_AS_OF, aggregates=_list(_object(name=TEXT, kind=_KIND, rows=_or_null(WHOLE), counts=ANY_OBJECT))),
+    "Aggregate": _object(
+        **_AS_OF,
+        name=TEXT,
+        kind=_KIND,
+        counts=ANY_OBJECT,
+        left_out=_or_null(ANY_OBJECT),
+        windows=_or_null(ANY_OBJECT),
+        **_POSITION,
+        groups=_list(_GROUP),
+    ),
+    "Sources": _object(**_AS_OF, sources={"type": "object", "additionalProperties": _ref("SourceState")}),
+    "Sinks": _object(sinks=_list(_ref("SinkLane"))),
+    "Explanation": _object(text=TEXT, ids=_list(_HISTORY), records=WHOLE, size_bytes=WHOLE),
+    "DeadLetters": _object(count=WHOLE, dead_letters=_list(ANY_OBJECT), next_offset=_or_null(WHOLE)),
+}
+"""What is answered, by name."""
+
+
+def named(name: str, words: str) -> Content:
+    """An answer whose schema is one of `SCHEMAS`."""
+    return Content(words, schema=_ref(name))
+
+
+def _problem(words: str) -> Content:
+    return Content(words, PROBLEM_TYPE, _ref("Problem"))
+
+
+NOT_FOUND: Final = _problem("There is no such thing.")
+_PROBLEMS: Final[Mapping[int, Content]] = {
+    400: _problem("The request or a parameter cannot be read."),
+    401: _problem("The token is missing or wrong."),
+    403: _problem("A page of another site asks."),
+    408: _problem("The client is too slow."),
+    413: _problem("The body is too long."),
+    421: _problem("The server is addressed by a foreign name."),
+    500: _problem("A fault of the program."),
+    503: _problem("Too many clients, or the state cannot be read."),
+}
+
+
+def described(operations: Sequence[Operation]) -> Schema:
+    """The whole document."""
+    _, components = msgspec.json.schema_components(_OURS, ref_template=_PLACE)
+    paths: dict[str, dict[str, Schema]] = {}
+    for each in operations:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "event-processor",
+            "version": __version__,
+            "description": "What is committed, and whether it needs an operator.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**components, **SCHEMAS},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "event_processor_session"},
+            },
+        },
+    }
+
+
+def _operation(operation: Operation) -> Schema:
+    answers: dict[str, Schema] = {}
+    for status in sorted(operation.answers.keys() | _PROBLEMS.keys()):
+        contents = [each for each in (operation.answers.get(status), _PROBLEMS.get(status)) if each is not None]
+        schemas = {each.media_type: {"schema": dict(each.schema)} for each in reversed(contents) if each.media_type is not None}
+        answers[str(status)] = {"description": contents[0].words, **({"content": schemas} if schemas else {})}
+    parameters = [_parameter(each.name, each.words, dict(each.schema)) for each in operation.parameters]
+    if operation.path_parameter:
+        words = "The name."
+        parameters.append(
+            {"name": operation.path_parameter, "in": "path", "required": True, "description": words, "schema": TEXT}
+        )
+    found: Schema = {"summary": operation.words, "parameters": parameters, "responses": answers}
+    if operation.body is not None:
+        found["requestBody"] = {"required": False, "content": {"application/json": {"schema": dict(operation.body)}}}
+    # Without a token in the configuration, nobody is asked for one.
+    found["security"] = [{}] if operation.is_open else [{}, {"token": []}, {"session": []}]
+    return found
+
+
+def _parameter(name: str, words: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "required": "default" not in schema, "description": words, "schema": schema}
