@@ -160,3 +160,18 @@ def test_a_refused_token_is_said_until_it_is_repaired(sandbox: SystemdSandbox, w
 def test_systemd_takes_the_drop_in_without_a_word(sandbox: SystemdSandbox) -> None:
     answer = sandbox.attempt("systemd-analyze verify event-processor@orders.service")
     assert (answer.exit_code, answer.output, answer.errors) == (0, "", "")
+
+
+def test_an_instance_with_the_drop_in_answers_over_http(sandbox: SystemdSandbox) -> None:
+    service = Sending(sandbox, "page")
+    service.configure(more='[http]\nlisten = "127.0.0.1:8321"\n')
+    service.append(1, 3)
+    commands = script_of_the_guide("Answer over HTTP").replace("event-processor.service.d", f"{service.unit}.d")
+    assert f"{service.unit}.d" in commands
+    sandbox.run(commands.replace("systemctl restart event-processor\n", ""))
+    sandbox.run(f"systemctl start {service.unit}")
+    asking = "import json, urllib.request as r; print(json.load(r.urlopen('http://127.0.0.1:8321/v1/state'))['committed']['counts']['records'])"
+    service.wait_for_records(3)
+    # A unit of its own asks: commands of the sandbox have another network.
+    answer = f'systemd-run --quiet --pipe --wait /opt/event-processor/bin/python -c "{asking}"'
+    service.wait_until(f"[[ $({answer}) == 3 ]]")

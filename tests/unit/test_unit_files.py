@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from importlib import resources
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 
 from event_processor.assembly.delivery import DRAIN_S
 from event_processor.engine.delivery.thread import LOOK_S, STOP_S
+from support.documents import ROOT
 
 EXPOSURE_TENTHS_MAX = 12
 NAMES = ["event-processor.service", "event-processor@.service"]
 NETWORK = "event-processor.network.conf"
+HTTP = "event-processor.http.conf"
 
 
 def unit_text(name: str) -> str:
@@ -120,6 +123,34 @@ def test_the_network_drop_in_opens_the_network_and_nothing_else() -> None:
         "SocketBindDeny=any",
         "IPAddressDeny=",
     ]
+
+
+def test_the_http_drop_in_opens_its_port_to_this_machine_and_nothing_else() -> None:
+    port = tomllib.loads((ROOT / "event-processor.toml").read_text(encoding="utf-8"))["http"]["listen"].rpartition(":")[2]
+    assert settings(HTTP) == [
+        "PrivateNetwork=no",
+        "RestrictAddressFamilies=AF_INET AF_INET6",
+        "SocketBindDeny=any",
+        f"SocketBindAllow=tcp:{port}",
+        "IPAddressAllow=localhost",
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_unit_that_answers_over_http_is_hardened(name: str, tmp_path: Path) -> None:
+    rated = exposure(served(tmp_path, name))
+    assert rated.returncode == 0, rated.stdout + rated.stderr
+    assert "does not define an IP address allow list" not in rated.stdout
+
+
+def served(folder: Path, name: str) -> Path:
+    """A unit file with the HTTP drop-in beside it."""
+    drop_in = folder / f"{name}.d" / "http.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(unit_text(HTTP), encoding="utf-8")
+    unit = folder / name
+    unit.write_text(unit_text(name), encoding="utf-8")
+    return unit
 
 
 def test_a_stop_of_slow_requests_fits_into_the_times_of_the_unit() -> None:
