@@ -9,6 +9,7 @@ Never: imports the package.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,8 +95,8 @@ class DatabaseTrial:
         with self.pipeline.log.open("a") as log:
             log.write("".join(lines))
 
-    def expected(self, *, refused: frozenset[str] = frozenset(), after: int = 0) -> Expected:
-        """What the log says. `refused`: kinds that the database refuses. `after`: only the events after so many."""
+    def expected(self, *, refused: frozenset[str] = frozenset(), before: int = 0, after: int = 0) -> Expected:
+        """What the log says. `refused`: kinds that the database refuses. Without the events after `before` up to `after`."""
         rows, failed, seen, offset, sequence = [], [], set(), 0, 0
         for number, line in enumerate(self.pipeline.log.read_bytes().splitlines(keepends=True), start=1):
             place, offset = offset, offset + len(line)
@@ -107,7 +108,7 @@ class DatabaseTrial:
                 continue
             seen.add(event["id"])
             sequence += 1
-            if sequence <= after:
+            if before < sequence <= after:
                 continue
             kind = event["more"]["kind"]
             if isinstance(event["amount"], str) or kind in refused:
@@ -155,6 +156,30 @@ class DatabaseTrial:
             return {}
         return next((dict(each) for each in published["lanes"] if each["sink"] == "rows"), {})
 
+    # Copies. No run may be connected.
+
+    def copy_database(self) -> str:
+        """The name of a copy of the database."""
+        self.disconnect()
+        name = f"{self.database}_kept"
+        self.server.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {self.database}")
+        return name
+
+    def replace_database(self, copy: str = "template1") -> None:
+        """Puts the copy in place of the database; by default an empty one."""
+        self.disconnect()
+        self.server.execute("postgres", f"DROP DATABASE {self.database} WITH (FORCE)")
+        self.server.execute("postgres", f"CREATE DATABASE {self.database} TEMPLATE {copy}")
+
+    def copy_state(self, name: str) -> None:
+        """Keeps a copy of the state under this name."""
+        shutil.copytree(self.folder / "state", self.folder / name)
+
+    def replace_state(self, copy: str) -> None:
+        """Puts the copy in place of the state, which is kept as `replaced`."""
+        (self.folder / "state").rename(self.folder / "replaced")
+        shutil.copytree(self.folder / copy, self.folder / "state")
+
     # Its life.
 
     def wait_for(self, daemon: Daemon, sequence: int) -> None:
@@ -185,23 +210,25 @@ class DatabaseTrial:
         return finished.stderr
 
     def require_end(self, *, name: str = "pipeline", **expected: Any) -> None:
-        """The rows, the failed rows, the cursor, its mirror and the checkpoint are what the log says. `name`: of the pipeline."""
-        whole = self.expected(**expected)
+        """The rows, the failed rows, the cursor, its mirror and the checkpoint are what the log says. `name`: of the pipeline.
+
+        With `after`, the lane began there; rows and failed rows up to `before` are of an earlier lane or state.
+        """
+        whole, ours = self.expected(**expected), self.expected(**{**expected, "before": 0})
         after = expected.get("after", 0)
         where = f"WHERE _pipeline = '{name}'"
         rows = self.query(f"SELECT id, amount, kind, _line, _offset FROM results {where} ORDER BY _sequence")
         assert rows == whole.rows
-        assert self.query(f"SELECT min(_sequence) > {after} FROM results {where}") == [(bool(rows) or None,)]
         where = f"WHERE pipeline = '{name}' AND sink = 'rows'"
         places = self.query(f"SELECT place FROM event_processor_failed {where} ORDER BY sequence")
         assert [json.loads(place)["line"] for (place,) in places] == whole.failed
-        counts = (len(whole.rows), len(whole.failed), 0)
+        counts = (len(ours.rows), len(ours.failed), 0)
         cursor = self.query(f"SELECT sequence, delivered, failed, skipped FROM event_processor_cursor {where}")
-        assert cursor == [(after + whole.released, *counts)]
+        assert cursor == [(after + ours.released, *counts)]
         state = json.loads(self.pipeline.checkpoint.read_bytes())["state"]
         released, started_after = state["outbox"]["events"]["sequence"], state["lanes"]["rows"]["from"]
         mirror = json.loads((self.folder / "state" / "delivery" / "rows.json").read_bytes())
         mirrored = tuple(mirror["counts"][each] for each in ("delivered", "failed", "skipped"))
         pending = released - mirror["sequence"]
         assert (mirrored, pending, started_after) == (counts, 0, after)
-        assert released - started_after == sum(mirrored) + pending == whole.released
+        assert released - started_after == sum(mirrored) + pending == ours.released
