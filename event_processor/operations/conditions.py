@@ -49,6 +49,7 @@ CONDITION_KINDS: Final = frozenset(
         "lane_waiting",
         "lost",
         "reload_refused",
+        "source_unreachable",
         "watcher_unavailable",
     }
 )

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from msgspec import UnsetType
+
 from event_processor import __version__
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.kernels.library import LIBRARY
@@ -75,6 +77,9 @@ def _of_lanes(lanes: LanesStatus) -> Iterator[MetricFamily]:
     yield MetricFamily("event_processor_deliveries", "counter", words, ("sink", "result"), results)
     pending = [((lane.sink,), float(lane.pending)) for lane in lanes.lanes]
     yield MetricFamily("event_processor_pending", "gauge", "Records that wait for a remote sink.", ("sink",), pending)
+    behind = [((each.sink,), float(each.behind)) for each in lanes.snapshots]
+    words = "Records that the table of a snapshot does not cover yet."
+    yield MetricFamily("event_processor_snapshot_behind", "gauge", words, ("sink",), behind)
     yield _gauge("outbox_bytes", "Bytes in the outbox that a remote sink has not got.", lanes.outbox.undelivered_bytes)
     yield _gauge("outbox_bytes_max", "The limit of event_processor_outbox_bytes.", lanes.bytes_max)
 
@@ -87,6 +92,13 @@ def _committed(committed: CommittedStatus, checkpoint: Checkpoint) -> Iterator[M
         for outcome in OUTCOMES
     ]
     yield MetricFamily("event_processor_records", "counter", "Committed records by outcome.", ("source", "outcome"), records)
+    foreign = [
+        ((name,), float(source.counts.foreign))
+        for name, source in sorted(state.sources.items())
+        if not isinstance(source.counts.foreign, UnsetType)
+    ]
+    words = "Records of other shards, which are in no other count."
+    yield MetricFamily("event_processor_foreign", "counter", words, ("source",), foreign)
     late = [((name,), float(source.counts.late)) for name, source in sorted(state.sources.items())]
     yield MetricFamily(
         "event_processor_late", "counter", "Accepted events that came too late for their order.", ("source",), late
@@ -102,6 +114,8 @@ def _committed(committed: CommittedStatus, checkpoint: Checkpoint) -> Iterator[M
     yield _gauge(
         "checkpoint_age_seconds", "Seconds since the last commit; it grows while there is nothing to read.", committed.age_s
     )
+    yield _gauge("lag_records", "Records after the committed positions, of sources that number them.", committed.lag_records)
+    yield _gauge("lag_unknown", "Sources whose lag could not be found out; it is in no other metric.", len(committed.lag_unknown))
     yield _gauge("categories", "Categories with a total.", committed.categories)
     yield _gauge("held_events", "Events in the order buffer.", committed.held_events)
     yield _gauge("dead_letters", "Rejected records in the dead-letter file.", committed.dead_letters)

@@ -80,6 +80,7 @@ def test_every_kind_of_condition_has_its_sample() -> None:
     conditions.file_unreadable(source="other", path="/other", reason="")
     conditions.file_damaged(source="third", path="/third", generation=1, offset=0, reason="")
     conditions.losses_committed(count=1)
+    conditions.source_unreachable(source="topic", path="", reason="", remedy="")
     conditions.watcher_unavailable(path="/", reason="")
     conditions.http_unavailable(address="", reason="", remedy="")
     sink = {"sink": "a", "reason": "", "remedy": ""}
@@ -92,7 +93,7 @@ def test_every_kind_of_condition_has_its_sample() -> None:
     kinds = {each.kind for each in (*conditions.failures, *conditions._present.values())}
     assert kinds | {"reload_refused"} == CONDITION_KINDS
     reported = [name for name in vars(Telemetry) if not name.startswith("_") and name in vars(Conditions)]
-    assert len(reported) == 20, "a new report may be a new kind: add it above, and to CONDITION_KINDS"
+    assert len(reported) == 21, "a new report may be a new kind: add it above, and to CONDITION_KINDS"
 
 
 def test_durations_are_counted_up_to_each_limit() -> None:

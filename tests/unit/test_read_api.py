@@ -205,7 +205,7 @@ def test_before_the_first_commit_nothing_is_a_fault(shell: Shell) -> None:
     app = application_here()
     assert said(app, "/v1/state")["committed"] is None
     assert said(app, "/v1/dead-letters")["count"] == 0
-    assert said(app, "/v1/sinks") == {"sinks": []}
+    assert said(app, "/v1/sinks") == {"sinks": [], "snapshots": []}
     for path in ("/v1/categories", "/v1/aggregates", "/v1/sources", "/v1/records?id=1"):
         assert said(app, path, 503)["detail"]
 

@@ -72,7 +72,7 @@ class Committed:
 
     async def sinks(self, _request: Request, _query: Query) -> Response:
         """The same as `sinks list --json`."""
-        return json_answer({"sinks": await self._site.threads.call(self._site.readings.sinks)})
+        return json_answer(await self._site.threads.call(self._site.readings.sinks))
 
     async def _answer(self, make: Callable[[Inspection], dict[str, object]]) -> Response:
         def read() -> dict[str, object]:

@@ -64,6 +64,8 @@ _COMMITTED: Final = _object(
     lost=WHOLE,
     first_lost=TEXT,
     left_out=_list(_ref("Omission")),
+    lag_records=WHOLE,
+    lag_unknown=_list(TEXT),
 )
 _LANE: Final[Schema] = {"allOf": [_ref("LaneReport"), _object(guarantee=_or_null(TEXT))]}
 _HISTORY: Final = _object(
@@ -91,6 +93,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         last_known_conditions=_list(_ref("Condition")),
         lanes=_list(_LANE),
         outbox=_or_null(ANY_OBJECT),
+        snapshots=_list(ANY_OBJECT),
     ),
     "Categories": _object(**_AS_OF, **_POSITION, categories=_list({"allOf": [_ref("CategoryTotal"), _object(category=TEXT)]})),
     "Aggregates": _object(**_AS_OF, aggregates=_list(_object(name=TEXT, kind=_KIND, rows=_or_null(WHOLE), counts=ANY_OBJECT))),
@@ -105,7 +108,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         groups=_list(_GROUP),
     ),
     "Sources": _object(**_AS_OF, sources={"type": "object", "additionalProperties": _ref("SourceState")}),
-    "Sinks": _object(sinks=_list(_ref("SinkLane"))),
+    "Sinks": _object(sinks=_list(_ref("SinkLane")), snapshots=_list(ANY_OBJECT)),
     "Explanation": _object(text=TEXT, ids=_list(_HISTORY), records=WHOLE, size_bytes=WHOLE),
     "DeadLetters": _object(count=WHOLE, dead_letters=_list(ANY_OBJECT), next_offset=_or_null(WHOLE)),
 }

@@ -25,9 +25,10 @@ from event_processor.model.errors import InputGoneError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
 from event_processor.operations.inspection import Inspection, inspection_of
-from event_processor.operations.sinks import SinkLane, sinks_of
+from event_processor.operations.sinks import list_snapshots, sinks_of
 from event_processor.operations.state_access import peek
 from event_processor.operations.status import Status, status_of
+from event_processor.operations.status_document import snapshot_documents
 from event_processor.service.web.answers import ProblemError
 from event_processor.service.web.durations import ProcessFigures
 
@@ -36,6 +37,8 @@ __all__ = ["ReaderThreads", "Readings", "Seen"]
 Value = TypeVar("Value")
 READING_SHARE: Final = 0.1
 """The share of the time that is spent on reading one thing again and again."""
+KEPT_S_MAX: Final = 5.0
+"""No value is kept longer, although a source that does not answer makes its reading slow."""
 WAITING_MAX: Final = 32
 """So many readings may wait for a thread."""
 
@@ -114,11 +117,12 @@ class Readings:
             return DeadLetterPage(0, [], None)
         return dead_letter_page(self.configuration, self.environment, checkpoint, count=count, offset=offset, limit=limit)
 
-    def sinks(self) -> list[SinkLane]:
-        """The remote sinks. Raises `StateError`, `StorageError`."""
+    def sinks(self) -> dict[str, object]:
+        """The document of `sinks list --json`. Raises `StateError`, `StorageError`."""
         with self._lock:
             checkpoint = self._read_checkpoint().value
-        return sinks_of(checkpoint, self.configuration, self.environment)
+        lanes = sinks_of(checkpoint, self.configuration, self.environment)
+        return {"sinks": lanes, "snapshots": snapshot_documents(list_snapshots(self.configuration, self.environment))}
 
     def inspection(self) -> Inspection:
         """What is committed. Raises as `checkpoint` does."""
@@ -145,7 +149,7 @@ class Readings:
         begun_s = self.now_s()
         value = read()
         now_s = self.now_s()
-        return _Kept(value, begun_s, now_s + (now_s - begun_s) / READING_SHARE, identity)
+        return _Kept(value, begun_s, now_s + min(KEPT_S_MAX, (now_s - begun_s) / READING_SHARE), identity)
 
 
 class ReaderThreads:
