@@ -143,11 +143,13 @@ class KafkaSinkWorld:
         """What makes receivers of one process."""
         world, wanted = World(), options or self.options()
 
+        number = next(_WRITERS)
+
         def made() -> BlockingReceiver:
             transactions = KafkaTransactions(
                 wanted,
                 partial(client_settings, wanted, world.fs, {}),
-                Identity(f"host:1:{next(_WRITERS)}", "event-processor test"),
+                Identity(f"host:{number}:x", "event-processor test"),
                 world=world,
                 timeout_s=timeout_s,
                 make_clients=partial(FaultyClients, fault or Fault()),

@@ -6,13 +6,13 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from event_processor.engine.delivery.cursor_file import read_cursor, write_cursor
 from event_processor.engine.delivery.reports import LaneReport
@@ -20,7 +20,7 @@ from event_processor.engine.delivery.retries import Retry, append_retries
 from event_processor.model.delivery import OutboxRecord
 from event_processor.storage.durable import OperatingSystem
 from support.kafka_broker import KafkaBroker, broker_of_tests
-from support.kafka_sink_world import Fault, KafkaSinkWorld, KilledError, killed, lost, until
+from support.kafka_sink_world import Fault, FaultyClients, KafkaSinkWorld, KilledError, killed, lost, until
 from support.lanes import STATE_ID, Bench, MemoryOutbox, chain_after, records
 from support.tcp_proxy import TcpProxy
 
@@ -196,15 +196,17 @@ def test_of_two_copies_of_a_state_the_later_one_writes(world: KafkaSinkWorld, tm
 
     async def main() -> LaneReport:
         first = world.bench(tmp_path / "a", MemoryOutbox(entries[:10]))
-        await first.idle()
+        await until(lambda: first.lane.outstanding == 0)
         second = world.bench(tmp_path / "b", MemoryOutbox(entries[:10]))
-        await second.idle()
+        await until(lambda: second.lane.outstanding == 0)
+        (writer,) = {cursor["writer"] for cursor in world.cursors().values()}
         first.append(entries[10:40])
         await until(lambda: first.lane.report().state == "stopped")
-        words = first.lane.report().words
-        assert "another process (host:1) has taken the place of remote in this cluster" in words
+        process = writer.rpartition(":")[0]
+        assert f"another process ({process}) has taken the place of remote in this cluster" in first.lane.report().words
         second.append(entries[10:60])
         await until(lambda: second.lane.report().pending == 0)
+        assert second.told.said == [], "it was not disturbed"
         report = await second.close()
         await first.close()
         return report
@@ -216,15 +218,48 @@ def test_of_two_copies_of_a_state_the_later_one_writes(world: KafkaSinkWorld, tm
 
 def test_a_transaction_that_took_too_long_is_no_other_process(world: KafkaSinkWorld, tmp_path: Path) -> None:
     """The broker ends it and fences its producer, for example if this process was frozen. A producer of the same name does the same."""
+    world.deliver(tmp_path, MemoryOutbox(records(10)))
 
     def fenced() -> None:
         producer = Producer({"bootstrap.servers": world.broker.address, "transactional.id": f"event-processor.{STATE_ID}.remote"})
         producer.init_transactions(60)
 
     fault = Fault(2, ("commit_transaction",), event=fenced)
-    report = world.deliver(tmp_path, MemoryOutbox(records(RECORDS)), world.receiver_of(fault))
+
+    async def main() -> LaneReport:
+        process = world.bench(tmp_path, MemoryOutbox(records(RECORDS)), world.receiver_of(fault))
+        await until(lambda: process.lane.report().pending == 0)
+        assert process.told.said == [], "it was not stopped"
+        return await process.close()
+
+    require_all(world, tmp_path, asyncio.run(main()))
     assert fault.was_met
+
+
+def test_a_commit_of_an_earlier_process_that_arrives_late_counts_or_never_will(world: KafkaSinkWorld, tmp_path: Path) -> None:
+    """The earlier process has written everything, and asks for the commit at the moment at which the next one begins."""
+    held: list[Producer] = []
+    clients = FaultyClients.producer
+
+    def kept(self: FaultyClients, own: Mapping[str, object]) -> object:
+        made_one = clients(self, own)
+        held.append(made_one.producer)
+        return made_one
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FaultyClients, "producer", kept)
+        with pytest.raises(KilledError):
+            # The first commit is that of the cursor.
+            world.deliver(tmp_path, MemoryOutbox(records(7)), world.receiver_of(Fault(2, ("commit_transaction",), event=killed)))
+    late = Fault(1, ("init_transactions",), event=lambda: held[-1].commit_transaction(60))
+    report = world.deliver(tmp_path, MemoryOutbox(records(RECORDS)), world.receiver_of(late))
+    assert late.was_met
     require_all(world, tmp_path, report)
+    # After it, the earlier process can write nothing more.
+    held[-1].begin_transaction()
+    held[-1].produce(world.topic, b"{}")
+    with pytest.raises(KafkaException):
+        held[-1].commit_transaction(60)
 
 
 def test_the_open_transaction_of_another_pipeline_delays_and_hides_nothing(world: KafkaSinkWorld, tmp_path: Path) -> None:

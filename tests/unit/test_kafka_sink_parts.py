@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -97,6 +98,7 @@ def test_the_last_entry_of_a_lane_is_its_cursor() -> None:
     for key, value in [
         (cursor_key(OWNER, "results"), cursor(1)),
         (cursor_key(OWNER, "other"), b"not ours"),
+        (cursor_key(replace(OWNER, shard="2/8"), "results"), b"not ours"),
         (None, b"not ours"),
         (b"\xff", b"not ours"),
         (cursor_key(OWNER, "results"), cursor(2)),
