@@ -43,6 +43,7 @@ from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.messages import readable_path
 from event_processor.model.options import ConfiguredPath, SinkOptions, SourceOptions
+from event_processor.model.publishing import Publisher, PublisherContext
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.snapshots import SNAPSHOT_BY, SNAPSHOT_WORDS
 from event_processor.model.telemetry import Telemetry
@@ -63,6 +64,7 @@ __all__ = [
     "guarantees",
     "lag_bytes",
     "lags",
+    "make_publisher",
     "make_sink",
     "make_sink_replica",
     "make_source",
@@ -306,6 +308,15 @@ def committed_rows(configuration: Configuration, environment: Environment, name:
     """What the receiver of a remote sink has committed; None if it cannot be read. See `Connector.committed_rows`."""
     options = configuration.sinks[name]
     return CONNECTORS[options.type].committed_rows(options, receiver_context(configuration, environment, name))
+
+
+PUBLISHING_TYPE: Final = "kafka"
+
+
+def make_publisher(configuration: Configuration, context: PublisherContext) -> Publisher:
+    """What sends records to a topic, outside of any pipeline. Raises as `Connector.publisher` does."""
+    tables: list[SourceOptions | SinkOptions] = [*configuration.sources.values(), *configuration.sinks.values()]
+    return CONNECTORS[PUBLISHING_TYPE].publisher([each for each in tables if each.type == PUBLISHING_TYPE], context)
 
 
 def guarantees(configuration: Configuration) -> dict[str, Guarantee]:

@@ -46,6 +46,7 @@ COMMANDS: Final = (
     CommandEntry("dead-letters", "event_processor.cli.dead_letters", "List, export, retry or purge rejected records."),
     CommandEntry("sinks", "event_processor.cli.sinks", "List, pause, resume, skip, drop, rename or attach remote sinks."),
     CommandEntry("deliver", "event_processor.cli.deliver", "Send records to a remote sink again."),
+    CommandEntry("produce", "event_processor.cli.produce", "Send the lines of a file to a topic of Kafka, at a rate."),
     CommandEntry("sql", "event_processor.cli.sql", "Show and make the tables of sinks in databases."),
     CommandEntry("init", "event_processor.cli.init", "Write a commented configuration."),
     CommandEntry("config", "event_processor.cli.config", "Show the effective configuration and where each value came from."),

@@ -24,6 +24,7 @@ from event_processor.model.event import Json
 from event_processor.model.file_system import FileSystem
 from event_processor.model.options import SinkOptions, SourceOptions
 from event_processor.model.probes import Finding, ProbeContext
+from event_processor.model.publishing import Publisher, PublisherContext
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.seeking import SeekPlan, SeekRequest
 from event_processor.model.snapshots import SnapshotReceiver
@@ -373,6 +374,15 @@ class Connector:
         """
         del context, owner
         raise ConfigurationError(f'type = "{options.type}" writes no snapshots', hint="use another input, or another type")
+
+    def publisher(self, configured: Sequence[Any], context: PublisherContext) -> Publisher:
+        """Makes a publisher, for records that are sent outside of any pipeline.
+
+        `configured`: the options of the configured sources and sinks of this type. Raises `UsageError` if it is not clear where to send,
+        `ConfigurationError`, `NotAnsweredError`.
+        """
+        del configured, context
+        raise ConfigurationError(f'type = "{self.type_name}" offers no publisher', hint="use another type")
 
     def table_changes(self, options: Any, context: ReceiverContext, *, is_done: bool) -> TableChanges | None:
         """What must be done to the tables of a sink; None if it has none. `is_done`: does it, if there is no conflict.

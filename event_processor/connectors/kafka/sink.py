@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
-from event_processor.connectors.kafka.client_options import client_settings
+from event_processor.connectors.kafka.client_options import KafkaClientOptions, client_settings
 from event_processor.connectors.kafka.sink_options import KafkaSinkOptions
 from event_processor.model.connector import Connector, Guarantee
 from event_processor.model.delivery import ReceiverContext
 from event_processor.model.probes import Finding, ProbeContext
+from event_processor.model.publishing import Publisher, PublisherContext
 from event_processor.model.remote import ServiceOptions
 from event_processor.model.transactions import ReceiverTraits, TransactionalReceiver
 
@@ -65,6 +66,12 @@ class KafkaSink(Connector):
         from event_processor.connectors.kafka.sink_probe import probe_sink  # noqa: PLC0415 - an extra
 
         return probe_sink(options, context)
+
+    def publisher(self, configured: Sequence[KafkaClientOptions], context: PublisherContext) -> Publisher:
+        """An idempotent producer."""
+        from event_processor.connectors.kafka.publisher import KafkaPublisher, chosen_options  # noqa: PLC0415 - an extra
+
+        return KafkaPublisher(chosen_options(configured, context), context)
 
 
 def _timeout_s(service: ServiceOptions | None) -> float:
