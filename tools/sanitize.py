@@ -27,6 +27,7 @@ TESTS = (
     "letters",
     "merge_kernel",
     "total_kernels",
+    "outbox_kernels",
 )
 # Without vector instructions: other tests use them, and this is the code of other machines.
 FLAGS = ("-std=c11", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off", "-DEP_PORTABLE", "-fno-omit-frame-pointer")

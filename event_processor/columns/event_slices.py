@@ -7,7 +7,7 @@ Never: sorts anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Final, TypeAlias, overload
@@ -83,7 +83,7 @@ class EventSlice:
         sort_values: Sequence[SortableId] | None = None,
         *,
         place_at: Callable[[int], Place] = lambda _index: UNKNOWN_PLACE,
-        make_places: Callable[[], Sequence[Place]] | None = None,
+        make_places: Callable[[], Iterable[Place]] | None = None,
     ) -> None:
         """`make_lines` and `make_places` may be called later and in any thread: what they read must not change.
 
@@ -104,7 +104,7 @@ class EventSlice:
             self._lines = self._make_lines()
         return self._lines
 
-    def places(self) -> Sequence[Place]:
+    def places(self) -> Iterable[Place]:
         """The places of all events, in order. Made again at each call: never, if no lane reads the events."""
         if self._make_places is None:
             return [self.place_at(index) for index in range(self.count)]
@@ -219,7 +219,7 @@ class Arrivals:
         records = [self._content[start:stop] for start, stop in spans]
         rows: IntArray = self._rows[places]
         sequences: list[int] = (rows + self._origin.records).tolist()
-        record_places = self._places(places)
+        record_places = list(self._places(places))
         if self._timestamps_ns is not None:
             values: list[int] = self._timestamps_ns[places].tolist()
             return list(zip(repeat(_TIMESTAMP_KIND), values, sequences, records, record_places, strict=False))
@@ -232,14 +232,17 @@ class Arrivals:
         rest = zip(map(id_key, ids), sequences, records, record_places, strict=True)
         return [(kind, value, sequence, record, place) for (kind, value), sequence, record, place in rest]
 
-    def _places(self, chosen: slice | IntArray) -> list[Place]:
-        """The places of these events' records in their source."""
+    def _places(self, chosen: slice | IntArray) -> Iterator[Place]:
+        """The places of these events' records in their source, one after the other.
+
+        A list of them all would be a tuple each, which the interpreter's garbage collector would look at again and again.
+        """
         origin = self._origin
         numbered = origin.places
         found = self._record_starts[chosen] + origin.offset if numbered is None else numbered[self._rows[chosen]]
         offsets: list[int] = found.tolist()
         lines: list[int] = (self._rows[chosen] + (origin.line + 1)).tolist()
-        return list(zip(repeat(origin.source), repeat(origin.generation), offsets, lines, strict=False))
+        return zip(repeat(origin.source), repeat(origin.generation), offsets, lines, strict=False)
 
     @property
     def timestamps_ns(self) -> IntArray | None:
@@ -273,7 +276,7 @@ class Arrivals:
             end - begin,
             lambda: lines_between(content, starts, ends),
             self._known(places),
-            place_at=lambda index: self._places(slice(begin + index, begin + index + 1))[0],
+            place_at=lambda index: next(self._places(slice(begin + index, begin + index + 1))),
             make_places=lambda: self._places(slice(begin, end)),
         )
 
@@ -285,7 +288,7 @@ class Arrivals:
             len(order),
             lambda: lines_between(content, starts, ends),
             self._known(places),
-            place_at=lambda index: self._places(order[index : index + 1])[0],
+            place_at=lambda index: next(self._places(order[index : index + 1])),
             make_places=lambda: self._places(order),
         )
 

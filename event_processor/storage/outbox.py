@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 from xxhash import xxh3_128_hexdigest
 
+from event_processor.kernels.outbox import can_write, write_lines
 from event_processor.model.clock import utc_text
 from event_processor.model.contracts import Clock
 from event_processor.model.errors import StateError
@@ -234,9 +235,24 @@ class OutboxSeries:
 
     def _lines(self, piece: bytes, places: Sequence[bytes], clock_fields: bytes) -> Iterable[bytes]:
         """Yields the lines of a piece's records, about `WRITE_BYTES` at a time."""
+        begun = self.sequence
+        if can_write():
+            clock = b"," + clock_fields
+            found = write_lines(piece, places, clock, sequence=self.sequence, chain=self.chain, bytes_max=WRITE_BYTES)
+            for written in found:
+                if written is None:
+                    break
+                self.sequence, self.chain = written.sequence, written.chain
+                yield written.content
+        done = self.sequence - begun
+        if done < len(places):
+            yield from self._lines_one_by_one(piece.split(b"\n")[done:-1], places[done:], clock_fields)
+
+    def _lines_one_by_one(self, records: Sequence[bytes], places: Sequence[bytes], clock_fields: bytes) -> Iterable[bytes]:
+        """The same, without the kernel."""
         sequence, chain = self.sequence, self.chain
         lines, size_bytes = [], 0
-        for place, record in zip(places, piece.split(b"\n")[:-1], strict=True):
+        for place, record in zip(places, records, strict=True):
             sequence += 1
             # Spaces around an object are no part of it: a reader of the line gets the object without them.
             record = record.strip(SPACES)  # noqa: PLW2901

@@ -14,10 +14,12 @@ import msgspec
 
 from event_processor.model.delivery import OutboxRecord
 from event_processor.model.errors import StateError
+from event_processor.model.record_blocks import RecordBlock
 from event_processor.storage.durable import FileSystem, read_range, storage_call
 from event_processor.storage.outbox import OutboxFile, SeriesView, chain_after
+from event_processor.storage.outbox_blocks import block_of
 
-__all__ = ["OutboxReader", "chain_after_record", "last_sequence"]
+__all__ = ["OutboxReader", "chain_after_record", "last_sequence", "not_following", "require_follows"]
 
 SCAN_BYTES: Final = 1_048_576
 LINE_BYTES_MIN: Final = 4096
@@ -28,6 +30,20 @@ _DECODER: Final = msgspec.json.Decoder(OutboxRecord)
 def chain_after_record(chain: str, record: OutboxRecord) -> str:
     """The chain of a record that was read, if that of the record before it is `chain`."""
     return chain_after(chain, record.sequence, msgspec.json.encode(record.place), bytes(record.object))
+
+
+def not_following(sequence: int) -> StateError:
+    """A record is not the one that was written after the record before it."""
+    return StateError(
+        f"the outbox has a record at sequence {sequence} that does not follow from the one before",
+        hint="restore the state from a backup, or let the sink begin anew: event-processor sinks drop",
+    )
+
+
+def require_follows(chain: str, record: OutboxRecord) -> None:
+    """Raises `StateError` if a record that was read does not follow from the one before it, whose chain is `chain`."""
+    if chain_after_record(chain, record) != record.chain:
+        raise not_following(record.sequence)
 
 
 def last_sequence(fs: FileSystem, file: OutboxFile) -> int:
@@ -94,6 +110,26 @@ class OutboxReader:
                 return found
         return []
 
+    def read_block(self, bytes_max: int, chain: str) -> RecordBlock | None:
+        """The next records as one value, about `bytes_max` bytes, at least one; None if there is none. There may be more.
+
+        `chain`: of the record before. Raises as `read` does, and `StateError` if a record does not follow from the one before.
+        """
+        if not self._seek():
+            return None
+        block = block_of(
+            self._whole_lines(bytes_max),
+            sequence=self._next,
+            count=self._view.sequence - self._next + 1,
+            chain=chain,
+            decode=self._decoded,
+            follow=require_follows,
+        )
+        self._sequence = block.last
+        self._offset += block.size_bytes
+        self._next = block.last + 1
+        return block
+
     def all_bytes(self) -> int:
         """The bytes of all files of the view."""
         return sum(length_bytes for *_, length_bytes in self._view.files)
@@ -145,7 +181,7 @@ class OutboxReader:
         for line in self._lines(SCAN_BYTES):
             if self._next > self._sequence:
                 break
-            self._decoded(line)
+            self._decoded(line, self._next)
             self._passed(line)
 
     def _records(self, bytes_max: int) -> list[tuple[OutboxRecord, int]]:
@@ -155,7 +191,7 @@ class OutboxReader:
             if self._next > self._view.sequence:
                 # A lane that is detached reads no further, also if the file does.
                 break
-            found.append((self._decoded(line), len(line) + 1))
+            found.append((self._decoded(line, self._next), len(line) + 1))
             self._sequence = self._next
             self._passed(line)
         return found
@@ -166,6 +202,10 @@ class OutboxReader:
 
     def _lines(self, bytes_max: int) -> list[bytes]:
         """The next lines of the file, without line feeds: at most `bytes_max` bytes, but at least one line."""
+        return self._whole_lines(bytes_max)[:-1].split(b"\n")
+
+    def _whole_lines(self, bytes_max: int) -> bytes:
+        """The same, with line feeds."""
         assert self._file is not None
         assert self._descriptor is not None
         path, _, length_bytes = self._file
@@ -179,20 +219,20 @@ class OutboxReader:
                 raise StateError(f"{path}: shorter than the {length_bytes} bytes that were committed", hint=HINT)
             end = block.rfind(b"\n", 0, max(bytes_max, 0)) + 1 or block.find(b"\n") + 1
             if end:
-                return block[: end - 1].split(b"\n")
+                return block[:end]
             if wanted == rest_bytes:
-                raise self._unreadable("ends without a whole line")
+                raise self._unreadable("ends without a whole line", self._next)
             size_bytes *= 2
 
-    def _decoded(self, line: bytes) -> OutboxRecord:
+    def _decoded(self, line: bytes, sequence: int) -> OutboxRecord:
         try:
             record = _DECODER.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._unreadable(f"is not a record of an outbox: {error}") from error
-        if record.sequence != self._next:
-            raise self._unreadable(f"has sequence {record.sequence}, but {self._next} belongs here")
+            raise self._unreadable(f"is not a record of an outbox: {error}", sequence) from error
+        if record.sequence != sequence:
+            raise self._unreadable(f"has sequence {record.sequence}, but {sequence} belongs here", sequence)
         return record
 
-    def _unreadable(self, reason: str) -> StateError:
+    def _unreadable(self, reason: str, sequence: int) -> StateError:
         assert self._file is not None
-        return StateError(f"{self._file[0]}:{self._next - self._file[1] + 1}: {reason}", hint=HINT)
+        return StateError(f"{self._file[0]}:{sequence - self._file[1] + 1}: {reason}", hint=HINT)

@@ -55,11 +55,12 @@ static inline void scramble(uint64_t *lanes, const uint8_t *secret) {
         lanes[lane] = (lanes[lane] ^ (lanes[lane] >> 47) ^ word_at(secret + 8 * lane)) * 0x9E3779B1ULL;
 }
 
-/* The checksum of `size` bytes, at least CHECKSUM_BYTES_MIN. */
-static inline uint64_t checksum_of(const uint8_t *content, int64_t size) {
+/* Takes all stripes of `size` bytes, at least CHECKSUM_BYTES_MIN, into the lanes. */
+static inline void accumulate(uint64_t *lanes, const uint8_t *content, int64_t size) {
+    static const uint64_t begun[LANES] = {0xC2B2AE3DULL,         0x9E3779B185EBCA87ULL, 0xC2B2AE3D27D4EB4FULL, 0x165667B19E3779F9ULL,
+                                          0x85EBCA77C2B2AE63ULL, 0x85EBCA77ULL,         0x27D4EB2F165667C5ULL, 0x9E3779B1ULL};
     const uint8_t *secret = (const uint8_t *)checksum_secret, *last = secret + sizeof checksum_secret - STRIPE_BYTES;
-    uint64_t lanes[LANES] = {0xC2B2AE3DULL,         0x9E3779B185EBCA87ULL, 0xC2B2AE3D27D4EB4FULL, 0x165667B19E3779F9ULL,
-                             0x85EBCA77C2B2AE63ULL, 0x85EBCA77ULL,         0x27D4EB2F165667C5ULL, 0x9E3779B1ULL};
+    memcpy(lanes, begun, sizeof begun);
     const int64_t stripes = (size - 1) / STRIPE_BYTES; /* the last one ends with the content, and may overlap the one before */
     for (int64_t stripe = 0; stripe < stripes; stripe++) {
         take_stripe(lanes, content + STRIPE_BYTES * stripe, secret + 8 * (stripe % BLOCK_STRIPES));
@@ -67,14 +68,24 @@ static inline uint64_t checksum_of(const uint8_t *content, int64_t size) {
             scramble(lanes, last);
     }
     take_stripe(lanes, content + size - STRIPE_BYTES, last - 7);
-    uint64_t hash = (uint64_t)size * 0x9E3779B185EBCA87ULL;
+}
+
+/* One word of all lanes, with the secret from a place on. */
+static inline uint64_t merged(const uint64_t *lanes, const uint8_t *secret, uint64_t hash) {
     for (int lane = 0; lane < LANES; lane += 2) {
-        const wide product = (wide)(lanes[lane] ^ word_at(secret + 11 + 8 * lane)) * (lanes[lane + 1] ^ word_at(secret + 19 + 8 * lane));
+        const wide product = (wide)(lanes[lane] ^ word_at(secret + 8 * lane)) * (lanes[lane + 1] ^ word_at(secret + 8 + 8 * lane));
         hash += (uint64_t)product ^ (uint64_t)(product >> 64);
     }
     hash ^= hash >> 37;
     hash *= 0x165667919E3779F9ULL;
     return hash ^ (hash >> 32);
+}
+
+/* The checksum of `size` bytes, at least CHECKSUM_BYTES_MIN. */
+static inline uint64_t checksum_of(const uint8_t *content, int64_t size) {
+    uint64_t lanes[LANES];
+    accumulate(lanes, content, size);
+    return merged(lanes, (const uint8_t *)checksum_secret + 11, (uint64_t)size * 0x9E3779B185EBCA87ULL);
 }
 
 #endif

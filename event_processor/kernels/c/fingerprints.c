@@ -4,44 +4,20 @@
  * 8, 9 to 16 and 17 to 128 bytes). The constants are its primes and the first bytes of its default secret.
  */
 #include "fingerprint.h"
+#include "xxh3.h"
 
 #define WIDTH_MIN 4
 #define WIDTH_MAX 128
 #define PRIME32_2 0x85EBCA77ULL
-#define PRIME64_1 0x9E3779B185EBCA87ULL
-#define PRIME64_2 0xC2B2AE3D27D4EB4FULL
-#define PRIME64_4 0x85EBCA77C2B2AE63ULL
-#define MULTIPLIER_1 0x165667919E3779F9ULL
 #define MULTIPLIER_2 0x9FB21C651E98DF25ULL
 
 /* The words of the secret, one at every eighth byte. */
-static const uint64_t secret[16] = {
-    0xBE4BA423396CFEB8ULL, 0x1CAD21F72C81017CULL, 0xDB979083E96DD4DEULL, 0x1F67B3B7A4A44072ULL,
-    0x78E5C0CC4EE679CBULL, 0x2172FFCC7DD05A82ULL, 0x8E2443F7744608B8ULL, 0x4C263A81E69035E0ULL,
-    0xCB00C391BB52283CULL, 0xA32E531B8B65D088ULL, 0x4EF90DA297486471ULL, 0xD8ACDEA946EF1938ULL,
-    0x3F349CE33F76FAA8ULL, 0x1D4F0BC7C7BBDCF9ULL, 0x3159B4CD4BE0518AULL, 0x647378D9C97E9FC8ULL,
-};
-
-struct hash {
-    uint64_t low, high;
-};
+static const uint64_t *const secret = checksum_secret;
 
 static inline uint32_t half_at(const uint8_t *place) {
     uint32_t half;
     memcpy(&half, place, sizeof half);
     return half;
-}
-
-static inline uint64_t avalanche(uint64_t word) {
-    word ^= word >> 37;
-    word *= MULTIPLIER_1;
-    return word ^ (word >> 32);
-}
-
-/* Mixes sixteen bytes with two words of the seeded secret: both halves of their product, folded. */
-static inline uint64_t mix(uint64_t one, uint64_t other, const uint64_t *seeded) {
-    const wide product = (wide)(one ^ seeded[0]) * (other ^ seeded[1]);
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
 static inline struct hash hash_4_to_8(uint64_t text, uint64_t width, uint64_t seed) {
@@ -67,33 +43,6 @@ static inline struct hash hash_9_to_16(const uint8_t *text, uint64_t width, uint
     low ^= __builtin_bswap64(high);
     const wide mixed = (wide)low * PRIME64_2;
     return (struct hash){avalanche((uint64_t)mixed), avalanche((uint64_t)(mixed >> 64) + high * PRIME64_2)};
-}
-
-/* Mixes sixteen bytes from the front and sixteen from the back, `step` such pieces from either end, into both halves. */
-static inline struct hash mixed_in(struct hash hash, const uint8_t *text, uint64_t width, unsigned step, const uint64_t *seeded) {
-    const uint8_t *front = text + 16 * step, *back = text + width - 16 * (step + 1);
-    const uint64_t front_one = word_at(front), front_other = word_at(front + 8);
-    const uint64_t back_one = word_at(back), back_other = word_at(back + 8);
-    hash.low += mix(front_one, front_other, seeded + 4 * step);
-    hash.low ^= back_one + back_other;
-    hash.high += mix(back_one, back_other, seeded + 4 * step + 2);
-    hash.high ^= front_one + front_other;
-    return hash;
-}
-
-/* `seeded`: the secret's words, alternately plus and minus the seed. */
-static inline struct hash hash_17_to_128(const uint8_t *text, uint64_t width, uint64_t seed, const uint64_t *seeded) {
-    struct hash hash = {width * PRIME64_1, 0};
-    /* From the middle outwards. */
-    if (width > 96)
-        hash = mixed_in(hash, text, width, 3, seeded);
-    if (width > 64)
-        hash = mixed_in(hash, text, width, 2, seeded);
-    if (width > 32)
-        hash = mixed_in(hash, text, width, 1, seeded);
-    hash = mixed_in(hash, text, width, 0, seeded);
-    const uint64_t mixed = hash.low * PRIME64_1 + hash.high * PRIME64_4 + (width - seed) * PRIME64_2;
-    return (struct hash){avalanche(hash.low + hash.high), 0 - avalanche(mixed)};
 }
 
 /* The digest is big-endian, its high half first. A row holds its bytes in that order. */
