@@ -61,7 +61,7 @@ _HOMES = {
     "ConfiguredPath": "event_processor.model.options",
     "Connector": "event_processor.model.connector",
     "Difference": "event_processor.model.connector",
-    "DiscardingSink": "event_processor.model.connector",
+    "DiscardingSink": "event_processor.model.discarding_sink",
     "Finding": "event_processor.model.probes",
     "Format": "event_processor.model.contracts",
     "Guarantee": "event_processor.model.connector",

@@ -7,7 +7,6 @@ from event_processor.model.connector import CommittedFile as CommittedFile
 from event_processor.model.connector import CommittedOutput as CommittedOutput
 from event_processor.model.connector import Connector as Connector
 from event_processor.model.connector import Difference as Difference
-from event_processor.model.connector import DiscardingSink as DiscardingSink
 from event_processor.model.connector import Guarantee as Guarantee
 from event_processor.model.connector import PastGeneration as PastGeneration
 from event_processor.model.connector import Piece as Piece
@@ -20,6 +19,7 @@ from event_processor.model.contracts import Sink as Sink
 from event_processor.model.contracts import Source as Source
 from event_processor.model.delivery import Bad as Bad
 from event_processor.model.delivery import Wait as Wait
+from event_processor.model.discarding_sink import DiscardingSink as DiscardingSink
 from event_processor.model.errors import ConfigurationError as ConfigurationError
 from event_processor.model.errors import LockedError as LockedError
 from event_processor.model.errors import StateError as StateError

@@ -16,8 +16,9 @@ import orjson
 
 from event_processor.model.columns import IntArray
 from event_processor.model.committed_rows import CommittedRows
-from event_processor.model.contracts import Released, Sink, Source
+from event_processor.model.contracts import Sink, Source
 from event_processor.model.delivery import Receiver, ReceiverContext, Request
+from event_processor.model.discarding_sink import DiscardingSink
 from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
@@ -37,7 +38,6 @@ __all__ = [
     "CommittedOutput",
     "Connector",
     "Difference",
-    "DiscardingSink",
     "Guarantee",
     "Lag",
     "PastGeneration",
@@ -219,36 +219,6 @@ class CommittedOutput(Protocol):
     def close(self) -> None:
         """Releases everything."""
         ...
-
-
-class DiscardingSink:
-    """Writes nothing. Replaces a sink without files while a state is recomputed."""
-
-    def __init__(self, name: str, input_name: str) -> None:
-        self.name = name
-        self.input = input_name
-
-    @property
-    def has_open_part(self) -> bool:
-        return False
-
-    def write(self, released: Released) -> None:
-        """Does nothing: the events were written when they were committed."""
-
-    def finish(self) -> None:
-        """Does nothing."""
-
-    def sync(self) -> None:
-        """Does nothing."""
-
-    def appended(self) -> Mapping[str, int]:
-        return {}
-
-    def publish(self) -> None:
-        """Does nothing."""
-
-    def close(self) -> None:
-        """Does nothing."""
 
 
 class Connector:
