@@ -1,7 +1,7 @@
 """A sink in a database beside a loop written by hand: `executemany` into SQLite, `COPY` into PostgreSQL.
 
 Owns: the contestants: the loop, `run --once` over the same log, and the lane alone, from a full outbox into an empty database.
-Always: the same columns, lineage and transactions of 1,000 rows, a cursor in each, and commits as durable. The daemon's time is from its
+Always: the same columns, lineage and transactions of 5,000 rows, a cursor in each, and commits as durable. The daemon's time is from its
 start to the database that holds everything. A run counts only if the table holds each record once, with its place in the log.
 Never: the loop finds no duplicates, orders nothing, keeps no totals, outbox, dead letters or refused rows, and stops at a bad line.
 """

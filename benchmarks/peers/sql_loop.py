@@ -1,7 +1,7 @@
 """What a SQL sink is compared with: a loop that writes each line of a log into a table, as one writes it by hand.
 
 `sql_loop.py URL LOG` with `sqlite:///PATH` or `postgresql://…`.
-Always: the columns of the sink's table, its transactions of 1,000 rows, and a cursor in the same transaction: where to go on after a
+Always: the columns of the sink's table, its transactions of 5,000 rows, and a cursor in the same transaction: where to go on after a
 crash. Commits are as durable as the sink's. The needed fields are checked; a line that is no event ends the loop.
 Never: finds duplicates, puts anything in order, keeps a total, a dead letter or a refused row, or notices a log that was replaced.
 """
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
 
-ROWS = 1_000
+ROWS = 5_000
 COLUMNS = [
     "id",
     "category",

@@ -27,7 +27,7 @@ from event_processor.columns.number_texts import WrittenNumber
 from event_processor.model.columns import BoolArray, IntArray
 from event_processor.model.errors import ConfigurationError
 
-__all__ = ["TimestampReader", "canonical"]
+__all__ = ["TimestampReader", "canonical", "canonical_all"]
 
 WordArray: TypeAlias = NDArray[np.uint64]
 """Eight bytes each, little-endian: the first byte is the lowest."""
@@ -219,6 +219,11 @@ def canonical(ns: int) -> str:
     seconds, fraction = divmod(ns, _NS_PER_S)
     text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"
+
+
+def canonical_all(ns: IntArray) -> list[str]:
+    """`canonical` for each."""
+    return [f"{text.rstrip('0').rstrip('.')}Z" for text in np.datetime_as_string(ns.view("datetime64[ns]")).tolist()]
 
 
 def _offset_zone(offset: str) -> timezone | None:

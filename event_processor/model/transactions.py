@@ -11,7 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from itertools import accumulate
+from typing import Any, Final, overload
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +20,7 @@ from msgspec import Struct
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
 from event_processor.model.delivery import OutboxRecord
+from event_processor.model.record_blocks import RecordBlock, place_in
 
 __all__ = [
     "DATABASE",
@@ -29,11 +31,13 @@ __all__ = [
     "CursorOwner",
     "FailedRecord",
     "Handed",
+    "HandedBlocks",
     "ReceiverTraits",
     "Refusal",
     "RemoteCursor",
     "TransactionError",
     "TransactionalReceiver",
+    "undelivered_places",
 ]
 
 DELIVER: Final = "deliver"
@@ -89,6 +93,15 @@ class FailedRecord(Struct, frozen=True):
         )
 
 
+def undelivered_places(answers: Sequence[Answer]) -> list[int]:
+    """The places of the answers that are not *delivered*, ascending."""
+    is_delivered = answers[0].verdict is Verdict.DELIVERED
+    if is_delivered and answers.count(answers[0]) == len(answers):
+        # Nearly always; a look at each would cost as much as a row.
+        return []
+    return [place for place, answer in enumerate(answers) if answer.verdict is not Verdict.DELIVERED]
+
+
 @dataclass(frozen=True, slots=True)
 class CursorOwner:
     """Whose cursor it is: `pipeline`, `shard` (such as "2/8", or "") and `lane` name it at the receiver, `state_id` and `input` are values of it.
@@ -118,21 +131,18 @@ class RemoteCursor:
 
     def after(self, entries: Sequence[Handed], answers: Sequence[Answer]) -> RemoteCursor:
         """The cursor after the next records, with an answer for each."""
-        results = [_result(entry, answer) for entry, answer in zip(entries, answers, strict=True)]
+        assert len(entries) == len(answers), "an answer for each"
+        undelivered = [entries[place] for place in undelivered_places(answers)]
+        skipped = sum(each.refusal is not None and each.refusal.stage == SKIPPED_STAGE for each in undelivered)
+        last = entries[-1].record
         return replace(
             self,
-            sequence=entries[-1].record.sequence,
-            chain=entries[-1].record.chain,
-            delivered=self.delivered + results.count("delivered"),
-            failed=self.failed + results.count("failed"),
-            skipped=self.skipped + results.count("skipped"),
+            sequence=last.sequence,
+            chain=last.chain,
+            delivered=self.delivered + len(entries) - len(undelivered),
+            failed=self.failed + len(undelivered) - skipped,
+            skipped=self.skipped + skipped,
         )
-
-
-def _result(entry: Handed, answer: Answer) -> str:
-    if answer.verdict is Verdict.DELIVERED:
-        return "delivered"
-    return "skipped" if entry.refusal is not None and entry.refusal.stage == SKIPPED_STAGE else "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,36 @@ class Handed:
     sent: OutboxRecord
     key: str
     refusal: Refusal | None = None
+
+
+class HandedBlocks(Sequence[Handed]):
+    """The records of several blocks, to be written as they were released. Each becomes an object only if it is asked for.
+
+    It is the same object each time.
+    """
+
+    def __init__(self, blocks: Sequence[RecordBlock], key_of: Callable[[OutboxRecord], str]) -> None:
+        self.blocks: Final = blocks
+        self._key_of: Final = key_of
+        self._ends: Final = list(accumulate(map(len, blocks)))
+        self._made: Final[dict[int, Handed]] = {}
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> Handed: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Handed]: ...
+    def __getitem__(self, index: int | slice) -> Handed | Sequence[Handed]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        block, place = place_in(self._ends, index)
+        number = index % len(self)
+        if number not in self._made:
+            record = self.blocks[block].record(place)
+            self._made[number] = Handed(record, record, self._key_of(record))
+        return self._made[number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,23 +234,28 @@ class BatchAnswers:
             self._require(max(self.bad))
 
     def _require(self, last: int) -> None:
-        entries = self._batch.entries[: last + 1]
-        results = [place in self.bad for place, entry in enumerate(entries) if entry.refusal is None]
+        entries = self._batch.entries
+        is_whole = isinstance(entries, HandedBlocks)
+        results = [place in self.bad for place in range(last + 1) if is_whole or entries[place].refusal is None]
         if self._batch.is_schema(results):
             raise TransactionError(self.bad[last], is_schema=True)
 
     def answers(self) -> list[Answer]:
         """The answer for each record."""
-        delivered = Answer(Verdict.DELIVERED)
-        return [
-            entry.refusal.answer if entry.refusal else self.bad.get(place, delivered)
-            for place, entry in enumerate(self._batch.entries)
-        ]
+        delivered, entries = Answer(Verdict.DELIVERED), self._batch.entries
+        if not isinstance(entries, HandedBlocks):
+            return [
+                entry.refusal.answer if entry.refusal else self.bad.get(place, delivered) for place, entry in enumerate(entries)
+            ]
+        answers = [delivered] * len(entries)
+        for place, answer in self.bad.items():
+            answers[place] = answer
+        return answers
 
     def failed(self, answers: Sequence[Answer]) -> list[tuple[Handed, Answer]]:
         """The records that are kept as failed rows."""
-        both = zip(self._batch.entries, answers, strict=True)
-        return [(entry, answer) for entry, answer in both if answer.verdict is not Verdict.DELIVERED]
+        entries = self._batch.entries
+        return [(entries[place], answers[place]) for place in undelivered_places(answers)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
-from xxhash import xxh3_128_hexdigest
 
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
@@ -32,12 +31,14 @@ from event_processor.model.answers import Answer, Verdict
 from event_processor.model.delivery import OutboxRecord, Request
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import Json
+from event_processor.model.record_blocks import RecordBlock
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.telemetry import Telemetry
 from event_processor.model.transactions import TransactionalReceiver
 from event_processor.storage.durable import FileSystem, OperatingSystem
 from event_processor.storage.outbox import SeriesView
-from event_processor.storage.outbox_reader import OutboxReader, chain_after_record
+from event_processor.storage.outbox_blocks import block_of
+from event_processor.storage.outbox_reader import OutboxReader, chain_after_record, require_follows
 
 DELIVERED = Answer(Verdict.DELIVERED, status="200")
 WAIT = Answer(Verdict.WAIT, "not now", "503")
@@ -47,7 +48,7 @@ STATE_ID = "0123456789abcdef"
 
 
 def chain_after(chain: str, record: OutboxRecord) -> str:
-    return xxh3_128_hexdigest(f"{chain}|{record.sequence}|{record.place_text}|".encode() + bytes(record.object))
+    return chain_after_record(chain, record)
 
 
 def records(count: int, first: int = 1, chain: str = "", mark: str = "") -> list[OutboxRecord]:
@@ -89,6 +90,22 @@ class MemoryReader:
         found = [each for each in self.outbox.entries if each.sequence > self.after][: max(1, bytes_max // 100)]
         self.after = found[-1].sequence if found else self.after
         return [(each, 100) for each in found]
+
+    def read_block(self, bytes_max: int, chain: str) -> RecordBlock | None:
+        found = self.read(bytes_max)
+        if not found:
+            return None
+        content = b"".join(msgspec.json.encode(record) + b"\n" for record, _ in found)
+        sequence = found[0][0].sequence
+
+        def decode(line: bytes, sequence: int) -> OutboxRecord:
+            record = msgspec.json.decode(line, type=OutboxRecord)
+            assert record.sequence == sequence
+            return record
+
+        block = block_of(content, sequence=sequence, count=len(found), chain=chain, decode=decode, follow=require_follows)
+        self.after = block.last
+        return block
 
     def follow(self, released: object) -> None: ...
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from event_processor.connectors.sql.dialect import Dialect, FoundTable, Insert, Row, Session, SqlError, Value
+from event_processor.connectors.sql.dialect import Dialect, FoundTable, Insert, Row, Rows, Session, SqlError, Value
 from event_processor.connectors.sql.options import ColumnType, SqlSinkOptions
 from event_processor.connectors.sql.sqlite import SqliteDialect
 from event_processor.connectors.sql.transactions import LaneTransactions
@@ -89,8 +89,8 @@ class FaultySession:
     def stream(self, statement: str, values: Row = ()) -> Iterator[Row]:
         yield from self._do(lambda: self._session.stream(statement, values))
 
-    def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
-        self._do(lambda: self._session.insert(insert, rows))
+    def insert(self, insert: Insert, rows: Rows, shared: Row = ()) -> None:
+        self._do(lambda: self._session.insert(insert, rows, shared))
 
     def settle(self) -> None:
         self._do(self._session.settle)

@@ -80,12 +80,12 @@ def test_each_figure_is_counted_in_all_by_source_and_by_value(clocks: Clocks) ->
     figures = figures_of(clocks, "priority")
     first, second = record({"priority": 1}), record({"priority": 2}, "logs", elapsed_ms=7.0)
     groups = [figures.taken(first), figures.taken(second)]
-    figures.answered(LIMITED, 0.010, [groups[0]])
+    figures.answered(LIMITED, 0.010, [(groups[0], 1)])
     clocks.now_s = 1.0
-    figures.answered(DELIVERED, 0.030, [groups[0]])
+    figures.answered(DELIVERED, 0.030, [(groups[0], 1)])
     figures.record(first, groups[0], is_delivered=True)
     clocks.now_s = 2.0
-    figures.answered(BAD, 0.020, [groups[1]])
+    figures.answered(BAD, 0.020, [(groups[1], 1)])
     assert figures.by_source()["logs"].pending == 1
     figures.record(second, groups[1], is_delivered=False)
     whole = figures.all.report()

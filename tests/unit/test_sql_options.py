@@ -34,7 +34,7 @@ def test_a_relative_database_is_beside_the_configuration(tmp_path: Path) -> None
     options = loaded(tmp_path, SINK).sinks["rows"]
     assert options.url == f"sqlite:///{tmp_path}/out/results.db"
     assert options.target() == {"type": "sql", "database": "sqlite:///out/results.db", "table": "results"}
-    assert (options.order, options.request_events_max) == ("strict", 1000)
+    assert (options.order, options.request_events_max) == ("strict", 5000)
     absolute = loaded(tmp_path, SINK.replace("out/results.db", "/srv/results.db")).sinks["rows"]
     assert absolute.url == "sqlite:////srv/results.db"
 

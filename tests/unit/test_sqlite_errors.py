@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.connectors.sql.dialect import Insert, Session, SqlError
+from event_processor.connectors.sql.dialect import Insert, Rows, Session, SqlError
 from event_processor.connectors.sql.sqlite import SqliteDialect
 from event_processor.model.answers import Verdict
 from event_processor.storage.durable import OperatingSystem
@@ -34,7 +34,7 @@ def session(path: Path) -> Session:
 
 def into(column: str) -> Insert:
     """Rows of one column."""
-    return Insert(f"INSERT INTO t ({column}) VALUES (?)", "t", (column,), replaces=False)
+    return Insert(f"INSERT INTO t ({column}) VALUES", "", "t", (column,), "?")
 
 
 def error_of(call: Callable[[], object]) -> tuple[Verdict, str]:
@@ -65,13 +65,13 @@ def test_another_writer_is_waited_for_and_then_the_lane_waits(tmp_path: Path) ->
 def test_a_row_that_a_table_refuses_is_bad_and_ends_no_transaction(tmp_path: Path) -> None:
     found = session(tmp_path / "a.db")
     found.begin()
-    found.insert(into("a"), [(1,)])
-    assert error_of(lambda: found.insert(into("a"), [(1,)])) == (BAD, "SQLITE_CONSTRAINT_UNIQUE")
-    verdict, name = error_of(lambda: found.insert(into("a"), [("x",)]))
+    found.insert(into("a"), Rows.of([(1,)]))
+    assert error_of(lambda: found.insert(into("a"), Rows.of([(1,)]))) == (BAD, "SQLITE_CONSTRAINT_UNIQUE")
+    verdict, name = error_of(lambda: found.insert(into("a"), Rows.of([("x",)])))
     # Python 3.11 does not know the extended name of this one.
     assert (verdict, name[:17]) == (BAD, "SQLITE_CONSTRAINT")
-    assert error_of(lambda: found.insert(into("a"), [(2**63,)]))[0] is BAD
-    assert error_of(lambda: found.insert(into("b"), [("\ud800",)]))[0] is BAD
+    assert error_of(lambda: found.insert(into("a"), Rows.of([(2**63,)])))[0] is BAD
+    assert error_of(lambda: found.insert(into("b"), Rows.of([("\ud800",)])))[0] is BAD
     assert found.is_in_transaction
     found.commit()
     assert found.execute("SELECT a FROM t") == [(1,)]
@@ -81,7 +81,7 @@ def test_a_row_that_a_table_refuses_is_bad_and_ends_no_transaction(tmp_path: Pat
 def test_a_row_that_is_too_large_is_bad(tmp_path: Path) -> None:
     found = session(tmp_path / "a.db")
     found._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)  # type: ignore[attr-defined]
-    assert error_of(lambda: found.insert(into("b"), [("x" * 2000,)])) == (BAD, "SQLITE_TOOBIG")
+    assert error_of(lambda: found.insert(into("b"), Rows.of([("x" * 2000,)]))) == (BAD, "SQLITE_TOOBIG")
     found.close()
 
 
@@ -91,7 +91,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     assert isinstance(pages, int)
     found.execute(f"PRAGMA max_page_count = {pages}")
     found.begin()
-    assert error_of(lambda: found.insert(into("b"), [("x" * 9000,)] * 9)) == (WAIT, "SQLITE_FULL")
+    assert error_of(lambda: found.insert(into("b"), Rows.of([("x" * 9000,)] * 9))) == (WAIT, "SQLITE_FULL")
     found.rollback()
     found.close()
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_database_stops_the_lane(tmp_path: Path) -> None:
 
 def test_a_corrupt_database_stops_the_lane(tmp_path: Path) -> None:
     found = session(tmp_path / "a.db")
-    found.insert(into("b"), [("x" * 500,)] * 100)
+    found.insert(into("b"), Rows.of([("x" * 500,)] * 100))
     found.close()
     content = bytearray((tmp_path / "a.db").read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
@@ -117,7 +117,7 @@ def test_a_corrupt_database_stops_the_lane(tmp_path: Path) -> None:
 def test_a_database_that_may_only_be_read_stops_the_lane(tmp_path: Path) -> None:
     found = session(tmp_path / "a.db")
     found.execute("PRAGMA query_only = on")
-    assert error_of(lambda: found.insert(into("a"), [(1,)])) == (STOP, "SQLITE_READONLY")
+    assert error_of(lambda: found.insert(into("a"), Rows.of([(1,)]))) == (STOP, "SQLITE_READONLY")
     found.close()
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from event_processor.columns.field_paths import FieldPath, field_path
-from event_processor.columns.timestamps import TimestampReader, canonical
+from event_processor.columns.timestamps import TimestampReader, canonical, canonical_all
 from event_processor.connectors.sql.dialect import Row, Value
 from event_processor.connectors.sql.numeric import NUMBER, Precision, numeric_fit
 from event_processor.connectors.sql.options import ColumnType, SqlSinkOptions
@@ -27,6 +28,9 @@ __all__ = ["RowReader", "UnfitError"]
 INTEGER_MAX: Final = 2**63 - 1
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NOTHING: Final = type(None)
+FitAll: TypeAlias = Callable[[Sequence[Any]], "Sequence[Value] | None"]
+"""Takes all values of a column, None included; returns them as they are written, or None if one may not fit."""
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -45,6 +49,7 @@ class _Field:
     type: ColumnType
     path: FieldPath
     fit: Callable[[Any], Value]
+    fit_all: FitAll
     is_key: bool
 
 
@@ -60,21 +65,16 @@ class RowReader:
         rounds: bool = False,
     ) -> None:
         """`writers`: as in `Dialect`. `rounds`: the numbers are computed, so one with more digits than its column has is rounded."""
-        self._fields: Final = [
-            _Field(
-                column,
-                type_,
-                field_path(field),
-                _written(_fit_of(type_, timestamps, rounds=rounds), writers.get(type_)),
-                column in options.upsert,
-            )
-            for (column, type_), field in zip(options.typed_columns().items(), options.fields(), strict=True)
-        ]
+        self._fields: Final[list[_Field]] = []
+        for (column, type_), name in zip(options.typed_columns().items(), options.fields(), strict=True):
+            fit = _written(_fit_of(type_, timestamps, rounds=rounds), writers.get(type_))
+            fit_all = _fit_all_of(type_, fit, timestamps)
+            self._fields.append(_Field(column, type_, field_path(name), fit, fit_all, column in options.upsert))
         names = [field.path[-1][0] for field in self._fields]
         is_plain = all(len(field.path) == 1 and len(field.path[0]) == 1 for field in self._fields)
         self._decoder: Final = self._struct_decoder(names) if is_plain and len(set(names)) == len(names) else None
 
-    def _struct_decoder(self, names: Sequence[str]) -> Callable[[bytes], Any]:
+    def _struct_decoder(self, names: Sequence[str]) -> msgspec.json.Decoder[Any]:
         """Decodes the fields of the columns and nothing else."""
         fields = [
             (
@@ -85,7 +85,29 @@ class RowReader:
             for place, field in enumerate(self._fields)
         ]
         rename = {f"f{place}": name for place, name in enumerate(names)}
-        return msgspec.json.Decoder(msgspec.defstruct("Fields", fields, rename=rename, gc=False)).decode
+        return msgspec.json.Decoder(msgspec.defstruct("Fields", fields, rename=rename, gc=False))
+
+    def columns(self, objects: bytes) -> list[Sequence[Value]] | None:
+        """The values of many records, by column, as `row` gives them. `objects`: one in each line.
+
+        None if one of them may not fit, or if this is not the way to read them: then `row` decides for each.
+        """
+        if self._decoder is None:
+            return None
+        try:
+            records = self._decoder.decode_lines(objects)
+        except _UNREADABLE:
+            return None
+        found = []
+        for place, field in enumerate(self._fields):
+            values: Sequence[Any] = list(map(attrgetter(f"f{place}"), records))
+            if _is_raw(field.type):
+                values = list(map(_text_of, values))
+            column = field.fit_all(values)
+            if column is None or (field.is_key and None in column):
+                return None
+            found.append(column)
+        return found
 
     def row(self, content: bytes) -> Row:
         """The values of a record's columns, in order. Raises `UnfitError`."""
@@ -109,7 +131,7 @@ class RowReader:
             if self._decoder is None:
                 document = _OBJECT.decode(content)
                 return [_reached(document, field) for field in self._fields]
-            values = msgspec.structs.astuple(self._decoder(content))
+            values = msgspec.structs.astuple(self._decoder.decode(content))
         except _UNREADABLE as error:
             # The error's own words may repeat a part of the record.
             raise UnfitError(f"the record cannot be read as a JSON object ({type(error).__name__})") from error
@@ -160,6 +182,48 @@ def _fit_of(type_: ColumnType, timestamps: TimestampReader, *, rounds: bool) -> 
         "uuid": _uuid,
     }
     return fits[type_]
+
+
+def _fit_all_of(type_: ColumnType, fit: Callable[[Any], Value], timestamps: TimestampReader) -> FitAll:
+    """What checks all values of a column. `fit` checks one, and is asked if they are not all of the usual kind."""
+
+    def one_by_one(values: Sequence[Any]) -> Sequence[Value] | None:
+        try:
+            return [None if value is None else fit(value) for value in values]
+        except (ValueError, OverflowError):
+            return None
+
+    def of_kind(kind: type) -> FitAll:
+        return lambda values: values if set(map(type, values)) <= {kind, _NOTHING} else one_by_one(values)
+
+    def instants(values: Sequence[Any]) -> Sequence[Value] | None:
+        if not set(map(type, values)) <= {str, _NOTHING}:
+            return one_by_one(values)
+        # The events of a moment often have the same text.
+        texts = [text for text in dict.fromkeys(values) if text is not None]
+        if not texts:
+            return values
+        ns, are_bad = timestamps.read_all(texts)
+        if are_bad.any():
+            return None
+        written: dict[str | None, Value] = {None: None, **dict(zip(texts, canonical_all(ns), strict=True))}
+        return list(map(written.__getitem__, values))
+
+    def integers(values: Sequence[Any]) -> Sequence[Value] | None:
+        kinds = set(map(type, values))
+        if not kinds <= {int, _NOTHING}:
+            return None
+        numbers = [value for value in values if value is not None] if _NOTHING in kinds else values
+        fits = not numbers or (min(numbers) >= -INTEGER_MAX - 1 and max(numbers) <= INTEGER_MAX)
+        return values if fits else None
+
+    fits: dict[ColumnType, FitAll] = {
+        "text": of_kind(str),
+        "double": of_kind(float),
+        "integer": integers,
+        "timestamp": instants,
+    }
+    return fits.get(type_, one_by_one)
 
 
 def _text(value: object) -> str:

@@ -14,10 +14,32 @@ from typing import Final, Protocol, TypeAlias
 from event_processor.connectors.sql.options import ColumnType
 from event_processor.model.answers import Answer
 
-__all__ = ["Column", "Dialect", "FoundTable", "Insert", "Row", "Session", "SqlError", "Table", "Value"]
+__all__ = ["Column", "Dialect", "FoundTable", "Insert", "Row", "Rows", "Session", "SqlError", "Table", "Value"]
 
 Value: TypeAlias = "str | int | float | bytes | bool | None"
 Row: TypeAlias = tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows by column: no row becomes an object. All columns have the same length; without a row there may be no column."""
+
+    columns: Sequence[Sequence[Value]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Rows:
+        """The same rows."""
+        return cls(list(zip(*rows, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
+
+    def __iter__(self) -> Iterator[Row]:
+        return zip(*self.columns, strict=True)
+
+    def part(self, begin: int, end: int) -> Rows:
+        """The rows from `begin` to `end` - 1."""
+        return Rows([column[begin:end] for column in self.columns])
 
 
 class SqlError(Exception):
@@ -62,12 +84,26 @@ class FoundTable:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """How rows get into a table. `text`: as a statement for one row. `replaces`: a row replaces the one with the same key."""
+    """How rows get into a table: a statement is `before`, the values of a row in brackets (of several with a comma), and `after`.
 
-    text: str
+    `columns`: in the order of a row's values.
+    """
+
+    before: str
+    after: str
     table: str
     columns: tuple[str, ...]
-    replaces: bool
+    mark: str
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a row replaces the one with the same key."""
+        return bool(self.after)
+
+    @property
+    def text(self) -> str:
+        """As a statement for one row."""
+        return f"{self.before} ({', '.join([self.mark] * len(self.columns))}){self.after}"
 
 
 class Session(Protocol):
@@ -81,8 +117,8 @@ class Session(Protocol):
         """Yields the rows of a statement, in bounded memory. Other statements may run in between. Call it in a snapshot."""
         ...
 
-    def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
-        """Writes the rows, in order; all, or an error."""
+    def insert(self, insert: Insert, rows: Rows, shared: Row = ()) -> None:
+        """Writes the rows, in order; all, or an error. `shared`: the values of the last columns, the same for all rows."""
         ...
 
     def settle(self) -> None:

@@ -110,7 +110,7 @@ class SqlSinkOptions(RemoteSinkOptions):
     column has the field of its name; `{ type = "integer", field = "payload.size" }` takes another one. A missing field is NULL."""
     upsert: tuple[str, ...] = Field(default=(), examples=[["id"]])
     """The columns that identify a row: a record replaces the row with the same values. Empty: each record is a row."""
-    request_events_max: int = Field(default=1000, ge=1, le=100_000)
+    request_events_max: int = Field(default=5000, ge=1, le=100_000)
     """The maximum number of records in one transaction."""
     request_bytes_max: int = Field(default=4_194_304, ge=1, le=1 << 30)
     """The maximum bytes of records in one transaction. A larger record is written alone."""

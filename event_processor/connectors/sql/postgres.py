@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from event_processor.connectors.sql.dialect import FoundTable, Insert, Row, Session, SqlError, Value
+from event_processor.connectors.sql.copy_text import copy_text
+from event_processor.connectors.sql.dialect import FoundTable, Insert, Row, Rows, Session, SqlError, Value
 from event_processor.connectors.sql.options import ColumnType
 from event_processor.model.answers import Answer, Verdict, verdict_of_sqlstate
 from event_processor.model.errors import ConfigurationError
@@ -184,16 +185,20 @@ class PostgresSession:
             for row in cursor:
                 yield tuple(map(_plain, row))
 
-    def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
+    def insert(self, insert: Insert, rows: Rows, shared: Row = ()) -> None:
         with _errors(), self._connection.cursor() as cursor:
             if insert.replaces:
                 # Two rows of one batch may have the same key: only one after the other the last one wins.
-                cursor.executemany(insert.text.encode(), rows)
+                cursor.executemany(insert.text.encode(), [(*row, *shared) for row in rows])
                 return
             names = ", ".join(f'"{name}"' for name in insert.columns)
             with cursor.copy(f'COPY "{insert.table}" ({names}) FROM STDIN'.encode()) as copy:
+                text = copy_text(rows, shared)
+                if text is not None:
+                    copy.write(text)
+                    return
                 for row in rows:
-                    copy.write_row(row)
+                    copy.write_row((*row, *shared))
 
     def settle(self) -> None:
         self.execute("SET CONSTRAINTS ALL IMMEDIATE")

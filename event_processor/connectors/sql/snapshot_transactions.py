@@ -14,7 +14,7 @@ from typing import ClassVar, Final, TypeAlias
 from event_processor.connectors.sql.columns import UnfitError
 from event_processor.connectors.sql.cursor_row import ANOTHER
 from event_processor.connectors.sql.cursor_transactions import CursorTransactions, as_transaction_errors
-from event_processor.connectors.sql.dialect import Row, Session, SqlError
+from event_processor.connectors.sql.dialect import Row, Rows, Session, SqlError
 from event_processor.connectors.sql.tables import CURSOR
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
@@ -118,7 +118,7 @@ class SnapshotTransactions(CursorTransactions):
             return
         session.execute(f"SAVEPOINT {SAVEPOINT}")
         try:
-            session.insert(self._tools.statements.insert, [row for _, row in rows])
+            session.insert(self._tools.statements.insert, Rows.of([row for _, row in rows]))
             session.settle()
         except SqlError as error:
             self._undo(session, error)

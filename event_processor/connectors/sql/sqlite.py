@@ -11,10 +11,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Final
 from urllib.parse import quote
 
-from event_processor.connectors.sql.dialect import FoundTable, Insert, Row, Session, SqlError, Value
+from event_processor.connectors.sql.dialect import FoundTable, Insert, Row, Rows, Session, SqlError, Value
 from event_processor.connectors.sql.options import SQLITE, ColumnType
 from event_processor.model.answers import Answer, Verdict, verdict_of_sqlite
 from event_processor.model.errors import ConfigurationError, StorageError
@@ -26,6 +27,10 @@ __all__ = ["SqliteDialect", "memory_session", "sqlite_path"]
 
 VERSION_MIN: Final = (3, 37, 0)
 """The first with STRICT tables."""
+ROWS_AT_ONCE: Final = 50
+"""The rows of one statement."""
+VALUES_MAX: Final = 32_766
+"""A statement has at most so many values."""
 _TYPES: Final[Mapping[ColumnType, str]] = {
     "text": "TEXT",
     "integer": "INTEGER",
@@ -163,6 +168,7 @@ class SqliteSession:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection: Final = connection
+        self._texts: Final[dict[tuple[str, int], str]] = {}
         self._file: Callable[[], tuple[int, int] | None] = lambda: None
         self._opened: tuple[int, int] | None = None
 
@@ -179,9 +185,28 @@ class SqliteSession:
             # The connection reads on while its rows are taken. What must be sorted is sorted in a file.
             yield from self._connection.execute(statement, values)
 
-    def insert(self, insert: Insert, rows: Sequence[Row]) -> None:
+    def insert(self, insert: Insert, rows: Rows, shared: Row = ()) -> None:
+        own = len(insert.columns) - len(shared)
+        at_once = max(1, min(ROWS_AT_ONCE, (VALUES_MAX - len(shared)) // own))
+        alike = len(rows) - len(rows) % at_once
         with _errors():
-            self._connection.executemany(insert.text, rows)
+            if alike:
+                # A statement for several rows binds what they share once, and lets other threads run while it works.
+                text = self._several(insert, at_once, own)
+                for begin in range(0, alike, at_once):
+                    self._connection.execute(text, [*shared, *chain.from_iterable(rows.part(begin, begin + at_once))])
+            self._connection.executemany(insert.text, [(*row, *shared) for row in rows.part(alike, len(rows))])
+
+    def _several(self, insert: Insert, count: int, own: int) -> str:
+        """The statement for so many rows, each with `own` values. Its values are the shared ones, then those of row after row."""
+        key = (insert.before, own)
+        if key not in self._texts:
+            several = len(insert.columns) - own
+            shared = [f"?{number + 1}" for number in range(several)]
+            begins = range(several + 1, several + 1 + own * count, own)
+            rows = [", ".join([*(f"?{begin + place}" for place in range(own)), *shared]) for begin in begins]
+            self._texts[key] = f"{insert.before} {', '.join(f'({row})' for row in rows)}{insert.after}"
+        return self._texts[key]
 
     def settle(self) -> None:
         """Does nothing. A deferred foreign key is checked by the commit, which then has no effect."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from event_processor.connectors.sql.dialect import Dialect, Insert, Table
-from event_processor.connectors.sql.tables import CURSOR, FAILED, SOURCES, quoted
+from event_processor.connectors.sql.tables import CURSOR, FAILED, SHARED, SOURCES, quoted
 
 __all__ = ["Statements", "dropped"]
 
@@ -55,7 +55,9 @@ class Statements:
         self.failed: Final = (
             f"SELECT {told} FROM {FAILED.name} WHERE {where(*_NAME, 'state_id', 'input')} AND sequence > {mark} ORDER BY sequence"
         )
-        self.insert: Final = _insert(table, mark, table.key)
+        # A snapshot's rows have no place in a log.
+        last = SHARED if set(SHARED) <= set(table.names) else ()
+        self.insert: Final = _insert(table, mark, table.key, last=last)
         self.forget: Final = f"UPDATE {quoted(table.name)} SET as_of = -1 WHERE {where('_pipeline', '_shard', 'as_of')}"
         self.remove_others: Final = f"DELETE FROM {quoted(table.name)} WHERE {where('_pipeline', '_shard')} AND as_of <> {mark}"
         self.remove: Final = f"DELETE FROM {quoted(table.name)} WHERE {where('_pipeline', '_shard', '_key')}"
@@ -67,13 +69,10 @@ def dropped(dialect: Dialect) -> str:
     return f"DELETE FROM {CURSOR.name} WHERE {where} RETURNING 1"
 
 
-def _insert(table: Table, mark: str, key: tuple[str, ...] = ()) -> Insert:
-    """An INSERT; with a key, one that replaces the row with the same key."""
-    names = ", ".join(map(quoted, table.names))
-    text = f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({', '.join([mark] * len(table.names))})"
-    columns = tuple(table.names)
-    if not key:
-        return Insert(text, table.name, columns, replaces=False)
-    set_ = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in table.names if name not in key)
-    text = f"{text} ON CONFLICT ({', '.join(map(quoted, key))}) DO UPDATE SET {set_}"
-    return Insert(text, table.name, columns, replaces=True)
+def _insert(table: Table, mark: str, key: tuple[str, ...] = (), *, last: tuple[str, ...] = ()) -> Insert:
+    """An INSERT; with a key, one that replaces the row with the same key. `last`: the columns whose values come last."""
+    columns = (*(name for name in table.names if name not in last), *last)
+    before = f"INSERT INTO {quoted(table.name)} ({', '.join(map(quoted, columns))}) VALUES"
+    set_ = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in columns if name not in key)
+    after = f" ON CONFLICT ({', '.join(map(quoted, key))}) DO UPDATE SET {set_}" if key else ""
+    return Insert(before, after, table.name, columns, mark)

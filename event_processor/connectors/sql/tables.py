@@ -15,7 +15,7 @@ from event_processor.connectors.sql.dialect import Column, Dialect, FoundTable, 
 from event_processor.connectors.sql.options import SqlSinkOptions
 from event_processor.model.connector import TableChanges
 
-__all__ = ["CURSOR", "FAILED", "LINEAGE", "SOURCES", "VIEW", "apply_changes", "changes_of", "quoted", "table_of"]
+__all__ = ["CURSOR", "FAILED", "LINEAGE", "SHARED", "SOURCES", "VIEW", "apply_changes", "changes_of", "quoted", "table_of"]
 
 LINEAGE: Final = (
     Column("_pipeline", "text", is_required=True),
@@ -38,6 +38,8 @@ SNAPSHOT: Final = (
     Column("_software", "text", is_required=True),
 )
 """The columns of a snapshot that follow its own: what the row is of, how many records its checkpoint covered, and who wrote it."""
+SHARED: Final = ("_source", "_generation", "_pipeline", "_sink", "_delivered_at", "_software")
+"""The columns of the lineage that are the same in all rows of a transaction; the first two often are."""
 CURSOR: Final = Table(
     "event_processor_cursor",
     (

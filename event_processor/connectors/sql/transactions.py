@@ -7,20 +7,19 @@ Never: used by two threads at once; it may block. Knows no database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeAlias, cast
+from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 
-from event_processor.connectors.sql.columns import UnfitError
 from event_processor.connectors.sql.cursor_transactions import CursorTransactions, as_transaction_errors
-from event_processor.connectors.sql.dialect import Row, Session, SqlError
+from event_processor.connectors.sql.dialect import Row, Rows, Session, SqlError
+from event_processor.connectors.sql.writing import Writing
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
 from event_processor.model.transactions import (
     DELIVER,
     Batch,
-    BatchAnswers,
     FailedRecord,
     Handed,
     Refusal,
@@ -28,23 +27,21 @@ from event_processor.model.transactions import (
 
 __all__ = ["LaneTransactions"]
 
-_Numbered: TypeAlias = tuple[int, Row]
-"""The place of a record in its batch, and its row."""
-
 
 class LaneTransactions(CursorTransactions):
     """See `TransactionalReceiver`: the same, without the event loop."""
 
     def deliver(self, batch: Batch) -> list[Answer]:
         """See `TransactionalReceiver`."""
-        writing = BatchAnswers(batch)
-        rows = list(self._rows(batch, writing))
+        pipeline, _, sink = self._row.name
+        writing = Writing(batch, (pipeline, sink, utc_text(batch.wall_ns), self._software))
+        places, rows = writing.rows(self._tools.reader)
         writing.require_few()
         with as_transaction_errors(), self._transaction() as session:
-            self._write(session, rows, writing)
+            self._write(session, places, rows, writing=writing)
             answers = writing.answers()
             if failed := [self._failed_row(batch, entry, answer) for entry, answer in writing.failed(answers)]:
-                session.insert(self._tools.statements.fail, failed)
+                session.insert(self._tools.statements.fail, Rows.of(failed))
             after = batch.before.after(batch.entries, answers)
             # The last statement. If the fence or the sequence is not ours, nothing of this transaction counts.
             place, changed_at = batch.before.sequence, utc_text(batch.wall_ns)
@@ -52,31 +49,13 @@ class LaneTransactions(CursorTransactions):
             # If we die before the commit, nothing was written. If we die after it, the cursor says so at the next `begin`.
         return answers
 
-    def _rows(self, batch: Batch, writing: BatchAnswers) -> Iterator[_Numbered]:
-        """Yields the rows of the records that are to be written. Records that do not fit are noted."""
-        delivered_at = utc_text(batch.wall_ns)
-        pipeline, _, sink = self._row.name
-        for place, entry in enumerate(batch.entries):
-            if entry.refusal is not None:
-                continue
-            record = entry.sent
-            try:
-                own = self._tools.reader.row(bytes(record.object))
-            except UnfitError as error:
-                writing.bad[place] = Answer(Verdict.BAD, str(error))
-                continue
-            where = record.place
-            source = where.get("source") or where.get("aggregate")
-            lineage = (source, where.get("generation"), where.get("offset"), where.get("line"))
-            yield place, (*own, pipeline, sink, *lineage, record.sequence, delivered_at, self._software)
-
-    def _write(self, session: Session, rows: Sequence[_Numbered], writing: BatchAnswers) -> None:
+    def _write(self, session: Session, places: Sequence[int], rows: Rows, *, writing: Writing) -> None:
         """Writes the rows. If the database refuses them, finds out by halves which: a good one is written, whatever its neighbour is."""
-        if not rows:
+        if not len(rows):
             return
         session.execute("SAVEPOINT event_processor_rows")
         try:
-            session.insert(self._tools.statements.insert, [row for _, row in rows])
+            session.insert(self._tools.statements.insert, rows, writing.shared)
             session.settle()
         except SqlError as error:
             if error.answer.verdict is not Verdict.BAD or not session.is_in_transaction:
@@ -84,11 +63,11 @@ class LaneTransactions(CursorTransactions):
             session.execute("ROLLBACK TO SAVEPOINT event_processor_rows")
             session.execute("RELEASE SAVEPOINT event_processor_rows")
             if len(rows) == 1:
-                writing.refuse(rows[0][0], error.answer)
+                writing.refuse(places[0], error.answer)
                 return
             middle = (len(rows) + 1) // 2
-            self._write(session, rows[:middle], writing)
-            self._write(session, rows[middle:], writing)
+            self._write(session, places[:middle], rows.part(0, middle), writing=writing)
+            self._write(session, places[middle:], rows.part(middle, len(rows)), writing=writing)
         else:
             session.execute("RELEASE SAVEPOINT event_processor_rows")
 

@@ -160,8 +160,9 @@ class Cursor:
     def pass_through(self, sequence: int, chain: str) -> None:
         """All records up to this one were read and answered; it has this chain. Nothing beyond the prefix was answered before."""
         assert not self._ranges, "such a cursor has no ranges"
-        for each in range(self.sequence + 1, sequence + 1):
-            self._chains.pop(each, None)
+        if self._chains:
+            for each in range(self.sequence + 1, sequence + 1):
+                self._chains.pop(each, None)
         self.sequence, self.chain = sequence, chain
 
     def _advance(self) -> None:

@@ -16,6 +16,7 @@ from event_processor.engine.delivery.reports import GroupReport
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import wall_ns_of
 from event_processor.model.delivery import OutboxRecord
+from event_processor.model.record_blocks import RecordBlock, Runs
 
 __all__ = ["Figures", "LaneFigures"]
 
@@ -39,19 +40,19 @@ class Figures:
         self.elapsed_ms = 0.0
         self._recent: Final[deque[tuple[float, int]]] = deque()
 
-    def tried(self, answer: Answer, took_s: float) -> None:
-        """A try was answered after `took_s` seconds."""
-        self.tries += 1
-        self.request_s += took_s
-        self.refused += answer.verdict is not Verdict.DELIVERED
-        self.limit_hits += answer.status == "429"
+    def tried(self, answer: Answer, took_s: float, count: int = 1) -> None:
+        """A try was answered after `took_s` seconds; in a group, one of each of `count` records."""
+        self.tries += count
+        self.request_s += count * took_s
+        self.refused += count * (answer.verdict is not Verdict.DELIVERED)
+        self.limit_hits += count * (answer.status == "429")
 
-    def ended(self, elapsed_ms: float, *, is_delivered: bool) -> None:
-        """A record was delivered, or failed for good."""
-        self.pending -= 1
+    def ended(self, elapsed_ms: float, count: int = 1, *, is_delivered: bool) -> None:
+        """`count` records were delivered, or failed for good; `elapsed_ms` is the sum of their times."""
+        self.pending -= count
         self.elapsed_ms += elapsed_ms
-        self.delivered += is_delivered
-        self.failed += not is_delivered
+        self.delivered += count * is_delivered
+        self.failed += count * (not is_delivered)
 
     def tick(self, now_s: float) -> None:
         """Counts the rate from tick to tick."""
@@ -129,23 +130,31 @@ class LaneFigures:
 
     def taken(self, record: OutboxRecord) -> tuple[Figures, ...]:
         """The record was read and waits. Returns its groups, for the calls that follow."""
-        names = self._grouping.names(record)
+        return self._waiting(self._grouping.names(record), 1)
+
+    def taken_block(self, records: RecordBlock) -> Runs[tuple[Figures, ...]]:
+        """The same, for all records of a block."""
+        names = self._grouping.names_of(records)
+        return Runs([self._waiting(each, count) for each, count in names.counted()], names.ends)
+
+    def _waiting(self, names: tuple[str, ...], count: int) -> tuple[Figures, ...]:
+        """The groups with these names, in which `count` more records wait."""
         groups = self._known.get(names)
         if groups is None:
             groups = tuple(_group(each, name) for each, name in zip(self._groups, names, strict=True))
             if len(self._known) < GROUPS_MAX:
                 self._known[names] = groups
         for group in (self.all, *groups):
-            group.pending += 1
+            group.pending += count
         return groups
 
-    def answered(self, answer: Answer, took_s: float, groups: Iterable[Sequence[Figures]]) -> None:
-        """A request was answered after `took_s` seconds. `groups`: for each of its records, its groups."""
+    def answered(self, answer: Answer, took_s: float, groups: Iterable[tuple[Sequence[Figures], int]]) -> None:
+        """A request was answered after `took_s` seconds. `groups`: those of its records, each with how many have them."""
         self.all.tried(answer, took_s)
         self.waits += answer.verdict is Verdict.WAIT
-        for each in groups:
+        for each, count in groups:
             for group in each:
-                group.tried(answer, took_s)
+                group.tried(answer, took_s, count)
 
     def record(self, record: OutboxRecord, groups: Sequence[Figures], *, is_delivered: bool) -> None:
         """The record was delivered, or failed for good."""
@@ -153,6 +162,18 @@ class LaneFigures:
         elapsed_ms = record.elapsed_ms + self._since_ms(record.now)
         for group in (self.all, *groups):
             group.ended(elapsed_ms, is_delivered=is_delivered)
+
+    def delivered(self, blocks: Iterable[tuple[RecordBlock, Runs[tuple[Figures, ...]]]]) -> None:
+        """All records of these blocks, with their groups, were delivered."""
+        self._last_s = self._now_s()
+        for records, runs in blocks:
+            begin = 0
+            for groups, count in runs.counted():
+                clocks = records.clocks.part(begin, begin + count).counted()
+                elapsed_ms = sum(times * (elapsed_ms + self._since_ms(now)) for (now, elapsed_ms), times in clocks)
+                for group in (self.all, *groups):
+                    group.ended(elapsed_ms, count, is_delivered=True)
+                begin += count
 
     def skipped(self, groups: Sequence[Figures]) -> None:
         """An operator gave the record up."""

@@ -15,6 +15,7 @@ import msgspec
 
 from event_processor.columns.field_paths import Absent, FieldPath, field_path, reach
 from event_processor.model.delivery import OutboxRecord
+from event_processor.model.record_blocks import RecordBlock, Runs
 
 __all__ = ["GROUPS_MAX", "NONE", "OTHER", "Grouping"]
 
@@ -43,6 +44,14 @@ class Grouping:
             return (source,)
         document = self._document(record)
         return (source, *(_name(reach(document, path)) for path in self._paths))
+
+    def names_of(self, records: RecordBlock) -> Runs[tuple[str, ...]]:
+        """The same, for all records of a block."""
+        if records.places is None or self._paths:
+            names = [self.names(records.record(index)) for index in range(len(records))]
+            return Runs(names, range(1, len(names) + 1))
+        sources = records.places.sources
+        return Runs([(source,) for source, _ in sources.values], sources.ends)
 
     def _document(self, record: OutboxRecord) -> dict[str, Any]:
         """The record with nothing but what the fields may need."""

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from event_processor.engine.delivery.blocks import groups_of
 from event_processor.engine.delivery.cursor import CursorDocument, Result
 from event_processor.engine.delivery.figures import LaneFigures
 from event_processor.engine.delivery.health import Health
@@ -80,7 +81,7 @@ class Lane:
             reader=self._parts.reader(released, min(document.sequence, released.sequence)),
             queue=self.stages[0].queue,
             chain_after=self._parts.chain_after,
-            taken=self.figures.taken,
+            figures=self.figures,
         )
 
     # The life of a lane.
@@ -224,7 +225,7 @@ class Lane:
     def answered(self, stage: AnyStage, attempt: Attempt, answer: Answer, took_s: float) -> None:
         """See `StageLane`."""
         if stage is self.stages[-1]:
-            self.figures.answered(answer, took_s, [each.groups for each in attempt.waiting])
+            self.figures.answered(answer, took_s, groups_of(attempt.waiting))
         self._parts.tried(stage.tried(attempt, answer, took_s))
 
     def passed(self, stage: AnyStage, waiting: Waiting) -> None:

@@ -8,6 +8,7 @@ Never: sends.
 
 from __future__ import annotations
 
+from event_processor.engine.delivery.figures import LaneFigures
 from event_processor.engine.delivery.orders import SKIPPED
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.queue import Queue
@@ -40,7 +41,7 @@ def skip_records(
             reader=reader,
             queue=queue,
             chain_after=chain_after_record,
-            taken=lambda _record: (),
+            figures=LaneFigures((), lambda: wall_ns, lambda: 0.0),
         )
         try:
             window.require_chain()

@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from event_processor.engine.delivery.backoff import Backoff
+from event_processor.engine.delivery.blocks import sequences_of
 from event_processor.engine.delivery.gate import Ticket
 from event_processor.engine.delivery.health import PROBE_S, Health, remedy_of
 from event_processor.engine.delivery.queue import Attempt, Queue, Waiting, request_key
@@ -353,7 +354,7 @@ def try_of(lane: str, stage: str, attempt: Attempt, answer: Answer, *, took_s: f
         at=utc_text(wall_ns),
         sink=lane,
         stage=stage,
-        sequences=tuple(each.record.sequence for each in attempt.waiting),
+        sequences=tuple(sequences_of(attempt.waiting)),
         number=attempt.tries,
         took_ms=round(1000 * took_s, 3),
         verdict=answer.verdict.value,

@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from event_processor.engine.delivery.blocks import BlockWaiting
 from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
 from event_processor.engine.delivery.lane import Lane, enricher_stages
 from event_processor.engine.delivery.parts import LaneParts
@@ -35,6 +36,7 @@ from event_processor.model.transactions import (
     RemoteCursor,
     TransactionalReceiver,
     TransactionError,
+    undelivered_places,
 )
 
 __all__ = ["TransactionalLane"]
@@ -102,9 +104,8 @@ class TransactionalLane(Lane):
     def committed(self, waiting: Sequence[Waiting], batch: Batch, answers: Sequence[Answer]) -> None:
         """See `TransactionLane`."""
         failed: dict[int, FailedRecord] = {}
-        for each, answer in zip(batch.entries, answers, strict=True):
-            if answer.verdict is Verdict.DELIVERED:
-                continue
+        for place in undelivered_places(answers):
+            each, answer = batch.entries[place], answers[place]
             refusal = each.refusal or Refusal(self._last.name, answer, batch.tries + 1)
             record = FailedRecord.of(self.sink, each.record, each.key, refusal, batch.wall_ns)
             failed[record.sequence] = record
@@ -120,6 +121,9 @@ class TransactionalLane(Lane):
                     sink=self.name, sequence=record.sequence, status=record.status, reason=record.reason
                 )
         self._window.finished_through(waiting[-1].record, LaneCounts(place.delivered, place.failed, place.skipped))
+        if isinstance(waiting, BlockWaiting) and not failed:
+            self.figures.delivered((part.records, part.groups) for part in waiting.parts)
+            waiting = ()
         for each in waiting:
             found = failed.get(each.record.sequence)
             if found is not None and found.stage == SKIPPED_STAGE:

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.gate import Ticket
 from event_processor.engine.delivery.health import remedy_of
+from event_processor.engine.delivery.prefix import Prefix
 from event_processor.engine.delivery.queue import Attempt, Waiting
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.stage import BAD_MAX, RECENT, LaneTimes, StageLane, try_of, wait_for
@@ -27,11 +28,12 @@ from event_processor.model.errors import EventProcessorError
 from event_processor.model.transactions import (
     DELIVER,
     Batch,
-    Handed,
+    HandedBlocks,
     Refusal,
     RemoteCursor,
     TransactionalReceiver,
     TransactionError,
+    undelivered_places,
 )
 
 __all__ = ["TransactionLane", "TransactionParts", "TransactionalStage"]
@@ -72,74 +74,6 @@ class TransactionLane(StageLane, Protocol):
     def committed(self, waiting: Sequence[Waiting], batch: Batch, answers: Sequence[Answer]) -> None:
         """These records are in a transaction that is committed. An answer for each."""
         ...
-
-
-class Prefix:
-    """The records that wait for a transaction, by sequence. Used by one thread."""
-
-    def __init__(self) -> None:
-        self._entries: Final[dict[int, tuple[Waiting, Refusal | None]]] = {}
-        self.locked_through = 0
-        """Records up to this sequence are in a transaction that runs."""
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def add(self, waiting: Waiting) -> None:
-        """Adds a record. Enrichers may add it before earlier ones."""
-        self._entries[waiting.record.sequence] = (waiting, None)
-
-    def refuse(self, waiting: Waiting, refusal: Refusal) -> None:
-        """Adds a record that is not to be written."""
-        self._entries[waiting.record.sequence] = (waiting, refusal)
-
-    def drop(self, sequences: frozenset[int]) -> list[tuple[Waiting, int]]:
-        """Removes the records with these sequences that are to be written, except those in a transaction that runs."""
-        found = []
-        for sequence in sorted(sequences & self._entries.keys()):
-            waiting, refusal = self._entries[sequence]
-            if refusal is None and sequence > self.locked_through:
-                del self._entries[sequence]
-                found.append((waiting, 0))
-        return found
-
-    def has(self, sequence: int) -> bool:
-        """Whether this record waits here."""
-        return sequence in self._entries
-
-    def is_refused(self, sequence: int) -> bool:
-        """Whether this record waits here and is not to be written."""
-        return sequence in self._entries and self._entries[sequence][1] is not None
-
-    def after(self, sequence: int, events_max: int, bytes_max: int, *, alone: bool) -> list[tuple[Waiting, Refusal | None]]:
-        """The records directly after `sequence`. `alone`: at most one of them is to be written."""
-        found: list[tuple[Waiting, Refusal | None]] = []
-        size_bytes = to_write = 0
-        while len(found) < events_max and (entry := self._entries.get(sequence + len(found) + 1)) is not None:
-            size_bytes += entry[0].size_bytes
-            to_write += entry[1] is None
-            if found and (size_bytes > bytes_max or (alone and to_write > 1)):
-                break
-            found.append(entry)
-        return found
-
-    def through(self, after: int, last: int) -> list[Waiting]:
-        """The records after sequence `after` up to `last`; empty if one of them is not here."""
-        sequences = range(after + 1, last + 1)
-        # Not more than are here: a receiver may be millions ahead.
-        is_whole = len(sequences) <= len(self._entries) and all(each in self._entries for each in sequences)
-        return [self._entries[each][0] for each in sequences] if is_whole else []
-
-    def remove(self, waiting: Sequence[Waiting]) -> None:
-        """These records were answered."""
-        for each in waiting:
-            del self._entries[each.record.sequence]
-
-    def clear(self) -> list[Waiting]:
-        """Removes everything, and returns it."""
-        found = [waiting for waiting, _ in self._entries.values()]
-        self._entries.clear()
-        return found
 
 
 class TransactionalStage:
@@ -249,21 +183,24 @@ class TransactionalStage:
         """One transaction with the next records, if there are any. Returns whether it wrote one."""
         lane, parts = self._lane, self._parts
         is_stopped = lane.health.is_stopped(self.name)
-        entries = self.queue.after(lane.cursor.sequence, self._events_max, parts.bytes_max, alone=is_stopped)
-        if not entries or not lane.may_send:
+        selected = self.queue.after(lane.cursor.sequence, self._events_max, parts.bytes_max, alone=is_stopped)
+        if selected is None or not lane.may_send:
             return False
-        attempt.waiting = [waiting for waiting, _ in entries]
-        self.queue.locked_through = self.unsettled_through = attempt.waiting[-1].record.sequence
-        handed = [Handed(waiting.record, waiting.sent, waiting.key, refusal) for waiting, refusal in entries]
+        attempt.waiting, handed = selected.waiting, selected.handed
+        self.queue.locked_through = self.unsettled_through = lane.cursor.sequence + len(handed)
         is_schema = partial(_is_schema, tuple(self._bad), is_stopped)
         batch = Batch(lane.cursor, handed, self._tries, parts.times.wall_ns(), is_schema)
         answers = await parts.receiver.deliver(batch)
         self.unsettled_through = 0
-        are_bad = [answer.verdict is not Verdict.DELIVERED for answer in answers]
-        self._bad.extend(is_bad for each, is_bad in zip(handed, are_bad, strict=True) if each.refusal is None)
+        bad = set(undelivered_places(answers))
+        # Only the last ones count.
+        if bad or not isinstance(handed, HandedBlocks):
+            self._bad.extend([place in bad for place, each in enumerate(handed) if each.refusal is None][-RECENT:])
+        else:
+            self._bad.extend([False] * min(len(handed), RECENT))
         self.queue.remove(attempt.waiting)
         lane.committed(attempt.waiting, batch, answers)
-        return not all(are_bad)
+        return len(bad) < len(answers)
 
     def _went_well(self, *, has_delivered: bool) -> None:
         health = self._lane.health

@@ -7,17 +7,21 @@ Never: sends, or knows what an answer means.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
+from event_processor.engine.delivery.blocks import LaneBlock
 from event_processor.engine.delivery.cursor import Cursor, CursorDocument, LaneCounts, Result
-from event_processor.engine.delivery.figures import Figures
+from event_processor.engine.delivery.figures import LaneFigures
 from event_processor.engine.delivery.keys import key_of
 from event_processor.engine.delivery.progress import LaneIdentity
 from event_processor.engine.delivery.queue import Waiting
 from event_processor.model.delivery import OutboxRecord
 from event_processor.model.errors import StateError
+from event_processor.model.record_blocks import RecordBlock
+from event_processor.storage.outbox_reader import not_following
 
 __all__ = ["OutboxReading", "Released", "Window"]
 
@@ -56,6 +60,10 @@ class OutboxReading(Protocol):
         """The next records and the sizes of their lines, about `bytes_max` bytes of them; empty if there are none."""
         ...
 
+    def read_block(self, bytes_max: int, chain: str) -> RecordBlock | None:
+        """The same as one value; None if there is none. `chain`: of the record before. Raises `StateError` if they do not follow from it."""
+        ...
+
     def follow(self, released: Any) -> None:
         """A durable checkpoint covers the series this far: a value of the kind that the series publishes."""
         ...
@@ -81,6 +89,15 @@ class WaitingQueue(Protocol):
         ...
 
 
+@runtime_checkable
+class BlockQueue(Protocol):
+    """Where records go in blocks. Its cursor has no ranges: records are answered in order."""
+
+    def add_block(self, block: LaneBlock) -> None:
+        """Adds records, directly after those of the last block."""
+        ...
+
+
 class Window:
     """The window of one lane. Used by one thread."""
 
@@ -93,11 +110,11 @@ class Window:
         reader: OutboxReading,
         queue: WaitingQueue,
         chain_after: Callable[[str, OutboxRecord], str],
-        taken: Callable[[OutboxRecord], tuple[Figures, ...]],
+        figures: LaneFigures,
     ) -> None:
         """`document`: the lane's cursor. `reader` begins after it, or at the end of an outbox that fell behind it.
 
-        `taken` is called for each record that is queued, and returns its groups.
+        `figures` counts each record that is queued. If the queue takes blocks, records are read in blocks.
         """
         self.released = released
         self.queue: Final = queue
@@ -106,7 +123,10 @@ class Window:
         self._key_of: Final[Callable[[OutboxRecord], str]] = partial(key_of, identity, document)
         self._reader: Final = reader
         self._chain_after: Final = chain_after
-        self._taken: Final = taken
+        self._figures: Final = figures
+        self._blocks: Final = queue if isinstance(queue, BlockQueue) else None
+        self._unpassed: Final[deque[RecordBlock]] = deque()
+        """The blocks, or what is left of them, beyond the cursor's prefix."""
         self._cursor: Final = Cursor(document.sequence, document.chain, document.answered, ahead_max=AHEAD_MAX)
         self._counts = document.counts
         self._saved = document.sequence
@@ -204,8 +224,13 @@ class Window:
         while (
             self._read_to < self.released.sequence
             and self._read_to - self._cursor.sequence < AHEAD_MAX
-            and (self._bytes < WINDOW_BYTES or not self._sizes)
+            and (self._bytes < WINDOW_BYTES or not self._bytes)
         ):
+            if self._blocks is not None:
+                if (block := self._reader.read_block(READ_BYTES, self._read_chain)) is None:
+                    return
+                self._take_block(block, self._blocks)
+                continue
             entries = self._reader.read(READ_BYTES)
             if not entries:
                 return
@@ -238,10 +263,7 @@ class Window:
         """Takes the next record of the outbox, and queues it if it was not answered."""
         sequence = record.sequence
         if self._chain_after(self._read_chain, record) != record.chain:
-            raise StateError(
-                f"the outbox has a record at sequence {sequence} that does not follow from the one before",
-                hint="restore the state from a backup, or let the sink begin anew: event-processor sinks drop",
-            )
+            raise not_following(sequence)
         self._read_to, self._read_chain = sequence, record.chain
         before = self._cursor.sequence
         if sequence > before:
@@ -250,12 +272,33 @@ class Window:
         self._cursor.read(sequence, record.chain)
         self._pass(before)
         if not self._cursor.is_answered(sequence):
-            self.queue.add(Waiting(record, self._key_of(record), size_bytes, self._taken(record)))
+            self.queue.add(Waiting(record, self._key_of(record), size_bytes, self._figures.taken(record)))
+
+    def _take_block(self, block: RecordBlock, queue: BlockQueue) -> None:
+        """Takes the next records of the outbox, whose chain was checked, and queues those that were not answered."""
+        last, answered = block.record(len(block) - 1), self._cursor.sequence
+        if block.first <= answered <= block.last:
+            self._cursor.read(answered, block.record(answered - block.first).chain)
+        self._read_to, self._read_chain = last.sequence, last.chain
+        if block.last > answered:
+            fresh = block.part(max(0, answered + 1 - block.first), len(block))
+            self._bytes += fresh.size_bytes
+            self._unpassed.append(fresh)
+            queue.add_block(LaneBlock(fresh, self._figures.taken_block(fresh), self._key_of))
 
     def _pass(self, before: int) -> None:
         """Forgets the sizes of the records that the prefix moved over."""
-        for sequence in range(before + 1, self._cursor.sequence + 1):
-            self._bytes -= self._sizes.pop(sequence, 0)
+        through = self._cursor.sequence
+        if self._sizes:
+            for sequence in range(before + 1, through + 1):
+                self._bytes -= self._sizes.pop(sequence, 0)
+        while self._unpassed and self._unpassed[0].first <= through:
+            block = self._unpassed.popleft()
+            self._bytes -= block.size_bytes
+            if block.last > through:
+                rest = block.part(through + 1 - block.first, len(block))
+                self._bytes += rest.size_bytes
+                self._unpassed.appendleft(rest)
 
     def close(self) -> None:
         """Releases the file."""
