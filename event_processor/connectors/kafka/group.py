@@ -91,7 +91,7 @@ class GroupSource(KafkaSource):
         except KafkaException as exception:
             self._reports.client_failed(error_of(exception))
             return
-        if any(each.error is not None for each in answers) or not self._bounds:
+        if any(each.error is not None for each in answers) or not self._unresolved <= self._bounds.keys():
             return  # it is asked again
         for number, offset in sorted((each.partition, each.offset) for each in answers):
             self._go_on(number, offset if offset >= 0 else None)
