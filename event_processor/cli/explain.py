@@ -78,7 +78,7 @@ def _places(history: IdHistory) -> Iterator[str]:
 
 def _place(place: Occurrence) -> str:
     reason = f": {one_line(place.reason)}" if place.reason else ""
-    where = f"{one_line(place.path)}:{place.line} (byte {place.offset})"
+    where = f"{one_line(place.path)}:{place.line} ({'offset' if place.is_numbered else 'byte'} {place.offset})"
     return f"{where}, source {place.source}, generation {place.generation}{reason}"
 
 

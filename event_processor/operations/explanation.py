@@ -42,8 +42,9 @@ LIMIT_STAGE: Final = "totals"
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """A record with the id. `line` counts from 1; `offset` is in bytes; `path` is where its file was first read.
+    """A record with the id. `line` counts from 1; `path` is where its file was first read.
 
+    `offset` is in bytes, or the number of the record if `is_numbered`.
     `reason` says why it was rejected; empty if it was not.
     """
 
@@ -53,6 +54,7 @@ class Occurrence:
     line: int
     offset: int
     reason: str = ""
+    is_numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def explain(configuration: Configuration, environment: Environment, text: str, *
         for each in watched_script(reader, progress):
             if isinstance(each, Chunk):
                 search.look_through(each)
-        size_bytes = reader.size_bytes
+        size_bytes = reader.read_bytes
     over_limit = _over_limit(configuration, environment, checkpoint)
     histories = tuple(_history(event_id, search.found[event_id], over_limit, configuration) for event_id in search.ids)
     return Explanation(text, _with_lanes(configuration, environment, histories, search.numbers), search.records, size_bytes)
@@ -247,6 +249,7 @@ def _occurrence(chunk: Chunk, columns: Columns, row: int, line: int) -> Occurren
         generation=chunk.generation,
         line=line + row + 1,
         offset=int(chunk.offsets(columns.starts, np.array([row]))[0]),
+        is_numbered=chunk.places is not None,
     )
 
 

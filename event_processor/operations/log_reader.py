@@ -131,12 +131,14 @@ class LogReader:
             # Version 1 has no entry for this: the order stage was used from the start, or never.
             self._survey.is_ordered_from_start = checkpoint.state.order.active
         self._open: Final[OrderedDict[GenerationKey, PastGeneration]] = OrderedDict()
+        self.read_bytes = 0
+        """The size of the records that were read so far, with their line ends."""
         self.names: Final[dict[GenerationKey, str]] = {}
         """The present path, or what names it, of each generation that was read."""
 
     @property
     def size_bytes(self) -> int:
-        """The number of bytes to read, of all sources."""
+        """How much there is to read, of all sources: bytes, or numbers of records of a source that numbers them."""
         return self._survey.size_bytes
 
     def script(self) -> Iterator[Chunk | JournalEntry]:
@@ -196,6 +198,7 @@ class LogReader:
         for piece in generation.pieces(run.start, run.end, self._block_bytes_min):
             yield _chunk(run, piece, position, generation.head[: piece.offset])
             offset = piece.end_offset
+            self.read_bytes += len(piece.content) + piece.oversized_bytes
         if offset < run.end:
             raise _gone(run, offset)
 

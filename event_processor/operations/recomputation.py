@@ -56,7 +56,7 @@ class Recomputation:
         ):
             self.names = reader.names
             processor.feed(watched_script(reader, progress))
-            return reader.size_bytes
+            return reader.read_bytes
 
     def checkpoint(self) -> Checkpoint:
         """The recomputed checkpoint."""

@@ -41,14 +41,15 @@ def test_a_topic_with_transactions_and_line_ends_in_records_is_counted_once_and_
     (letter,) = world.letters
     assert (letter["generation"], letter["line"], letter["offset"], letter["record"]) == (2, 4, 3, '{"id":\n1,"c\nd":')
     assert positions(world) == [("0", 0, 110), ("1", 0, 4)]
-    assert "ok: 114 records" in succeeded(pipeline.verify())
-    assert f"{topic}/1:1" in succeeded(pipeline.command_of("explain", "200"))
+    size = sum(len(each) + 1 for each in [*events(0, 110), pretty, b"", b"", b'{"id":\n1,"c\nd":'])
+    assert f"ok: 114 records, {size:,} bytes, 1 dead letter" in succeeded(pipeline.verify())
+    assert f"{topic}/1:1 (offset 0)" in succeeded(pipeline.command_of("explain", "200"))
     # The markers of two transactions, and what was aborted, are not unread records.
     committed = json.loads(pipeline.command_of("status", "--json").stderr)["committed"]
     assert (committed["lag_bytes"], committed["lag_records"], committed["lag_unknown"]) == (0, 0, [])
     broker.produce(topic, events(300, 305))
     assert json.loads(pipeline.command_of("status", "--json").stderr)["committed"]["lag_records"] == 5
-    assert "the same totals" in (said := succeeded(pipeline.command_of("replay", "--yes"))) or said
+    succeeded(pipeline.command_of("replay", "--yes"))
     succeeded(pipeline.run("--once"))
     world.holds([*range(110), 200, *range(300, 305)])
     assert "ok: 119 records" in succeeded(pipeline.verify())

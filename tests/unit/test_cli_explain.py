@@ -40,7 +40,8 @@ def test_explain_as_json_keeps_its_contract(shell: Shell) -> None:
     string, integer = document["ids"]
     assert list(integer) == ["id", "accepted", "duplicates", "rejected", "unlisted"]
     assert (string["id"], integer["id"]) == ("1", 1)
-    assert integer["accepted"] == [{"source": "log", "path": "log.jsonl", "generation": 1, "line": 1, "offset": 0, "reason": ""}]
+    place = {"source": "log", "path": "log.jsonl", "generation": 1, "line": 1, "offset": 0, "reason": "", "is_numbered": False}
+    assert integer["accepted"] == [place]
 
 
 def test_explain_without_its_log_is_66(shell: Shell) -> None:
