@@ -52,12 +52,23 @@ class Fault:
     after: bool = False
     event: Callable[[], object] = lambda: None
     calls: int = 0
+    is_dead: bool = False
+    """The process was killed: nothing that it cleans up reaches the broker."""
 
     @property
     def was_met(self) -> bool:
         return 0 < self.nth <= self.calls
 
     def around(self, name: str, call: Callable[[], Any]) -> Any:
+        if self.is_dead:
+            raise KilledError
+        try:
+            return self._around(name, call)
+        except KilledError:
+            self.is_dead = True
+            raise
+
+    def _around(self, name: str, call: Callable[[], Any]) -> Any:
         if self.names and name not in self.names:
             return call()
         self.calls += 1

@@ -351,7 +351,7 @@ def test_failed_records_of_a_commit_whose_answer_is_lost_are_read_from_the_topic
 ) -> None:
     """One is so large that it is kept in several parts."""
     world = KafkaSinkWorld.of(broker, 1, max_message_bytes="2000")
-    entries = with_large(9, 4, 7, size_bytes=600_000)
+    entries = with_large(9, 4, 7, size_bytes=1_200_000)
     # Commits of cursors, then the one with the failed records.
     fault = Fault(2, ("commit_transaction",), after=after, event=killed)
     made_by = world.receiver_of(fault)
@@ -362,7 +362,7 @@ def test_failed_records_of_a_commit_whose_answer_is_lost_are_read_from_the_topic
     assert world.numbers() == [1, 2, 3, 5, 6, 8, 9]
     world.require_true(tmp_path, report)
     found = [(each["sequence"], len(json.dumps(each["object"], separators=(",", ":")))) for each in failed_lines(tmp_path)]
-    assert found == [(4, 600_017), (7, 600_017)]
+    assert found == [(4, 1_200_017), (7, 1_200_017)]
 
 
 def test_nearly_every_record_refused_stops_the_lane_and_keeps_them(broker: KafkaBroker, tmp_path: Path) -> None:
