@@ -16,7 +16,7 @@ import numpy as np
 from event_processor.kernels.arrays import ByteArray
 from event_processor.kernels.outbox import NEW_CLOCK, NEW_PLACE, ReadLines, read_lines
 from event_processor.model.delivery import OutboxRecord
-from event_processor.model.record_blocks import EventPlaces, RecordBlock, Runs
+from event_processor.model.record_blocks import EventPlaces, RecordBlock, Runs, without_object
 
 __all__ = ["block_of"]
 
@@ -39,17 +39,19 @@ def block_of(content: bytes, *, sequence: int, count: int, chain: str, decode: D
 
 
 def _of_columns(content: bytes, sequence: int, read: ReadLines, decode: Decode) -> RecordBlock:
-    ends = read.ends.tolist()
+    ends, object_ends = read.ends.tolist(), read.object_ends.tolist()
 
     def record(index: int) -> OutboxRecord:
-        return decode(content[ends[index - 1] if index else 0 : ends[index] - 1], sequence + index)
+        line = content[ends[index - 1] if index else 0 : ends[index]]
+        object_bytes = object_ends[index] - 1 - (object_ends[index - 1] if index else 0)
+        return decode(without_object(line, object_bytes), sequence + index)
 
     clocks = _runs(read.flags, NEW_CLOCK, lambda index: (record(index).now, record(index).elapsed_ms))
     places = None
     if read.offsets.min() >= 0:
         sources = _runs(read.flags, NEW_PLACE, lambda index: _source_of(record(index)))
         places = EventPlaces(sources, read.offsets.tolist(), read.lines.tolist())
-    return RecordBlock(sequence, content, 0, ends, read.objects, 0, read.object_ends.tolist(), clocks, places)
+    return RecordBlock(sequence, content, 0, ends, read.objects, 0, object_ends, clocks, places)
 
 
 def _source_of(record: OutboxRecord) -> tuple[str, int]:

@@ -145,6 +145,17 @@ def test_a_byte_that_was_changed_is_never_read_as_a_record(records: list[Any], d
     assert accepted == good
 
 
+@pytest.mark.parametrize("content", [b'{"id":"\\ud800"}', b"[1]", b"{"])
+def test_an_object_that_the_decoder_refuses_is_still_that_of_its_record(content: bytes) -> None:
+    place, chain, lines = b'{"source":"a","generation":1,"offset":0,"line":1}', "", b""
+    for sequence in (1, 2):
+        chain = xxh3_128_hexdigest(b"%b\n%d\n%b\n%b" % (chain.encode(), sequence, place, content))
+        lines += line_of(sequence, place, CLOCK, chain, content)
+    block = read(lines, 1, "")
+    assert [(block.record(index).sequence, bytes(block.record(index).object)) for index in (0, 1)] == [(1, content), (2, content)]
+    assert block.record(1).chain == chain
+
+
 def test_a_line_of_another_spelling_is_read_by_the_other_way() -> None:
     records = [({"source": "a", "generation": 1, "offset": 0, "line": 1}, {"id": number}, b"", b"") for number in range(3)]
     _, _, lines = written_by_hand(records, 0, "")
