@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,7 +20,7 @@ from event_processor.model.delivery import OutboxRecord
 from event_processor.model.errors import ConfigurationError, NotAnsweredError
 from event_processor.model.transactions import CursorOwner, RemoteCursor
 from support.lanes import STATE_ID, MemoryOutbox, chain_after, records
-from support.postgres_server import PostgresServer, server_of_tests
+from support.postgres_server import PostgresServer
 from support.postgres_world import PostgresWorld
 from support.sql_world import SqliteWorld, SqlWorld, deliver
 
@@ -56,19 +56,6 @@ CHANGES = [
     ("j", """'{"b": 100, "a": 3}'""", 3),
     ("at", "'2026-01-01T00:02:03.500001Z'", 1),
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with server_of_tests("fsync=off", "full_page_writes=off") as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> SqlWorld:
-    if request.param == "postgres":
-        return PostgresWorld(request.getfixturevalue("server"))
-    return SqliteWorld(tmp_path)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -22,25 +21,9 @@ from event_processor.engine.delivery.snapshot_rows import GroupRows
 from event_processor.model.delivery import ReceiverContext
 from event_processor.storage.durable import OperatingSystem
 from support.delivery_requests import ReceiverWorld
-from support.postgres_server import PostgresServer, server_of_tests
-from support.postgres_world import PostgresWorld
 from support.snapshot_world import COLUMNS, Commits, SnapshotBench, as_of, lived, require_committed, table
 from support.sql_world import LOST, Fault, FaultyDialect, KilledError, SqliteWorld, SqlWorld
 from support.virtual_time import run_in_virtual_time as run
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    # The server is not killed here, so nothing depends on its disk.
-    with server_of_tests("fsync=off", "full_page_writes=off") as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> SqlWorld:
-    if request.param == "postgres":
-        return PostgresWorld(request.getfixturevalue("server"))
-    return SqliteWorld(tmp_path)
 
 
 def written(world: SqlWorld, folder: Path, *commits: CommittedTotals, **how: object) -> SnapshotReport:

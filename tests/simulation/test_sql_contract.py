@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,26 +22,10 @@ from event_processor.model.delivery import OutboxRecord, ReceiverContext
 from event_processor.storage.durable import OperatingSystem
 from support.delivery_requests import ReceiverWorld
 from support.lanes import STATE_ID, Bench, MemoryOutbox, chain_after, records
-from support.postgres_server import PostgresServer, server_of_tests
-from support.postgres_world import PostgresWorld
 from support.sql_world import Fault, FaultyDialect, KilledError, SqliteWorld, SqlWorld, deliver, receiver_of, require_true
 from support.virtual_time import run_in_virtual_time as run
 
 SOFTWARE = "event-processor test"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    # The server is not killed here, so nothing depends on its disk.
-    with server_of_tests("fsync=off", "full_page_writes=off") as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> SqlWorld:
-    if request.param == "postgres":
-        return PostgresWorld(request.getfixturevalue("server"))
-    return SqliteWorld(tmp_path)
 
 
 def made(objects: list[str]) -> list[OutboxRecord]:

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from event_processor.engine.delivery.reports import LaneReport
 from support.lanes import Bench, MemoryOutbox, records
-from support.postgres_server import PostgresServer, server_of_tests
-from support.postgres_world import PostgresWorld
 from support.sql_world import SqliteWorld, SqlWorld, deliver, receiver_of, require_true
 from support.virtual_time import run_in_virtual_time as run
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    # The server is not killed here, so nothing depends on its disk.
-    with server_of_tests("fsync=off", "full_page_writes=off") as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> SqlWorld:
-    if request.param == "postgres":
-        return PostgresWorld(request.getfixturevalue("server"))
-    return SqliteWorld(tmp_path)
 
 
 def process(world: SqlWorld, state: Path, outbox: MemoryOutbox, started: tuple[int, str] = (0, "")) -> Bench:

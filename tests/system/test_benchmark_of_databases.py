@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_the_rows_of_the_page_show_shares_and_why_there_is_none(tmp_path: Path) 
     ]
 
 
-@pytest.mark.skipif(bool(why_no_postgres()), reason=why_no_postgres())
+@pytest.mark.skipif(bool(why_no_postgres()) and os.environ.get("CI") != "true", reason=why_no_postgres())
 def test_the_loop_goes_on_at_its_cursor_and_the_servers_time_is_counted(tmp_path: Path) -> None:
     shape = LogShape(duplicate_share=0.0)
     log = tmp_path / "log.jsonl"
