@@ -82,7 +82,7 @@ def postgres() -> Iterator[Postgres]:
     programs = next((each for each in PROGRAMS if os.path.exists(f"{each}/initdb") and os.path.exists(f"{each}/postgres")), None)
     if programs is None:
         raise MeasurementError("PostgreSQL is not installed")
-    # A short path: that of its socket has a limit.
+    # A short path: the path of its socket has a limit.
     with tempfile.TemporaryDirectory(prefix="pg-") as name:
         folder = Path(name)
         as_user: list[str] = ["setpriv", "--pdeathsig=KILL"]

@@ -117,7 +117,7 @@ def to_sqlite(path: str, log: BinaryIO) -> None:
         connection.execute(MOVE.format("?"), (*after, before))
         connection.execute("COMMIT")
 
-    loop(log, begun(connection.execute, kinds), write)
+    loop(log, prepared(connection.execute, kinds), write)
     connection.close()
 
 
@@ -135,11 +135,11 @@ def to_postgres(url: str, log: BinaryIO) -> None:
                     copy.write_row(row)
             cursor.execute(MOVE.format("%s").encode(), (*after, before))
 
-    loop(log, begun(lambda statement: connection.execute(statement.encode()), kinds), write)
+    loop(log, prepared(lambda statement: connection.execute(statement.encode()), kinds), write)
     connection.close()
 
 
-def begun(execute: Callable[[str], Any], kinds: dict[str, str]) -> Place:
+def prepared(execute: Callable[[str], Any], kinds: dict[str, str]) -> Place:
     """Makes the tables if need be. Returns the place to go on from."""
     execute(TABLE.format(**kinds))
     execute(CURSOR.format(**kinds))

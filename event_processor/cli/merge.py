@@ -45,7 +45,7 @@ def command(
         raise UsageError("--output has an empty name", hint="name a folder, or - for standard output")
     called = invocation(context)
     log = LogOptions(level=called.log_level or "info", format=called.log_format or "auto")
-    # The states say how they were made. So no configuration is read, which would be that of one shard.
+    # The states say how they were made. So no configuration is read: it would describe one shard.
     configuration = Configuration(sources={}, state=StateOptions(dir=ConfiguredPath(states[0])), log=log)
     environment = real_environment(configuration)
     merged = merge_states(states, environment, partial=partial)

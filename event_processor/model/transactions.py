@@ -262,7 +262,7 @@ class BatchAnswers:
 class ReceiverTraits:
     """What a kind of receiver is for its lane. `noun`: what holds the cursor, for people.
 
-    `goes_back`: an earlier cursor is that of a backup, and what was written after it is gone with it. Otherwise what was written may
+    `goes_back`: an earlier cursor comes from a backup, and what was written after it is gone with it. Otherwise what was written may
     be there without the cursor, so only a person can say where to go on.
     """
 

@@ -92,7 +92,7 @@ def count_dead_letters(configuration: Configuration, environment: Environment) -
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterPage:
-    """Some dead letters, the newest first. `count` is the number of all; `next_offset` that of the next page, None after the last."""
+    """Some dead letters, the newest first. `count` is the number of all; `next_offset` is where the next page begins, None after the last."""
 
     count: int
     dead_letters: list[dict[str, Json]]

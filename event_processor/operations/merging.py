@@ -1,7 +1,7 @@
 """Adds the states of all shards to one state, to be read.
 
 Owns: which states may be merged, what the merged state says, and its files.
-Always: works beside running daemons: reads one checkpoint of each shard. Totals are added exactly, so their bytes are those of one
+Always: works beside running daemons: reads one checkpoint of each shard. Totals are added exactly: their bytes equal the totals of one
 process that read the same log. What cannot be added is named in the result.
 Never: changes the state of a shard; makes a state that can be resumed: no process knows all of its ids.
 """

@@ -40,7 +40,7 @@ class MetricFamily:
 
 
 def metric_families(status: Status, checkpoint: Checkpoint | None) -> Iterator[MetricFamily]:
-    """Yields the metrics of one moment. `status` is that of `checkpoint`."""
+    """Yields the metrics of one moment. `status` was made from `checkpoint`."""
     about = (__version__, platform.python_version(), str(LIBRARY is not None).lower())
     yield MetricFamily(
         "event_processor_build_info", "gauge", "1; the version of the program.", ("version", "python", "kernels"), [(about, 1)]

@@ -235,7 +235,7 @@ class OutboxSeries:
 
     def _lines(self, piece: bytes, places: Sequence[bytes], clock_fields: bytes) -> Iterable[bytes]:
         """Yields the lines of a piece's records, about `WRITE_BYTES` at a time."""
-        begun = self.sequence
+        before = self.sequence
         if can_write():
             clock = b"," + clock_fields
             found = write_lines(piece, places, clock, sequence=self.sequence, chain=self.chain, bytes_max=WRITE_BYTES)
@@ -244,7 +244,7 @@ class OutboxSeries:
                     break
                 self.sequence, self.chain = written.sequence, written.chain
                 yield written.content
-        done = self.sequence - begun
+        done = self.sequence - before
         if done < len(places):
             yield from self._lines_one_by_one(piece.split(b"\n")[done:-1], places[done:], clock_fields)
 

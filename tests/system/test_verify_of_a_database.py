@@ -101,7 +101,7 @@ def test_tables_are_compared_while_a_daemon_writes_into_them(server: PostgresSer
         assert sorted(seen) == seen
         wait_until(lambda: answered(server, database) == PORTION * PORTIONS or not daemon.alive, "all rows")
         assert daemon.alive
-        # The fence was never taken: the daemon has begun once in each sink.
+        # The fence was never taken: the daemon took each sink's cursor once.
         assert server.execute(database, "SELECT fence FROM event_processor_cursor") == [(1,), (1,)]
         server.execute(database, "UPDATE results SET amount = amount + 0.001 WHERE id = 777")
         server.execute(database, "DELETE FROM latest WHERE category = 'c3'")

@@ -1,7 +1,7 @@
 """What an error of the client library means for a lane: its verdict, its words, and what an operator does about it.
 
 Owns: `failure_of`, and `ClientErrors`, which remembers what a client reports on its own.
-Always: the verdict is that of the one classifier, by the error's name. No words hold a secret.
+Always: the one classifier gives the verdict, by the error's name. No words hold a secret.
 Never: decides when to try again.
 """
 

@@ -56,7 +56,7 @@ class SessionOptions:
 
 
 DEFAULTS: Final = {"message.max.bytes": RECORD_BYTES_MAX, "partitioner": "murmur2_random", "linger.ms": 5}
-"""What the user may set otherwise. The partitioner is that of the Java client."""
+"""What the user may set otherwise. The partitioner is the one that the Java client uses."""
 
 
 class ProducerSession:

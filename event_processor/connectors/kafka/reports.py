@@ -50,7 +50,7 @@ class Reports:
         self._report(words, trouble.remedy(self._where))
 
     def client_failed(self, error: KafkaError) -> None:
-        """The library reports a failure. Most repair themselves; those that mean that nobody answers, or that we are refused, do not."""
+        """The library reports a failure. Most end by themselves. An error is kept if no broker answers, or if we are refused."""
         if error.code() != _ALL_DOWN:
             self._last_words, self._last_refused = words_of(error), is_refusal(error)
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and self._options.mode == "assigned":

@@ -49,7 +49,7 @@ def probe_sink(options: KafkaSinkOptions, context: ProbeContext) -> Iterator[Fin
 
 
 def _topic(clients: Clients, admin: AdminClient, names: tuple[str, str], key: str, within_s: float) -> Finding:
-    """One topic. `names`: its name, and that of the cursor topic. Raises `TransactionError`."""
+    """One topic. `names`: its name, and the name of the cursor topic. Raises `TransactionError`."""
     name, cursor_topic = names
     try:
         future = admin.describe_topics(TopicCollection([name]), request_timeout=within_s)[name]

@@ -260,7 +260,7 @@ class KafkaTransactions:
         self._committed(connection, entry)
 
     def _begun(self) -> _Connection:
-        assert self._connection is not None, "it was begun"
+        assert self._connection is not None, "`begin` was called"
         return self._connection
 
     def _write(self, session: ProducerSession, messages: Sequence[Message]) -> None:

@@ -41,7 +41,7 @@ class CursorTransactions:
     """The cursor of one sink in a database. `TransactionalReceiver` says what `open`, `begin`, `take` and `start` do."""
 
     is_snapshot: ClassVar[bool] = False
-    """Whether its table is that of a snapshot."""
+    """Whether its table holds a snapshot."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class CursorTransactions:
 
     @property
     def _tools(self) -> _Tools:
-        assert self._tools_ is not None, "it was begun"
+        assert self._tools_ is not None, "`begin` was called"
         return self._tools_
 
     def _use(self, dialect: Dialect) -> Dialect:
@@ -179,7 +179,7 @@ class CursorTransactions:
     def _transaction(self) -> Iterator[Session]:
         """One transaction. After any error the connection is closed: `begin` makes a new one."""
         session = self._session
-        assert session is not None, "it was begun"
+        assert session is not None, "`begin` was called"
         try:
             session.begin()
             yield session

@@ -233,7 +233,7 @@ class SnapshotSink:
         """Writes the last checkpoint, unless the table has a later one: then an older state was restored, and catches up first."""
         totals, before = self._latest, self._as_of
         assert totals is not None, "something was committed"
-        assert before is not None, "it was begun"
+        assert before is not None, "the place is known"
         if totals.records < before:
             return
         times, is_whole = self._parts.times, self._written is None

@@ -1,7 +1,7 @@
 """The application: which path answers what.
 
 Owns: the list of operations, from which the router and the description are made; what a path or a method that is not known becomes.
-Always: everything is behind the guard.
+Always: every request passes the guard first.
 Never: answers (the modules of the endpoints do).
 """
 

@@ -1,7 +1,7 @@
 """The metrics of a running daemon.
 
 Owns: `/metrics`.
-Always: counters are those of one checkpoint and of the cursors.
+Always: counters come from one checkpoint and from the cursors.
 Never: names a metric (`operations/metrics.py` and `exposition.py` do).
 """
 

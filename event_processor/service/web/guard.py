@@ -23,7 +23,7 @@ from event_processor.service.web.gate import Gate
 __all__ = ["BodyLimits", "Guard"]
 
 OPEN_PATHS: Final = frozenset({"/healthz"})
-"""Everybody may ask for these."""
+"""These need no token."""
 OWN_CHECK_PATHS: Final = frozenset({"/session"})
 """These check the token themselves."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -167,7 +167,7 @@ class _GuardedAnswer:
         await self._send(message)
 
     async def answer(self, error: ProblemError, scope: Scope) -> None:
-        """Answers with a problem. If an answer has begun, the connection ends, so that the client sees that it is not whole."""
+        """Answers with a problem. If a part of an answer was sent, the connection ends, so that the client sees that it is not whole."""
         if self._is_started:
             raise error
         await problem_answer(error)(scope, _nothing, self.send)

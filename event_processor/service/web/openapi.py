@@ -176,7 +176,7 @@ def _operation(operation: Operation) -> Schema:
     found: Schema = {"summary": operation.words, "parameters": parameters, "responses": answers}
     if operation.body is not None:
         found["requestBody"] = {"required": False, "content": {"application/json": {"schema": dict(operation.body)}}}
-    # Without a token in the configuration, nobody is asked for one.
+    # Without a token in the configuration, no client is asked for one.
     found["security"] = [{}] if operation.is_open else [{}, {"token": []}, {"session": []}]
     return found
 
