@@ -144,6 +144,11 @@ class PipelineDelivery:
         self.require()
         return self._thread.ask(lambda delivery: delivery.pending, 0)
 
+    @property
+    def published(self) -> Sequence[LaneReport]:
+        """What was published last. Any thread may look."""
+        return self._last
+
     def reports(self) -> Sequence[LaneReport]:
         """All lanes at this moment; after the end of the delivery, as they were then."""
         found = self._thread.ask(lambda delivery: delivery.reports(), None)

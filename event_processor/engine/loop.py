@@ -105,6 +105,10 @@ class Processor:
         """How many unread bytes the sources are known to hold."""
         return self._sources.lag_bytes()
 
+    def uncommitted_bytes(self) -> int:
+        """How many bytes no commit covers yet, as far as known, while no batch is gathered."""
+        return self.lag_bytes() + (self._in_flight.batch.content_bytes if self._in_flight else 0)
+
     def rely_on(self, notices: Notices) -> None:
         """From now on `notices` set the wakeup; they pause while the log is busy."""
         self._attention.rely_on(notices)
@@ -120,10 +124,7 @@ class Processor:
         self._wakeup.set()
 
     def run(self) -> StopReason:
-        """Reads and commits until the end of the input (`once`) or until stopped.
-
-        Raises `StorageError`, `StateError`; after that only `close` may be called.
-        """
+        """Reads and commits until the end of the input (`once`) or until stopped. Raises as `feed`; then only `close` may be called."""
         with self._one_go():
             self._follow()
             return self._run()
@@ -172,7 +173,7 @@ class Processor:
         return self._stop_reason
 
     def feed(self, script: Iterable[Chunk | JournalEntry]) -> None:
-        """Replays a script from a reading journal, steps over it as if it came now, and commits it. Raises `StorageError`."""
+        """Replays a script from a reading journal as if it came now, and commits it. Raises `StorageError`, `StateError`."""
         with self._one_go():
             self._feed(script)
 
@@ -207,9 +208,9 @@ class Processor:
             self._acknowledge(seen)
 
     def close(self) -> None:
-        """Closes everything after the running commit. What was read but not committed is read again at the next start.
+        """Closes everything after the running commit. Raises `StorageError` if that, or background work, failed.
 
-        Raises `StorageError` if that commit failed, or if background work failed that no commit waited for.
+        What was read but not committed is read again at the next start.
         """
         with ExitStack() as cleanup:
             cleanup.callback(self._writer.close)
@@ -389,8 +390,7 @@ class Processor:
     def _release_held(self) -> None:
         """Flushes the order buffer, and commits that."""
         self._settle()
-        held_count = len(self._state.order.held)
-        batch = self._new_batch()
+        held_count, batch = len(self._state.order.held), self._new_batch()
         batch.add(release_held(batch.state, self._memory.aggregates), 0)
         self._commit(batch, behind=False)
         self._telemetry.order_idle_released(events=held_count)

@@ -76,6 +76,10 @@ class FileSystem(Protocol):
         """Writes at the descriptor's position (with O_APPEND, the end). Returns the bytes written."""
         ...
 
+    def write_at(self, descriptor: int, content: bytes, offset: int) -> int:
+        """Writes at `offset`, whatever the descriptor's position (without O_APPEND). Returns the bytes written."""
+        ...
+
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         """Cuts the file to `size_bytes`."""
         ...

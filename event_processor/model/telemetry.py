@@ -53,6 +53,12 @@ class Telemetry:
     def http_failed(self, *, method: str, path: str, reason: str) -> None:
         """The HTTP server could not answer a request, and said so (500)."""
 
+    def history_started_anew(self, *, path: str, reason: str) -> None:
+        """A file with the figures of the past could not be used, or was removed, so an empty one took its place."""
+
+    def history_unavailable(self, *, path: str, reason: str, remedy: str) -> None:
+        """The figures of the past cannot be written. Everything else goes on, and it is tried again. Reported once."""
+
     def records_rejected(self, *, count: int, source: str, path: str, line: int, offset: int, reason: str) -> None:
         """A durable checkpoint counts rejected records. The place and the reason are those of the first of them."""
 

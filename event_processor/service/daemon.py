@@ -34,6 +34,7 @@ from event_processor.operations.conditions import Condition, ReloadAnswer
 from event_processor.operations.omissions import AbsentColumns, Omission, omissions
 from event_processor.operations.targets import CommittedFigures
 from event_processor.service.conditions import Conditions
+from event_processor.service.history import History
 from event_processor.service.lanes import Lanes
 from event_processor.service.listener import Listener
 from event_processor.service.rejections import RejectionReports
@@ -113,6 +114,7 @@ class Daemon:
         self._stopping = False
         self._absent: Final = AbsentColumns()
         self._lanes: Final = Lanes()
+        self._history: Final = History()
         self._committed: Final = CommittedFigures()
         self._is_asked_to_reload = False
         self._answer: ReloadAnswer | None = None
@@ -130,6 +132,8 @@ class Daemon:
             cleanup.callback(self._notifier.close)
             conditions = Conditions(first.fs, str(configuration.state.dir), this_process(), first.clock)
             cleanup.enter_context(_failure_published(conditions))
+            if not self._mode.once:
+                self._history.begin(first.fs, str(configuration.state.dir), this_process(), first.clock)
             cleanup.callback(self._listener.stop)
             cleanup.enter_context(
                 SignalHandlers({signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload})
@@ -177,6 +181,7 @@ class Daemon:
             self._listener,
             notified,
             rejections,
+            self._history,
         ]
         for_threads = environment
         environment = replace(environment, telemetry=SeveralTelemetry(exporters))
@@ -193,7 +198,9 @@ class Daemon:
                 cleanup.callback(watcher.stop)
                 processor.rely_on(watcher)
             self._processor = processor
+            cleanup.callback(self._history.leave)
             self._lanes.start(pipeline, environment, cleanup, is_once=self._mode.once)
+            self._history.follow(processor, self._lanes, environment.telemetry)
             if self._stopping:
                 processor.stop()
             elif self._is_asked_to_reload:

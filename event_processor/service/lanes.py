@@ -84,6 +84,10 @@ class Lanes(Telemetry):
         """All lanes of the last pipeline: at this moment, or when they ended."""
         return self._delivery.reports() if self._delivery is not None else self._last
 
+    def published(self) -> Sequence[LaneReport]:
+        """The lanes as they were published last, about a second ago. Returns at once."""
+        return self._delivery.published if self._delivery is not None else self._last
+
     def snapshots(self) -> Sequence[SnapshotReport]:
         """All snapshots of the last pipeline: at this moment, or when they ended."""
         return self._delivery.snapshots() if self._delivery is not None else self._last_snapshots

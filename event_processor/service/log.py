@@ -268,6 +268,13 @@ class LogTelemetry(Telemetry):
     def http_failed(self, **facts: Fact) -> None:
         self.log("error", "http_failed", "a request could not be answered", facts)
 
+    def history_started_anew(self, **facts: Fact) -> None:
+        words = "the figures of the past are kept anew; those before are gone"
+        self.log("warning", "history_started_anew", words, facts)
+
+    def history_unavailable(self, **facts: Fact) -> None:
+        self.log("warning", "history_unavailable", "the figures of the past cannot be kept; trying again", facts)
+
     def lane_failed(self, **facts: Fact) -> None:
         self.log("error", "lane_failed", "a sink is sent nothing more: its place in the outbox cannot be trusted", facts)
 

@@ -75,6 +75,9 @@ class OperatingSystem:
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
         return os.write(descriptor, content)
 
+    def write_at(self, descriptor: int, content: bytes, offset: int) -> int:
+        return os.pwrite(descriptor, content, offset)
+
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         os.ftruncate(descriptor, size_bytes)
 

@@ -71,6 +71,10 @@ class MortalFileSystem(OperatingSystem):
         self._live(mutates=True)
         return super().write(descriptor, content)
 
+    def write_at(self, descriptor: int, content: bytes, offset: int) -> int:
+        self._live(mutates=True)
+        return super().write_at(descriptor, content, offset)
+
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         self._live(mutates=True)
         super().truncate(descriptor, size_bytes)

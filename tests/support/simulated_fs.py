@@ -206,6 +206,14 @@ class SimulatedFileSystem:
             opened.offset += taken
             return taken
 
+    def write_at(self, descriptor: int, content: bytes, offset: int) -> int:
+        with self._call("write", f"{descriptor} {len(content)} bytes at {offset}") as short:
+            file = self._file(descriptor, os.O_WRONLY, otherwise=errno.EBADF)
+            taken = (len(content) + 1) // 2 if short else self._taken(len(content))
+            if taken:
+                self._disk.change(file, Write(offset, bytes(content[:taken])))
+            return taken
+
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         with self._call("truncate", f"{descriptor} to {size_bytes} bytes"):
             self._disk.change(self._file(descriptor, os.O_WRONLY, otherwise=errno.EINVAL), Cut(size_bytes))

@@ -9,7 +9,8 @@ import pytest
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import CONDITION_KINDS
 from event_processor.service.conditions import Conditions
-from event_processor.service.web.durations import Durations, LagClock
+from event_processor.service.lag_clock import LagClock
+from event_processor.service.web.durations import Durations
 from support.command_line import Shell, shell_in
 from support.engine import FakeClock
 from support.metrics import samples

@@ -23,6 +23,7 @@ from event_processor.service.web.guard import BodyLimits, Guard
 from event_processor.service.web.health import Health
 from event_processor.service.web.openapi import NOT_FOUND, described, named
 from event_processor.service.web.operation import Content, Operation
+from event_processor.service.web.past import SPAN, Past
 from event_processor.service.web.records import ID, LETTER_PAGE, SINK, Records
 from event_processor.service.web.sessions import Sessions
 from event_processor.service.web.site import Site
@@ -95,6 +96,13 @@ def operations(site: Site) -> Sequence[Operation]:
             "As dead-letters export: JSON lines, the oldest first.",
             {200: Content("JSON lines.", "application/x-ndjson", {"type": "string"}), 404: NOT_FOUND},
             (SINK,),
+        ),
+        Operation(
+            "/v1/history",
+            Past(site).history,
+            "What the daemon did, in steps of equal length. A step in which none ran is null.",
+            {200: named("History", "The last seconds, in steps that are over.")},
+            SPAN,
         ),
         Operation(
             "/v1/commits",

@@ -1,6 +1,6 @@
 """How long things take, over the life of one process: commits, and unread bytes.
 
-Owns: `Durations`, a histogram; `LagClock`.
+Owns: `Durations`, a histogram; what the server knows of its process.
 Always: bounded memory, whatever happens.
 Never: survives a restart; nothing relies on it.
 """
@@ -8,18 +8,17 @@ Never: survives a restart; nothing relies on it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
 from typing import Final
 
-__all__ = ["DurationCounts", "Durations", "LagClock"]
+from event_processor.service.lag_clock import LagClock
+
+__all__ = ["DurationCounts", "Durations", "ProcessFigures"]
 
 LIMITS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-LOOK_S: Final = 1.0
-LOOKS_MAX: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +52,6 @@ class Durations:
         """All of them so far."""
         with self._lock:
             return DurationCounts(tuple(self._counts), self._sum_s)
-
-
-class LagClock:
-    """Says how long the oldest uncommitted byte has been seen waiting, from the looks at how many there are.
-
-    A byte that was there at a look, at some distance after everything committed, is committed once as many more bytes are. A look remembers that
-    place; the oldest place that is not committed yet says how long it waits. Used by one thread at a time.
-    """
-
-    def __init__(self) -> None:
-        self._places: Final[deque[tuple[float, int]]] = deque()
-        """When a look was, and the number of bytes that must be committed until all that it saw are."""
-
-    def look(self, now_s: float, committed_bytes: int, lag_bytes: int) -> float:
-        """The seconds that the oldest byte waits, at least. `committed_bytes`: a count that grows with each commit, from any start."""
-        while self._places and self._places[0][1] <= committed_bytes:
-            self._places.popleft()
-        is_due = not self._places or now_s - self._places[-1][0] >= LOOK_S
-        # When it is full, the oldest looks are the ones that count.
-        if lag_bytes and is_due and len(self._places) < LOOKS_MAX:
-            self._places.append((now_s, committed_bytes + lag_bytes))
-        return now_s - self._places[0][0] if lag_bytes and self._places else 0.0
 
 
 class ProcessFigures:

@@ -18,6 +18,7 @@ from event_processor.engine.delivery.reports import LaneReport
 from event_processor.engine.state import Counts, SourceState
 from event_processor.operations.conditions import Condition
 from event_processor.operations.explanation import Occurrence
+from event_processor.operations.history import COLUMNS, NOT_WHOLE
 from event_processor.operations.omissions import Omission
 from event_processor.operations.sinks import SinkLane
 from event_processor.service.web.answers import PROBLEM_TYPE
@@ -79,6 +80,15 @@ _HISTORY: Final = _object(
 _GROUP: Final = _object(group=ANY_OBJECT, measures=ANY_OBJECT)
 _KIND: Final[Schema] = {"enum": ["groups", "windows"]}
 SCHEMAS: Final[Mapping[str, Schema]] = {
+    "History": _object(
+        state_id=_or_null(TEXT),
+        written_at=_or_null(TEXT),
+        **{"from": WHOLE},
+        step_s=WHOLE,
+        columns=_object(
+            **{name: _list(_or_null(NUMBER if name in NOT_WHOLE else WHOLE)) for name in COLUMNS},
+        ),
+    ),
     "Problem": _object(title=TEXT, status=WHOLE, detail=TEXT, hint=TEXT),
     "Alive": _object(alive={"const": True}),
     "Ready": _object(ready=YES_OR_NO, shortfalls=_list(TEXT), conditions=_list(_ref("Condition"))),

@@ -24,6 +24,7 @@ from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.model.errors import InputGoneError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
+from event_processor.operations.history import History, Past, history_of, read_past, ring_for
 from event_processor.operations.inspection import Inspection, inspection_of
 from event_processor.operations.sinks import list_snapshots, sinks_of
 from event_processor.operations.state_access import peek
@@ -78,6 +79,7 @@ class Readings:
         self._lock: Final = Lock()
         self._checkpoint: _Kept[Checkpoint | None] | None = None
         self._seen: _Kept[Seen] | None = None
+        self._past: Final[dict[str, _Kept[Past]]] = {}
         self.figures: Final = figures
 
     def status(self) -> Status:
@@ -123,6 +125,17 @@ class Readings:
             checkpoint = self._read_checkpoint().value
         lanes = sinks_of(checkpoint, self.configuration, self.environment)
         return {"sinks": lanes, "snapshots": snapshot_documents(list_snapshots(self.configuration, self.environment))}
+
+    def history(self, *, span_s: int, points: int) -> tuple[Checkpoint | None, History]:
+        """The last `span_s` seconds in at most `points` steps, and the present checkpoint. Raises `StateError`, `StorageError`."""
+        name = ring_for(span_s)
+        with self._lock:
+            checkpoint = self._read_checkpoint().value
+            kept = self._past.get(name)
+            if kept is None or self.now_s() >= kept.until_s:
+                kept = self._past[name] = self._kept(lambda: read_past(self.configuration, self.environment, name))
+        now_s = self.environment.clock.wall_ns() // 10**9
+        return checkpoint, history_of(kept.value, now_s=now_s, span_s=span_s, points=points)
 
     def inspection(self) -> Inspection:
         """What is committed. Raises as `checkpoint` does."""

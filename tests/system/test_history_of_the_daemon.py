@@ -1,0 +1,70 @@
+"""The past over HTTP, of real daemons: what one counted is there after a restart, and without the files everything goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from support.http_daemon import Served, ports, served
+from support.processes import Pipeline, wait_until
+
+
+def lines(begin: int, end: int) -> bytes:
+    numbers = range(begin, end)
+    return b"".join(b'{"id": %d, "category": "a", "value": 1, "timestamp": 1700000000}\n' % number for number in numbers)
+
+
+def past(running: Served) -> dict[str, Any]:
+    columns: dict[str, Any] = running.ask("/v1/history?span_s=900&points=900").json["columns"]
+    return columns
+
+
+def total(column: list[int | None]) -> int:
+    return sum(each for each in column if each is not None)
+
+
+def test_a_restart_keeps_the_past(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.prepare(lines(0, 100))
+    with served(pipeline) as first:
+        first.append(b"not an event\n\n" + lines(0, 20))
+        wait_until(lambda: total(past(first)["records"]) == 122, "its records are in the past")
+        columns = past(first)
+        assert [total(columns[name]) for name in ("accepted", "duplicate", "rejected", "blank")] == [100, 20, 1, 1]
+        assert total(columns["commits"]) >= 1
+        assert {len(column) for column in columns.values()} == {900}
+    daemon = pipeline.start()
+    try:
+        wait_until(lambda: bool(ports(daemon)) or not daemon.alive, "the server listens again")
+        again = Served(pipeline, daemon, ports(daemon)[-1])
+        again.append(lines(100, 107))
+        wait_until(lambda: total(past(again)["records"]) == 129, "what both counted is in the past")
+        assert "history_" not in daemon.said(), "the rings of the first were good"
+    finally:
+        daemon.kill()
+
+
+def test_without_the_files_of_the_past_records_are_counted_and_new_files_take_their_place(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.prepare(lines(0, 3))
+    with served(pipeline) as running:
+        running.wait_for_records(3)
+        folder = tmp_path / "state" / "history"
+        shutil.rmtree(folder)
+        folder.write_bytes(b"")
+        running.append(lines(3, 8))
+        running.wait_for_records(8)
+        wait_until(lambda: "history_unavailable" in running.daemon.said(), "it says that the past cannot be kept")
+        os.unlink(folder)
+        running.append(lines(8, 10))
+        wait_until(lambda: total(past(running)["records"]) >= 2, "the past is kept again")
+        assert running.daemon.said().count("history_unavailable") == 1
+
+
+def test_a_run_to_the_end_of_the_log_keeps_no_past(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.prepare(lines(0, 3))
+    assert pipeline.run().exit_code == 0
+    assert not (tmp_path / "state" / "history").exists()
