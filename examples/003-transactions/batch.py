@@ -16,8 +16,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Final
 
+from background import WORK
 from check import opened
-from ml_service import PORT, WORK, running
+from ml_service import PORT, running
 
 HERE: Final = Path(__file__).resolve().parent
 CSV: Final = HERE / "data" / "transactions.csv"

@@ -1,6 +1,6 @@
 """The prediction service as a process of this machine: `python ml_service.py start|stop|status|logs`.
 
-Owns: the process that it starts, its number (work/ml_api.pid) and its log (work/ml_api.log); `running`, a service for one block.
+Owns: the process that it starts, `SERVICE`; `running`, a service for one block.
 Always: a service that runs already is used as it is. Only a process that is ours is stopped.
 Never: starts two services on one port.
 """
@@ -9,25 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-HERE: Final = Path(__file__).resolve().parent
-WORK: Final = HERE / "work"
-PID: Final = WORK / "ml_api.pid"
-LOG: Final = WORK / "ml_api.log"
+from background import Background
+
 PORT: Final = 8000
-STOP_S: Final = 10.0
-LOG_LINES: Final = 20
+SERVICE: Final = Background("ml_api", word="ml_api")
 
 
 def is_healthy(address: str) -> bool:
@@ -55,7 +48,7 @@ def running(port: int = PORT) -> Iterator[str]:
         process, address = _started(0)
         print(f"port {port} is taken by something else; the prediction service is at {address}")
     if not address:
-        raise SystemExit(f"the prediction service did not start; see {LOG}")
+        raise SystemExit(f"the prediction service did not start; see {SERVICE.log}")
     try:
         yield address
     finally:
@@ -65,15 +58,7 @@ def running(port: int = PORT) -> Iterator[str]:
 
 def _started(port: int) -> tuple[subprocess.Popen[bytes], str]:
     """A service of this process, and its address; "" if it did not start."""
-    WORK.mkdir(exist_ok=True)
-    with LOG.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ml_api", "--port", str(port)],
-            cwd=HERE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
+    process = SERVICE.start([sys.executable, "-m", "ml_api", "--port", str(port)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout as output:
         address = output.readline().decode().strip()
@@ -90,36 +75,16 @@ def start() -> int:
         return 0
     process, address = _started(PORT)
     if not address:
-        print(f"prediction service: did not start; see {LOG}")
+        print(f"prediction service: did not start; see {SERVICE.log}")
         return 1
-    PID.write_text(f"{process.pid}\n")
+    SERVICE.keep(process)
     print(f"prediction service: {address}")
-    process.returncode = 0  # it outlives this process, which does not wait for it
     return 0
-
-
-def _own() -> int | None:
-    """The number of the process that `start` started, if it still runs."""
-    try:
-        number = int(PID.read_text())
-        command = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError):
-        return None
-    return number if b"ml_api" in command else None  # another process may have the number by now
 
 
 def stop() -> int:
     """Stops the service that `start` started."""
-    number = _own()
-    if number is None:
-        print("prediction service: none that was started here")
-    else:
-        os.kill(number, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
-        while _own() is not None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        print("prediction service: stopped" if _own() is None else f"prediction service: process {number} does not stop")
-    PID.unlink(missing_ok=True)
+    print(f"prediction service: {SERVICE.stop()}")
     return 0
 
 
@@ -133,8 +98,7 @@ def status() -> int:
 
 def logs() -> int:
     """Prints the end of the log."""
-    lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines() if LOG.exists() else []
-    print("\n".join(lines[-LOG_LINES:]) or f"{LOG}: empty")
+    print(SERVICE.log_end())
     return 0
 
 
