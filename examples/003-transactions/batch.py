@@ -13,17 +13,18 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from typing import IO, Final
 
-from background import WORK
-from check import opened
+from background import HERE, WORK
+from check import BATCH, opened
 from ml_service import PORT, running
 
-HERE: Final = Path(__file__).resolve().parent
 CSV: Final = HERE / "data" / "transactions.csv"
 LOG: Final = WORK / "batch.log"
-FIGURES: Final = "SELECT category, transactions, amount_total FROM figures_by_category ORDER BY category"
+FIGURES: Final = (
+    "SELECT category, transactions, amount_total FROM figures_by_category WHERE processing_type = '{}' ORDER BY category"
+)
+WITHOUT: Final = "SELECT COUNT(*) FROM transactions_without_prediction WHERE processing_type = '{}'"
 
 
 class StepError(Exception):
@@ -34,14 +35,19 @@ class StepError(Exception):
         self.code = code
 
 
+def environment() -> dict[str, str]:
+    """The environment of a step: Python finds the example's modules."""
+    folders = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": folders}
+
+
 def call(*command: str, log: IO[str] | None = None) -> None:
     """Runs a step here. Its stderr goes to `log`, and is shown if the step fails. Raises `StepError`."""
-    folders = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
     sys.stdout.flush()
     finished = subprocess.run(
         [sys.executable, *command],
         cwd=HERE,
-        env=os.environ | {"PYTHONPATH": folders},
+        env=environment(),
         check=False,
         text=True,
         stderr=None if log is None else subprocess.PIPE,
@@ -56,13 +62,13 @@ def call(*command: str, log: IO[str] | None = None) -> None:
         raise StepError(finished.returncode)
 
 
-def print_figures(database: str) -> None:
-    """Prints what the tables hold, by category."""
+def print_figures(database: str, processing_type: str) -> None:
+    """Prints what one pipeline wrote into the tables, by category."""
     with opened(database) as connection:
         cursor = connection.cursor()
-        cursor.execute(FIGURES)
+        cursor.execute(FIGURES.format(processing_type))
         rows = cursor.fetchall()
-        cursor.execute("SELECT COUNT(*) FROM transactions_without_prediction")
+        cursor.execute(WITHOUT.format(processing_type))
         ((without,),) = cursor.fetchall()
     print(f"\n{'category':<20}{'transactions':>12}{'amount':>16}")
     for category, transactions, amount in rows:
@@ -81,7 +87,7 @@ def load(database: str, api: str, port: int) -> None:
         call(*program, "run", "--once", log=log)
         call(*program, "verify", log=log)
     call("views.py", "--database", database)
-    print_figures(database)
+    print_figures(database, BATCH)
     call("check.py", "--csv", str(CSV), "--database", database)
 
 

@@ -1,4 +1,4 @@
-"""Works out from the CSV alone what the tables must hold, and compares: `python check.py`.
+"""Works out from the CSV alone what the tables must hold, and compares: `python check.py`, for the live pipeline `python check.py --processing-type streaming`.
 
 Owns: a second, independent reading of the file and of the prediction's rule.
 Always: ends with 0 if every row is right, otherwise with 1 and the first differences.
@@ -25,6 +25,10 @@ from uuid import UUID
 
 HERE: Final = Path(__file__).resolve().parent
 SHOWN_MAX: Final = 5
+BATCH: Final = "batch"
+STREAMING: Final = "streaming"
+KEYS: Final = {BATCH: "line", STREAMING: "id"}
+"""By what a row of the file is found again. A record of a topic does not know its line."""
 CATEGORIES: Final = (
     "Rent", "Salary Income", "Food", "Restaurant", "Client Expenses", "Transportation", "Utilities", "Entertainment", "Healthcare",
     "Shopping", "Travel", "Education", "Insurance", "Investment", "Subscriptions",
@@ -33,15 +37,15 @@ CATEGORIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the file says. `rows`: by line number, from 2 (line 1 is the header); `bad`: the lines that are no transaction."""
+    """What the file says. `rows`: by their key (`KEYS`; line 1 is the header); `bad`: the lines that are no transaction."""
 
-    rows: dict[int, tuple[Any, ...]]
+    rows: dict[Any, tuple[Any, ...]]
     bad: list[int]
 
 
-def expected(path: Path) -> Expected:
-    """Reads the file line by line. Of several rows with one id, the first counts."""
-    rows: dict[int, tuple[Any, ...]] = {}
+def expected(path: Path, processing_type: str) -> Expected:
+    """Reads the file line by line. Of several rows with one id, the first counts. Only a batch keeps the offset of a row."""
+    rows: dict[Any, tuple[Any, ...]] = {}
     bad: list[int] = []
     ids: set[str] = set()
     offset = 0
@@ -52,7 +56,10 @@ def expected(path: Path) -> Expected:
                 bad.append(number)
             elif row[0] not in ids:
                 ids.add(row[0])
-                rows[number] = (*row, offset)
+                if processing_type == BATCH:
+                    rows[number] = (*row, offset)
+                else:
+                    rows[row[0]] = row
         offset += len(line) + 1
     return Expected(rows, bad)
 
@@ -122,41 +129,50 @@ def _plain(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
-def _found(connection: Any) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], set[int]]:
-    """The rows of both tables, and the lines of the transactions that the service refused."""
+def _found(connection: Any, processing_type: str) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], set[Any]]:
+    """The rows of both tables with their keys first, and the keys of the transactions that the service refused."""
+    is_batch = processing_type == BATCH
     cursor = connection.cursor()
+    # Every pipeline but the one of the file is a live one.
+    key, place, pipelines = ("_line", ", _offset", "= 'transactions'") if is_batch else ("id", "", "<> 'transactions'")
     cursor.execute(
-        "SELECT _line, id, description, amount, timestamp, merchant, operation_type, side, _offset FROM transactions ORDER BY _line"
+        f"SELECT {key}, id, description, amount, timestamp, merchant, operation_type, side{place} FROM transactions "  # noqa: S608 - words of ours
+        f"WHERE processing_type = '{processing_type}' AND _pipeline {pipelines} ORDER BY {key}"
     )
     transactions = []
     for row in cursor.fetchall():
-        line, transaction_id, description, amount, timestamp, *others = map(_plain, row)
+        found, transaction_id, description, amount, timestamp, *others = map(_plain, row)
         moment = datetime.fromisoformat(timestamp) if isinstance(timestamp, str) else timestamp
-        transactions.append((line, transaction_id, description, Decimal(str(amount)), moment, *others))
-    cursor.execute("SELECT _line, transaction_id, category FROM predictions ORDER BY _line")
+        transactions.append((found, transaction_id, description, Decimal(str(amount)), moment, *others))
+    key = "_line" if is_batch else "transaction_id"
+    cursor.execute(f"SELECT {key}, transaction_id, category FROM predictions WHERE _pipeline {pipelines} ORDER BY {key}")  # noqa: S608 - the same
     predictions = [tuple(map(_plain, row)) for row in cursor.fetchall()]
-    cursor.execute("SELECT line FROM transactions_without_prediction WHERE reason IS NOT NULL")
-    return transactions, predictions, {line for (line,) in cursor.fetchall()}
+    cursor.execute(
+        f"SELECT {KEYS[processing_type]} FROM transactions_without_prediction "  # noqa: S608 - the same
+        f"WHERE reason IS NOT NULL AND processing_type = '{processing_type}'"
+    )
+    return transactions, predictions, {_plain(key) for (key,) in cursor.fetchall()}
 
 
-def differences(wanted: Expected, connection: Any) -> Iterator[str]:
+def differences(wanted: Expected, connection: Any, processing_type: str) -> Iterator[str]:
     """Yields each difference between the file and the tables, in words."""
-    transactions, predictions, refused = _found(connection)
+    transactions, predictions, refused = _found(connection, processing_type)
+    word = KEYS[processing_type]
     rows = dict(wanted.rows)
-    for line, *values in transactions:
-        row = rows.pop(line, None)
+    for key, *values in transactions:
+        row = rows.pop(key, None)
         if row is None:
-            yield f"transactions: a row from line {line} that should not be there, or is there twice"
+            yield f"transactions: a row from {word} {key} that should not be there, or is there twice"
         elif tuple(values) != row:
-            yield f"transactions: line {line} is {tuple(values)}, not {row}"
-    yield from (f"transactions: line {line} is missing" for line in rows)
-    missing = {line: row[0] for line, row in wanted.rows.items() if line not in refused}
-    for line, transaction_id, found in predictions:
-        if missing.pop(line, None) != transaction_id:
-            yield f"predictions: a row from line {line} that should not be there, or is there twice"
+            yield f"transactions: {word} {key} is {tuple(values)}, not {row}"
+    yield from (f"transactions: {word} {key} is missing" for key in rows)
+    missing = {key: row[0] for key, row in wanted.rows.items() if key not in refused}
+    for key, transaction_id, found in predictions:
+        if missing.pop(key, None) != transaction_id:
+            yield f"predictions: a row from {word} {key} that should not be there, or is there twice"
         elif found != category(transaction_id):
-            yield f"predictions: line {line} is {found}, not {category(transaction_id)}"
-    yield from (f"predictions: line {line} is missing" for line in missing)
+            yield f"predictions: {word} {key} is {found}, not {category(transaction_id)}"
+    yield from (f"predictions: {word} {key} is missing" for key in missing)
 
 
 def main() -> int:
@@ -164,13 +180,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--csv", type=Path, default=HERE / "data" / "transactions.csv", help="default: %(default)s")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite", help="default: %(default)s")
+    parser.add_argument("--processing-type", choices=tuple(KEYS), default=BATCH, help="which rows; default: %(default)s")
     arguments = parser.parse_args()
     try:
-        wanted = expected(arguments.csv)
+        wanted = expected(arguments.csv, arguments.processing_type)
     except OSError as error:
         raise SystemExit(f"{arguments.csv} cannot be read: {error.strerror}; make it: python generate.py") from error
     with opened(arguments.database) as connection:
-        found = differences(wanted, connection)
+        found = differences(wanted, connection, arguments.processing_type)
         shown = list(islice(found, SHOWN_MAX))
         more = sum(1 for _ in found)
     for words in shown:

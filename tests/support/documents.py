@@ -86,7 +86,8 @@ def prose(page: Path) -> str:
 def program_calls(page: Path) -> Iterator[list[str]]:
     """The arguments of every call of the program on a page: in blocks for a shell, and in inline code."""
     lines = [line for block in blocks(page) if block.language == "sh" for line in block.text.split("\n")]
-    lines += [line for step in session(page) for line in step.command.split("\n")]
+    shown = {block.language for block in blocks(page) if block.language.startswith("console")}
+    lines += [line for each in shown for step in session(page, language=each) for line in step.command.split("\n")]
     lines += [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(page))]
     for line in lines:
         for match in COMMAND.finditer(line):
@@ -98,11 +99,11 @@ def program_calls(page: Path) -> Iterator[list[str]]:
             yield arguments
 
 
-def session(page: Path) -> list[Step]:
-    """Every command of the page's sessions, in order."""
+def session(page: Path, *, language: str = "console") -> list[Step]:
+    """Every command of the page's sessions, in order. `language`: of the blocks; sessions that need a server have another one."""
     steps = []
     for block in blocks(page):
-        if block.language != "console":
+        if block.language != language:
             continue
         for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
             command, *said = part.rstrip("\n").split("\n")

@@ -87,7 +87,7 @@ def test_every_extra_that_is_installed_is_one_of_the_package() -> None:
         for each in stage.all("RUN"):
             for names in re.findall(r"(?:event-processor|'\.)\[([\w,]+)\]", each.rest):
                 said |= set(names.split(","))
-    assert said == {"http", "postgres"}
+    assert said == {"http", "kafka", "postgres"}
     assert said <= extras
 
 
@@ -140,6 +140,9 @@ def test_the_broker_listens_where_it_is_asked() -> None:
     protocols = dict(each.split(":") for each in environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
     assert protocols.keys() == listeners.keys()
     assert SERVICES["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_BOOTSTRAPSERVERS"] == advertised["INSIDE"]
+    readers = [name for name, each in SERVICES.items() if "KAFKA_BROKERS" in each.get("environment", {})]
+    assert readers == ["producer", "streaming"]
+    assert {SERVICES[name]["environment"]["KAFKA_BROKERS"] for name in readers} == {advertised["INSIDE"]}
     assert environment["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"1@kafka:{listeners['CONTROLLER']}"
     folders = [volume.split(":")[1] for volume in SERVICES["kafka"]["volumes"]]
     assert environment["KAFKA_LOG_DIRS"] in folders, "what the broker keeps is on the volume"
@@ -149,7 +152,7 @@ def test_each_user_of_the_database_has_its_address_and_its_password() -> None:
     own = SERVICES["postgres"]["environment"]
     address = f"postgresql://{own['POSTGRES_USER']}:{own['POSTGRES_PASSWORD']}@postgres:5432/{own['POSTGRES_DB']}"
     users = [name for name, each in SERVICES.items() if "DATABASE_URL" in each.get("environment", {})]
-    assert users == ["airflow", "batch"]
+    assert users == ["airflow", "batch", "streaming"]
     assert {SERVICES[name]["environment"]["DATABASE_URL"] for name in users} == {address}
     with (EXAMPLE / "postgres.toml").open("rb") as file:
         configured = tomllib.load(file)
@@ -184,7 +187,8 @@ def test_the_commands_name_files_that_the_images_have_and_options_that_they_know
     by_name = {stage.name: (stage, context) for context, stage in stages()}
     (program, context) = by_name["program"]
     files = copied(program, context)
-    commands = [SERVICES["batch"]["command"], program.all("CMD")[0].words()]
+    commands = [SERVICES[name]["command"] for name in ("batch", "producer", "streaming")]
+    commands += [program.all("CMD")[0].words(), SERVICES["streaming"]["healthcheck"]["test"][1:]]
     for python, script, *options in commands:
         assert python == "python"
         assert files[f"/app/{script}"] == f"examples/003-transactions/{script}"
@@ -199,7 +203,8 @@ def test_the_commands_name_files_that_the_images_have_and_options_that_they_know
     port = options[options.index("--port") + 1]
     assert [each.rest for each in api.all("EXPOSE")] == [port] == list(PORTS["ml-api"].values())
     assert f"http://127.0.0.1:{port}/health" in SERVICES["ml-api"]["healthcheck"]["test"][-1]
-    assert SERVICES["batch"]["command"][-1] == SERVICES["airflow"]["environment"]["ML_API_URL"] == f"http://ml-api:{port}"
+    assert SERVICES["batch"]["command"][-1] == f"http://ml-api:{port}"
+    assert {SERVICES[name]["environment"]["ML_API_URL"] for name in ("airflow", "streaming")} == {f"http://ml-api:{port}"}
 
 
 def helped(*arguments: str) -> set[str]:
@@ -230,6 +235,32 @@ def test_an_image_has_what_the_batch_run_reads_and_may_write_where_it_writes(nam
     assert f"state:/app/{state}" in service["volumes"]
 
 
+def test_the_image_has_what_the_live_pipeline_reads_and_may_write_where_it_writes() -> None:
+    (stage,) = [stage for _, stage in stages() if stage.name == "program"]
+    files = copied(stage, ROOT)
+    for path in ("live.toml", "streaming.py", "stream.py", "topic.py", "background.py", "generate.py"):
+        assert files[f"/app/{path}"] == f"examples/003-transactions/{path}"
+    state = re.search(r"(/app/state-live-postgres)$", SERVICES["streaming"]["volumes"][-1])
+    assert state is not None
+    made = re.search(r"mkdir ([\w -]+)", " ".join(each.rest for each in stage.all("RUN")))
+    assert made is not None
+    assert Path(state[1]).name in made[1].split()
+    with (EXAMPLE / "live.toml").open("rb") as file:
+        live = tomllib.load(file)
+    assert f"{live['state']['dir']}-postgres" == Path(state[1]).name, "streaming.py adds the name of the database"
+
+
+def test_the_live_pipeline_changes_rows_as_the_batch_does() -> None:
+    found = []
+    for name in ("batch", "live"):
+        with (EXAMPLE / f"{name}.toml").open("rb") as file:
+            found.append(tomllib.load(file)["transforms"])
+    said = [table.pop("set") for tables in found for table in tables]
+    assert found[0] == found[1]
+    assert [each.keys() for each in said] == [{"processing_type", "run_id", "model_version"}] * 2
+    assert [each["processing_type"] for each in said] == ["batch", "streaming"]
+
+
 def test_both_images_that_write_the_state_do_it_as_the_same_user() -> None:
     (program,) = [stage for _, stage in stages() if stage.name == "program"]
     # Airflow's image runs as 50000, in the group 0.
@@ -256,5 +287,10 @@ def test_the_targets_of_the_makefile_are_there_and_name_services_that_exist() ->
     text = (EXAMPLE / "Makefile").read_text(encoding="utf-8")
     for target in ("all", "infra", "batch", "streaming", "status", "logs", "down", "clean"):
         assert re.search(rf"^{target}:", text, re.MULTILINE)
-    assert re.findall(r"\$\(COMPOSE\) run [-\w ]*--rm (\w+)", text) == ["batch"]
-    assert SERVICES["batch"]["profiles"] == ["batch"], "it does not start with the servers"
+    assert re.findall(r"\$\(COMPOSE\) run [-\w ]*--rm (\w+)", text) == ["batch", "producer"]
+    assert re.findall(r"\$\(COMPOSE\) exec (\w+)", text) == ["streaming"]
+    profiles = {name: each["profiles"] for name, each in SERVICES.items() if "profiles" in each}
+    assert profiles == {"batch": ["batch"], "producer": ["streaming"], "streaming": ["streaming"]}, (
+        "they do not start with the servers"
+    )
+    assert re.findall(r"--profile (\w+)", text) == ["batch", "streaming"]
