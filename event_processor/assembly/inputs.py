@@ -20,7 +20,6 @@ from pydantic import ValidationError
 from event_processor.assembly.connectors import sink_path_of
 from event_processor.configuration.configuration import AGGREGATES, Configuration, ConfiguredPath, SinkOptions
 from event_processor.configuration.contradictions import contradictions
-from event_processor.connectors.files.compression import RefusedContentError
 from event_processor.connectors.files.content import open_content
 from event_processor.connectors.files.paths import look_at
 from event_processor.connectors.files.sink_options import FileSinkOptions
@@ -31,6 +30,7 @@ from event_processor.connectors.files.source_options import (
     StandardInputOptions,
 )
 from event_processor.model.errors import ConfigurationError, InputGoneError, UsageError
+from event_processor.records.compression import RefusedContentError
 from event_processor.records.recognition import HEAD_BYTES, begins_with_record, recognised_item_path
 from event_processor.storage.durable import FileStatus, FileSystem
 

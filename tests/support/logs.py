@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from hypothesis import strategies as st
 
-from event_processor.connectors.files.compression import compression_of
+from event_processor.records.compression import compression_of
 
 __all__ = ["adversarial_log", "clean_log", "log_lines", "logs", "odd_records"]
 

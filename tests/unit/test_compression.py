@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.connectors.files.compression import RefusedContentError, compression_of
 from event_processor.connectors.files.content import CompressedContent, open_content
+from event_processor.records.compression import RefusedContentError, compression_of
 from event_processor.storage.durable import OperatingSystem
 
 TEXT = b"".join(b'{"id": %d}\n' % number for number in range(5000))

@@ -11,9 +11,9 @@ import pytest
 
 from event_processor.connectors.files.following import tail
 from event_processor.connectors.files.following.source import SWEEP_PATHS_MIN
-from event_processor.connectors.files.record_cutter import whole_records_end
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.errors import StateError, StorageError
+from event_processor.records.record_cutter import whole_records_end
 from event_processor.storage.durable import OperatingSystem
 from support.file_source import LogFolder, Reader
 

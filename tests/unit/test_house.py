@@ -49,7 +49,7 @@ EXTRAS = {
     "pyarrow": "records",
     "starlette": "service.web",
     "uvicorn": "service.web",
-    "zstandard": "connectors.files",
+    "zstandard": "records",
 }
 """An extra's package, and the folder that alone may import it."""
 BANNED_CALLS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.connectors.files.record_cutter import Cut, RecordCutter
+from event_processor.records.record_cutter import Cut, RecordCutter
 
 LIMIT = 16
 BLOCKS = st.lists(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol, TypeAlias
 
-from event_processor.connectors.files.compression import DamagedError, Decode, compression_of, decoder_of
+from event_processor.records.compression import DamagedError, Decode, compression_of, decoder_of
 from event_processor.records.json_documents import DocumentError, ItemCutter
 from event_processor.storage.durable import FileStatus, FileSystem, read_range
 

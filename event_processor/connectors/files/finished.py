@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from event_processor.connectors.files.compression import RefusedContentError
 from event_processor.connectors.files.content import Content, content_opener
 from event_processor.connectors.files.following.identity import FileIdentity, hash_of
 from event_processor.connectors.files.following.tail import ContentChangedError, Piece, Tail
@@ -22,6 +21,7 @@ from event_processor.connectors.files.source_options import InputFilesOptions
 from event_processor.model.errors import ConfigurationError, InputGoneError
 from event_processor.model.event import Chunk, Json
 from event_processor.model.telemetry import Telemetry
+from event_processor.records.compression import RefusedContentError
 from event_processor.storage.durable import FileStatus, FileSystem, storage_call
 
 __all__ = ["InputFiles"]

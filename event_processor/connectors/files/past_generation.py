@@ -14,10 +14,10 @@ from event_processor.connectors.files.content import Content, content_opener
 from event_processor.connectors.files.following.identity import SAMPLE_BYTES, FileIdentity
 from event_processor.connectors.files.following.rotation import Rotations
 from event_processor.connectors.files.following.succession import find_file
-from event_processor.connectors.files.record_cutter import LINE_END_BYTES_MAX, whole_records_end
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.connector import Piece
 from event_processor.model.event import Json
+from event_processor.records.record_cutter import LINE_END_BYTES_MAX, whole_records_end
 from event_processor.storage.durable import FileSystem, storage_call
 
 __all__ = ["FileGeneration", "find_generation"]

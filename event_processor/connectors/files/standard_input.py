@@ -14,14 +14,14 @@ import select
 from collections.abc import Mapping
 from typing import Final
 
-from event_processor.connectors.files.compression import compression_of
-from event_processor.connectors.files.record_cutter import Cut, RecordCutter
 from event_processor.connectors.files.source_options import STANDARD_INPUT, StandardInputOptions
 from event_processor.model.contracts import Clock
 from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Chunk, Json
 from event_processor.model.telemetry import Telemetry
+from event_processor.records.compression import compression_of
 from event_processor.records.json_documents import DocumentError, ItemCutter
+from event_processor.records.record_cutter import Cut, RecordCutter
 from event_processor.storage.durable import storage_call
 
 __all__ = ["StreamSource"]

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from event_processor.connectors.files.compression import RefusedContentError
 from event_processor.connectors.files.following.generation import (
     FinishedGeneration,
     Generation,
@@ -26,6 +25,7 @@ from event_processor.connectors.files.following.succession import Match, find_fi
 from event_processor.connectors.files.following.tail import Piece, Tail
 from event_processor.connectors.files.paths import Found, storage_failure
 from event_processor.model.event import Chunk
+from event_processor.records.compression import RefusedContentError
 from event_processor.storage.durable import FileStatus, storage_call
 
 __all__ = ["Steps"]

@@ -13,7 +13,7 @@ from typing import Final
 
 from event_processor.connectors.files.content import Content
 from event_processor.connectors.files.following.identity import SAMPLE_BYTES, Samples
-from event_processor.connectors.files.record_cutter import LINE_END_BYTES_MAX, whole_records_end
+from event_processor.records.record_cutter import LINE_END_BYTES_MAX, whole_records_end
 
 __all__ = ["ContentChangedError", "Piece", "Tail", "end_of_last_line"]
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from event_processor.connectors.files.following.identity import SAMPLE_BYTES
-
 __all__ = ["LINE_END_BYTES_MAX", "Cut", "RecordCutter", "whole_records_end"]
 
+HEAD_BYTES_MAX: Final = 4_096
+"""How much of a stream's start a cut carries, as `Chunk.head`."""
 LINE_END_BYTES_MAX: Final = 2
 """Carriage return and line feed."""
 
@@ -150,7 +150,7 @@ class RecordCutter:
         return Cut(self._offset - passed_bytes, b"", self._head, oversized_bytes=passed_bytes, final=not found)
 
     def _advance(self, size_bytes: int) -> None:
-        self._head += self._front(min(size_bytes, SAMPLE_BYTES - len(self._head)))
+        self._head += self._front(min(size_bytes, HEAD_BYTES_MAX - len(self._head)))
         self._place += size_bytes
         self._offset += size_bytes
         self._needed_bytes = 0
