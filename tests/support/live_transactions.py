@@ -12,9 +12,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,25 @@ from support.kafka_broker import KafkaBroker
 from support.postgres_server import PostgresServer
 from support.transactions import environment
 
-__all__ = ["TOPIC", "LiveExample", "live_example"]
+__all__ = ["LiveExample", "live_example", "made_by"]
 
 TOPIC = "transactions"
+
+
+def made_by(folder: Path, variables: Mapping[str, str], target: str, *, exit_code: int = 0) -> str:
+    """Makes a target of a copy of the example without Docker; what is said."""
+    command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", "DOCKER=no", target]
+    return _said_by(command, folder, variables, exit_code)
+
+
+def _said_by(command: Sequence[str], folder: Path, variables: Mapping[str, str], exit_code: int) -> str:
+    finished = subprocess.run(
+        command, cwd=folder, env=variables, check=False, capture_output=True, text=True, timeout=SESSION_S_MAX
+    )
+    said = finished.stdout + finished.stderr
+    assert "Traceback" not in said
+    assert finished.returncode == exit_code, said
+    return said
 
 
 @dataclass
@@ -37,7 +53,6 @@ class LiveExample:
     api: str
     postgres: PostgresServer | None = None
     name: str = ""
-    said: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,18 +65,11 @@ class LiveExample:
 
     def step(self, *arguments: str, exit_code: int = 0) -> str:
         """Runs a program of the example; what it says."""
-        finished = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=SESSION_S_MAX,
-        )
-        assert "Traceback" not in finished.stderr, finished.stderr
-        assert finished.returncode == exit_code, finished.stdout + finished.stderr
-        return finished.stdout + finished.stderr
+        return _said_by([sys.executable, *arguments], self.folder, self.environment, exit_code)
+
+    def make(self, target: str) -> str:
+        """Makes a target of the example without Docker; what is said."""
+        return made_by(self.folder, self.environment, target)
 
     def batch(self) -> str:
         return self.step("batch.py", "--database", self.database, "--api", self.api)
@@ -84,6 +92,18 @@ class LiveExample:
         if not self.query(f"SELECT 1 FROM {listed} WHERE {name} = '{table}'"):
             return False
         return bool(self.query(f"SELECT 1 FROM {table} WHERE _pipeline = '{pipeline}' LIMIT 1"))
+
+    @contextmanager
+    def in_the_foreground(self) -> Iterator[None]:
+        """The live pipeline as a container runs it, until the end of the block."""
+        command = [sys.executable, "streaming.py", "run", "--database", self.database]
+        with (self.folder / "work" / "foreground.log").open("ab") as log:
+            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            assert process.wait(SESSION_S_MAX) == 0, (self.folder / "work" / "foreground.log").read_text()
 
     def columns(self, table: str) -> list[str]:
         """The columns of a table, in order."""

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,19 @@ from typing import Any
 from support.documents import ROOT
 from support.processes import DEADLINE_S
 
-__all__ = ["EXAMPLE", "FIELDS", "called", "category", "environment", "folder_of", "is_sound", "made", "rows_of", "service"]
+__all__ = [
+    "EXAMPLE",
+    "FIELDS",
+    "called",
+    "category",
+    "environment",
+    "folder_of",
+    "is_sound",
+    "made",
+    "on_a_free_port",
+    "rows_of",
+    "service",
+]
 
 EXAMPLE = ROOT / "examples" / "003-transactions"
 FIELDS = ["id", "description", "amount", "timestamp", "merchant", "operation_type", "side"]
@@ -113,3 +126,12 @@ def folder_of(tmp_path: Path, extra: str = "") -> Path:
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("data", "out", "state*", "work", "__pycache__", ".venv"))
     (folder / "last.toml").write_text(extra, encoding="utf-8")
     return folder
+
+
+def on_a_free_port(folder: Path) -> int:
+    """Gives a copy of the example another port for its prediction service, so that tests do not share one."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    text = (folder / "ml_service.py").read_text()
+    (folder / "ml_service.py").write_text(text.replace("PORT: Final = 8000", f"PORT: Final = {port}"))
+    return port

@@ -17,7 +17,18 @@ from uuid import UUID
 import pytest
 
 from support.documents import SESSION_S_MAX
-from support.transactions import EXAMPLE, called, category, environment, folder_of, is_sound, made, rows_of, service
+from support.transactions import (
+    EXAMPLE,
+    called,
+    category,
+    environment,
+    folder_of,
+    is_sound,
+    made,
+    on_a_free_port,
+    rows_of,
+    service,
+)
 
 # A batch run. Each test has a copy of the example, and a database of its own.
 
@@ -203,10 +214,7 @@ def test_the_check_and_the_service_stand_apart_from_the_program() -> None:
 
 def test_the_service_is_started_and_stopped_by_its_number(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    text = (folder / "ml_service.py").read_text()
-    (folder / "ml_service.py").write_text(text.replace("PORT: Final = 8000", f"PORT: Final = {port}"))
+    port = on_a_free_port(folder)
     said = [
         (finished.returncode, finished.stdout)
         for step in ("status", "start", "start", "status", "stop", "stop")

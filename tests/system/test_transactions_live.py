@@ -6,22 +6,33 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from support.documents import SESSION_S_MAX, play, session
+from support.documents import play, session
 from support.kafka_broker import KafkaBroker, broker_of_tests
-from support.live_transactions import LiveExample, live_example
+from support.live_transactions import LiveExample, live_example, made_by
 from support.postgres_server import server_of_tests
 from support.processes import wait_until
-from support.transactions import EXAMPLE, category, environment, folder_of, is_sound, made, rows_of, service
+from support.transactions import (
+    EXAMPLE,
+    called,
+    category,
+    environment,
+    folder_of,
+    is_sound,
+    made,
+    on_a_free_port,
+    rows_of,
+    service,
+)
 
 ROWS, BAD = 10_000, 45
+RIGHT = "check: right: 9,955 transactions as in the file, each with its prediction; 45 bad rows"
+CONFIGURATION = ("event-processor.toml", "live.toml", "sqlite.toml")
 SAME = {
     "transactions": [
         "id", "description", "amount", "timestamp", "merchant", "operation_type", "side", "_sink", "_source", "_software",
@@ -69,16 +80,40 @@ def letters(folder: Path, state: str) -> list[str]:
     return [json.loads(line)["record"] for line in lines]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_the_same_rows_give_the_same_tables_through_the_file_and_through_the_topic(
-    request: pytest.FixtureRequest, database: str
-) -> None:
-    example: LiveExample = request.getfixturevalue(database)
+def test_the_same_rows_give_the_same_tables_in_sqlite_through_the_file_and_through_the_topic(sqlite: LiveExample) -> None:
+    made(sqlite.folder, "--rows", str(ROWS), "--bad", str(BAD))
+    assert RIGHT in sqlite.batch()
+    assert RIGHT in sqlite.streaming()
+    assert_both_ways_are_the_same(sqlite, "state", "state-live")
+    settings = ["-m", "event_processor", *(word for name in CONFIGURATION for word in ("--config", name))]
+    assert f"ok: {ROWS:,} records" in sqlite.step(
+        *settings, "--set", f"sources.transactions.brokers={sqlite.broker.address}", "verify"
+    )
+    # Sent again, every transaction is a duplicate, and each bad row one more dead letter.
+    assert RIGHT in sqlite.make("streaming")
+    counts = json.loads((sqlite.folder / "state-live" / "checkpoint.json").read_text())["state"]["counts"]
+    assert (counts["accepted"], counts["duplicate"], counts["rejected"]) == (ROWS - BAD, ROWS - BAD, 2 * BAD)
+    assert re.search(r"^sink predictions .* 9,955 delivered", sqlite.make("status"), re.MULTILINE)
+    assert '"event": "started"' in sqlite.make("logs")
+    assert sqlite.make("down") == "streaming: stopped\nprediction service: none that was started here\n"
+    assert sqlite.make("clean").startswith("topic transactions: removed\n")
+    assert not [name for name in ("data", "out", "state", "state-live", "work") if (sqlite.folder / name).exists()]
+
+
+def test_the_same_rows_give_the_same_tables_in_postgresql_and_a_container_s_commands_work(postgres: LiveExample) -> None:
+    made(postgres.folder, "--rows", str(ROWS), "--bad", str(BAD))
+    assert RIGHT in postgres.batch()
+    postgres.streaming("produce")
+    with postgres.in_the_foreground():
+        wait_until((postgres.folder / "state-live-postgres" / "checkpoint.json").exists, "the first commit")
+        assert RIGHT in postgres.streaming("check")
+        assert re.search(r"^sink predictions .* 9,955 delivered", postgres.streaming("status"), re.MULTILINE)
+    assert_both_ways_are_the_same(postgres, "state-postgres", "state-live-postgres")
+
+
+def assert_both_ways_are_the_same(example: LiveExample, state: str, live_state: str) -> None:
+    """Fails unless both tables have the same rows both ways, those of the file, and each bad row is one dead letter both ways."""
     folder = example.folder
-    made(folder, "--rows", str(ROWS), "--bad", str(BAD))
-    right = f"check: right: {ROWS - BAD:,} transactions as in the file, each with its prediction; {BAD} bad rows"
-    assert right in example.batch()
-    assert right in example.streaming()
     sound = sorted(str(UUID(int=int(row["id"]))) for row in rows_of(folder) if is_sound(row))
     assert len(sound) == ROWS - BAD
     for table, same in SAME.items():
@@ -89,20 +124,10 @@ def test_the_same_rows_give_the_same_tables_through_the_file_and_through_the_top
     assert example.query("SELECT DISTINCT processing_type, run_id FROM transactions WHERE _pipeline = 'transactions-live'") == [
         ("streaming", "kafka-1")
     ]
-    # Each bad row is one dead letter, both ways: its line of the file, and its record.
-    is_postgres = example.database == "postgres"
     lines = [*zip((folder / "data" / "transactions.csv").read_text().splitlines()[1:], records(folder), strict=True)]
     bad = [pair for pair, row in zip(lines, rows_of(folder), strict=True) if not is_sound(row)]
-    assert sorted(letters(folder, "state-postgres" if is_postgres else "state")) == sorted(line for line, _ in bad)
-    state = "state-live-postgres" if is_postgres else "state-live"
-    assert sorted(letters(folder, state)) == sorted(record for _, record in bad)
-    if is_postgres:
-        return
-    # Sent again, every transaction is a duplicate.
-    assert right in example.streaming()
-    assert rows(example, "transactions", "= 'transactions-live'") == rows(example, "transactions", "= 'transactions'")
-    counts = json.loads((folder / state / "checkpoint.json").read_text())["state"]["counts"]
-    assert (counts["accepted"], counts["duplicate"], counts["rejected"]) == (ROWS - BAD, ROWS - BAD, 2 * BAD)
+    assert sorted(letters(folder, state)) == sorted(line for line, _ in bad)
+    assert sorted(letters(folder, live_state)) == sorted(record for _, record in bad)
 
 
 def records(folder: Path) -> list[str]:
@@ -141,6 +166,63 @@ def test_two_processes_share_the_topic_and_one_is_killed_on_the_way(postgres: Li
     }
     assert len(partitions) == 4
     assert "PROCESSES=2" in example.streaming("start", "--processes", "1", exit_code=78)
+    # A process with another's name does not write: the cursor of this name belongs to another state.
+    settings = [word for name in (*CONFIGURATION[:2], "postgres.toml") for word in ("--config", name)]
+    settings += [
+        "--set",
+        f"sources.transactions.brokers={example.broker.address}",
+        "--set",
+        "state.name=transactions-live-1-of-2",
+    ]
+    said = example.step("-m", "event_processor", *settings, "--state", "state-other", "run", "--once", exit_code=65)
+    assert "another state" in said
+    assert example.query("SELECT COUNT(*) FROM transactions") == [(len(sound),)]
+
+
+def test_a_topic_of_others_is_used_and_not_removed(sqlite: LiveExample) -> None:
+    made(sqlite.folder, "--rows", "1")
+    sqlite.broker.make_topic("transactions", 3)
+    assert "the topic transactions has 3 partitions, not 4: use PROCESSES=1" in sqlite.streaming(
+        "start", "--processes", "2", exit_code=69
+    )
+    sqlite.streaming("produce")
+    assert "removed" not in sqlite.streaming("clean")
+    assert [each.key() for each in sqlite.broker.read_committed("transactions")] == [b"1"]
+
+
+MESSAGES = {
+    '1;"Card expense at EDF";-952,40;"2023-11-28 06:35:12";"EDF";"refund";"debit"': (
+        '{"id": 1, "description": "Card expense at EDF", "amount": -952.40, "timestamp": "2023-11-28 06:35:12", '
+        '"merchant": "EDF", "operation_type": "refund", "side": "debit"}'
+    ),
+    '20;"Café ""X""";7;"2023-01-01 00:00:00";"";"transfer";"credit"': (
+        '{"id": 20, "description": "Café \\"X\\"", "amount": 7, "timestamp": "2023-01-01 00:00:00", '
+        '"merchant": "", "operation_type": "transfer", "side": "credit"}'
+    ),
+    'TX-7;a;-12.50;"28/11/2023";b;"";both': (
+        '{"id": "TX-7", "description": "a", "amount": "-12.50", "timestamp": "28/11/2023", "merchant": "b", '
+        '"operation_type": "", "side": "both"}'
+    ),
+    "-7;a;;c;d;e;f": (
+        '{"id": -7, "description": "a", "amount": null, "timestamp": "c", "merchant": "d", "operation_type": "e", "side": "f"}'
+    ),
+    "007;a;00,5;c;d;e;f": (
+        '{"id": "007", "description": "a", "amount": "00,5", "timestamp": "c", "merchant": "d", "operation_type": "e", "side": "f"}'
+    ),
+    '5;"Card expens': '5;"Card expens',
+    "5;a;1,0;too;few": "5;a;1,0;too;few",
+    "": "",
+}
+"""Lines of the file, and the messages that they become."""
+
+
+def test_a_message_has_what_the_row_has_and_a_broken_line_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("".join(f"{line}\n" for line in ("header", *MESSAGES)), encoding="utf-8")
+    finished = called(EXAMPLE, "stream.py", "--csv", str(path), "--output", str(tmp_path / "records.jsonl"))
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["records"] == len(MESSAGES)
+    assert (tmp_path / "records.jsonl").read_text(encoding="utf-8").splitlines() == list(MESSAGES.values())
 
 
 def test_the_session_of_the_page_says_what_it_says(sqlite: LiveExample, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,20 +242,16 @@ def test_the_session_of_the_page_says_what_it_says(sqlite: LiveExample, monkeypa
 
 def test_without_a_broker_the_live_pipeline_says_what_to_do(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
-    command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", "DOCKER=no", "KAFKA_BROKERS=127.0.0.1:1"]
-    for target, is_ended in (("all", True), ("streaming", False)):
-        finished = subprocess.run(
-            [*command, "ROWS=20", target],
-            cwd=folder,
-            env=environment() | {"ML_API_URL": "http://127.0.0.1:1"},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=SESSION_S_MAX,
-        )
-        said = finished.stdout + finished.stderr
-        assert (finished.returncode == 0) is is_ended, said
-        assert "streaming: no broker answers at 127.0.0.1:1. Start one there" in said
-        assert "make streaming KAFKA_BROKERS=host:9092" in said
-        assert "Traceback" not in said
-        assert not (folder / "state-live").exists()
+    on_a_free_port(folder)
+    made(folder, "--rows", "20")
+    variables = environment() | {"KAFKA_BROKERS": "127.0.0.1:1"}
+    try:
+        for target, exit_code in (("all", 0), ("streaming", 2)):
+            said = made_by(folder, variables, target, exit_code=exit_code)
+            assert "streaming: no broker answers at 127.0.0.1:1. Start one there" in said
+            assert "make streaming KAFKA_BROKERS=host:9092" in said
+            assert ("check: right: 20 transactions" in said) is (target == "all")
+            assert not (folder / "state-live").exists()
+    finally:
+        said = made_by(folder, variables, "down")
+    assert said == "prediction service: stopped\n"
