@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message
 
-from event_processor.operations import dead_letters, explanation
+from event_processor.operations import dead_letters, explanation, window_rows
 from event_processor.service.web import records
 from event_processor.service.web.answers import json_bytes
 from support.asgi import asked
@@ -134,6 +134,55 @@ def test_aggregates_have_their_groups_and_windows_their_summary(shell: Shell, ap
     assert windows["windows"]["held"] == shell.json("inspect")["aggregates"]["hourly"]["held"]
     assert said(app, "/v1/aggregates/none", 404)["hint"] == "committed aggregates: by_kind, hourly"
     assert "kind, events, total" in said(app, "/v1/aggregates/by_kind?sort=other", 400)["hint"]
+
+
+def test_the_newest_rows_of_windows_are_those_of_a_sink_that_has_them(shell: Shell) -> None:
+    none = said(application_here(), "/v1/aggregates/hourly/rows")
+    assert (none["sink"], none["rows"]) == ("", []), "no sink reads them"
+    path = shell.path("event-processor.toml")
+    path.write_text(path.read_text() + '[sinks.hours]\ninput = "aggregates.hourly"\npath = "out/hours.jsonl"\n')
+    later = [line(number, "tea", 1, "a").replace("1700000", "1700010") for number in (20, 21)]
+    with shell.path("log.jsonl").open("a") as log:
+        log.write("".join(f"{each}\n" for each in [*later, line(22, "tea", 1, "b").replace("1700000", "1700020")]))
+    assert shell.call("run", "--once", "--drain") == 0, shell.err
+    app = application_here()
+    answer = said(app, "/v1/aggregates/hourly/rows")
+    with shell.path("out", "hours.jsonl").open("a") as file:
+        file.write('{"not": "committed"}\n')
+    assert said(app, "/v1/aggregates/hourly/rows") == answer
+    assert (answer["sink"], answer["group_by"], answer["measures"]) == ("hours", ["kind"], ["events"])
+    assert answer["ends"] == ["window_start", "window_end"]
+    written = [json.loads(each) for each in shell.path("out", "hours.jsonl").read_text().splitlines()[:-1]]
+    assert answer["rows"] == written
+    assert said(app, "/v1/aggregates/hourly/rows?limit=1")["rows"] == written[-1:]
+    for name in ("by_kind", "none"):
+        assert said(app, f"/v1/aggregates/{name}/rows", 404)["hint"]
+
+
+def test_only_the_end_of_a_long_file_of_rows_is_read(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shell.path("event-processor.toml")
+    path.write_text(path.read_text() + '[sinks.hours]\ninput = "aggregates.hourly"\npath = "out/hours.jsonl"\n')
+    with shell.path("log.jsonl").open("a") as log:
+        for number in range(100, 140):
+            log.write(
+                json.dumps({"id": number, "category": "tea", "value": 1, "kind": "a", "timestamp": 1_700_000_000 + 3600 * number})
+                + "\n"
+            )
+    assert shell.call("run", "--once", "--drain") == 0, shell.err
+    monkeypatch.setattr(window_rows, "TAIL_BYTES", 500)
+    written = [json.loads(each) for each in shell.path("out", "hours.jsonl").read_text().splitlines()]
+    found = said(application_here(), "/v1/aggregates/hourly/rows")["rows"]
+    assert 0 < len(found) < len(written)
+    assert found == written[-len(found) :]
+
+
+def test_the_pipeline_is_named_with_its_parts(app: ASGIApp) -> None:
+    about = said(app, "/v1/pipeline")
+    assert about["name"] == "event-processor"
+    assert about["sources"] == [{"name": "log", "type": "file", "path": "log.jsonl"}]
+    assert [(each["name"], each["input"], each["guarantee"].split(",")[0]) for each in about["sinks"]] == [
+        ("ordered", "events", "exactly once")
+    ]
 
 
 def test_sources_and_sinks_are_those_of_the_commands(shell: Shell, app: ASGIApp) -> None:

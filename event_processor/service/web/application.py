@@ -17,7 +17,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from event_processor.service.web.answers import ProblemError, json_answer
-from event_processor.service.web.committed import CATEGORY_PAGE, GROUP_PAGE, Committed
+from event_processor.service.web.committed import CATEGORY_PAGE, GROUP_PAGE, ROW_LIMIT, Committed
 from event_processor.service.web.figures import Figures
 from event_processor.service.web.guard import BodyLimits, Guard
 from event_processor.service.web.health import Health
@@ -77,6 +77,17 @@ def operations(site: Site) -> Sequence[Operation]:
             {200: named("Aggregate", "A page."), 404: NOT_FOUND},
             GROUP_PAGE,
             path_parameter="name",
+        ),
+        Operation(
+            "/v1/aggregates/{name}/rows",
+            committed.rows,
+            "The newest rows of its windows, if a sink has them in a file of JSON lines.",
+            {200: named("Rows", "The oldest first."), 404: NOT_FOUND},
+            ROW_LIMIT,
+            path_parameter="name",
+        ),
+        Operation(
+            "/v1/pipeline", committed.pipeline, "Its name and its parts.", {200: named("Pipeline", "From the configuration.")}
         ),
         Operation("/v1/sources", committed.sources, "The sources with their files.", {200: named("Sources", "All of them.")}),
         Operation("/v1/sinks", committed.sinks, "As sinks list --json.", {200: named("Sinks", "The remote sinks.")}),

@@ -1,30 +1,36 @@
 """What is committed, by parts: categories, aggregates, sources and sinks.
 
-Owns: `/v1/categories`, `/v1/aggregates`, `/v1/sources` and `/v1/sinks`: sorting, filtering and pages.
+Owns: `/v1/categories`, `/v1/aggregates`, `/v1/sources`, `/v1/sinks` and `/v1/pipeline`.
 Always: an answer is of one checkpoint and names it. A page has at most `LIMIT_MAX` rows.
 Never: computes a total.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from event_processor.aggregation.categories.totals import CategoryTotal
-from event_processor.aggregation.groups import GroupTotal, GroupTotalsDocument
-from event_processor.operations.inspection import Inspection
+from event_processor.operations.committed_pages import (
+    CATEGORY_COLUMNS,
+    LIMIT_MAX,
+    Wanted,
+    aggregate_document,
+    aggregates_document,
+    categories_document,
+)
+from event_processor.operations.inspection import Inspection, inspection_of
+from event_processor.operations.pipeline import pipeline_document
+from event_processor.operations.window_rows import newest_rows
 from event_processor.service.web.answers import ProblemError, json_answer
 from event_processor.service.web.operation import integer_of, text_of
 from event_processor.service.web.site import Site
 
-__all__ = ["CATEGORY_PAGE", "GROUP_PAGE", "Committed"]
+__all__ = ["CATEGORY_PAGE", "GROUP_PAGE", "ROW_LIMIT", "Committed"]
 
-LIMIT_MAX: Final = 1000
-Row = TypeVar("Row")
 Query = Mapping[str, Any]
 _PAGE: Final = (
     text_of("order", "asc or desc; rows without a value come last.", default="asc", choices=("asc", "desc")),
@@ -33,18 +39,14 @@ _PAGE: Final = (
     integer_of("limit", "The maximum number of rows.", default=100, least=1, most=LIMIT_MAX),
 )
 CATEGORY_PAGE: Final = (
-    text_of(
-        "sort",
-        "What the rows are sorted by.",
-        default="category",
-        choices=("category", "count", "sum", "min", "max", "mean", "last_timestamp"),
-    ),
+    text_of("sort", "What the rows are sorted by.", default="category", choices=CATEGORY_COLUMNS),
     *_PAGE,
 )
 GROUP_PAGE: Final = (
     text_of("sort", "The field or the measure that the rows are sorted by; empty: the fields.", default="", length_max=256),
     *_PAGE,
 )
+ROW_LIMIT: Final = (integer_of("limit", "The maximum number of rows.", default=100, least=1, most=LIMIT_MAX),)
 
 
 class Committed:
@@ -55,16 +57,32 @@ class Committed:
 
     async def categories(self, _request: Request, query: Query) -> Response:
         """Categories as a table."""
-        return await self._answer(lambda inspection: _categories(inspection, query))
+        return await self._answer(lambda inspection: categories_document(inspection, Wanted(**query)))
 
     async def aggregates(self, _request: Request, _query: Query) -> Response:
         """The aggregates, without their rows."""
-        return await self._answer(lambda inspection: {"aggregates": list(_aggregates(inspection))})
+        return await self._answer(lambda inspection: {"aggregates": list(aggregates_document(inspection))})
 
     async def aggregate(self, request: Request, query: Query) -> Response:
         """One aggregate with its groups; of windows the summary, because their rows are in sinks."""
         name = str(request.path_params["name"])
-        return await self._answer(lambda inspection: _aggregate(inspection, name, query))
+
+        def read(inspection: Inspection) -> dict[str, object]:
+            return aggregate_document(inspection, name, Wanted(**query)) or _unknown(inspection)
+
+        return await self._answer(read)
+
+    async def rows(self, request: Request, query: Query) -> Response:
+        """The newest rows of windows, if a sink has them in a file of JSON lines."""
+        name, readings = str(request.path_params["name"]), self._site.readings
+
+        def read() -> dict[str, object]:
+            checkpoint = readings.checkpoint()
+            found = newest_rows(readings.configuration, readings.environment, checkpoint, name, query["limit"])
+            inspection = inspection_of(checkpoint, readings.configuration)
+            return {**_as_of(inspection), "name": name, **(msgspec.to_builtins(found) if found else _unknown(inspection))}
+
+        return json_answer(await self._site.threads.call(read))
 
     async def sources(self, _request: Request, _query: Query) -> Response:
         """The sources with their files."""
@@ -74,79 +92,23 @@ class Committed:
         """The same as `sinks list --json`."""
         return json_answer(await self._site.threads.call(self._site.readings.sinks))
 
+    async def pipeline(self, _request: Request, _query: Query) -> Response:
+        """What the pipeline is called and consists of."""
+        configuration = self._site.readings.configuration
+        return json_answer(await self._site.threads.call(lambda: pipeline_document(configuration)))
+
     async def _answer(self, make: Callable[[Inspection], dict[str, object]]) -> Response:
         def read() -> dict[str, object]:
             inspection = self._site.readings.inspection()
-            return {"state_id": inspection.state_id, "written_at": inspection.written_at, **make(inspection)}
+            return {**_as_of(inspection), **make(inspection)}
 
         return json_answer(await self._site.threads.call(read))
 
 
-def _categories(inspection: Inspection, query: Query) -> dict[str, object]:
-    wanted = query["filter"].casefold()
-    rows = [(name, total) for name, total in inspection.categories.items() if wanted in name.casefold()]
-
-    def value(row: tuple[str, CategoryTotal]) -> Any:
-        return row[0] if query["sort"] == "category" else getattr(row[1], query["sort"])
-
-    page = _page(rows, value, query)
-    return {
-        **_position(query, len(rows)),
-        "categories": [{"category": name, **msgspec.to_builtins(total)} for name, total in page],
-    }
+def _as_of(inspection: Inspection) -> dict[str, object]:
+    return {"state_id": inspection.state_id, "written_at": inspection.written_at}
 
 
-def _aggregates(inspection: Inspection) -> Iterable[dict[str, object]]:
-    for name, document in inspection.aggregates.items():
-        kind = "groups" if isinstance(document, GroupTotalsDocument) else "windows"
-        yield {"name": name, "kind": kind, "rows": document.rows, "counts": document.counts}
-
-
-def _aggregate(inspection: Inspection, name: str, query: Query) -> dict[str, object]:
-    document = inspection.aggregates.get(name)
-    if document is None:
-        known = ", ".join(inspection.aggregates) or "none"
-        raise ProblemError(404, "no such aggregate is committed", hint=f"committed aggregates: {known}")
-    about: dict[str, object] = {"name": name, "counts": document.counts, "left_out": document.left_out}
-    if not isinstance(document, GroupTotalsDocument):
-        summary = {key: getattr(document, key) for key in ("rows", "highest_ns", "next_row", "latest_cell", "held")}
-        return {**about, "kind": "windows", "windows": summary, **_position(query, 0), "groups": []}
-    wanted = query["filter"].casefold()
-    rows = [
-        each for each in document.groups if not wanted or any(wanted in str(value).casefold() for value in each.group.values())
-    ]
-    page = _page(rows, _value_of(document, query["sort"]), query)
-    groups = [{"group": each.group, "measures": each.measures} for each in page]
-    return {**about, "kind": "groups", "windows": None, **_position(query, len(rows)), "groups": groups}
-
-
-def _value_of(document: GroupTotalsDocument, name: str) -> Callable[[GroupTotal], Any]:
-    """What a group is sorted by. Raises `ProblemError` if there is no such column."""
-    first = document.groups[0] if document.groups else None
-    if not name:
-        return lambda each: [str(value) for value in each.group.values()]
-    if first is not None and name in first.group:
-        return lambda each: each.group[name]
-    if first is not None and name in first.measures:
-        return lambda each: each.measures[name]
-    known = ", ".join([*first.group, *first.measures]) if first else "none yet"
-    raise ProblemError(400, "there is no such column to sort by", hint=f"columns: {known}")
-
-
-def _position(query: Query, total: int) -> dict[str, object]:
-    return {"total": total, "offset": query["offset"], "limit": query["limit"]}
-
-
-def _page(rows: Sequence[Row], value: Callable[[Row], Any], query: Query) -> Sequence[Row]:
-    """The rows of a page, sorted. Rows without a value come last in both orders. Equal rows stay in the order of their names."""
-    with_value = [row for row in rows if value(row) is not None]
-    without = [row for row in rows if value(row) is None]
-    ordered = sorted(with_value, key=lambda row: _sortable(value(row)), reverse=query["order"] == "desc")
-    return [*ordered, *without][query["offset"] : query["offset"] + query["limit"]]
-
-
-def _sortable(value: Any) -> tuple[int, Any]:
-    """A key that orders numbers before texts before everything else, so that a column of several kinds can be sorted."""
-    if isinstance(value, int | float):
-        return 0, value
-    return (1, value) if isinstance(value, str) else (2, str(value))
+def _unknown(inspection: Inspection) -> NoReturn:
+    known = ", ".join(inspection.aggregates) or "none"
+    raise ProblemError(404, "no such aggregate is committed", hint=f"committed aggregates: {known}")

@@ -117,6 +117,15 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         **_POSITION,
         groups=_list(_GROUP),
     ),
+    "Rows": _object(
+        **_AS_OF, name=TEXT, sink=TEXT, ends=_list(TEXT), group_by=_list(TEXT), measures=_list(TEXT), rows=_list(ANY_OBJECT)
+    ),
+    "Pipeline": _object(
+        name=TEXT,
+        version=TEXT,
+        sources=_list(_object(name=TEXT, type=TEXT, path=TEXT)),
+        sinks=_list(_object(name=TEXT, type=TEXT, input=TEXT, guarantee=TEXT, by=TEXT)),
+    ),
     "Sources": _object(**_AS_OF, sources={"type": "object", "additionalProperties": _ref("SourceState")}),
     "Sinks": _object(sinks=_list(_ref("SinkLane")), snapshots=_list(ANY_OBJECT)),
     "Explanation": _object(text=TEXT, ids=_list(_HISTORY), records=WHOLE, size_bytes=WHOLE),
