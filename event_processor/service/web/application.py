@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from event_processor.service.web.answers import ProblemError, json_answer
 from event_processor.service.web.committed import CATEGORY_PAGE, GROUP_PAGE, ROW_LIMIT, Committed
 from event_processor.service.web.figures import Figures
+from event_processor.service.web.front import front
 from event_processor.service.web.guard import BodyLimits, Guard
 from event_processor.service.web.health import Health
 from event_processor.service.web.openapi import NOT_FOUND, described, named
@@ -52,6 +53,7 @@ def operations(site: Site) -> Sequence[Operation]:
     """Everything that can be asked, except the description of it."""
     health, committed, records = Health(site), Committed(site), Records(site)
     return [
+        Operation("/", front, "The page for people.", {200: Content("HTML.", "text/html", {"type": "string"})}, is_open=True),
         Operation("/healthz", health.alive, "Whether the process answers.", {200: named("Alive", "It does.")}, is_open=True),
         Operation(
             "/readyz",

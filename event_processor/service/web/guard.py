@@ -22,8 +22,8 @@ from event_processor.service.web.gate import Gate
 
 __all__ = ["BodyLimits", "Guard"]
 
-OPEN_PATHS: Final = frozenset({"/healthz"})
-"""These need no token."""
+OPEN_PATHS: Final = frozenset({"/", "/healthz"})
+"""These need no token: they say nothing about the state."""
 OWN_CHECK_PATHS: Final = frozenset({"/session"})
 """These check the token themselves."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
