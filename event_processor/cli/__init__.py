@@ -34,6 +34,7 @@ COMMANDS: Final = (
     CommandEntry("status", "event_processor.cli.status", "Say whether a daemon is alive and keeps up."),
     CommandEntry("metrics", "event_processor.cli.metrics", "Write what is committed as metrics for Prometheus."),
     CommandEntry("top", "event_processor.cli.top", "Show the status, live."),
+    CommandEntry("report", "event_processor.cli.report", "Write the page as a file, for a ticket."),
     CommandEntry("inspect", "event_processor.cli.inspect_state", "Show what is committed."),
     CommandEntry("explain", "event_processor.cli.explain", "Show what happened to one id."),
     CommandEntry("verify", "event_processor.cli.verify", "Recompute everything from the log, and compare."),

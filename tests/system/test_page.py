@@ -344,3 +344,34 @@ def test_a_day_of_history_and_ten_thousand_dead_letters_do_not_double_the_work_o
         )
         assert sorted(ratios)[1] < 2
         assert after.page.locator("#rejected .letters > li").count() == 10
+
+
+def test_a_report_is_the_same_page_without_a_daemon_or_a_network(browser: Browser, tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.prepare(
+        events(30)
+        + json.dumps({"id": "x", "category": EVIL, "value": -1}).encode()
+        + b"\n"
+        + b"</script>" * 12
+        + b"\n"
+        + b"bad\n" * 11
+    )
+    assert pipeline.run().exit_code == 0
+    ticket = tmp_path / "ticket.html"
+    assert pipeline.command_of("report", str(ticket)).exit_code == 0
+    with visited(browser, ticket.as_uri()) as visit:
+        visit.wait_for_text("#verdict", "Right. 43 records = 31 accepted + 0 duplicates + 12 rejected + 0 blank.")
+        is_drawn(visit)
+        assert "A report, not live. Made at " in visit.text("#stopped")
+        assert visit.text("#pulse") == "report"
+        assert not visit.page.is_visible("#search")
+        assert EVIL in visit.text("#categories")
+        visit.page.click("#categories th button:text-is('sum')")
+        visit.wait_for_text("#categories tbody tr:first-child", "a")
+        visit.page.click("#categories th button:text-is('sum')")
+        visit.wait_for_text("#categories tbody tr:first-child", EVIL)
+        visit.page.click("#rejected button:text-is('next')")
+        visit.wait_for_text("#rejected", "</script></script>")
+        assert not visit.faults_of_accessibility()
+        assert not visit.complaints
+        assert visit.urls == [ticket.as_uri()] or all(url.startswith("data:") for url in visit.urls[1:])
