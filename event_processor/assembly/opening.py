@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -67,6 +67,7 @@ from event_processor.engine.loop import LoopOptions, Processor, StartedState
 from event_processor.engine.losses import LossRequests, recorded_times
 from event_processor.engine.outbox import Outbox
 from event_processor.engine.sorting.runs import SortedRuns
+from event_processor.engine.stages import StageClock
 from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
 from event_processor.model.clock import utc_text, wall_ns_of
@@ -80,6 +81,7 @@ from event_processor.storage.append_file import AppendFile, append_lines
 from event_processor.storage.durable import FileSystem, storage_boundary
 from event_processor.storage.outbox import OutboxSeries
 from event_processor.storage.replaced_file import CLOSED_FOLDER, EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
+from event_processor.storage.timed_syncs import TimedSyncs
 
 __all__ = ["OpenPipeline", "open_pipeline", "open_replica"]
 
@@ -165,9 +167,11 @@ class _Opening:
         self._configuration = configuration
         self._sources: Final = all_sources(configuration, intake_directory)
         self._replica: Final = replica
-        self._environment: Final = environment
+        self._syncs: Final = TimedSyncs(environment.fs, environment.clock)
+        self._stages: Final = StageClock(environment.clock, self._syncs.here)
+        self._environment: Final = replace(environment, fs=self._syncs)
         self._mode: Final = mode
-        self._fs: Final = environment.fs
+        self._fs: Final = self._environment.fs
         self._directory: Final = str(configuration.state.dir)
         self._last_commit_ns: int | None = None
 
@@ -218,13 +222,14 @@ class _Opening:
             directory=self._directory,
             writer=writer,
             executor=environment.committing(),
-            memory=Memory(outputs.ids or NothingIsKnown(), aggregates),
+            memory=Memory(outputs.ids or NothingIsKnown(), aggregates, self._stages.lap),
             state=state,
             started=None if following else self._started(state),
             following=following,
             step_options=self._step_options(),
             options=self._loop_options(outputs.outbox),
             requests=LossRequests(self._fs, self._directory),
+            stages=self._stages,
             clock=environment.clock,
             wakeup=environment.wakeup,
             telemetry=environment.telemetry,

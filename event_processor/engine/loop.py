@@ -28,10 +28,11 @@ from event_processor.engine.journal import (
     OrderEnded,
     OrderStarted,
 )
-from event_processor.engine.loop_options import WAIT_S_MAX, InFlight, LoopOptions, StartedState, StopReason, TimedCommit
+from event_processor.engine.loop_options import WAIT_S_MAX, InFlight, LoopOptions, StartedState, StopReason
 from event_processor.engine.loss_keeper import LossKeeper
 from event_processor.engine.losses import LossRequests
 from event_processor.engine.source_turns import SourceTurns
+from event_processor.engine.stages import DECODING, READING, TOTALS, WAITING, StageClock, TimedCommit
 from event_processor.engine.state import State
 from event_processor.engine.step import Memory, StepOptions, advance, begin_order, end_order, finish, release_held, release_sorted
 from event_processor.model.contracts import Clock, Decoding, Notices, Source, Wakeup
@@ -61,6 +62,7 @@ class Processor:
         step_options: StepOptions,
         options: LoopOptions,
         requests: LossRequests,
+        stages: StageClock,
         clock: Clock,
         wakeup: Wakeup,
         telemetry: Telemetry,
@@ -82,6 +84,7 @@ class Processor:
         self._step_options: Final = step_options
         self._options: Final = options
         self._limits: Final = BatchLimits(options.batch_bytes_max)
+        self.stages: Final = stages
         self._clock: Final = clock
         self._wakeup: Final = wakeup
         self._telemetry: Final = telemetry
@@ -169,6 +172,7 @@ class Processor:
                 self._commit(self._new_batch(), behind=False)
             else:
                 self._attention.wait(self._wait_s())
+                self.stages.lap(WAITING)
         self._settle()
         return self._stop_reason
 
@@ -243,13 +247,11 @@ class Processor:
             self._telemetry.progressed()
             self._wakeup.clear()
             self._clock.wait(self._wakeup, min(missing_s, self._options.poll_interval_s, WAIT_S_MAX))
+            self.stages.lap(WAITING)
         return batch
 
     def _holds_what_was_there(self, batch: Batch, deadline_s: float) -> bool:
-        """Whether only another poll could find more for the batch, and no running commit makes it wait anyway.
-
-        In a live log, something new has often come meanwhile, so a poll after each step would delay the commit without end.
-        """
+        """Whether only another poll could find more, and no running commit makes the batch wait. Polls would delay it without end."""
         if self._options.once or not batch.steps or self._in_flight is not None or self._decoding.pending:
             return False
         return self._clock.monotonic_s() >= deadline_s and not self._sources.have_more()
@@ -272,13 +274,10 @@ class Processor:
         return is_running and self._limits.may_grow(batch.content_bytes)
 
     def _commit(self, batch: Batch, *, behind: bool) -> None:
-        """Commits the batch after the running commit; here, or in the background (`behind`), while the loop continues at once.
-
-        Raises `StorageError`, perhaps the failure of the commit before: then nothing of this batch counts.
-        """
+        """Commits the batch after the running commit, or (`behind`) beside the loop. Raises `StorageError`, perhaps of the one before."""
         self._settle()
         self._started = None
-        job = TimedCommit(self._writer.prepare(batch), self._clock)
+        job = self.stages.timed(self._writer.prepare(batch))
         self._read_ahead = set(self._handed_in)
         if not behind:
             # The shortest way to a durable checkpoint: without a backlog, the log waits for no other thread.
@@ -308,6 +307,7 @@ class Processor:
 
     def _committed(self, batch: Batch, checkpoint_bytes: int, commit: TimedCommit) -> None:
         """Makes the durable batch the state and reports it. If we die here, sources and exporters learn of it at the next start."""
+        self.stages.committed(commit)
         before, self._state = self._state, batch.state
         self._checkpoint_bytes = checkpoint_bytes
         self._sources.acknowledge(self._read_ahead)
@@ -322,6 +322,7 @@ class Processor:
             if chunk is None:
                 break
             self._hand_in(chunk)
+        self.stages.lap(READING)
 
     def _acknowledge_if_asked(self) -> None:
         """Carries out a request of another process."""
@@ -345,11 +346,13 @@ class Processor:
     def _step(self, batch: Batch) -> None:
         """Advances the batch's state over the oldest submitted chunk."""
         chunk, columns = self._decoding.take()
+        self.stages.lap(DECODING)
         self._handed_in.popleft()
         step = advance(batch.state, chunk, columns, self._memory, self._step_options)
         if step.counts.late and self._options.ends_if_late:
             self._stop_reason = StopReason.LATE
         batch.add(step, len(chunk.content) or min(chunk.oversized_bytes, self._options.batch_bytes_max))
+        self.stages.lap(TOTALS)
 
     def _drain(self) -> None:
         """At the end of finished input: flushes the order buffer, closes the windows, and closes the open parts of sinks."""
@@ -396,10 +399,7 @@ class Processor:
         self._telemetry.order_idle_released(events=held_count)
 
     def _release_sorted(self) -> None:
-        """Merges the sorted runs, and releases their events in commits of bounded size. Ends early if stopped.
-
-        If we die or stop within, the next drain continues after the last event whose release was committed.
-        """
+        """Merges the sorted runs, and releases their events in commits of bounded size. The next drain continues if we die or stop."""
         batch = self._new_batch()
         with closing(self._writer.sorted_events(batch.state.order)) as tables:
             for table in tables:

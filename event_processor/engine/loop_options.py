@@ -1,7 +1,7 @@
 """The values that the loop works with: its options, and the reasons for an end.
 
-Owns: these, the state that a start continues from, a commit that measures itself, and one in the background.
-Always: frozen, but for the duration of a commit.
+Owns: these, the state that a start continues from, and a commit in the background.
+Always: frozen.
 Never: decides anything.
 """
 
@@ -16,10 +16,10 @@ from typing import Final
 from event_processor.engine.batch import Batch
 from event_processor.engine.journal import JournalEntry
 from event_processor.engine.source_turns import always
+from event_processor.engine.stages import TimedCommit
 from event_processor.engine.state import State
-from event_processor.model.contracts import Clock
 
-__all__ = ["WAIT_S_MAX", "InFlight", "LoopOptions", "StartedState", "StopReason", "TimedCommit"]
+__all__ = ["WAIT_S_MAX", "InFlight", "LoopOptions", "StartedState", "StopReason"]
 
 WAIT_S_MAX: Final = 1.0
 """The loop reports that it is alive at least this often, however long there is nothing to do."""
@@ -59,22 +59,6 @@ class StartedState:
 
     state: State
     entries: Sequence[JournalEntry]
-
-
-class TimedCommit:
-    """A commit that measures itself. `seconds` is 0 until it is done."""
-
-    def __init__(self, job: Callable[[], int], clock: Clock) -> None:
-        self._job: Final = job
-        self._clock: Final = clock
-        self.seconds = 0.0
-
-    def __call__(self) -> int:
-        """Runs it. Returns the checkpoint's size in bytes, or raises the failure."""
-        begun_s = self._clock.monotonic_s()
-        checkpoint_bytes = self._job()
-        self.seconds = self._clock.monotonic_s() - begun_s
-        return checkpoint_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Never: reads, writes or measures time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,6 +35,7 @@ from event_processor.engine.journal import (
     RetiredGeneration,
 )
 from event_processor.engine.order import Ordered
+from event_processor.engine.stages import IDS, ORDER, unmeasured
 from event_processor.engine.state import Counts, GenerationState, State
 from event_processor.model.columns import BoolArray, CategoryColumn, Columns, Ids, IntArray, PreparedIds, TimestampColumn
 from event_processor.model.contracts import NOTHING_RELEASED, Released
@@ -79,6 +80,8 @@ class Memory:
 
     ids: KnownIds
     aggregates: Aggregates
+    passed: Callable[[str], None] = unmeasured
+    """Told which part of a step is done, so that a caller can measure it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +131,12 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory,
     if columns is None:
         return _advance_without_columns(state, chunk, line, options.shard)
     judged = _judge(state.categories, columns, memory.ids, options.categories_max)
+    memory.passed(IDS)
     accepted = _take(columns, judged.accepted)
     origin = Origin(chunk.source, chunk.generation, chunk.offset, line, state.counts.read, chunk.places)
     ordered = _order(state, columns, judged.accepted, accepted, origin=origin, memory=memory, options=options)
     rows = memory.aggregates.release(ordered.slices)
+    memory.passed(ORDER)
     dead_letters = _dead_letters(chunk, columns, judged.over_limit, line)
     counts = Counts(
         records=columns.record_count - columns.foreign_count,

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.delivery.reports import HISTORY_FOLDER
+from event_processor.engine.stages import STAGES
 from event_processor.model.file_system import FileSystem
 from event_processor.operations.state_access import lock_owner
 from event_processor.storage.ring import FloatArray, Ring, RingLayout, RingRecords
@@ -28,12 +29,16 @@ __all__ = [
     "COLUMNS",
     "COUNTERS",
     "GAUGES",
+    "HOUR_S",
     "IDLE_S",
     "LAYOUTS",
     "MINUTES",
     "NOT_WHOLE",
     "SECONDS",
+    "SETTLED_S",
     "SPAN_S_MAX",
+    "TIMES",
+    "Column",
     "History",
     "Past",
     "history_of",
@@ -50,6 +55,9 @@ COLUMNS: Final = (*COUNTERS, *GAUGES)
 NOT_WHOLE: Final = frozenset({"lag_s"})
 """The columns whose values are not whole numbers."""
 
+TIMES: Final = (*(f"{stage}_s" for stage in STAGES), "syncs", "sync_s")
+"""How the seconds of the loop were divided (see `engine/stages.py`), the fsyncs of commits, and their seconds. Not shown as history."""
+
 HOUR_S: Final = 3600
 MINUTE_S: Final = 60
 SPAN_S_MAX: Final = 30 * 86_400
@@ -58,8 +66,8 @@ _SLACK: Final = 0.12
 SECONDS: Final = "seconds.ring"
 MINUTES: Final = "minutes.ring"
 LAYOUTS: Final = {
-    SECONDS: RingLayout(1, ceil(HOUR_S * (1 + _SLACK)), COLUMNS),
-    MINUTES: RingLayout(MINUTE_S, ceil(SPAN_S_MAX / MINUTE_S * (1 + _SLACK)), COLUMNS),
+    SECONDS: RingLayout(1, ceil(HOUR_S * (1 + _SLACK)), (*COLUMNS, *TIMES)),
+    MINUTES: RingLayout(MINUTE_S, ceil(SPAN_S_MAX / MINUTE_S * (1 + _SLACK)), (*COLUMNS, *TIMES)),
 }
 IDLE_S: Final = 60
 """A daemon with nothing to do writes a record this often, so that its life is known to a minute."""
@@ -143,7 +151,7 @@ class _Window:
     def cells(self, past: Past) -> tuple[npt.NDArray[np.bool_], FloatArray]:
         """Whether a daemon ran in each cell (n,), and the values of the cells (n, columns)."""
         count = (self.end_s - self.begin_s) // self.period_s
-        values = np.zeros((count, len(COLUMNS)))
+        values = np.zeros((count, len(COLUMNS) + len(TIMES)))
         records = past.records
         if records is None or not len(records.begins_s):
             return np.zeros(count, np.bool_), values
@@ -154,8 +162,8 @@ class _Window:
         latest = np.full(count, first - 1)
         latest[at] = np.arange(first, last)
         latest = np.maximum.accumulate(latest)
-        gauges = len(COUNTERS)
-        values[:, gauges:] = np.where(latest[:, None] >= 0, records.values[latest, gauges:], 0.0)
+        gauges = slice(len(COUNTERS), len(COLUMNS))
+        values[:, gauges] = np.where(latest[:, None] >= 0, records.values[latest, gauges], 0.0)
         return self._alive(records, is_alive=past.is_alive, count=count), values
 
     def _alive(self, records: RingRecords, *, is_alive: bool, count: int) -> npt.NDArray[np.bool_]:

@@ -69,6 +69,11 @@ class LanesStatus:
             return None
         return max(0, self.bytes_max - self.outbox.undelivered_bytes) / growth
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the outbox is full."""
+        return bool(self.lanes) and self.outbox.undelivered_bytes >= self.bytes_max
+
     def shortfalls(self, told: Collection[str] = ()) -> Iterator[str]:
         """Yields the reasons why the outbox needs an operator, as text. `told`: of these sinks it is known that they are detached."""
         for lane in self.lanes:

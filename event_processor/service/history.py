@@ -11,21 +11,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
+import numpy as np
+
 from event_processor.engine.delivery.reports import LaneReport
+from event_processor.engine.stages import StageClock
 from event_processor.engine.state import Counts, State
 from event_processor.model.clock import SystemClock
 from event_processor.model.contracts import Clock
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.file_system import FileSystem
 from event_processor.model.telemetry import Telemetry
-from event_processor.operations.history import COUNTERS, IDLE_S, LAYOUTS, MINUTES, SECONDS, ring_of
+from event_processor.operations.history import COLUMNS, COUNTERS, IDLE_S, LAYOUTS, MINUTES, SECONDS, ring_of
 from event_processor.service.lag_clock import LagClock
-from event_processor.storage.ring import MISSING, Ring
+from event_processor.storage.ring import MISSING, FloatArray, Ring
 
 __all__ = ["History", "Progress"]
 
 CLOCK_JUMP_S: Final = 5.0
 """If the wall clock moved by so much more or less than the monotonic one, it was set."""
+_GAUGES: Final = slice(len(COUNTERS), len(COLUMNS))
 OUTCOMES: Final = COUNTERS[:6]
 """The counters that are counts of the state, by the same name."""
 
@@ -36,6 +40,11 @@ class Progress(Protocol):
     @property
     def state(self) -> State:
         """The last committed state."""
+        ...
+
+    @property
+    def stages(self) -> StageClock:
+        """Where its time goes."""
         ...
 
     def uncommitted_bytes(self) -> int:
@@ -71,6 +80,7 @@ class History(Telemetry):
         self._committed_bytes = 0
         self._deliveries: Mapping[str, tuple[int, int]] = {}
         self._gauges: tuple[float, ...] = ()
+        self._times: tuple[float, ...] = ()
         self._now_s = 0
         self._written: tuple[int, float] | None = None
         """The second of the last record, and the monotonic time of its write."""
@@ -91,6 +101,7 @@ class History(Telemetry):
         if self._written is None:
             self._counts = progress.state.counts
         reports = lanes.reports()
+        self._times = _times(progress.stages)
         # What is delivered from now on is news. The first figures are published later.
         self._deliveries = {**self._deliveries, **_deliveries(reports)}
         self._now_s = self._clock.wall_ns() // 10**9
@@ -125,10 +136,13 @@ class History(Telemetry):
         outcomes = [max(0, getattr(counts, name) - getattr(self._counts, name)) for name in OUTCOMES]
         happened = [*outcomes, self._commits, delivered, failed]
         is_new = any(happened) or gauges != self._gauges
+        times = _times(progress.stages)
         self._counts, self._commits, self._gauges = counts, 0, gauges
         self._deliveries = {**self._deliveries, **now}
         if is_new or is_due or self._written is None or not 0 <= at_s - self._written[0] < IDLE_S:
-            self._write(at_s, happened)
+            spent = [after - before for before, after in zip(self._times, times, strict=True)]
+            self._times = times
+            self._write(at_s, happened, spent)
 
     def _measured(self, progress: Progress, reports: Sequence[LaneReport]) -> tuple[float, ...]:
         """The gauges now. What cannot be looked at stays as it was."""
@@ -139,10 +153,10 @@ class History(Telemetry):
         lag_s = self._lag.look(self._clock.monotonic_s(), self._committed_bytes, lag_bytes)
         return float(lag_bytes), lag_s, float(sum(each.pending for each in reports))
 
-    def _write(self, at_s: int, happened: Sequence[float]) -> None:
+    def _write(self, at_s: int, happened: Sequence[float], spent: Sequence[float]) -> None:
         since_s = self._since_s(at_s)
         for each in self._periods:
-            each.add(at_s, since_s, happened, self._gauges)
+            each.add(at_s, since_s, np.array([*happened, *self._gauges, *spent]))
         self._written = at_s, self._clock.monotonic_s()
         try:
             self._store()
@@ -192,19 +206,18 @@ class _Period:
         self._period_s: Final = period_s
         self._begin_s: int | None = None
         self._since_s = 0
-        self._happened: list[float] = []
-        self._gauges: list[float] = []
+        self._values: FloatArray = np.zeros(0)
         self._is_resumed = False
 
-    def add(self, at_s: int, since_s: int, happened: Sequence[float], gauges: Sequence[float]) -> None:
+    def add(self, at_s: int, since_s: int, values: FloatArray) -> None:
         """Adds to the period of the second `at_s`, or begins it."""
         begin_s = at_s - at_s % self._period_s
         if begin_s != self._begin_s:
-            self._begin_s, self._since_s = begin_s, since_s
-            self._happened, self._gauges = list(happened), list(gauges)
+            self._begin_s, self._since_s, self._values = begin_s, since_s, values
             return
-        self._happened = [each + more for each, more in zip(self._happened, happened, strict=True)]
-        self._gauges = [max(each, other) for each, other in zip(self._gauges, gauges, strict=True)]
+        highest = np.maximum(self._values, values)
+        self._values = self._values + values
+        self._values[_GAUGES] = highest[_GAUGES]
 
     def resume(self) -> None:
         """Adds what an earlier process wrote of this period, once. Raises `StorageError`."""
@@ -213,13 +226,18 @@ class _Period:
         self._is_resumed = True
         if (earlier := self.ring.record(self._begin_s)) is not None:
             since_s, values = earlier
-            self.add(self._begin_s, since_s, values[: len(COUNTERS)], values[len(COUNTERS) :])
+            self.add(self._begin_s, since_s, np.array(values))
             self._since_s = since_s
 
     def store(self) -> None:
         """Writes it as it is now. Raises `StorageError`."""
         assert self._begin_s is not None, "something was added"
-        self.ring.write(self._begin_s, self._since_s, [*self._happened, *self._gauges])
+        self.ring.write(self._begin_s, self._since_s, self._values.tolist())
+
+
+def _times(stages: StageClock) -> tuple[float, ...]:
+    """The values of `TIMES` so far."""
+    return (*stages.seconds(), *stages.syncs())
 
 
 def _deliveries(reports: Sequence[LaneReport]) -> dict[str, tuple[int, int]]:

@@ -7,8 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.http_daemon import Served, ports, served
+from support.http_service import HttpService
 from support.processes import Pipeline, wait_until
+from support.remote_sink import remote_configuration
 
 
 def lines(begin: int, end: int) -> bytes:
@@ -68,3 +72,20 @@ def test_a_run_to_the_end_of_the_log_keeps_no_past(tmp_path: Path) -> None:
     pipeline.prepare(lines(0, 3))
     assert pipeline.run().exit_code == 0
     assert not (tmp_path / "state" / "history").exists()
+
+
+def test_a_sink_that_waits_for_its_limit_is_named_as_the_bottleneck(tmp_path: Path, service: HttpService) -> None:
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.prepare(lines(0, 2000))
+    text = remote_configuration(service.base_url, service="requests_per_s = 2", name="slow", sink="request_events_max = 1")
+    (tmp_path / "pipeline.toml").write_text(text, encoding="utf-8")
+    with served(pipeline) as running:
+        wait_until(
+            lambda: "2 requests a second" in running.ask("/v1/bottleneck").json["words"], "it names the sink and its limit"
+        )
+        found = running.ask("/v1/bottleneck").json
+        assert found["words"].startswith("Counting keeps up. The sink slow waits for its limit of 2 requests a second.")
+        assert sum(each["share"] for each in found["stages"]) == pytest.approx(1, abs=0.01)
+        (sink,) = found["sinks"]
+        assert (sink["sink"], max(sink["shares"], key=sink["shares"].get)) == ("slow", "limit")
+        assert total(past(running)["delivered"]) > 0

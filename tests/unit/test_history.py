@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from event_processor.engine.delivery.reports import LaneReport
+from event_processor.engine.stages import StageClock
 from event_processor.engine.state import Counts, State, fresh_state
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.history import LAYOUTS, MINUTES, SECONDS, Past, history_of, ring_of
@@ -48,6 +49,7 @@ class Pipeline:
     state: State = field(default_factory=lambda: fresh_state(0))
     lag_bytes: int = 0
     lanes: list[LaneReport] = field(default_factory=list)
+    stages: StageClock = field(default_factory=lambda: StageClock(FakeClock(), lambda: (0, 0.0)))
 
     def uncommitted_bytes(self) -> int:
         return self.lag_bytes

@@ -162,7 +162,7 @@ class Delivery:
         while not self._is_closing.is_set():
             self._start_retries(group)
             for lane in self.all_lanes:
-                lane.figures.tick(self._now())
+                lane.tick()
             self.note()
             self._report()
             with suppress(TimeoutError):

@@ -18,7 +18,12 @@ from event_processor.engine.delivery.concurrency import AdaptiveConcurrency
 from event_processor.engine.delivery.limiter import Limiter, Permit
 from event_processor.model.answers import Answer, Verdict
 
-__all__ = ["OUTAGE_WAITS", "Gate", "Ticket"]
+__all__ = ["ANSWERS", "HELD", "LIMIT", "OUTAGE", "OUTAGE_WAITS", "Gate", "Ticket"]
+
+LIMIT: Final = "limit"
+HELD: Final = "held"
+OUTAGE: Final = "outage"
+ANSWERS: Final = "answers"
 
 OUTAGE_WAITS: Final = 10
 PROBE_SHARE: Final = 0.05
@@ -86,6 +91,20 @@ class Gate:
             return None
         probe_s = self._next_probe_s if self._outage_since_s is not None else -math.inf
         return max(0.0, limited_s, probe_s - now_s, self._held_until_s - now_s)
+
+    def obstacle(self, now_s: float) -> str:
+        """What keeps a request from starting now; "" if nothing does.
+
+        `OUTAGE`; `HELD`: the service asked for a wait; `ANSWERS`: as many requests run as may; `LIMIT`: the rate.
+        """
+        if self._outage_since_s is not None:
+            return OUTAGE
+        if self._held_until_s > now_s:
+            return HELD
+        limited_s = 0.0 if self.limiter is None else self.limiter.wait_s(now_s)
+        if self._running >= self.concurrency or limited_s is None:
+            return ANSWERS
+        return LIMIT if limited_s else ""
 
     def acquire(self, now_s: float) -> Ticket | None:
         """Lets one request start now; None if none may."""

@@ -19,6 +19,7 @@ from event_processor.engine.delivery.blocks import groups_of
 from event_processor.engine.delivery.cursor import CursorDocument, Result
 from event_processor.engine.delivery.figures import LaneFigures
 from event_processor.engine.delivery.health import Health
+from event_processor.engine.delivery.lane_waits import LaneWaits
 from event_processor.engine.delivery.orders import SKIPPED, Ordered
 from event_processor.engine.delivery.parts import LaneParts, LanePlace
 from event_processor.engine.delivery.queue import Attempt, Waiting
@@ -51,6 +52,7 @@ class Lane:
         self._parts: Final = parts
         options = parts.options
         self.figures: Final = LaneFigures(options.figures_by, parts.times.wall_ns, parts.times.now)
+        self._waits: Final = LaneWaits()
         self.stages: Final[Sequence[AnyStage]] = self._made_stages()
         self._window = self._made_window(parts.progress.document, released)
         self._tell_detached()
@@ -271,6 +273,12 @@ class Lane:
         else:
             self.figures.record(waiting.record, waiting.groups, is_delivered=result == "delivered")
 
+    def tick(self) -> None:
+        """Looks at how fast it is, and at what it waits for. Call it about once a second."""
+        now_s = self._parts.times.now()
+        self.figures.tick(now_s)
+        self._waits.look(self.health.described(is_pending=bool(self.pending)).state, self.stages, now_s)
+
     def report(self) -> LaneReport:
         """The lane at this moment."""
         pending = self.pending
@@ -307,6 +315,8 @@ class Lane:
             by_source=figures.by_source(),
             by_field=figures.by_field(),
             detached_after=self.health.detached_after,
+            waits_for=self._waits.shares(),
+            limit=self._waits.limit,
         )
 
     # What operators ask.

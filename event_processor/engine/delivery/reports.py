@@ -75,7 +75,9 @@ class LaneReport(Struct, frozen=True):
     `mean_elapsed_ms`: from the read of a record's batch to its last answer. `error_rate_before` is the share of requests that were not
     delivered (before retries), `error_rate` that of records that failed for good (after retries). `retried`: records that were
     repaired and retried; None if there are none. They are in no other figure. `detached_after`: the last record that is for it; None if all are.
-    Those after it are counted as `skipped` until it is attached.
+    Those after it are counted as `skipped` until it is attached. `waits_for`: the shares of the last minute in which it waited for its
+    "limit", for "answers", because the service asked for it ("held"), in an "outage", was "stopped", was "sending" or was "idle". `limit`: the limit
+    that it waited for last, in words.
     """
 
     sink: str
@@ -106,6 +108,8 @@ class LaneReport(Struct, frozen=True):
     by_field: dict[str, dict[str, GroupReport]] = {}
     retried: RetriedFigures | None = None
     detached_after: int | None = None
+    waits_for: dict[str, float] = {}
+    limit: str = ""
 
     def with_retries(self, other: LaneReport) -> LaneReport:
         """The same, with the lane of retried records. If only that one failed, the exit code is its own."""

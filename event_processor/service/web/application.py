@@ -118,6 +118,12 @@ def operations(site: Site) -> Sequence[Operation]:
             SPAN,
         ),
         Operation(
+            "/v1/bottleneck",
+            Past(site).bottleneck,
+            "Why it is not faster, in words.",
+            {200: named("Bottleneck", "What limits it, of the last minute.")},
+        ),
+        Operation(
             "/v1/commits",
             site.commits.follow,
             "The state, then an event for each commit.",

@@ -15,6 +15,7 @@ import msgspec
 from event_processor import __version__
 from event_processor.aggregation.categories.totals import CategoryTotal
 from event_processor.engine.delivery.reports import LaneReport
+from event_processor.engine.stages import STAGES
 from event_processor.engine.state import Counts, SourceState
 from event_processor.operations.conditions import Condition
 from event_processor.operations.explanation import Occurrence
@@ -88,6 +89,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         columns=_object(
             **{name: _list(_or_null(NUMBER if name in NOT_WHOLE else WHOLE)) for name in COLUMNS},
         ),
+    ),
+    "Bottleneck": _object(
+        state_id=_or_null(TEXT),
+        span_s=WHOLE,
+        words=TEXT,
+        hint=TEXT,
+        stages=_list(_object(stage={"enum": list(STAGES)}, share=NUMBER, words=TEXT)),
+        sinks=_list(_object(sink=TEXT, words=TEXT, shares={"type": "object", "additionalProperties": NUMBER})),
     ),
     "Problem": _object(title=TEXT, status=WHOLE, detail=TEXT, hint=TEXT),
     "Alive": _object(alive={"const": True}),

@@ -1,6 +1,6 @@
-"""What the daemon did in the last minutes, hours and days.
+"""What the daemon did in the last minutes, hours and days, and what limits it now.
 
-Owns: `/v1/history`.
+Owns: `/v1/history` and `/v1/bottleneck`.
 Always: null where no daemon ran; every step is over.
 Never: counts anything.
 """
@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from event_processor.operations.bottleneck import SPAN_S
 from event_processor.operations.history import SPAN_S_MAX
 from event_processor.service.web.answers import json_answer
 from event_processor.service.web.operation import integer_of
@@ -46,3 +48,9 @@ class Past:
             "columns": found.columns,
         }
         return json_answer(content)
+
+    async def bottleneck(self, _request: Request, _query: Mapping[str, Any]) -> Response:
+        """Why it is not faster."""
+        seen, found = await self._site.threads.call(self._site.readings.bottleneck)
+        state_id = seen.checkpoint.state.state_id if seen.checkpoint else None
+        return json_answer({"state_id": state_id, "span_s": SPAN_S, **msgspec.to_builtins(found)})

@@ -23,8 +23,9 @@ from event_processor.engine.checkpoint import CHECKPOINT_NAME
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.model.errors import InputGoneError
 from event_processor.model.telemetry import Telemetry
+from event_processor.operations.bottleneck import Bottleneck, bottleneck_of
 from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
-from event_processor.operations.history import History, Past, history_of, read_past, ring_for
+from event_processor.operations.history import SECONDS, History, Past, history_of, read_past, ring_for
 from event_processor.operations.inspection import Inspection, inspection_of
 from event_processor.operations.sinks import list_snapshots, sinks_of
 from event_processor.operations.state_access import peek
@@ -128,14 +129,17 @@ class Readings:
 
     def history(self, *, span_s: int, points: int) -> tuple[Checkpoint | None, History]:
         """The last `span_s` seconds in at most `points` steps, and the present checkpoint. Raises `StateError`, `StorageError`."""
-        name = ring_for(span_s)
         with self._lock:
-            checkpoint = self._read_checkpoint().value
-            kept = self._past.get(name)
-            if kept is None or self.now_s() >= kept.until_s:
-                kept = self._past[name] = self._kept(lambda: read_past(self.configuration, self.environment, name))
-        now_s = self.environment.clock.wall_ns() // 10**9
-        return checkpoint, history_of(kept.value, now_s=now_s, span_s=span_s, points=points)
+            checkpoint, past = self._read_checkpoint().value, self._read_past(ring_for(span_s))
+        return checkpoint, history_of(past, now_s=self._wall_s(), span_s=span_s, points=points)
+
+    def bottleneck(self) -> tuple[Seen, Bottleneck]:
+        """What limits the pipeline now, and the present status. Raises `StateError`, `StorageError`."""
+        seen = self.seen()
+        with self._lock:
+            past = self._read_past(SECONDS)
+        lanes = seen.status.lanes
+        return seen, bottleneck_of(past, lanes.lanes, now_s=self._wall_s(), outbox_is_full=lanes.is_full)
 
     def inspection(self) -> Inspection:
         """What is committed. Raises as `checkpoint` does."""
@@ -144,6 +148,16 @@ class Readings:
     def now_s(self) -> float:
         """The monotonic clock, as in `Seen`."""
         return self.environment.clock.monotonic_s()
+
+    def _wall_s(self) -> int:
+        return self.environment.clock.wall_ns() // 10**9
+
+    def _read_past(self, name: str) -> Past:
+        """The caller holds the lock."""
+        kept = self._past.get(name)
+        if kept is None or self.now_s() >= kept.until_s:
+            kept = self._past[name] = self._kept(lambda: read_past(self.configuration, self.environment, name))
+        return kept.value
 
     def _read_checkpoint(self) -> _Kept[Checkpoint | None]:
         """The caller holds the lock."""

@@ -1,0 +1,54 @@
+"""A file system that measures how long a thread waits for the disk.
+
+Owns: `TimedSyncs`: another file system, with the time of each fsync by thread.
+Always: every call goes to the other file system, and has its answer.
+Never: decides anything by what it measured.
+"""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import Final
+
+from event_processor.model.contracts import Clock
+from event_processor.model.file_system import FileSystem
+from event_processor.storage.file_system import OperatingSystem
+
+__all__ = ["TimedSyncs"]
+
+_MEASURED: Final = frozenset({"sync", "sync_directory", "has_descriptors_of_the_system"})
+
+
+class TimedSyncs(OperatingSystem):
+    """`fs`, measured. Several threads may use it."""
+
+    def __init__(self, fs: FileSystem, clock: Clock) -> None:
+        self._fs: Final = fs
+        self._clock: Final = clock
+        self._by_thread: Final[dict[int, tuple[int, float]]] = {}
+        for name in vars(FileSystem):
+            if not name.startswith("_") and name not in _MEASURED:
+                # The call itself, so that it costs no more than before.
+                setattr(self, name, getattr(fs, name))
+
+    @property
+    def has_descriptors_of_the_system(self) -> bool:
+        return self._fs.has_descriptors_of_the_system
+
+    def sync(self, descriptor: int) -> None:
+        begun_s = self._clock.monotonic_s()
+        self._fs.sync(descriptor)
+        self._add(begun_s)
+
+    def sync_directory(self, path: str) -> None:
+        begun_s = self._clock.monotonic_s()
+        self._fs.sync_directory(path)
+        self._add(begun_s)
+
+    def here(self) -> tuple[int, float]:
+        """How many fsyncs the calling thread made so far, and how many seconds they took."""
+        return self._by_thread.get(get_ident(), (0, 0.0))
+
+    def _add(self, begun_s: float) -> None:
+        count, seconds = self.here()
+        self._by_thread[get_ident()] = count + 1, seconds + self._clock.monotonic_s() - begun_s
