@@ -19,6 +19,7 @@ from event_processor.assembly.environment import Environment
 from event_processor.configuration import ConnectorOptions
 from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
 from event_processor.connectors.files.connector import FilesConnector
+from event_processor.connectors.files.following.source import FileSource
 from event_processor.connectors.files.following.watch import LogWatcher
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.connectors.http.connector import HttpConnector
@@ -41,6 +42,7 @@ from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath
 from event_processor.model.delivery import ReceiverContext
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
+from event_processor.model.file_system import FileSystem
 from event_processor.model.messages import readable_path
 from event_processor.model.options import ConfiguredPath, SinkOptions, SourceOptions
 from event_processor.model.publishing import Publisher, PublisherContext
@@ -50,6 +52,8 @@ from event_processor.model.telemetry import Telemetry
 from event_processor.records.json_lines.format import JsonLinesFormat
 from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader
 from event_processor.records.transforms.tables import transform_factories
+from event_processor.storage.append_file import append_lines
+from event_processor.storage.shared_log import SharedLog
 
 __all__ = [
     "CONNECTORS",
@@ -62,8 +66,10 @@ __all__ = [
     "format_factory",
     "fresh_sink_paths",
     "guarantees",
+    "intake_generation",
     "lag_bytes",
     "lags",
+    "make_intake",
     "make_publisher",
     "make_sink",
     "make_sink_replica",
@@ -74,6 +80,7 @@ __all__ = [
     "remarks",
     "reopen_generation",
     "resume_source",
+    "shared_intake",
     "sink_files",
     "sink_path_of",
     "table_changes",
@@ -175,6 +182,24 @@ def all_sources(configuration: Configuration, intake_directory: str) -> dict[str
     """The configured sources and the intake, which always exists."""
     intake = FileSourceOptions(path=ConfiguredPath(os.path.join(intake_directory, INTAKE_NAME), INTAKE_NAME))
     return {**configuration.sources, RESERVED_SOURCE_NAME: intake}
+
+
+def shared_intake(fs: FileSystem, directory: str) -> SharedLog:
+    """The intake of a state, for a process that reads it or appends to it."""
+    return SharedLog(fs, os.path.join(directory, INTAKE_NAME))
+
+
+def make_intake(fs: FileSystem, directory: str) -> None:
+    """Creates an empty intake if there is none, so that it is not reported as missing."""
+    path = os.path.join(directory, INTAKE_NAME)
+    if fs.status(path) is None:
+        append_lines(fs, path, [])
+
+
+def intake_generation(sources: Mapping[str, Source]) -> Callable[[], int]:
+    """Returns the generation of what is appended to the intake now, as its open source numbers it; 0 if it is not open."""
+    source = sources.get(RESERVED_SOURCE_NAME)
+    return source.live_generation if isinstance(source, FileSource) else int
 
 
 def make_source(options: SourceOptions, context: SourceContext) -> Source:

@@ -29,6 +29,7 @@ from event_processor.engine.state import State
 from event_processor.model.clock import SystemWakeup
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.durable import prepare_directory
+from event_processor.storage.shared_log import patiently
 
 if TYPE_CHECKING:
     from event_processor.assembly.delivery import PipelineDelivery
@@ -130,14 +131,15 @@ def post(configuration: Configuration, records: Iterable[Mapping[str, object]]) 
     """Gives records to the pipeline, durably, all or none: they are read like those of a log, by the process that owns the state.
 
     Returns how many they were. They are records of the source `intake`. A record that is posted again is a duplicate. Raises
-    `LockedError` if another process posts at this moment, `StorageError`, `TypeError` if a record is no JSON.
+    `LockedError` if other processes append without a pause, `StorageError`, `TypeError` if a record is no JSON.
     """
     lines = [msgspec.json.encode(record) for record in records]
     directory = str(configuration.state.dir)
     surroundings = Environment()
     if lines:
         prepare_directory(surroundings.fs, directory)
-        append_lines(surroundings.fs, os.path.join(directory, INTAKE_NAME), lines)
+        path = os.path.join(directory, INTAKE_NAME)
+        patiently(surroundings.clock, lambda: append_lines(surroundings.fs, path, lines))
     return len(lines)
 
 

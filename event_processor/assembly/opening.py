@@ -9,7 +9,7 @@ Never: knows a type of connector; `connectors.py` has the table.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -19,13 +19,15 @@ import msgspec
 from event_processor import __version__
 from event_processor.aggregation.aggregates import Aggregates
 from event_processor.assembly.connectors import (
-    INTAKE_NAME,
     all_sources,
     fresh_sink_paths,
+    intake_generation,
+    make_intake,
     make_sink,
     make_sink_replica,
     make_source,
     resume_source,
+    shared_intake,
     sink_path_of,
 )
 from event_processor.assembly.decoding import open_decoding
@@ -45,6 +47,7 @@ from event_processor.assembly.sorting import sorting_of
 from event_processor.assembly.state_configuration import check_config
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.configuration import (
+    RESERVED_SOURCE_NAME,
     Configuration,
     ConfiguredPath,
     StateOptions,
@@ -77,10 +80,12 @@ from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.model.event import Json
 from event_processor.model.options import SourceOptions
 from event_processor.records.json_lines.judge import POSITION_ID
-from event_processor.storage.append_file import AppendFile, append_lines
-from event_processor.storage.durable import FileSystem, storage_boundary
+from event_processor.storage.append_file import AppendFile
+from event_processor.storage.durable import storage_boundary
+from event_processor.storage.durable_view import DurableView
 from event_processor.storage.outbox import OutboxSeries
 from event_processor.storage.replaced_file import CLOSED_FOLDER, EVENTS_FOLDER, WINDOWS_FOLDER, HeldFile, held_lines
+from event_processor.storage.shared_log import SharedLog
 from event_processor.storage.timed_syncs import TimedSyncs
 
 __all__ = ["OpenPipeline", "open_pipeline", "open_replica"]
@@ -102,6 +107,8 @@ class OpenPipeline:
     lanes: tuple[OpenLane, ...] = ()
     series: Mapping[str, OutboxSeries] = field(default_factory=dict)
     feed: TotalsFeed | None = None
+    intake_generation: Callable[[], int] = int
+    """The generation of what is appended to the intake now, in the state. 0: nothing is read."""
 
     @property
     def has_delivery(self) -> bool:
@@ -115,19 +122,21 @@ def _first_entries(checkpoint: Checkpoint | None, state: State) -> list[OrderSta
     return [OrderStarted(0)] if is_migrated and state.ordered else []
 
 
-def _make_intake(fs: FileSystem, directory: str) -> None:
-    """Creates an empty intake if there is none, so that it is not reported as missing."""
-    path = os.path.join(directory, INTAKE_NAME)
-    if fs.status(path) is None:
-        append_lines(fs, path, [])
-
-
-def open_pipeline(configuration: Configuration, environment: Environment, mode: Mode, *, reading: bool = True) -> OpenPipeline:
+def open_pipeline(
+    configuration: Configuration,
+    environment: Environment,
+    mode: Mode,
+    *,
+    reading: bool = True,
+    intake: SharedLog | None = None,
+) -> OpenPipeline:
     """Resumes the state, or starts one, and opens everything that is read and written. The caller holds the lock.
 
-    Without `reading` no source is opened. Raises `StateError`, `ConfigurationError`, `LockedError`, `StorageError`; then nothing stays open.
+    Without `reading` no source is opened. `intake`: through which this process appends to the intake, if it does. Raises `StateError`,
+    `ConfigurationError`, `LockedError`, `StorageError`; then nothing stays open.
     """
-    opening = _Opening(configuration, environment, mode, str(configuration.state.dir), None)
+    directory = str(configuration.state.dir)
+    opening = _Opening(configuration, environment, mode, directory, intake or shared_intake(environment.fs, directory))
     return _opened(opening, configuration, reading=reading)
 
 
@@ -161,12 +170,14 @@ class _Opening:
         environment: Environment,
         mode: Mode,
         intake_directory: str,
-        replica: Replica | None,
+        what: Replica | SharedLog,
     ) -> None:
+        """`what`: a replica, or the intake of the pipeline itself."""
         self.opened: Final = ExitStack()
         self._configuration = configuration
         self._sources: Final = all_sources(configuration, intake_directory)
-        self._replica: Final = replica
+        self._replica: Final = what if isinstance(what, Replica) else None
+        self._intake: Final = None if isinstance(what, Replica) else what
         self._syncs: Final = TimedSyncs(environment.fs, environment.clock)
         self._stages: Final = StageClock(environment.clock, self._syncs.here)
         self._environment: Final = replace(environment, fs=self._syncs)
@@ -185,7 +196,7 @@ class _Opening:
             self._last_commit_ns = wall_ns_of(str(checkpoint.meta.get("written_at", "")))
         store.remove_orphans()
         appended = checkpoint.state.appended if checkpoint else {}
-        _make_intake(self._fs, self._directory)
+        make_intake(self._fs, self._directory)
         state = self._state(checkpoint)
         state_id = checkpoint.state.state_id if checkpoint else environment.new_token()
         manifest = checkpoint.state.ids if checkpoint else {}
@@ -212,10 +223,10 @@ class _Opening:
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
             lost_at=recorded_times(checkpoint.meta if checkpoint else {}),
         )
-        sources = [self._source(name, options, state) for name, options in self._sources.items() if reading]
-        following = following_of(outputs.journal, sources, self._configuration, environment)
+        sources = {name: self._source(name, options, state) for name, options in self._sources.items() if reading}
+        following = following_of(outputs.journal, list(sources.values()), self._configuration, environment)
         processor = Processor(
-            sources=sources,
+            sources=list(sources.values()),
             decoding=open_decoding(
                 self._configuration, self._sources, fingerprinter, telemetry=environment.telemetry, opened=self.opened
             ),
@@ -244,6 +255,7 @@ class _Opening:
             lanes=lanes_of(self._configuration, outputs.outbox),
             series=outputs.outbox.series,
             feed=outputs.feed,
+            intake_generation=intake_generation(sources),
         )
 
     def _continue(self, checkpoint: Checkpoint) -> None:
@@ -368,9 +380,13 @@ class _Opening:
         return sink
 
     def _source(self, name: str, options: SourceOptions, state: State) -> Source:
+        world = self._environment
+        if name == RESERVED_SOURCE_NAME and self._intake is not None:
+            # The commit covers what is read. So nothing is read that is not durable.
+            world = replace(world, fs=DurableView(self._fs, self._intake))
         context = SourceContext(
             name,
-            self._environment,
+            world,
             self._mode.drain,
             self._last_commit_ns,
             # The intake has records that are nowhere else.

@@ -19,7 +19,7 @@ from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, 
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions
-from event_processor.configuration.http_options import HttpOptions
+from event_processor.configuration.http_options import HttpOptions, IntakeOptions
 from event_processor.configuration.targets import TargetsOptions
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.model.enriching import EnricherOptions
@@ -43,6 +43,7 @@ __all__ = [
     "EngineOptions",
     "EventOptions",
     "HttpOptions",
+    "IntakeOptions",
     "LocatedText",
     "LogOptions",
     "OrderOptions",
@@ -277,6 +278,7 @@ class Configuration(Section):
     dead_letters: DeadLettersOptions = DeadLettersOptions()
     state: StateOptions = StateOptions()
     http: HttpOptions = HttpOptions()
+    intake: IntakeOptions = IntakeOptions()
     engine: EngineOptions = EngineOptions()
     log: LogOptions = LogOptions()
 

@@ -53,6 +53,8 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
         yield from aggregate_contradictions(name, aggregate)
     if configuration.http.listen and not configuration.http.is_loopback and configuration.http.token_file is None:
         yield "http.token_file", f"the file with a token, since other machines can reach {configuration.http.listen}"
+    if configuration.intake.enabled:
+        yield from _intake_contradictions(configuration)
     yield from _service_contradictions(configuration)
     yield from _sink_input_contradictions(configuration)
     yield from _sink_field_contradictions(configuration)
@@ -69,6 +71,18 @@ def cautions(configuration: Configuration) -> Iterator[str]:
             'order.by = "id": windows close by time, so an event that comes after a later one, by id, is late for them; '
             'omit the key, or write "timestamp"'
         )
+
+
+def _intake_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields why events cannot be posted: a client that gets no answer must send them again, and they must count once."""
+    if not configuration.http.listen:
+        yield "http.listen", "an address, since intake.enabled takes events there"
+    if not configuration.dedup.enabled:
+        yield "dedup.enabled", "true, since a client of the intake sends events again if it gets no answer"
+    elif configuration.event.id == "@position":
+        yield "event.id", "a field, since a client of the intake sends events again, and then they have another position"
+    if configuration.engine.shard:
+        yield "engine.shard", '"", since the intake of a shard would not count the events of the others'
 
 
 def _service_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

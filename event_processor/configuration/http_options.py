@@ -1,6 +1,6 @@
-"""The keys of the HTTP server: where it listens, who may ask, and how long a slow client is waited for.
+"""The keys of the HTTP server: where it listens, who may ask, how long a slow client is waited for, and whether events may be posted.
 
-Owns: `HttpOptions`, the keys of `[http]`; what a listen address is, and whether it is loopback.
+Owns: `HttpOptions`, the keys of `[http]`; `IntakeOptions`, those of `[intake]`; what a listen address is, and whether it is loopback.
 Always: a server that other machines can reach has a token.
 Never: opens a socket or reads the token (`service/web/` does).
 """
@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from event_processor.model.options import SecretPath, Section
 
-__all__ = ["HttpOptions"]
+__all__ = ["HttpOptions", "IntakeOptions"]
 
 _ADDRESS: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+)):(?P<port>\d{1,5})")
 PORT_MAX: Final = 65_535
@@ -71,6 +71,17 @@ class HttpOptions(Section):
         host, _ = self.host_and_port
         address = _ip(host)
         return host == "localhost" if address is None else address.is_loopback
+
+
+class IntakeOptions(Section):
+    """Events that are posted to the HTTP server. They are counted like records of a log."""
+
+    enabled: bool = False
+    """Whether `POST /v1/events` takes events. Needs `http.listen`, and events that are counted once by their id."""
+    wait_s_max: int = Field(default=30, ge=1, le=3600)
+    """The maximum time for which an answer waits until its events are counted (`Prefer: wait=counted`), in seconds."""
+    free_bytes_min: int = Field(default=134_217_728, ge=0)
+    """If the disk of the state has less free space than this, events are answered with 503, before the disk is full. 0 = no limit."""
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -28,6 +28,7 @@ from event_processor.model.event import Json
 from event_processor.operations.state_access import committed_length, peek, require_checkpoint
 from event_processor.storage.append_file import append_lines, committed_lines, count_lines
 from event_processor.storage.durable import create_file, prepare_directory, remove_files, storage_boundary, storage_call
+from event_processor.storage.shared_log import patiently
 
 __all__ = [
     "DeadLetterCount",
@@ -183,14 +184,14 @@ def retry_records(configuration: Configuration, environment: Environment, record
     """Appends the records to the intake, durably: all or none. Returns the path of the intake.
 
     A daemon may run meanwhile: it reads them like any log. An event that was accepted before is a duplicate, so a second retry
-    is harmless. Raises `LockedError` if another process retries at this moment, `StorageError`.
+    is harmless. Raises `LockedError` if other processes append without a pause, `StorageError`.
     """
     directory = str(configuration.state.dir)
     path = os.path.join(directory, INTAKE_NAME)
     if records:
         with storage_boundary(directory):
             prepare_directory(environment.fs, directory)
-            append_lines(environment.fs, path, records)
+            patiently(environment.clock, lambda: append_lines(environment.fs, path, records))
     return path
 
 

@@ -8,7 +8,7 @@ Never: sends; changes the file of failed records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import chain
@@ -24,18 +24,17 @@ from event_processor.engine.delivery.cursor_file import read_cursor
 from event_processor.engine.delivery.failed_records import failed_path
 from event_processor.engine.delivery.keys import RETRY
 from event_processor.engine.delivery.retries import Retry, append_retries, first_key, planned_retries, retry_lane_name, retry_path
-from event_processor.model.clock import SystemWakeup, utc_text
-from event_processor.model.delivery import OutboxRecord, Request
-from event_processor.model.errors import LockedError, StateError, UsageError
+from event_processor.model.clock import utc_text
+from event_processor.model.delivery import Request
+from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Json
 from event_processor.operations.sinks import known_sinks
 from event_processor.operations.state_access import peek
 from event_processor.storage.append_file import committed_lines, whole_bytes_of
+from event_processor.storage.shared_log import patiently
 
 __all__ = ["Retried", "count_failed", "newest_failed", "read_failed", "retry_failed"]
 
-LOCK_TRIES: Final = 20
-LOCK_RETRY_S: Final = 0.05
 WRONG: Final = (
     "use lines of 'event-processor dead-letters export --sink {sink}', and repair their \"object\"; nothing was retried"
 )
@@ -129,7 +128,8 @@ def retry_failed(
     if dry_run:
         records = planned_retries(fs, path, whole_bytes_of(fs, path), choose, now)
     else:
-        records = _appended(environment, lambda: append_retries(fs, directory, sink, choose, now))
+        # The lane holds the file's lock for an instant when it looks.
+        records = patiently(environment.clock, lambda: append_retries(fs, directory, sink, choose, now))
     connector = CONNECTORS[options.type]
     shown = []
     for record in records:
@@ -137,16 +137,6 @@ def retry_failed(
         body = connector.shown_body(options, Request([record], [key], key)) if dry_run else None
         shown.append((key, bytes(record.object) if body is None else body))
     return Retried(shown, already, path)
-
-
-def _appended(environment: Environment, append: Callable[[], list[OutboxRecord]]) -> list[OutboxRecord]:
-    """Appends. The lane holds the file's lock for an instant when it looks."""
-    for _ in range(LOCK_TRIES - 1):
-        try:
-            return append()
-        except LockedError:
-            environment.clock.wait(SystemWakeup(), LOCK_RETRY_S)
-    return append()
 
 
 def _repaired(lines: Iterable[bytes], name: str, sink: str, failed: Mapping[str, Any]) -> dict[str, _Repaired]:

@@ -19,7 +19,16 @@ from types import FrameType
 from typing import Final
 
 from event_processor import __version__
-from event_processor.assembly import Environment, Mode, OpenPipeline, lock_state, open_pipeline, this_process, watch_sources
+from event_processor.assembly import (
+    Environment,
+    Mode,
+    OpenPipeline,
+    lock_state,
+    open_pipeline,
+    shared_intake,
+    this_process,
+    watch_sources,
+)
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.parts import changed_keys, changed_parts, config_parts
@@ -39,6 +48,7 @@ from event_processor.service.lanes import Lanes
 from event_processor.service.listener import Listener
 from event_processor.service.rejections import RejectionReports
 from event_processor.service.systemd import ServiceNotifier
+from event_processor.storage.shared_log import SharedLog
 
 __all__ = ["Daemon", "Finished", "SignalHandlers"]
 
@@ -135,6 +145,8 @@ class Daemon:
             if not self._mode.once:
                 self._history.begin(first.fs, str(configuration.state.dir), this_process(), first.clock)
             cleanup.callback(self._listener.stop)
+            intake = shared_intake(first.fs, str(configuration.state.dir))
+            self._listener.share(intake)
             cleanup.enter_context(
                 SignalHandlers({signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload})
             )
@@ -142,7 +154,7 @@ class Daemon:
             while True:
                 conditions.begin()
                 try:
-                    finished, configuration = self._run_once(configuration, environment, conditions)
+                    finished, configuration = self._run_once(configuration, environment, conditions, intake=intake)
                 except ConfigurationError as error:
                     if self._before is None or self._answer is None:
                         raise
@@ -164,7 +176,7 @@ class Daemon:
                 environment = self._environment_of(configuration)
 
     def _run_once(
-        self, configuration: Configuration, environment: Environment, conditions: Conditions
+        self, configuration: Configuration, environment: Environment, conditions: Conditions, *, intake: SharedLog
     ) -> tuple[Finished, Configuration]:
         """Opens the pipeline once, and runs it to its end. Also returns the configuration that the state continues with."""
         self._notifier.extend(OPENING_S_MAX)
@@ -188,7 +200,7 @@ class Daemon:
         if not self._mode.once:
             # Before the pipeline: a long recovery is seen, and a configuration that cannot be served is refused.
             self._listener.follow(configuration, for_threads, environment.telemetry)
-        pipeline = open_pipeline(configuration, environment, self._mode)
+        pipeline = open_pipeline(configuration, environment, self._mode, intake=intake)
         processor = pipeline.processor
         with ExitStack() as cleanup:
             cleanup.callback(rejections.flush)
@@ -213,7 +225,11 @@ class Daemon:
                 conditions.answer(self._answer)
                 self._answer, self._before = None, None
             known = processor.state.lost.entries
+            self._listener.opened(pipeline, environment, processor.stop)
+            cleanup.callback(self._listener.closed)
+            intake.require()
             reason = processor.run()
+            intake.require()
             self._lanes.require()
             rejections.flush()
             if rejections.excess:

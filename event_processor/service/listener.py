@@ -8,15 +8,17 @@ Never: answers a request (`service/web/` does, in threads of its own).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from event_processor.assembly import Environment
+from event_processor.assembly import Environment, OpenPipeline
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.http_options import HttpOptions
 from event_processor.model.clock import SystemClock
 from event_processor.model.contracts import Clock
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.telemetry import Telemetry
+from event_processor.storage.shared_log import SharedLog
 
 __all__ = ["Listener"]
 
@@ -40,6 +42,21 @@ class Listener(Telemetry):
         self._reason = ""
         """Why the server does not listen, as it was reported last."""
         self._next_try_s = 0.0
+        self._intake: SharedLog | None = None
+
+    def share(self, intake: SharedLog) -> None:
+        """Events that are posted from now on are appended to this intake. Called once, before `follow`."""
+        self._intake = intake
+
+    def opened(self, pipeline: OpenPipeline, environment: Environment, failed: Callable[[], None]) -> None:
+        """The pipeline is open: events may be posted. `failed` is called, by any thread, if the intake cannot be written."""
+        if self._web is not None:
+            self._web.opened(pipeline, environment.wakeup, failed)
+
+    def closed(self) -> None:
+        """The pipeline is closed: posted events are refused until the next one is open."""
+        if self._web is not None:
+            self._web.closed()
 
     def follow(self, configuration: Configuration, environment: Environment, reports: Telemetry) -> None:
         """Serves this configuration from now on. Raises `ConfigurationError` if the extra is missing, or the token cannot be read.
@@ -52,7 +69,7 @@ class Listener(Telemetry):
         if not options.listen:
             self.stop()
             return
-        web = self._web or _web_service()
+        web = self._web or _web_service(self._intake, environment.clock)
         # A reload that is refused goes back to the one before, whose token file may have become unreadable meanwhile.
         known = next((prepared for before, prepared in self._prepared if before is configuration), None)
         prepared = known or web.prepare(configuration, environment)
@@ -99,12 +116,13 @@ class Listener(Telemetry):
         self._telemetry.http_listening(address=url)
 
 
-def _web_service() -> WebService:
+def _web_service(intake: SharedLog | None, clock: Clock) -> WebService:
     try:
-        from event_processor.service.web.service import WebService  # noqa: PLC0415 - an extra
+        from event_processor.service.web.intake_writer import IntakeWriter  # noqa: PLC0415 - an extra
+        from event_processor.service.web.service import WebService  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
             f"http.listen needs the HTTP server, which cannot be imported: {error}",
             hint="install it: pip install 'event-processor[http]'",
         ) from error
-    return WebService(dict(os.environ))
+    return WebService(dict(os.environ), IntakeWriter(intake, clock) if intake is not None else None)

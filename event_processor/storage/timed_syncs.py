@@ -36,19 +36,19 @@ class TimedSyncs(OperatingSystem):
         return self._fs.has_descriptors_of_the_system
 
     def sync(self, descriptor: int) -> None:
-        begun_s = self._clock.monotonic_s()
+        began_s = self._clock.monotonic_s()
         self._fs.sync(descriptor)
-        self._add(begun_s)
+        self._add(began_s)
 
     def sync_directory(self, path: str) -> None:
-        begun_s = self._clock.monotonic_s()
+        began_s = self._clock.monotonic_s()
         self._fs.sync_directory(path)
-        self._add(begun_s)
+        self._add(began_s)
 
     def here(self) -> tuple[int, float]:
         """How many fsyncs the calling thread made so far, and how many seconds they took."""
         return self._by_thread.get(get_ident(), (0, 0.0))
 
-    def _add(self, begun_s: float) -> None:
+    def _add(self, began_s: float) -> None:
         count, seconds = self.here()
-        self._by_thread[get_ident()] = count + 1, seconds + self._clock.monotonic_s() - begun_s
+        self._by_thread[get_ident()] = count + 1, seconds + self._clock.monotonic_s() - began_s

@@ -22,7 +22,8 @@ from event_processor.service.web.figures import Figures
 from event_processor.service.web.front import front
 from event_processor.service.web.guard import BodyLimits, Guard
 from event_processor.service.web.health import Health
-from event_processor.service.web.openapi import NOT_FOUND, described, named
+from event_processor.service.web.intake import Intake
+from event_processor.service.web.openapi import NOT_FOUND, POSTED, UNREAD_ENCODING, described, named
 from event_processor.service.web.operation import Content, Operation
 from event_processor.service.web.past import SPAN, Past
 from event_processor.service.web.records import ID, LETTER_PAGE, SINK, Records
@@ -128,6 +129,19 @@ def operations(site: Site) -> Sequence[Operation]:
             site.commits.follow,
             "The state, then an event for each commit.",
             {200: Content("Server-sent events.", "text/event-stream", {"type": "string"})},
+        ),
+        Operation(
+            "/v1/events",
+            Intake(site).post,
+            "Takes events: one, an array of them, or one on each line.",
+            {
+                202: named("Appended", "At least one is durable: the answer to each, in order."),
+                404: NOT_FOUND,
+                415: UNREAD_ENCODING,
+                422: named("Appended", "None was appended: the reason for each."),
+            },
+            method="POST",
+            body=POSTED,
         ),
         *_sessions(Sessions(site.gate)),
     ]

@@ -25,7 +25,7 @@ from event_processor.operations.sinks import SinkLane
 from event_processor.service.web.answers import PROBLEM_TYPE
 from event_processor.service.web.operation import Content, Operation
 
-__all__ = ["NOT_FOUND", "described", "named"]
+__all__ = ["NOT_FOUND", "POSTED", "UNREAD_ENCODING", "described", "named"]
 
 Schema = dict[str, Any]
 _OURS: Final = (CategoryTotal, Condition, Counts, LaneReport, Occurrence, Omission, SinkLane, SourceState)
@@ -79,6 +79,14 @@ _HISTORY: Final = _object(
 )
 """If a remote sink reads events, there is `lanes` too."""
 _GROUP: Final = _object(group=ANY_OBJECT, measures=ANY_OBJECT)
+_APPENDED: Final = _object(status={"const": "appended"}, position={"type": "string", "pattern": "^[0-9]+:[0-9]+$"})
+_INVALID: Final = {
+    "type": "object",
+    "properties": {"status": {"const": "invalid"}, "reason": TEXT, "field": TEXT},
+    "required": ["status", "reason"],
+}
+POSTED: Final[Schema] = {"anyOf": [ANY_OBJECT, _list(ANY_OBJECT)]}
+"""The body of a post as JSON; it may also be JSON lines."""
 _KIND: Final[Schema] = {"enum": ["groups", "windows"]}
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "History": _object(
@@ -138,6 +146,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "Sources": _object(**_AS_OF, sources={"type": "object", "additionalProperties": _ref("SourceState")}),
     "Sinks": _object(sinks=_list(_ref("SinkLane")), snapshots=_list(ANY_OBJECT)),
     "Explanation": _object(text=TEXT, ids=_list(_HISTORY), records=WHOLE, size_bytes=WHOLE),
+    "Appended": _object(appended=WHOLE, invalid=WHOLE, lines=_list({"anyOf": [_APPENDED, _INVALID]})),
     "DeadLetters": _object(count=WHOLE, dead_letters=_list(ANY_OBJECT), next_offset=_or_null(WHOLE)),
 }
 """What is answered, by name."""
@@ -153,6 +162,7 @@ def _problem(words: str) -> Content:
 
 
 NOT_FOUND: Final = _problem("There is no such thing.")
+UNREAD_ENCODING: Final = _problem("The body has a Content-Encoding that is not read.")
 _PROBLEMS: Final[Mapping[int, Content]] = {
     400: _problem("The request or a parameter cannot be read."),
     401: _problem("The token is missing or wrong."),

@@ -8,7 +8,7 @@ Never: reads a checkpoint in the daemon's thread.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -16,14 +16,16 @@ from typing import Final
 import msgspec
 from starlette.types import ASGIApp
 
-from event_processor.assembly import Environment
+from event_processor.assembly import Environment, OpenPipeline
 from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.http_options import HttpOptions
+from event_processor.model.contracts import Wakeup
 from event_processor.model.telemetry import Telemetry
 from event_processor.service.web.application import application
 from event_processor.service.web.commits import Commits
 from event_processor.service.web.durations import ProcessFigures
 from event_processor.service.web.gate import Gate, read_token
+from event_processor.service.web.intake_writer import IntakeWriter, OpenIntake
 from event_processor.service.web.readings import ReaderThreads, Readings
 from event_processor.service.web.server import HttpServer, listening_socket
 from event_processor.service.web.site import Site
@@ -46,9 +48,13 @@ class Prepared:
 class WebService:
     """The HTTP server of one process, over reloads."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        """`variables`: the environment, for the path of the token. No other thread may decode anything meanwhile."""
+    def __init__(self, variables: Mapping[str, str], intake: IntakeWriter | None = None) -> None:
+        """`variables`: the environment, for the path of the token. `intake`: appends posted events; it is closed with this.
+
+        No other thread may decode anything meanwhile.
+        """
         _prepare_types()
+        self._intake: Final = intake
         self._variables: Final = variables
         self._secret: Final = secrets.token_bytes(32)
         self._threads: Final = ReaderThreads(READERS)
@@ -68,7 +74,7 @@ class WebService:
         gate = Gate(token, options.allowed_hosts, self._secret, environment.clock)
         readings = Readings(configuration, environment, self._figures)
         commits = Commits(readings, self._threads)
-        site = Site(options, readings, self._threads, gate, commits, _Report(telemetry))
+        site = Site(options, readings, self._threads, gate, commits, _Report(telemetry), self._intake)
         return Prepared(options, application(site), commits)
 
     def use(self, prepared: Prepared) -> None:
@@ -95,6 +101,19 @@ class WebService:
         self._server = server
         return server.url
 
+    def opened(self, pipeline: OpenPipeline, wakeup: Wakeup, failed: Callable[[], None]) -> None:
+        """The pipeline is open, so events may be posted. `failed` ends the process, since the intake cannot be written."""
+        if self._intake is not None:
+            series = list(pipeline.series.values())
+            self._intake.opened = OpenIntake(
+                pipeline.intake_generation, wakeup, lambda: sum(each.undelivered_bytes for each in series), failed
+            )
+
+    def closed(self) -> None:
+        """The pipeline is closed."""
+        if self._intake is not None:
+            self._intake.opened = None
+
     def committed(self, content_bytes: int) -> None:
         """A checkpoint is durable that covers so many more bytes."""
         self._figures.committed(content_bytes)
@@ -109,6 +128,8 @@ class WebService:
         """As `stop`, for good: the reading threads end after what they do now."""
         self.stop()
         self._threads.close()
+        if self._intake is not None:
+            self._intake.close()
 
     def stop(self) -> None:
         """Closes the socket and every connection, in bounded time. It can listen again."""

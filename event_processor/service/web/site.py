@@ -14,6 +14,7 @@ from event_processor.configuration.http_options import HttpOptions
 from event_processor.operations.status import Status
 from event_processor.service.web.commits import Commits
 from event_processor.service.web.gate import Gate
+from event_processor.service.web.intake_writer import IntakeWriter
 from event_processor.service.web.readings import ReaderThreads, Readings
 
 __all__ = ["Site"]
@@ -23,6 +24,7 @@ __all__ = ["Site"]
 class Site:
     """The committed state, the threads that read it, and who may ask.
 
+    `intake`: what appends posted events; None if this process appends none.
     `report` gets method, path and reason of a request that an unexpected error ended.
     """
 
@@ -32,6 +34,7 @@ class Site:
     gate: Gate
     commits: Commits
     report: Callable[[str, str, str], None]
+    intake: IntakeWriter | None = None
 
     async def status(self) -> Status:
         """The status. Raises `StateError`, `StorageError`."""

@@ -100,6 +100,11 @@ class Lineage(Steps):
         number = self._current.number if self._current else None
         return number or (self._past.finished.number if self._past.finished else None)
 
+    @property
+    def live_number(self) -> int | None:
+        """The generation of the file that is open now; None if nothing of it was read yet, or none is open."""
+        return self._current.number if self._current else None
+
     def gives(self, generation: int) -> bool:
         """Whether its next chunk is of this generation, or of what follows it."""
         return self.number == generation or any(chunk.generation == generation for chunk in self._outbox)

@@ -170,6 +170,11 @@ class FileSource:
     def lag_bytes(self) -> int:
         return sum(lineage.lag_bytes() for lineage in self._lineages.values())
 
+    def live_generation(self) -> int:
+        """The generation of what is appended to the file now. Not for a glob. Any thread may call it."""
+        lineage = self._lineages.get(self._options.path)
+        return (lineage.live_number if lineage else None) or self._next_generation
+
     def has_more(self) -> bool:
         return bool(self._ready) or any(lineage.has_more() for lineage in self._in_turn)
 

@@ -1,0 +1,189 @@
+"""Events posted to a real daemon: whatever kills it, every acknowledged event is counted once."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from threading import Event, Lock, Thread
+from typing import Any
+
+import pytest
+
+from support.http_daemon import Served, ports, served_in
+from support.processes import DEADLINE_S, Daemon, Pipeline, wait_until
+
+KILLS = int(os.environ.get("INTAKE_KILLS", "10"))
+CLIENTS = 4
+BATCH_MAX = 12
+KEYS = "[intake]\nenabled = true\nfree_bytes_min = 0\n"
+LISTEN = f'[http]\nlisten = "127.0.0.1:0"\n{KEYS}'
+
+
+def event(number: int) -> dict[str, object]:
+    return {"id": number, "category": f"c{number % 3}", "value": number}
+
+
+def lines(numbers: Sequence[int]) -> bytes:
+    return b"".join(json.dumps(event(number)).encode() + b"\n" for number in numbers)
+
+
+def totals(pipeline: Pipeline) -> tuple[int, float]:
+    """How many events are counted, and the sum of their values."""
+    state = json.loads(pipeline.checkpoint.read_bytes())["state"]
+    return state["counts"]["accepted"], sum(each["sum"] for each in state["categories"].values())
+
+
+def intake_pipeline(folder: Path) -> Pipeline:
+    pipeline = Pipeline(folder, folder)
+    pipeline.prepare(b"")
+    path = folder / "pipeline.toml"
+    path.write_text(path.read_text() + LISTEN)
+    return pipeline
+
+
+def port_of(daemon: Daemon) -> int:
+    wait_until(lambda: bool(ports(daemon)) or not daemon.alive, "the server listens")
+    assert daemon.alive, daemon.said()
+    return ports(daemon)[-1]
+
+
+class Clients:
+    """Threads that post what is not acknowledged yet, until the daemon is gone or nothing is left."""
+
+    def __init__(self, port: int, numbers: Sequence[int], acknowledged: set[int], seed: int) -> None:
+        self._port = port
+        self._missing = [number for number in numbers if number not in acknowledged]
+        self._acknowledged = acknowledged
+        self._lock = Lock()
+        self._stopping = Event()
+        self._threads = [Thread(target=self._post, args=(Random(seed * 100 + place),)) for place in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Returns when all is acknowledged, or the daemon is gone."""
+        for thread in self._threads:
+            thread.join()
+
+    def _next(self, random: Random) -> list[int]:
+        with self._lock:
+            return [self._missing.pop() for _ in range(min(len(self._missing), random.randrange(1, BATCH_MAX)))]
+
+    def _post(self, random: Random) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=DEADLINE_S)
+        try:
+            while taken := self._next(random):
+                connection.request("POST", "/v1/events", lines(taken))
+                answer = connection.getresponse()
+                document = json.loads(answer.read())
+                if answer.status == 503:  # it is still opening
+                    with self._lock:
+                        self._missing.extend(taken)
+                    continue
+                assert (answer.status, document["appended"]) == (202, len(taken)), document
+                with self._lock:
+                    self._acknowledged.update(taken)
+        except (OSError, http.client.HTTPException):
+            return  # killed
+        finally:
+            connection.close()
+
+
+def test_after_any_kills_every_acknowledged_event_is_counted_once(tmp_path: Path) -> None:
+    pipeline, random = intake_pipeline(tmp_path), Random(20261130)
+    acknowledged: set[int] = set()
+    numbers: list[int] = []
+    for life in range(KILLS):
+        numbers = list(range(600 * (life + 1)))
+        daemon = pipeline.start()
+        try:
+            clients = Clients(port_of(daemon), numbers, acknowledged, life)
+            until = len(acknowledged) + random.randrange(1, 300)
+            wait_until(lambda until=until: len(acknowledged) >= until, "some are acknowledged")  # type: ignore[misc]
+        finally:
+            daemon.kill()
+        clients.join()
+    # What was acknowledged so far is there, before anything is sent again.
+    assert pipeline.run("--once").exit_code == 0
+    counted, _ = totals(pipeline)
+    assert len(acknowledged) <= counted <= len(numbers)
+    ids = {json.loads(line)["id"] for line in (tmp_path / "state" / "intake.jsonl").read_bytes().splitlines()}
+    assert acknowledged <= ids
+    assert counted == len(ids)
+    # What was not acknowledged is sent again, some of it for the second time.
+    daemon = pipeline.start()
+    try:
+        Clients(port_of(daemon), numbers, acknowledged, KILLS).join()
+        assert len(acknowledged) == len(numbers)
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait().exit_code == 0
+    finally:
+        daemon.kill()
+    assert pipeline.run("--once").exit_code == 0
+    assert totals(pipeline) == (len(numbers), sum(numbers))
+    assert pipeline.verify().exit_code == 0
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_after_a_failed_fsync_the_daemon_ends_with_74_and_only_what_was_acknowledged_is_counted(tmp_path: Path) -> None:
+    pipeline = intake_pipeline(tmp_path)
+    assert pipeline.run("--once").exit_code == 0
+    intake = tmp_path / "state" / "intake.jsonl"
+    fails = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=3+"]
+    daemon = pipeline.start(prefix=["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-P", str(intake), *fails])
+    try:
+        served = Served(pipeline, daemon, port_of(daemon))
+
+        def answered(number: int) -> int:
+            return served.ask("/v1/events", "POST", body=lines([number])).status
+
+        wait_until(lambda: answered(1) == 202, "the pipeline is open")
+        acknowledged = 1
+        while answered(acknowledged + 1) == 202:
+            acknowledged += 1
+        assert daemon.wait().exit_code == 74
+        assert "fsync failed" in daemon.said()
+        assert "Traceback" not in daemon.said()
+    finally:
+        daemon.kill()
+    assert pipeline.run("--once").exit_code == 0
+    assert totals(pipeline) == (acknowledged, sum(range(1, acknowledged + 1)))
+
+
+def test_a_retry_and_posts_share_the_intake_while_a_daemon_runs(tmp_path: Path) -> None:
+    with served_in(tmp_path, b'{"id": 0, "category": "c0", "value": "x"}\n', KEYS) as running:
+        running.wait_for_records(1)
+        numbers, acknowledged = list(range(1, 2001)), set[int]()
+        clients = Clients(running.port, numbers, acknowledged, 1)
+        letters = tmp_path / "letters.jsonl"
+        for _ in range(3):
+            letters.write_bytes(lines([0]))
+            finished = running.pipeline.command_of("dead-letters", "retry", str(letters))
+            assert finished.exit_code == 0, finished
+        clients.join()
+        assert len(acknowledged) == len(numbers)
+        running.wait_for_records(1 + 3 + len(numbers))
+        assert totals(running.pipeline) == (2001, sum(numbers))
+
+
+def test_a_reload_keeps_the_intake(tmp_path: Path) -> None:
+    with served_in(tmp_path, b"", KEYS) as running:
+
+        def position(number: int) -> Any:
+            answer = running.ask("/v1/events", "POST", body=lines([number]))
+            return answer.json["lines"][0]["position"] if answer.status == 202 else None
+
+        wait_until(lambda: position(1) is not None, "the pipeline is open")
+        running.wait_for_records(1)
+        path = tmp_path / "pipeline.toml"
+        path.write_text(path.read_text().replace("bytes_max = 1024", "bytes_max = 2048"))
+        assert running.pipeline.command_of("reload").exit_code == 0
+        before = (tmp_path / "state" / "intake.jsonl").stat().st_size
+        assert position(2) == f"1:{before}"
+        running.wait_for_records(2)
