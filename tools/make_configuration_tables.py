@@ -19,10 +19,10 @@ from event_processor.configuration.configuration import AGGREGATES, OTHERWISE, C
 from event_processor.configuration.loader import array_sections
 from event_processor.configuration.parts import config_parts
 from event_processor.configuration.template import key_documentation
-from event_processor.connectors.files.source_options import FORMATS
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import keys_of
 from event_processor.model.remote import ServiceOptions, TlsOptions
+from event_processor.records.source_format import FORMATS
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN: Final = "<!-- tables: written by tools/make_configuration_tables.py -->"

@@ -1,0 +1,149 @@
+"""The keys of a source that say what form its records have, and what follows from them.
+
+Owns: `SourceFormat`: format, CSV, JSON documents, and your own reader, for every source whose input is lines or documents.
+Always: a key of another format is a fault.
+Never: opens anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from event_processor.model.contracts import ObjectReader
+from event_processor.model.event import Json
+from event_processor.model.options import SourceOptions
+from event_processor.records.delimited import CellType, DelimitedReader, Dialect, is_line_based
+from event_processor.records.json_documents import ITEM, WHOLE, item_path
+from event_processor.records.user_format import OwnReader
+
+__all__ = ["FORMATS", "SourceFormat"]
+
+FORMATS: Final = ("jsonl", "csv", "json")
+"""The built-in formats."""
+
+
+class SourceFormat(SourceOptions):
+    """The form of the records. A source's options extend it."""
+
+    format: str = "jsonl"
+    """The format of a record; never guessed from the name. "jsonl": each line is a JSON object. "csv": each line becomes an
+    object by its column names. "json": each file is one document, and each item of an array in it is a record.
+    "package.module:Class": your own reader."""
+    format_options: Mapping[str, bool | int | float | str] = Field(default={}, examples=[{"separator": "|"}])
+    """The arguments for your own reader."""
+    csv_delimiter: str = ","
+    """The character between two cells."""
+    csv_quote: str = '"'
+    """The character around a cell that contains the delimiter; inside, it is doubled. "" if nothing is quoted. A cell ends on its
+    line."""
+    csv_decimal: Literal[".", ","] = "."
+    """The character before the decimals of a number."""
+    csv_encoding: str = "utf-8"
+    """The encoding, by its Python name. A line feed must be one byte in it: "latin-1", "cp1252"."""
+    csv_header: bool = True
+    """Whether the first line of each file holds the names of its columns. This line is counted as blank."""
+    csv_columns: tuple[str, ...] = Field(default=(), examples=[["id", "category", "value"]])
+    """The names of the columns, in order. They replace the names in a header line (of at most 4,096 bytes)."""
+    csv_types: Mapping[str, CellType] = Field(default={}, examples=[{"id": "integer"}])
+    """The types of cells, by column: "string", "integer", "number" or "boolean". By default the column of event.value has numbers
+    and all others have strings. An empty cell is null, except in a string column."""
+
+    json_item_path: str = "item"
+    """The path of the items in a document: "item", the elements if the document is an array; "value.item", the elements of the
+    array at "value"; "@document", the document itself, which may be followed by others in the same file."""
+
+    @field_validator("format")
+    @classmethod
+    def _format_is_known(cls, name: str) -> str:
+        if name in FORMATS or re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", name):
+            return name
+        raise PydanticCustomError("format", '"jsonl", "csv", "json", or "package.module:Class"')
+
+    @field_validator("csv_delimiter", "csv_quote")
+    @classmethod
+    def _is_one_character(cls, mark: str, info: ValidationInfo) -> str:
+        if (len(mark) == 1 and mark not in "\n\r\0") or (not mark and info.field_name == "csv_quote"):
+            return mark
+        raise PydanticCustomError("character", "one character, not a line end")
+
+    @field_validator("csv_encoding")
+    @classmethod
+    def _cuts_into_lines(cls, name: str) -> str:
+        if not is_line_based(name):
+            raise PydanticCustomError("encoding", 'an encoding with one byte per ASCII character, such as "latin-1"')
+        return name
+
+    @field_validator("json_item_path")
+    @classmethod
+    def _leads_to_items(cls, path: str) -> str:
+        *names, last = item_path(path)
+        if path != WHOLE and (last != ITEM or not all(names)):
+            raise PydanticCustomError(
+                "item_path", 'names with dots between them, and "item" at the end: "value.item"; or "@document"'
+            )
+        return path
+
+    @model_validator(mode="after")
+    def _format_is_sound(self) -> Self:
+        for prefix in ("csv", "json"):
+            own = {key: info.default for key, info in type(self).model_fields.items() if key.startswith(f"{prefix}_")}
+            named = sorted(key for key, default in own.items() if getattr(self, key) != default)
+            if named and self.format != prefix:
+                raise ValueError(f'{named[0]} applies only to format = "{prefix}"')
+        if self.format_options and not self.is_own_format:
+            raise ValueError("format_options applies only to your own reader")
+        if not (self.csv_header or self.csv_columns):
+            raise ValueError("csv_columns must name the columns if csv_header is false")
+        if len(set(self.csv_columns)) < len(self.csv_columns) or not all(self.csv_columns):
+            raise ValueError("csv_columns must name each column, each name only once")
+        if self.csv_delimiter == self.csv_quote:
+            raise ValueError("csv_delimiter and csv_quote must differ")
+        return self
+
+    def format_identity(self) -> Mapping[str, Json]:
+        """The keys of the form that the state depends on."""
+        prefix = "format_options" if self.is_own_format else f"{self.format}_"
+        own_keys = {key for key in type(self).model_fields if key.startswith(prefix)}
+        return {"format": self.format, **self.model_dump(mode="json", include=own_keys)}
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether its records are JSON objects already."""
+        return self.format in ("jsonl", "json")
+
+    def object_reader(self, value_field: str) -> Callable[[], ObjectReader] | None:
+        # The items of a JSON document are lines already.
+        if self.format == "csv":
+            return partial(DelimitedReader, self.dialect(value_field), record_bytes_max=self.record_bytes_max)
+        if self.is_own_format:
+            return partial(OwnReader, self.format, dict(self.format_options), record_bytes_max=self.record_bytes_max)
+        return None
+
+    @property
+    def is_own_format(self) -> bool:
+        """Whether `format` names a class."""
+        return self.format not in FORMATS
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The path of the items in its documents; empty if its files hold lines."""
+        return item_path(self.json_item_path) if self.format == "json" else ()
+
+    def dialect(self, value: str) -> Dialect:
+        """The form of the lines of a "csv". `value` names the column whose cells are numbers by default."""
+        types: dict[str, CellType] = {value: "number"} if value else {}
+        return Dialect(
+            delimiter=self.csv_delimiter,
+            quote=self.csv_quote,
+            decimal=self.csv_decimal,
+            encoding=self.csv_encoding,
+            has_header=self.csv_header,
+            columns=self.csv_columns,
+            types={**types, **self.csv_types},
+        )
