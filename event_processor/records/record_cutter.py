@@ -62,14 +62,15 @@ class Cut:
 class RecordCutter:
     """Cuts one stream."""
 
-    def __init__(self, record_bytes_max: int) -> None:
+    def __init__(self, record_bytes_max: int, *, offset: int = 0, head: bytes = b"") -> None:
+        """`offset`: where the stream begins, at a record; then `head` has its first bytes, which are not fed."""
         self._record_bytes_max: Final = record_bytes_max
         self._content = b""
         self._place = 0
         self._blocks: list[bytes] = []
         self._blocks_bytes = 0
-        self._offset = 0
-        self._head = b""
+        self._offset = offset
+        self._head = head
         self._needed_bytes = 0
         """The number of bytes that must be there before another search is worth it: twice what was searched in vain."""
         self._passed_bytes: int | None = None
@@ -83,7 +84,7 @@ class RecordCutter:
 
     @property
     def fed_bytes(self) -> int:
-        """The number of bytes that were fed."""
+        """The offset after the last byte that was fed."""
         return self._offset + self.held_bytes
 
     @property

@@ -1,6 +1,6 @@
 """Records from a descriptor that can only be read once and forward: standard input, a pipe.
 
-Owns: waiting for input. `record_cutter.py` cuts it into whole records.
+Owns: waiting for input. `content_cutter.py` cuts it into whole records.
 Always: memory is bounded by the requested chunk size and the record limit, whatever comes and however it is cut. A chunk is
 returned when it has the requested size or the stream has ended, so a slow writer makes no small batches. A record over the limit
 is counted by its length and never kept.
@@ -20,8 +20,8 @@ from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Chunk, Json
 from event_processor.model.telemetry import Telemetry
 from event_processor.records.compression import compression_of
-from event_processor.records.json_documents import DocumentError, ItemCutter
-from event_processor.records.record_cutter import Cut, RecordCutter
+from event_processor.records.content_cutter import ContentCutter
+from event_processor.records.record_cutter import Cut
 from event_processor.storage.durable import storage_call
 
 __all__ = ["StreamSource"]
@@ -44,11 +44,8 @@ class StreamSource:
         self._peeked: Final = options.peeked
         self._clock: Final = clock
         self._telemetry: Final = telemetry
-        self._items: Final = ItemCutter(options.items) if options.items else None
-        self._cutter: Final = RecordCutter(options.record_bytes_max)
-        self._own = bytearray()
-        """The own bytes of the items that the cutter holds, and of those before, up to the next block."""
-        self._own_offset = 0
+        self._cutter: Final = ContentCutter(options.record_bytes_max, options.items)
+        self._is_damage_told = False
         self._first_bytes: bytes | None = b""
         self._poll: Final = select.poll()
 
@@ -102,33 +99,22 @@ class StreamSource:
             if block:
                 return
         self._take_content(block)
-        if not block:
-            self._cutter.end()
 
     def _take_content(self, block: bytes) -> None:
-        """Takes records, or a document whose items are the records."""
-        if self._items is None:
+        """Takes records, or a document whose items are the records; no bytes mean its end."""
+        if block:
             self._cutter.feed(block)
-            return
-        lines: list[bytes] = []
-        fault: DocumentError | None = None
-        try:
-            # What comes before a fault counts.
-            lines.extend(self._items.feed(block) if block else self._items.finish())
-        except DocumentError as error:
-            fault = error
-        piece = b"".join(lines)
-        cut_bytes = self._cutter.fed_bytes - self._cutter.held_bytes - self._own_offset
-        del self._own[:cut_bytes]
-        self._own_offset += cut_bytes
-        self._own += self._items.take_own() or piece
-        self._cutter.feed(piece)
-        if fault is not None:
-            self._telemetry.file_damaged(
-                source=self.name, path=STANDARD_INPUT, generation=GENERATION, offset=self._cutter.fed_bytes, reason=str(fault)
-            )
-            # After a fault, the rest is not a document.
+        else:
             self._cutter.end()
+        if self._cutter.damage and not self._is_damage_told:
+            self._is_damage_told = True
+            self._telemetry.file_damaged(
+                source=self.name,
+                path=STANDARD_INPUT,
+                generation=GENERATION,
+                offset=self._cutter.fed_bytes,
+                reason=self._cutter.damage,
+            )
 
     def _chunk(self, cut: Cut) -> Chunk:
         position: dict[str, Json] = {
@@ -148,14 +134,8 @@ class StreamSource:
             final=cut.final,
             oversized_bytes=cut.oversized_bytes,
             head=cut.head,
-            own=self._own_of(cut),
+            own=self._cutter.own_of(cut),
         )
-
-    def _own_of(self, cut: Cut) -> bytes:
-        """The own bytes of the records, if they are the items of a document and differ."""
-        start = cut.offset - self._own_offset
-        own = bytes(self._own[start : start + len(cut.content)])
-        return own if own != cut.content else b""
 
 
 def _may_be_compressed(first_bytes: bytes) -> bool:
