@@ -24,7 +24,6 @@ from event_processor.assembly.outbox import OpenLane, snapshot_sinks
 from event_processor.assembly.several_telemetries import RelayedTelemetry
 from event_processor.assembly.snapshots import snapshot_receiver, snapshot_sink
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.gates import Gates, begin_sending, end_sending
 from event_processor.engine.delivery.keeping import Keeping
@@ -50,6 +49,7 @@ from event_processor.engine.delivery.thread import DeliveryThread
 from event_processor.engine.delivery.transactional_lane import TransactionalLane
 from event_processor.engine.delivery.tries import TryRing
 from event_processor.engine.delivery.window import Released
+from event_processor.model.backoff import Backoff
 from event_processor.model.delivery import Receiver, ReceiverContext
 from event_processor.model.errors import EventProcessorError, StateError
 from event_processor.model.remote import RemoteSinkOptions, ServiceOptions

@@ -14,12 +14,12 @@ from random import random
 from event_processor.assembly.connectors import CONNECTORS, receiver_context
 from event_processor.assembly.environment import Environment
 from event_processor.configuration.configuration import AGGREGATES, TOTALS, Configuration
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.orders import is_paused
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.snapshot_rows import GroupRows, RowSource, TotalsRows
 from event_processor.engine.delivery.snapshot_sink import SnapshotParts, SnapshotSink
 from event_processor.engine.delivery.stage import LaneTimes
+from event_processor.model.backoff import Backoff
 from event_processor.model.snapshots import SnapshotReceiver
 from event_processor.model.telemetry import Telemetry
 from event_processor.model.transactions import CursorOwner

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.gate import Gate
 from event_processor.engine.delivery.keys import RETRY
@@ -28,6 +27,7 @@ from event_processor.engine.delivery.transactional_lane import TransactionalLane
 from event_processor.engine.delivery.tries import Try
 from event_processor.engine.delivery.window import OutboxReading, Released
 from event_processor.model.answers import Answer, Verdict
+from event_processor.model.backoff import Backoff
 from event_processor.model.delivery import OutboxRecord, Request
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import Json

@@ -19,7 +19,6 @@ from event_processor.connectors.sql.options import SqlSinkOptions
 from event_processor.connectors.sql.snapshot_receiver import SqlSnapshotReceiver
 from event_processor.connectors.sql.snapshot_transactions import SnapshotTransactions
 from event_processor.engine.committed import CommittedTotals
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.delivery import Delivery
 from event_processor.engine.delivery.gate import Gate
 from event_processor.engine.delivery.orders import is_paused
@@ -28,6 +27,7 @@ from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.snapshot_rows import RowSource, TotalsRows
 from event_processor.engine.delivery.snapshot_sink import SnapshotParts, SnapshotSink
 from event_processor.engine.delivery.stage import LaneTimes
+from event_processor.model.backoff import Backoff
 from event_processor.model.transactions import CursorOwner
 from event_processor.storage.durable import OperatingSystem
 from support.lanes import STATE_ID, Told

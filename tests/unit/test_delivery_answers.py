@@ -8,7 +8,6 @@ from itertools import product
 
 import pytest
 
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.model.answers import (
     Verdict,
     retry_after_s,
@@ -17,6 +16,7 @@ from event_processor.model.answers import (
     verdict_of_sqlite,
     verdict_of_sqlstate,
 )
+from event_processor.model.backoff import Backoff
 
 HTTP = {
     "delivered": [200, 201, 202, 204, 299],

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.orders import Orders
 from event_processor.engine.delivery.progress import LaneIdentity, Progress
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.stage import LaneTimes
 from event_processor.engine.delivery.tries import Try
 from event_processor.engine.delivery.window import OutboxReading, Released
+from event_processor.model.backoff import Backoff
 from event_processor.model.delivery import OutboxRecord, Receiver
 from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.remote import RemoteSinkOptions

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from event_processor.engine.committed import CommittedTotals
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.gate import Ticket
 from event_processor.engine.delivery.health import Described, Health, remedy_of
 from event_processor.engine.delivery.reports import SnapshotReport
@@ -23,6 +22,7 @@ from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.snapshot_rows import RowSource
 from event_processor.engine.delivery.stage import LaneTimes, wait_for
 from event_processor.model.answers import Answer, Verdict
+from event_processor.model.backoff import Backoff
 from event_processor.model.clock import utc_text
 from event_processor.model.errors import EventProcessorError, StateError
 from event_processor.model.messages import cut

@@ -15,7 +15,6 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.blocks import sequences_of
 from event_processor.engine.delivery.gate import Ticket
 from event_processor.engine.delivery.health import PROBE_S, Health, remedy_of
@@ -23,6 +22,7 @@ from event_processor.engine.delivery.queue import Attempt, Queue, Waiting, reque
 from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.tries import Try
 from event_processor.model.answers import Answer, Verdict
+from event_processor.model.backoff import Backoff
 from event_processor.model.clock import utc_text
 from event_processor.model.delivery import Request
 from event_processor.model.transactions import DELIVER, Refusal

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from event_processor.engine.delivery.backoff import Backoff
 from event_processor.engine.delivery.gate import Ticket
 from event_processor.engine.delivery.health import remedy_of
 from event_processor.engine.delivery.prefix import Prefix
@@ -24,6 +23,7 @@ from event_processor.engine.delivery.service import Service
 from event_processor.engine.delivery.stage import BAD_MAX, RECENT, LaneTimes, StageLane, try_of, wait_for
 from event_processor.engine.delivery.tries import Try
 from event_processor.model.answers import Answer, Verdict
+from event_processor.model.backoff import Backoff
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.transactions import (
     DELIVER,
