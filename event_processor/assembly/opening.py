@@ -32,6 +32,7 @@ from event_processor.assembly.connectors import (
 )
 from event_processor.assembly.decoding import open_decoding
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.loop_settings import loop_options, step_options
 from event_processor.assembly.modes import Mode, Replica
 from event_processor.assembly.outbox import (
     LaneStart,
@@ -45,7 +46,6 @@ from event_processor.assembly.outbox import (
 from event_processor.assembly.reading_journal import following_of, open_journal
 from event_processor.assembly.sorting import sorting_of
 from event_processor.assembly.state_configuration import check_config
-from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.configuration import (
     RESERVED_SOURCE_NAME,
     Configuration,
@@ -55,7 +55,6 @@ from event_processor.configuration.configuration import (
 from event_processor.configuration.parts import config_hash, config_parts
 from event_processor.deduplication.fingerprints import Fingerprinter, mint_fingerprinter, open_fingerprinter
 from event_processor.deduplication.index import DedupIndex, NothingIsKnown
-from event_processor.deduplication.shards import Shard
 from event_processor.engine import migration
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint
@@ -66,13 +65,13 @@ from event_processor.engine.held_events import HeldEvents, read_held_events
 from event_processor.engine.journal import OrderStarted
 from event_processor.engine.journal_file import JournalFile
 from event_processor.engine.lane_changes import finish_lane_change
-from event_processor.engine.loop import LoopOptions, Processor, StartedState
+from event_processor.engine.loop import Processor, StartedState
 from event_processor.engine.losses import LossRequests, recorded_times
 from event_processor.engine.outbox import Outbox
 from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.stages import StageClock
 from event_processor.engine.state import State, fresh_state
-from event_processor.engine.step import Memory, StepOptions, begin_order, end_order
+from event_processor.engine.step import Memory, begin_order, end_order
 from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.connector import SourceContext
 from event_processor.model.contracts import SeenIds, Sink, Source
@@ -198,8 +197,7 @@ class _Opening:
         appended = checkpoint.state.appended if checkpoint else {}
         make_intake(self._fs, self._directory)
         state = self._state(checkpoint)
-        state_id = checkpoint.state.state_id if checkpoint else environment.new_token()
-        manifest = checkpoint.state.ids if checkpoint else {}
+        state_id, manifest = (checkpoint.state.state_id, checkpoint.state.ids) if checkpoint else (environment.new_token(), {})
         fingerprinter = self._fingerprinter(manifest)
         aggregates = self._aggregates(checkpoint)
         outputs = Outputs(
@@ -237,8 +235,8 @@ class _Opening:
             state=state,
             started=None if following else self._started(state),
             following=following,
-            step_options=self._step_options(),
-            options=self._loop_options(outputs.outbox),
+            step_options=step_options(self._configuration),
+            options=loop_options(self._configuration, self._sources, self._mode, outputs.outbox),
             requests=LossRequests(self._fs, self._directory),
             stages=self._stages,
             clock=environment.clock,
@@ -398,29 +396,6 @@ class _Opening:
         self.opened.callback(source.close)
         resume_source(source, state.source(name))
         return source
-
-    def _step_options(self) -> StepOptions:
-        configuration = self._configuration
-        return StepOptions(
-            categories_max=configuration.totals.categories_max,
-            order_by_timestamp=configuration.order.by == "timestamp",
-            timestamps=TimestampReader(configuration.event.timestamp_zone),
-            shard=Shard.of(configuration.engine.shard),
-        )
-
-    def _loop_options(self, outbox: Outbox) -> LoopOptions:
-        configuration = self._configuration
-        polls = [options.poll_interval_ms for options in self._sources.values()]
-        return LoopOptions(
-            batch_bytes_max=configuration.batch.bytes_max,
-            linger_s=configuration.batch.linger_ms / 1000,
-            poll_interval_s=min(polls) / 1000,
-            idle_release_s=configuration.order.idle_release_ms / 1000,
-            once=self._mode.once,
-            drain=self._mode.drain,
-            ends_if_late=bool(self._mode.puts_in_order),
-            may_read=outbox.has_room,
-        )
 
     def _new_name(self, kind: str) -> str:
         return f"{kind}-{self._environment.new_token()}"

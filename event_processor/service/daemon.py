@@ -218,12 +218,8 @@ class Daemon:
             elif self._is_asked_to_reload:
                 processor.reload()
             self._tell_started(configuration, environment.telemetry, pipeline)
-            if self._answer is not None:
-                # Not before the pipeline is open: only now the new configuration is known to work.
-                if self._answer.outcome != "refused":
-                    environment.telemetry.reloaded(changed=", ".join(self._answer.changed))
-                conditions.answer(self._answer)
-                self._answer, self._before = None, None
+            # Not before the pipeline is open: only now the new configuration is known to work.
+            self._answer_reload(environment.telemetry, conditions)
             known = processor.state.lost.entries
             self._listener.opened(pipeline, environment, processor.stop)
             cleanup.callback(self._listener.closed)
@@ -243,6 +239,15 @@ class Daemon:
             finished = Finished(reason, state.counts, held_events, left_out, lost=lost, targets=targets)
             self._tell_stopped(environment.telemetry, finished)
             return finished, pipeline.configuration
+
+    def _answer_reload(self, telemetry: Telemetry, conditions: Conditions) -> None:
+        """Says how a reload ended, if one was asked for."""
+        if self._answer is None:
+            return
+        if self._answer.outcome != "refused":
+            telemetry.reloaded(changed=", ".join(self._answer.changed))
+        conditions.answer(self._answer)
+        self._answer, self._before = None, None
 
     def _tell_started(self, configuration: Configuration, telemetry: Telemetry, pipeline: OpenPipeline) -> None:
         records = pipeline.processor.state.counts.records

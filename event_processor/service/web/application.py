@@ -52,7 +52,17 @@ def application(site: Site) -> ASGIApp:
 
 def operations(site: Site) -> Sequence[Operation]:
     """Everything that can be asked, except the description of it."""
-    health, committed, records = Health(site), Committed(site), Records(site)
+    return [
+        *_process(site, Health(site)),
+        *_committed(Committed(site)),
+        *_records(Records(site)),
+        *_past(Past(site)),
+        *_intake(Intake(site)),
+        *_sessions(Sessions(site.gate)),
+    ]
+
+
+def _process(site: Site, health: Health) -> Sequence[Operation]:
     return [
         Operation("/", front, "The page for people.", {200: Content("HTML.", "text/html", {"type": "string"})}, is_open=True),
         Operation("/healthz", health.alive, "Whether the process answers.", {200: named("Alive", "It does.")}, is_open=True),
@@ -69,6 +79,17 @@ def operations(site: Site) -> Sequence[Operation]:
             {200: Content("Metrics.", "text/plain", {"type": "string"})},
         ),
         Operation("/v1/state", health.state, "As status --json.", {200: named("State", "The status.")}),
+        Operation(
+            "/v1/commits",
+            site.commits.follow,
+            "The state, then an event for each commit.",
+            {200: Content("Server-sent events.", "text/event-stream", {"type": "string"})},
+        ),
+    ]
+
+
+def _committed(committed: Committed) -> Sequence[Operation]:
+    return [
         Operation(
             "/v1/categories", committed.categories, "Categories as a table.", {200: named("Categories", "A page.")}, CATEGORY_PAGE
         ),
@@ -94,6 +115,11 @@ def operations(site: Site) -> Sequence[Operation]:
         ),
         Operation("/v1/sources", committed.sources, "The sources with their files.", {200: named("Sources", "All of them.")}),
         Operation("/v1/sinks", committed.sinks, "As sinks list --json.", {200: named("Sinks", "The remote sinks.")}),
+    ]
+
+
+def _records(records: Records) -> Sequence[Operation]:
+    return [
         Operation(
             "/v1/records", records.explain, "As explain --json. Reads the log.", {200: named("Explanation", "Its life.")}, (ID,)
         ),
@@ -111,28 +137,32 @@ def operations(site: Site) -> Sequence[Operation]:
             {200: Content("JSON lines.", "application/x-ndjson", {"type": "string"}), 404: NOT_FOUND},
             (SINK,),
         ),
+    ]
+
+
+def _past(past: Past) -> Sequence[Operation]:
+    return [
         Operation(
             "/v1/history",
-            Past(site).history,
+            past.history,
             "What the daemon did, in steps of equal length. A step in which none ran is null.",
             {200: named("History", "The last seconds, in steps that are over.")},
             SPAN,
         ),
         Operation(
             "/v1/bottleneck",
-            Past(site).bottleneck,
+            past.bottleneck,
             "Why it is not faster, in words.",
             {200: named("Bottleneck", "What limits it, of the last minute.")},
         ),
-        Operation(
-            "/v1/commits",
-            site.commits.follow,
-            "The state, then an event for each commit.",
-            {200: Content("Server-sent events.", "text/event-stream", {"type": "string"})},
-        ),
+    ]
+
+
+def _intake(intake: Intake) -> Sequence[Operation]:
+    return [
         Operation(
             "/v1/events",
-            Intake(site).post,
+            intake.post,
             "Takes events: one, an array of them, or one on each line.",
             {
                 202: named("Appended", "At least one is durable: the answer to each, in order."),
@@ -143,7 +173,6 @@ def operations(site: Site) -> Sequence[Operation]:
             method="POST",
             body=POSTED,
         ),
-        *_sessions(Sessions(site.gate)),
     ]
 
 
