@@ -199,8 +199,9 @@ class KafkaBroker:
         key: Callable[[int], bytes | None] = lambda _: None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Writes records, and waits until the broker has them all. `key`: of a value, by its index."""
-        producer = Producer({"bootstrap.servers": self.address, "acks": "all", "linger.ms": 0, **QUIET})
+        """Writes records, and waits until the broker has them all, each once. `key`: of a value, by its index."""
+        # Without idempotence, a slow answer makes the library send again, and the record is there twice.
+        producer = Producer({"bootstrap.servers": self.address, "enable.idempotence": True, "linger.ms": 0, **QUIET})
         _produce(producer, topic, values, partition, key=key, headers=headers)
         assert producer.flush(WITHIN_S) == 0
 

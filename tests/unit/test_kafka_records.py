@@ -54,6 +54,11 @@ def test_records_are_lines_with_their_offsets_and_an_absent_value_is_an_empty_li
     assert (taken.size_bytes, taken.epoch, taken.oversized_bytes) == (7, 4, 0)
 
 
+def test_the_epoch_is_of_the_last_record_that_was_taken() -> None:
+    some = Fetched([Sent(b"a", 1, epoch=None), Sent(b"b", 2), Sent(b"c", 3, epoch=5), Sent(b"d", 4, epoch=5)], frozenset(), 100)
+    assert [some.take(size).epoch for size in (2, 2, 4)] == [-1, 4, 5]
+
+
 def test_a_chunk_holds_at_most_so_many_bytes_but_at_least_one_record_and_ends_before_an_offset() -> None:
     some = fetched(b"aaaa", b"bb", b"cc", b"d" * 50, b"e", offsets=[1, 2, 5, 6, 7])
     assert some.take(8).places.tolist() == [1, 2]

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from event_processor.model.errors import ConfigurationError
 
 try:
-    from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+    from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
     from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # the library does not list them
 except ImportError as error:
     raise ConfigurationError(
@@ -26,6 +26,7 @@ __all__ = [
     "IsolationLevel",
     "KafkaError",
     "KafkaException",
+    "Message",
     "OffsetSpec",
     "TopicCollection",
     "TopicPartition",

@@ -9,8 +9,11 @@ Never: blocks; resets an offset; commits one at the broker (except in a group, s
 
 from __future__ import annotations
 
+import gc
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from typing import Final
 
 from event_processor.connectors.kafka import gaps
@@ -19,6 +22,7 @@ from event_processor.connectors.kafka.client import (
     Consumer,
     KafkaError,
     KafkaException,
+    Message,
     TopicPartition,
     error_of,
     made,
@@ -262,32 +266,42 @@ class KafkaSource:
         limit = FETCH_RECORDS if queued < QUEUED_RECORDS_MAX else 0
         if self._has_only is not None and not self._partitions[self._has_only].queue:
             limit = FETCH_RECORDS
+        if limit:
+            with _without_collections():
+                self._take(limit)
+
+    def _take(self, limit: int) -> None:
         try:
-            messages = self._consumer.consume(limit, 0) if limit else []
+            messages = self._consumer.consume(limit, 0)
         except KafkaException as exception:
             self._reports.client_failed(error_of(exception))
             return
-        if not messages:
-            return
         now_s = self._clock.monotonic_s()
-        by_partition: dict[int, list[object]] = {}
-        for message in messages:
-            error, partition = message.error(), message.partition()
-            number = -1 if partition is None else partition
-            if error is None:
-                by_partition.setdefault(number, []).append(message)
-            else:
-                self._failed(number, error, message.offset(), now_s)
-        for number, found in by_partition.items():
-            self._add(number, found, now_s)
+        by_partition: dict[int, list[Message]] = {}
+        # They come in long runs of one partition. Work per message is a few calls of C.
+        for partition, run in groupby(messages, Message.partition):
+            number, found = -1 if partition is None else partition, list(run)
+            if any(map(Message.error, found)):
+                found = [message for message in found if not self._has_failed(number, message, now_s)]
+            if found:
+                by_partition.setdefault(number, []).extend(found)
+        for number, whole in by_partition.items():
+            self._add(number, whole, now_s)
 
-    def _add(self, number: int, messages: Sequence[object], now_s: float) -> None:
+    def _add(self, number: int, messages: Sequence[Message], now_s: float) -> None:
         partition = self._partitions.get(number)
         if partition is None:
             return  # it was revoked
         fetched = Fetched(messages, self._metadata, self._options.record_bytes_max)  # type: ignore[arg-type]  # they are messages
         assert fetched.next_offset >= partition.fetched, "the library gives each record once, in order"
         partition.add(fetched, fetched.last_offset + 1, now_s)
+
+    def _has_failed(self, number: int, message: Message, now_s: float) -> bool:
+        """Whether it is no record but an error, which is taken then."""
+        error = message.error()
+        if error is not None:
+            self._failed(number, error, message.offset(), now_s)
+        return error is not None
 
     def _failed(self, number: int, error: KafkaError, offset: int | None, now_s: float) -> None:
         partition = self._partitions.get(number)
@@ -314,6 +328,22 @@ class KafkaSource:
         self._consumer.resume(others if number is None else one)
         if number is not None:
             self._consumer.pause(others)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Python's garbage collector stays off.
+
+    Thousands of messages are made and dropped, none of them in a cycle, and it would look at the whole heap for them again and again. What
+    other threads leave meanwhile is collected a moment later.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _is_over(partition: Partition, topic: Topic) -> bool:
