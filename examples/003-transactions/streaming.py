@@ -27,6 +27,8 @@ from topic import PARTITIONS, TOPIC, TopicError, make_topic, remove_topic
 RECORDS: Final = WORK / "transactions.jsonl"
 LOOK_S: Final = 0.5
 SETTLED_S: Final = 600.0
+SAID_S: Final = 15.0
+"""While it waits, it says after each such time what for."""
 NOT_THERE: Final = 69
 
 
@@ -54,9 +56,11 @@ class Live:
     def program(self, name: str, *command: str) -> list[str]:
         """A command of event-processor for one process."""
         settings = [word for each in ("event-processor", "live", self.database) for word in ("--config", f"{each}.toml")]
-        values = {"sources.transactions.brokers": self.brokers, "state.name": f"transactions-live{name}"}
-        if self.api:
-            values["services.ml.base_url"] = self.api
+        values = {
+            "sources.transactions.brokers": self.brokers,
+            "services.ml.base_url": self.api or f"http://127.0.0.1:{ml_service.PORT}",
+            "state.name": f"transactions-live{name}",
+        }
         if name:
             values["sources.transactions.partitions"] = json.dumps(self.share(name))
         changed = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
@@ -123,6 +127,7 @@ def produce(live: Live, rate: str) -> None:
 def settle(live: Live) -> None:
     """Waits until every record of the topic is read, and every sink has answers to all. Raises `StepError`."""
     deadline = time.monotonic() + SETTLED_S
+    said_at = time.monotonic()
     left = list(live.names())
     while left:
         words, is_alive = _unsettled(live, left[0])
@@ -130,6 +135,9 @@ def settle(live: Live) -> None:
         if not words:
             left.pop(0)
         elif (is_alive or process.number() is not None) and time.monotonic() < deadline:
+            if time.monotonic() > said_at + SAID_S:
+                said_at = time.monotonic()
+                print(f"{process.name}: {words}", flush=True)
             time.sleep(LOOK_S)
         else:
             print(f"{process.name}: {words}\n{process.log_end()}")

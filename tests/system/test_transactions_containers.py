@@ -288,7 +288,7 @@ def test_the_targets_of_the_makefile_are_there_and_name_services_that_exist() ->
     for target in ("all", "infra", "batch", "streaming", "status", "logs", "down", "clean"):
         assert re.search(rf"^{target}:", text, re.MULTILINE)
     assert re.findall(r"\$\(COMPOSE\) run [-\w ]*--rm (\w+)", text) == ["batch", "producer"]
-    assert re.findall(r"\$\(COMPOSE\) exec (\w+)", text) == ["streaming"]
+    assert re.findall(r"\$\(COMPOSE\) exec -T (\w+)", text) == ["streaming"]
     profiles = {name: each["profiles"] for name, each in SERVICES.items() if "profiles" in each}
     assert profiles == {"batch": ["batch"], "producer": ["streaming"], "streaming": ["streaming"]}, (
         "they do not start with the servers"
