@@ -130,28 +130,37 @@ def test_the_page_says_what_is_said(example: Example, monkeypatch: pytest.Monkey
     assert not faults, "\n".join(faults)
 
 
-def test_a_worker_and_a_transformer_killed_on_the_way_and_each_user_once_in_arrays_of_987(
-    example: Example, tmp_path: Path
+def test_worker_transformer_and_broker_killed_on_the_way_and_each_user_once_in_arrays_of_987(
+    broker: KafkaBroker, example: Example, tmp_path: Path
 ) -> None:
     documents = large_documents(example.folder / "large")
     single = single_process_over(tmp_path / "single", documents)
-    # Small commits and transactions, so that a kill is in the middle of a file.
-    for name, extra in (("reader", "request_events_max = 50"), ("transformer", "request_events_max = 200")):
+    # Small commits and transactions, so that a kill is in the middle.
+    for name, records in (("reader", 50), ("transformer", 200)):
         path = example.topics / f"{name}.toml"
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace('record_key = "id"\n', f'record_key = "id"\n{extra}\n'), encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace('record_key = "id"', f'record_key = "id"\nrequest_events_max = {records}')
+        path.write_text(f"{text}\n[batch]\nbytes_max = 65536\n", encoding="utf-8")
     assert example.call("up").exit_code == 0
     assigning = example.start("assign", *map(str, documents))
-    name = worker_in_the_middle_of_a_file(example)
+    name, sent = in_the_middle_of_a_file(example, 200)
+    stop_reader_of(example.process_id(name))
+    early = example.call("down", "--drain")
+    assert (early.exit_code, early.stderr.split(":")[0]) == (69, "not drained, because not every file is read"), early
+    name, _ = in_the_middle_of_a_file(example, sent + 400)
     example.kill(name)
-    assert 0 < example.count_of("transformer-1") + example.count_of("transformer-2") < FILES * USERS_A_FILE
+    wait_until(lambda: example.count_of("transformer-1") > 0, "a part of the users is transformed")
     example.kill("transformer-1")
+    assert example.count_of("transformer-1") < FILES * USERS_A_FILE // 3, "it came to its end before it was killed"
+    broker.kill()
+    broker.start()
+    assert example.call("up", "transformer-1").exit_code == 0
     said, _ = assigning.communicate(timeout=RUN_S_MAX)
     assert assigning.returncode == 0, said
     other = {"worker-1": "worker-2", "worker-2": "worker-1"}[name]
     assert said.count(f"done by {other}") >= FILES - 1, said
-    assert example.call("status").exit_code == 69, "two processes are gone"
-    assert example.call("up").exit_code == 0
+    assert "waiting by" in said, "a reader that was stopped is started again"
+    status = example.call("status")
+    assert (status.exit_code, status.stderr.count("does not run")) == (69, 1), status
     drained = example.call("down", "--drain")
     assert drained.exit_code == 0, drained
     parts = example.parts()
@@ -159,6 +168,12 @@ def test_a_worker_and_a_transformer_killed_on_the_way_and_each_user_once_in_arra
     assert by_id(parts) == by_id([json.loads(path.read_bytes()) for path in single.glob("out/*.json")])
     assert example.dead_letters() == sorted(records_of(single / "state" / "dead_letters.jsonl"))
     assert not [id_ for id_, count in Counter(user["id"] for part in parts for user in part).items() if count > 1]
+
+
+def stop_reader_of(worker: int) -> None:
+    """With TERM. It commits what it has read, and ends in the middle of its file."""
+    (reader,) = map(int, Path(f"/proc/{worker}/task/{worker}/children").read_text().split())
+    os.kill(reader, signal.SIGTERM)
 
 
 def large_documents(folder: Path) -> list[Path]:
@@ -177,21 +192,21 @@ def single_process_over(folder: Path, documents: list[Path]) -> Path:
     return folder
 
 
-def worker_in_the_middle_of_a_file(example: Example) -> str:
-    """Waits until a part of a file is in the topic. The name of the worker that reads it."""
+def in_the_middle_of_a_file(example: Example, records: int) -> tuple[str, int]:
+    """Waits until so many records of a file are in the topic. The name of the worker that reads it, and how many there are."""
     sent: dict[Path, int] = {}
 
     def is_in_the_middle() -> bool:
         for path in example.topics.glob("work/files/*/state/delivery/users.json"):
             with suppress(FileNotFoundError):
                 sent[path] = json.loads(path.read_bytes())["counts"]["delivered"]
-        return any(count >= 200 for count in sent.values())
+        return any(count >= records for count in sent.values())
 
-    wait_until(is_in_the_middle, "a part of a file is in the topic")
+    wait_until(is_in_the_middle, f"{records} records of a file are in the topic")
     path, count = max(sent.items(), key=lambda item: item[1])
-    assert count < USERS_A_FILE - 10, "it came to its end before anything could be killed"
-    (log,) = (path.parents[2]).glob("worker-*.log")
-    return log.stem
+    assert count < USERS_A_FILE - 10, "it came to its end before anything could be stopped"
+    logs = path.parents[2].glob("worker-*.log")
+    return max(logs, key=lambda log: log.stat().st_mtime_ns).stem, count
 
 
 def test_without_a_broker_it_says_what_to_do(tmp_path: Path) -> None:
@@ -201,6 +216,30 @@ def test_without_a_broker_it_says_what_to_do(tmp_path: Path) -> None:
         said, _ = process.communicate(timeout=RUN_S_MAX)
         assert (process.returncode, said.count("\n")) == (69, 1), said
         assert "no broker of Kafka answers at 127.0.0.1:1: start one there, or say where it is: KAFKA_BROKERS=" in said
+
+
+@pytest.mark.parametrize(
+    ("said", "is_at_the_end", "words"),
+    [
+        (
+            '{"event": "stopped", "reason": "signal"}\n9 records: 9 accepted\nsink users: 9 delivered',
+            False,
+            "sink users: 9 delivered",
+        ),
+        ('{"event": "stopped", "reason": "end of input"}\nnot read: cut\nsink users: 9 delivered', True, "not read: cut"),
+        ("event-processor: …/lock: held by process 7\n  stop it first", False, "event-processor: …/lock: held by process 7"),
+        ("", False, "see {log}"),
+    ],
+)
+def test_a_reader_that_was_stopped_is_not_taken_for_one_that_came_to_the_end(
+    said: str, is_at_the_end: bool, words: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.write_text(said, encoding="utf-8")
+    code = "import sys, pathlib, worker; job = worker.Job(None, None, '', pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-B", "-c", f"{code}; print(job.is_at_the_end()); print(job.words())", str(log)]
+    ended = subprocess.run(command, cwd=EXAMPLE / "topics", text=True, capture_output=True, check=True)
+    assert ended.stdout.splitlines() == [str(is_at_the_end), words.format(log=log)]
 
 
 def test_the_transformer_has_the_transforms_of_the_example() -> None:

@@ -1,7 +1,7 @@
 """The clients of Kafka that the controller and the workers use.
 
 Owns: how the topics are made and removed, how reports are written and read, what is said if no broker answers.
-Always: a report is written once its producer's `flush` returned.
+Always: a report is at the brokers when `flush` returned, or `is_flushed` said so.
 Never: touches the topics "users", "results" and "cursors", which belong to the stages, except to make and to remove them.
 """
 
@@ -71,6 +71,8 @@ def remove_topics(admin: AdminClient) -> None:
 
 def are_ready(admin: AdminClient, workers: int) -> bool:
     """Whether at least so many workers share the names of files."""
+    if not workers:
+        return True
     group = topic("workers")
     try:
         found = admin.describe_consumer_groups([group], request_timeout=BROKERS_WITHIN_S)[group].result(WITHIN_S)
@@ -83,19 +85,25 @@ class ProgressWriter:
     """Writes reports, and names of files."""
 
     def __init__(self) -> None:
-        self._producer = Producer({**SETTINGS, "enable.idempotence": True, "acks": "all"})
+        # The client library keeps a record until a broker has it, however long none answers.
+        self._producer = Producer({**SETTINGS, "enable.idempotence": True, "acks": "all", "message.timeout.ms": 0})
 
     def report(self, report: Report) -> None:
         """Writes a report. It is safe after `flush`."""
         self._producer.produce(topic("progress"), report.to_json(), report.file.encode())
+        self._producer.poll(0)
 
     def assign(self, file: str, partition: int) -> None:
         """Writes the name of a file for a worker. It is safe after `flush`."""
         self._producer.produce(topic("files"), file.encode(), partition=partition)
 
+    def is_flushed(self, timeout_s: float) -> bool:
+        """Waits so long for the brokers to have everything. Whether they have."""
+        return not self._producer.flush(timeout_s)
+
     def flush(self) -> None:
         """Waits until the brokers have everything. Raises `SystemExit` if they do not answer."""
-        if self._producer.flush(WITHIN_S):
+        if not self.is_flushed(WITHIN_S):
             print(f"the brokers at {BROKERS} do not answer")
             raise SystemExit(UNREACHABLE)
 

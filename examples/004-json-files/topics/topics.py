@@ -1,4 +1,4 @@
-"""Example 004 over topics: `python topics.py up | assign FILE… | status | down [--drain] | clean`.
+"""Example 004 over topics: `python topics.py up [NAME…] | assign FILE… | status | down [--drain] | clean`.
 
 Owns: the processes that it starts: their numbers (work/NAME.pid) and what they say (work/NAME.log).
 Always: a process that runs is left as it is, so `up` also replaces one that died. Only processes that were started here are stopped.
@@ -47,12 +47,16 @@ def process_of(name: str) -> int | None:
     return number if [os.fsencode(word) for word in commands()[name]] == command[:-1] else None
 
 
-def up() -> int:
-    """Makes the topics that are missing, and starts the processes that do not run. 69 if the workers are not ready in time."""
+def up(names: Sequence[str]) -> int:
+    """Makes the topics that are missing, and starts the processes with these names that do not run. Without a name: all.
+
+    69 if the workers are not ready in time.
+    """
     admin = require_brokers()
     make_topics(admin)
     WORK.mkdir(exist_ok=True)
-    for name, command in commands().items():
+    named = {name: command for name, command in commands().items() if name in names or not names}
+    for name, command in named.items():
         number = process_of(name)
         words = f"runs already, process {number}"
         if number is None:
@@ -65,7 +69,7 @@ def up() -> int:
             words = f"process {started.pid}"
         print(f"{name}: {words}", flush=True)
     deadline = time.monotonic() + READY_S
-    while not are_ready(admin, WORKERS):
+    while not are_ready(admin, sum(name.startswith("worker-") for name in named)):
         if time.monotonic() > deadline:
             print(f"the workers are not ready; see {WORK}/worker-1.log")
             return UNREACHABLE
@@ -152,7 +156,8 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Example 004 over topics of Kafka. KAFKA_BROKERS says where the brokers are.")
     subparsers = parser.add_subparsers(dest="command", required=True)
-    subparsers.add_parser("up", help="make the topics and start two workers, two transformers and the writer")
+    starting = subparsers.add_parser("up", help="make the topics and start two workers, two transformers and the writer")
+    starting.add_argument("names", nargs="*", metavar="NAME", help="only these: worker-1, writer, …")
     assigning = subparsers.add_parser("assign", help="assign files to workers, and show their progress")
     assigning.add_argument("files", nargs="+", metavar="FILE")
     subparsers.add_parser("status", help="show files and processes")
@@ -160,13 +165,17 @@ def main() -> int:
     stopping.add_argument("--drain", action="store_true", help="first read everything that is left, and close the last array")
     subparsers.add_parser("clean", help="stop all processes; remove topics, states and results")
     called = parser.parse_args()
+    if called.command == "up" and (unknown := set(called.names) - set(commands())):
+        parser.error(f"no process is called {', '.join(sorted(unknown))}; there are {', '.join(commands())}")
     try:
         if called.command == "assign":
             require_brokers()
             return assign(called.files)
         if called.command == "down":
             return down(drain=called.drain)
-        return {"up": up, "status": status, "clean": clean}[called.command]()
+        if called.command == "up":
+            return up(called.names)
+        return status() if called.command == "status" else clean()
     except (KafkaException, TimeoutError) as error:
         print(f"the brokers at {BROKERS}: {error.args[0].str() if error.args else 'no answer in time'}")
         return UNREACHABLE

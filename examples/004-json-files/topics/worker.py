@@ -28,6 +28,8 @@ SESSION_S: Final = 10
 POLL_S: Final = 0.2
 REPORT_S: Final = 1.0
 """While a file is read, a report of it comes at most this often."""
+LAST_REPORT_S: Final = 5.0
+"""A worker that is stopped waits at most this long until the brokers have its last report."""
 AGAIN_S: Final = 1.0
 """So long after its end, a reader is started again that could not do its work at that time."""
 NOT_DELIVERED, LOCKED = 69, 75
@@ -64,9 +66,11 @@ class Job:
 
     def words(self) -> str:
         """Why the reader ended, as it says itself."""
-        lines = [line for line in self._lines() if line and not line.startswith("{")]
-        reasons = [line for line in lines if line.startswith(("not read: ", "event-processor: "))]
-        return (reasons or lines or ["it said nothing"])[-1]
+        lines = self._lines()
+        for prefix in ("event-processor: ", "not read: ", "sink users: "):
+            if found := [line for line in lines if line.startswith(prefix)]:
+                return found[-1]
+        return f"see {self.log}"
 
     def _lines(self) -> list[str]:
         return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -105,6 +109,8 @@ class Worker:
         if self._job is not None and self._job.process is not None:
             self._job.process.terminate()
             self._job.process.wait()
+            self._report(self._job, WAITING, "its worker was stopped")
+            self._progress.is_flushed(LAST_REPORT_S)
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -143,7 +149,7 @@ class Worker:
             self._report(job, WAITING, f"{job.words()} (exit code {code})")
             return False
         self._report(job, ENDS.get(code, FAILED), "" if code == 0 else f"{job.words()} (exit code {code})")
-        # If we die before this line, the file is assigned again. Its reader then finds that it is done, and the same report is written.
+        # If we die before the commit, the file is assigned again. Its reader then finds that it is done, and the same report is written.
         self._commit(job)
         return True
 
@@ -153,10 +159,13 @@ class Worker:
         report = Report(job.path, state, self._name, counts.records, counts.rejected, words)
         if report != job.reported:
             self._progress.report(report)
-            self._progress.flush()
             job.reported = report
 
     def _commit(self, job: Job) -> None:
+        """Ends the file for the group, once the brokers have its last report."""
+        while not self._progress.is_flushed(POLL_S):
+            if self.stopped:
+                return
         try:
             self._consumer.commit(message=job.message, asynchronous=False)
         except KafkaException as error:
