@@ -27,7 +27,8 @@ _LATELY_S: Final = 5
 _IDLE_SHARE: Final = 0.5
 """If the loop waits for records for so much of the time, nothing else is the reason."""
 _SLACK_SHARE: Final = 0.1
-"""A loop that has nothing left to read, and waits for so much of the time, keeps up."""
+_LAG_S_MAX: Final = 1.0
+"""A loop that waits for a tenth of the time, and lately let no byte wait for a second, keeps up."""
 _PEAK_RATIO: Final = 2
 _PEAK_MIN: Final = 1000
 
@@ -86,6 +87,10 @@ class Bottleneck:
 def bottleneck_of(past: Past, lanes: Sequence[LaneReport], *, now_s: int, outbox_is_full: bool = False) -> Bottleneck:
     """What limits the pipeline now. `past`: the ring of seconds. `now_s`: seconds since 1970. Pure."""
     sinks = tuple(SinkWaits(each.sink, _sink_words(each), each.waits_for) for each in lanes)
+    if past.is_owned and not past.is_alive:
+        return Bottleneck(
+            "It is not known: no daemon keeps its figures here.", "its log says why (history_unavailable)", sinks=sinks
+        )
     if not past.is_alive or past.records is None:
         return Bottleneck("No daemon runs.", "start it: event-processor run", sinks=sinks)
     minute = _Minute.of(past, now_s)
@@ -98,7 +103,7 @@ def bottleneck_of(past: Past, lanes: Sequence[LaneReport], *, now_s: int, outbox
         lane = max(lanes, key=lambda each: each.pending_bytes)
         words = f"The sources are paused, because the outbox is full. {_sink_words(lane)}"
         return Bottleneck(words, _sink_hint(lane), stages, sinks)
-    if shares[WAITING] < _IDLE_SHARE and (minute.lag_bytes or shares[WAITING] < _SLACK_SHARE):
+    if shares[WAITING] < _IDLE_SHARE and (minute.lag_s >= _LAG_S_MAX or shares[WAITING] < _SLACK_SHARE):
         busiest = _busiest(shares)
         return Bottleneck(_capital(_stage_words(busiest, shares[busiest], minute)), _WORK[busiest][1], stages, sinks)
     slow = [each for each in lanes if each.pending and _reason(each) not in (IDLE, "")]
@@ -110,10 +115,10 @@ def bottleneck_of(past: Past, lanes: Sequence[LaneReport], *, now_s: int, outbox
 
 @dataclass(frozen=True, slots=True)
 class _Minute:
-    """Sums of the last minute. `peak`: the most records in one second of the last hour. `lag_bytes`: the most in the last seconds."""
+    """Sums of the last minute. `peak`: the most records in one second of the last hour. `lag_s`: the longest in the last seconds."""
 
     values: Mapping[str, float]
-    lag_bytes: float
+    lag_s: float
     peak: float
 
     @classmethod
@@ -122,7 +127,7 @@ class _Minute:
         begins_s, values = past.records.begins_s, past.records.values
         end_s = now_s - SETTLED_S
         is_recent = (begins_s >= end_s - SPAN_S) & (begins_s <= now_s)
-        lately = _column(values[(begins_s >= end_s - _LATELY_S) & (begins_s <= now_s)], "lag_bytes")
+        lately = _column(values[(begins_s >= end_s - _LATELY_S) & (begins_s <= now_s)], "lag_s")
         hour = _column(values[(begins_s >= end_s - HOUR_S) & (begins_s <= now_s)], "records")
         names = (*COLUMNS, *TIMES)
         found = dict(zip(names, values[is_recent].sum(axis=0).tolist(), strict=True))

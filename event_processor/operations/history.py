@@ -88,11 +88,12 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The records of one ring, and whether the process that wrote the last of them still runs."""
+    """The records of one ring, and whether the process that wrote the last of them still runs. `is_owned`: some process runs."""
 
     period_s: int
     records: RingRecords | None
     is_alive: bool
+    is_owned: bool = False
 
 
 def ring_of(fs: FileSystem, directory: str, name: str) -> Ring:
@@ -103,8 +104,9 @@ def ring_of(fs: FileSystem, directory: str, name: str) -> Ring:
 def read_past(configuration: Configuration, environment: Environment, name: str) -> Past:
     """Reads the ring with this name. Raises `StorageError`."""
     records = ring_of(environment.fs, str(configuration.state.dir), name).read()
-    is_alive = records is not None and records.owner == lock_owner(configuration, environment)
-    return Past(LAYOUTS[name].period_s, records, is_alive)
+    owner = lock_owner(configuration, environment)
+    is_alive = records is not None and records.owner == owner
+    return Past(LAYOUTS[name].period_s, records, is_alive, owner is not None)
 
 
 def ring_for(span_s: int) -> str:

@@ -43,7 +43,9 @@ def lane(**facts: Any) -> LaneReport:
 
 def test_without_a_daemon_it_says_so() -> None:
     assert said(past(*minute(waiting_s=1.0), alive=False)).words == "No daemon runs."
-    assert said(Past(1, None, True)).words == "No daemon runs."
+    assert said(Past(1, None, False)).words == "No daemon runs."
+    other = said(Past(1, None, False, True))
+    assert other.words == "It is not known: no daemon keeps its figures here.", "it may be replay, or the disk is full"
 
 
 def test_a_daemon_that_is_fast_enough_waits_for_records_and_says_what_it_once_counted() -> None:
@@ -65,7 +67,7 @@ def test_a_daemon_that_wrote_nothing_lately_has_waited_since() -> None:
 
 
 def test_a_busy_daemon_that_keeps_up_says_how_busy_it_is() -> None:
-    found = said(past(*minute(records=1000.0, waiting_s=0.4, fsync_s=0.5, commit_s=0.1, syncs=100.0, sync_s=0.5)))
+    found = said(past(*minute(records=1000.0, lag_s=0.9, waiting_s=0.4, fsync_s=0.5, commit_s=0.1, syncs=100.0, sync_s=0.5)))
     assert found.words == (
         "Waiting for records: the input brings 1,000 a second. "
         "60% of the time it is busy, most of it with waiting for the disk (fsync)."
@@ -73,10 +75,10 @@ def test_a_busy_daemon_that_keeps_up_says_how_busy_it_is() -> None:
 
 
 def test_a_daemon_with_a_backlog_names_the_stage_that_takes_most() -> None:
-    disk = said(past(*minute(records=1000.0, lag_bytes=9.0, fsync_s=0.71, waiting_s=0.2, ids_s=0.09, syncs=200.0, sync_s=0.82)))
+    disk = said(past(*minute(records=1000.0, lag_s=9.0, fsync_s=0.71, waiting_s=0.2, ids_s=0.09, syncs=200.0, sync_s=0.82)))
     assert disk.words == "Waiting for the disk: 71% of the time goes into fsync (4.1 ms each)."
     assert "batch.pace_ms" in disk.hint
-    decoding = said(past(*minute(records=1000.0, lag_bytes=9.0, decoding_s=0.6, ids_s=0.3, fsync_s=0.1)))
+    decoding = said(past(*minute(records=1000.0, lag_s=9.0, decoding_s=0.6, ids_s=0.3, fsync_s=0.1)))
     assert decoding.words == "Decoding records: 60% of the time."
     assert "engine.workers" in decoding.hint
     ids = said(past(*minute(records=1000.0, decoding_s=0.3, ids_s=0.65, waiting_s=0.05)))
