@@ -38,6 +38,7 @@ __all__ = [
     "newest_dead_letters",
     "purge_dead_letters",
     "read_dead_letters",
+    "repaired_record",
     "repaired_records",
     "retry_records",
 ]
@@ -157,9 +158,12 @@ def repaired_records(lines: Iterable[bytes], name: str) -> list[bytes]:
 
 def _repaired(line: bytes, place: str) -> bytes:
     document = _object(line, f"{place}: not a JSON object")
-    if not document.keys() >= LETTER_KEYS:
-        return line.strip()
-    record = record_of(document)
+    return repaired_record(document, place) if document.keys() >= LETTER_KEYS else line.strip()
+
+
+def repaired_record(letter: dict[str, Json], place: str) -> bytes:
+    """The record to retry of a dead letter, on one line. Raises `UsageError`, which names `place`, if it has none that is JSON."""
+    record = record_of(letter)
     if record is None:
         raise UsageError(
             f"{place}: a dead letter without its record, which was too long to keep",

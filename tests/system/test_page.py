@@ -295,7 +295,7 @@ def test_with_a_token_the_page_asks_for_it_once(browser: Browser, tmp_path: Path
         visit.page.fill("#token", "a-token-of-some-length")
         visit.page.click("#token-form button")
         visit.wait_for_text("#verdict", "Right. 1 record")
-        assert not visit.page.is_visible("#asking")
+        visit.page.wait_for_selector("#asking", state="hidden")
         visit.page.reload()
         visit.wait_for_text("#verdict", "Right. 1 record")
 

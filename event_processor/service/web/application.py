@@ -23,10 +23,11 @@ from event_processor.service.web.front import front
 from event_processor.service.web.guard import BodyLimits, Guard
 from event_processor.service.web.health import Health
 from event_processor.service.web.intake import Intake
-from event_processor.service.web.openapi import NOT_FOUND, POSTED, UNREAD_ENCODING, described, named
+from event_processor.service.web.openapi import NOT_FOUND, POSTED, RETRY, UNREAD_ENCODING, described, named
 from event_processor.service.web.operation import Content, Operation
 from event_processor.service.web.past import SPAN, Past
 from event_processor.service.web.records import ID, LETTER_PAGE, SINK, Records
+from event_processor.service.web.retries import Retries
 from event_processor.service.web.sessions import Sessions
 from event_processor.service.web.site import Site
 
@@ -57,7 +58,7 @@ def operations(site: Site) -> Sequence[Operation]:
         *_committed(Committed(site)),
         *_records(Records(site)),
         *_past(Past(site)),
-        *_intake(Intake(site)),
+        *_posts(Retries(site), Intake(site)),
         *_sessions(Sessions(site.gate)),
     ]
 
@@ -158,8 +159,18 @@ def _past(past: Past) -> Sequence[Operation]:
     ]
 
 
-def _intake(intake: Intake) -> Sequence[Operation]:
+def _posts(retries: Retries, intake: Intake) -> Sequence[Operation]:
+    """What appends something."""
     return [
+        Operation(
+            "/v1/dead-letters/retry",
+            retries.retry,
+            "As dead-letters retry: through the intake, or with a sink to that sink alone.",
+            {200: named("Retried", "What was retried, and what was not."), 404: NOT_FOUND},
+            method="POST",
+            body=RETRY,
+            needs_body=True,
+        ),
         Operation(
             "/v1/events",
             intake.post,

@@ -21,11 +21,12 @@ from event_processor.operations.conditions import Condition
 from event_processor.operations.explanation import Occurrence
 from event_processor.operations.history import COLUMNS, NOT_WHOLE
 from event_processor.operations.omissions import Omission
+from event_processor.operations.retried_letters import RETRIED_MAX
 from event_processor.operations.sinks import SinkLane
 from event_processor.service.web.answers import PROBLEM_TYPE
 from event_processor.service.web.operation import Content, Operation
 
-__all__ = ["NOT_FOUND", "POSTED", "UNREAD_ENCODING", "described", "named"]
+__all__ = ["NOT_FOUND", "POSTED", "RETRY", "UNREAD_ENCODING", "described", "named"]
 
 Schema = dict[str, Any]
 _OURS: Final = (CategoryTotal, Condition, Counts, LaneReport, Occurrence, Omission, SinkLane, SourceState)
@@ -85,6 +86,32 @@ _INVALID: Final = {
     "properties": {"status": {"const": "invalid"}, "reason": TEXT, "field": TEXT},
     "required": ["status", "reason"],
 }
+_PLACE_OF_LETTER: Final[Mapping[str, Schema]] = {
+    "source": TEXT,
+    "generation": {**WHOLE, "minimum": 0},
+    "offset": {**WHOLE, "minimum": 0},
+}
+RETRY: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "records": {
+            **_list(
+                {
+                    "type": "object",
+                    "properties": {**_PLACE_OF_LETTER, "record": _or_null(TEXT)},
+                    "required": list(_PLACE_OF_LETTER),
+                    "additionalProperties": False,
+                }
+            ),
+            "maxItems": RETRIED_MAX,
+        },
+        "sink": _or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}),
+        "dry_run": YES_OR_NO,
+    },
+    "required": ["records"],
+    "additionalProperties": False,
+}
+"""The body of a retry."""
 POSTED: Final[Schema] = {"anyOf": [ANY_OBJECT, _list(ANY_OBJECT)]}
 """The body of a post as JSON; it may also be JSON lines."""
 _KIND: Final[Schema] = {"enum": ["groups", "windows"]}
@@ -147,6 +174,9 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "Sinks": _object(sinks=_list(_ref("SinkLane")), snapshots=_list(ANY_OBJECT)),
     "Explanation": _object(text=TEXT, ids=_list(_HISTORY), records=WHOLE, size_bytes=WHOLE),
     "Appended": _object(appended=WHOLE, invalid=WHOLE, lines=_list({"anyOf": [_APPENDED, _INVALID]})),
+    "Retried": _object(
+        retried=WHOLE, refused=_list(_object(source=TEXT, generation=WHOLE, offset=WHOLE, reason=TEXT)), dry_run=YES_OR_NO
+    ),
     "DeadLetters": _object(count=WHOLE, dead_letters=_list(ANY_OBJECT), next_offset=_or_null(WHOLE)),
 }
 """What is answered, by name."""
@@ -213,7 +243,10 @@ def _operation(operation: Operation) -> Schema:
         )
     found: Schema = {"summary": operation.words, "parameters": parameters, "responses": answers}
     if operation.body is not None:
-        found["requestBody"] = {"required": False, "content": {"application/json": {"schema": dict(operation.body)}}}
+        found["requestBody"] = {
+            "required": operation.needs_body,
+            "content": {"application/json": {"schema": dict(operation.body)}},
+        }
     # Without a token in the configuration, no client is asked for one.
     found["security"] = [{}] if operation.is_open else [{}, {"token": []}, {"session": []}]
     return found

@@ -99,6 +99,7 @@ class Operation:
     parameters: Sequence[Parameter] = ()
     method: str = "GET"
     body: Mapping[str, Any] | None = None
+    needs_body: bool = False
     is_open: bool = False
     path_parameter: str = ""
 

@@ -1,0 +1,159 @@
+"""Dead letters that are retried by their places, some of them repaired.
+
+Owns: which of the chosen letters can be retried, and why the others cannot.
+Always: a retry is that of the commands: rejected records come back through the intake, failed records go to their sink alone.
+Never: appends by itself (`dead_letters.py` and `failed_deliveries.py` do).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias
+
+import orjson
+from msgspec import Meta, Struct
+
+from event_processor.assembly import Environment
+from event_processor.configuration.configuration import Configuration
+from event_processor.engine.delivery.retries import first_key
+from event_processor.model.errors import UsageError
+from event_processor.model.event import Json
+from event_processor.operations.dead_letters import read_dead_letters, repaired_record, retry_records
+from event_processor.operations.failed_deliveries import read_failed, retry_failed
+
+__all__ = ["RETRIED_MAX", "ChosenLetter", "RefusedLetter", "RetriedLetters", "retry_letters"]
+
+RETRIED_MAX: Final = 1000
+"""The maximum number of letters of one retry."""
+Place: TypeAlias = tuple[str, int, int]
+
+
+class ChosenLetter(Struct, frozen=True, forbid_unknown_fields=True):
+    """A dead letter by its place, and its repaired record as text; None: as it was."""
+
+    source: str
+    generation: Annotated[int, Meta(ge=0)]
+    offset: Annotated[int, Meta(ge=0)]
+    record: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where its record is."""
+        return self.source, self.generation, self.offset
+
+
+class RefusedLetter(Struct, frozen=True):
+    """A letter that was not retried, and why."""
+
+    source: str
+    generation: int
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetriedLetters:
+    """How many letters were retried, or with `dry_run` would be, and those that were not."""
+
+    retried: int
+    refused: Sequence[RefusedLetter]
+    dry_run: bool
+
+
+def retry_letters(
+    configuration: Configuration, environment: Environment, chosen: Sequence[ChosenLetter], sink: str | None, *, dry_run: bool
+) -> RetriedLetters:
+    """Retries the chosen letters that can be retried, durably; with `dry_run`, only says which.
+
+    `sink`: None for rejected records, otherwise the remote sink that refused them. Raises `UsageError` if there is no such sink,
+    `LockedError`, `StateError`, `StorageError`; then nothing was retried.
+    """
+    wanted: dict[Place, ChosenLetter] = {}
+    refused = []
+    for each in chosen:
+        if each.place in wanted:
+            refused.append(_refused(each, "it is there twice"))
+        else:
+            wanted[each.place] = each
+    retry = _retry_rejected if sink is None else _retry_failed
+    retried = retry((configuration, environment), wanted, refused, sink or "", dry_run=dry_run)
+    return RetriedLetters(retried, refused, dry_run)
+
+
+Around: TypeAlias = tuple[Configuration, Environment]
+
+
+def _retry_rejected(
+    around: Around, wanted: Mapping[Place, ChosenLetter], refused: list[RefusedLetter], _sink: str, *, dry_run: bool
+) -> int:
+    letters = _found(read_dead_letters(*around), wanted)
+    records = []
+    for place, each in wanted.items():
+        if place not in letters:
+            refused.append(_refused(each, "there is no dead letter of this place"))
+            continue
+        letter = letters[place] if each.record is None else {**letters[place], "record": each.record}
+        try:
+            records.append(repaired_record(letter, each.source))
+        except UsageError as error:
+            refused.append(_refused(each, error.message.removeprefix(f"{each.source}: ")))
+    if records and not dry_run:
+        retry_records(*around, records)
+    return len(records)
+
+
+def _retry_failed(
+    around: Around, wanted: Mapping[Place, ChosenLetter], refused: list[RefusedLetter], sink: str, *, dry_run: bool
+) -> int:
+    letters = _found(read_failed(*around, sink), wanted)
+    by_key: dict[str, ChosenLetter] = {}
+    lines = []
+    for place, each in wanted.items():
+        if place not in letters:
+            refused.append(_refused(each, f"sink {sink} has no failed record of this place"))
+            continue
+        letter = letters[place]
+        if (repaired := _repaired_object(letter, each)) is None:
+            refused.append(_refused(each, "the record is not a JSON object"))
+            continue
+        key = str(letter["key"])
+        line = orjson.dumps({"key": key, "object": orjson.Fragment(repaired)})
+        origin = letter["place"]
+        by_key[first_key(key, origin if isinstance(origin, dict) else {})] = each
+        lines.append(line)
+    if not lines:
+        return 0
+    found = retry_failed(*around, sink, lines, "records", dry_run=dry_run)
+    waiting = (by_key[key.rpartition(":r")[0]] for key in found.already)
+    refused.extend(_refused(each, "a retry of it waits, or was delivered") for each in waiting)
+    return len(found.records)
+
+
+def _repaired_object(letter: Mapping[str, Json], chosen: ChosenLetter) -> bytes | None:
+    """The object to send, as JSON on one line; None if it is no object."""
+    if chosen.record is None:
+        return orjson.dumps(letter.get("object"))
+    try:
+        is_object = isinstance(orjson.loads(chosen.record), dict)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return None
+    # Between JSON tokens a line feed means the same as a space. Inside a string it is not valid.
+    return chosen.record.encode().replace(b"\r", b" ").replace(b"\n", b" ") if is_object else None
+
+
+def _found(letters: Iterable[dict[str, Json]], wanted: Mapping[Place, ChosenLetter]) -> dict[Place, dict[str, Json]]:
+    """The letters that are wanted, by place; of several the last. A failed record has its place in `place`."""
+    found: dict[Place, dict[str, Json]] = {}
+    for letter in letters:
+        within = letter.get("place", letter)
+        if not isinstance(within, dict):
+            continue
+        place = (within.get("source"), within.get("generation"), within.get("offset"))
+        if place in wanted:
+            found[place] = letter  # type: ignore[index]  # it is equal to one
+    return found
+
+
+def _refused(chosen: ChosenLetter, reason: str) -> RefusedLetter:
+    return RefusedLetter(chosen.source, chosen.generation, chosen.offset, reason)
