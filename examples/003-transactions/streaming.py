@@ -105,6 +105,9 @@ def start(live: Live) -> None:
     make_topic(live.brokers, is_divided=live.processes > 1)
     if not live.api and (code := ml_service.start()):
         raise StepError(code)
+    # The folders say by how many processes the topic is read. If we die here, or a process dies before its first commit, they still say it.
+    for name in live.names():
+        (HERE / live.state(name)).mkdir(mode=0o750, exist_ok=True)
     for name in live.names():
         process = live.background(name)
         if process.number() is None:
