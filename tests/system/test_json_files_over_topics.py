@@ -75,6 +75,17 @@ class Example:
             return 0
         return int(counts["records"])
 
+    def first_file_with(self, records: int) -> Path:
+        """Waits until so many records of a file are in the topic. The folder of that file."""
+        found: list[Path] = []
+
+        def is_there() -> bool:
+            found[:] = [file for file in self.topics.glob("work/files/*") if sent(file) >= records]
+            return bool(found)
+
+        wait_until(is_there, f"{records} records of a file are in the topic")
+        return found[0]
+
     def dead_letters(self) -> list[str]:
         """The rejected records at all stages, by their own bytes."""
         paths = [*self.topics.glob("work/*/dead_letters.jsonl"), *self.topics.glob("work/files/*/state/dead_letters.jsonl")]
@@ -104,7 +115,7 @@ def by_id(parts: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[KafkaBroker]:
-    with broker_of_tests() as broker:
+    with broker_of_tests(transaction_abort_timed_out_transaction_cleanup_interval_ms="1000") as broker:
         yield broker
 
 
@@ -142,12 +153,15 @@ def test_worker_transformer_and_broker_killed_on_the_way_and_each_user_once_in_a
         path.write_text(f"{text}\n[batch]\nbytes_max = 65536\n", encoding="utf-8")
     assert example.call("up").exit_code == 0
     assigning = example.start("assign", *map(str, documents))
-    name, sent = in_the_middle_of_a_file(example, 200)
+    file = example.first_file_with(200)
+    name = worker_of(file)
     stop_reader_of(example.process_id(name))
     early = example.call("down", "--drain")
     assert (early.exit_code, early.stderr.split(":")[0]) == (69, "not drained, because not every file is read"), early
-    name, _ = in_the_middle_of_a_file(example, sent + 400)
+    stopped_at = sent(file)
+    wait_until(lambda: sent(file) > stopped_at + 200, "the reader goes on")
     example.kill(name)
+    assert sent(file) < USERS_A_FILE - 10, "it came to its end before it was killed"
     wait_until(lambda: example.count_of("transformer-1") > 0, "a part of the users is transformed")
     example.kill("transformer-1")
     assert example.count_of("transformer-1") < FILES * USERS_A_FILE // 3, "it came to its end before it was killed"
@@ -192,21 +206,18 @@ def single_process_over(folder: Path, documents: list[Path]) -> Path:
     return folder
 
 
-def in_the_middle_of_a_file(example: Example, records: int) -> tuple[str, int]:
-    """Waits until so many records of a file are in the topic. The name of the worker that reads it, and how many there are."""
-    sent: dict[Path, int] = {}
+def sent(file: Path) -> int:
+    """How many records of a file are in the topic, by the folder of the file."""
+    try:
+        return int(json.loads((file / "state" / "delivery" / "users.json").read_bytes())["counts"]["delivered"])
+    except FileNotFoundError:
+        return 0
 
-    def is_in_the_middle() -> bool:
-        for path in example.topics.glob("work/files/*/state/delivery/users.json"):
-            with suppress(FileNotFoundError):
-                sent[path] = json.loads(path.read_bytes())["counts"]["delivered"]
-        return any(count >= records for count in sent.values())
 
-    wait_until(is_in_the_middle, f"{records} records of a file are in the topic")
-    path, count = max(sent.items(), key=lambda item: item[1])
-    assert count < USERS_A_FILE - 10, "it came to its end before anything could be stopped"
-    logs = path.parents[2].glob("worker-*.log")
-    return max(logs, key=lambda log: log.stat().st_mtime_ns).stem, count
+def worker_of(file: Path) -> str:
+    """The worker that reads it, which is the only one so far."""
+    (log,) = file.glob("worker-*.log")
+    return log.stem
 
 
 def test_without_a_broker_it_says_what_to_do(tmp_path: Path) -> None:
