@@ -233,12 +233,14 @@ def test_minutes_hold_what_their_seconds_hold_over_a_restart_too(world: World) -
         world.seconds(1)
     world.history.leave()
     world.start()
-    for _ in range(95):
+    for second in range(95):
+        world.pipeline.lag_bytes = 7 * (second % 3)
         world.commit(Counts(records=1, accepted=1))
         world.seconds(1)
     found = world.columns(MINUTES, span_s=7200, points=300)
     assert (found["step_s"], found["from"] + 7200) == (60, BEGIN_S + 120)
     assert last(found["records"], 3) == [None, 60 + 30, 60]
+    assert last(found["lag_bytes"], 3) == [None, 14, 14]
 
 
 def test_a_reload_changes_nothing_of_the_past(world: World) -> None:
