@@ -19,7 +19,7 @@ from event_processor.model.errors import ExitCode
 from event_processor.operations.status import Status, StatusLimits, read_status
 from event_processor.operations.status_document import status_document
 
-__all__ = ["command", "facts_of"]
+__all__ = ["command"]
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
     if as_json:
         write_json(status_document(status, shortfalls))
     else:
-        write_facts(facts_of(status))
+        write_facts(_facts_of(status))
         write_lines(f"note: {one_line(each)}" for each in status.notes)
         write_lines(f"note: {one_line(each)}" for each in status.conditions if not each.fails)
         if status.committed is not None:
@@ -49,7 +49,7 @@ def command(
         raise typer.Exit(ExitCode.NOT_KEEPING_UP)
 
 
-def facts_of(status: Status) -> dict[str, object]:
+def _facts_of(status: Status) -> dict[str, object]:
     """The status for people."""
     facts: dict[str, object] = {"owner": status.owner or "none: not running", "state": status.state_directory}
     committed = status.committed

@@ -1,29 +1,31 @@
 """`top`: shows the status, live.
 
-Owns: the command, and the two forms of an update: a table on a terminal, one line in a pipe.
-Always: nothing is changed.
-Never: the status is not read here; `operations/status.py` does that.
+Owns: the command, and the two forms of an update: a screen on a terminal, one line in a pipe.
+Always: nothing is changed. It works from the state directory alone.
+Never: the status is not read here; `operations/status.py` and `operations/live.py` do that.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from msgspec import UNSET
-from rich.console import Console
-from rich.live import Live
 
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.lanes import lane_group_facts, lane_words
-from event_processor.cli.output import table_of, write_lines
-from event_processor.cli.status import facts_of
+from event_processor.cli.lanes import lane_words
+from event_processor.cli.output import write_lines
+from event_processor.model.contracts import Clock
+from event_processor.operations.live import LiveReader
 from event_processor.operations.status import StatusFrame, watch_status
 
 __all__ = ["command"]
+
+READING_SHARE: Final = 0.1
+"""The share of the time that reading takes at most."""
 
 
 def command(
@@ -32,31 +34,43 @@ def command(
     interval_s: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two updates.")] = 1.0,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many updates. Default: at Ctrl-C.")] = None,
 ) -> None:
-    """Show the status and the rate, live. In a pipe, each update is one line. Changes nothing."""
+    """Show the status, rates, sinks and categories, live. In a pipe, each update is one line. Changes nothing."""
     configuration = load(invocation(context)).configuration
-    frames = watch_status(configuration, real_environment(configuration), interval_s=interval_s, count=count)
+    environment = real_environment(configuration)
     with suppress(KeyboardInterrupt):
         if sys.stdout is not None and sys.stdout.isatty():
-            _draw(frames)
+            _draw(LiveReader(configuration, environment), environment.clock, interval_s=interval_s, count=count)
         else:
-            for frame in frames:
+            for frame in watch_status(configuration, environment, interval_s=interval_s, count=count):
                 write_lines([_line(frame)])
 
 
-def _draw(frames: Iterable[StatusFrame]) -> None:
-    with Live(console=Console(), auto_refresh=False, screen=True) as live:
-        for frame in frames:
-            facts = {**facts_of(frame.status), "rate": _rate(frame), **lane_group_facts(frame.status.lanes), **_conditions(frame)}
-            live.update(table_of(("", ""), list(facts.items())), refresh=True)
+def _draw(reader: LiveReader, clock: Clock, *, interval_s: float, count: int | None) -> None:
+    """Draws until a key ends it, or after `count` updates."""
+    # Imported only if it is drawn: a line in a pipe comes sooner without it.
+    from event_processor.cli.terminal import Terminal  # noqa: PLC0415
+    from event_processor.cli.top_screen import View, pressed, screen  # noqa: PLC0415
 
-
-def _conditions(frame: StatusFrame) -> dict[str, object]:
-    """What needs an operator, one row each."""
-    return {f"condition {number}": condition for number, condition in enumerate(frame.status.conditions, start=1)}
-
-
-def _rate(frame: StatusFrame) -> str:
-    return "" if frame.records_per_s is None else f"{frame.records_per_s:,.0f} records/s"
+    view = View()
+    with Terminal() as terminal:
+        for number in itertools.count(1):
+            begun_s = clock.monotonic_s()
+            live = reader.read()
+            # Reading takes at most a tenth of the time, however large the checkpoint is.
+            deadline_s = max(begun_s + interval_s, begun_s + (clock.monotonic_s() - begun_s) / READING_SHARE)
+            while True:
+                width, height = terminal.size()
+                lines, page = screen(live, view, width=width, height=height, is_unicode=terminal.is_unicode)
+                terminal.show(lines)
+                key = terminal.key(0.0 if number == count else deadline_s - clock.monotonic_s())
+                if key is None:
+                    break
+                chosen = pressed(view, key, rows=len(live.categories), page=page)
+                if chosen is None:
+                    return
+                view = chosen
+            if number == count:
+                return
 
 
 def _line(frame: StatusFrame) -> str:
