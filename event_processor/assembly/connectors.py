@@ -16,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final, TypeVar
 
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.reading_journal import retired_positions
 from event_processor.configuration import ConnectorOptions
 from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
 from event_processor.connectors.files.connector import FilesConnector
@@ -270,18 +271,26 @@ def host_fields(type_name: str) -> frozenset[str]:
     return frozenset() if connector is None else connector.outside_p2
 
 
-def lag_bytes(configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState]) -> int:
+def lag_bytes(
+    configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState], *, journal_bytes: int
+) -> int:
     """The unread bytes in the sources after the committed positions, as far as they are known. Changes nothing."""
-    return sum(lag.size_bytes for lag in lags(configuration, environment, sources).values())
+    return sum(lag.size_bytes for lag in lags(configuration, environment, sources, journal_bytes=journal_bytes).values())
 
 
-def lags(configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState]) -> dict[str, Lag]:
-    """By source, how much is unread after the committed positions. Changes nothing."""
+def lags(
+    configuration: Configuration, environment: Environment, sources: Mapping[str, SourceState], *, journal_bytes: int
+) -> dict[str, Lag]:
+    """By source, how much is unread after the committed positions. Changes nothing.
+
+    `journal_bytes`: the committed length of the reading journal.
+    """
     found = {}
     quiet = Environment(fs=environment.fs, clock=environment.clock, telemetry=Telemetry())
     for name, options in all_sources(configuration, str(configuration.state.dir)).items():
         progress = sources.get(name) or SourceState()
-        context = SourceContext(name, quiet)
+        retired = partial(retired_positions, environment.fs, str(configuration.state.dir), journal_bytes, name)
+        context = SourceContext(name, quiet, retired=retired)
         found[name] = CONNECTORS[options.type].lag(options, context, progress.positions(), progress.next_generation())
     return found
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -43,7 +44,7 @@ from event_processor.assembly.outbox import (
     remote_sinks,
     snapshot_sinks,
 )
-from event_processor.assembly.reading_journal import following_of, open_journal
+from event_processor.assembly.reading_journal import following_of, open_journal, retired_positions
 from event_processor.assembly.sorting import sorting_of
 from event_processor.assembly.state_configuration import check_config
 from event_processor.configuration.configuration import (
@@ -62,7 +63,7 @@ from event_processor.engine.commit import CommitWriter, Identity, Outputs
 from event_processor.engine.committed import TotalsFeed
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.held_events import HeldEvents, read_held_events
-from event_processor.engine.journal import OrderStarted
+from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
 from event_processor.engine.journal_file import JournalFile
 from event_processor.engine.lane_changes import finish_lane_change
 from event_processor.engine.loop import Processor, StartedState
@@ -221,7 +222,8 @@ class _Opening:
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
             lost_at=recorded_times(checkpoint.meta if checkpoint else {}),
         )
-        sources = {name: self._source(name, options, state) for name, options in self._sources.items() if reading}
+        journal_bytes = appended.get(JOURNAL_NAME, 0)
+        sources = {name: self._source(name, options, state, journal_bytes) for name, options in self._sources.items() if reading}
         following = following_of(outputs.journal, list(sources.values()), self._configuration, environment)
         processor = Processor(
             sources=list(sources.values()),
@@ -377,7 +379,7 @@ class _Opening:
         self.opened.callback(sink.close)
         return sink
 
-    def _source(self, name: str, options: SourceOptions, state: State) -> Source:
+    def _source(self, name: str, options: SourceOptions, state: State, journal_bytes: int) -> Source:
         world = self._environment
         if name == RESERVED_SOURCE_NAME and self._intake is not None:
             # The commit covers what is read. So nothing is read that is not durable.
@@ -391,6 +393,7 @@ class _Opening:
             start=self._mode.start if name in self._configuration.sources else "",
             read_before=self._mode.read_before.get(name, ()),
             once=self._mode.once,
+            retired=partial(retired_positions, self._fs, self._directory, journal_bytes, name),
         )
         source = make_source(options, context)
         self.opened.callback(source.close)

@@ -1,6 +1,6 @@
 """The reading journal of a pipeline, and what a fallback to the predecessor makes of its tail.
 
-Owns: whether the journal's tail is kept, and whether it is followed.
+Owns: whether the journal's tail is kept, and whether it is followed; the positions of retired generations, for sources that must know them.
 Always: without remote sinks the tail is cut off: then the state is a function of what the checkpoint covers, and nothing outside saw more.
 Never: reads the log.
 """
@@ -8,18 +8,22 @@ Never: reads the log.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from event_processor.assembly.environment import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.following import Following, Surroundings
-from event_processor.engine.journal import JOURNAL_NAME
+from event_processor.engine.journal import JOURNAL_NAME, RetiredGeneration, decode_entries
 from event_processor.engine.journal_file import JournalFile
 from event_processor.model.contracts import Source
+from event_processor.model.event import Json
+from event_processor.storage.append_file import committed_lines
 from event_processor.storage.durable import FileSystem
 
-__all__ = ["following_of", "open_journal"]
+__all__ = ["following_of", "open_journal", "retired_positions"]
+
+_RETIRED = b'"what":"retired"'
 
 
 def open_journal(fs: FileSystem, directory: str, checkpoint: Checkpoint | None, *, has_lanes: bool) -> JournalFile:
@@ -36,6 +40,23 @@ def open_journal(fs: FileSystem, directory: str, checkpoint: Checkpoint | None, 
         has_lanes=has_lanes,
         follows=state.follows_journal if state else False,
     )
+
+
+def retired_positions(fs: FileSystem, directory: str, committed_bytes: int, source: str) -> Iterator[Mapping[str, Json]]:
+    """Yields the last positions of the generations of `source` that were retired, oldest first.
+
+    `committed_bytes`: of the journal. Raises `StateError`, `StorageError`.
+    """
+    path = os.path.join(directory, JOURNAL_NAME)
+    first_line = 1
+    for lines in committed_lines(fs, path, committed_bytes):
+        for number, line in enumerate(lines, start=first_line):
+            if _RETIRED not in line:
+                continue  # to decode the others would take most of the time
+            for entry in decode_entries(line, path, first_line=number):
+                if isinstance(entry, RetiredGeneration) and entry.source == source:
+                    yield entry.position
+        first_line += len(lines)
 
 
 def following_of(

@@ -111,10 +111,14 @@ class _ShownProgress(Telemetry):
 def _lag_bytes(configuration: Configuration, environment: Environment) -> int:
     """How many bytes are left to read."""
     # Imported only if a person watches: a service starts faster without it.
+    from event_processor.engine.journal import JOURNAL_NAME  # noqa: PLC0415
     from event_processor.operations.state_access import peek  # noqa: PLC0415
 
     checkpoint = peek(configuration, environment)
-    return lag_bytes(configuration, environment, checkpoint.state.sources if checkpoint else {})
+    if checkpoint is None:
+        return lag_bytes(configuration, environment, {}, journal_bytes=0)
+    journal_bytes = checkpoint.state.appended.get(JOURNAL_NAME, 0)
+    return lag_bytes(configuration, environment, checkpoint.state.sources, journal_bytes=journal_bytes)
 
 
 def _summary(finished: Finished, configuration: Configuration) -> list[str]:

@@ -8,7 +8,7 @@ Never: contains a connector (`connectors/` does, and so do other packages, by th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
@@ -59,7 +59,9 @@ class SourceContext:
     `once`: the process ends at the end of the input, so it must not wait without end for a system that cannot be reached.
     `last_commit_ns`: the wall time of the commit to resume from; None if unknown. For a source that the state does not know:
     `start` replaces the configured start if it is not empty; `read_before` are the last positions of generations that a lost state
-    had read to their end, oldest first, so that they are read again.
+    had read to their end, oldest first, so that they are read again. `retired` reads the last positions of the generations that this
+    state has retired, oldest first, from the reading journal: it takes time in proportion to their number. It raises `StateError`,
+    `StorageError`.
     """
 
     name: str
@@ -69,6 +71,7 @@ class SourceContext:
     start: str = ""
     read_before: Sequence[Mapping[str, Json]] = ()
     once: bool = False
+    retired: Callable[[], Iterable[Mapping[str, Json]]] = tuple
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from datetime import datetime
 from event_processor.assembly import Environment, lags, weak_sources
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
+from event_processor.engine.journal import JOURNAL_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.event import Json
 from event_processor.operations.conditions import DETACHED, LOST, Condition, read_conditions
@@ -175,7 +176,7 @@ def _committed(
 ) -> CommittedStatus:
     state = checkpoint.state
     written_at = checkpoint.meta.get("written_at")
-    lag = lags(configuration, environment, state.sources).values()
+    lag = lags(configuration, environment, state.sources, journal_bytes=state.appended.get(JOURNAL_NAME, 0)).values()
     return CommittedStatus(
         state_id=state.state_id,
         written_at=written_at if isinstance(written_at, str) else None,
