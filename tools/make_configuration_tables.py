@@ -102,6 +102,11 @@ def _state_keys() -> dict[str, frozenset[str]]:
         found.setdefault(section, set()).add(key)
     topic = SOURCE_OPTIONS["kafka"].model_validate({"type": "kafka", "brokers": "kafka:9092", "topic": "topic"})
     found["sources.kafka"] = set(topic.identity())
+    objects = [
+        SOURCE_OPTIONS["s3"].model_validate({"type": "s3", "url": "s3://bucket/*", "format": format_})
+        for format_ in formats.values()
+    ]
+    found["sources.s3"] = {key for each in objects for key in each.identity()}
     return {section: frozenset(keys) for section, keys in found.items()}
 
 

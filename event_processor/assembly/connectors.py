@@ -26,6 +26,7 @@ from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.connectors.http.connector import HttpConnector
 from event_processor.connectors.kafka.connector import KafkaConnector
 from event_processor.connectors.python.connector import PythonConnector
+from event_processor.connectors.s3.connector import S3Connector
 from event_processor.connectors.sql.connector import SqlConnector
 from event_processor.engine.state import SourceState
 from event_processor.model.committed_rows import CommittedRows
@@ -92,7 +93,7 @@ __all__ = [
 GROUP: Final = "event_processor.connectors"
 BUILT_IN: Final[Mapping[str, Connector]] = {
     connector.type_name: connector
-    for connector in (FilesConnector(), HttpConnector(), KafkaConnector(), PythonConnector(), SqlConnector())
+    for connector in (FilesConnector(), HttpConnector(), KafkaConnector(), PythonConnector(), S3Connector(), SqlConnector())
 }
 INTAKE_NAME: Final = "intake.jsonl"
 

@@ -45,6 +45,7 @@ EXTRAS = {
     "httptools": "service.web",
     "httpx2": "connectors.http",
     "prometheus_client": "service.web",
+    "obstore": "connectors.s3",
     "psycopg": "connectors.sql",
     "pyarrow": "records",
     "starlette": "service.web",

@@ -1,0 +1,223 @@
+"""A real S3 server on 127.0.0.1, with a folder of its own, and what tests do with its objects.
+
+Owns: `S3Server`: how it is fetched, started and stopped; `s3_of_tests`; `FaultyRoad`, a proxy that answers in its place.
+Always: the server is versitygw over a folder. It is a child that dies with this process, and is stopped by the id it was started with. It is
+built once per user, in the user's cache folder. Every wait is bounded.
+Never: trusts a server that it did not start; imports the package.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Self
+
+import obstore
+import pytest
+from obstore.store import S3Store
+
+from support.processes import wait_until
+
+__all__ = ["ACCESS_KEY", "SECRET", "FaultyRoad", "S3Server", "s3_of_tests"]
+
+VERSION: Final = "v1.8.0"
+ACCESS_KEY: Final = "tester"
+SECRET: Final = "only-for-tests"
+BUCKETS: Final = count(1)
+
+
+def why_no_s3() -> str:
+    """Why no server can run here; "" if one can."""
+    return "" if shutil.which("go") else "no S3 server can be built: install Go (1.24 or later)"
+
+
+@cache
+def program() -> Path:
+    """The program in the cache. The first time it is built, which takes some minutes, and needs the network."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "event-processor-tests"
+    base.mkdir(parents=True, exist_ok=True)
+    built = base / f"versitygw-{VERSION}"
+    with open(base / "versitygw.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            with tempfile.TemporaryDirectory(prefix="making-", dir=base) as folder:
+                command = ["go", "install", f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"]
+                ended = subprocess.run(command, env={**os.environ, "GOBIN": folder}, capture_output=True, check=False)
+                assert ended.returncode == 0, ended.stderr.decode(errors="replace")[-2000:]
+                Path(folder, "versitygw").rename(built)
+    return built
+
+
+@dataclass
+class S3Server:
+    """A context manager: inside, the server runs. `folder` exists."""
+
+    folder: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it, and waits until its port is open. It has the same port and objects as before."""
+        if not self.port:
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                self.port = probe.getsockname()[1]
+        (self.folder / "objects").mkdir(exist_ok=True)
+        command = [str(program()), "--quiet", "--port", f"127.0.0.1:{self.port}", "posix", str(self.folder / "objects")]
+        environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET}
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig=KILL", *command], env=environment, stdout=log, stderr=log, cwd=self.folder
+            )
+        wait_until(self._has_port, f"the S3 server opens port {self.port}")
+
+    def _has_port(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "log").read_text(errors="replace")[-2000:]
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def new_bucket(self) -> str:
+        """An empty bucket of its own."""
+        name = f"bucket-{next(BUCKETS)}"
+        (self.folder / "objects" / name).mkdir()
+        return name
+
+    def store(self, bucket: str) -> S3Store:
+        return S3Store(
+            bucket,
+            endpoint=self.address,
+            region="us-east-1",
+            access_key_id=ACCESS_KEY,
+            secret_access_key=SECRET,
+            client_options={"allow_http": True},
+        )
+
+    def put(self, bucket: str, key: str, content: bytes) -> str:
+        """Makes or replaces an object. Returns its ETag."""
+        return str(obstore.put(self.store(bucket), key, content, use_multipart=False)["e_tag"])
+
+    def delete(self, bucket: str, key: str) -> None:
+        obstore.delete(self.store(bucket), key)
+
+
+@contextmanager
+def s3_of_tests() -> Iterator[S3Server]:
+    """A running server. Without Go, the tests that need it are skipped, except with CI=true."""
+    if why := why_no_s3():
+        if os.environ.get("CI") == "true":
+            pytest.fail(why)
+        pytest.skip(why)
+    with tempfile.TemporaryDirectory(prefix="s3-") as folder, S3Server(Path(folder)) as server:
+        yield server
+
+
+@dataclass
+class FaultyRoad:
+    """A proxy before a server. `fault` looks at each request (method, path with query, headers) and says what happens to it.
+
+    None: it is passed on. A number: the status that is answered instead. "stall": nothing is answered until the end. `seen` has the requests.
+    """
+
+    server: S3Server
+    fault: Callable[[str, str, dict[str, str]], int | str | None] = lambda _method, _path, _headers: None
+    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._ends = threading.Event()
+        self._http: ThreadingHTTPServer | None = None
+
+    @property
+    def address(self) -> str:
+        assert self._http is not None
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        road = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                road._answer(self)
+
+            do_HEAD = do_GET  # noqa: N815 - as the library names it
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        assert self._http is not None
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.seen.append((request.command, request.path, headers))
+        fault = self.fault(request.command, request.path, headers)
+        if fault == "stall":
+            self._ends.wait()
+            return
+        with suppress(ConnectionError):
+            if isinstance(fault, int):
+                request.send_response(fault)
+                request.send_header("Content-Length", "0")
+                request.end_headers()
+                return
+            self._pass_on(request)
+
+    def _pass_on(self, request: BaseHTTPRequestHandler) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
+        try:
+            # The host is a part of what was signed.
+            connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in request.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            answer = connection.getresponse()
+            content = answer.read()
+            request.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    request.send_header(name, value)
+            length = answer.getheader("Content-Length") if request.command == "HEAD" else str(len(content))
+            request.send_header("Content-Length", length or "0")
+            request.end_headers()
+            if request.command != "HEAD":
+                request.wfile.write(content)
+        finally:
+            connection.close()

@@ -1,0 +1,330 @@
+"""Objects of a bucket as a source, with a real S3 server: each record is counted once, whatever is killed, and everything can be read again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from support.processes import Daemon, Finished, Pipeline, wait_until
+from support.s3_server import ACCESS_KEY, SECRET, FaultyRoad, S3Server, s3_of_tests
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with s3_of_tests() as server:
+        yield server
+
+
+CATEGORIES = 3
+
+
+def event(number: int) -> bytes:
+    """An event. Its value is a multiple of 1/4, so sums are exact in any order."""
+    return json.dumps({"id": number, "category": f"c{number % CATEGORIES}", "value": number / 4}).encode() + b"\n"
+
+
+def events(*numbers: int) -> bytes:
+    return b"".join(map(event, numbers))
+
+
+@dataclass(frozen=True)
+class World:
+    """A pipeline over a bucket, in `folder`, and what must come out of it. Expected values come from the numbers of the events alone."""
+
+    folder: Path
+    server: S3Server
+    bucket: str
+    address: str = ""
+
+    def prepare(self, keys: str = "*.jsonl*", more: str = "", secret: str = SECRET) -> Pipeline:
+        """Writes the configuration."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "secret").write_text(secret)
+        (self.folder / "pipeline.toml").write_text(
+            f'[sources.events]\ntype = "s3"\nurl = "s3://{self.bucket}/{keys}"\nendpoint = "{self.address or self.server.address}"\n'
+            f'access_key_id = "{ACCESS_KEY}"\nsecret_access_key_file = "secret"\npoll_interval_ms = 50\nrange_bytes = 65536\n{more}\n'
+            "[order]\nbuffer_events = 0\n[batch]\nbytes_max = 4096\n"
+            '[state]\ndir = "state"\n[sinks.ordered]\ntype = "file"\npath = "out/ordered.jsonl"\n'
+        )
+        return Pipeline(self.folder, self.folder)
+
+    def put(self, key: str, content: bytes) -> str:
+        return self.server.put(self.bucket, key, content)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "state" / "checkpoint.json").read_bytes())["state"])
+
+    @property
+    def records(self) -> int:
+        """How many records are committed; 0 without a checkpoint."""
+        try:
+            return int(self.state["counts"]["records"])
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def written(self) -> list[int]:
+        """The ids in the committed part of the sink."""
+        (length,) = [length for name, length in self.state["appended"].items() if name.endswith("ordered.jsonl")]
+        content = (self.folder / "out" / "ordered.jsonl").read_bytes() if length else b""
+        return [json.loads(line)["id"] for line in content[:length].splitlines()]
+
+    def kill_at(self, daemon: Daemon, records: int) -> None:
+        """Kills the daemon when at least so many records are committed."""
+        wait_until(lambda: self.records >= records or not daemon.alive, f"{records} records")
+        daemon.kill()
+
+    def holds(self, *numbers: int) -> None:
+        """Fails unless exactly these events were accepted, each once, in this order, and the totals are theirs."""
+        assert self.written == list(numbers)
+        counts = self.state["counts"]
+        assert (counts["accepted"], counts["duplicate"], counts["rejected"]) == (len(numbers), 0, 0)
+        sums: dict[str, list[float]] = {}
+        for number in numbers:
+            sums.setdefault(f"c{number % CATEGORIES}", []).append(number / 4)
+        found = self.state["categories"]
+        assert {name: (each["count"], each["sum"]) for name, each in found.items()} == {
+            name: (len(values), sum(values)) for name, values in sums.items()
+        }
+
+    @property
+    def lost(self) -> list[tuple[str, int, int | None, str]]:
+        found: Mapping[str, Any] = self.state.get("lost", {})
+        return [(each["path"], each["offset"], each.get("size_bytes"), each["reason"]) for each in found.get("entries", ())]
+
+
+@pytest.fixture
+def world(server: S3Server, tmp_path: Path) -> World:
+    return World(tmp_path, server, server.new_bucket())
+
+
+def lost_some(finished: Finished) -> str:
+    """What a run said that found something to be lost."""
+    assert finished.exit_code == 66, finished.stderr
+    return finished.stderr
+
+
+def succeeded(finished: Finished) -> str:
+    """What a command said that ended well."""
+    assert finished.exit_code == 0, finished.stderr
+    return finished.stderr
+
+
+def test_objects_are_read_in_the_order_of_their_keys_and_one_that_comes_later_with_a_smaller_key_is_found(world: World) -> None:
+    world.put("b/2.jsonl", events(1, 2))
+    world.put("b/3.jsonl.gz", gzip.compress(events(3)) + gzip.compress(events(4)))
+    world.put("b/4.jsonl.zst", zstandard.ZstdCompressor().compress(events(5)))
+    world.put("b/5.jsonl", b"")
+    world.put("b/6.jsonl", event(6).rstrip(b"\n"))
+    world.put("b/c/1.jsonl", events(900))
+    world.put("b/notes.txt", b"not one of them")
+    pipeline = world.prepare("b/*.jsonl*")
+    succeeded(pipeline.run("--once"))
+    world.holds(1, 2, 3, 4, 5, 6)
+    assert world.state["sources"]["events"]["retired"]["generations"] == 5
+    assert world.state["sources"]["events"]["generations"] == []
+    assert json.loads(pipeline.command_of("status", "--json").stderr)["committed"]["lag_bytes"] == 0
+    world.put("b/1.jsonl", events(7))
+    assert json.loads(pipeline.command_of("status", "--json").stderr)["committed"]["lag_bytes"] == len(events(7))
+    succeeded(pipeline.run("--once"))
+    world.holds(1, 2, 3, 4, 5, 6, 7)
+    assert "ok: 7 records" in succeeded(pipeline.verify())
+    assert f"s3://{world.bucket}/b/1.jsonl:1" in succeeded(pipeline.command_of("explain", "7"))
+    succeeded(pipeline.command_of("replay", "--yes"))
+    succeeded(pipeline.run("--once"))
+    world.holds(1, 2, 3, 4, 5, 6, 7)
+    assert f"s3://{world.bucket}/b/1.jsonl can be read" in pipeline.command_of("doctor").stderr
+
+
+LARGE = range(1, 6_001)
+"""About 270 KiB: several ranges, and many commits."""
+
+
+def is_range(path: str, headers: Mapping[str, str], begin: int = 1) -> bool:
+    """Whether a request asks for a part of an object from `begin` on or later."""
+    return "range" in headers and int(headers["range"].removeprefix("bytes=").split("-")[0]) >= begin and "list-type" not in path
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("packed", [False, True])
+def test_after_any_number_of_kills_in_the_middle_of_objects_every_record_is_counted_once(world: World, *, packed: bool) -> None:
+    halves = [LARGE[:3_000], LARGE[3_000:]]
+    for name, numbers in zip("ab", halves, strict=True):
+        content = events(*numbers)
+        world.put(f"{name}.jsonl", gzip.compress(content) if packed else content)
+    pipeline = world.prepare()
+    kills = 0
+    for target in range(250, 5_250, 500):
+        world.kill_at(pipeline.start(), target)
+        kills += world.records < len(LARGE)
+    assert kills >= 5, "it was killed on the way"
+    succeeded(pipeline.run("--once"))
+    world.holds(*LARGE)
+    assert world.lost == []
+    assert f"ok: {len(LARGE):,} records" in succeeded(pipeline.verify())
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced"])
+def test_an_object_that_is_deleted_or_replaced_half_way_stays_counted_as_far_as_it_was_read_and_the_rest_is_lost(
+    world: World, change: str
+) -> None:
+    content = events(*LARGE)
+    world.put("a.jsonl", content)
+    pipeline = world.prepare()
+    world.kill_at(pipeline.start(), 100)
+    counted = world.records
+    assert counted < len(LARGE)
+    offset = len(events(*LARGE[:counted]))
+    if change == "deleted":
+        world.server.delete(world.bucket, "a.jsonl")
+    else:
+        world.put("a.jsonl", events(10_001, 10_002))
+    said = lost_some(pipeline.run("--once"))
+    world.holds(*LARGE[:counted], *((10_001, 10_002) if change == "replaced" else ()))
+    path = f"s3://{world.bucket}/a.jsonl"
+    assert world.lost == [(path, offset, len(content) - offset, f"it was {change}")]
+    assert f"{path}, from byte {offset:,}, {len(content) - offset:,} bytes: it was {change}" in said
+    # It is said until a person acknowledges it, and only once.
+    assert pipeline.command_of("status").exit_code == 69
+    lost_some(pipeline.run("--once"))
+    assert len(world.lost) == 1
+    succeeded(pipeline.command_of("lost", "--acknowledge"))
+    assert world.lost == []
+    ended = pipeline.verify()
+    assert ended.exit_code == 66
+    assert f"{path}: it was {change}" in ended.stderr
+
+
+def test_a_damaged_object_is_counted_up_to_its_damage_and_the_rest_is_lost(world: World) -> None:
+    packed = gzip.compress(events(*LARGE), compresslevel=0)
+    world.put("a.jsonl.gz", packed[: len(packed) // 2])
+    world.put("b.jsonl", events(9_001))
+    pipeline = world.prepare()
+    said = lost_some(pipeline.run("--once"))
+    ((path, offset, size, reason),) = world.lost
+    assert (path, size, reason) == (f"s3://{world.bucket}/a.jsonl.gz", None, "the gzip stream is cut short")
+    whole = [
+        number for number, end in zip(LARGE, accumulate(len(event(number)) for number in LARGE), strict=True) if end <= offset
+    ]
+    assert 1_000 < len(whole) < len(LARGE)
+    world.holds(*whole, 9_001)
+    assert "cut short" in said
+    succeeded(pipeline.command_of("lost", "--acknowledge"))
+    assert f"ok: {len(whole) + 1:,} records" in succeeded(pipeline.verify())
+
+
+def test_an_object_that_was_read_and_is_replaced_later_is_read_as_another_one(world: World) -> None:
+    world.put("a.jsonl", events(1, 2))
+    pipeline = world.prepare()
+    succeeded(pipeline.run("--once"))
+    world.put("a.jsonl", events(3))
+    assert "replaced" in succeeded(pipeline.run("--once"))
+    # The same bytes have the same ETag: they were read.
+    world.put("a.jsonl", events(1, 2))
+    succeeded(pipeline.run("--once"))
+    world.holds(1, 2, 3)
+
+
+def test_a_service_that_fails_at_first_is_waited_for_and_what_it_answers_late_is_read(server: S3Server, tmp_path: Path) -> None:
+    bucket = server.new_bucket()
+    server.put(bucket, "a.jsonl", events(*LARGE))
+    failed: list[str] = []
+
+    def fails_twice_each(_method: str, path: str, headers: dict[str, str]) -> int | str | None:
+        what = path.partition("?")[0] + headers.get("range", "")
+        if failed.count(what) < 2:
+            failed.append(what)
+            return 503 if failed.count(what) == 1 else "stall"
+        return None
+
+    with FaultyRoad(server, fails_twice_each) as road:
+        world = World(tmp_path, server, bucket, road.address)
+        pipeline = world.prepare(more="timeout_s = 0.5")
+        said = succeeded(pipeline.run("--once"))
+        etags = {headers.get("if-match") for _, path, headers in road.seen if is_range(path, headers, 0)}
+    world.holds(*LARGE)
+    assert len(set(failed)) >= 4, "each range failed"
+    assert len(etags) == 1
+    assert None not in etags
+    assert "503" in said
+
+
+def test_a_secret_that_is_not_the_right_one_is_said_and_waited_for_and_nothing_is_lost(world: World) -> None:
+    world.put("a.jsonl", events(1))
+    pipeline = world.prepare(secret="another-secret")
+    daemon = pipeline.start()
+    wait_until(lambda: "SignatureDoesNotMatch" in daemon.said(), "it says why")
+    assert "another-secret" not in daemon.said()
+    ended = pipeline.command_of("doctor")
+    assert (ended.exit_code, "403: SignatureDoesNotMatch" in ended.stderr) == (78, True)
+    daemon.send(signal.SIGTERM)
+    assert daemon.wait().exit_code == 0
+    world.prepare()
+    succeeded(pipeline.run("--once"))
+    world.holds(1)
+
+
+def test_a_daemon_finds_new_objects_and_stops_in_order_while_a_request_is_on_its_way(server: S3Server, tmp_path: Path) -> None:
+    bucket = server.new_bucket()
+    server.put(bucket, "b.jsonl", events(1))
+    stalls: list[str] = []
+
+    def stalls_at_large(_method: str, path: str, headers: dict[str, str]) -> int | str | None:
+        if is_range(path, headers):
+            stalls.append(path)
+            return "stall"
+        return None
+
+    with FaultyRoad(server, stalls_at_large) as road:
+        world = World(tmp_path, server, bucket, road.address)
+        pipeline = world.prepare(more="timeout_s = 600")
+        daemon = pipeline.start()
+        wait_until(lambda: world.records == 1, "the first object is counted")
+        server.put(bucket, "a.jsonl", events(2))
+        wait_until(lambda: world.records == 2, "an object with a smaller key is counted")
+        server.put(bucket, "c.jsonl", events(*LARGE[2:]))
+        wait_until(lambda: bool(stalls), "its second range is asked for")
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait().exit_code == 0
+    world = World(tmp_path, server, bucket)
+    succeeded(world.prepare().run("--once"))
+    world.holds(*LARGE)
+
+
+def test_a_bucket_that_is_missing_and_an_unreadable_compression_are_said(world: World) -> None:
+    world.put("a.jsonl", b"\x04\x22\x4d\x18 is how lz4 begins")
+    pipeline = world.prepare()
+    ended = pipeline.run("--once")
+    assert ended.exit_code == 78
+    assert f"s3://{world.bucket}/a.jsonl: compressed with lz4, which is not read" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    missing = World(world.folder / "other", world.server, "no-such-bucket")
+    ended = missing.prepare().command_of("doctor")
+    assert ended.exit_code == 78
+    assert "404: NoSuchBucket" in ended.stderr
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_csv_and_documents_are_read_and_resumed_in_the_middle(world: World, kind: str) -> None:
+    if kind == "csv":
+        rows = b"".join(b"%d,c%d,%.2f\n" % (number, number % CATEGORIES, number / 4) for number in LARGE)
+        content, more = b"id,category,value\n" + rows, 'format = "csv"\ncsv_types = {id = "integer"}'
+    else:
+        content, more = b'{"value": [' + b",".join(map(event, LARGE)) + b"]}", 'format = "json"\njson_item_path = "value.item"'
+    world.put("a.jsonl", content)
+    pipeline = world.prepare(more=more)
+    world.kill_at(pipeline.start(), 100)
+    assert world.records < len(LARGE)
+    succeeded(pipeline.run("--once"))
+    world.holds(*LARGE)
+    assert "ok: " in succeeded(pipeline.verify())
