@@ -222,8 +222,7 @@ class _Opening:
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
             lost_at=recorded_times(checkpoint.meta if checkpoint else {}),
         )
-        journal_bytes = appended.get(JOURNAL_NAME, 0)
-        sources = {name: self._source(name, options, state, journal_bytes) for name, options in self._sources.items() if reading}
+        sources = {name: self._source(name, options, state, appended) for name, options in self._sources.items() if reading}
         following = following_of(outputs.journal, list(sources.values()), self._configuration, environment)
         processor = Processor(
             sources=list(sources.values()),
@@ -379,7 +378,7 @@ class _Opening:
         self.opened.callback(sink.close)
         return sink
 
-    def _source(self, name: str, options: SourceOptions, state: State, journal_bytes: int) -> Source:
+    def _source(self, name: str, options: SourceOptions, state: State, appended: Mapping[str, int]) -> Source:
         world = self._environment
         if name == RESERVED_SOURCE_NAME and self._intake is not None:
             # The commit covers what is read. So nothing is read that is not durable.
@@ -393,7 +392,7 @@ class _Opening:
             start=self._mode.start if name in self._configuration.sources else "",
             read_before=self._mode.read_before.get(name, ()),
             once=self._mode.once,
-            retired=partial(retired_positions, self._fs, self._directory, journal_bytes, name),
+            retired=partial(retired_positions, self._fs, self._directory, appended.get(JOURNAL_NAME, 0), name),
         )
         source = make_source(options, context)
         self.opened.callback(source.close)
