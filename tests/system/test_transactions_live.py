@@ -134,7 +134,7 @@ def records(folder: Path) -> list[str]:
     return (folder / "work" / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
 
 
-def test_two_processes_share_the_topic_and_one_is_killed_on_the_way(postgres: LiveExample) -> None:
+def test_two_processes_share_the_topic_and_one_is_killed_on_the_way_and_then_the_broker(postgres: LiveExample) -> None:
     example, folder = postgres, postgres.folder
     made(folder, "--rows", "4000", "--bad", "18")
     content = (folder / "data" / "transactions.csv").read_text()
@@ -145,6 +145,9 @@ def test_two_processes_share_the_topic_and_one_is_killed_on_the_way(postgres: Li
     example.streaming("produce")
     wait_until(lambda: example.has_row("predictions", "transactions-live-1-of-2"), "the first process writes")
     example.kill("1-of-2")
+    # The other process lives through it.
+    example.broker.kill()
+    example.broker.start()
     (folder / "data" / "transactions.csv").write_text(content)
     example.streaming("produce")
     said = example.streaming("start")
