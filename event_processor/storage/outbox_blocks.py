@@ -7,24 +7,45 @@ Never: reads a file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import TypeVar
+from typing import Final, TypeVar
 
+import msgspec
 import numpy as np
 
 from event_processor.kernels.arrays import ByteArray
 from event_processor.kernels.outbox import NEW_CLOCK, NEW_PLACE, ReadLines, read_lines
 from event_processor.model.delivery import OutboxRecord
+from event_processor.model.errors import StateError
 from event_processor.model.record_blocks import EventPlaces, RecordBlock, Runs, without_object
 
-__all__ = ["block_of"]
+__all__ = ["block_of", "decoded_line"]
 
 Value = TypeVar("Value")
 Decode = Callable[[bytes, int], OutboxRecord]
 """Decodes the line of the record with this sequence; raises if it is not that."""
 Follow = Callable[[str, OutboxRecord], None]
 """Raises if a record does not follow from this chain."""
+
+_BEFORE_OBJECT: Final = re.compile(rb'"chain":"[0-9a-f]{32}","object":')
+
+
+def decoded_line(line: bytes, sequence: int, decode: Decode) -> OutboxRecord:
+    """The record of a line, as the kernel reads it: the object is taken as it is, also if it is no JSON (a lone surrogate).
+
+    Its chain says whether it is what was written, and what its sink makes of it is the sink's answer. Raises what `decode` raises.
+    """
+    try:
+        return decode(line, sequence)
+    except (StateError, msgspec.DecodeError):
+        found = _BEFORE_OBJECT.search(line)
+        if found is None or not line.endswith(b"}"):
+            raise
+        content = line[found.end() : -1]
+        record = decode(without_object(line + b"\n", len(content)), sequence)
+        return msgspec.structs.replace(record, object=msgspec.Raw(content))
 
 
 def block_of(content: bytes, *, sequence: int, count: int, chain: str, decode: Decode, follow: Follow) -> RecordBlock:
@@ -68,7 +89,7 @@ def _of_lines(content: bytes, sequence: int, count: int, chain: str, *, decode: 
     lines = content.split(b"\n")[:-1][:count]
     records = []
     for number, line in enumerate(lines):
-        record = decode(line, sequence + number)
+        record = decoded_line(line, sequence + number, decode)
         follow(chain, record)
         chain = record.chain
         records.append(record)
