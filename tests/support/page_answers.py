@@ -22,15 +22,15 @@ RETRY: Final = "/v1/dead-letters/retry"
 BOTTLENECK: Final[Mapping[str, Any]] = {
     "state_id": "0123456789abcdef",
     "span_s": 60,
-    "words": "The commits take most of the time: the disk needs 11 ms for an fsync.",
+    "words": "Waiting for the disk: 71 % of the time goes into fsync (11 ms each).",
     "hint": "a larger batch.pace_ms commits less often",
     "stages": [
-        {"stage": "read", "share": 0.06, "words": "0.9 µs an event"},
-        {"stage": "decode", "share": 0.16, "words": "2.5 µs an event"},
-        {"stage": "commit", "share": 0.71, "words": "11.2 µs an event, 21 a second"},
-        {"stage": "wait", "share": 0.07, "words": "nothing to read"},
+        {"stage": "reading", "share": 0.06, "words": "0.9 µs an event"},
+        {"stage": "decoding", "share": 0.16, "words": "2.5 µs an event"},
+        {"stage": "fsync", "share": 0.71, "words": "11.2 µs an event, 21 a second"},
+        {"stage": "waiting", "share": 0.07, "words": "nothing to read"},
     ],
-    "sinks": [{"sink": "down", "words": "It waits for its service.", "shares": {"request": 0.1, "retry": 0.9}}],
+    "sinks": [{"sink": "down", "words": "It waits for its service.", "shares": {"answers": 0.1, "outage": 0.9}}],
 }
 
 

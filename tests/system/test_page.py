@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import sin
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Route
 
 from support.browser import PHONE, Visit, browser_here, visited
+from support.documents import ROOT
 from support.http_daemon import Served, ports, served, served_in
 from support.page_answers import BOTTLENECK, RETRY, answers, history
 from support.processes import Pipeline, wait_until
 
 EVENT = '{"id": %d, "category": "a", "value": 1}\n'
 EVIL = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
-FIVE_SOURCES = "".join(f'[sources.gone{number}]\ntype = "file"\npath = "gone{number}.jsonl"\n' for number in range(5))
+DOWN = '[sinks.down]\ntype = "http"\ninput = "events"\nservice = "down"\npath = "/events"\n[services.down]\nbase_url = "http://127.0.0.1:9"\n'
+MISSING = "".join(f'[sources.shop{number}]\ntype = "file"\npath = "shop{number}.jsonl"\n' for number in range(3))
+DAMAGED = '[sources.old]\ntype = "file"\npath = "old.jsonl.gz"\n'
 BAD_DAY = {"/v1/history": history(), "/v1/bottleneck": BOTTLENECK}
 
 
@@ -44,6 +51,23 @@ def is_drawn(visit: Visit) -> None:
 
 def asked_nothing_else(visit: Visit, running: Served) -> bool:
     return all(url.startswith((url_of(running), "data:")) for url in visit.urls)
+
+
+def picture(visit: Visit, tmp_path: Path, name: str) -> None:
+    """A picture of the whole page; in the folder that PAGE_SCREENSHOTS names, if it does."""
+    path = Path(os.environ.get("PAGE_SCREENSHOTS", tmp_path)) / name
+    visit.page.screenshot(path=path, full_page=True)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def as_of_a_server(folder: Path) -> Callable[[Route], None]:
+    """Answers with the state, but for the folder and the process, which are those of a test."""
+
+    def answer(route: Route) -> None:
+        state = json.loads(route.fetch().text().replace(str(folder), "/srv/shop"))
+        route.fulfill(json={**state, "owner": "process 2317 on db-3"})
+
+    return answer
 
 
 def test_it_follows_appended_events_and_asks_this_server_alone(browser: Browser, tmp_path: Path) -> None:
@@ -125,20 +149,29 @@ def test_a_bad_day_shows_its_five_conditions_and_axe_finds_nothing_serious(brows
     size = PHONE if look == "phone" else (1200, 900)
     pipeline = Pipeline(tmp_path, tmp_path)
     pipeline.prepare(events(40) + b"broken\n" * 3)
-    given = answers({**BAD_DAY, RETRY: {"retried": 0, "refused": [], "dry_run": True}})
+    (tmp_path / "old.jsonl.gz").write_bytes(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03 this is not deflated")
+    given = answers({**BAD_DAY, "/v1/state": as_of_a_server(tmp_path), RETRY: {"retried": 0, "refused": [], "dry_run": True}})
     with (
-        served(pipeline, FIVE_SOURCES) as running,
+        served(pipeline, MISSING + DAMAGED + DOWN) as running,
         visited(browser, url_of(running), size=size, dark=look == "dark", routes=given) as visit,
     ):
         visit.wait("document.querySelectorAll('#conditions li').length === 5")
         visit.wait_for_text("#verdict", "Needs you.")
-        visit.wait_for_text("#why", "the disk needs 11 ms for an fsync")
+        visit.wait_for_text("#why", "Waiting for the disk: 71 % of the time")
         visit.wait_for_text("#rejected", "Rejected · 3")
-        assert "What to do: start its writer" in visit.text("#conditions li:first-child")
-        assert "gone0.jsonl" in visit.text("#conditions")
+        visit.wait_for_text("#verdict", "32 records wait for remote sinks.")
+        said = visit.text("#conditions")
+        assert "shop0.jsonl: no such file" in said
+        assert "What to do: start its writer, or correct sources.shop0.path" in said
+        assert "old.jsonl.gz: cannot be decoded after byte 0" in said
+        assert said.index("Needs you: ") < said.index("Note: sink down: its service takes nothing now")
+        assert "waits" in visit.text("#sinks")
+        assert "Everything that can be read is counted." in visit.text("#verdict")
         assert visit.overflow_px() <= 0
         assert not visit.faults_of_accessibility()
         assert not visit.complaints
+        if look == "light":
+            picture(visit, tmp_path, "page-bad-day.png")
 
 
 def test_what_comes_from_the_log_is_text_and_nothing_else(browser: Browser, tmp_path: Path) -> None:
@@ -195,7 +228,7 @@ def test_charts_have_values_on_their_axes_and_under_the_pointer(browser: Browser
         words = visit.page.locator("#throughput svg text").all_text_contents()
         assert words[:3] == ["0", "2.5K", "5K"]
         assert len(words) >= 6, "three values and times"
-        assert visit.text("#lag .small").startswith("at most 9.3 s at ")
+        assert visit.text("#lag-words").startswith("at most 9.3 s at ")
         # The 161st step of 300, in the middle of the burst: 46 and 6 pixels are beside the axis.
         wide = visit.page.evaluate("document.querySelector('#throughput .chart').clientWidth")
         visit.page.hover("#throughput input", position={"x": 46 + (wide - 52) * 160 / 299, "y": 60})
@@ -207,7 +240,7 @@ def test_charts_have_values_on_their_axes_and_under_the_pointer(browser: Browser
 
 def test_another_span_is_asked_for_and_named(browser: Browser, tmp_path: Path) -> None:
     def answer(route: Route) -> None:
-        route.fulfill(json=history(step_s=288 if "span_s=86400" in route.request.url else 12))
+        route.fulfill(json=history(step_s={"300": 1, "86400": 288}.get(route.request.url.split("span_s=")[1].split("&")[0], 12)))
 
     with (
         served_in(tmp_path, events(5)) as running,
@@ -265,7 +298,7 @@ def test_all_on_the_page_are_chosen_and_retried_together(browser: Browser, tmp_p
         visit.wait_for_text("#rejected", "Rejected · 3")
         visit.page.check("#rejected .actions input")
         visit.page.click("#rejected button:text-is('Try chosen')")
-        visit.wait_for_text("#rejected .actions", "3 records would be accepted")
+        visit.wait_for_text("#rejected .actions", "3 records would be retried")
         assert [each["offset"] for each in sent[0]["records"]] == [8, 4, 0]
 
 
@@ -336,13 +369,13 @@ def test_a_day_of_history_and_ten_thousand_dead_letters_do_not_double_the_work_o
         before.wait_for_text("#rejected", "Rejected · 10")
         after.wait_for_text("#rejected", "Rejected · 10,000")
         ratios = []
-        for turn in range(3):
-            base = script_s_per_update(before, few, 100 + 10 * turn, 4)
-            ratios.append(script_s_per_update(after, many, 100 + 10 * turn, 4) / base)
+        for turn in range(5):
+            base = script_s_per_update(before, few, 100 + 10 * turn, 2)
+            ratios.append(script_s_per_update(after, many, 100 + 10 * turn, 2) / base)
         print(
             "script time of an update, a day and 10,000 dead letters against a small state:", [round(each, 2) for each in ratios]
         )
-        assert sorted(ratios)[1] < 2
+        assert sorted(ratios)[2] < 2
         assert after.page.locator("#rejected .letters > li").count() == 10
 
 
@@ -375,3 +408,53 @@ def test_a_report_is_the_same_page_without_a_daemon_or_a_network(browser: Browse
         assert not visit.faults_of_accessibility()
         assert not visit.complaints
         assert visit.urls == [ticket.as_uri()] or all(url.startswith("data:") for url in visit.urls[1:])
+
+
+def sample_in(folder: Path) -> Pipeline:
+    """The pipeline of `make run`. Its address is left to the caller."""
+    pipeline = Pipeline(folder, folder)
+    pipeline.prepare(b"")
+    text = (ROOT / "event-processor.toml").read_text()
+    (folder / "pipeline.toml").write_text(re.sub(r"(?s)# Health, the committed.*", '[state]\nname = "shop"\n', text))
+    (folder / "events").mkdir()
+    (folder / "events" / "events.jsonl").write_bytes((ROOT / "events" / "events.jsonl").read_bytes())
+    return pipeline
+
+
+def append_some(log: Path, turn: int) -> None:
+    """Appends some events: a rhythm, a burst, one duplicate and one without a number in fifty."""
+    random = Random(turn)
+    with log.open("a") as file:
+        for place in range(int(40 + 25 * sin(turn / 9) + (120 if 90 <= turn < 96 else 0))):
+            number = 1000 + turn * 200 + place
+            values = {"order": 97.0, "payment": 88.5, "shipping": 8.0, "refund": -50.0}
+            category = random.choices(list(values), (32, 35, 20, 13))[0]
+            value: float | str = round(values[category] * random.uniform(0.5, 1.5), 2)
+            event = {
+                "id": f"evt-{number - (place % 50 == 7):06}",
+                "category": category,
+                "value": "49.90" if place % 50 == 11 else value,
+                "timestamp": f"2026-03-02T10:{turn // 60:02}:{turn % 60:02}Z",
+            }
+            file.write(json.dumps(event) + "\n")
+
+
+def test_the_sample_is_shown_in_light_in_dark_and_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    # Pictures want a past. A round is about a second.
+    rounds = 150 if "PAGE_SCREENSHOTS" in os.environ else 1
+    with served(sample_in(tmp_path)) as running:
+        url, given = url_of(running), answers({"/v1/state": as_of_a_server(tmp_path)})
+        with visited(browser, url, routes=given) as visit:
+            visit.wait_for_text("#verdict", "Right. 302 records = 285 accepted + 8 duplicates + 8 rejected + 1 blank.")
+            for turn in range(rounds):
+                append_some(tmp_path / "events" / "events.jsonl", turn)
+                wanted = visit.updates() + 1
+                visit.wait("(wanted) => +document.body.dataset.updates >= wanted", wanted)
+        for look, size in {"light": (1200, 900), "dark": (1200, 900), "phone": PHONE}.items():
+            with visited(browser, url, size=size, dark=look == "dark", routes=given) as visit:
+                visit.wait_for_text("#rejected", "is not a number")
+                is_drawn(visit)
+                assert visit.overflow_px() <= 0
+                assert not visit.faults_of_accessibility()
+                assert not visit.complaints
+                picture(visit, tmp_path, f"page-{look}.png")
