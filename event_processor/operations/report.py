@@ -13,6 +13,7 @@ from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.model.clock import utc_text
+from event_processor.operations.bottleneck import SPAN_S, bottleneck_of
 from event_processor.operations.committed_pages import (
     LIMIT_MAX,
     Wanted,
@@ -21,10 +22,11 @@ from event_processor.operations.committed_pages import (
     categories_document,
 )
 from event_processor.operations.dead_letters import DeadLetterCount, dead_letter_page
+from event_processor.operations.history import HOUR_S, history_of, read_past, ring_for
 from event_processor.operations.inspection import inspection_of
 from event_processor.operations.pipeline import pipeline_document
 from event_processor.operations.state_access import peek
-from event_processor.operations.status import StatusLimits, status_of
+from event_processor.operations.status import Status, StatusLimits, status_of
 from event_processor.operations.status_document import status_document
 from event_processor.operations.window_rows import newest_rows
 
@@ -33,6 +35,7 @@ __all__ = ["report_document"]
 LETTERS_MAX = 100
 GROUPS_MAX = 100
 ROWS_MAX = 300
+POINTS = 300
 RECORD_KEYS = frozenset({"record", "record_base64"})
 
 
@@ -47,11 +50,24 @@ def report_document(configuration: Configuration, environment: Environment, *, w
         "/v1/state": status_document(status, status.shortfalls(StatusLimits())),
         "/v1/pipeline": pipeline_document(configuration),
     }
+    answers |= _past(status, configuration, environment)
     if checkpoint is not None:
         answers |= _committed(checkpoint, configuration, environment)
         answers["/v1/dead-letters"] = _dead_letters(checkpoint, configuration, environment, with_records=with_records)
     made_at = utc_text(environment.clock.wall_ns())
     return {"made_at": made_at, "answers": {path: msgspec.to_builtins(answer) for path, answer in answers.items()}}
+
+
+def _past(status: Status, configuration: Configuration, environment: Environment) -> dict[str, object]:
+    """The last hour, and what limited the pipeline in the last minute."""
+    past = read_past(configuration, environment, ring_for(HOUR_S))
+    now_s = environment.clock.wall_ns() // 10**9
+    hour = history_of(past, now_s=now_s, span_s=HOUR_S, points=POINTS)
+    found = bottleneck_of(past, status.lanes.lanes, now_s=now_s, outbox_is_full=status.lanes.is_full)
+    return {
+        "/v1/history": {"from": hour.begin_s, "step_s": hour.step_s, "columns": hour.columns},
+        "/v1/bottleneck": {"span_s": SPAN_S, **msgspec.to_builtins(found)},
+    }
 
 
 def _committed(checkpoint: Checkpoint, configuration: Configuration, environment: Environment) -> dict[str, object]:

@@ -63,10 +63,16 @@ def test_a_report_has_what_the_server_would_answer(shell: Shell) -> None:
         "/v1/aggregates/hourly/rows",
         "/v1/sources",
         "/v1/dead-letters",
+        "/v1/history",
+        "/v1/bottleneck",
     }
     for path, answer in report["answers"].items():
         query = "?sort=count&order=desc&limit=1000" if path == "/v1/categories" else ""
         expected = asked(app, f"{path}{query}").json
+        if path == "/v1/history":
+            # A step may have ended between the two looks.
+            assert expected["from"] - answer["from"] in (0, answer["step_s"])
+            expected["from"] = answer["from"]
         for document in (answer, expected):
             document.pop("state_id", None)
             document.pop("written_at", None)
