@@ -258,6 +258,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except TopicError as error:
         print(f"streaming: {error}")
         return 0 if arguments.if_there else NOT_THERE
+    except KeyboardInterrupt:
+        print("streaming: interrupted; what was started goes on: python streaming.py stop")
+        return 130
     except StepError as error:
         if arguments.command != "status":
             print(f"streaming: failed; its logs are in {WORK}")

@@ -53,6 +53,8 @@ def _admin(brokers: str) -> Iterator[Any]:
         raise away
     try:
         yield AdminClient({"bootstrap.servers": brokers, "log_level": 0, "socket.timeout.ms": 5000})
+    except TimeoutError as error:
+        raise away from error
     except KafkaException as error:
         code = error.args[0].name()
         if code in ("_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN"):
@@ -67,7 +69,7 @@ def make_topic(brokers: str, *, is_divided: bool) -> None:
         if found is None:
             from confluent_kafka.admin import NewTopic  # noqa: PLC0415 - as above
 
-            admin.create_topics([NewTopic(TOPIC, num_partitions=PARTITIONS)])[TOPIC].result(ANSWER_S)
+            admin.create_topics([NewTopic(TOPIC, num_partitions=PARTITIONS)])[TOPIC].result(KNOWN_S)
             _wait(admin, is_there=True)
             WORK.mkdir(exist_ok=True)
             MADE.write_text(json.dumps({"brokers": brokers, "id": _id(admin)}), encoding="utf-8")
@@ -82,7 +84,7 @@ def remove_topic() -> None:
     made = json.loads(MADE.read_text(encoding="utf-8"))
     with _admin(made["brokers"]) as admin:
         if _id(admin) == made["id"]:
-            admin.delete_topics([TOPIC])[TOPIC].result(ANSWER_S)
+            admin.delete_topics([TOPIC])[TOPIC].result(KNOWN_S)
             _wait(admin, is_there=False)
             print(f"topic {TOPIC}: removed")
     MADE.unlink()
@@ -93,7 +95,7 @@ def _id(admin: Any) -> str:
     from confluent_kafka import KafkaException, TopicCollection  # noqa: PLC0415 - as above
 
     try:
-        return str(admin.describe_topics(TopicCollection([TOPIC]))[TOPIC].result(ANSWER_S).topic_id)
+        return str(admin.describe_topics(TopicCollection([TOPIC]))[TOPIC].result(KNOWN_S).topic_id)
     except KafkaException as error:
         if error.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
             return ""
