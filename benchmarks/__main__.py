@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.decode import measure_decode
 from benchmarks.deliver import DeliverPlan, measure_deliver
 from benchmarks.generate import LogShape, write_log
+from benchmarks.kafka import measure_kafka
 from benchmarks.live import LivePlan, measure_live
 from benchmarks.order import measure_order
 from benchmarks.progress import Progress
@@ -28,7 +29,7 @@ from benchmarks.stages import measure_stages
 from benchmarks.watch import Stolen
 from benchmarks.whole import measure_shares, measure_whole
 
-PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "deliver", "sql", "scale")
+PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "deliver", "sql", "kafka", "scale")
 DECODED_EVENTS: Final = 10_000
 DECODE_PASSES: Final = 30
 
@@ -44,6 +45,7 @@ class Plan:
     scale: ScalePlan
     deliver: DeliverPlan
     sql: tuple[int, int] = (50_000, 300_000)
+    kafka: tuple[int, int] = (100_000, 600_000)
 
 
 PLANS: Final = {
@@ -54,6 +56,7 @@ PLANS: Final = {
         LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
         ScalePlan(records=1_000_000, runs=1),
         DeliverPlan(load_s=12.0, unlimited_records=(500, 2_000), commit_records=(10_000, 50_000)),
+        (5_000, 25_000),
         (5_000, 25_000),
     ),
     "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
@@ -105,6 +108,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "live": lambda folder: measure_live(folder, plan.live, progress),
         "deliver": lambda folder: measure_deliver(folder, plan.deliver, turns, progress),
         "sql": lambda folder: measure_sql(folder, plan.sql, turns, progress),
+        "kafka": lambda folder: measure_kafka(folder, plan.kafka, turns, progress),
         "scale": lambda folder: measure_scale(folder, scale, progress),
     }
     if options.dir is not None:

@@ -237,6 +237,25 @@ def _sql(results: Json) -> str:
     return _table(head, (row(database, name, each) for database, rows in results.items() for name, each in rows.items()))
 
 
+def _kafka(results: Json) -> str:
+    def row(name: str, each: Json) -> Sequence[object]:
+        rate = f"{1e9 / each['wall_ns']:,.0f}" if each.get("wall_ns", 0) > 0 else _why_not(each) or NOTHING
+        times = [_shown(each, key, ",.1f", 1e-3) for key in ("wall_ns", "cpu_ns", "server_cpu_ns")]
+        share = NOTHING
+        if "share_of_loop" in each:
+            share = f"{each['share_of_loop']:.2f} ({each['share_least']:.2f}–{each['share_most']:.2f}) of {each['beside']}"
+        rest = [
+            _shown(each, "cpu_share_of_loop", ".2f"),
+            _shown(each, "startup_s", ".1f"),
+            _shown(each, "peak_bytes", ",.0f", 1e-6),
+        ]
+        return [name, rate, *times, share, *rest]
+
+    head = ["from a topic", "records a second", "µs each", "CPU µs each", "the database's", "rate (least–most of the turns)",
+            "by CPU time", "start-up s", "peak MB"]  # fmt: skip
+    return _table(head, (row(name, each) for name, each in results.items()))
+
+
 def _scale(results: Json) -> str:
     runs: list[tuple[str, Json]] = []
     for kind, each in results.items():
@@ -290,5 +309,6 @@ TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "live": _live,
     "deliver": _deliver,
     "sql": _sql,
+    "kafka": _kafka,
     "scale": _scale,
 }

@@ -44,7 +44,10 @@ columns = {{ id = "text", category = "text", value = "double", timestamp = "time
 once_wait_s = 3600
 bytes_max = 8_589_934_592
 """
-CHECK: Final = "SELECT count(*), count(DISTINCT id), count(DISTINCT _offset), min(_sequence), max(_sequence), max(_line), count(timestamp) FROM events"
+CHECK: Final = (
+    "SELECT count(*), count(DISTINCT id), count(DISTINCT _generation || ':' || _offset), min(_sequence), max(_sequence), "
+    "(SELECT sum(line) FROM (SELECT max(_line) AS line FROM events GROUP BY _generation) AS lines), count(timestamp) FROM events"
+)
 
 
 Once: TypeAlias = Callable[[Logs, str, int], Usage]
