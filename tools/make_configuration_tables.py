@@ -66,10 +66,17 @@ def _tables() -> Iterator[str]:
 def _table(heading: str, model: type[Section], state_keys: frozenset[str]) -> Iterator[str]:
     yield from ("", f"### {heading}", "", _in_one_line(model.__doc__ or ""), "")
     yield from ("| key | default | may be | in the hash | meaning |", "| --- | --- | --- | --- | --- |")
+    yield from _rows(model, state_keys)
+
+
+def _rows(model: type[Section], state_keys: frozenset[str], prefix: str = "") -> Iterator[str]:
+    """A row for each key. `prefix`: of the keys of a table within the section, such as "tls."."""
     documentation = key_documentation(model)
     for key, info in keys_of(model).items():
         if info.annotation is TlsOptions:
-            continue  # a table of its own
+            if model is not ServiceOptions:  # its keys have a table of their own
+                yield from _rows(TlsOptions, frozenset(), f"{key}.")
+            continue
         default = (
             "required"
             if info.is_required()
@@ -80,7 +87,7 @@ def _table(heading: str, model: type[Section], state_keys: frozenset[str]) -> It
         if isinstance(info.json_schema_extra, dict) and OTHERWISE in info.json_schema_extra:
             default = f"{default}; {info.json_schema_extra[OTHERWISE]}"
         in_hash = "yes" if key in state_keys else ""
-        yield f"| `{key}` | {default} | {_limits(info)} | {in_hash} | {_in_one_line(documentation.get(key, ''))} |"
+        yield f"| `{prefix}{key}` | {default} | {_limits(info)} | {in_hash} | {_in_one_line(documentation.get(key, ''))} |"
 
 
 def _limits(info: FieldInfo) -> str:

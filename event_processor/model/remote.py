@@ -27,11 +27,11 @@ class TlsOptions(Section):
     """How a connection is protected. Without keys: the machine's certificates."""
 
     ca_file: SecretPath | None = Field(default=None, examples=["tls/ca.pem"])
-    """The certificates (PEM) that sign the service's; by default the machine's. `${NAME}`: as in `token_file`."""
+    """The certificates (PEM) that sign the service's; by default the machine's. `${NAME}` is an environment variable of the service."""
     cert_file: SecretPath | None = Field(default=None, examples=["tls/cert.pem"])
-    """Our own certificate (PEM), if the service asks for one. `${NAME}`: as in `token_file`."""
+    """Our own certificate (PEM), if the service asks for one. `${NAME}` is an environment variable of the service."""
     key_file: SecretPath | None = Field(default=None, examples=["tls/key.pem"])
-    """The key (PEM) of `cert_file`; by default it is in the same file. `${NAME}`: as in `token_file`."""
+    """The key (PEM) of `cert_file`; by default it is in the same file. `${NAME}` is an environment variable of the service."""
 
     @model_validator(mode="after")
     def _key_has_a_certificate(self) -> Self:

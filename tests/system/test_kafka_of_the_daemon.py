@@ -41,6 +41,17 @@ brokers = "{brokers}"
 topic = "{rejected}"
 cursor_topic = "{topic}-cursors"
 """
+OVER_TLS = """
+[sources.events]
+path = "events.jsonl"
+[order]
+buffer_events = 0
+[sinks.results]
+type = "kafka"
+brokers = "{brokers}"
+topic = "{topic}"
+{tls}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +164,22 @@ def test_a_fault_of_the_brokers_is_told_in_words_and_with_an_exit_code(broker: K
     assert "transactions are allowed" in found_out.stderr
     with broker.admin() as admin:
         assert f"{topic}-cursors" not in admin.list_topics(timeout=60).topics, "it changes nothing"
+
+
+def test_a_sink_that_is_reached_by_tls_checks_the_certificate(broker: KafkaBroker, tmp_path: Path) -> None:
+    topic, record = broker.new_topic(1), b'{"id":1,"category":"a","value":1}'
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.log.write_bytes(record + b"\n")
+
+    def configure(tls: str) -> None:
+        text = OVER_TLS.format(brokers=broker.tls_address, topic=topic, tls=tls)
+        (tmp_path / "pipeline.toml").write_text(text)
+
+    configure('client."security.protocol" = "SSL"')  # the machine's certificates do not sign the broker's
+    refused = pipeline.command_of("doctor")
+    assert refused.exit_code != 0
+    assert "certificate verify failed" in refused.stderr, refused
+    assert "Traceback" not in refused.stderr
+    configure(f'tls.ca_file = "{broker.certificate_file}"')
+    assert pipeline.run("--once").exit_code == 0
+    assert [value for _, value in found(broker, topic)] == [record]
