@@ -142,7 +142,9 @@ class Conditions(Telemetry):
 
     def file_damaged(self, *, source: str, path: str, generation: int, offset: int, reason: str) -> None:  # noqa: ARG002
         problem = f"cannot be decoded after byte {offset} of its content: {reason}"
-        remedy = "put the whole file in its place; everything before the damage was read, and a record that it cuts is a dead letter"
+        remedy = (
+            "put the whole file in its place; everything before the damage was read, and a record that it cuts is a dead letter"
+        )
         self._add("file_damaged", source, path, problem=problem, remedy=remedy)
 
     def file_retired(self, *, source: str, path: str, generation: int, size_bytes: int) -> None:  # noqa: ARG002

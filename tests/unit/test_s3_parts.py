@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import product
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -58,7 +58,7 @@ def test_a_glob_matches_within_a_name_and_folders_only_where_it_says_so(
         ({"range_bytes": 1}, "65536"),
     ],
 )
-def test_a_fault_of_the_options_says_what_is_wanted(keys: dict[str, object], words: str) -> None:
+def test_a_fault_of_the_options_says_what_is_wanted(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(words)):
         options(**keys)
 
