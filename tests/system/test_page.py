@@ -80,6 +80,7 @@ def test_it_follows_appended_events_and_asks_this_server_alone(browser: Browser,
         assert "Keeping up." in visit.text("#verdict")
         assert visit.text("#pulse") == "live"
         assert visit.text("h1") == "pipeline"
+        assert url_of(running) + "v1/commits" in visit.urls, "it does not only ask again and again"
         assert asked_nothing_else(visit, running)
         assert not visit.complaints, "no violation of the policy, no fault of the script"
 
@@ -228,6 +229,9 @@ def test_charts_have_values_on_their_axes_and_under_the_pointer(browser: Browser
         words = visit.page.locator("#throughput svg text").all_text_contents()
         assert words[:3] == ["0", "2.5K", "5K"]
         assert len(words) >= 6, "three values and times"
+        drawn = visit.page.get_attribute("#throughput svg path", "d")
+        assert drawn is not None
+        assert drawn.count("M") == 2, "before and after the time without a daemon"
         assert visit.text("#lag-words").startswith("at most 9.3 s at ")
         # The 161st step of 300, in the middle of the burst: 46 and 6 pixels are beside the axis.
         wide = visit.page.evaluate("document.querySelector('#throughput .chart').clientWidth")
@@ -312,6 +316,7 @@ def test_a_hidden_page_asks_nothing_until_it_is_seen_again(browser: Browser, tmp
         before = len(visit.urls)
         running.append(b'{"id": 8, "category": "a", "value": 1}\n')
         running.wait_for_records(2)
+        assert visit.page.evaluate("stream") is None, "it follows nothing"
         assert len(visit.urls) == before
         visit.page.evaluate(hide, False)
         visit.wait_for_text("#verdict", "Right. 2 records")
