@@ -445,8 +445,8 @@ def append_some(log: Path, turn: int) -> None:
 
 
 def test_the_sample_is_shown_in_light_in_dark_and_on_a_phone(browser: Browser, tmp_path: Path) -> None:
-    # Pictures want a past. A round is about a second.
-    rounds = 150 if "PAGE_SCREENSHOTS" in os.environ else 1
+    # Pictures want a past. A round is a little less than a second.
+    rounds = 180 if "PAGE_SCREENSHOTS" in os.environ else 1
     with served(sample_in(tmp_path)) as running:
         url, given = url_of(running), answers({"/v1/state": as_of_a_server(tmp_path)})
         with visited(browser, url, routes=given) as visit:
