@@ -288,6 +288,19 @@ def test_a_rejected_record_is_repaired_tried_and_retried(browser: Browser, tmp_p
         ]
 
 
+def test_a_repaired_record_comes_back_through_the_intake_and_is_counted(browser: Browser, tmp_path: Path) -> None:
+    with served_in(tmp_path, events(1) + b"bad\n") as running, visited(browser, url_of(running)) as visit:
+        visit.wait_for_text("#rejected", "Rejected · 1")
+        visit.page.click("#rejected button:text-is('Repair')")
+        visit.page.click("#rejected li button:text-is('Try')")
+        visit.wait_for_text("#rejected li", "0 records would be retried; byte ")
+        visit.page.fill("#rejected textarea", '{"id": 8, "category": "b", "value": 2}')
+        visit.page.click("#rejected li button:text-is('Retry')")
+        visit.wait_for_text("#verdict", "Right. 3 records = 2 accepted + 0 duplicates + 1 rejected + 0 blank.")
+        visit.wait_for_text("#sources", "intake")
+        assert not visit.complaints
+
+
 def test_all_on_the_page_are_chosen_and_retried_together(browser: Browser, tmp_path: Path) -> None:
     sent: list[Any] = []
 
