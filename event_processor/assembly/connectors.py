@@ -70,6 +70,7 @@ __all__ = [
     "guarantees",
     "intake_generation",
     "lag_bytes",
+    "lag_of_source",
     "lags",
     "make_intake",
     "make_publisher",
@@ -85,6 +86,7 @@ __all__ = [
     "shared_intake",
     "sink_files",
     "sink_path_of",
+    "sources_that_ask",
     "table_changes",
     "watch_sources",
     "weak_sources",
@@ -286,14 +288,27 @@ def lags(
 
     `journal_bytes`: the committed length of the reading journal.
     """
-    found = {}
+    names = all_sources(configuration, str(configuration.state.dir))
+    return {
+        name: lag_of_source(configuration, environment, name, sources.get(name) or SourceState(), journal_bytes=journal_bytes)
+        for name in names
+    }
+
+
+def lag_of_source(
+    configuration: Configuration, environment: Environment, name: str, progress: SourceState, *, journal_bytes: int
+) -> Lag:
+    """How much of one source is unread. May wait for another system, see `sources_that_ask`. Changes nothing."""
+    directory = str(configuration.state.dir)
+    options = all_sources(configuration, directory)[name]
     quiet = Environment(fs=environment.fs, clock=environment.clock, telemetry=Telemetry())
-    for name, options in all_sources(configuration, str(configuration.state.dir)).items():
-        progress = sources.get(name) or SourceState()
-        retired = partial(retired_positions, environment.fs, str(configuration.state.dir), journal_bytes, name)
-        context = SourceContext(name, quiet, retired=retired)
-        found[name] = CONNECTORS[options.type].lag(options, context, progress.positions(), progress.next_generation())
-    return found
+    context = SourceContext(name, quiet, retired=partial(retired_positions, environment.fs, directory, journal_bytes, name))
+    return CONNECTORS[options.type].lag(options, context, progress.positions(), progress.next_generation())
+
+
+def sources_that_ask(configuration: Configuration) -> frozenset[str]:
+    """The sources whose lag is asked of another system."""
+    return frozenset(name for name, options in configuration.sources.items() if CONNECTORS[options.type].asks_for_lag)
 
 
 def weak_sources(configuration: Configuration) -> dict[str, Guarantee]:

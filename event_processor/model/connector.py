@@ -238,6 +238,8 @@ class Connector:
     sink_options: ClassVar[type[SinkOptions] | None] = None
     outside_p2: ClassVar[frozenset[str]] = frozenset()
     """Fields of its positions that depend on the host. A comparison of states leaves them out."""
+    asks_for_lag: ClassVar[bool] = False
+    """Whether `lag` asks another system, and so may take some seconds. Callers that must not wait then ask in a thread."""
 
     def source(self, options: Any, context: SourceContext) -> Source:
         """Makes a source, not opened yet."""

@@ -8,15 +8,17 @@ Never: changes anything; checks limits that the caller did not give.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeAlias
 
 from event_processor.assembly import Environment, lags, weak_sources
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.journal import JOURNAL_NAME
-from event_processor.engine.state import Counts
+from event_processor.engine.state import Counts, SourceState
+from event_processor.model.connector import Lag
 from event_processor.model.event import Json
 from event_processor.operations.conditions import DETACHED, LOST, Condition, read_conditions
 from event_processor.operations.dead_letters import DeadLetterCount
@@ -25,6 +27,9 @@ from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import lock_owner, peek
 
 __all__ = ["CommittedStatus", "Status", "StatusFrame", "StatusLimits", "read_status", "status_of", "watch_status"]
+
+LagsOf: TypeAlias = Callable[[Mapping[str, SourceState], int], Mapping[str, Lag]]
+"""By source, the lag after the positions in a state, with the committed length of its reading journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +122,19 @@ def read_status(configuration: Configuration, environment: Environment) -> Statu
 
 
 def status_of(
-    checkpoint: Checkpoint | None, configuration: Configuration, environment: Environment, letters: DeadLetterCount | None = None
+    checkpoint: Checkpoint | None,
+    configuration: Configuration,
+    environment: Environment,
+    letters: DeadLetterCount | None = None,
+    lags_of: LagsOf | None = None,
 ) -> Status:
-    """As `read_status`, of a checkpoint that was read already. `letters` remembers how many dead letters it counted."""
+    """As `read_status`, of a checkpoint that was read already.
+
+    `letters` remembers how many dead letters it counted. `lags_of` finds the lags; by default each source is asked, which may take seconds.
+    """
     owner = lock_owner(configuration, environment)
     count = letters or DeadLetterCount(configuration, environment)
-    committed = None if checkpoint is None else _committed(checkpoint, configuration, environment, count)
+    committed = None if checkpoint is None else _committed(checkpoint, configuration, environment, count, lags_of)
     lanes = lanes_status(configuration, environment, checkpoint, owner)
     published = read_conditions(environment.fs, str(configuration.state.dir))
     conditions = published.conditions if published else ()
@@ -172,11 +184,20 @@ def _rate(before: CommittedStatus | None, after: CommittedStatus | None, elapsed
 
 
 def _committed(
-    checkpoint: Checkpoint, configuration: Configuration, environment: Environment, letters: DeadLetterCount
+    checkpoint: Checkpoint,
+    configuration: Configuration,
+    environment: Environment,
+    letters: DeadLetterCount,
+    lags_of: LagsOf | None,
 ) -> CommittedStatus:
     state = checkpoint.state
     written_at = checkpoint.meta.get("written_at")
-    lag = lags(configuration, environment, state.sources, journal_bytes=state.appended.get(JOURNAL_NAME, 0)).values()
+    journal_bytes = state.appended.get(JOURNAL_NAME, 0)
+    if lags_of is None:
+        found: Mapping[str, Lag] = lags(configuration, environment, state.sources, journal_bytes=journal_bytes)
+    else:
+        found = lags_of(state.sources, journal_bytes)
+    lag = found.values()
     return CommittedStatus(
         state_id=state.state_id,
         written_at=written_at if isinstance(written_at, str) else None,

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from support.http_daemon import served
 from support.kafka_broker import KafkaBroker, broker_of_tests
 from support.kafka_pipeline import TopicPipeline, events, succeeded
 from support.processes import Daemon, Pipeline, wait_until
@@ -73,6 +74,27 @@ def test_a_broker_that_is_killed_during_the_load_is_waited_for(broker: KafkaBrok
         wait_until(lambda: world.records == 7000, "it goes on")
         assert "no longer missing or unreadable" in daemon.said()
     world.holds([*range(3500), *range(5000, 8500)])
+
+
+def test_over_http_a_broker_that_is_frozen_is_not_waited_for(broker: KafkaBroker, tmp_path: Path) -> None:
+    topic = broker.new_topic()
+    broker.produce(topic, events(0, 10))
+    world = TopicPipeline(tmp_path, broker.address, topic)
+    with served(world.prepare()) as daemon:
+        wait_until(lambda: world.records == 10, "it reads")
+        broker.pause()
+        try:
+            # A question may take ten seconds. Without an answer there is nothing to know yet.
+            assert daemon.ask("/v1/state").json["committed"]["lag_unknown"] == ["sources.events: no answer yet"]
+            assert "the lag is unknown: sources.events: no answer yet" in daemon.ask("/readyz").json["shortfalls"]
+        finally:
+            broker.resume()
+
+        def lag() -> tuple[int, list[str]]:
+            committed = daemon.ask("/v1/state").json["committed"]
+            return committed["lag_records"], committed["lag_unknown"]
+
+        wait_until(lambda: lag() == (0, []), "the lag is known")
 
 
 def test_a_network_that_freezes_and_is_cut_loses_and_repeats_nothing(broker: KafkaBroker, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ class KafkaConnector(KafkaSink):
 
     source_options = KafkaSourceOptions
     outside_p2 = OUTSIDE_P2
+    asks_for_lag = True
 
     def source(self, options: KafkaSourceOptions, context: SourceContext) -> Source:
         """The topic. It connects in the background."""

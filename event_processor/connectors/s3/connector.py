@@ -26,6 +26,7 @@ class S3Connector(Connector):
     type_name = "s3"
     source_options = S3SourceOptions
     outside_p2 = OUTSIDE_P2
+    asks_for_lag = True
 
     def source(self, options: S3SourceOptions, context: SourceContext) -> Source:
         """The bucket. It is listed in the background."""

@@ -27,6 +27,7 @@ from event_processor.operations.bottleneck import Bottleneck, bottleneck_of
 from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
 from event_processor.operations.history import SECONDS, History, Past, history_of, read_past, ring_for
 from event_processor.operations.inspection import Inspection, inspection_of
+from event_processor.operations.prompt_lags import PromptLags
 from event_processor.operations.sinks import list_snapshots, sinks_of
 from event_processor.operations.state_access import peek
 from event_processor.operations.status import Status, status_of
@@ -77,6 +78,7 @@ class Readings:
         self.environment: Final = replace(environment, telemetry=Telemetry())
         self._path: Final = os.path.join(str(configuration.state.dir), CHECKPOINT_NAME)
         self._letters: Final = DeadLetterCount(configuration, self.environment)
+        self._lags: Final = PromptLags(configuration, self.environment)
         self._lock: Final = Lock()
         self._checkpoint: _Kept[Checkpoint | None] | None = None
         self._seen: _Kept[Seen] | None = None
@@ -98,7 +100,7 @@ class Readings:
     def _look(self) -> Seen:
         committed_bytes = self.figures.committed_bytes
         found = self._read_checkpoint()
-        status = status_of(found.value, self.configuration, self.environment, self._letters)
+        status = status_of(found.value, self.configuration, self.environment, self._letters, self._lags.of)
         if status.committed is not None:
             self.figures.look(self.now_s(), committed_bytes, status.committed.lag_bytes)
         return Seen(status, found.value, found.read_s, found.until_s)
