@@ -1,8 +1,9 @@
 """A real S3 server on 127.0.0.1, with a folder of its own, and what tests do with its objects.
 
 Owns: `S3Server`: how it is fetched, started and stopped; `s3_of_tests`; `FaultyRoad`, a proxy that answers in its place.
-Always: the server is versitygw over a folder. It is a child that dies with this process, and is stopped by the id it was started with. It is
-built once per user, in the user's cache folder. Every wait is bounded.
+Always: the server is versitygw over a folder if there is Go (1.25) to build it, otherwise moto, which keeps objects in memory and takes any secret.
+S3_OF_TESTS=moto chooses moto. It is a child that dies with this process, and is stopped by the id it was started with. It is built or installed once
+per user, in the user's cache folder. Every wait is bounded.
 Never: trusts a server that it did not start; imports the package.
 """
 
@@ -14,6 +15,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +28,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import obstore
-import pytest
 from obstore.store import S3Store
 
 from support.processes import wait_until
@@ -34,31 +35,54 @@ from support.processes import wait_until
 __all__ = ["ACCESS_KEY", "SECRET", "FaultyRoad", "S3Server", "s3_of_tests"]
 
 VERSION: Final = "v1.8.0"
+MOTO_VERSION: Final = "5.2.5"
 ACCESS_KEY: Final = "tester"
 SECRET: Final = "only-for-tests"
 BUCKETS: Final = count(1)
 
 
-def why_no_s3() -> str:
-    """Why no server can run here; "" if one can."""
-    return "" if shutil.which("go") else "no S3 server can be built: install Go (1.24 or later)"
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a server is started from, and with. `checks_signatures`: whether a secret that is wrong is refused."""
+
+    command: tuple[str, ...]
+    checks_signatures: bool
 
 
 @cache
-def program() -> Path:
-    """The program in the cache. The first time it is built, which takes some minutes, and needs the network."""
+def program() -> Program:
+    """The program in the cache. The first time it is made, which takes some minutes, and needs the network."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "event-processor-tests"
     base.mkdir(parents=True, exist_ok=True)
-    built = base / f"versitygw-{VERSION}"
-    with open(base / "versitygw.lock", "w") as lock:
+    has_go = bool(shutil.which("go")) and os.environ.get("S3_OF_TESTS") != "moto"
+    made = base / (f"versitygw-{VERSION}" if has_go else f"moto-{MOTO_VERSION}")
+    with open(base / f"{made.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not built.exists():
-            with tempfile.TemporaryDirectory(prefix="making-", dir=base) as folder:
-                command = ["go", "install", f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"]
-                ended = subprocess.run(command, env={**os.environ, "GOBIN": folder}, capture_output=True, check=False)
-                assert ended.returncode == 0, ended.stderr.decode(errors="replace")[-2000:]
-                Path(folder, "versitygw").rename(built)
-    return built
+        if not made.exists():
+            (_build if has_go else _install)(made)
+    return Program((str(made),), True) if has_go else Program((str(made / "bin" / "python"), "-m", "moto.server"), False)
+
+
+def _build(target: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="making-", dir=target.parent) as folder:
+        command = ["go", "install", f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"]
+        _run(command, {**os.environ, "GOBIN": folder})
+        Path(folder, "versitygw").rename(target)
+
+
+def _install(target: Path) -> None:
+    """An environment of its own. It cannot be renamed, so one that is not whole is removed."""
+    try:
+        _run([sys.executable, "-m", "venv", str(target)], dict(os.environ))
+        _run([str(target / "bin" / "python"), "-m", "pip", "install", "-q", f"moto[server]=={MOTO_VERSION}"], dict(os.environ))
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _run(command: list[str], environment: dict[str, str]) -> None:
+    ended = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert ended.returncode == 0, (ended.stdout + ended.stderr).decode(errors="replace")[-2000:]
 
 
 @dataclass
@@ -79,7 +103,11 @@ class S3Server:
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 self.port = probe.getsockname()[1]
         (self.folder / "objects").mkdir(exist_ok=True)
-        command = [str(program()), "--quiet", "--port", f"127.0.0.1:{self.port}", "posix", str(self.folder / "objects")]
+        command, address = list(program().command), f"127.0.0.1:{self.port}"
+        if program().checks_signatures:
+            command += ["--quiet", "--port", address, "posix", str(self.folder / "objects")]
+        else:
+            command += ["-H", "127.0.0.1", "-p", str(self.port)]
         environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET}
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
@@ -109,8 +137,19 @@ class S3Server:
     def new_bucket(self) -> str:
         """An empty bucket of its own."""
         name = f"bucket-{next(BUCKETS)}"
-        (self.folder / "objects" / name).mkdir()
+        if program().checks_signatures:
+            (self.folder / "objects" / name).mkdir()
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port)
+            connection.request("PUT", f"/{name}")
+            assert connection.getresponse().status == 200
+            connection.close()
         return name
+
+    @property
+    def checks_signatures(self) -> bool:
+        """Whether a secret that is wrong is refused."""
+        return program().checks_signatures
 
     def store(self, bucket: str) -> S3Store:
         return S3Store(
@@ -132,11 +171,7 @@ class S3Server:
 
 @contextmanager
 def s3_of_tests() -> Iterator[S3Server]:
-    """A running server. Without Go, the tests that need it are skipped, except with CI=true."""
-    if why := why_no_s3():
-        if os.environ.get("CI") == "true":
-            pytest.fail(why)
-        pytest.skip(why)
+    """A running server."""
     with tempfile.TemporaryDirectory(prefix="s3-") as folder, S3Server(Path(folder)) as server:
         yield server
 

@@ -259,18 +259,23 @@ def test_a_service_that_fails_at_first_is_waited_for_and_what_it_answers_late_is
     assert "503" in said
 
 
-def test_a_secret_that_is_not_the_right_one_is_said_and_waited_for_and_nothing_is_lost(world: World) -> None:
-    world.put("a.jsonl", events(1))
-    pipeline = world.prepare(secret="another-secret")
-    daemon = pipeline.start()
-    wait_until(lambda: "SignatureDoesNotMatch" in daemon.said(), "it says why")
-    assert "another-secret" not in daemon.said()
-    ended = pipeline.command_of("doctor")
-    assert (ended.exit_code, "403: SignatureDoesNotMatch" in ended.stderr) == (78, True)
-    daemon.send(signal.SIGTERM)
-    assert daemon.wait().exit_code == 0
-    world.prepare()
-    succeeded(pipeline.run("--once"))
+def test_a_refusal_is_said_and_waited_for_and_nothing_is_lost(server: S3Server, tmp_path: Path) -> None:
+    bucket = server.new_bucket()
+    server.put(bucket, "a.jsonl", events(1))
+    with FaultyRoad(server, lambda *_: 403) as road:
+        # A server that looks at signatures refuses us itself.
+        world = World(tmp_path, server, bucket, "" if server.checks_signatures else road.address)
+        pipeline = world.prepare(secret="another-secret")
+        daemon = pipeline.start()
+        why = "403: SignatureDoesNotMatch" if server.checks_signatures else "403"
+        wait_until(lambda: why in daemon.said(), "it says why")
+        assert "another-secret" not in daemon.said()
+        ended = pipeline.command_of("doctor")
+        assert (ended.exit_code, why in ended.stderr) == (78, True)
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait().exit_code == 0
+    world = World(tmp_path, server, bucket)
+    succeeded(world.prepare().run("--once"))
     world.holds(1)
 
 

@@ -20,7 +20,7 @@ from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.storage.durable import OperatingSystem
 
 
-def options(url: str = "s3://bucket/*", **keys: object) -> S3SourceOptions:
+def options(url: str = "s3://bucket/*", **keys: Any) -> S3SourceOptions:
     return S3SourceOptions.model_validate({"type": "s3", "url": url, **keys})
 
 
