@@ -40,7 +40,7 @@ from event_processor.model.connector import (
     SourceContext,
     TableChanges,
 )
-from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath, Source
+from event_processor.model.contracts import Clock, Format, ObjectReader, Sink, SinkPath, Source
 from event_processor.model.delivery import ReceiverContext
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
@@ -188,9 +188,9 @@ def all_sources(configuration: Configuration, intake_directory: str) -> dict[str
     return {**configuration.sources, RESERVED_SOURCE_NAME: intake}
 
 
-def shared_intake(fs: FileSystem, directory: str) -> SharedLog:
-    """The intake of a state, for a process that reads it or appends to it."""
-    return SharedLog(fs, os.path.join(directory, INTAKE_NAME))
+def shared_intake(fs: FileSystem, directory: str, clock: Clock | None = None) -> SharedLog:
+    """The intake of a state, for a process that reads it, or (with its clock) also appends to it."""
+    return SharedLog(fs, os.path.join(directory, INTAKE_NAME), clock)
 
 
 def make_intake(fs: FileSystem, directory: str) -> None:

@@ -145,7 +145,7 @@ class Daemon:
             if not self._mode.once:
                 self._history.begin(first.fs, str(configuration.state.dir), this_process(), first.clock)
             cleanup.callback(self._listener.stop)
-            intake = shared_intake(first.fs, str(configuration.state.dir))
+            intake = shared_intake(first.fs, str(configuration.state.dir), first.clock)
             self._listener.share(intake)
             cleanup.enter_context(
                 SignalHandlers({signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload})

@@ -8,6 +8,7 @@ Never: appends again after a write or an fsync failed; trusts bytes of which it 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ __all__ = ["SharedLog", "patiently"]
 
 LOCK_TRIES: Final = 200
 LOCK_RETRY_S: Final = 0.05
+PACE_S: Final = 0.2
+"""Each look that shows more makes a commit, which keeps the disk busy. Appends would wait for it."""
 Value = TypeVar("Value")
 
 
@@ -44,9 +47,12 @@ class SharedLog:
     `durable_bytes` are fsynced, and end with a line. What is beyond is of an append that did not return, here or elsewhere.
     """
 
-    def __init__(self, fs: FileSystem, path: str) -> None:
+    def __init__(self, fs: FileSystem, path: str, clock: Clock | None = None) -> None:
+        """`clock`: if it is given, the reader is shown what this process appends at most every `PACE_S`."""
         self.path: Final = path
         self._fs: Final = fs
+        self._clock: Final = clock
+        self._shown_s = -math.inf
         self._busy: Final = Lock()
         """Held by the thread of ours that works on the file. The lock of the file keeps other processes away."""
         self.durable_bytes = 0
@@ -152,9 +158,20 @@ class SharedLog:
         size_bytes = min(found.size_bytes, self.durable_bytes) if (found.device, found.inode) == self._file else 0
         shown = self._shown
         if shown is None or (shown.device, shown.inode, shown.size_bytes) != (found.device, found.inode, size_bytes):
+            if shown is not None and size_bytes > shown.size_bytes and not self.is_due:
+                return shown
+            self._shown_s = self._now_s()
             # What is not durable yet has changed the time of the file, but not what a reader sees of it.
             self._shown = replace(found, size_bytes=size_bytes)
         return self._shown
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next look shows everything that is durable. Any thread may ask."""
+        return self._now_s() >= self._shown_s + PACE_S
+
+    def _now_s(self) -> float:
+        return math.inf if self._clock is None else self._clock.monotonic_s()
 
     def clipped(self, found: FileStatus) -> FileStatus:
         """The status of an open file, as the last `look` showed it."""

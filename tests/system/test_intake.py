@@ -172,6 +172,20 @@ def test_a_retry_and_posts_share_the_intake_while_a_daemon_runs(tmp_path: Path) 
         assert totals(running.pipeline) == (2001, sum(numbers))
 
 
+def test_a_client_can_wait_until_its_events_are_counted_or_ask_later(tmp_path: Path) -> None:
+    with served_in(tmp_path, b"", KEYS) as running:
+        wait_until(lambda: running.ask("/v1/events", "POST", body=lines([1])).status == 202, "the pipeline is open")
+        body = lines([1, 2]) + b"not an event\n"
+        answer = running.ask("/v1/events", "POST", body=body, headers={"Prefer": "respond-async, wait=counted"})
+        assert (answer.status, answer.json["counted"], answer.json["appended"]) == (200, True, 2)
+        assert answer.headers["preference-applied"] == "wait=30"
+        assert running.records() == 3
+        position = answer.json["lines"][1]["position"]
+        assert running.ask(f"/v1/receipts/{position}").json == {"position": position, "status": "counted"}
+        end = (tmp_path / "state" / "intake.jsonl").stat().st_size
+        assert [running.ask(f"/v1/receipts/{each}").status for each in (f"1:{end}", "2:0", "x", "1")] == [404] * 4
+
+
 def test_a_reload_keeps_the_intake(tmp_path: Path) -> None:
     with served_in(tmp_path, b"", KEYS) as running:
 

@@ -12,6 +12,7 @@ import pytest
 
 from event_processor.cli.context import Invocation, load
 from event_processor.model.errors import ConfigurationError
+from event_processor.service.web.receipts import wait_of
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.shared_log import SharedLog
 from support.asgi import Answer, asked
@@ -200,6 +201,32 @@ def test_while_another_process_holds_the_lock_it_waits_and_does_not_fail(folder:
     fs.lock = third_time  # type: ignore[method-assign]
     assert post(GOOD, log=SharedLog(fs, "/state/intake.jsonl")).status == 202
     assert len(tries) == 3
+
+
+def test_at_its_deadline_a_wait_is_answered_with_202_and_the_receipt_says_appended(folder: Path) -> None:
+    intake = open_intake()
+    app = application_here(intake=intake)
+    answer = asked(app, "/v1/events", "POST", body=[GOOD.encode()], headers={"prefer": "wait=0"})
+    assert (answer.status, answer.json["counted"], answer.json["appended"]) == (202, False, 1)
+    assert answer.headers["preference-applied"] == "wait=0"
+    assert asked(app, "/v1/receipts/1:0").json == {"position": "1:0", "status": "appended"}
+    intake.close()
+    assert appended(folder) == [json.loads(GOOD)]
+
+
+@pytest.mark.parametrize(
+    ("prefer", "wait_s"),
+    [
+        ("", None),
+        ("return=minimal", None),
+        ("wait=counted", 30),
+        ("wait=5, wait=9", 5),
+        ("respond-async; wait=99", 30),
+        ("await=5", None),
+    ],
+)
+def test_the_preference_of_a_client_is_read_as_rfc_7240_says(prefer: str, wait_s: float | None) -> None:
+    assert wait_of(prefer, 30) == wait_s
 
 
 def test_before_a_pipeline_is_open_it_is_503_and_without_the_key_404(folder: Path) -> None:

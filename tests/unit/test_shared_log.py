@@ -12,7 +12,8 @@ from event_processor.model.errors import LockedError, StorageError
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.durable import read_range
 from event_processor.storage.durable_view import DurableView
-from event_processor.storage.shared_log import SharedLog
+from event_processor.storage.shared_log import PACE_S, SharedLog
+from support.file_source import ManualClock
 from support.simulated_fs import Fault, SimulatedFileSystem
 
 PATH = "/d/intake.jsonl"
@@ -119,6 +120,21 @@ def test_after_a_failure_nothing_is_appended_any_more_and_only_what_is_durable_i
     # Neither the next process nor a power cut brings back what was not acknowledged.
     later = fs.kill()
     assert seen(DurableView(later, SharedLog(later, PATH))) == b"one\n"
+
+
+def test_what_this_process_appends_is_shown_at_most_every_fifth_of_a_second(fs: SimulatedFileSystem) -> None:
+    clock = ManualClock()
+    log = SharedLog(fs, PATH, clock)
+    view = DurableView(fs, log)
+    assert seen(view) == b""
+    log.append(b"one\n")
+    assert not log.is_due
+    assert seen(view) == b""
+    clock.now_s += PACE_S
+    assert log.is_due
+    assert seen(view) == b"one\n"
+    log.append(b"two\n")
+    assert seen(view) == b"one\n"
 
 
 def test_a_reader_whose_own_fsync_fails_stops(fs: SimulatedFileSystem) -> None:

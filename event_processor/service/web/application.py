@@ -26,6 +26,7 @@ from event_processor.service.web.intake import Intake
 from event_processor.service.web.openapi import NOT_FOUND, POSTED, RETRY, UNREAD_ENCODING, described, named
 from event_processor.service.web.operation import Content, Operation
 from event_processor.service.web.past import SPAN, Past
+from event_processor.service.web.receipts import Receipts
 from event_processor.service.web.records import ID, LETTER_PAGE, SINK, Records
 from event_processor.service.web.retries import Retries
 from event_processor.service.web.sessions import Sessions
@@ -58,7 +59,7 @@ def operations(site: Site) -> Sequence[Operation]:
         *_committed(Committed(site)),
         *_records(Records(site)),
         *_past(Past(site)),
-        *_posts(Retries(site), Intake(site)),
+        *_posts(Retries(site), Intake(site), Receipts(site)),
         *_sessions(Sessions(site.gate)),
     ]
 
@@ -159,8 +160,8 @@ def _past(past: Past) -> Sequence[Operation]:
     ]
 
 
-def _posts(retries: Retries, intake: Intake) -> Sequence[Operation]:
-    """What appends something."""
+def _posts(retries: Retries, intake: Intake, receipts: Receipts) -> Sequence[Operation]:
+    """What appends something, and what became of it."""
     return [
         Operation(
             "/v1/dead-letters/retry",
@@ -176,6 +177,7 @@ def _posts(retries: Retries, intake: Intake) -> Sequence[Operation]:
             intake.post,
             "Takes events: one, an array of them, or one on each line.",
             {
+                200: named("Appended", "With Prefer: wait=counted: all that were appended are counted."),
                 202: named("Appended", "At least one is durable: the answer to each, in order."),
                 404: NOT_FOUND,
                 415: UNREAD_ENCODING,
@@ -183,6 +185,13 @@ def _posts(retries: Retries, intake: Intake) -> Sequence[Operation]:
             },
             method="POST",
             body=POSTED,
+        ),
+        Operation(
+            "/v1/receipts/{position}",
+            receipts.receipt,
+            "Whether the event at a position of the intake is counted.",
+            {200: named("Receipt", "It is durable, or counted."), 404: NOT_FOUND},
+            path_parameter="position",
         ),
     ]
 
@@ -214,11 +223,16 @@ class _Routed:
         by_path: dict[str, dict[str, Operation]] = {}
         for each in known:
             by_path.setdefault(each.path, {})[each.method] = each
+        self._plain: Final = {path: _Methods(methods) for path, methods in by_path.items() if "{" not in path}
         routes = [Route(path, _Methods(methods).answer, methods=list(methods)) for path, methods in by_path.items()]
         self._router: Final = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
+        plain = self._plain.get(scope["path"])
+        if plain is not None and plain.has(scope["method"]):
+            await (await plain.answer(Request(scope, receive, send)))(scope, receive, send)
+            return
         # With an application in the scope, the router raises instead of answering in a form of its own.
         scope["app"] = self
         try:
@@ -233,6 +247,10 @@ class _Methods:
 
     def __init__(self, by_method: Mapping[str, Operation]) -> None:
         self._by_method: Final = by_method
+
+    def has(self, method: str) -> bool:
+        """Whether the path has this method."""
+        return method in self._by_method
 
     async def answer(self, request: Request) -> Response:
         """Answers by the method; HEAD as GET."""

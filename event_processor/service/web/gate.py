@@ -13,6 +13,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -122,11 +123,16 @@ class Gate:
         return self._clock.wall_ns() // 10**9
 
     def _is_allowed(self, name: str) -> bool:
-        try:
-            ipaddress.ip_address(name.strip("[]"))
-        except ValueError:
-            return name.lower() in self._hosts
-        return True
+        return _is_ip(name) or name.lower() in self._hosts
+
+
+@lru_cache(maxsize=64)
+def _is_ip(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _bearer(authorization: str) -> str:

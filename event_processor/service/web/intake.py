@@ -7,8 +7,8 @@ Never: says what a record will count as (the pipeline does, when it reads it).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, islice
 from typing import Any, Final
 
 import msgspec
@@ -17,25 +17,22 @@ from starlette.responses import Response
 
 from event_processor.model.errors import LockedError
 from event_processor.model.rejections import Rejection
-from event_processor.service.web.answers import ProblemError, json_answer
-from event_processor.service.web.intake_writer import IntakeWriter, OpenIntake
+from event_processor.service.web.answers import ProblemError, json_answer, json_bytes
+from event_processor.service.web.intake_writer import IntakeWriter, OpenIntake, Taken
 from event_processor.service.web.posted import PostedJudge, decompressed, posted_records
 from event_processor.service.web.pressure import Pressure
+from event_processor.service.web.receipts import Receipts, wait_of
 from event_processor.service.web.site import Site
 
 __all__ = ["Intake"]
 
-THREAD_BYTES_MIN: Final = 65_536
-"""A smaller body is judged faster than a thread is woken."""
 Query = Mapping[str, Any]
 
 
-class _Line(msgspec.Struct, omit_defaults=True):
-    """The answer to one record: appended at a position, or invalid for a reason."""
+class _Invalid(msgspec.Struct, omit_defaults=True, tag_field="status", tag="invalid"):
+    """The answer to a record that was not appended. `field` is left out if the fault is of none."""
 
-    status: str
-    position: str = ""
-    reason: str = ""
+    reason: str
     field: str = ""
 
 
@@ -47,26 +44,32 @@ class Intake:
         configuration = site.readings.configuration
         self._is_enabled: Final = configuration.intake.enabled
         self._pressure: Final = Pressure(configuration, site.readings.environment.clock)
+        self._receipts: Final = Receipts(site)
+        self._wait_s_max: Final = configuration.intake.wait_s_max
         self._judge: PostedJudge | None = None
         if self._is_enabled:
             self._judge = PostedJudge(configuration)
 
     async def post(self, request: Request, _query: Query) -> Response:
-        """202 if a record is durable, otherwise 422; with the answer to each record."""
+        """202 if a record is durable, 200 if the client waited until all are counted, otherwise 422; with the answer to each record."""
         writer, opened = self._open()
         records = await self._records(request)
         if not records:
             return json_answer({"appended": 0, "invalid": 0, "lines": []}, 422)
-        rejections = await self._judged(records)
-        valid = records
-        if rejections:
-            invalid = {each.row for each in rejections}
-            valid = [record for row, record in enumerate(records) if row not in invalid]
+        assert self._judge is not None, "it is enabled"
         generation = opened.generation()
-        offset = await _durable(writer, valid) if valid else 0
-        lines = _lines_of(records, rejections, generation, offset)
-        answer = {"appended": len(valid), "invalid": len(rejections), "lines": lines}
-        return json_answer(answer, 202 if valid else 422)
+        taken = await _taken(writer, records, self._judge)
+        invalid = len(taken.rejections)
+        appended = len(records) - invalid
+        lines = _lines_of(records, taken.rejections, generation, taken.offset)
+        begin, status, headers = "{", 202 if appended else 422, {}
+        wait_s = wait_of(request.headers.get("prefer", ""), self._wait_s_max) if appended else None
+        if wait_s is not None:
+            is_counted = await self._receipts.wait(generation, taken.end, wait_s)
+            begin, status = f'{{"counted":{str(is_counted).lower()},', 200 if is_counted else 202
+            headers = {"Preference-Applied": f"wait={wait_s:.0f}"}
+        content = f'{begin}"appended":{appended},"invalid":{invalid},"lines":[{",".join(lines)}]}}'
+        return Response(content, status, headers, media_type="application/json")
 
     def _open(self) -> tuple[IntakeWriter, OpenIntake]:
         """What takes records now. Raises `ProblemError` if nothing does."""
@@ -90,32 +93,28 @@ class Intake:
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         return posted_records(body, media_type)
 
-    async def _judged(self, records: Sequence[bytes]) -> Sequence[Rejection]:
-        judge = self._judge
-        assert judge is not None, "it is enabled"
-        if judge.is_slow or sum(map(len, records)) >= THREAD_BYTES_MIN:
-            return await self._site.threads.call(lambda: judge.judge(records))
-        return judge.judge(records)
 
-
-async def _durable(writer: IntakeWriter, records: Sequence[bytes]) -> int:
-    """Appends records. Returns the offset of the first when all are durable."""
-    content = b"\n".join(records) + b"\n"
+async def _taken(writer: IntakeWriter, records: Sequence[bytes], judge: PostedJudge) -> Taken:
+    """Appends the valid records. Returns when all are durable."""
     try:
         # If the client leaves meanwhile, the records are appended all the same, without an answer.
-        return await asyncio.shield(writer.submit(content))
+        return await writer.submit(records, judge)
     except LockedError as error:
         raise ProblemError(503, error.message, hint="send it again", headers={"Retry-After": "1"}) from error
 
 
-def _lines_of(records: Sequence[bytes], rejections: Sequence[Rejection], generation: int, offset: int) -> list[_Line]:
-    """The answer to each record, in order. The first that is valid was appended at `offset`."""
+def _lines_of(records: Sequence[bytes], rejections: Sequence[Rejection], generation: int, offset: int) -> Sequence[str]:
+    """The answer to each record as JSON, in order. The first that is valid was appended at `offset`."""
+    begin = f'{{"status":"appended","position":"{generation}:'
+    if not rejections:
+        ends = accumulate((len(record) + 1 for record in records), initial=offset)
+        return [f'{begin}{place}"}}' for place in islice(ends, len(records))]
     reasons = {each.row: each for each in rejections}
     lines = []
     for row, record in enumerate(records):
-        if reasons and (rejection := reasons.get(row)) is not None:
-            lines.append(_Line("invalid", reason=rejection.reason, field=rejection.field))
+        if (rejection := reasons.get(row)) is not None:
+            lines.append(json_bytes(_Invalid(rejection.reason, rejection.field)).decode())
             continue
-        lines.append(_Line("appended", f"{generation}:{offset}"))
+        lines.append(f'{begin}{offset}"}}')
         offset += len(record) + 1
     return lines

@@ -1,8 +1,8 @@
-"""Group commit of posted records: the thread that appends what waits, fsyncs once, and answers all.
+"""Group commit of posted records: the thread that judges and appends what waits, fsyncs once, and answers all.
 
 Owns: `IntakeWriter`, and `OpenIntake`: what it knows of the pipeline that reads what it appends.
 Always: a record is acknowledged after the fsync that covers it. One group is written at a time; what comes meanwhile is the next group.
-Never: reads a record; writes after a write or an fsync failed (the process then ends).
+Never: writes after a write or an fsync failed (the process then ends).
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, groupby
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Final
 
+import msgspec
+
 from event_processor.model.contracts import Clock, Wakeup
-from event_processor.model.errors import EventProcessorError, StorageError
+from event_processor.model.errors import StorageError
+from event_processor.model.rejections import Rejection
+from event_processor.service.web.posted import PostedJudge
 from event_processor.storage.shared_log import SharedLog, patiently
 
-__all__ = ["IntakeWriter", "OpenIntake"]
+__all__ = ["IntakeWriter", "OpenIntake", "Taken"]
 
-GROUP_BYTES_MAX: Final = 16_777_216
-"""One write holds no more than this, and at least one request. Memory: the limit of connections limits what waits."""
+GROUP_RECORDS_MAX: Final = 100_000
+"""About so many records are judged and written at once. Memory: the limit of connections limits what waits."""
 JOIN_S: Final = 5.0
 
 
@@ -41,34 +46,57 @@ class OpenIntake:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """The records of one request, whole lines, and its answer."""
+class Taken:
+    """The answer to one request: where its valid records begin and end, and its invalid records by their place, ascending."""
 
-    content: bytes
+    offset: int
+    end: int
+    rejections: Sequence[Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """The records of one request, what judges them, and its answer."""
+
+    records: Sequence[bytes]
+    judge: PostedJudge
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[int]
+    answer: asyncio.Future[Taken]
 
 
 class IntakeWriter:
-    """The thread that appends to the intake, from the first record until `close`. The loop of the server submits."""
+    """The thread that judges and appends, from the first record until `close`. The loop of the server submits."""
 
     def __init__(self, log: SharedLog, clock: Clock) -> None:
         self._log: Final = log
         self._clock: Final = clock
-        self._waiting: Final[SimpleQueue[_Waiting | None]] = SimpleQueue()
+        self._gathered: list[_Waiting] = []
+        self._waiting: Final[SimpleQueue[list[_Waiting] | None]] = SimpleQueue()
         self._thread: Thread | None = None
         self.opened: OpenIntake | None = None
         """The pipeline; None while none is open. Set by the daemon's thread."""
 
-    def submit(self, content: bytes) -> asyncio.Future[int]:
-        """Takes whole lines. The future gets the offset of the first when all are durable; or `StorageError`, `LockedError`."""
+    @property
+    def durable_bytes(self) -> int:
+        """The length of the intake, as far as it is durable."""
+        return self._log.durable_bytes
+
+    def submit(self, records: Sequence[bytes], judge: PostedJudge) -> asyncio.Future[Taken]:
+        """Takes records. The future is done when all that are valid are durable; or raises `StorageError`, `LockedError`."""
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(content, loop, loop.create_future())
+        waiting = _Waiting(records, judge, loop, loop.create_future())
+        if not self._gathered:
+            # The requests of one round of the loop are handed over together, so that two threads do not take turns for each.
+            loop.call_soon(self._hand_over)
+        self._gathered.append(waiting)
+        return waiting.answer
+
+    def _hand_over(self) -> None:
         if self._thread is None:
             self._thread = Thread(target=self._work, name="intake", daemon=True)
             self._thread.start()
-        self._waiting.put(waiting)
-        return waiting.answer
+        gathered, self._gathered = self._gathered, []
+        self._waiting.put(gathered)
 
     def close(self) -> None:
         """Ends the thread after what waits was written. If the process ends before, nothing of it was acknowledged."""
@@ -81,56 +109,92 @@ class IntakeWriter:
         while (first := self._waiting.get()) is not None:
             group, ends = self._group(first)
             try:
-                content = b"".join(each.content for each in group)
-                # If we die within, none of the group was acknowledged. What is found of it at the next start counts once, however
-                # often it is sent again.
-                offset = patiently(self._clock, lambda: self._log.append(content))  # noqa: B023 - called at once
-            except EventProcessorError as error:
-                _answer(group, error)
+                answers = self._taken(group)
+            except Exception as error:  # noqa: BLE001 - raised where it is awaited
+                _answer(group, [error] * len(group))
                 self._report(error)
             else:
-                _answer(group, offset)
-                if (opened := self.opened) is not None:
+                _answer(group, answers)
+                # Otherwise the loop finds it at its next poll, together with what is appended until then.
+                if (opened := self.opened) is not None and self._log.is_due:
                     opened.wakeup.set()
             if ends:
                 return
 
-    def _group(self, first: _Waiting) -> tuple[Sequence[_Waiting], bool]:
+    def _group(self, first: list[_Waiting]) -> tuple[list[_Waiting], bool]:
         """Everything that waits, up to the limit; and whether the thread ends after it."""
-        group, size_bytes = [first], len(first.content)
+        group, records = list(first), sum(len(each.records) for each in first)
         with suppress(Empty):
-            while size_bytes < GROUP_BYTES_MAX:
+            while records < GROUP_RECORDS_MAX:
                 following = self._waiting.get_nowait()
                 if following is None:
                     return group, True
-                group.append(following)
-                size_bytes += len(following.content)
+                group += following
+                records += sum(len(each.records) for each in following)
         return group, False
 
-    def _report(self, error: EventProcessorError) -> None:
+    def _taken(self, group: Sequence[_Waiting]) -> list[Taken]:
+        """Judges the records of a group, and appends the valid ones."""
+        refused = _judged(group)
+        valid: list[Sequence[bytes]] = []
+        for each, rejections in zip(group, refused, strict=True):
+            rows = {rejection.row for rejection in rejections}
+            valid.append([record for row, record in enumerate(each.records) if row not in rows] if rows else each.records)
+        lines = list(chain.from_iterable(valid))
+        offset = 0
+        if lines:
+            content = b"\n".join(lines) + b"\n"
+            # If we die within, none of the group was acknowledged. What is found of it at the next start counts once, however
+            # often it is sent again.
+            offset = patiently(self._clock, lambda: self._log.append(content))
+        taken = []
+        for records, rejections in zip(valid, refused, strict=True):
+            end = offset + sum(map(len, records)) + len(records)
+            taken.append(Taken(offset, end, rejections))
+            offset = end
+        return taken
+
+    def _report(self, error: Exception) -> None:
         if isinstance(error, StorageError) and (opened := self.opened) is not None:
             opened.failed()
             opened.wakeup.set()
 
 
-def _answer(group: Sequence[_Waiting], result: int | EventProcessorError) -> None:
-    """Ends the futures of a group, with one call for each loop. `result`: the offset of the first record, or why none is durable."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[int], int | EventProcessorError]]] = {}
-    place = result
-    for each in group:
-        by_loop.setdefault(each.loop, []).append((each.answer, place))
-        if isinstance(place, int):
-            place += len(each.content)
+def _judged(group: Sequence[_Waiting]) -> list[Sequence[Rejection]]:
+    """The invalid records of each request. All requests of a configuration are judged together: that costs as much as one."""
+    found: list[Sequence[Rejection]] = []
+    for judge, requests in groupby(group, key=lambda each: each.judge):
+        several = list(requests)
+        rejections = judge.judge(list(chain.from_iterable(each.records for each in several)))
+        if not len(rejections):
+            found += [()] * len(several)
+            continue
+        begin, place = 0, 0
+        for each in several:
+            own = []
+            while place < len(rejections) and rejections[place].row < begin + len(each.records):
+                own.append(msgspec.structs.replace(rejections[place], row=rejections[place].row - begin))
+                place += 1
+            found.append(own)
+            begin += len(each.records)
+    return found
+
+
+def _answer(group: Sequence[_Waiting], results: Sequence[Taken | Exception]) -> None:
+    """Ends the futures of a group, with one call for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Taken], Taken | Exception]]] = {}
+    for each, result in zip(group, results, strict=True):
+        by_loop.setdefault(each.loop, []).append((each.answer, result))
     for loop, answers in by_loop.items():
         with suppress(RuntimeError):  # the server has ended: nothing waits for it
             loop.call_soon_threadsafe(_end, answers)
 
 
-def _end(answers: Sequence[tuple[asyncio.Future[int], int | EventProcessorError]]) -> None:
+def _end(answers: Sequence[tuple[asyncio.Future[Taken], Taken | Exception]]) -> None:
     for future, result in answers:
         if future.done():
             continue
-        if isinstance(result, int):
+        if isinstance(result, Taken):
             future.set_result(result)
         else:
             future.set_exception(result)

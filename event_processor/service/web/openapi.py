@@ -177,6 +177,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "Retried": _object(
         retried=WHOLE, refused=_list(_object(source=TEXT, generation=WHOLE, offset=WHOLE, reason=TEXT)), dry_run=YES_OR_NO
     ),
+    "Receipt": _object(position=TEXT, status={"enum": ["appended", "counted"]}),
     "DeadLetters": _object(count=WHOLE, dead_letters=_list(ANY_OBJECT), next_offset=_or_null(WHOLE)),
 }
 """What is answered, by name."""

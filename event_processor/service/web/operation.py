@@ -105,6 +105,8 @@ class Operation:
 
     async def answer(self, request: Request) -> Response:
         """Reads the query and calls the endpoint."""
+        if not self.parameters and not request.scope.get("query_string"):
+            return await self.endpoint(request, {})
         return await self.endpoint(request, self._read(request.query_params))
 
     def _read(self, query: QueryParams) -> dict[str, str | int]:
