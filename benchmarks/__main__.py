@@ -17,6 +17,7 @@ from benchmarks.decode import measure_decode
 from benchmarks.deliver import DeliverPlan, measure_deliver
 from benchmarks.generate import LogShape, write_log
 from benchmarks.kafka import measure_kafka
+from benchmarks.intake import measure_intake
 from benchmarks.live import LivePlan, measure_live
 from benchmarks.order import measure_order
 from benchmarks.progress import Progress
@@ -29,7 +30,7 @@ from benchmarks.stages import measure_stages
 from benchmarks.watch import Stolen
 from benchmarks.whole import measure_shares, measure_whole
 
-PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "deliver", "sql", "kafka", "scale")
+PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "deliver", "sql", "kafka", "intake", "scale")
 DECODED_EVENTS: Final = 10_000
 DECODE_PASSES: Final = 30
 
@@ -46,6 +47,7 @@ class Plan:
     deliver: DeliverPlan
     sql: tuple[int, int] = (50_000, 300_000)
     kafka: tuple[int, int] = (100_000, 600_000)
+    intake_requests: int = 3_000
 
 
 PLANS: Final = {
@@ -58,6 +60,7 @@ PLANS: Final = {
         DeliverPlan(load_s=12.0, unlimited_records=(500, 2_000), commit_records=(10_000, 50_000)),
         (5_000, 25_000),
         (5_000, 25_000),
+        300,
     ),
     "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
     "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
@@ -109,6 +112,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "deliver": lambda folder: measure_deliver(folder, plan.deliver, turns, progress),
         "sql": lambda folder: measure_sql(folder, plan.sql, turns, progress),
         "kafka": lambda folder: measure_kafka(folder, plan.kafka, turns, progress),
+        "intake": lambda folder: measure_intake(folder, plan.intake_requests, turns, progress),
         "scale": lambda folder: measure_scale(folder, scale, progress),
     }
     if options.dir is not None:

@@ -256,6 +256,15 @@ def _kafka(results: Json) -> str:
     return _table(head, (row(name, each) for name, each in results.items()))
 
 
+def _intake(results: Json) -> str:
+    def row(shape: str, each: Json) -> Sequence[object]:
+        rates = [f"{rate:,}" for rate in each["events_per_s"].values()]
+        return [shape, *rates, f"{each['share_of_bare']:.2f}", ", ".join(f"{share:.2f}" for share in each["shares_of_bare"])]
+
+    head = ["32 clients", "event-processor, events a second", "a bare application", "share, the median", "share in each turn"]
+    return _table(head, (row(shape, each) for shape, each in results.items()))
+
+
 def _scale(results: Json) -> str:
     runs: list[tuple[str, Json]] = []
     for kind, each in results.items():
@@ -310,5 +319,6 @@ TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "deliver": _deliver,
     "sql": _sql,
     "kafka": _kafka,
+    "intake": _intake,
     "scale": _scale,
 }
