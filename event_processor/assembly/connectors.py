@@ -64,6 +64,7 @@ __all__ = [
     "SINK_OPTIONS",
     "SOURCE_OPTIONS",
     "all_sources",
+    "chooses_start",
     "committed_outputs",
     "format_factory",
     "fresh_sink_paths",
@@ -304,6 +305,11 @@ def lag_of_source(
     quiet = Environment(fs=environment.fs, clock=environment.clock, telemetry=Telemetry())
     context = SourceContext(name, quiet, retired=partial(retired_positions, environment.fs, directory, journal_bytes, name))
     return CONNECTORS[options.type].lag(options, context, progress.positions(), progress.next_generation())
+
+
+def chooses_start(options: SourceOptions) -> bool:
+    """Whether a source with these options begins where its input is at its first start."""
+    return CONNECTORS[options.type].chooses_start(options)
 
 
 def sources_that_ask(configuration: Configuration) -> frozenset[str]:

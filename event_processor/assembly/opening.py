@@ -21,6 +21,7 @@ from event_processor import __version__
 from event_processor.aggregation.aggregates import Aggregates
 from event_processor.assembly.connectors import (
     all_sources,
+    chooses_start,
     fresh_sink_paths,
     intake_generation,
     make_intake,
@@ -213,6 +214,7 @@ class _Opening:
             store=store,
             outbox=self._outbox(LaneStart(self._directory, state_id, checkpoint, state, aggregates.documents())),
             feed=TotalsFeed() if self._replica is None and snapshot_sinks(self._configuration) else None,
+            chosen_starts=frozenset(name for name, options in self._sources.items() if chooses_start(options)),
         )
         writer = CommitWriter(
             outputs,

@@ -78,6 +78,8 @@ class Outputs:
     outbox: Outbox = NO_OUTBOX
     feed: TotalsFeed | None = None
     """Gets the totals of each checkpoint; None if nothing reads them."""
+    chosen_starts: frozenset[str] = frozenset()
+    """Sources that begin where their input is at their first start."""
 
     @property
     def written(self) -> tuple[Sink, ...]:
@@ -169,6 +171,8 @@ class CommitWriter:
         self._ids_appended = ids_appended
         self._loss_times: Final = LossTimes(lost_at)
         self._next_look_s = 0.0
+        self._without_start: frozenset[str] = outputs.chosen_starts
+        """Of these, the sources that have not begun in any checkpoint."""
 
     def prepare(self, batch: Batch) -> Callable[[], int]:
         """The commit of `batch`: run it once, in any thread, after every earlier commit is done.
@@ -238,6 +242,7 @@ class CommitWriter:
             # If we die before this, there was never a state, or the next start falls back, or it starts with the sinks as this
             # start did.
             outputs.store.save(self._checkpoint(state))
+        self._without_start = _not_begun(self._without_start, state)
         self._publish(state)
 
     def close(self) -> None:
@@ -259,7 +264,14 @@ class CommitWriter:
             self._append(batch, taken, aggregates)
             # If we die here, the old checkpoint is still the committed one. What was appended lies beyond the lengths it names
             # and is cut off. What the loop has read and stepped over meanwhile is in no file yet, and is read again.
-            checkpoint_bytes = self._outputs.store.save(self._checkpoint(batch.state))
+            checkpoint = self._checkpoint(batch.state)
+            checkpoint_bytes = self._outputs.store.save(checkpoint)
+            if (left := _not_begun(self._without_start, batch.state)) != self._without_start:
+                # Once more, so that the predecessor knows where these sources began. Without it, a fallback would let them begin again, at
+                # their new end, and what came in between would be in no count. If we die before it, the next commit does the same for the
+                # predecessor.
+                self._outputs.store.save(checkpoint)
+                self._without_start = left
             # If we die here, the new checkpoint is the committed one. The next start renames the parts that it covers, and
             # sources and telemetry learn of it then.
             self._publish(batch.state)
@@ -347,3 +359,8 @@ class CommitWriter:
         meta = self._identity.meta()
         lost_at = self._loss_times.recorded(state.lost, str(meta.get("written_at", "")))
         return Checkpoint(document, {**meta, "lost_at": dict(lost_at)} if lost_at else meta)
+
+
+def _not_begun(names: frozenset[str], state: State) -> frozenset[str]:
+    """The sources of `names` of which the state knows no generation."""
+    return frozenset(name for name in names if name not in state.sources or state.sources[name].next_generation() == 1)

@@ -276,6 +276,13 @@ class Connector:
         del options
         return Guarantee("exactly once", "its positions are in the checkpoint")
 
+    def chooses_start(self, options: Any) -> bool:
+        """Whether a source with these options begins where its input is at its first start, so that a later first start is elsewhere.
+
+        Then both checkpoints know where it began, from its first commit on. Default: with `start = "end"`.
+        """
+        return getattr(options, "start", "") == "end"
+
     def lag(self, options: Any, context: SourceContext, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> Lag:
         """How much is unread after the committed positions. Changes nothing. Raises `StateError`, `StorageError`.
 

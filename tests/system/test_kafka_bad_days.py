@@ -216,6 +216,21 @@ def test_a_checkpoint_that_is_lost_is_read_again_in_the_order_of_the_journal(bro
     assert [each["chain"] for each in again.values()] == [each["chain"] for each in chain.values()]
 
 
+def test_a_source_that_began_at_the_end_begins_there_also_if_its_first_checkpoint_is_lost(
+    broker: KafkaBroker, tmp_path: Path
+) -> None:
+    topic = broker.new_topic(partitions=2)
+    broker.produce(topic, events(0, 10))
+    world = TopicPipeline(tmp_path, broker.address, topic, keys='start = "end"')
+    pipeline = world.prepare()
+    succeeded(pipeline.run("--once"))
+    for part in range(2):
+        broker.produce(topic, events(100 * part + 100, 100 * part + 120), partition=part)
+    (tmp_path / "state" / "checkpoint.json").unlink()
+    succeeded(pipeline.run("--once"))
+    world.holds([*range(100, 120), *range(200, 220)])
+
+
 def world_is_whole(world: TopicPipeline) -> bool:
     try:
         return world.records == 4000

@@ -43,6 +43,10 @@ class KafkaConnector(KafkaSink):
 
         return (KafkaSource if options.mode == "assigned" else GroupSource)(options, context)
 
+    def chooses_start(self, options: KafkaSourceOptions) -> bool:  # noqa: ARG002 - the beginning moves as well
+        """Always: after a moment, retention may have deleted what was at the beginning."""
+        return True
+
     def remarks(self, options: KafkaSourceOptions, world: World) -> list[str]:  # noqa: ARG002 - nothing is asked
         """That a group counts at least once."""
         return [f"{GROUP.words}: {GROUP.by}"] if options.mode == "group" else []
