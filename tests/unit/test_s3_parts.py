@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from itertools import product
 from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
 
+from event_processor.assembly import Environment
 from event_processor.connectors.s3 import known_objects
 from event_processor.connectors.s3.client import Bucket, Listed, _failure
 from event_processor.connectors.s3.known_objects import KnownObjects
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.connectors.s3.positions import read_position
-from event_processor.connectors.s3.reader import listed_keys
+from event_processor.connectors.s3.reader import BucketReader, Failed, listed_keys
 from event_processor.connectors.s3.requests import Requests
 from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.storage.durable import OperatingSystem
+from support.processes import wait_until
 
 
 def options(url: str = "s3://bucket/*", **keys: Any) -> S3SourceOptions:
@@ -111,6 +114,26 @@ def test_a_listing_of_many_answers_has_each_key_once_and_says_where_it_ends(coun
     found = list(listed_keys(cast("Requests", service), options("s3://bucket/a/*")))
     assert [each.key for page, _ in found for each in page] == service.keys
     assert [is_last for _, is_last in found] == [False] * (len(found) - 1) + [True]
+
+
+class NoEtags(Pages):
+    """A service that shows no ETags."""
+
+    def page(self, folder: str, after: str) -> list[Listed]:
+        return [Listed(each.key, "", 1) for each in super().page(folder, after)]
+
+    def close(self) -> None: ...
+
+
+def test_a_service_without_etags_is_refused_with_the_key() -> None:
+    reader = BucketReader(options("s3://bucket/a/*"), cast("Bucket", NoEtags(1)), Environment(fs=OperatingSystem()))
+    with closing(reader):
+        reader.start(KnownObjects(), [])
+        wait_until(lambda: not reader.is_empty, "the reader says something")
+        failed = reader.take()
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, ConfigurationError)
+    assert failed.error.message.startswith("s3://bucket/a/00000: the service shows no ETag")
 
 
 def test_the_words_of_a_failure_have_the_code_and_nothing_of_our_request() -> None:

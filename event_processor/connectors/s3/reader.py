@@ -165,6 +165,11 @@ class BucketReader:
     def _read(self, start: Start) -> None:
         """Puts one object into the queue."""
         listed = start.listed
+        if not listed.etag:
+            raise ConfigurationError(
+                f"{self._options.path_of(listed.key)}: the service shows no ETag, so a change of the object would not be noticed",
+                hint="use a service that has ETags, or copy the objects to files",
+            )
         replaces = start.generation is None and self._known.knows_key(listed.key)
         self._known.add(listed.key, listed.etag)
         is_opened = False
