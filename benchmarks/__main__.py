@@ -16,8 +16,8 @@ from typing import Final
 from benchmarks.decode import measure_decode
 from benchmarks.deliver import DeliverPlan, measure_deliver
 from benchmarks.generate import LogShape, write_log
-from benchmarks.kafka import measure_kafka
 from benchmarks.intake import measure_intake
+from benchmarks.kafka import measure_kafka
 from benchmarks.live import LivePlan, measure_live
 from benchmarks.order import measure_order
 from benchmarks.progress import Progress
