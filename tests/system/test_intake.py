@@ -66,6 +66,15 @@ class Clients:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def are_gone(self) -> bool:
+        """Whether all have ended."""
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def wait_for(self, count: int) -> None:
+        """Returns when so many are acknowledged, or all threads have ended."""
+        wait_until(lambda: len(self._acknowledged) >= count or self.are_gone, "some are acknowledged")
+
     def join(self) -> None:
         """Returns when all is acknowledged, or the daemon is gone."""
         for thread in self._threads:
@@ -105,7 +114,9 @@ def test_after_any_kills_every_acknowledged_event_is_counted_once(tmp_path: Path
         try:
             clients = Clients(port_of(daemon), numbers, acknowledged, life)
             until = len(acknowledged) + random.randrange(1, 300)
-            wait_until(lambda until=until: len(acknowledged) >= until, "some are acknowledged")  # type: ignore[misc]
+            clients.wait_for(until)
+            assert daemon.alive, daemon.said()
+            assert len(acknowledged) >= until, daemon.said()
         finally:
             daemon.kill()
         clients.join()

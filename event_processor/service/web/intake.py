@@ -52,8 +52,11 @@ class Intake:
 
     async def post(self, request: Request, _query: Query) -> Response:
         """202 if a record is durable, 200 if the client waited until all are counted, otherwise 422; with the answer to each record."""
-        writer, opened = self._open()
+        if not self._is_enabled:
+            raise ProblemError(404, "this pipeline takes no events over HTTP", hint="set intake.enabled = true")
+        # Before a refusal too: after an answer to half a request the connection is closed, and a client that comes again finds it so.
         records = await self._records(request)
+        writer, opened = self._open()
         if not records:
             return json_answer({"appended": 0, "invalid": 0, "lines": []}, 422)
         assert self._judge is not None, "it is enabled"
@@ -73,8 +76,6 @@ class Intake:
 
     def _open(self) -> tuple[IntakeWriter, OpenIntake]:
         """What takes records now. Raises `ProblemError` if nothing does."""
-        if not self._is_enabled:
-            raise ProblemError(404, "this pipeline takes no events over HTTP", hint="set intake.enabled = true")
         writer = self._site.intake
         opened = writer.opened if writer is not None else None
         if writer is None or opened is None:
