@@ -76,7 +76,7 @@ from event_processor.engine.state import State, fresh_state
 from event_processor.engine.step import Memory, begin_order, end_order
 from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.connector import SourceContext
-from event_processor.model.contracts import SeenIds, Sink, Source
+from event_processor.model.contracts import Decoding, SeenIds, Sink, Source
 from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.model.event import Json
 from event_processor.model.options import SourceOptions
@@ -228,9 +228,7 @@ class _Opening:
         following = following_of(outputs.journal, list(sources.values()), self._configuration, environment)
         processor = Processor(
             sources=list(sources.values()),
-            decoding=open_decoding(
-                self._configuration, self._sources, fingerprinter, telemetry=environment.telemetry, opened=self.opened
-            ),
+            decoding=self._decoding(fingerprinter),
             directory=self._directory,
             writer=writer,
             executor=environment.committing(),
@@ -297,6 +295,10 @@ class _Opening:
         if manifest:
             return open_fingerprinter(str(manifest.get("fingerprint", "")), str(manifest.get("seed", "")))
         return mint_fingerprinter(options.fingerprint, self._environment.random_bytes)
+
+    def _decoding(self, fingerprinter: Fingerprinter | None) -> Decoding:
+        telemetry = self._environment.telemetry
+        return open_decoding(self._configuration, self._sources, fingerprinter, telemetry=telemetry, opened=self.opened)
 
     def _index(
         self, manifest: Mapping[str, Json], appended: Mapping[str, int], fingerprinter: Fingerprinter | None
