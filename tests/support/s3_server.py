@@ -1,7 +1,7 @@
 """A real S3 server on 127.0.0.1, with a folder of its own, and what tests do with its objects.
 
 Owns: `S3Server`: how it is fetched, started and stopped; `s3_of_tests`; `FaultyRoad`, a proxy that answers in its place.
-Always: the server is versitygw over a folder if there is Go (1.25) to build it, otherwise moto, which keeps objects in memory and takes any secret.
+Always: the server is versitygw over a folder if Go can build it, otherwise moto, which keeps objects in memory and takes any secret.
 S3_OF_TESTS=moto chooses moto. It is a child that dies with this process, and is stopped by the id it was started with. It is built or installed once
 per user, in the user's cache folder. Every wait is bounded.
 Never: trusts a server that it did not start; imports the package.
@@ -54,13 +54,19 @@ def program() -> Program:
     """The program in the cache. The first time it is made, which takes some minutes, and needs the network."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "event-processor-tests"
     base.mkdir(parents=True, exist_ok=True)
-    has_go = bool(shutil.which("go")) and os.environ.get("S3_OF_TESTS") != "moto"
-    made = base / (f"versitygw-{VERSION}" if has_go else f"moto-{MOTO_VERSION}")
-    with open(base / f"{made.name}.lock", "w") as lock:
+    if shutil.which("go") and os.environ.get("S3_OF_TESTS") != "moto":
+        with suppress(AssertionError):  # no network for modules, or a Go that is too old
+            return Program((str(_made(base / f"versitygw-{VERSION}", _build)),), True)
+    return Program((str(_made(base / f"moto-{MOTO_VERSION}", _install) / "bin" / "python"), "-m", "moto.server"), False)
+
+
+def _made(target: Path, make: Callable[[Path], None]) -> Path:
+    """The target, made if it is not there. One process makes it, others wait."""
+    with open(target.parent / f"{target.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            (_build if has_go else _install)(made)
-    return Program((str(made),), True) if has_go else Program((str(made / "bin" / "python"), "-m", "moto.server"), False)
+        if not target.exists():
+            make(target)
+    return target
 
 
 def _build(target: Path) -> None:
