@@ -151,7 +151,7 @@ def test_a_file_that_is_gone_is_said_and_nothing_is_guessed(place: Place) -> Non
 @pytest.mark.parametrize(
     ("type_name", "said"),
     [
-        ("carrier pigeon", '"broken" or "file" or "kafka" or "one_event_files" or "wrong"'),
+        ("carrier pigeon", '"broken" or "file" or "kafka" or "one_event_files" or "s3" or "wrong"'),
         ("broken", "stdout_sink:Missing cannot be loaded"),
         ("wrong", "stdout_sink:StdoutOptions is not a connector"),
     ],
