@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from shutil import rmtree
 from statistics import median
@@ -67,11 +67,11 @@ def measure_intake(folder: Path, requests: int, turns: int, progress: Progress) 
     return results
 
 
-def _rate(started: Callable[..., object], folder: Path, requests: int, batch: int) -> float:
+def _rate(started: Callable[[Path], AbstractContextManager[tuple[int, Path]]], folder: Path, requests: int, batch: int) -> float:
     """Events a second of one run in a new folder."""
     rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    with started(folder) as (port, path):  # type: ignore[attr-defined]
+    with started(folder) as (port, path):
         command = [sys.executable, str(PEER), "send", *map(str, (port, CONNECTIONS, requests, batch))]
         seconds = float(_said(command))
         events = path.read_bytes().count(b"\n")
