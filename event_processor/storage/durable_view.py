@@ -9,24 +9,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from event_processor.model.columns import ByteArray, IntArray
-from event_processor.model.file_system import DIRECTORY_MODE, FILE_MODE, FileStatus, FileSystem
+from event_processor.model.file_system import FileStatus, FileSystem
+from event_processor.storage.forwarding import ForwardingFileSystem
 from event_processor.storage.shared_log import SharedLog
 
 __all__ = ["DurableView"]
 
 
-class DurableView:
-    """A `FileSystem` over another one. Used by one thread, that of the reader."""
-
-    has_descriptors_of_the_system = False
-    """A kernel that read by itself would see what is hidden."""
+class DurableView(ForwardingFileSystem):
+    """A `FileSystem` over another one. Used by one thread, the reader."""
 
     def __init__(self, fs: FileSystem, log: SharedLog) -> None:
-        self._fs: Final = fs
+        super().__init__(fs)
         self._log: Final = log
 
-    # What a reader sees.
+    @property
+    def has_descriptors_of_the_system(self) -> bool:
+        # A kernel that read by itself would see what is hidden.
+        return False
 
     def status(self, path: str) -> FileStatus | None:
         return self._log.look() if path == self._log.path else self._fs.status(path)
@@ -45,56 +45,3 @@ class DurableView:
 
     def next_data(self, descriptor: int, offset: int) -> int:
         return min(self._fs.next_data(descriptor, offset), max(offset, self.status_of(descriptor).size_bytes))
-
-    # The rest, as it is.
-
-    def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
-        return self._fs.open(path, flags, mode)
-
-    def close(self, descriptor: int) -> None:
-        self._fs.close(descriptor)
-
-    def read_each(self, descriptor: int, content: ByteArray, begins: IntArray, offsets: IntArray) -> int:
-        return self._fs.read_each(descriptor, content, begins, offsets)
-
-    def write(self, descriptor: int, content: bytes | memoryview) -> int:
-        return self._fs.write(descriptor, content)
-
-    def write_at(self, descriptor: int, content: bytes, offset: int) -> int:
-        return self._fs.write_at(descriptor, content, offset)
-
-    def truncate(self, descriptor: int, size_bytes: int) -> None:
-        self._fs.truncate(descriptor, size_bytes)
-
-    def begin_writing(self, descriptor: int) -> None:
-        self._fs.begin_writing(descriptor)
-
-    def sync(self, descriptor: int) -> None:
-        self._fs.sync(descriptor)
-
-    def sync_directory(self, path: str) -> None:
-        self._fs.sync_directory(path)
-
-    def link_target(self, path: str) -> str | None:
-        return self._fs.link_target(path)
-
-    def names(self, path: str) -> list[str]:
-        return self._fs.names(path)
-
-    def make_directory(self, path: str, mode: int = DIRECTORY_MODE) -> None:
-        self._fs.make_directory(path, mode)
-
-    def link(self, path: str, new_path: str) -> None:
-        self._fs.link(path, new_path)
-
-    def rename(self, path: str, new_path: str) -> None:
-        self._fs.rename(path, new_path)
-
-    def unlink(self, path: str) -> None:
-        self._fs.unlink(path)
-
-    def remove_directory(self, path: str) -> None:
-        self._fs.remove_directory(path)
-
-    def lock(self, descriptor: int) -> bool:
-        return self._fs.lock(descriptor)

@@ -12,37 +12,27 @@ from typing import Final
 
 from event_processor.model.contracts import Clock
 from event_processor.model.file_system import FileSystem
-from event_processor.storage.file_system import OperatingSystem
+from event_processor.storage.forwarding import ForwardingFileSystem
 
 __all__ = ["TimedSyncs"]
 
-_MEASURED: Final = frozenset({"sync", "sync_directory", "has_descriptors_of_the_system"})
 
-
-class TimedSyncs(OperatingSystem):
+class TimedSyncs(ForwardingFileSystem):
     """`fs`, measured. Several threads may use it."""
 
     def __init__(self, fs: FileSystem, clock: Clock) -> None:
-        self._fs: Final = fs
+        super().__init__(fs)
         self._clock: Final = clock
         self._by_thread: Final[dict[int, tuple[int, float]]] = {}
-        for name in vars(FileSystem):
-            if not name.startswith("_") and name not in _MEASURED:
-                # The call itself, so that it costs no more than before.
-                setattr(self, name, getattr(fs, name))
-
-    @property
-    def has_descriptors_of_the_system(self) -> bool:
-        return self._fs.has_descriptors_of_the_system
 
     def sync(self, descriptor: int) -> None:
         began_s = self._clock.monotonic_s()
-        self._fs.sync(descriptor)
+        super().sync(descriptor)
         self._add(began_s)
 
     def sync_directory(self, path: str) -> None:
         began_s = self._clock.monotonic_s()
-        self._fs.sync_directory(path)
+        super().sync_directory(path)
         self._add(began_s)
 
     def here(self) -> tuple[int, float]:

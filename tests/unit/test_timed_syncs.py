@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from threading import Thread
 
-import pytest
-
-from event_processor.model.file_system import FileSystem
 from event_processor.storage.durable import create_file, read_file
 from event_processor.storage.timed_syncs import TimedSyncs
 from support.engine import FakeClock
@@ -48,11 +45,3 @@ def test_fsyncs_are_counted_and_timed_for_the_thread_that_made_them() -> None:
     assert seen == [(1, 1.0)]
     assert timed.here() == (2, 3.0)
     assert read_file(timed, "/file") == b"some"
-
-
-@pytest.mark.parametrize("name", [name for name in vars(FileSystem) if not name.startswith("_")])
-def test_every_other_call_is_that_of_the_file_system_below(name: str) -> None:
-    below = SimulatedFileSystem(1)
-    timed = TimedSyncs(below, FakeClock())
-    if name not in ("sync", "sync_directory"):
-        assert getattr(timed, name) == getattr(below, name)
