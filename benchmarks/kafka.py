@@ -28,7 +28,7 @@ from benchmarks.measure import ROOT, Contestant, MeasurementError, Slope, Usage,
 from benchmarks.postgres import Postgres, postgres
 from benchmarks.progress import Progress
 from benchmarks.results import Json
-from benchmarks.sql import postgres_database, run_checked
+from benchmarks.sql import SINK, postgres_database, run_checked
 from benchmarks.subjects import PROGRAM, Logs, committed_state
 
 __all__ = ["BESIDE", "Topics", "kafka_broker", "measure_kafka", "reading", "writing"]
@@ -47,16 +47,6 @@ brokers = "{brokers}"
 topic = "{topic}"
 [order]
 buffer_events = 0
-"""
-SINK: Final = """\
-[sinks.rows]
-type = "sql"
-url = "{url}"
-table = "events"
-columns = {{ id = "text", category = "text", value = "double", timestamp = "timestamp" }}
-[outbox]
-once_wait_s = 3600
-bytes_max = 8_589_934_592
 """
 
 

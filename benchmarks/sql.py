@@ -25,16 +25,21 @@ from benchmarks.progress import Progress
 from benchmarks.results import Json
 from benchmarks.subjects import PROGRAM, Logs
 
-__all__ = ["CONTESTANTS", "Database", "measure_database", "measure_sql", "postgres_database", "run_checked", "sqlite_database"]
+__all__ = [
+    "CONTESTANTS",
+    "SINK",
+    "Database",
+    "measure_database",
+    "measure_sql",
+    "postgres_database",
+    "run_checked",
+    "sqlite_database",
+]
 
 PEER: Final = ROOT / "benchmarks" / "peers" / "sql_loop.py"
 SHAPE: Final = LogShape(duplicate_share=0.0)
 DAEMON, LANE, LOOP = "event-processor", "its lane alone", "a loop written by hand"
-CONFIGURATION: Final = """\
-[sources.events]
-path = "events.jsonl"
-[order]
-buffer_events = 0
+SINK: Final = """\
 [sinks.rows]
 type = "sql"
 url = "{url}"
@@ -44,6 +49,13 @@ columns = {{ id = "text", category = "text", value = "double", timestamp = "time
 once_wait_s = 3600
 bytes_max = 8_589_934_592
 """
+"""The sections of a sink that has a row for each event. It waits as long as it takes."""
+CONFIGURATION: Final = f"""\
+[sources.events]
+path = "events.jsonl"
+[order]
+buffer_events = 0
+{SINK}"""
 CHECK: Final = (
     "SELECT count(*), count(DISTINCT id), count(DISTINCT _generation || ':' || _offset), min(_sequence), max(_sequence), "
     "(SELECT sum(line) FROM (SELECT max(_line) AS line FROM events GROUP BY _generation) AS lines), count(timestamp) FROM events"

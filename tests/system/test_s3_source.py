@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import zstandard
 
+from support.numbered_events import CATEGORIES, OUTPUT, CommittedEvents, succeeded
+from support.numbered_events import event as line_of
 from support.processes import Daemon, Finished, Pipeline, wait_until
 from support.s3_server import ACCESS_KEY, SECRET, FaultyRoad, S3Server, s3_of_tests
 
@@ -24,12 +26,8 @@ def server() -> Iterator[S3Server]:
         yield server
 
 
-CATEGORIES = 3
-
-
 def event(number: int) -> bytes:
-    """An event. Its value is a multiple of 1/4, so sums are exact in any order."""
-    return json.dumps({"id": number, "category": f"c{number % CATEGORIES}", "value": number / 4}).encode() + b"\n"
+    return line_of(number) + b"\n"
 
 
 def events(*numbers: int) -> bytes:
@@ -37,10 +35,9 @@ def events(*numbers: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class World:
+class World(CommittedEvents):
     """A pipeline over a bucket, in `folder`, and what must come out of it. Expected values come from the numbers of the events alone."""
 
-    folder: Path
     server: S3Server
     bucket: str
     address: str = ""
@@ -52,32 +49,12 @@ class World:
         (self.folder / "pipeline.toml").write_text(
             f'[sources.events]\ntype = "s3"\nurl = "s3://{self.bucket}/{keys}"\nendpoint = "{self.address or self.server.address}"\n'
             f'access_key_id = "{ACCESS_KEY}"\nsecret_access_key_file = "secret"\npoll_interval_ms = 50\nrange_bytes = 65536\n{more}\n'
-            "[order]\nbuffer_events = 0\n[batch]\nbytes_max = 4096\n"
-            '[state]\ndir = "state"\n[sinks.ordered]\ntype = "file"\npath = "out/ordered.jsonl"\n'
+            f"{OUTPUT}"
         )
         return Pipeline(self.folder, self.folder)
 
     def put(self, key: str, content: bytes) -> str:
         return self.server.put(self.bucket, key, content)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / "state" / "checkpoint.json").read_bytes())["state"])
-
-    @property
-    def records(self) -> int:
-        """How many records are committed; 0 without a checkpoint."""
-        try:
-            return int(self.state["counts"]["records"])
-        except FileNotFoundError:
-            return 0
-
-    @property
-    def written(self) -> list[int]:
-        """The ids in the committed part of the sink."""
-        (length,) = [length for name, length in self.state["appended"].items() if name.endswith("ordered.jsonl")]
-        content = (self.folder / "out" / "ordered.jsonl").read_bytes() if length else b""
-        return [json.loads(line)["id"] for line in content[:length].splitlines()]
 
     def kill_at(self, daemon: Daemon, records: int) -> None:
         """Kills the daemon when at least so many records are committed."""
@@ -89,13 +66,7 @@ class World:
         assert self.written == list(numbers)
         counts = self.state["counts"]
         assert (counts["accepted"], counts["duplicate"], counts["rejected"]) == (len(numbers), 0, 0)
-        sums: dict[str, list[float]] = {}
-        for number in numbers:
-            sums.setdefault(f"c{number % CATEGORIES}", []).append(number / 4)
-        found = self.state["categories"]
-        assert {name: (each["count"], each["sum"]) for name, each in found.items()} == {
-            name: (len(values), sum(values)) for name, values in sums.items()
-        }
+        self.require_totals(numbers)
 
     @property
     def lost(self) -> list[tuple[str, int, int | None, str]]:
@@ -111,12 +82,6 @@ def world(server: S3Server, tmp_path: Path) -> World:
 def lost_some(finished: Finished) -> str:
     """What a run said that found something to be lost."""
     assert finished.exit_code == 66, finished.stderr
-    return finished.stderr
-
-
-def succeeded(finished: Finished) -> str:
-    """What a command said that ended well."""
-    assert finished.exit_code == 0, finished.stderr
     return finished.stderr
 
 
