@@ -2,7 +2,7 @@
 
 `bare_intake.py serve FILE` prints its port; `bare_intake.py send PORT CONNECTIONS REQUESTS BATCH` prints the seconds from the first request to the
 last answer.
-Always: the server is that of a daemon, with its limits. The clients send one request at a time on each connection, and every answer must be 202.
+Always: the server is the one of a daemon, with its limits. The clients send one request at a time on each connection, and every answer must be 202.
 Never: the bare application looks at an event, checks who asks, or counts anything.
 """
 
@@ -80,9 +80,9 @@ async def send(port: int, connections: int, requests: int, batch: int) -> float:
     numbers = count()
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
     bodies = iter([_request(numbers, batch) for _ in range(requests)])
-    begun_s = time.perf_counter()
+    began_s = time.perf_counter()
     await asyncio.gather(*(_client(reader, writer, bodies) for reader, writer in opened))
-    return time.perf_counter() - begun_s
+    return time.perf_counter() - began_s
 
 
 def _request(numbers: Iterator[int], batch: int) -> bytes:

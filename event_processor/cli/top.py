@@ -54,10 +54,10 @@ def _draw(reader: LiveReader, clock: Clock, *, interval_s: float, count: int | N
     view = View()
     with Terminal() as terminal:
         for number in itertools.count(1):
-            begun_s = clock.monotonic_s()
+            began_s = clock.monotonic_s()
             live = reader.read()
             # Reading takes at most a tenth of the time, however large the checkpoint is.
-            deadline_s = max(begun_s + interval_s, begun_s + (clock.monotonic_s() - begun_s) / READING_SHARE)
+            deadline_s = max(began_s + interval_s, began_s + (clock.monotonic_s() - began_s) / READING_SHARE)
             while True:
                 width, height = terminal.size()
                 lines, page = screen(live, view, width=width, height=height, is_unicode=terminal.is_unicode)

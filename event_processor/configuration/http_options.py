@@ -1,6 +1,6 @@
 """The keys of the HTTP server: where it listens, who may ask, how long a slow client is waited for, and whether events may be posted.
 
-Owns: `HttpOptions`, the keys of `[http]`; `IntakeOptions`, those of `[intake]`; what a listen address is, and whether it is loopback.
+Owns: `HttpOptions`, the keys of `[http]`; `IntakeOptions`, the keys of `[intake]`; what a listen address is, and whether it is loopback.
 Always: a server that other machines can reach has a token.
 Never: opens a socket or reads the token (`service/web/` does).
 """

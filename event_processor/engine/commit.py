@@ -172,7 +172,7 @@ class CommitWriter:
         self._loss_times: Final = LossTimes(lost_at)
         self._next_look_s = 0.0
         self._without_start: frozenset[str] = outputs.chosen_starts
-        """Of these, the sources that have not begun in any checkpoint."""
+        """Of these, the sources of which no checkpoint has a beginning."""
 
     def prepare(self, batch: Batch) -> Callable[[], int]:
         """The commit of `batch`: run it once, in any thread, after every earlier commit is done.
@@ -242,7 +242,7 @@ class CommitWriter:
             # If we die before this, there was never a state, or the next start falls back, or it starts with the sinks as this
             # start did.
             outputs.store.save(self._checkpoint(state))
-        self._without_start = _not_begun(self._without_start, state)
+        self._without_start = _not_started(self._without_start, state)
         self._publish(state)
 
     def close(self) -> None:
@@ -266,7 +266,7 @@ class CommitWriter:
             # and is cut off. What the loop has read and stepped over meanwhile is in no file yet, and is read again.
             checkpoint = self._checkpoint(batch.state)
             checkpoint_bytes = self._outputs.store.save(checkpoint)
-            if (left := _not_begun(self._without_start, batch.state)) != self._without_start:
+            if (left := _not_started(self._without_start, batch.state)) != self._without_start:
                 # Once more, so that the predecessor knows where these sources began. Without it, a fallback would let them begin again, at
                 # their new end, and what came in between would be in no count. If we die before it, the next commit does the same for the
                 # predecessor.
@@ -361,6 +361,6 @@ class CommitWriter:
         return Checkpoint(document, {**meta, "lost_at": dict(lost_at)} if lost_at else meta)
 
 
-def _not_begun(names: frozenset[str], state: State) -> frozenset[str]:
+def _not_started(names: frozenset[str], state: State) -> frozenset[str]:
     """The sources of `names` of which the state knows no generation."""
     return frozenset(name for name in names if name not in state.sources or state.sources[name].next_generation() == 1)

@@ -58,9 +58,9 @@ class TimedCommit:
 
     def __call__(self) -> int:
         """Runs it. Returns the checkpoint's size in bytes, or raises the failure."""
-        begun_s, (count, sync_s) = self._clock.monotonic_s(), self._synced()
+        began_s, (count, sync_s) = self._clock.monotonic_s(), self._synced()
         checkpoint_bytes = self._job()
-        self.seconds = self._clock.monotonic_s() - begun_s
+        self.seconds = self._clock.monotonic_s() - began_s
         now_count, now_s = self._synced()
         self.syncs, self.sync_s = now_count - count, now_s - sync_s
         return checkpoint_bytes

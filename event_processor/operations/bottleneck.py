@@ -147,7 +147,7 @@ class _Minute:
         return self.values["records"] / self.elapsed_s if self.elapsed_s else 0.0
 
     def shares(self) -> dict[str, float]:
-        """The share of each stage; of a daemon that has just begun, it waits."""
+        """The share of each stage; of a daemon that has just started, it waits."""
         elapsed_s = self.elapsed_s
         return {stage: self.values[f"{stage}_s"] / elapsed_s if elapsed_s else float(stage == WAITING) for stage in STAGES}
 

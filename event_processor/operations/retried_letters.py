@@ -1,7 +1,7 @@
 """Dead letters that are retried by their places, some of them repaired.
 
 Owns: which of the chosen letters can be retried, and why the others cannot.
-Always: a retry is that of the commands: rejected records come back through the intake, failed records go to their sink alone.
+Always: a retry does what the commands do: rejected records come back through the intake, failed records go to their sink alone.
 Never: appends by itself (`dead_letters.py` and `failed_deliveries.py` do).
 """
 

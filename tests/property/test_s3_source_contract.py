@@ -39,7 +39,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Reading:
-    """What was committed of a bucket: the position of each open generation, those of the retired ones, and the records by key and offset."""
+    """What was committed of a bucket: the positions of open and of retired generations, and the records by key and offset."""
 
     def __init__(self, server: S3Server, bucket: str) -> None:
         self.options = S3SourceOptions(

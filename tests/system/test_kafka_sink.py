@@ -249,7 +249,7 @@ def test_a_commit_of_an_earlier_process_that_arrives_late_counts_or_never_will(w
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(FaultyClients, "producer", kept)
         with pytest.raises(KilledError):
-            # The first commit is that of the cursor.
+            # The first commit moves the cursor.
             world.deliver(tmp_path, MemoryOutbox(records(7)), world.receiver_of(Fault(2, ("commit_transaction",), event=killed)))
     late = Fault(1, ("init_transactions",), event=lambda: held[-1].commit_transaction(60))
     report = world.deliver(tmp_path, MemoryOutbox(records(RECORDS)), world.receiver_of(late))

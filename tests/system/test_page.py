@@ -61,7 +61,7 @@ def picture(visit: Visit, tmp_path: Path, name: str) -> None:
 
 
 def as_of_a_server(folder: Path) -> Callable[[Route], None]:
-    """Answers with the state, but for the folder and the process, which are those of a test."""
+    """Answers with the state, but with another folder and process than a test has."""
 
     def answer(route: Route) -> None:
         state = json.loads(route.fetch().text().replace(str(folder), "/srv/shop"))
@@ -361,7 +361,7 @@ def script_s_per_update(visit: Visit, running: Served, first_id: int, rounds: in
             next(each["value"] for each in session.send("Performance.getMetrics")["metrics"] if each["name"] == "ScriptDuration")
         )
 
-    begun, updates = script_s(), visit.updates()
+    began, updates = script_s(), visit.updates()
     for number in range(rounds):
         visit.page.click(f"#throughput button:text-is('{'1 h' if number % 2 else '1 day'}')")
         running.append(b'{"id": %d, "category": "a", "value": 1}\nbad\n' % (first_id + number))
@@ -370,7 +370,7 @@ def script_s_per_update(visit: Visit, running: Served, first_id: int, rounds: in
             ".observe(document.body, {attributes: true}))",
             visit.updates() + 1,
         )
-    return (script_s() - begun) / (visit.updates() - updates)
+    return (script_s() - began) / (visit.updates() - updates)
 
 
 def test_a_day_of_history_and_ten_thousand_dead_letters_do_not_double_the_work_of_an_update(

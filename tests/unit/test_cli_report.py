@@ -26,7 +26,7 @@ window = { size_s = 3600 }
 input = "aggregates.hourly"
 path = "out/hours.jsonl"
 """
-SECRET = "a-word-that-nobody-should-see"
+SECRET = "a-word-to-keep-secret"
 EVENTS = [
     {"id": number, "category": f"c{number % 3}", "value": number, "timestamp": 1_700_000_000 + 1800 * number}
     for number in range(20)

@@ -113,7 +113,7 @@ def test_the_lag_is_the_time_for_which_the_oldest_byte_was_seen() -> None:
     assert clock.look(15.0, 50, 100) == 5, "50 of those bytes are committed, and 50 came"
     assert clock.look(20.0, 100, 80) == 5, "the first look's bytes are committed; the second look's, to 150, are not"
     assert clock.look(25.0, 149, 80) == 10
-    assert clock.look(30.0, 150, 80) == 10, "those of the look at 20, to 180"
+    assert clock.look(30.0, 150, 80) == 10, "what was seen at 20, to 180"
     assert clock.look(31.0, 1000, 5) == 0
     assert clock.look(40.0, 1005, 0) == 0
 

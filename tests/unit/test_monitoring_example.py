@@ -1,4 +1,4 @@
-"""Alerts and dashboard: each alert fires in a test of promtool and has its entry in the runbook, and all names are those of our metrics."""
+"""Alerts and dashboard: each alert fires in a test of promtool and has its entry in the runbook, and all names are names of our metrics."""
 
 from __future__ import annotations
 

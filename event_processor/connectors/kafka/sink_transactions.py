@@ -129,7 +129,7 @@ class KafkaTransactions:
     def take(self) -> bool:
         """See `TransactionalReceiver`. If another process has taken the cursor since `begin`, the producer is fenced: a *wait*."""
         self._interruption.clear()
-        self._take(self._begun())
+        self._take(self._opened())
         return True
 
     def _connect(self, *, may_make: bool, is_alone: bool) -> _Connection | None:
@@ -251,7 +251,7 @@ class KafkaTransactions:
     def start(self, cursor: RemoteCursor) -> None:
         """See `TransactionalReceiver`."""
         self._interruption.clear()
-        connection = self._begun()
+        connection = self._opened()
         self._take(connection)
         entry = self._entry(self.owner.input, cursor)
         # Also if the outcome is unknown: if it is there with our name, it is ours.
@@ -259,7 +259,7 @@ class KafkaTransactions:
         self._write(connection.session, [self._message(entry)])
         self._committed(connection, entry)
 
-    def _begun(self) -> _Connection:
+    def _opened(self) -> _Connection:
         assert self._connection is not None, "`begin` was called"
         return self._connection
 
@@ -338,7 +338,7 @@ class KafkaTransactions:
     def failed_after(self, sequence: int) -> list[FailedRecord]:
         """See `TransactionalReceiver`."""
         self._interruption.clear()
-        return self.topic.failed_after(self._begun().clients, sequence)
+        return self.topic.failed_after(self._opened().clients, sequence)
 
     # The connection.
 

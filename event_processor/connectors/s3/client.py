@@ -74,7 +74,7 @@ class Bucket:
     """The objects of one bucket. One thread makes requests, any thread may close it."""
 
     def __init__(self, options: S3SourceOptions, fs: FileSystem, environment: Mapping[str, str] | None = None) -> None:
-        """Connects to nothing yet. `environment`: for our keys; None for that of the process. Raises `ConfigurationError`."""
+        """Connects to nothing yet. `environment`: for our keys; None for the environment of the process. Raises `ConfigurationError`."""
         self._store: Final = _store(options, fs, os.environ if environment is None else environment)
         self._loop: Final = asyncio.new_event_loop()
         self._thread: Final = threading.Thread(target=self._loop.run_forever, name=f"s3 {options.bucket}", daemon=True)

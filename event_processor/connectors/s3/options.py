@@ -32,7 +32,7 @@ class S3ClientOptions(Section):
     """How a client reaches the service. Without a key: the usual chain."""
 
     endpoint: str | None = Field(default=None, examples=["http://127.0.0.1:9000"])
-    """The address of the service, if it is not that of AWS for the region."""
+    """The address of the service. By default the one of AWS for the region."""
     region: str | None = Field(default=None, examples=["eu-central-1"])
     """The region. By default the environment says it (`AWS_REGION`), or it is us-east-1."""
     access_key_id: str | None = Field(default=None, examples=["AKIAIOSFODNN7EXAMPLE"])

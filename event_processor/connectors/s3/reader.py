@@ -1,6 +1,6 @@
 """Reads a bucket in a thread: lists it, and reads each object that is not known, one after the other.
 
-Owns: which object comes next; the queue from this thread to that of the loop.
+Owns: which object comes next; the queue from this thread to the loop.
 Always: the objects of one listing come in the order of their keys. Each listing begins at the first key, so an object that comes later with a
 smaller key is found by the next one. At most `QUEUED_MAX` blocks wait, so memory is bounded, however many objects there are.
 Never: decides what is committed; passes over an object that it cannot read.

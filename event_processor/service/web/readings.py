@@ -175,10 +175,10 @@ class Readings:
         return self._checkpoint
 
     def _kept(self, read: Callable[[], Value], identity: object = None) -> _Kept[Value]:
-        begun_s = self.now_s()
+        began_s = self.now_s()
         value = read()
         now_s = self.now_s()
-        return _Kept(value, begun_s, now_s + min(KEPT_S_MAX, (now_s - begun_s) / READING_SHARE), identity)
+        return _Kept(value, began_s, now_s + min(KEPT_S_MAX, (now_s - began_s) / READING_SHARE), identity)
 
 
 class ReaderThreads:

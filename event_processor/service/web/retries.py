@@ -1,7 +1,7 @@
 """Retries of dead letters: `POST /v1/dead-letters/retry`.
 
 Owns: what a request for a retry is, and its answer.
-Always: a retry is that of the commands, with the same locks, and is durable when it is answered.
+Always: a retry does what the commands do, with the same locks, and is durable when it is answered.
 Never: decides which letter can be retried (`operations/retried_letters.py` does).
 """
 
