@@ -224,6 +224,27 @@ def test_a_service_that_fails_at_first_is_waited_for_and_what_it_answers_late_is
     assert "503" in said
 
 
+def test_an_object_that_goes_before_it_is_read_and_comes_back_the_same_is_read(server: S3Server, tmp_path: Path) -> None:
+    bucket = server.new_bucket()
+    server.put(bucket, "a.jsonl", events(1))
+    gone: list[str] = []
+
+    def is_gone_once(_method: str, path: str, headers: dict[str, str]) -> int | None:
+        if "a.jsonl" not in path or "list-type" in path or "range" not in headers or gone:
+            return None
+        gone.append(path)
+        return 404
+
+    with FaultyRoad(server, is_gone_once) as road:
+        world = World(tmp_path, server, bucket, road.address)
+        daemon = world.prepare().start()
+        wait_until(lambda: world.records == 1 or not daemon.alive, "it is read at the next listing")
+        daemon.kill()
+    assert gone
+    world.holds(1)
+    assert world.lost == []
+
+
 def test_a_refusal_is_said_and_waited_for_and_nothing_is_lost(server: S3Server, tmp_path: Path) -> None:
     bucket = server.new_bucket()
     server.put(bucket, "a.jsonl", events(1))

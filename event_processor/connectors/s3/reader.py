@@ -171,7 +171,6 @@ class BucketReader:
                 hint="use a service that has ETags, or copy the objects to files",
             )
         replaces = start.generation is None and self._known.knows_key(listed.key)
-        self._known.add(listed.key, listed.etag)
         is_opened = False
         try:
             content = ObjectContent(
@@ -181,8 +180,9 @@ class BucketReader:
                 lambda begin, end: self._requests.range(listed, begin, end),
                 lambda begin, end: self._requests.ask_ahead(listed, begin, end),
             )
-            self._put(Opened(start, content.cutter(), content.is_plain, replaces))
             is_opened = True
+            self._known.add(listed.key, listed.etag)
+            self._put(Opened(start, content.cutter(), content.is_plain, replaces))
             for block in content.blocks():
                 if block:
                     self._put(block)
@@ -193,8 +193,9 @@ class BucketReader:
         except (ObjectGoneError, DamagedError) as error:
             if not is_opened:
                 if start.generation is None and isinstance(error, ObjectGoneError):
-                    # Nothing of it was read. If it was replaced, the next listing has the other object.
+                    # Nothing of it was read. It is not known: if it comes back, even with the same content, a later listing has it.
                     return
+                self._known.add(listed.key, listed.etag)
                 self._put(
                     Opened(
                         start,
