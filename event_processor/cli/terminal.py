@@ -2,7 +2,7 @@
 
 Owns: what is changed at the terminal, and its way back.
 Always: at the end the terminal is as before: after an error, Ctrl-C, a TERM or HUP signal, and while the process is suspended (Ctrl-Z).
-Never: decides what a key does.
+Never: decides what a key does. It does not suspend inside a write: a stream refuses a second write inside the first.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Terminal:
         self._keys: Final[deque[str]] = deque()
         self._input: int | None = None
         self._saved: list[Any] | None = None
+        self._is_busy = False
+        self._must_suspend = False
         self._cleanup: Final = ExitStack()
 
     def __enter__(self) -> Self:
@@ -57,7 +59,12 @@ class Terminal:
 
     def show(self, lines: Sequence[str]) -> None:
         """Draws these lines over the ones before. They fit the screen."""
-        self._write("\x1b[H" + "\r\n".join(f"{line}\x1b[0m\x1b[K" for line in lines) + "\x1b[J")
+        self._is_busy = True
+        try:
+            self._write("\x1b[H" + "\r\n".join(f"{line}\x1b[0m\x1b[K" for line in lines) + "\x1b[J")
+            self._suspend_if_asked()
+        finally:
+            self._is_busy = False
 
     def size(self) -> tuple[int, int]:
         """Columns and rows now."""
@@ -99,10 +106,22 @@ class Terminal:
                 termios.tcsetattr(self._input, termios.TCSADRAIN, self._saved)
 
     def _suspend(self, _number: int, _frame: FrameType | None) -> None:
-        self._leave()
-        # Returns when the shell lets the process go on.
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self._begin()
+        self._must_suspend = True
+        # The signal can come inside a write, or while it is already suspending. That ends first.
+        if not self._is_busy:
+            self._is_busy = True
+            try:
+                self._suspend_if_asked()
+            finally:
+                self._is_busy = False
+
+    def _suspend_if_asked(self) -> None:
+        while self._must_suspend:
+            self._leave()
+            self._must_suspend = False
+            # Returns when the shell lets the process go on.
+            os.kill(os.getpid(), signal.SIGSTOP)
+            self._begin()
 
     def _write(self, text: str) -> None:
         encoding = sys.stdout.encoding or "utf-8"

@@ -93,6 +93,10 @@ def top(pipeline: Pipeline, *options: str) -> Iterator[Screen]:
         os.close(terminal)
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "T"
+
+
 ROWS = rb"> count.*?(cocoa|coffee|tea) .*?(cocoa|coffee|tea) .*?(cocoa|coffee|tea) "
 
 
@@ -132,6 +136,7 @@ def test_while_it_is_suspended_the_terminal_is_as_before(pipeline: Pipeline) -> 
         screen.process.send_signal(signal.SIGTSTP)
         screen.wait_for(re.escape(END))
         wait_until(lambda: screen.modes() == before, "the terminal is as before")
+        wait_until(lambda: is_stopped(screen.process.pid), "the process is stopped")
         screen.process.send_signal(signal.SIGCONT)
         screen.wait_for(re.escape(BEGIN))
         screen.press(b"q")
