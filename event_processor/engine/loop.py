@@ -9,7 +9,6 @@ Never: decides about a record (`step.py` does) or about bytes on disk (`commit.p
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Final
@@ -31,6 +30,7 @@ from event_processor.engine.journal import (
 from event_processor.engine.loop_options import WAIT_S_MAX, InFlight, LoopOptions, StartedState, StopReason
 from event_processor.engine.loss_keeper import LossKeeper
 from event_processor.engine.losses import LossRequests
+from event_processor.engine.reading import Reading
 from event_processor.engine.source_turns import SourceTurns
 from event_processor.engine.stages import DECODING, READING, TOTALS, WAITING, StageClock, TimedCommit
 from event_processor.engine.state import State
@@ -84,6 +84,7 @@ class Processor:
         self._step_options: Final = step_options
         self._options: Final = options
         self._limits: Final = BatchLimits(options.batch_bytes_max)
+        self._reading: Final = Reading(self._sources, decoding, losses=self._losses, limits=self._limits, clock=clock)
         self.stages: Final = stages
         self._clock: Final = clock
         self._wakeup: Final = wakeup
@@ -91,13 +92,8 @@ class Processor:
         self._attention: Final = Attention(clock, wakeup)
         self._in_flight: InFlight | None = None
         self._checkpoint_bytes = 0
-        self._handed_in: Final[deque[str]] = deque()
-        """The source of each chunk that was read but not stepped over yet."""
-        self._read_ahead: set[str] = set()
-        """The sources from which something was read that no commit covers."""
         self._failed = False
         self._stop_reason: StopReason | None = None
-        self._last_read_s = clock.monotonic_s()
 
     @property
     def state(self) -> State:
@@ -189,7 +185,7 @@ class Processor:
                 batch.add_loss(each)
                 continue
             if isinstance(each, Chunk):
-                self._hand_in(each)
+                self._reading.hand_in(each)
                 self._step(batch)
                 if not self._is_full(batch):
                     continue
@@ -233,8 +229,9 @@ class Processor:
                 continue
             if self._holds_what_was_there(batch, deadline_s):
                 break
-            self._read_on(batch)
-            if self._decoding.pending:
+            self._reading.read_on(batch)
+            self.stages.lap(READING)
+            if self._reading.pending:
                 self._step(batch)
                 continue
             if self._in_flight is not None:
@@ -252,7 +249,7 @@ class Processor:
 
     def _holds_what_was_there(self, batch: Batch, deadline_s: float) -> bool:
         """Whether only another poll could find more, and no running commit makes the batch wait. Polls would delay it without end."""
-        if self._options.once or not batch.steps or self._in_flight is not None or self._decoding.pending:
+        if self._options.once or not batch.steps or self._in_flight is not None or self._reading.pending:
             return False
         return self._clock.monotonic_s() >= deadline_s and not self._sources.have_more()
 
@@ -266,7 +263,7 @@ class Processor:
 
     def _is_full(self, batch: Batch) -> bool:
         """Whether a commit should cover no more than this batch: then there is a backlog."""
-        return self._limits.is_full(batch.content_bytes, self._checkpoint_bytes, is_ahead=bool(self._decoding.pending))
+        return self._limits.is_full(batch.content_bytes, self._checkpoint_bytes, is_ahead=bool(self._reading.pending))
 
     def _may_grow(self, batch: Batch) -> bool:
         """Whether a full batch grows on while a commit runs: the next commit then costs more, but covers more."""
@@ -278,7 +275,7 @@ class Processor:
         self._settle()
         self._started = None
         job = self.stages.timed(self._writer.prepare(batch))
-        self._read_ahead = set(self._handed_in)
+        self._reading.begin_commit()
         if not behind:
             # The shortest way to a durable checkpoint: without a backlog, the log waits for no other thread.
             self._committed(batch, job(), job)
@@ -310,19 +307,8 @@ class Processor:
         self.stages.committed(commit)
         before, self._state = self._state, batch.state
         self._checkpoint_bytes = checkpoint_bytes
-        self._sources.acknowledge(self._read_ahead)
+        self._reading.acknowledge()
         batch.report(self._telemetry, before, commit.seconds)
-
-    def _read_on(self, batch: Batch) -> None:
-        """Reads and submits available chunks, as many as may be decoded ahead."""
-        while self._decoding.has_room:
-            room_bytes = self._limits.room_bytes(0 if self._decoding.pending else batch.content_bytes)
-            chunk = self._sources.read(room_bytes)
-            self._losses.note(batch)
-            if chunk is None:
-                break
-            self._hand_in(chunk)
-        self.stages.lap(READING)
 
     def _acknowledge_if_asked(self) -> None:
         """Carries out a request of another process."""
@@ -337,17 +323,10 @@ class Processor:
         if batch.has_news:
             self._commit(batch, behind=False)
 
-    def _hand_in(self, chunk: Chunk) -> None:
-        self._last_read_s = self._clock.monotonic_s()
-        self._read_ahead.add(chunk.source)
-        self._handed_in.append(chunk.source)
-        self._decoding.submit(chunk)
-
     def _step(self, batch: Batch) -> None:
         """Advances the batch's state over the oldest submitted chunk."""
-        chunk, columns = self._decoding.take()
+        chunk, columns = self._reading.take()
         self.stages.lap(DECODING)
-        self._handed_in.popleft()
         step = advance(batch.state, chunk, columns, self._memory, self._step_options)
         if step.counts.late and self._options.ends_if_late:
             self._stop_reason = StopReason.LATE
@@ -419,9 +398,9 @@ class Processor:
     def _silent_in_s(self) -> float | None:
         """Seconds until a live log was idle for so long that the order buffer is flushed; None if it is not idle, or never flushed."""
         options = self._options
-        if options.once or not options.idle_release_s or not self._state.order.held or self._sources.hold_unread_bytes():
+        if options.once or not options.idle_release_s or not self._state.order.held:
             return None
-        return max(0.0, self._last_read_s + options.idle_release_s - self._clock.monotonic_s())
+        return self._reading.silent_in_s(options.idle_release_s)
 
     def _wait_s(self) -> float:
         """Seconds until the next thing that can happen without a wakeup; 0 if the log has just become idle."""
