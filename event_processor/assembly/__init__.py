@@ -8,7 +8,6 @@ Never: decides about a record. Open `opening.py` first.
 from event_processor.assembly.connectors import (
     CONNECTOR_OPTIONS,
     CONNECTORS,
-    INTAKE_NAME,
     SINK_OPTIONS,
     SOURCE_OPTIONS,
     all_sources,
@@ -26,7 +25,6 @@ from event_processor.assembly.connectors import (
     record_format,
     remarks,
     reopen_generation,
-    shared_intake,
     sink_files,
     sink_path_of,
     sources_that_ask,
@@ -46,6 +44,7 @@ from event_processor.assembly.inputs import (
     with_inputs,
     with_result_sinks,
 )
+from event_processor.assembly.intake import append_to_intake, shared_intake
 from event_processor.assembly.modes import Mode, Replica
 from event_processor.assembly.opening import OpenPipeline, open_pipeline, open_replica
 from event_processor.assembly.outbox import (
@@ -64,7 +63,6 @@ __all__ = [
     "CONNECTORS",
     "CONNECTOR_OPTIONS",
     "INPUT_SOURCE_NAME",
-    "INTAKE_NAME",
     "LOCK_NAME",
     "SINK_OPTIONS",
     "SOURCE_OPTIONS",
@@ -76,6 +74,7 @@ __all__ = [
     "OpenPipeline",
     "Replica",
     "all_sources",
+    "append_to_intake",
     "change_of_lane",
     "check_config",
     "committed_outputs",

@@ -1,7 +1,7 @@
 """The table of connectors, and everything that the rest of the program asks of sources and sinks through it.
 
 Owns: the types that exist: the built-in ones, and those that other packages offer by the entry point group
-`event_processor.connectors`; the intake as a source; the options models by type; the format in which a source's records are read;
+`event_processor.connectors`; the options models by type; the format in which a source's records are read;
 and, for `verify`, `replay` and `reset`, a sink's replica, files and committed output.
 Always: a connector of another package is imported only when it is used. An unknown type is a fault.
 Never: keeps a state or sequences anything.
@@ -9,20 +9,18 @@ Never: keeps a state or sequences anything.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, TypeVar
 
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.intake import intake_options
 from event_processor.assembly.reading_journal import retired_positions
 from event_processor.configuration import ConnectorOptions
 from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
 from event_processor.connectors.files.connector import FilesConnector
-from event_processor.connectors.files.following.source import FileSource
 from event_processor.connectors.files.following.watch import LogWatcher
-from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.connectors.http.connector import HttpConnector
 from event_processor.connectors.kafka.connector import KafkaConnector
 from event_processor.connectors.python.connector import PythonConnector
@@ -40,11 +38,10 @@ from event_processor.model.connector import (
     SourceContext,
     TableChanges,
 )
-from event_processor.model.contracts import Clock, Format, ObjectReader, Sink, SinkPath, Source
+from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath, Source
 from event_processor.model.delivery import ReceiverContext
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
-from event_processor.model.file_system import FileSystem
 from event_processor.model.messages import readable_path
 from event_processor.model.options import ConfiguredPath, SinkOptions, SourceOptions
 from event_processor.model.publishing import Publisher, PublisherContext
@@ -54,13 +51,10 @@ from event_processor.model.telemetry import Telemetry
 from event_processor.records.json_lines.format import JsonLinesFormat
 from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader
 from event_processor.records.transforms.tables import transform_factories
-from event_processor.storage.append_file import append_lines
-from event_processor.storage.shared_log import SharedLog
 
 __all__ = [
     "CONNECTORS",
     "CONNECTOR_OPTIONS",
-    "INTAKE_NAME",
     "SINK_OPTIONS",
     "SOURCE_OPTIONS",
     "all_sources",
@@ -69,11 +63,9 @@ __all__ = [
     "format_factory",
     "fresh_sink_paths",
     "guarantees",
-    "intake_generation",
     "lag_bytes",
     "lag_of_source",
     "lags",
-    "make_intake",
     "make_publisher",
     "make_sink",
     "make_sink_replica",
@@ -84,7 +76,6 @@ __all__ = [
     "remarks",
     "reopen_generation",
     "resume_source",
-    "shared_intake",
     "sink_files",
     "sink_path_of",
     "sources_that_ask",
@@ -98,7 +89,6 @@ BUILT_IN: Final[Mapping[str, Connector]] = {
     connector.type_name: connector
     for connector in (FilesConnector(), HttpConnector(), KafkaConnector(), PythonConnector(), S3Connector(), SqlConnector())
 }
-INTAKE_NAME: Final = "intake.jsonl"
 
 
 class Connectors(Mapping[str, Connector]):
@@ -185,26 +175,7 @@ CONNECTOR_OPTIONS: Final = ConnectorOptions(
 
 def all_sources(configuration: Configuration, intake_directory: str) -> dict[str, SourceOptions]:
     """The configured sources and the intake, which always exists."""
-    intake = FileSourceOptions(path=ConfiguredPath(os.path.join(intake_directory, INTAKE_NAME), INTAKE_NAME))
-    return {**configuration.sources, RESERVED_SOURCE_NAME: intake}
-
-
-def shared_intake(fs: FileSystem, directory: str, clock: Clock | None = None) -> SharedLog:
-    """The intake of a state, for a process that reads it, or (with its clock) also appends to it."""
-    return SharedLog(fs, os.path.join(directory, INTAKE_NAME), clock)
-
-
-def make_intake(fs: FileSystem, directory: str) -> None:
-    """Creates an empty intake if there is none, so that it is not reported as missing."""
-    path = os.path.join(directory, INTAKE_NAME)
-    if fs.status(path) is None:
-        append_lines(fs, path, [])
-
-
-def intake_generation(sources: Mapping[str, Source]) -> Callable[[], int]:
-    """Returns the generation of what is appended to the intake now, as its open source numbers it; 0 if it is not open."""
-    source = sources.get(RESERVED_SOURCE_NAME)
-    return source.live_generation if isinstance(source, FileSource) else int
+    return {**configuration.sources, RESERVED_SOURCE_NAME: intake_options(intake_directory)}
 
 
 def make_source(options: SourceOptions, context: SourceContext) -> Source:

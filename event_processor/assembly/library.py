@@ -14,9 +14,9 @@ import msgspec
 
 from event_processor.assembly import (
     CONNECTOR_OPTIONS,
-    INTAKE_NAME,
     Environment,
     Mode,
+    append_to_intake,
     lock_state,
     open_pipeline,
     this_process,
@@ -27,9 +27,7 @@ from event_processor.engine.delivery.reports import LaneReport, SnapshotReport
 from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import State
 from event_processor.model.clock import SystemWakeup
-from event_processor.storage.append_file import append_lines
 from event_processor.storage.durable import prepare_directory
-from event_processor.storage.shared_log import patiently
 
 if TYPE_CHECKING:
     from event_processor.assembly.delivery import PipelineDelivery
@@ -138,8 +136,7 @@ def post(configuration: Configuration, records: Iterable[Mapping[str, object]]) 
     surroundings = Environment()
     if lines:
         prepare_directory(surroundings.fs, directory)
-        path = os.path.join(directory, INTAKE_NAME)
-        patiently(surroundings.clock, lambda: append_lines(surroundings.fs, path, lines))
+        append_to_intake(surroundings.fs, surroundings.clock, directory, lines)
     return len(lines)
 
 

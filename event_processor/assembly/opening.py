@@ -23,17 +23,15 @@ from event_processor.assembly.connectors import (
     all_sources,
     chooses_start,
     fresh_sink_paths,
-    intake_generation,
-    make_intake,
     make_sink,
     make_sink_replica,
     make_source,
     resume_source,
-    shared_intake,
     sink_path_of,
 )
 from event_processor.assembly.decoding import open_decoding
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.intake import intake_generation, make_intake, shared_intake
 from event_processor.assembly.loop_settings import loop_options, step_options
 from event_processor.assembly.modes import Mode, Replica
 from event_processor.assembly.outbox import (

@@ -18,7 +18,7 @@ from typing import Final
 import orjson
 from msgspec.structs import replace
 
-from event_processor.assembly import INTAKE_NAME, Environment, sink_path_of
+from event_processor.assembly import Environment, append_to_intake, sink_path_of
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.checkpoint_document import Checkpoint
@@ -26,9 +26,8 @@ from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, record_of
 from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Json
 from event_processor.operations.state_access import committed_length, peek, require_checkpoint
-from event_processor.storage.append_file import append_lines, committed_lines, count_lines
+from event_processor.storage.append_file import committed_lines, count_lines
 from event_processor.storage.durable import create_file, prepare_directory, remove_files, storage_boundary, storage_call
-from event_processor.storage.shared_log import patiently
 
 __all__ = [
     "DeadLetterCount",
@@ -191,12 +190,10 @@ def retry_records(configuration: Configuration, environment: Environment, record
     is harmless. Raises `LockedError` if other processes append without a pause, `StorageError`.
     """
     directory = str(configuration.state.dir)
-    path = os.path.join(directory, INTAKE_NAME)
-    if records:
-        with storage_boundary(directory):
+    with storage_boundary(directory):
+        if records:
             prepare_directory(environment.fs, directory)
-            patiently(environment.clock, lambda: append_lines(environment.fs, path, records))
-    return path
+        return append_to_intake(environment.fs, environment.clock, directory, records)
 
 
 def purge_dead_letters(configuration: Configuration, environment: Environment) -> None:

@@ -1,0 +1,59 @@
+"""The intake of a state: the source that only this program appends to.
+
+Owns: where it is, how it is read, and how records are appended to it.
+Always: every state has one, whatever the configuration says. Records are appended all or none, under the lock of the file.
+Never: reads a record.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from event_processor.configuration.configuration import RESERVED_SOURCE_NAME
+from event_processor.connectors.files.following.source import FileSource
+from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.model.contracts import Clock, Source
+from event_processor.model.file_system import FileSystem
+from event_processor.model.options import ConfiguredPath
+from event_processor.storage.append_file import append_lines
+from event_processor.storage.shared_log import SharedLog, patiently
+
+__all__ = ["INTAKE_NAME", "append_to_intake", "intake_generation", "intake_options", "make_intake", "shared_intake"]
+
+INTAKE_NAME: Final = "intake.jsonl"
+
+
+def intake_options(directory: str) -> FileSourceOptions:
+    """How the intake of the state in `directory` is read."""
+    return FileSourceOptions(path=ConfiguredPath(os.path.join(directory, INTAKE_NAME), INTAKE_NAME))
+
+
+def shared_intake(fs: FileSystem, directory: str, clock: Clock | None = None) -> SharedLog:
+    """The intake of a state, for a process that reads it, or (with its clock) also appends to it."""
+    return SharedLog(fs, os.path.join(directory, INTAKE_NAME), clock)
+
+
+def make_intake(fs: FileSystem, directory: str) -> None:
+    """Creates an empty intake if there is none, so that it is not reported as missing."""
+    path = os.path.join(directory, INTAKE_NAME)
+    if fs.status(path) is None:
+        append_lines(fs, path, [])
+
+
+def append_to_intake(fs: FileSystem, clock: Clock, directory: str, records: Sequence[bytes]) -> str:
+    """Appends the records durably, all or none, for a process that does not own the state. Returns the path of the intake.
+
+    Raises `LockedError` if other processes append without a pause, `StorageError`.
+    """
+    path = os.path.join(directory, INTAKE_NAME)
+    if records:
+        patiently(clock, lambda: append_lines(fs, path, records))
+    return path
+
+
+def intake_generation(sources: Mapping[str, Source]) -> Callable[[], int]:
+    """Returns the generation of what is appended to the intake now, as its open source numbers it; 0 if it is not open."""
+    source = sources.get(RESERVED_SOURCE_NAME)
+    return source.live_generation if isinstance(source, FileSource) else int
