@@ -16,6 +16,7 @@ from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.lanes import lane_facts
 from event_processor.cli.output import one_line, write_facts, write_json, write_lines
 from event_processor.model.errors import ExitCode
+from event_processor.operations.last_verification import LastVerification
 from event_processor.operations.status import Status, StatusLimits, read_status
 from event_processor.operations.status_document import status_document
 
@@ -73,5 +74,13 @@ def _facts_of(status: Status) -> dict[str, object]:
         "held": f"{committed.held_events:,} events",
         "dead letters": committed.dead_letters,
         **({"lost": f"{committed.lost:,} (event-processor lost)"} if committed.lost else {}),
+        "verified": _verified_words(status.verified),
         **lane_facts(status.lanes),
     }
+
+
+def _verified_words(last: LastVerification | None) -> str:
+    if last is None:
+        return "never (event-processor verify)"
+    records = f"{last.records:,} records at {last.at}"
+    return f"ok, {records}" if last.verdict == "ok" else f"{last.verdict}, {records}: {one_line(last.words)}"

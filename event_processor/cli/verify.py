@@ -14,12 +14,12 @@ import msgspec
 import typer
 
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_json, write_lines
+from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_json, write_lines, write_notes
 from event_processor.model.connector import SinkVerification
 from event_processor.model.errors import ExitCode
 from event_processor.operations.compared_table import TableVerification
 from event_processor.operations.sink_verification import SinksVerification, verify_sinks
-from event_processor.operations.verification import DIFFERENCES_MAX, Verification, verify
+from event_processor.operations.verification import DIFFERENCES_MAX, Verification, verify_and_keep
 
 __all__ = ["command"]
 
@@ -37,22 +37,25 @@ def command(
 
     Exits with 0 if everything is right, 65 if there are differences, 66 if it cannot tell because bytes of the log are gone, or
     because something was lost that you have not acknowledged (event-processor lost). With --sink, also 66 if such a sink cannot be
-    compared, and 69 if its database does not answer.
+    compared, and 69 if its database does not answer. `status` and the page show the last result of a verify without --sink.
     """
     configuration = load(invocation(context)).configuration
     environment = real_environment(configuration)
     verification: Verification | SinksVerification
+    unkept = ""
     with progress_bar("recomputing") as progress:
         if sink:
             verification = verify_sinks(configuration, environment, sink, progress=progress)
         else:
-            verification = verify(configuration, environment, progress=progress)
+            verification, unkept = verify_and_keep(configuration, environment, progress=progress)
     if as_json:
         write_json({"ok": verification.is_ok, **_document(verification)})
     elif isinstance(verification, Verification):
         write_lines(_lines(verification))
     else:
         write_lines(_lines_of_sinks(verification))
+    if unkept:
+        write_notes([f"note: 'status' will not show this result: {one_line(unkept)}"])
     if not verification.is_ok:
         raise typer.Exit(ExitCode.STATE if verification.differences else ExitCode.INPUT_GONE)
 

@@ -38,6 +38,7 @@ OWN_FILES: Final = (
     "checkpoint.json",
     "checkpoint.previous.json",
     "conditions.json",
+    "verification.json",
     "lock",
 )
 """Files in every state directory."""

@@ -43,6 +43,7 @@ from event_processor.model.losses import Loss
 from event_processor.model.messages import readable_path
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.comparison import compare_aggregates
+from event_processor.operations.last_verification import VERIFICATION_NAME
 from event_processor.operations.log_reader import LogReader, Progress, read_by_lost_state, watched_script
 from event_processor.operations.replayed_lanes import Choice, LanePlan, ReplayedLane, ReplayedLanes
 from event_processor.operations.state_access import peek
@@ -242,6 +243,8 @@ class Replay:
         with storage_boundary(self._directory):
             self._swap_in(self._fresh)
             self._remove_leftovers()
+            # If we die before this, the result of an earlier `verify` may still be shown, until the next one.
+            remove_files(self._fs, [os.path.join(self._directory, VERIFICATION_NAME)])
 
     def _swap_in(self, fresh: Checkpoint) -> None:
         self._move_named_files(self._checkpoint())

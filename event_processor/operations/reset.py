@@ -1,7 +1,7 @@
 """Moves a state aside, so that the next start reads the log from its beginning. Deletes nothing.
 
 Moves to `aside-<utc time>/` in the state directory: both checkpoints, kept corrupt ones, the journal, the dead letters, `ids`,
-`held`, `windows`, `outbox`. A sink's file that is not empty is renamed beside itself to `<path>.aside-<utc time>`, and so is each
+`held`, `windows`, `outbox`, the last result of `verify`. A sink's file that is not empty is renamed beside itself to `<path>.aside-<utc time>`, and so is each
 of its parts. It may be on another disk, and if it stayed in place, the next start would refuse to append to it. The lock,
 earlier `aside-…` folders and `intake.jsonl` stay: the intake is a log like any other, and the new state reads it again.
 
@@ -27,6 +27,7 @@ from event_processor.engine.checkpoint_document import OWNED_FOLDERS
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER
 from event_processor.engine.journal import JOURNAL_NAME
+from event_processor.operations.last_verification import VERIFICATION_NAME
 from event_processor.storage.durable import prepare_directory, storage_boundary, storage_call
 
 __all__ = ["Move", "Reset"]
@@ -87,7 +88,7 @@ class Reset:
         for name in self._fs.names(self._directory):
             if name.startswith(CORRUPT_PREFIX):
                 yield from self._own(name)
-        for name in (*OWNED_FOLDERS, DELIVERY_FOLDER, JOURNAL_NAME, DEAD_LETTERS_NAME):
+        for name in (*OWNED_FOLDERS, DELIVERY_FOLDER, JOURNAL_NAME, DEAD_LETTERS_NAME, VERIFICATION_NAME):
             yield from self._own(name)
 
     def _own(self, name: str) -> Iterator[Move]:

@@ -23,6 +23,7 @@ from event_processor.model.event import Json
 from event_processor.operations.conditions import DETACHED, LOST, Condition, read_conditions
 from event_processor.operations.dead_letters import DeadLetterCount
 from event_processor.operations.lanes import LanesStatus, lanes_status
+from event_processor.operations.last_verification import LastVerification, last_verification
 from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import lock_owner, peek
 
@@ -82,6 +83,8 @@ class Status:
     lanes: LanesStatus = field(default_factory=LanesStatus)
     notes: tuple[str, ...] = ()
     """What the sources guarantee, if that is less than exactly once."""
+    verified: LastVerification | None = None
+    """What the last `verify` of this state found; None if it was never verified."""
 
     @property
     def is_alive(self) -> bool:
@@ -106,6 +109,11 @@ class Status:
             yield (
                 f"lost: {self.committed.first_lost}{others}; see 'event-processor lost', "
                 "then 'event-processor lost --acknowledge' ends this"
+            )
+        if self.verified is not None and self.verified.is_wrong:
+            yield (
+                f"verify found at {self.verified.at} that the state differs from the log: {self.verified.words}; "
+                "see 'event-processor verify', then rebuild it: event-processor replay"
             )
         yield from (f"the lag is unknown: {words}" for words in self.committed.lag_unknown)
         lag, age_s = self.committed.lag_bytes, self.committed.age_s
@@ -147,6 +155,7 @@ def status_of(
         last_known=() if is_present else conditions,
         lanes=lanes,
         notes=tuple(f"source {name}: {each.words}: {each.by}" for name, each in weak_sources(configuration).items()),
+        verified=last_verification(environment.fs, str(configuration.state.dir), checkpoint),
     )
 
 

@@ -33,7 +33,17 @@ def status_document(status: Status, shortfalls: Sequence[str]) -> dict[str, obje
         "lanes": _lane_documents(status.lanes),
         "outbox": _outbox_document(status.lanes),
         "snapshots": snapshot_documents(status.lanes.snapshots),
+        "verified": _verification_document(status),
     }
+
+
+def _verification_document(status: Status) -> dict[str, object] | None:
+    """The last verification in `status --json`; None if this state was never verified."""
+    if status.verified is None:
+        return None
+    document: dict[str, object] = msgspec.to_builtins(status.verified)
+    del document["version"]  # of the file
+    return document
 
 
 def _lane_documents(status: LanesStatus) -> list[dict[str, object]]:

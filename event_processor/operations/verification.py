@@ -3,15 +3,16 @@
 Owns: what `verify` compares, and in which order.
 Always: works beside a running daemon: reads one checkpoint, and only those bytes of the log and of our files that it covers. The
 pipeline itself recomputes everything in a temporary folder, fed in the order of the reading journal.
-Never: changes or repairs anything.
+Never: changes or repairs anything. `verify_and_keep` writes down the result, beside the state.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Final
 
@@ -22,17 +23,18 @@ from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.state import Counts
 from event_processor.model.connector import CommittedFile, CommittedOutput, Difference, SinkVerification
-from event_processor.model.errors import StateError, StorageError
+from event_processor.model.errors import InputGoneError, StateError, StorageError
 from event_processor.model.losses import Loss
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.operations.comparison import compare_dead_letters, compare_states, conservation_faults, line_count
+from event_processor.operations.last_verification import Verdict, keep_verification
 from event_processor.operations.log_reader import Progress
 from event_processor.operations.recomputation import Recomputation
 from event_processor.operations.state_access import committed_length, require_checkpoint, scratch_directory
 from event_processor.storage.durable import FileSystem, storage_call
 from event_processor.storage.rebuilt_outbox import Rebuilding
 
-__all__ = ["DIFFERENCES_MAX", "SinkVerification", "Verification", "committed", "compare_sink", "verify"]
+__all__ = ["DIFFERENCES_MAX", "SinkVerification", "Verification", "committed", "compare_sink", "verify", "verify_and_keep"]
 
 DIFFERENCES_MAX: Final = 100
 """The maximum number of differences in a list: a hundred are enough to show that the state is wrong."""
@@ -64,16 +66,53 @@ class Verification:
         return bool(self.lost or self.lost_unlisted)
 
 
-def verify(configuration: Configuration, environment: Environment, *, progress: Progress) -> Verification:
+def verify_and_keep(configuration: Configuration, environment: Environment, *, progress: Progress) -> tuple[Verification, str]:
+    """As `verify`, and keeps the result for `status` (`last_verification.py`), also if it is an error about the state or the log.
+
+    Returns the result, and why it could not be kept; empty if it is kept. Raises as `verify` does.
+    """
+    compared: list[Checkpoint] = []
+    keep = partial(_keep, configuration, environment, compared)
+    try:
+        verification = verify(configuration, environment, progress=progress, on_checkpoint=compared.append)
+    except StateError as error:
+        keep("differs", error.message)
+        raise
+    except InputGoneError as error:
+        keep("cannot tell", error.message)
+        raise
+    if verification.differences:
+        return verification, keep("differs", str(verification.differences[0]))
+    if verification.is_incomplete:
+        words = "; ".join(f"lost: {each}" for each in verification.lost) or f"{verification.lost_unlisted} losses"
+        return verification, keep("cannot tell", words)
+    return verification, keep("ok", "")
+
+
+def _keep(
+    configuration: Configuration, environment: Environment, compared: Sequence[Checkpoint], verdict: Verdict, words: str
+) -> str:
+    """Without a checkpoint that can be read, there is nothing that a result could be about."""
+    return keep_verification(configuration, environment, compared[-1], verdict, words) if compared else ""
+
+
+def verify(
+    configuration: Configuration,
+    environment: Environment,
+    *,
+    progress: Progress,
+    on_checkpoint: Callable[[Checkpoint], None] = lambda _checkpoint: None,
+) -> Verification:
     """Recomputes and compares. Needs space in $TMPDIR for the ids, the dead letters and the output of the sinks.
 
-    Raises `InputGoneError` if bytes of the log are gone, so that nothing can be compared; `ConfigurationError` if another
+    `on_checkpoint` is told which checkpoint is compared. Raises `InputGoneError` if bytes of the log are gone, so that nothing can be compared; `ConfigurationError` if another
     configuration made the state; `StateError` if state, journal or index cannot be read, or if a block of the index is corrupt;
     `StorageError`.
     """
     with ExitStack() as opened:
         checkpoint, outputs, index = committed(configuration, environment, opened)
         configuration = check_config(configuration, checkpoint)
+        on_checkpoint(checkpoint)
         index.check()
         folder = opened.enter_context(scratch_directory())
         # The records of the outbox are not written again: their chain says whether they are the same.

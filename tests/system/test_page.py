@@ -78,8 +78,12 @@ def test_it_follows_appended_events_and_asks_this_server_alone(browser: Browser,
         visit.wait_for_text("#categories tbody", "−2.50")
         visit.wait_for_text("#rejected", "events.jsonl:6 (byte ")
         assert "Keeping up." in visit.text("#verdict")
+        assert "Never verified against the log: event-processor verify." in visit.text("#verdict")
         assert visit.text("#pulse") == "live"
         assert visit.text("h1") == "pipeline"
+        assert running.pipeline.verify().exit_code == 0
+        running.append(b'{"id": 10, "category": "b", "value": 1}\n')
+        visit.wait_for_text("#verdict", "ago: ok. Each of the first 6 was counted exactly once.")
         assert url_of(running) + "v1/commits" in visit.urls, "it does not only ask again and again"
         assert asked_nothing_else(visit, running)
         assert not visit.complaints, "no violation of the policy, no fault of the script"
@@ -408,11 +412,13 @@ def test_a_report_is_the_same_page_without_a_daemon_or_a_network(browser: Browse
         + b"bad\n" * 11
     )
     assert pipeline.run().exit_code == 0
+    assert pipeline.verify().exit_code == 0
     ticket = tmp_path / "ticket.html"
     assert pipeline.command_of("report", str(ticket)).exit_code == 0
     with visited(browser, ticket.as_uri()) as visit:
         visit.wait_for_text("#verdict", "Right. 43 records = 31 accepted + 0 duplicates + 12 rejected + 0 blank.")
         is_drawn(visit)
+        assert re.search(r"Verified \d.* ago: ok\. Each was counted exactly once\.", visit.text("#verdict"))
         assert "A report, not live. Made at " in visit.text("#stopped")
         assert visit.text("#pulse") == "report"
         assert not visit.page.is_visible("#search")

@@ -52,6 +52,7 @@ def test_status_as_json_keeps_its_contract(shell: Shell) -> None:
         "lanes",
         "outbox",
         "snapshots",
+        "verified",
     ]
     assert list(document["committed"]) == COMMITTED
     assert (document["lanes"], document["outbox"]) == ([], None)

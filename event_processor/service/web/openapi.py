@@ -8,7 +8,7 @@ Never: describes what no operation has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -20,6 +20,7 @@ from event_processor.engine.state import Counts, SourceState
 from event_processor.operations.conditions import Condition
 from event_processor.operations.explanation import Occurrence
 from event_processor.operations.history import COLUMNS, NOT_WHOLE
+from event_processor.operations.last_verification import Verdict
 from event_processor.operations.omissions import Omission
 from event_processor.operations.retried_letters import RETRIED_MAX
 from event_processor.operations.sinks import SinkLane
@@ -69,6 +70,15 @@ _COMMITTED: Final = _object(
     left_out=_list(_ref("Omission")),
     lag_records=WHOLE,
     lag_unknown=_list(TEXT),
+)
+_VERIFIED: Final = _object(
+    at=TEXT,
+    state_id=TEXT,
+    written_at=_or_null(TEXT),
+    records=WHOLE,
+    verdict={"enum": list(get_args(Verdict))},
+    exit_code=WHOLE,
+    words=TEXT,
 )
 _LANE: Final[Schema] = {"allOf": [_ref("LaneReport"), _object(guarantee=_or_null(TEXT))]}
 _HISTORY: Final = _object(
@@ -148,6 +158,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         lanes=_list(_LANE),
         outbox=_or_null(ANY_OBJECT),
         snapshots=_list(ANY_OBJECT),
+        verified=_or_null(_VERIFIED),
     ),
     "Categories": _object(**_AS_OF, **_POSITION, categories=_list({"allOf": [_ref("CategoryTotal"), _object(category=TEXT)]})),
     "Aggregates": _object(**_AS_OF, aggregates=_list(_object(name=TEXT, kind=_KIND, rows=_or_null(WHOLE), counts=ANY_OBJECT))),
