@@ -7,21 +7,31 @@ Never: changes a state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from event_processor.configuration.configuration import Configuration
-from event_processor.configuration.parts import changed_parts, config_hash, config_parts
+from event_processor.configuration.parts import PartChange, changed_parts, config_hash, config_parts
 from event_processor.engine.checkpoint_document import MERGED, Checkpoint
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 
-__all__ = ["check_config"]
+__all__ = ["OtherConfigurationError", "check_config"]
+
+
+class OtherConfigurationError(ConfigurationError):
+    """The state was made by another configuration. `changes`: the keys that differ; empty if they are not recorded."""
+
+    def __init__(self, message: str, *, hint: str, changes: Sequence[PartChange]) -> None:
+        super().__init__(message, hint=hint)
+        self.changes: Final = tuple(changes)
 
 
 def check_config(configuration: Configuration, checkpoint: Checkpoint) -> Configuration:
     """The configuration that continues the state.
 
-    Raises `ConfigurationError`, with the changed keys, if the state was made by another configuration.
+    Raises `OtherConfigurationError`, with the changed keys, if the state was made by another configuration; `ConfigurationError` if it
+    is merged.
     """
     recorded = checkpoint.meta.get("config")
     known = recorded if isinstance(recorded, dict) else {}
@@ -37,9 +47,10 @@ def check_config(configuration: Configuration, checkpoint: Checkpoint) -> Config
             f"{configuration.state.dir}: this state is merged from shards: it can be read, not resumed",
             hint="run, verify or explain the states of the shards; or name another state with --state",
         )
-    raise ConfigurationError(
+    raise OtherConfigurationError(
         f"{configuration.state.dir}: the state was made by another configuration: {names}",
         hint="undo the change; or rebuild the state from the log: event-processor replay; or start another state with --state",
+        changes=changes,
     )
 
 

@@ -38,15 +38,15 @@ def real_environment(configuration: Configuration) -> Environment:
     return Environment(fs=file_system_for(str(configuration.state.dir)), clock=clock, telemetry=telemetry)
 
 
-def load(invocation: Invocation) -> LoadedConfiguration:
-    """The effective configuration. Raises `ConfigurationFaultsError` with all faults."""
+def load(invocation: Invocation, *, imports_classes: bool = False) -> LoadedConfiguration:
+    """The effective configuration. Raises `ConfigurationFaultsError` with all faults. `imports_classes`: as in `load_configuration`."""
     request = ConfigurationRequest(
         working_directory=working_directory(),
         environment=os.environ,
         config_paths=invocation.config_paths,
         overrides=invocation.overrides(),
     )
-    return load_configuration(request, CONNECTOR_OPTIONS)
+    return load_configuration(request, CONNECTOR_OPTIONS, imports_classes=imports_classes)
 
 
 def working_directory() -> str:

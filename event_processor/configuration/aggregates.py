@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.model.field_names import name_keys
@@ -38,6 +38,17 @@ WINDOW_S_MAX: Final = 640 * 366 * 86_400
 """Longer than the time from the first to the last readable timestamp. A longer window would give the same result."""
 STEP_S_MAX: Final = 9_000_000_000
 """About 285 years. In nanoseconds it fits into a signed 64-bit number, like timestamps."""
+
+MEASURE_WANTED: Final = '"count", or count, sum, mean, min, max, first or last of a field, such as "mean(duration)"'
+
+
+def _measure_can_be_read(text: str) -> str:
+    """The measure, with "count" for "count(*)", so that both have one hash."""
+    found = _MEASURE.fullmatch(text)
+    if found is None or (found[2] in (None, ALL_EVENTS) and found[1] != "count"):
+        raise PydanticCustomError("measure", MEASURE_WANTED)
+    return "count" if found[2] == ALL_EVENTS else text
+
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -90,7 +101,9 @@ class AggregateOptions(Section):
     group_by: tuple[Name, ...] = ()
     """The fields by which events are grouped. Dotted names reach inside objects. A missing field counts as null. Empty: all
     events are one group."""
-    measures: Mapping[Name, str] = Field(examples=[{"events": "count", "average": "mean(value)"}])
+    measures: Mapping[Name, Annotated[str, AfterValidator(_measure_can_be_read)]] = Field(
+        examples=[{"events": "count", "average": "mean(value)"}]
+    )
     """Column = measure: "count" (or "count(*)"), or "count", "sum", "mean", "min", "max", "first" or "last" of a field, as in
     "mean(duration)". Sums are exact. If the field is missing or null, the event adds nothing. If a measure needs a number and the
     field is not one, the event adds nothing to that measure and is counted as `unfit`."""
@@ -106,15 +119,10 @@ class AggregateOptions(Section):
 
     @field_validator("measures")
     @classmethod
-    def _measures_can_be_read(cls, measures: Mapping[str, str]) -> Mapping[str, str]:
+    def _something_is_measured(cls, measures: Mapping[str, str]) -> Mapping[str, str]:
         if not measures:
             raise PydanticCustomError("measures", 'at least one, such as events = "count"')
-        for text in measures.values():
-            found = _MEASURE.fullmatch(text)
-            if found is None or (found[2] in (None, ALL_EVENTS) and found[1] != "count"):
-                raise PydanticCustomError("measures", '"count", or a function of a field, such as "mean(duration)"')
-        # As "count", so that both have one hash.
-        return {name: "count" if _MEASURE.fullmatch(text)[2] == ALL_EVENTS else text for name, text in measures.items()}  # type: ignore[index]
+        return measures
 
     def columns(self) -> tuple[Measure, ...]:
         """The measures, in the order of the configuration."""

@@ -1,6 +1,6 @@
 """Faults between the sections of a configuration that are each valid, and what is valid but seldom meant.
 
-Owns: `contradictions` and `cautions`.
+Owns: `contradictions`, `is_a_consequence` and `cautions`.
 Always: a fault is a dotted key, and what is wanted there.
 Never: changes a configuration; knows a connector by name.
 """
@@ -8,7 +8,7 @@ Never: changes a configuration; knows a connector by name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Final
@@ -30,7 +30,7 @@ from event_processor.model.field_names import name_keys
 from event_processor.model.options import SinkOptions
 from event_processor.model.remote import RemoteSinkOptions
 
-__all__ = ["cautions", "contradictions"]
+__all__ = ["cautions", "contradictions", "is_a_consequence"]
 
 OWN_FILES: Final = (
     "journal.jsonl",
@@ -65,8 +65,33 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     yield from _shard_contradictions(configuration)
 
 
+def is_a_consequence(dotted: str, configuration: Configuration, left_out: Collection[tuple[str, ...]]) -> bool:
+    """Whether a contradiction at this key only says that another table has a fault: one of those that were `left_out`."""
+    section, name, key = (*dotted.split("."), "", "")[:3]
+    if section == "enrichers":
+        return key == "service" and ("services", configuration.enrichers[name].service) in left_out
+    if section != "sinks":
+        return False
+    sink = configuration.sinks[name]
+    if key == sink.fields_key:
+        return sink.input == EVENTS and any(table[0].startswith("transforms[") for table in left_out)
+    if key == "input":
+        return (AGGREGATES, sink.input.removeprefix(f"{AGGREGATES}.")) in left_out
+    if not isinstance(sink, RemoteSinkOptions):
+        return False
+    named = {"service": [("services", sink.service)], "enrich": [("enrichers", each) for each in sink.enrich]}
+    return any(table in left_out for table in named.get(key, []))
+
+
 def cautions(configuration: Configuration) -> Iterator[str]:
     """Yields what is valid, but seldom meant: the key, and what it costs."""
+    for name, aggregate in configuration.aggregates.items():
+        window = aggregate.window
+        if window is not None and window.step_s > window.size_s:
+            yield (
+                f"aggregates.{name}.window.every_s = {window.step_s}: it is over size_s = {window.size_s}, "
+                "so events between two windows are in no row"
+            )
     if configuration.has_windows and configuration.order.by == "id":
         yield (
             'order.by = "id": windows close by time, so an event that comes after a later one, by id, is late for them; '
@@ -185,7 +210,11 @@ def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[st
 
 
 def _source_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
-    """Yields sources that would read our own files, of which each commit makes more."""
+    """Yields sources that read what another one reads, or our own files, of which each commit makes more."""
+    for (first, one), (second, other) in combinations(configuration.sources.items(), 2):
+        paths, others = ([os.path.normpath(path) for path in each.patterns()[:1]] for each in (one, other))
+        if any(_is_matched(path, pattern) or _is_matched(pattern, path) for path in paths for pattern in others):
+            yield f"sources.{second}.path", f"a different path: sources.{first} reads this file too"
     state = os.path.normpath(configuration.state.dir)
     for name, source in configuration.sources.items():
         for pattern in map(os.path.normpath, source.patterns()):

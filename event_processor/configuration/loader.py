@@ -1,7 +1,7 @@
 """The loader: merges files, environment and command line over the defaults, checks them, and makes one `Configuration`.
 
 Owns: the precedence, and the check of every table by its model.
-Always: all faults are found before any is reported. A returned configuration has no fault.
+Always: all faults are found before any is reported: a bad value hides no fault of another one. A returned configuration has no fault.
 Never: only `toml_files.py` opens files.
 """
 
@@ -24,12 +24,22 @@ from event_processor.configuration.configuration import (
     Section,
     SinkOptions,
     SourceOptions,
+    TransformOptions,
     name_fault,
     shard_name,
 )
-from event_processor.configuration.contradictions import contradictions
-from event_processor.configuration.faults import UNKNOWN_KEY, ConfigurationFaultsError, Fault, findings, nearest, shown_value
+from event_processor.configuration.contradictions import contradictions, is_a_consequence
+from event_processor.configuration.faults import (
+    UNKNOWN_KEY,
+    ConfigurationFaultsError,
+    Fault,
+    Findings,
+    findings,
+    nearest,
+    shown_value,
+)
 from event_processor.configuration.toml_files import ConfigurationRequest, Key, Origin, element, element_of, located, read_files
+from event_processor.configuration.user_classes import unusable_classes
 from event_processor.configuration.variables import with_shard, with_variables
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.event import Json
@@ -42,6 +52,8 @@ STATE_VARIABLE: Final = "STATE_DIRECTORY"
 """systemd sets it for `StateDirectory=`. If it has several folders, separated by colons, the first one is used."""
 SHARDED_PATHS: Final = {"state": ("dir",), "sinks": ("path", "url")}
 """By section: the keys in which `{shard}` is replaced."""
+_DECISIVE_KEYS: Final = frozenset({"class", "enrich", "format", "input", "type"})
+"""Keys that decide what the other keys of their table mean."""
 
 Options = TypeVar("Options", SourceOptions, SinkOptions)
 
@@ -72,8 +84,13 @@ class LoadedConfiguration:
     files: tuple[str, ...]
 
 
-def load_configuration(request: ConfigurationRequest, connectors: ConnectorOptions) -> LoadedConfiguration:
-    """The effective configuration. Raises `ConfigurationFaultsError` with all faults."""
+def load_configuration(
+    request: ConfigurationRequest, connectors: ConnectorOptions, *, imports_classes: bool = False
+) -> LoadedConfiguration:
+    """The effective configuration. Raises `ConfigurationFaultsError` with all faults.
+
+    `imports_classes`: the user's classes are imported, and one that cannot be imported is a fault too.
+    """
     layers, file_faults = read_files(request)
     merged = _Merged()
     for layer in layers:
@@ -89,6 +106,8 @@ def load_configuration(request: ConfigurationRequest, connectors: ConnectorOptio
         folder = os.path.dirname(os.path.join(os.path.abspath(folder), layers[-1].path))
     check = _Check(merged, connectors, folder, request.environment)
     configuration = check.configuration()
+    if imports_classes:
+        check.import_classes(configuration)
     faults = [Fault(fault.origin, "", "", fault.reason) for fault in file_faults] + check.faults
     files = tuple(layer.path for layer in layers)
     if faults:
@@ -193,9 +212,10 @@ class _Check:
         self._environment: Final = environment
         self._context: Final = {"folder": os.path.abspath(folder)}
         self._shard: Final = self._shard_name()
+        self._left_out: Final[set[Key]] = set()
 
     def configuration(self) -> Configuration:
-        """The configuration without its bad parts. Their faults are in `faults`."""
+        """The configuration without its bad parts: a bad value is replaced by its default. Their faults are in `faults`."""
         known = Configuration.model_fields
         for name in self._merged.tables.keys() - known.keys():
             self._unknown((name,), self._merged.tables[name], siblings=known)
@@ -219,9 +239,19 @@ class _Check:
                 **arrays,
             }
         )
-        for dotted, wanted in contradictions(configuration):
-            self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)
+        for dotted, wanted in list(contradictions(configuration)):
+            if not self._has_fault(dotted) and not is_a_consequence(dotted, configuration, self._left_out):
+                self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)
         return configuration
+
+    def import_classes(self, configuration: Configuration) -> None:
+        """Imports the classes of the user that are named, and collects a fault for each that cannot be used."""
+        for dotted, reference, wanted in unusable_classes(configuration):
+            self._fault(tuple(dotted.split(".")), reference, wanted)
+
+    def _has_fault(self, dotted: str) -> bool:
+        """Whether a fault names this key, or something inside its value."""
+        return any(fault.key == dotted or fault.key.startswith((f"{dotted}.", f"{dotted}[")) for fault in self.faults)
 
     def _shard_name(self) -> str:
         """What `{shard}` becomes; empty without a valid `engine.shard`. `_section` reports an invalid one."""
@@ -313,9 +343,28 @@ class _Check:
         try:
             return model.model_validate(values, context=self._context)
         except ValidationError as error:
-            for found in findings(error.errors(include_url=False), values):
+            bad = findings(error.errors(include_url=False), values)
+            for found in bad:
                 if found.key not in missing:
                     self._fault((*key, *found.key), found.value, found.wanted, inside=found.inside)
+            right = self._with_defaults(model, values, bad)
+            if right is None:
+                self._left_out.add(key)
+            return right
+
+    def _with_defaults(
+        self, model: type[SectionOptions], values: Mapping[str, object], bad: Sequence[Findings]
+    ) -> SectionOptions | None:
+        """The table with the default of each bad key, so that contradictions with its other keys are found too.
+
+        None if there is no default, or if a bad key decides what the others mean.
+        """
+        names = {found.key[0] if found.key else "" for found in bad}
+        if "" in names or names & _DECISIVE_KEYS or model in (AggregateOptions, TransformOptions):
+            return None
+        try:
+            return model.model_validate({name: values[name] for name in values.keys() - names}, context=self._context)
+        except ValidationError:
             return None
 
     def _fault(self, key: Key, value: object, wanted: str, *, inside: str = "") -> None:

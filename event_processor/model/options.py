@@ -125,6 +125,10 @@ class SourceOptions(Section):
         """The local paths and globs that this source reads, for the watcher; empty if there are none."""
         return ()
 
+    def own_classes(self) -> Mapping[str, str]:
+        """By key, each class of the user that this table names: "package.module:Class". Default: none."""
+        return {}
+
     @property
     def holds_objects(self) -> bool:
         """Whether its records are JSON objects without conversion."""
@@ -158,6 +162,10 @@ class SinkOptions(Section):
     def fields(self) -> Sequence[str]:
         """The names of the fields that it reads of its input; empty if it writes whole objects, or if that is unknown."""
         return ()
+
+    def own_classes(self) -> Mapping[str, str]:
+        """By key, each class of the user that this table names: "package.module:Class". Default: none."""
+        return {}
 
     @property
     def snapshot_interval_ms(self) -> int:

@@ -125,6 +125,9 @@ class SourceFormat(SourceOptions):
             return partial(OwnReader, self.format, dict(self.format_options), record_bytes_max=self.record_bytes_max)
         return None
 
+    def own_classes(self) -> Mapping[str, str]:
+        return {"format": self.format} if self.is_own_format else {}
+
     @property
     def is_own_format(self) -> bool:
         """Whether `format` names a class."""

@@ -46,10 +46,10 @@ def test_measures_are_functions_of_fields_and_windows_follow_one_another_by_defa
         (
             '"count"',
             '"median(x)"',
-            'aggregates.delivery.measures = a table: wanted: "count", or a function of a field, such as "mean(duration)"',
+            'aggregates.delivery.measures.events = "median(x)": wanted: "count", or count, sum, mean, min, max, first or last of a field',
         ),
-        ('"count"', '"sum"', '"count", or a function of a field, such as "mean(duration)"'),
-        ('"count"', '"sum(*)"', '"count", or a function of a field, such as "mean(duration)"'),
+        ('"count"', '"sum"', 'last of a field, such as "mean(duration)"'),
+        ('"count"', '"sum(*)"', 'last of a field, such as "mean(duration)"'),
         (
             "[aggregates.delivery]",
             '[aggregates.delivery]\ngroup_by = ["duration.unit"]',
@@ -58,7 +58,7 @@ def test_measures_are_functions_of_fields_and_windows_follow_one_another_by_defa
         (
             '"count"',
             '"mean( )"',
-            '"count", or a function of a field, such as "mean(duration)"',
+            'last of a field, such as "mean(duration)"',
         ),
         (
             "size_s = 600",

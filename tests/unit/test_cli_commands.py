@@ -113,7 +113,7 @@ type = "http"
 service = "api"
 [sinks.own]
 type = "python"
-class = "anything:Anything"
+class = "collections:OrderedDict"
 """
 
 

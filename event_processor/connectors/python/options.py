@@ -39,6 +39,9 @@ class PythonSinkOptions(RemoteSinkOptions):
             return reference
         raise PydanticCustomError("reference", '"package.module:Class"')
 
+    def own_classes(self) -> Mapping[str, str]:
+        return {"class": self.class_}
+
     def target(self) -> Mapping[str, Json]:
         """The service and the class."""
         return {"type": self.type, "service": self.service, "class": self.class_}
