@@ -11,16 +11,27 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from event_processor.configuration.configuration import RESERVED_SOURCE_NAME
+from event_processor.assembly.environment import Environment
+from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
 from event_processor.connectors.files.following.source import FileSource
 from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.engine.outcomes import Outcomes
+from event_processor.engine.state import State
 from event_processor.model.contracts import Clock, Source
 from event_processor.model.file_system import FileSystem
 from event_processor.model.options import ConfiguredPath
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.shared_log import SharedLog, patiently
 
-__all__ = ["INTAKE_NAME", "append_to_intake", "intake_generation", "intake_options", "make_intake", "shared_intake"]
+__all__ = [
+    "INTAKE_NAME",
+    "append_to_intake",
+    "intake_generation",
+    "intake_options",
+    "make_intake",
+    "open_outcomes",
+    "shared_intake",
+]
 
 INTAKE_NAME: Final = "intake.jsonl"
 
@@ -57,3 +68,12 @@ def intake_generation(sources: Mapping[str, Source]) -> Callable[[], int]:
     """Returns the generation of what is appended to the intake now, as its open source numbers it; 0 if it is not open."""
     source = sources.get(RESERVED_SOURCE_NAME)
     return source.live_generation if isinstance(source, FileSource) else int
+
+
+def open_outcomes(configuration: Configuration, environment: Environment, state_id: str, state: State) -> Outcomes | None:
+    """What the last records of the intake counted as, as of this committed state; None if no events are posted. Never raises."""
+    if not configuration.intake.enabled:
+        return None
+    outcomes = Outcomes(environment.fs, str(configuration.state.dir), RESERVED_SOURCE_NAME, environment.telemetry)
+    outcomes.begin(state_id, state.source(RESERVED_SOURCE_NAME))
+    return outcomes

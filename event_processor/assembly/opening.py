@@ -31,7 +31,7 @@ from event_processor.assembly.connectors import (
 )
 from event_processor.assembly.decoding import open_decoding
 from event_processor.assembly.environment import Environment
-from event_processor.assembly.intake import intake_generation, make_intake, shared_intake
+from event_processor.assembly.intake import intake_generation, make_intake, open_outcomes, shared_intake
 from event_processor.assembly.loop_settings import loop_options, step_options
 from event_processor.assembly.modes import Mode, Replica
 from event_processor.assembly.outbox import (
@@ -68,10 +68,11 @@ from event_processor.engine.lane_changes import finish_lane_change
 from event_processor.engine.loop import Processor, StartedState
 from event_processor.engine.losses import LossRequests, recorded_times
 from event_processor.engine.outbox import Outbox
+from event_processor.engine.outcomes import Outcomes
 from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.stages import StageClock
 from event_processor.engine.state import State, fresh_state
-from event_processor.engine.step import Memory, begin_order, end_order
+from event_processor.engine.step import Memory, begin_order, end_order, kept_nowhere
 from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.connector import SourceContext
 from event_processor.model.contracts import Decoding, SeenIds, Sink, Source
@@ -108,6 +109,8 @@ class OpenPipeline:
     feed: TotalsFeed | None = None
     intake_generation: Callable[[], int] = int
     """The generation of what is appended to the intake now, in the state. 0: nothing is read."""
+    outcomes: Outcomes | None = None
+    """What the last records of the intake counted as; None if no events are posted."""
 
     @property
     def has_delivery(self) -> bool:
@@ -190,9 +193,7 @@ class _Opening:
         store = CheckpointStore(self._fs, self._directory, environment.telemetry)
         checkpoint = store.load(sink_path_of(self._configuration))
         if checkpoint is not None:
-            self._continue(checkpoint)
-            checkpoint = finish_lane_change(self._fs, self._directory, store, checkpoint)
-            self._last_commit_ns = wall_ns_of(str(checkpoint.meta.get("written_at", "")))
+            checkpoint = self._continued(store, checkpoint)
         store.remove_orphans()
         appended = checkpoint.state.appended if checkpoint else {}
         make_intake(self._fs, self._directory)
@@ -223,6 +224,8 @@ class _Opening:
             lost_at=recorded_times(checkpoint.meta if checkpoint else {}),
         )
         sources = {name: self._source(name, options, state, appended) for name, options in self._sources.items() if reading}
+        outcomes = None if self._replica else open_outcomes(self._configuration, environment, state_id, state)
+        memory = Memory(outputs.ids or NothingIsKnown(), aggregates, self._stages.lap, outcomes.add if outcomes else kept_nowhere)
         following = following_of(outputs.journal, list(sources.values()), self._configuration, environment)
         processor = Processor(
             sources=list(sources.values()),
@@ -230,7 +233,7 @@ class _Opening:
             directory=self._directory,
             writer=writer,
             executor=environment.committing(),
-            memory=Memory(outputs.ids or NothingIsKnown(), aggregates, self._stages.lap),
+            memory=memory,
             state=state,
             started=None if following else self._started(state),
             following=following,
@@ -253,14 +256,21 @@ class _Opening:
             series=outputs.outbox.series,
             feed=outputs.feed,
             intake_generation=intake_generation(sources),
+            outcomes=outcomes,
         )
 
-    def _continue(self, checkpoint: Checkpoint) -> None:
-        """Takes the configuration that continues the state, and reports if it is not the one that the files imply."""
+    def _continued(self, store: CheckpointStore, checkpoint: Checkpoint) -> Checkpoint:
+        """Takes the configuration that continues the state, and reports if it is not the one that the files imply.
+
+        Returns the checkpoint after a change of a lane that a dead process left.
+        """
         implied_by = self._configuration.order.by
         self._configuration = check_config(self._configuration, checkpoint)
         if self._configuration.order.by != implied_by:
             self._environment.telemetry.order_kept(by=self._configuration.order.by, implied_by=implied_by)
+        checkpoint = finish_lane_change(self._fs, self._directory, store, checkpoint)
+        self._last_commit_ns = wall_ns_of(str(checkpoint.meta.get("written_at", "")))
+        return checkpoint
 
     def _state(self, checkpoint: Checkpoint | None) -> State:
         """The committed state. Raises `ConfigurationError` if a sink reads events whose lines were not kept."""

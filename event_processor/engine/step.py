@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from msgspec import UNSET
@@ -71,6 +71,16 @@ class KnownIds(Protocol):
         ...
 
 
+Keep: TypeAlias = Callable[[Chunk, Columns | None, BoolArray, BoolArray, int], None]
+"""Takes a chunk with its columns, which of its valid events are accepted, and which are over the category limit, and how many records
+its source had before. Without columns, the chunk is one record over the size limit."""
+_NONE: Final[BoolArray] = np.zeros(0, np.bool_)
+
+
+def kept_nowhere(_chunk: Chunk, _columns: Columns | None, _accepted: BoolArray, _over_limit: BoolArray, _first: int) -> None:
+    """Keeps no outcome."""
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What remembers events besides the state, and answers in the order in which it is asked. It is an input of the step.
@@ -82,6 +92,8 @@ class Memory:
     aggregates: Aggregates
     passed: Callable[[str], None] = unmeasured
     """Told which part of a step is done, so that a caller can measure it."""
+    keep: Keep = kept_nowhere
+    """Told the outcomes of each chunk, so that a caller can say later what a record counted as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +141,11 @@ def advance(state: State, chunk: Chunk, columns: Columns | None, memory: Memory,
     opened = before.open_generation(chunk.generation)
     line = opened.line if opened else 0
     if columns is None:
+        if chunk.oversized_bytes:
+            memory.keep(chunk, None, _NONE, _NONE, before.counts.read)
         return _advance_without_columns(state, chunk, line, options.shard)
     judged = _judge(state.categories, columns, memory.ids, options.categories_max)
+    memory.keep(chunk, columns, judged.accepted, judged.over_limit, before.counts.read)
     memory.passed(IDS)
     accepted = _take(columns, judged.accepted)
     origin = Origin(chunk.source, chunk.generation, chunk.offset, line, state.counts.read, chunk.places)

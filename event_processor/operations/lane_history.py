@@ -104,7 +104,7 @@ def lane_histories(
 ) -> dict[RecordPlace, tuple[LaneHistory, ...]]:
     """What every lane that reads events did with the accepted records at `places`. Empty if there is no such lane.
 
-    `places`: each with the record's number among all that were read, from 1.
+    `places`: each with the record's number among all that were read, from 1; 0 if that is not known.
     Raises `StateError` if the outbox or the order buffer cannot be read, `StorageError`. If only the files of one lane cannot be
     read, that lane's result is "unknown", with the reason.
     """
@@ -150,9 +150,11 @@ def _histories(
 
 
 def _released(fs: FileSystem, view: SeriesView, places: Collection[RecordPlace]) -> dict[RecordPlace, OutboxRecord]:
-    """The records of the outbox with these places."""
+    """The records of the outbox with these places, each of which was released once. The newest are looked for first."""
     found: dict[RecordPlace, OutboxRecord] = {}
-    for path, _, length_bytes in view.files:
+    for path, _, length_bytes in reversed(view.files):
+        if len(found) == len(places):
+            break
         found |= {_place_in(record.place): record for record in _records_at(fs, path, length_bytes, places)}
     return found
 

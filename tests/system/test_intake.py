@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from threading import Event, Lock, Thread
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from support.http_daemon import Served, ports, served_in
+from support.http_daemon import Served, ports, served, served_in
 from support.processes import DEADLINE_S, Daemon, Pipeline, wait_until
 
 KILLS = int(os.environ.get("INTAKE_KILLS", "10"))
@@ -183,18 +184,67 @@ def test_a_retry_and_posts_share_the_intake_while_a_daemon_runs(tmp_path: Path) 
         assert totals(running.pipeline) == (2001, sum(numbers))
 
 
-def test_a_client_can_wait_until_its_events_are_counted_or_ask_later(tmp_path: Path) -> None:
-    with served_in(tmp_path, b"", KEYS) as running:
+def test_a_client_can_wait_until_its_events_are_counted_or_ask_later_what_became_of_them(tmp_path: Path) -> None:
+    sink = '[sinks.rows]\ntype = "sql"\nurl = "sqlite:///rows.db"\ntable = "rows"\ncolumns = { id = "integer" }\n'
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.prepare(b"")
+    path = tmp_path / "pipeline.toml"
+    path.write_text(path.read_text().replace("idle_release_ms = 0", "idle_release_ms = 50"))
+    with served(pipeline, f"{KEYS}[totals]\ncategories_max = 2\n{sink}") as running:
         wait_until(lambda: running.ask("/v1/events", "POST", body=lines([1])).status == 202, "the pipeline is open")
-        body = lines([1, 2]) + b"not an event\n"
+        # Event 2 would open a third category.
+        body = lines([1, 3, 2]) + b"not an event\n"
         answer = running.ask("/v1/events", "POST", body=body, headers={"Prefer": "respond-async, wait=counted"})
-        assert (answer.status, answer.json["counted"], answer.json["appended"]) == (200, True, 2)
+        assert (answer.status, answer.json["counted"], answer.json["appended"]) == (200, True, 3)
         assert answer.headers["preference-applied"] == "wait=30"
-        assert running.records() == 3
-        position = answer.json["lines"][1]["position"]
-        assert running.ask(f"/v1/receipts/{position}").json == {"position": position, "status": "counted"}
+        assert running.records() == 4
+        outcomes = [(each["status"], each.get("outcome"), each.get("reason")) for each in answer.json["lines"]]
+        assert outcomes[:3] == [
+            ("appended", "duplicate", None),
+            ("appended", "accepted", None),
+            ("appended", "rejected", "category limit"),
+        ]
+        assert outcomes[3][:2] == ("invalid", None)
+        duplicate, accepted, rejected = (each["position"] for each in answer.json["lines"][:3])
+        assert_outcomes(running, duplicate, accepted, rejected)
         end = (tmp_path / "state" / "intake.jsonl").stat().st_size
-        assert [running.ask(f"/v1/receipts/{each}").status for each in (f"1:{end}", "2:0", "x", "1")] == [404] * 4
+        within = accepted.replace(":", ":1")
+        assert [running.ask(f"/v1/receipts/{each}").status for each in (f"1:{end}", "2:0", "x", "1", within)] == [404] * 5
+    # A killed daemon knows outcomes again. If the file of outcomes is gone, that is said, and a place within a record is still none.
+    with served_again(pipeline) as running:
+        assert_outcomes(running, duplicate, accepted, rejected)
+    (tmp_path / "state" / "history" / "intake.ring").unlink()
+    with served_again(pipeline) as running:
+        receipt = running.ask(f"/v1/receipts/{accepted}").json
+        assert (receipt["status"], receipt["outcome"]) == ("counted", "unknown")
+        assert "/v1/records?id=" in receipt["reason"]
+        assert running.ask(f"/v1/receipts/{within}").status == 404
+
+
+@contextmanager
+def served_again(pipeline: Pipeline) -> Iterator[Served]:
+    """A daemon of a pipeline that was served before, when the pipeline is open."""
+    daemon = pipeline.start()
+    try:
+        running = Served(pipeline, daemon, port_of(daemon))
+        wait_until(lambda: '"started"' in daemon.said() or not daemon.alive, "the pipeline is open")
+        wait_until(lambda: running.ask("/v1/events", "POST", body=b"no event").status == 422, "events are taken")
+        yield running
+    finally:
+        daemon.kill()
+
+
+def assert_outcomes(running: Served, duplicate: str, accepted: str, rejected: str) -> None:
+    """Asks for these receipts, and waits until the accepted event is delivered."""
+
+    def receipt(position: str) -> Any:
+        return running.ask(f"/v1/receipts/{position}").json
+
+    assert receipt(duplicate) == {"position": duplicate, "status": "counted", "outcome": "duplicate"}
+    limit = {"outcome": "rejected", "reason": "category limit"}
+    assert receipt(rejected) == {"position": rejected, "status": "counted", **limit}
+    assert (receipt(accepted)["outcome"], [each["sink"] for each in receipt(accepted)["lanes"]]) == ("accepted", ["rows"])
+    wait_until(lambda: receipt(accepted)["lanes"][0]["result"] == "delivered", "it is delivered")
 
 
 def test_a_reload_keeps_the_intake(tmp_path: Path) -> None:

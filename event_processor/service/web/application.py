@@ -189,7 +189,7 @@ def _posts(retries: Retries, intake: Intake, receipts: Receipts) -> Sequence[Ope
         Operation(
             "/v1/receipts/{position}",
             receipts.receipt,
-            "Whether the event at a position of the intake is counted.",
+            "Whether the event at a position of the intake is counted, what it counted as, and what remote sinks did with it.",
             {200: named("Receipt", "It is durable, or counted."), 404: NOT_FOUND},
             path_parameter="position",
         ),

@@ -2,13 +2,13 @@
 
 Owns: when posted records are taken, and the answer to each of them.
 Always: `appended` means durable. An answer names each record's position, so a client can ask for its outcome.
-Never: says what a record will count as (the pipeline does, when it reads it).
+Never: decides what a record counts as (the pipeline does, when it reads it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import accumulate, islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, islice, zip_longest
 from typing import Any, Final
 
 import msgspec
@@ -16,12 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from event_processor.model.errors import LockedError
-from event_processor.model.rejections import Rejection
 from event_processor.service.web.answers import ProblemError, json_answer, json_bytes
 from event_processor.service.web.intake_writer import IntakeWriter, OpenIntake, Taken
 from event_processor.service.web.posted import PostedJudge, decompressed, posted_records
 from event_processor.service.web.pressure import Pressure
-from event_processor.service.web.receipts import Receipts, wait_of
+from event_processor.service.web.receipts import PURGED, Receipts, wait_of
 from event_processor.service.web.site import Site
 
 __all__ = ["Intake"]
@@ -64,15 +63,31 @@ class Intake:
         taken = await _taken(writer, records, self._judge)
         invalid = len(taken.rejections)
         appended = len(records) - invalid
-        lines = _lines_of(records, taken.rejections, generation, taken.offset)
+        outcomes: Sequence[str] = ()
         begin, status, headers = "{", 202 if appended else 422, {}
         wait_s = wait_of(request.headers.get("prefer", ""), self._wait_s_max) if appended else None
         if wait_s is not None:
             is_counted = await self._receipts.wait(generation, taken.end, wait_s)
             begin, status = f'{{"counted":{str(is_counted).lower()},', 200 if is_counted else 202
             headers = {"Preference-Applied": f"wait={wait_s:.0f}"}
+            if is_counted:
+                outcomes = await self._outcomes(records, taken, generation)
+        lines = _lines_of(records, taken, generation, outcomes)
         content = f'{begin}"appended":{appended},"invalid":{invalid},"lines":[{",".join(lines)}]}}'
         return Response(content, status, headers, media_type="application/json")
+
+    async def _outcomes(self, records: Sequence[bytes], taken: Taken, generation: int) -> Sequence[str]:
+        """What each appended record counted as, in order, as the end of a JSON object."""
+        offsets = list(_offsets_of(records, taken))
+        outcomes = self._receipts.outcomes(generation, offsets)
+        rejected = [(generation, offset) for offset, outcome in zip(offsets, outcomes, strict=True) if outcome == "rejected"]
+        reasons = await self._receipts.reasons(rejected)
+        return [
+            f',"outcome":"{outcome or "unknown"}"'
+            if outcome != "rejected"
+            else f',"outcome":"rejected","reason":{json_bytes(reasons.get((generation, offset), PURGED)).decode()}'
+            for offset, outcome in zip(offsets, outcomes, strict=True)
+        ]
 
     def _open(self) -> tuple[IntakeWriter, OpenIntake]:
         """What takes records now. Raises `ProblemError` if nothing does."""
@@ -104,18 +119,29 @@ async def _taken(writer: IntakeWriter, records: Sequence[bytes], judge: PostedJu
         raise ProblemError(503, error.message, hint="send it again", headers={"Retry-After": "1"}) from error
 
 
-def _lines_of(records: Sequence[bytes], rejections: Sequence[Rejection], generation: int, offset: int) -> Sequence[str]:
-    """The answer to each record as JSON, in order. The first that is valid was appended at `offset`."""
-    begin = f'{{"status":"appended","position":"{generation}:'
-    if not rejections:
-        ends = accumulate((len(record) + 1 for record in records), initial=offset)
-        return [f'{begin}{place}"}}' for place in islice(ends, len(records))]
-    reasons = {each.row: each for each in rejections}
-    lines = []
+def _offsets_of(records: Sequence[bytes], taken: Taken) -> Iterator[int]:
+    """The offset of each appended record, in order."""
+    refused = {each.row for each in taken.rejections}
+    offset = taken.offset
     for row, record in enumerate(records):
+        if row not in refused:
+            yield offset
+            offset += len(record) + 1
+
+
+def _lines_of(records: Sequence[bytes], taken: Taken, generation: int, outcomes: Sequence[str]) -> Sequence[str]:
+    """The answer to each record as JSON, in order. `outcomes`: of each appended record, to be added to its answer; empty if unknown."""
+    begin = f'{{"status":"appended","position":"{generation}:'
+    if not taken.rejections and not outcomes:
+        ends = accumulate((len(record) + 1 for record in records), initial=taken.offset)
+        return [f'{begin}{place}"}}' for place in islice(ends, len(records))]
+    reasons = {each.row: each for each in taken.rejections}
+    appended = zip_longest(_offsets_of(records, taken), outcomes, fillvalue="")
+    lines = []
+    for row in range(len(records)):
         if (rejection := reasons.get(row)) is not None:
             lines.append(json_bytes(_Invalid(rejection.reason, rejection.field)).decode())
             continue
-        lines.append(f'{begin}{offset}"}}')
-        offset += len(record) + 1
+        offset, outcome = next(appended)
+        lines.append(f'{begin}{offset}"{outcome}}}')
     return lines

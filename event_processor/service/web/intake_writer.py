@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from event_processor.engine.outcomes import Outcomes
 from event_processor.model.contracts import Clock, Wakeup
 from event_processor.model.errors import StorageError
 from event_processor.model.rejections import Rejection
@@ -36,13 +37,14 @@ class OpenIntake:
     """The open pipeline, for the intake. All may be called by any thread.
 
     `generation`: of what is appended now. `wakeup`: of the loop that reads it. `undelivered_bytes`: what waits in the outbox. `failed` ends
-    the process after its present commit.
+    the process after its present commit. `outcomes`: of the last records of the intake; None if they are not kept.
     """
 
     generation: Callable[[], int]
     wakeup: Wakeup
     undelivered_bytes: Callable[[], int]
     failed: Callable[[], None]
+    outcomes: Outcomes | None = None
 
 
 @dataclass(frozen=True, slots=True)

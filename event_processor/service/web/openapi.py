@@ -90,7 +90,17 @@ _HISTORY: Final = _object(
 )
 """If a remote sink reads events, there is `lanes` too."""
 _GROUP: Final = _object(group=ANY_OBJECT, measures=ANY_OBJECT)
-_APPENDED: Final = _object(status={"const": "appended"}, position={"type": "string", "pattern": "^[0-9]+:[0-9]+$"})
+_OUTCOME: Final[Schema] = {"enum": ["accepted", "duplicate", "rejected", "blank", "unknown"]}
+_APPENDED: Final = {
+    "type": "object",
+    "properties": {
+        "status": {"const": "appended"},
+        "position": {"type": "string", "pattern": "^[0-9]+:[0-9]+$"},
+        "outcome": _OUTCOME,
+        "reason": TEXT,
+    },
+    "required": ["status", "position"],
+}
 _INVALID: Final = {
     "type": "object",
     "properties": {"status": {"const": "invalid"}, "reason": TEXT, "field": TEXT},
@@ -188,7 +198,17 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "Retried": _object(
         retried=WHOLE, refused=_list(_object(source=TEXT, generation=WHOLE, offset=WHOLE, reason=TEXT)), dry_run=YES_OR_NO
     ),
-    "Receipt": _object(position=TEXT, status={"enum": ["appended", "counted"]}),
+    "Receipt": {
+        "type": "object",
+        "properties": {
+            "position": TEXT,
+            "status": {"enum": ["appended", "counted"]},
+            "outcome": _OUTCOME,
+            "reason": TEXT,
+            "lanes": _list(ANY_OBJECT),
+        },
+        "required": ["position", "status"],
+    },
     "DeadLetters": _object(count=WHOLE, dead_letters=_list(ANY_OBJECT), next_offset=_or_null(WHOLE)),
 }
 """What is answered, by name."""

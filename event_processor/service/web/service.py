@@ -106,7 +106,11 @@ class WebService:
         if self._intake is not None:
             series = list(pipeline.series.values())
             self._intake.opened = OpenIntake(
-                pipeline.intake_generation, wakeup, lambda: sum(each.undelivered_bytes for each in series), failed
+                pipeline.intake_generation,
+                wakeup,
+                lambda: sum(each.undelivered_bytes for each in series),
+                failed,
+                pipeline.outcomes,
             )
 
     def closed(self) -> None:
