@@ -117,6 +117,11 @@ class RemoteSinkOptions(SinkOptions):
     """Fields of the record by whose values the figures are shown too; at most 100 values each, the rest under "(other)"."""
 
     @property
+    def request_age_s_max(self) -> float:
+        """How long records wait for a full request, in seconds; 0: they are sent at once. Only if its receiver holds the cursor."""
+        return 0.0
+
+    @property
     def replaces(self) -> bool:
         """Whether it replaces what is at its target, so that no other sink may write there."""
         return False

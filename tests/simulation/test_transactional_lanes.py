@@ -425,6 +425,50 @@ def test_skipping_the_record_that_stops_a_lane_lets_it_go_on(tmp_path: Path) -> 
     assert {each["stage"] for each in failed_of(tmp_path)} == {"skipped"}
 
 
+def test_records_wait_for_a_full_transaction_for_a_while_but_not_at_the_end_of_the_input(tmp_path: Path) -> None:
+    outbox, database = MemoryOutbox(records(25)), MemoryDatabase()
+
+    async def main() -> LaneReport:
+        bench = Bench(str(tmp_path), outbox, receiving(database), request_events_max=10, age_s_max=30.0)
+        await asyncio.sleep(25)
+        assert database.transactions == [10, 10]
+        assert bench.delivery.pending == 5
+        await asyncio.sleep(10)
+        assert database.transactions == [10, 10, 5]
+        bench.append(records(7, 26, outbox.chain))
+        await asyncio.sleep(1)
+        assert database.transactions == [10, 10, 5]
+        bench.append(records(4, 33, outbox.chain))
+        await asyncio.sleep(1)
+        assert database.transactions == [10, 10, 5, 10]
+        bench.delivery.hurry()
+        await asyncio.sleep(1)
+        assert database.transactions == [10, 10, 5, 10, 1]
+        return await bench.close()
+
+    require_true(tmp_path, run(main()), database)
+
+
+def test_bytes_make_a_transaction_full_and_an_outage_does_not_make_small_ones(tmp_path: Path) -> None:
+    outbox, database = MemoryOutbox(records(40)), MemoryDatabase()
+    fails = chain(["before", "stop", "before"], repeat(None))
+
+    async def main() -> LaneReport:
+        how: dict[str, Any] = {"request_events_max": 1000, "request_bytes_max": 3_000, "age_s_max": 300.0}
+        bench = Bench(
+            str(tmp_path), outbox, receiving(database, script=lambda what: next(fails) if what == "deliver" else None), **how
+        )
+        await asyncio.sleep(200)
+        assert 1 < max(database.transactions) < 40
+        assert min(database.transactions) > 1
+        assert bench.delivery.pending == 40 - sum(database.transactions) > 0
+        await asyncio.sleep(301)
+        assert bench.delivery.pending == 0
+        return await bench.close()
+
+    require_true(tmp_path, run(main()), database)
+
+
 def test_a_paused_lane_is_not_waited_for_and_goes_on_when_it_is_resumed(tmp_path: Path) -> None:
     fs, database = OperatingSystem(), MemoryDatabase()
     (tmp_path / "delivery").mkdir()

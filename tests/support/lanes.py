@@ -217,6 +217,16 @@ class Told(Telemetry):
         self.said.append(("delivery failed", f"{sequence}: {status} {reason}"))
 
 
+class ScriptedSinkOptions(RemoteSinkOptions):
+    """`age_s_max`: so long records wait for a full request."""
+
+    age_s_max: float = 0.0
+
+    @property
+    def request_age_s_max(self) -> float:
+        return self.age_s_max
+
+
 class Bench:
     """One process: a delivery loop with one lane, which is to be made inside the loop."""
 
@@ -261,7 +271,7 @@ class Bench:
         self._directory = directory
         self._name = name
         self._numbers = numbers
-        self._options = RemoteSinkOptions(type="scripted", **options)  # type: ignore[arg-type]  # checked by the model
+        self._options = ScriptedSinkOptions(type="scripted", **options)  # type: ignore[arg-type]  # checked by the model
         self._retries_max = retries_max
         self._shared = SharedReceiver(receiver) if isinstance(receiver, ScriptedReceiver) else None
         limiter = None if rate is None else Limiter(Rate(rate))

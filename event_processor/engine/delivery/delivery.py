@@ -17,6 +17,7 @@ from event_processor.engine.delivery.lane import Lane
 from event_processor.engine.delivery.parts import LanePlace
 from event_processor.engine.delivery.reports import Growth, LaneReport, OutboxReport, SnapshotReport
 from event_processor.engine.delivery.snapshot_sink import SnapshotSink
+from event_processor.engine.delivery.transactional_lane import TransactionalLane
 from event_processor.engine.delivery.window import Released
 
 __all__ = ["Delivery"]
@@ -60,6 +61,7 @@ class Delivery:
         self._snapshots: Final = snapshots
         self._make_retries: Final = make_retries
         self._retries: Final[dict[str, Lane]] = {}
+        self._is_hurried = False
         for lane in self._lanes:
             self._add_retries(lane.name)
         self._now: Final = now
@@ -114,7 +116,10 @@ class Delivery:
             snapshot.follow(totals)
 
     def hurry(self) -> None:
-        """The input is at its end: no snapshot waits for its interval any more."""
+        """The input is at its end: no snapshot waits for its interval any more, and no record for others."""
+        self._is_hurried = True
+        for lane in self.all_lanes:
+            _hurry(lane)
         for snapshot in self._snapshots:
             snapshot.hurry()
 
@@ -150,6 +155,8 @@ class Delivery:
         lane = self._make_retries(sink)
         if lane is not None:
             self._retries[sink] = lane
+            if self._is_hurried:
+                _hurry(lane)
         return lane
 
     def _start_retries(self, group: asyncio.TaskGroup) -> None:
@@ -175,3 +182,9 @@ class Delivery:
         if (reports, outbox, snapshots) != self._published:
             self._published = (reports, outbox, snapshots)
             self._publish(reports, outbox)
+
+
+def _hurry(lane: Lane) -> None:
+    """Only a lane of this kind waits for more records."""
+    if isinstance(lane, TransactionalLane):
+        lane.hurry()

@@ -25,7 +25,7 @@ from event_processor.engine.delivery.parts import LaneParts, LanePlace
 from event_processor.engine.delivery.queue import Attempt, Waiting
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.engine.delivery.stage import DELIVER, AnyStage, Stage, StageParts
-from event_processor.engine.delivery.window import Released, Window
+from event_processor.engine.delivery.window import Released, Window, WindowLimits
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
 from event_processor.model.delivery import Request
@@ -84,6 +84,7 @@ class Lane:
             queue=self.stages[0].queue,
             chain_after=self._parts.chain_after,
             figures=self.figures,
+            limits=WindowLimits.of(self._parts.options),
         )
 
     # The life of a lane.

@@ -37,6 +37,7 @@ class Prefix:
         self._blocks: Final[deque[LaneBlock]] = deque()
         self._entries: Final[dict[int, tuple[Waiting, Refusal | None]]] = {}
         """Single records; if a block has the record too, this is what became of it."""
+        self._entry_bytes = 0
         self.locked_through = 0
         """Records up to this sequence are in a transaction that runs."""
 
@@ -46,9 +47,14 @@ class Prefix:
         in_blocks = self._blocks[-1].records.last - self._blocks[0].records.first + 1
         return in_blocks + sum(not self._is_in_blocks(each) for each in self._entries)
 
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all records that wait here, as the outbox has them."""
+        return self._entry_bytes + sum(block.records.size_bytes for block in self._blocks)
+
     def add(self, waiting: Waiting) -> None:
         """Adds a record. Enrichers may add it before earlier ones."""
-        self._entries[waiting.record.sequence] = (waiting, None)
+        self._put(waiting, None)
 
     def add_block(self, block: LaneBlock) -> None:
         """Adds records, directly after those of the last block."""
@@ -56,7 +62,7 @@ class Prefix:
 
     def refuse(self, waiting: Waiting, refusal: Refusal) -> None:
         """The record is not to be written."""
-        self._entries[waiting.record.sequence] = (waiting, refusal)
+        self._put(waiting, refusal)
 
     def drop(self, sequences: frozenset[int]) -> list[tuple[Waiting, int]]:
         """Returns the records with these sequences that are to be written, except those in a transaction that runs.
@@ -67,9 +73,13 @@ class Prefix:
         for sequence in sorted(each for each in sequences if each > self.locked_through and self.has(each)):
             waiting, refusal = self._entry(sequence)
             if refusal is None:
-                self._entries.pop(sequence, None)
+                self._pop(sequence)
                 found.append((waiting, 0))
         return found
+
+    def is_full(self, events_max: int, bytes_max: int) -> bool:
+        """Whether there are so many records, or bytes of them."""
+        return len(self) >= events_max or self.size_bytes >= bytes_max
 
     def has(self, sequence: int) -> bool:
         """Whether this record waits here."""
@@ -120,7 +130,7 @@ class Prefix:
         sequences = sequences_of(waiting)
         if self._entries:
             for each in sequences:
-                self._entries.pop(each, None)
+                self._pop(each)
         while self._blocks and self._blocks[0].records.last <= sequences[-1]:
             self._blocks.popleft()
         if self._blocks and (count := sequences[-1] + 1 - self._blocks[0].records.first) > 0:
@@ -133,8 +143,21 @@ class Prefix:
             first = block.records.first
             found += [block.waiting(index) for index in range(len(block)) if first + index not in self._entries]
         self._entries.clear()
+        self._entry_bytes = 0
         self._blocks.clear()
         return found
+
+    def _put(self, waiting: Waiting, refusal: Refusal | None) -> None:
+        sequence = waiting.record.sequence
+        self._pop(sequence)
+        self._entries[sequence] = (waiting, refusal)
+        # A record of a block is counted there.
+        self._entry_bytes += 0 if self._is_in_blocks(sequence) else waiting.size_bytes
+
+    def _pop(self, sequence: int) -> None:
+        entry = self._entries.pop(sequence, None)
+        if entry is not None and not self._is_in_blocks(sequence):
+            self._entry_bytes -= entry[0].size_bytes
 
     def _is_in_blocks(self, sequence: int) -> bool:
         return bool(self._blocks) and self._blocks[0].records.first <= sequence <= self._blocks[-1].records.last

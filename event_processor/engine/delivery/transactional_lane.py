@@ -55,8 +55,11 @@ class TransactionalLane(Lane):
         self._is_moving = False
         self._is_behind = False
         """Whether the last look found the receiver ahead of what was released."""
-        limits = (parts.options.request_events_max, parts.options.request_bytes_max)
-        last = TransactionParts(self._receiver, parts.service, *limits, parts.times, parts.backoff)
+        options = parts.options
+        limits = (options.request_events_max, options.request_bytes_max)
+        last = TransactionParts(
+            self._receiver, parts.service, *limits, parts.times, parts.backoff, age_s_max=options.request_age_s_max
+        )
         self._last: Final = TransactionalStage(last, self)
         super().__init__(parts, released)
 
@@ -84,6 +87,10 @@ class TransactionalLane(Lane):
     def may_send(self) -> bool:
         """See `StageLane`."""
         return super().may_send and not self._is_moving
+
+    def hurry(self) -> None:
+        """The input is at its end: no record waits for a full transaction any more."""
+        self._last.hurry()
 
     def _give_up(self, waiting: Waiting, refusal: Refusal) -> None:
         # The receiver counts it, in order.

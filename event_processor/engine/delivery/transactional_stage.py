@@ -41,7 +41,10 @@ __all__ = ["TransactionLane", "TransactionParts", "TransactionalStage"]
 
 @dataclass(frozen=True, slots=True)
 class TransactionParts:
-    """What the stage works with. A transaction has at most `events_max` records and about `bytes_max` bytes of them."""
+    """What the stage works with. A transaction has at most `events_max` records and about `bytes_max` bytes of them.
+
+    `age_s_max`: so long records wait for a full transaction, in seconds; 0: there is a transaction as soon as there is a record.
+    """
 
     receiver: TransactionalReceiver
     service: Service
@@ -49,6 +52,7 @@ class TransactionParts:
     bytes_max: int
     times: LaneTimes
     backoff: Backoff
+    age_s_max: float = 0.0
 
 
 class TransactionLane(StageLane, Protocol):
@@ -95,6 +99,9 @@ class TransactionalStage:
         self._due_s = 0.0
         self._events_max = parts.events_max
         self._bad: Final[deque[bool]] = deque(maxlen=RECENT)
+        self._opened_s: float | None = None
+        """Since when records wait for a full transaction; None if none does."""
+        self._is_hurried = False
 
     @property
     def pending(self) -> int:
@@ -142,7 +149,21 @@ class TransactionalStage:
             return None
         if lane.health.is_schema(self.name) and self.queue.is_refused(following):
             return 0.0  # an operator skipped the record that was refused
-        return max(0.0, max(self._due_s, lane.health.next_probe_s(self.name)) - self._parts.times.now())
+        return max(0.0, max(self._due_s, lane.health.next_probe_s(self.name), self._full_s()) - self._parts.times.now())
+
+    def _full_s(self) -> float:
+        """When the next transaction is to be made although it could hold more records; 0 if it is full."""
+        age_s_max = self._parts.age_s_max
+        if not age_s_max or not self.is_begun or self._is_hurried or self.queue.is_full(self._events_max, self._parts.bytes_max):
+            return 0.0
+        if self._opened_s is None:
+            self._opened_s = self._parts.times.now()
+        return self._opened_s + age_s_max
+
+    def hurry(self) -> None:
+        """The input is at its end: no record waits for a full transaction any more."""
+        self._is_hurried = True
+        self.changed.set()
 
     async def _attempt(self, attempt: Attempt, ticket: Ticket) -> None:
         """One try: takes the receiver's cursor if need be, then one transaction."""
@@ -182,7 +203,8 @@ class TransactionalStage:
     async def _transact(self, attempt: Attempt) -> bool:
         """One transaction with the next records, if there are any. Returns whether it wrote one."""
         lane, parts = self._lane, self._parts
-        is_stopped = lane.health.is_stopped(self.name)
+        # A file of many records is not made of one because the lane was stopped before.
+        is_stopped = lane.health.is_stopped(self.name) and not parts.age_s_max
         selected = self.queue.after(lane.cursor.sequence, self._events_max, parts.bytes_max, alone=is_stopped)
         if selected is None or not lane.may_send:
             return False
@@ -192,6 +214,7 @@ class TransactionalStage:
         batch = Batch(lane.cursor, handed, self._tries, parts.times.wall_ns(), is_schema)
         answers = await parts.receiver.deliver(batch)
         self.unsettled_through = 0
+        self._opened_s = None
         bad = set(undelivered_places(answers))
         # Only the last ones count.
         if bad or not isinstance(handed, HandedBlocks):

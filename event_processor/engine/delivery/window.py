@@ -1,7 +1,8 @@
 """The records between a lane's cursor and the place to which it has read its outbox.
 
 Owns: what is read and when, the check that it is the outbox that the cursor knows, and which records are answered.
-Always: at most `AHEAD_MAX` records, and about `WINDOW_BYTES` bytes of them, are in memory. Every record is checked against the chain.
+Always: at most `WindowLimits.events` records, and about `WindowLimits.size_bytes` bytes of them, are in memory. Every record is checked
+against the chain.
 Never: sends, or knows what an answer means.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -21,13 +23,32 @@ from event_processor.engine.delivery.queue import Waiting
 from event_processor.model.delivery import OutboxRecord
 from event_processor.model.errors import StateError
 from event_processor.model.record_blocks import RecordBlock
+from event_processor.model.remote import RemoteSinkOptions
 from event_processor.storage.outbox_reader import not_following
 
-__all__ = ["OutboxReading", "Released", "Window"]
+__all__ = ["OutboxReading", "Released", "Window", "WindowLimits"]
 
 AHEAD_MAX: Final = 10_000
 READ_BYTES: Final = 262_144
 WINDOW_BYTES: Final = 16 * 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLimits:
+    """How many records are in memory, and about how many bytes of them."""
+
+    events: int = AHEAD_MAX
+    size_bytes: int = WINDOW_BYTES
+
+    @classmethod
+    def of(cls, options: RemoteSinkOptions) -> WindowLimits:
+        """Those of a lane. If records wait for a full request, at least one such request."""
+        if not options.request_age_s_max:
+            return cls()
+        return cls(max(AHEAD_MAX, options.request_events_max), max(WINDOW_BYTES, options.request_bytes_max))
+
+
+DEFAULT_LIMITS: Final = WindowLimits()
 
 
 class Released(Protocol):
@@ -111,6 +132,7 @@ class Window:
         queue: WaitingQueue,
         chain_after: Callable[[str, OutboxRecord], str],
         figures: LaneFigures,
+        limits: WindowLimits = DEFAULT_LIMITS,
     ) -> None:
         """`document`: the lane's cursor. `reader` begins after it, or at the end of an outbox that fell behind it.
 
@@ -124,10 +146,11 @@ class Window:
         self._reader: Final = reader
         self._chain_after: Final = chain_after
         self._figures: Final = figures
+        self._limits: Final = limits
         self._blocks: Final = queue if isinstance(queue, BlockQueue) else None
         self._unpassed: Final[deque[RecordBlock]] = deque()
         """The blocks, or what is left of them, beyond the cursor's prefix."""
-        self._cursor: Final = Cursor(document.sequence, document.chain, document.answered, ahead_max=AHEAD_MAX)
+        self._cursor: Final = Cursor(document.sequence, document.chain, document.answered, ahead_max=limits.events)
         self._counts = document.counts
         self._saved = document.sequence
         is_behind = document.sequence > released.sequence
@@ -223,8 +246,8 @@ class Window:
         """Reads on, as far as memory and the cursor allow. Raises `StateError` if it is not the outbox that the cursor knows."""
         while (
             self._read_to < self.released.sequence
-            and self._read_to - self._cursor.sequence < AHEAD_MAX
-            and (self._bytes < WINDOW_BYTES or not self._bytes)
+            and self._read_to - self._cursor.sequence < self._limits.events
+            and (self._bytes < self._limits.size_bytes or not self._bytes)
         ):
             if self._blocks is not None:
                 if (block := self._reader.read_block(READ_BYTES, self._read_chain)) is None:
