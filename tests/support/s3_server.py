@@ -186,7 +186,8 @@ def s3_of_tests() -> Iterator[S3Server]:
 class FaultyRoad:
     """A proxy before a server. `fault` looks at each request (method, path with query, headers) and says what happens to it.
 
-    None: it is passed on. A number: the status that is answered instead. "stall": nothing is answered until the end. `seen` has the requests.
+    None: it is passed on. A number: the status that is answered instead. "stall": nothing is answered until the end. Another text: 403 with
+    this code. `seen` has the requests.
     """
 
     server: S3Server
@@ -234,10 +235,14 @@ class FaultyRoad:
             self._ends.wait()
             return
         with suppress(ConnectionError):
-            if isinstance(fault, int):
-                request.send_response(fault)
-                request.send_header("Content-Length", "0")
+            if fault is not None:
+                status, answer = (
+                    (fault, b"") if isinstance(fault, int) else (403, f"<Error><Code>{fault}</Code></Error>".encode())
+                )
+                request.send_response(status)
+                request.send_header("Content-Length", str(len(answer)))
                 request.end_headers()
+                request.wfile.write(answer)
                 return
             self._pass_on(request)
 

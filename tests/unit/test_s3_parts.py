@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from event_processor.assembly import Environment
 from event_processor.connectors.s3 import known_objects
-from event_processor.connectors.s3.client import Bucket, Listed, _failure
+from event_processor.connectors.s3.client import Bucket, Listed, request_error
 from event_processor.connectors.s3.known_objects import KnownObjects
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.connectors.s3.positions import read_position
@@ -136,15 +136,15 @@ def test_a_service_without_etags_is_refused_with_the_key() -> None:
     assert failed.error.message.startswith("s3://bucket/a/00000: the service shows no ETag")
 
 
-def test_the_words_of_a_failure_have_the_code_and_nothing_of_our_request() -> None:
+def test_the_words_of_arequest_error_have_the_code_and_nothing_of_our_request() -> None:
     body = "<Error><Code>SignatureDoesNotMatch</Code><StringToSign>AKIA secret</StringToSign></Error>"
-    refused = _failure(
+    refused = request_error(
         ValueError(f"Error performing GET http://x in 1ms - Server returned non-2xx status code: 403 Forbidden: {body}")
     )
     assert (refused.words, refused.is_refused) == ("403: SignatureDoesNotMatch", True)
-    busy = _failure(ValueError("... status code: 503 Slow Down: <Error><Code>SlowDown</Code>"))
+    busy = request_error(ValueError("... status code: 503 Slow Down: <Error><Code>SlowDown</Code>"))
     assert (busy.words, busy.is_refused) == ("503: SlowDown", False)
-    away = _failure(
+    away = request_error(
         OSError("Generic S3 error: Error performing GET http://x in 2ms - HTTP error: error sending request\n\nDebug source: x")
     )
     assert (away.words, away.is_refused) == ("HTTP error: error sending request", False)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from event_processor.connectors.s3.options import S3SourceOptions
+from event_processor.connectors.s3.options import S3ClientOptions, S3SourceOptions
+from event_processor.connectors.s3.sink_options import S3SinkOptions
 from event_processor.model.answers import Verdict, verdict_of_http
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.file_system import FileSystem
@@ -33,7 +34,7 @@ except ImportError as error:
         "obstore is not installed, so nothing can reach S3", hint='pip install "event-processor[s3]"'
     ) from error
 
-__all__ = ["Bucket", "ClosedError", "Listed", "ObjectGoneError", "RequestError"]
+__all__ = ["Bucket", "ClosedError", "Listed", "ObjectGoneError", "RequestError", "request_error", "store_of"]
 
 LISTED_MAX: Final = 1_000
 """The number of keys in one answer."""
@@ -45,12 +46,23 @@ T = TypeVar("T")
 
 
 class RequestError(Exception):
-    """A request that gave no answer, or was refused. `is_refused`: only an operator can change that."""
+    """A request that gave no answer, or was refused. `is_refused`: only an operator can change that. `status`: of HTTP, if there is one."""
 
-    def __init__(self, words: str, *, is_refused: bool = False) -> None:
+    def __init__(self, words: str, *, is_refused: bool = False, status: str = "") -> None:
         super().__init__(words)
         self.words: Final = words
         self.is_refused: Final = is_refused
+        self.status: Final = status
+
+    def remedy(self, where: str, rights: str) -> str:
+        """What an operator does. `where`: the part of the configuration, such as "sources.events". `rights`: what the user must be allowed to."""
+        if not self.is_refused:
+            return f"start the service, or correct {where}.endpoint"
+        if self.words.endswith("NoSuchBucket"):
+            return f"create the bucket, or correct {where}.url"
+        if self.words.endswith("RequestTimeTooSkewed"):
+            return "set the clock of this machine: it differs from the service's by more than 15 minutes (timedatectl status)"
+        return f"give this user the right to {rights}, or correct {where}: its keys, region or url"
 
 
 class ObjectGoneError(Exception):
@@ -73,9 +85,11 @@ class Listed:
 class Bucket:
     """The objects of one bucket. One thread makes requests, any thread may close it."""
 
-    def __init__(self, options: S3SourceOptions, fs: FileSystem, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, options: S3SourceOptions | S3SinkOptions, fs: FileSystem, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Connects to nothing yet. `environment`: for our keys; None for the environment of the process. Raises `ConfigurationError`."""
-        self._store: Final = _store(options, fs, os.environ if environment is None else environment)
+        self._store: Final = store_of(options, fs, os.environ if environment is None else environment)
         self._loop: Final = asyncio.new_event_loop()
         self._thread: Final = threading.Thread(target=self._loop.run_forever, name=f"s3 {options.bucket}", daemon=True)
         self._thread.start()
@@ -94,12 +108,12 @@ class Bucket:
             raise ClosedError from None
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
-                raise RequestError("404: NoSuchBucket", is_refused=True) from None
+                raise RequestError("404: NoSuchBucket", is_refused=True, status="404") from None
             raise ObjectGoneError("it was deleted") from None
         except obstore.exceptions.PreconditionError:
             raise ObjectGoneError("it was replaced") from None
         except (BaseError, OSError, ValueError) as error:
-            raise _failure(error) from None
+            raise request_error(error) from None
 
     def page(self, folder: str, after: str) -> Sequence[Listed]:
         """The next keys below `folder`, ascending, after the key `after`; fewer than `LISTED_MAX` at the end. Raises as `answer`."""
@@ -160,7 +174,7 @@ def _listed(meta: Any) -> Listed:
     return Listed(str(meta["path"]), str(meta["e_tag"] or ""), int(meta["size"]))
 
 
-def _failure(error: Exception) -> RequestError:
+def request_error(error: Exception) -> RequestError:
     """What went wrong, on one line, without what the service repeats of our request."""
     text = str(error)
     found, code = _STATUS.search(text), _CODE.search(text)
@@ -168,10 +182,11 @@ def _failure(error: Exception) -> RequestError:
         first = text.split("\n", maxsplit=1)[0].strip()
         return RequestError(first.rpartition(" - ")[2][:_WORDS_MAX] or type(error).__name__)
     status = int(found[1])
-    return RequestError(f"{status}: {code[1]}" if code else str(status), is_refused=verdict_of_http(status) is not Verdict.WAIT)
+    words = f"{status}: {code[1]}" if code else str(status)
+    return RequestError(words, is_refused=verdict_of_http(status) is not Verdict.WAIT, status=str(status))
 
 
-def _store(options: S3SourceOptions, fs: FileSystem, variables: Mapping[str, str]) -> S3Store:
+def store_of(options: S3SourceOptions | S3SinkOptions, fs: FileSystem, variables: Mapping[str, str]) -> S3Store:
     """The store. It takes what the options do not say from the environment, and then from the machine."""
     own: dict[str, Any] = {name: value for name in ("endpoint", "region") if (value := getattr(options, name)) is not None}
     if options.access_key_id is not None:
@@ -187,7 +202,7 @@ def _store(options: S3SourceOptions, fs: FileSystem, variables: Mapping[str, str
         raise ConfigurationError(f"{options.url}: {words}", hint="correct endpoint, region or tls") from error
 
 
-def _secret(options: S3SourceOptions, fs: FileSystem, variables: Mapping[str, str]) -> str:
+def _secret(options: S3ClientOptions, fs: FileSystem, variables: Mapping[str, str]) -> str:
     if (name := options.secret_access_key_env) is not None:
         where, text = f"${name}", variables.get(name)
         if text is None:

@@ -1,23 +1,35 @@
 """The connector of `type = "s3"`.
 
-Owns: which options make a source; how far a bucket is behind; how an object is found again.
+Owns: which options make a source or a sink; how far a bucket is behind; how an object is found again.
 Always: the client library is imported only if a bucket is used; without the extra, the error names it.
 Never: keeps a state.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.connectors.s3.positions import OUTSIDE_P2, read_position
+from event_processor.connectors.s3.sink_options import S3SinkOptions
 from event_processor.model.connector import Connector, Guarantee, Lag, PastGeneration, SourceContext
 from event_processor.model.contracts import Source
+from event_processor.model.delivery import ReceiverContext
 from event_processor.model.event import Json
 from event_processor.model.probes import Finding, ProbeContext
+from event_processor.model.transactions import TransactionalReceiver
 from event_processor.model.world import World
 
 __all__ = ["S3Connector"]
+
+BY: Final = (
+    "an object is made only if there is none with its first record, and the manifest says which objects count; only the newest "
+    "process can move it. The start finds out whether the service has conditional writes; without them the sink stops"
+)
 
 
 class S3Connector(Connector):
@@ -25,6 +37,7 @@ class S3Connector(Connector):
 
     type_name = "s3"
     source_options = S3SourceOptions
+    sink_options = S3SinkOptions
     outside_p2 = OUTSIDE_P2
     asks_for_lag = True
 
@@ -38,11 +51,31 @@ class S3Connector(Connector):
         """Exactly once."""
         return Guarantee("exactly once", "its positions (key, ETag, offset) are in the checkpoint and its journal")
 
-    def probe(self, options: S3SourceOptions, context: ProbeContext) -> Iterable[Finding]:
-        """Whether the bucket can be listed and read."""
-        from event_processor.connectors.s3.lag import bucket_finding  # noqa: PLC0415
+    def guarantee(self, options: S3SinkOptions) -> Guarantee:
+        """Exactly once, for those that read what the manifest names."""
+        words = "exactly once, for readers of the manifest"
+        return Guarantee(f"{words}; each with one of its service's answers" if options.enrich else words, BY)
 
-        return [bucket_finding(options, context)]
+    def receiver(self, options: S3SinkOptions, context: ReceiverContext) -> TransactionalReceiver:
+        """A receiver with a client of its own."""
+        # Imported only if there is such a sink: the library is an extra.
+        from event_processor import __version__  # noqa: PLC0415
+        from event_processor.connectors.s3.bucket_writing import WritableBucket  # noqa: PLC0415
+        from event_processor.connectors.s3.sink_receiver import S3Receiver, Writer  # noqa: PLC0415
+
+        writer = Writer(
+            f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}",
+            f"event-processor {__version__}",
+            context.world.clock.wall_ns,
+            lambda: secrets.token_hex(8),
+        )
+        return S3Receiver(options, WritableBucket(options, context.world.fs, context.environment), writer)
+
+    def probe(self, options: S3SourceOptions | S3SinkOptions, context: ProbeContext) -> Iterable[Finding]:
+        """Whether the bucket can be listed and read; for a sink, whether its objects can be listed."""
+        from event_processor.connectors.s3.lag import bucket_finding, sink_finding  # noqa: PLC0415
+
+        return [sink_finding(options, context) if isinstance(options, S3SinkOptions) else bucket_finding(options, context)]
 
     def reopen(self, options: S3SourceOptions, position: Mapping[str, Json], world: World) -> PastGeneration | None:
         """The object. Raises `InputGoneError` if it is gone or another one, `NotAnsweredError`."""

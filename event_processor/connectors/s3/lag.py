@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Final
+from typing import Final, Literal
 
 from event_processor.connectors.s3.client import LISTED_MAX, Bucket, Listed, RequestError
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.connectors.s3.positions import ObjectPosition
 from event_processor.connectors.s3.requests import Trouble
+from event_processor.connectors.s3.sink_options import S3SinkOptions
 from event_processor.connectors.s3.source import known_objects
 from event_processor.model.connector import Lag, SourceContext
 from event_processor.model.probes import Finding, ProbeContext
 
-__all__ = ["bucket_finding", "lag_of"]
+__all__ = ["bucket_finding", "lag_of", "sink_finding"]
 
 PAGES_MAX: Final = 20
 """So many answers are looked at. A larger bucket is only known in part."""
@@ -57,6 +58,21 @@ def bucket_finding(options: S3SourceOptions, context: ProbeContext) -> Finding:
         trouble = Trouble(options, error, context.key)
         return Finding(context.key, "wrong" if trouble.is_refused else "unreachable", trouble.words, trouble.remedy)
     return Finding(context.key, "ok", f"{options.url} can be listed, and matches no object yet")
+
+
+def sink_finding(options: S3SinkOptions, context: ProbeContext) -> Finding:
+    """Whether the bucket of a sink can be listed. Writes nothing. Raises `ConfigurationError`."""
+    try:
+        quick = options.model_copy(update={"timeout_s": min(options.timeout_s, TIMEOUT_S)})
+        with closing(Bucket(quick, context.world.fs, context.environment)) as bucket:
+            bucket.page(options.prefix.rstrip("/"), "")
+    except RequestError as error:
+        state: Literal["wrong", "unreachable"] = "wrong" if error.is_refused else "unreachable"
+        words = f"{options.endpoint or 'S3'}: {error.words}"
+        return Finding(
+            context.key, state, words, error.remedy(context.key, "list the bucket, and to read and to write its objects")
+        )
+    return Finding(context.key, "ok", f"{options.url} can be listed; whether it can be written is known at the first object")
 
 
 def _quick(options: S3SourceOptions) -> S3SourceOptions:

@@ -32,12 +32,9 @@ class Trouble:
         """`where`: the part of the configuration, such as "sources.events"."""
         self.words: Final = f"{options.endpoint or 'S3'}: {error.words}"
         self.is_refused: Final = error.is_refused
-        if not error.is_refused:
-            self.remedy = f"start the service, or correct {where}.endpoint; nothing is lost: reading goes on where it was"
-        elif error.words.endswith("NoSuchBucket"):
-            self.remedy = f"create the bucket, or correct {where}.url"
-        else:
-            self.remedy = f"give this user the right to list the bucket and to read its objects, or correct {where}: its keys, region or url"
+        self.remedy: Final = error.remedy(where, "list the bucket and to read its objects") + (
+            "" if error.is_refused else "; nothing is lost: reading goes on where it was"
+        )
 
 
 class Requests:

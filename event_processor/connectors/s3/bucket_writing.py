@@ -1,0 +1,126 @@
+"""The requests of a sink: objects that are made once, and one that is replaced only as it was read.
+
+Owns: `WritableBucket`, and what the refusals of conditional requests mean.
+Always: each request is made once, and ends after `timeout_s`. What is written is written whole or not at all.
+Never: decides what a refusal does to a lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+from event_processor.connectors.s3.client import RequestError, request_error, store_of
+from event_processor.connectors.s3.sink_options import S3SinkOptions
+from event_processor.model.file_system import FileSystem
+
+__all__ = ["ChangedError", "Stored", "WritableBucket"]
+
+T = TypeVar("T")
+_NOT_METADATA: Final = frozenset({"Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control"})
+
+
+class ChangedError(Exception):
+    """A condition did not hold: there is an object already, or it is not the one that was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it was read. `metadata`: our own names."""
+
+    etag: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+
+
+class WritableBucket:
+    """A bucket that is written. Used by one event loop."""
+
+    def __init__(self, options: S3SinkOptions, fs: FileSystem, environment: Mapping[str, str] | None) -> None:
+        """Connects to nothing yet."""
+        self._options: Final = options
+        self._fs: Final = fs
+        self._environment: Final = os.environ if environment is None else environment
+        self._store: Any = None
+
+    async def connect(self) -> None:
+        """Reads the secrets anew. Raises `ConfigurationError`, `StorageError`."""
+        self._store = await asyncio.to_thread(store_of, self._options, self._fs, self._environment)
+
+    async def create(self, key: str, content: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        """Makes an object. Returns its ETag. Raises `ChangedError` if there is one, `RequestError`."""
+        return await self._put(key, content, "create", metadata)
+
+    async def replace(self, key: str, content: bytes, etag: str) -> str:
+        """Replaces an object. Returns its ETag. Raises `ChangedError` if it is another one by now, `RequestError`."""
+        return await self._put(key, content, {"e_tag": etag}, None)
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Makes or replaces an object. Raises `RequestError`."""
+        await self._put(key, content, "overwrite", None)
+
+    async def read(self, key: str) -> Stored | None:
+        """An object; None if there is none. Raises `RequestError`."""
+
+        async def found() -> Stored:
+            result = await obstore.get_async(self._store, key)
+            return Stored(str(result.meta["e_tag"] or ""), _metadata(result.attributes), bytes(await result.bytes_async()))
+
+        return await _answered_or_none(found)
+
+    async def look(self, key: str) -> Stored | None:
+        """An object without its content; None if there is none. Raises `RequestError`."""
+
+        async def found() -> Stored:
+            result = await obstore.get_async(self._store, key, options={"head": True})
+            return Stored(str(result.meta["e_tag"] or ""), _metadata(result.attributes))
+
+        return await _answered_or_none(found)
+
+    async def keys(self, folder: str) -> list[str]:
+        """All keys below a folder, ascending. Raises `RequestError`."""
+
+        async def found() -> list[str]:
+            stream = obstore.list(self._store, folder)
+            return sorted([str(each["path"]) async for page in stream for each in page])
+
+        return await _answered(found)
+
+    async def _put(self, key: str, content: bytes, mode: Any, metadata: Mapping[str, str] | None) -> str:
+        async def put() -> str:
+            attributes: Any = dict(metadata or {})
+            result = await obstore.put_async(self._store, key, content, mode=mode, attributes=attributes, use_multipart=False)
+            return str(result["e_tag"] or "")
+
+        return await _answered(put)
+
+
+async def _answered_or_none(request: Callable[[], Awaitable[Stored]]) -> Stored | None:
+    try:
+        return await _answered(request)
+    except FileNotFoundError:
+        return None
+
+
+async def _answered(request: Callable[[], Awaitable[T]]) -> T:
+    """One request. Raises `FileNotFoundError`, `ChangedError`, `RequestError`."""
+    try:
+        return await request()
+    except (BaseError, OSError, ValueError) as error:
+        if "NoSuchBucket" in str(error):
+            raise RequestError("404: NoSuchBucket", is_refused=True, status="404") from None
+        if isinstance(error, AlreadyExistsError | PreconditionError):
+            raise ChangedError from None
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError from None
+        raise request_error(error) from None
+
+
+def _metadata(attributes: Mapping[Any, str]) -> dict[str, str]:
+    return {str(name).lower(): value for name, value in attributes.items() if name not in _NOT_METADATA}

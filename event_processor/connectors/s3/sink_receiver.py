@@ -1,0 +1,370 @@
+"""The objects of one lane: each is made once, under a name that its first record decides, and the manifest says which count.
+
+Owns: `S3Receiver`: how the manifest is taken, moved and kept from others, and what an object without a manifest after it means.
+Always: an object has the records directly after the one before. Its name has the number of its first record, and it is made only if
+there is none: so two tries can never write one record into two objects, whatever bounds each would choose. If an object is there and the
+manifest is not after it, an earlier try made it: `begin` finds it, and its metadata say how far it goes. The lane compares its chain,
+and the manifest moves over it as it is. Of two copies of a state the later one writes: the earlier one finds another name in the manifest.
+Never: replaces or deletes an object with records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from event_processor.connectors.s3.bucket_writing import ChangedError, Stored, WritableBucket
+from event_processor.connectors.s3.client import RequestError
+from event_processor.connectors.s3.manifest import Manifest, ObjectFacts
+from event_processor.connectors.s3.sink_options import S3SinkOptions, SinkKeys, object_key
+from event_processor.model.answers import Answer, Verdict
+from event_processor.model.clock import utc_text
+from event_processor.model.errors import ConfigurationError, StateError, StorageError
+from event_processor.model.messages import cut
+from event_processor.model.transactions import (
+    Batch,
+    BatchAnswers,
+    CursorOwner,
+    FailedRecord,
+    HandedBlocks,
+    ReceiverTraits,
+    RemoteCursor,
+    TransactionalReceiver,
+    TransactionError,
+)
+
+__all__ = ["MANIFEST", "S3Receiver", "Writer"]
+
+MANIFEST: Final = ReceiverTraits("manifest", goes_back=False)
+ANOTHER: Final = RemoteCursor(-1, -1, "")
+"""In place of a cursor of the same name that counts the records of another input, or of a sink that has another name now."""
+RIGHTS: Final = "list the bucket, and to read and to write its objects"
+NO_ETAG: Final = '"0000"'
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """This process, for the manifest. No other has the same `name`. `new_token` makes a text that no other call makes."""
+
+    name: str
+    software: str
+    wall_ns: Callable[[], int]
+    new_token: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A manifest as it was read. `key`: where. `own_etag`: of the manifest at our own key; None if there is none.
+
+    `cursor`: after the objects that are there; the manifest is not after the last `objects` of them yet.
+    """
+
+    key: str
+    manifest: Manifest
+    etag: str
+    own_etag: str | None
+    cursor: RemoteCursor
+    objects: int = 0
+
+
+class S3Receiver(TransactionalReceiver):
+    """See `TransactionalReceiver`."""
+
+    traits = MANIFEST
+
+    def __init__(self, options: S3SinkOptions, bucket: WritableBucket, writer: Writer) -> None:
+        """Connects to nothing yet."""
+        self._options: Final = options
+        self._bucket: Final = bucket
+        self._writer: Final = writer
+        self._owner: CursorOwner | None = None
+        self._found: _Found | None = None
+        self._own_etag: str | None = None
+        self._taken: tuple[Manifest, str] | None = None
+        """The manifest as we wrote it, and its ETag; None if it must be read first."""
+        self._has_taken = False
+        """Whether this process wrote its name into the manifest. Then it goes on only if no other process has since."""
+        self._is_probed = False
+
+    async def open(self, owner: CursorOwner) -> None:
+        """See `TransactionalReceiver`."""
+        self._owner = owner
+
+    @property
+    def owner(self) -> CursorOwner:
+        """Whose manifest it is."""
+        assert self._owner is not None, "it was opened"
+        return self._owner
+
+    @property
+    def _keys(self) -> SinkKeys:
+        return SinkKeys(self._options, self.owner)
+
+    def _path(self, key: str) -> str:
+        return f"s3://{self._options.bucket}/{key}"
+
+    # Taking the manifest.
+
+    async def begin(self, *, is_first: bool) -> RemoteCursor | None:  # noqa: ARG002 - nothing is made before `start`
+        """See `TransactionalReceiver`."""
+        self._taken = self._found = None
+        async with self._as_transaction_errors():
+            await self._bucket.connect()
+            key = self._keys.manifest(self.owner.lane)
+            own = await self._manifest(key)
+            self._own_etag = own[1] if own else None
+            if own is None or own[0].moved_to:
+                for name in self.owner.earlier_lanes:
+                    earlier_key = self._keys.manifest(name)
+                    earlier = await self._manifest(earlier_key)
+                    if earlier and earlier[0].state_id == self.owner.state_id and earlier[0].moved_to in ("", self.owner.lane):
+                        return await self._noted(earlier_key, *earlier)
+            if own is None:
+                return None
+            self._require_ours(key, own[0])
+            if own[0].moved_to or own[0].input != self.owner.input:
+                self._found = _Found(key, *own, own[1], ANOTHER)
+                return ANOTHER
+            return await self._noted(key, *own)
+
+    async def _manifest(self, key: str) -> tuple[Manifest, str] | None:
+        stored = await self._bucket.read(key)
+        if stored is None:
+            return None
+        if not stored.etag:
+            raise _stop("the service shows no ETags, so two processes could not be told apart", "use a service that has ETags")
+        return Manifest.decoded(stored.content, self._path(key)), stored.etag
+
+    async def _noted(self, key: str, manifest: Manifest, etag: str) -> RemoteCursor:
+        """The cursor after the last object that is there, which may be after that of the manifest: then we died between the two."""
+        cursor, objects = manifest.cursor, 0
+        while (stored := await self._bucket.look(self._object_key(manifest, cursor.sequence + 1))) is not None:
+            cursor = self._facts(manifest, cursor, stored).cursor
+            objects += 1
+        self._found = _Found(key, manifest, etag, self._own_etag, cursor, objects)
+        return cursor
+
+    def _facts(self, manifest: Manifest, before: RemoteCursor, stored: Stored) -> ObjectFacts:
+        """What the object after `before` says of itself. Raises `StateError` if it is not of this lane."""
+        path = self._path(self._object_key(manifest, before.sequence + 1))
+        facts = ObjectFacts.read(stored.metadata, path)
+        wanted = (self.owner.state_id, manifest.input, before.sequence + 1, manifest.started_after)
+        if (facts.state_id, facts.input, facts.first, facts.started_after) != wanted:
+            raise StateError(
+                f"sink {self.owner.sink}: {path} is of another state, input or beginning: {cut(facts.state_id)}, {cut(facts.input)}",
+                hint="move it elsewhere if no reader needs it; or name another url, which begins anew",
+            )
+        return facts
+
+    def _object_key(self, manifest: Manifest, first: int) -> str:
+        return object_key(manifest.folder, first, self._options.suffix)
+
+    def _require_ours(self, key: str, manifest: Manifest) -> None:
+        """Raises `StateError` if it is of another state; `TransactionError` if another process has taken it since."""
+        if manifest.state_id != self.owner.state_id:
+            raise StateError(
+                f"sink {self.owner.sink}: {self._path(key)} is of another state of the pipeline {self.owner.pipeline}: "
+                f"{cut(manifest.state_id)}, not {self.owner.state_id}",
+                hint="restore that state; or give this pipeline another state.name, or another url, which begin anew",
+            )
+        if self._has_taken and manifest.writer != self._writer.name:
+            writer = cut(manifest.writer.rpartition(":")[0])
+            raise _stop(
+                f"another process ({writer}) has taken the place of {self.owner.lane} in {self._path(key)}: perhaps a copy of the state is running",
+                "stop one of the two; then restart this process if it is the one to go on",
+            )
+
+    async def take(self) -> bool:
+        """See `TransactionalReceiver`."""
+        found = self._found
+        assert found is not None, "`begin` found it"
+        key = self._keys.manifest(self.owner.lane)
+        manifest = self._ours(found.manifest.after(found.cursor, found.objects))
+        async with self._as_transaction_errors():
+            try:
+                if found.key != key:
+                    moved = replace(self._ours(found.manifest), moved_to=self.owner.lane)
+                    # If we die after this, the manifest is still under the earlier name: the next start finds it there, and moves it.
+                    await self._bucket.replace(found.key, moved.encoded, found.etag)
+                # If we die before this, no other process was stopped, and nothing was moved. After it, the next start takes it from us.
+                await self._write(manifest, found.own_etag)
+            except ChangedError:
+                return False
+            await self._probe()
+        return True
+
+    async def start(self, cursor: RemoteCursor) -> None:
+        """See `TransactionalReceiver`."""
+        found = self._found
+        life = found.manifest.life + 1 if found and found.key == self._keys.manifest(self.owner.lane) else 1
+        manifest = Manifest(
+            state_id=self.owner.state_id,
+            input=self.owner.input,
+            folder=self._keys.folder(self.owner.lane, life),
+            life=life,
+            started_after=cursor.started_after,
+            through=cursor.sequence,
+            chain=cursor.chain,
+            delivered=cursor.delivered,
+            failed=cursor.failed,
+            skipped=cursor.skipped,
+            fence=found.manifest.fence if found else 0,
+        )
+        async with self._as_transaction_errors():
+            try:
+                # If we die before this, there is nothing. After it, the next start finds it.
+                await self._write(self._ours(manifest), self._own_etag)
+            except ChangedError:
+                raise self._moved() from None
+            await self._probe()
+
+    def _ours(self, manifest: Manifest) -> Manifest:
+        """The manifest with the name of this process."""
+        return replace(manifest, writer=self._writer.name, fence=manifest.fence + 1, software=self._writer.software, moved_to="")
+
+    async def _write(self, manifest: Manifest, etag: str | None) -> None:
+        """Writes our manifest in the place of the one with `etag`. Raises `ChangedError`, `RequestError`."""
+        written = replace(manifest, at=utc_text(self._writer.wall_ns()))
+        # Until the answer is there, it is not known which one is there.
+        self._taken = None
+        self._taken = written, await self._put_manifest(written, etag)
+        self._has_taken = True
+
+    async def _put_manifest(self, manifest: Manifest, etag: str | None) -> str:
+        key, content = self._keys.manifest(self.owner.lane), manifest.encoded
+        return await (self._bucket.create(key, content) if etag is None else self._bucket.replace(key, content, etag))
+
+    async def _probe(self) -> None:
+        """Once, with what is there: a service that does not look at conditions must not be written to. Raises `TransactionError`."""
+        if self._is_probed or self._taken is None:
+            return
+        manifest, _ = self._taken
+        for etag in (None, NO_ETAG):
+            try:
+                await self._put_manifest(manifest, etag)
+            except ChangedError:
+                continue
+            self._taken = None
+            raise _stop(
+                "the service ignores If-None-Match or If-Match, so two tries could write one record into two objects",
+                "use a service, or a release of it, that has conditional writes",
+            )
+        self._is_probed = True
+
+    def _moved(self) -> TransactionError:
+        words = f"{self._path(self._keys.manifest(self.owner.lane))} was moved by another try or process"
+        return TransactionError(Answer(Verdict.WAIT, words, "moved"))
+
+    # Writing.
+
+    async def deliver(self, batch: Batch) -> Sequence[Answer]:
+        """See `TransactionalReceiver`."""
+        if self._taken is None or self._taken[0].cursor != batch.before:
+            raise self._moved()
+        manifest, etag = self._taken
+        answers = BatchAnswers(batch).answers()
+        after = batch.before.after(batch.entries, answers)
+        async with self._as_transaction_errors():
+            token = await self._write_failed(manifest, batch, answers)
+            facts = ObjectFacts.of(
+                batch.before,
+                after,
+                state_id=self.owner.state_id,
+                lane=self.owner.lane,
+                input_name=manifest.input,
+                failed_token=token,
+            )
+            await self._write_object(manifest, batch, facts)
+            try:
+                # If we die before this, the object is there and does not count yet: the next start finds it, and moves the manifest over it.
+                await self._write(manifest.after(after, 1), etag)
+            except ChangedError:
+                raise self._moved() from None
+        return answers
+
+    async def _write_object(self, manifest: Manifest, batch: Batch, facts: ObjectFacts) -> None:
+        content = await asyncio.to_thread(_content, batch, is_packed=self._options.compression == "gzip")
+        key = self._object_key(manifest, facts.first)
+        try:
+            # If we die before this, there is nothing of these records. The next start may choose other bounds.
+            await self._bucket.create(key, content, facts.metadata)
+        except ChangedError:
+            stored = await self._bucket.look(key)
+            if stored is None or self._facts(manifest, batch.before, stored) != facts:
+                # An earlier try arrived late, perhaps with fewer records: `begin` finds out, and compares its chain.
+                raise self._moved() from None
+
+    # Failed records.
+
+    async def _write_failed(self, manifest: Manifest, batch: Batch, answers: Sequence[Answer]) -> str:
+        """Keeps the records that are not written. Returns what names them; empty if there are none."""
+        failed = [
+            FailedRecord.of(self.owner.sink, each.record, each.key, each.refusal, batch.wall_ns)
+            for each, _ in BatchAnswers(batch).failed(answers)
+            if each.refusal is not None
+        ]
+        if not failed:
+            return ""
+        token = self._writer.new_token()
+        content = b"".join(msgspec.json.encode(each) + b"\n" for each in failed)
+        # If we die after this, no object names it, so it does not count.
+        await self._bucket.put(f"{self._keys.failed(manifest.folder)}/{batch.before.sequence + 1:020d}-{token}.jsonl", content)
+        return token
+
+    async def failed_after(self, sequence: int) -> list[FailedRecord]:
+        """See `TransactionalReceiver`."""
+        assert self._found is not None, "`begin` found it"
+        manifest, found = self._found.manifest, list[FailedRecord]()
+        async with self._as_transaction_errors():
+            for key in await self._bucket.keys(self._keys.failed(manifest.folder)):
+                number, _, token = key.rpartition("/")[2].removesuffix(".jsonl").partition("-")
+                stored = await self._bucket.look(self._object_key(manifest, int(number)))
+                if stored is None or stored.metadata.get("failed-token") != token or int(stored.metadata["to"]) <= sequence:
+                    continue
+                kept = await self._bucket.read(key)
+                for line in (kept.content if kept else b"").splitlines():
+                    record = msgspec.json.decode(line, type=FailedRecord)
+                    if record.sequence > sequence:
+                        found.append(record)
+        return found
+
+    # The connection.
+
+    async def refresh(self) -> None:
+        """Does nothing: `begin` reads the secrets again."""
+
+    async def close(self) -> None:
+        """Does nothing: the library closes its connections."""
+
+    @asynccontextmanager
+    async def _as_transaction_errors(self) -> AsyncIterator[None]:
+        where = f"sinks.{self.owner.sink}"
+        try:
+            yield
+        except RequestError as error:
+            verdict = Verdict.STOP if error.is_refused else Verdict.WAIT
+            words = f"{self._options.endpoint or 'S3'}: {error.words}"
+            raise TransactionError(Answer(verdict, words, error.status), remedy=error.remedy(where, RIGHTS)) from error
+        except (ConfigurationError, StorageError) as error:
+            raise _stop(error.message, error.hint) from error
+
+
+def _stop(words: str, remedy: str) -> TransactionError:
+    return TransactionError(Answer(Verdict.STOP, words), remedy=remedy)
+
+
+def _content(batch: Batch, *, is_packed: bool) -> bytes:
+    """The records that are written, one a line."""
+    entries = batch.entries
+    if isinstance(entries, HandedBlocks):
+        content = b"".join([block.object_lines() for block in entries.blocks])
+    else:
+        content = b"".join([bytes(each.sent.object) + b"\n" for each in entries if each.refusal is None])
+    return gzip.compress(content, compresslevel=6, mtime=0) if is_packed else content

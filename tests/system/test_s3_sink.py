@@ -1,0 +1,279 @@
+"""A lane into a real S3 server: every record is in exactly one object that the manifest names, whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import obstore
+import pytest
+
+from event_processor.engine.delivery.reports import LaneReport
+from support.lanes import BAD, DELIVERED, Bench, MemoryOutbox, ScriptedEnricher, records
+from support.numbered_events import event, succeeded
+from support.processes import Pipeline
+from support.s3_server import ACCESS_KEY, SECRET, FaultyRoad, S3Server, s3_of_tests
+from support.s3_sink_world import WITHIN_S, Fault, KilledError, S3SinkWorld, killed, lost
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with s3_of_tests() as server:
+        yield server
+
+
+@pytest.fixture
+def world(server: S3Server) -> S3SinkWorld:
+    return S3SinkWorld.of(server)
+
+
+async def until_state(process: Bench, state: str) -> LaneReport:
+    async with asyncio.timeout(WITHIN_S):
+        while process.lane.report().state != state:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    return process.lane.report()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_records_are_in_objects_that_the_manifest_names_in_their_order(
+    world: S3SinkWorld, tmp_path: Path, *, packed: bool
+) -> None:
+    compression = "gzip" if packed else "none"
+    report = world.deliver(tmp_path, MemoryOutbox(records(20)), world.receiver_of(compression=compression))
+    assert world.numbers() == list(range(1, 21))
+    suffix = ".jsonl.gz" if packed else ".jsonl"
+    folder = "out/pipeline/remote/objects-0001/"
+    assert list(world.named()) == [f"{folder}{number:020d}{suffix}" for number in (1, 8, 15)]
+    assert (report.state, report.delivered) == ("idle", 20)
+    world.require_true(tmp_path, report)
+    attributes = obstore.get(world.server.store(world.bucket), f"{folder}{8:020d}{suffix}", options={"head": True}).attributes
+    assert (attributes["from"], attributes["to"], attributes["sink"]) == ("8", "14", "remote")
+    assert attributes["chain"] == records(20)[13].chain
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("kind", [killed, lost])
+def test_a_fault_at_any_write_and_other_bounds_neither_lose_nor_repeat_a_record(
+    world: S3SinkWorld, tmp_path: Path, kind: object, *, after: bool
+) -> None:
+    """Each write of the lane once. Each life has another number of records in an object."""
+    assert callable(kind)
+    outbox = MemoryOutbox(records(12))
+    for nth in count(1):
+        state, here = tmp_path / f"state-{nth}", S3SinkWorld.of(world.server)
+        fault = Fault(nth, after=after, event=kind)
+        try:
+            report = here.deliver(state, outbox, here.receiver_of(fault), request_events_max=5)
+        except KilledError:
+            report = here.deliver(state, outbox, request_events_max=(3, 5, 12)[nth % 3])
+        assert here.numbers() == list(range(1, 13)), fault
+        here.require_true(state, report)
+        if not fault.was_met:
+            assert nth > 8
+            return
+
+
+@pytest.mark.crash
+def test_killed_again_and_again_with_other_bounds_each_time_every_record_is_in_one_object(
+    world: S3SinkWorld, tmp_path: Path
+) -> None:
+    """`S3_KILLS`: how many, 6 by default."""
+    numbers, kills, outbox = Random(25), int(os.environ.get("S3_KILLS", "6")), MemoryOutbox(records(400))
+    done = 0
+    for _ in range(kills):
+        # The start takes the manifest with one write, and looks at the service with two.
+        fault = Fault(3 + numbers.randint(1, 6), after=bool(numbers.getrandbits(1)), event=killed)
+        with pytest.raises(KilledError):
+            world.deliver(tmp_path, outbox, world.receiver_of(fault), request_events_max=numbers.randint(1, 9))
+        assert world.numbers() == list(range(1, world.manifest()["through"] + 1))
+        done += 1
+    report = world.deliver(tmp_path, outbox, request_events_max=50)
+    assert (done, world.numbers()) == (kills, list(range(1, 401)))
+    world.require_true(tmp_path, report)
+
+
+def test_an_object_of_an_earlier_try_that_arrives_late_is_taken_as_it_is(world: S3SinkWorld, tmp_path: Path) -> None:
+    """The try of a process that was killed lands when the next one has already looked, and found nothing."""
+    outbox, late = MemoryOutbox(records(12)), S3SinkWorld.of(world.server)
+    with pytest.raises(KilledError):
+        late.deliver(tmp_path / "late", outbox, late.receiver_of(Fault(5, event=killed)), request_events_max=4)
+    key = next(each for each in late.all_keys() if each.endswith(f"{1:020d}.jsonl"))
+    stored = obstore.get(late.server.store(late.bucket), key)
+    metadata = {name: stored.attributes[name] for name in stored.attributes if name != "Content-Type"}
+    content = bytes(stored.bytes())
+
+    def lands() -> None:
+        obstore.put(world.server.store(world.bucket), key, content, attributes=metadata, use_multipart=False)
+
+    # The fourth write is the first object.
+    report = world.deliver(tmp_path / "state", outbox, world.receiver_of(Fault(4, event=lands)), request_events_max=12)
+    assert [len(each) for each in world.named().values()] == [4, 8]
+    assert world.numbers() == list(range(1, 13))
+    world.require_true(tmp_path / "state", report)
+
+
+def test_what_an_enricher_refuses_is_kept_and_found_again_after_a_kill(world: S3SinkWorld, tmp_path: Path) -> None:
+    outbox = MemoryOutbox(records(9))
+
+    def enricher() -> ScriptedEnricher:
+        return ScriptedEnricher(
+            "model", lambda request: BAD if any(each.sequence == 5 for each in request.records) else DELIVERED
+        )
+
+    def life(fault: Fault) -> LaneReport:
+        return world.deliver(tmp_path, outbox, world.receiver_of(fault), request_events_max=9, enrichers={"model": enricher()})
+
+    with pytest.raises(KilledError):
+        # Failed records, the object; killed before the manifest.
+        life(Fault(6, event=killed))
+    report = life(Fault())
+    assert world.numbers() == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert (report.delivered, report.failed) == (8, 1)
+    failed = [json.loads(line) for line in (tmp_path / "delivery" / "remote.failed.jsonl").read_text().splitlines()]
+    assert [each["sequence"] for each in failed] == [5]
+    world.require_true(tmp_path, report)
+
+
+def test_of_two_copies_of_a_state_the_later_one_writes(world: S3SinkWorld, tmp_path: Path) -> None:
+    outbox = MemoryOutbox(records(7))
+
+    async def main() -> None:
+        first = world.bench(tmp_path / "one", outbox)
+        await first.idle()
+        second = world.bench(tmp_path / "two", MemoryOutbox(records(14)))
+        await second.idle()
+        assert (await second.close()).delivered == 14
+        first.append(records(7, 8, outbox.chain))
+        report = await until_state(first, "stopped")
+        assert "another process (host:" in report.words
+        assert report.pending == 7
+        await first.close()
+
+    asyncio.run(main())
+    assert world.numbers() == list(range(1, 15))
+
+
+def test_a_lost_manifest_stops_the_lane_with_65_and_sending_again_finds_the_objects(world: S3SinkWorld, tmp_path: Path) -> None:
+    outbox = MemoryOutbox(records(10))
+    world.deliver(tmp_path, outbox)
+    world.server.delete(world.bucket, "out/pipeline/remote/manifest.json")
+    report = world.deliver(tmp_path, outbox)
+    assert (report.state, report.exit_code) == ("failed", 65)
+    assert "its manifest does not know this pipeline" in report.words
+    assert "deliver --from 1 --sink remote" in report.remedy
+    # As the command puts the lane's cursor to its beginning.
+    report = world.deliver(tmp_path / "again", outbox, request_events_max=3)
+    assert world.numbers() == list(range(1, 11))
+    assert len(world.named()) == 2, "the objects that are there are those that were written before"
+    world.require_true(tmp_path / "again", report)
+
+
+def test_another_state_or_another_record_stops_the_lane_with_65(world: S3SinkWorld, tmp_path: Path) -> None:
+    world.deliver(tmp_path / "one", MemoryOutbox(records(10)))
+    report = world.deliver(tmp_path / "two", MemoryOutbox(records(10)), state_id="another")
+    assert (report.state, report.exit_code) == ("failed", 65)
+    assert "manifest.json is of another state of the pipeline pipeline" in report.words
+    report = world.deliver(tmp_path / "three", MemoryOutbox(records(12, mark="other")))
+    assert (report.state, report.exit_code) == ("failed", 65)
+    assert "has another record at sequence 10" in report.words
+    assert world.numbers() == list(range(1, 11))
+
+
+def test_a_dropped_lane_that_begins_anew_writes_into_another_folder(world: S3SinkWorld, tmp_path: Path) -> None:
+    outbox = MemoryOutbox(records(10))
+    world.deliver(tmp_path / "one", outbox)
+    outbox.entries.extend(records(5, 11, outbox.chain))
+    started = (10, outbox.entries[9].chain)
+    report = world.deliver(tmp_path / "two", outbox, started=started)
+    assert world.numbers() == [11, 12, 13, 14, 15]
+    assert world.manifest()["folder"].endswith("/objects-0002/")
+    world.require_true(tmp_path / "two", report)
+
+
+def test_a_bucket_that_is_missing_stops_the_lane_with_words(server: S3Server, tmp_path: Path) -> None:
+    world = S3SinkWorld(server, "no-such-bucket")
+
+    async def main() -> None:
+        process = world.bench(tmp_path, MemoryOutbox(records(3)))
+        report = await until_state(process, "stopped")
+        assert "404: NoSuchBucket" in report.words
+        assert report.remedy == "create the bucket, or correct sinks.remote.url"
+        await process.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ignored", ["create", "match"])
+def test_a_service_that_ignores_conditions_stops_the_lane_before_the_first_object(
+    world: S3SinkWorld, tmp_path: Path, ignored: str
+) -> None:
+    async def main() -> None:
+        process = world.bench(tmp_path, MemoryOutbox(records(3)), world.receiver_of(Fault(ignored=ignored)))
+        report = await until_state(process, "stopped")
+        assert "the service ignores If-None-Match or If-Match" in report.words
+        assert report.pending == 3
+        await process.close()
+
+    asyncio.run(main())
+    assert world.all_keys() == ["out/pipeline/remote/manifest.json"]
+
+
+def test_a_wrong_clock_stops_the_lane_with_words(server: S3Server, tmp_path: Path) -> None:
+    with FaultyRoad(server, lambda *_: "RequestTimeTooSkewed") as road:
+        world = S3SinkWorld(server, server.new_bucket(), road.address)
+
+        async def main() -> None:
+            process = world.bench(tmp_path, MemoryOutbox(records(3)))
+            report = await until_state(process, "stopped")
+            assert "403: RequestTimeTooSkewed" in report.words
+            assert report.remedy.startswith("set the clock of this machine")
+            await process.close()
+
+        asyncio.run(main())
+
+
+def test_a_pipeline_says_what_it_guarantees_and_at_the_end_of_its_input_no_record_waits_for_a_full_object(
+    world: S3SinkWorld, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.prepare(b"".join(event(number) + b"\n" for number in range(1, 26)))
+    (tmp_path / "pipeline.toml").write_text(
+        f"""\
+[sources.events]
+type = "file"
+path = "{pipeline.log}"
+[order]
+buffer_events = 0
+[state]
+dir = "state"
+[sinks.archive]
+type = "s3"
+url = "s3://{world.bucket}/out"
+endpoint = "{world.server.address}"
+access_key_id = "{ACCESS_KEY}"
+secret_access_key_file = "secret"
+compression = "gzip"
+object_events_max = 10
+object_age_s_max = 3600
+start = "beginning"
+"""
+    )
+    said = pipeline.command_of("validate", "--json")
+    (sink,) = json.loads(said.stderr)["sinks"]
+    assert sink["guarantee"] == "exactly once, for readers of the manifest"
+    assert "sinks.archive" in succeeded(pipeline.command_of("doctor"))
+    succeeded(pipeline.run("--once"))
+    assert [[each["id"] for each in found] for found in world.named("archive").values()] == [
+        list(range(1, 11)),
+        list(range(11, 21)),
+        list(range(21, 26)),
+    ]
+    status = json.loads(pipeline.command_of("status", "--json").stderr)
+    (lane,) = status["lanes"]["sinks"] if "sinks" in status["lanes"] else status["lanes"]
+    assert (lane["delivered"], lane["pending"]) == (25, 0)
