@@ -17,7 +17,7 @@ from event_processor.configuration import toml_value
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
 from event_processor.configuration.configuration import AGGREGATES, OTHERWISE, Configuration, EngineOptions, Section
 from event_processor.configuration.loader import array_sections
-from event_processor.configuration.parts import config_parts
+from event_processor.configuration.parts import LATER_KEYS, config_parts
 from event_processor.configuration.template import key_documentation
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import keys_of
@@ -104,7 +104,7 @@ def _state_keys() -> dict[str, frozenset[str]]:
     formats = {**{name: name for name in FORMATS}, "own": "package.module:Class"}
     sources = {name: options.model_validate({"path": "events", "format": format_}) for name, format_ in formats.items()}
     found: dict[str, set[str]] = {}
-    for part in config_parts(Configuration(sources=sources, engine=EngineOptions(shard="1/2"))):
+    for part in [*config_parts(Configuration(sources=sources, engine=EngineOptions(shard="1/2"))), *LATER_KEYS]:
         section, *_, key = part.split(".")
         found.setdefault(section, set()).add(key)
     topic = SOURCE_OPTIONS["kafka"].model_validate({"type": "kafka", "brokers": "kafka:9092", "topic": "topic"})

@@ -89,7 +89,7 @@ class Aggregates:
             self._windows[name] = SlidingWindows(name, each, measurer, self._forms[name], summary, keeps_closed=keeps_closed)
         self._file_bytes = self._restore(held)
         self._held_by_timestamp: Final = order.by == "timestamp"
-        reader = TimestampReader(event.timestamp_zone)
+        reader = TimestampReader(event.timestamp_zone, event.timestamp_formats)
         self._timestamps: Final = TimestampLines(event.timestamp, reader) if self._windows else None
 
     def _restore(self, held: Callable[[], Iterable[bytes]]) -> int:

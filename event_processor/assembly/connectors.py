@@ -299,7 +299,7 @@ def weak_sources(configuration: Configuration) -> dict[str, Guarantee]:
 
 def _context(configuration: Configuration, environment: Environment, name: str, committed: Mapping[str, int]) -> SinkContext:
     event = configuration.event
-    return SinkContext(name, environment, committed, event.timestamp, event.timestamp_zone)
+    return SinkContext(name, environment, committed, event.timestamp, event.timestamp_zone, event.timestamp_formats)
 
 
 def make_sink(configuration: Configuration, environment: Environment, name: str, committed: Mapping[str, int]) -> Sink:
@@ -318,6 +318,7 @@ def receiver_context(configuration: Configuration, environment: Environment, nam
         environment,
         configuration.services.get(options.service),
         timestamp_zone=configuration.event.timestamp_zone,
+        timestamp_formats=configuration.event.timestamp_formats,
         sources={each: path.written for each, path in paths.items() if isinstance(path, ConfiguredPath)},
         is_snapshot=options.input in configuration.snapshot_inputs,
     )

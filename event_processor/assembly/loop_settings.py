@@ -26,7 +26,7 @@ def step_options(configuration: Configuration) -> StepOptions:
     return StepOptions(
         categories_max=configuration.totals.categories_max,
         order_by_timestamp=configuration.order.by == "timestamp",
-        timestamps=TimestampReader(configuration.event.timestamp_zone),
+        timestamps=TimestampReader(configuration.event.timestamp_zone, configuration.event.timestamp_formats),
         shard=Shard.of(configuration.engine.shard),
     )
 

@@ -88,8 +88,9 @@ def _read_days(table: NDArray[np.uint8]) -> tuple[IntArray, BoolArray]:
 
 
 def read_fraction(table: NDArray[np.uint8], digits: int) -> tuple[IntArray, BoolArray]:
-    """The nanoseconds of a point and `digits` digits (1 to 9) after the seconds, and whether they are valid."""
-    good = np.asarray(table[:, SECONDS_LENGTH] == ord("."), np.bool_)
+    """The nanoseconds of a point or a comma, and `digits` digits (1 to 9), after the seconds, and whether they are valid."""
+    mark = table[:, SECONDS_LENGTH]
+    good = np.asarray((mark == ord(".")) | (mark == ord(",")), np.bool_)
     end = SECONDS_LENGTH + 1 + digits
     found: IntArray = np.zeros(len(table), np.int64)
     if digits > WORD_BYTES:

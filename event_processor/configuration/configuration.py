@@ -25,6 +25,7 @@ from event_processor.configuration.transforms import TransformOptions
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import ConfiguredPath, LocatedText, Section, SinkOptions, SourceOptions
 from event_processor.model.remote import ServiceOptions
+from event_processor.model.time_patterns import pattern_fault
 
 __all__ = [
     "AGGREGATES",
@@ -74,7 +75,14 @@ OTHERWISE: Final = "otherwise"
 SHARE: Final = re.compile(r"\d{1,3}(\.\d{1,6})? ?%")
 PERCENT_MAX: Final = 100
 
+TIMESTAMP_FORMATS: Final = ("auto", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
+"""The names of forms of a timestamp. Any other form is a pattern."""
+
 FieldName = Annotated[str, StringConstraints(min_length=1)]
+
+
+def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 class EventOptions(Section):
@@ -93,8 +101,11 @@ class EventOptions(Section):
     value_missing: Literal["reject", "count_only"] = "reject"
     """What happens to a record whose value is missing or null: "reject", or "count_only": count it and add nothing to the sum."""
     timestamp: str = "timestamp"
-    """A field: RFC 3339, "YYYY-MM-DD HH:MM:SS[.ffffff]", or epoch seconds. If it is invalid, the record is rejected only if the
-    order or a window uses timestamps. "" for none."""
+    """A field. If it is not a timestamp, the record is rejected only if the order or a window uses timestamps. "" for none."""
+    timestamp_format: str | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
+    """How it is written. "auto": RFC 3339, "YYYY-MM-DD[ HH:MM:SS[.ffffff]]", "31/Jan/2026:23:59:59 +0100", or a number of seconds since
+    1970. "epoch_s", "epoch_ms", "epoch_us", "epoch_ns": a number since 1970, or its text. Or a pattern of strptime, such as
+    "%d.%m.%Y %H:%M:%S.%f". Or several of these, of which the first that fits is read."""
     timestamp_zone: str = "UTC"
     """The time zone (IANA name) of timestamps without one."""
     model: str = ""
@@ -114,6 +125,21 @@ class EventOptions(Section):
         if not isinstance(fields, str) and "@position" in fields:
             raise PydanticCustomError("position", '"@position" alone, or fields without it')
         return fields
+
+    @field_validator("timestamp_format")
+    @classmethod
+    def _format_is_known(cls, formats: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for each in _several(formats):
+            if each not in TIMESTAMP_FORMATS and "%" not in each:
+                raise PydanticCustomError("format", f'{", ".join(TIMESTAMP_FORMATS)}, or a pattern such as "%d.%m.%Y %H:%M:%S"')
+            if each not in TIMESTAMP_FORMATS and (fault := pattern_fault(each)):
+                raise PydanticCustomError("format", "a pattern of a date: this one {fault}", {"fault": fault})
+        return formats
+
+    @property
+    def timestamp_formats(self) -> tuple[str, ...]:
+        """`timestamp_format` as several."""
+        return _several(self.timestamp_format)
 
     @field_validator("timestamp_zone")
     @classmethod

@@ -17,10 +17,12 @@ import orjson
 from event_processor.configuration.configuration import AGGREGATES, Configuration
 from event_processor.model.event import Json
 
-__all__ = ["PartChange", "changed_keys", "changed_parts", "config_hash", "config_parts"]
+__all__ = ["LATER_KEYS", "PartChange", "changed_keys", "changed_parts", "config_hash", "config_parts"]
 
 CONFIG_HASH_BYTES: Final = 16
 SHARD_KEY: Final = "engine.shard"
+LATER_KEYS: Final[Mapping[str, Json]] = {"event.timestamp_format": "auto"}
+"""Keys that earlier releases did not have, and the values that say what those releases did."""
 
 
 def config_parts(configuration: Configuration) -> dict[str, Json]:
@@ -37,6 +39,9 @@ def config_parts(configuration: Configuration) -> dict[str, Json]:
     for section in ("event", "dedup", "order", "totals"):
         options: dict[str, Json] = getattr(configuration, section).model_dump(mode="json")
         parts |= {f"{section}.{key}": value for key, value in options.items()}
+    for key, earlier in LATER_KEYS.items():
+        if parts[key] == earlier:
+            del parts[key]
     del parts["order.idle_release_ms"]  # the journal records each flush, so the state does not depend on its time
     for name, aggregate in configuration.aggregates.items():
         said: dict[str, Json] = aggregate.model_dump(mode="json")

@@ -78,8 +78,8 @@ class SourceContext:
 class SinkContext:
     """The context of a new sink.
 
-    `committed` is the checkpoint's `appended`: the committed length in bytes of each file, by entry. `timestamp_field` and
-    `timestamp_zone` come from `[event]`.
+    `committed` is the checkpoint's `appended`: the committed length in bytes of each file, by entry. `timestamp_field`,
+    `timestamp_zone` and `timestamp_formats` come from `[event]`.
     """
 
     name: str
@@ -87,6 +87,7 @@ class SinkContext:
     committed: Mapping[str, int]
     timestamp_field: str = ""
     timestamp_zone: str = "UTC"
+    timestamp_formats: tuple[str, ...] = ("auto",)
 
 
 @dataclass(frozen=True, slots=True)

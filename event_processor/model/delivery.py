@@ -70,6 +70,8 @@ class ReceiverContext:
     """The environment variables, for secrets; None: the process's own."""
     timestamp_zone: str = "UTC"
     """The zone of timestamps without an offset, as in `[event]`."""
+    timestamp_formats: tuple[str, ...] = ("auto",)
+    """The forms of timestamps, as in `[event]`."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """The path of each source that has one, as written, by name."""
     is_snapshot: bool = False

@@ -95,6 +95,7 @@ def test_what_only_steers_the_process_does_not_change_the_hash() -> None:
     [
         ({"event": EventOptions(value="amount")}, "event.value"),
         ({"event": EventOptions(id=("a", "b"))}, "event.id"),
+        ({"event": EventOptions(timestamp_format="epoch_ms")}, "event.timestamp_format"),
         ({"dedup": DedupOptions(enabled=False)}, "dedup.enabled"),
         ({"order": OrderOptions(buffer_events=7)}, "order.buffer_events"),
         ({"totals": TotalsOptions(categories_max=9)}, "totals.categories_max"),
@@ -208,6 +209,14 @@ def test_an_order_by_timestamp_needs_a_timestamp() -> None:
 )
 def test_a_name_is_a_bare_key_and_not_reserved(kind: str, name: str, is_refused: bool) -> None:
     assert bool(name_fault(kind, name)) == is_refused
+
+
+def test_a_form_of_timestamps_is_a_name_or_a_pattern_of_a_date() -> None:
+    assert EventOptions(timestamp_format=("%d.%m.%Y", "epoch_ms")).timestamp_formats == ("%d.%m.%Y", "epoch_ms")
+    assert EventOptions().timestamp_formats == ("auto",)
+    for wrong in ("rfc3339", "%H:%M", ("auto", "%Y-%m-%d %Q"), ()):
+        with pytest.raises(ValidationError):
+            EventOptions.model_validate({"timestamp_format": wrong})
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Lisbon"])

@@ -88,6 +88,31 @@ def test_every_reader_of_lines_reads_the_digits(kernels: LineKernels | None, mak
     assert READER.read_all(columns.timestamps.to_list())[0].tolist() == [instant(text) for text in ALL]
 
 
+@pytest.mark.parametrize("kernels", [KERNELS, None], ids=["kernels", "without"])
+@pytest.mark.parametrize("make", [lambda line: line, spoilt], ids=["plain", "spoilt"])
+def test_every_reader_of_lines_reads_the_configured_forms(kernels: LineKernels | None, make: object) -> None:
+    """17 January 2024, 12:00:01 in Berlin is 11:00:01 UTC, 1,705,489,201 s after 1970. The last record is of no form, and rejected."""
+    assert callable(make)
+    wanted = [1_705_489_201 * 10**9, 1_705_489_201_250_000_000, 1_705_489_201_000_000_007]
+    for form, texts in {
+        "%d.%m.%Y %H:%M:%S.%f": [
+            '"17.01.2024 12:00:01.0"',
+            '"17.01.2024 12:00:01.25"',
+            '"17.01.2024 12:00:01.000000007"',
+            "1705489201",
+        ],
+        "epoch_ns": ["1705489201000000000", '"1705489201250000000"', "1705489201000000007", '"17.01.2024"'],
+        "epoch_ms": ["1705489201000", "1705489201250", '"1705489201000.000007"', '"17.01.2024"'],
+    }.items():
+        lines = [make(b'{"id":%d,"category":"c","value":1,"timestamp":%b}' % (n, text.encode())) for n, text in enumerate(texts)]
+        event = EventOptions(timestamp_format=form, timestamp_zone="Europe/Berlin")
+        format_ = JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=True, kernels=kernels)
+        columns = format_.decode(Chunk("events", 1, 0, b"\n".join([*lines, b""]), {}))
+        assert columns.timestamps_ns is not None
+        assert (form, columns.timestamps_ns.tolist()) == (form, wanted)
+        assert [(each.row, each.field) for each in columns.rejections] == [(3, "timestamp")]
+
+
 def test_one_field_may_be_timestamp_and_value() -> None:
     lines = [b'{"id":%d,"v":%b}' % (n, text.encode()) for n, text in enumerate(ALL)]
     event = EventOptions(category="", value="v", timestamp="v", value_missing="count_only")

@@ -46,6 +46,18 @@ def cells(
     return output.header + output.written(line)
 
 
+def test_timestamps_of_a_fixed_number_of_digits_sort_as_texts_and_reach_the_year_9999() -> None:
+    reader = TimestampReader.of_sink("UTC", ("%d.%m.%Y",))
+    fixed = TimestampSpelling("rfc3339", reader, 6)
+    written = [
+        fixed.respelt(value) for value in (b'"31.01.2026"', b'"2026-01-31T00:00:00.5Z"', b"1769817600.25", b'"9999-12-31"')
+    ]
+    assert written == [
+        b'"2026-01-31T00:00:00.000000Z"', b'"2026-01-31T00:00:00.500000Z"', b'"2026-01-31T00:00:00.250000Z"',
+        b'"9999-12-31T00:00:00.000000Z"',
+    ]  # fmt: skip
+
+
 def test_without_columns_a_line_is_written_as_it_is() -> None:
     assert objects().written(LINE) is LINE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from event_processor.columns.number_texts import written_number
 from event_processor.columns.timestamps import TimestampReader, canonical
 from event_processor.model.errors import ConfigurationError
 
@@ -40,6 +42,10 @@ READER = TimestampReader("UTC")
         ("2017-01-01T01:59:60.25+02:00", 1_483_228_800 * NS + 250_000_000),
         ("1677-09-21T00:12:43.145224193Z", -(2**63) + 1),
         ("2262-04-11T23:47:16.854775807Z", 2**63 - 1),
+        ("2026-01-01", NEW_YEAR_2026_S * NS),
+        ("2026-01-01 00:00:00,25", NEW_YEAR_2026_S * NS + 250_000_000),
+        ("2026-01-01T02:00:00.5+0200", NEW_YEAR_2026_S * NS + 500_000_000),
+        ("01/Jan/2026:01:00:00 +0100", NEW_YEAR_2026_S * NS),
     ],
 )  # fmt: skip
 def test_a_timestamp_is_the_instant_that_it_spells(text: str, ns: int) -> None:
@@ -49,11 +55,11 @@ def test_a_timestamp_is_the_instant_that_it_spells(text: str, ns: int) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        "", "now", "2026-01-01", "2026-01-01T00:00Z", "2026-1-1T00:00:00Z", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00+2:00",
-        "2026-01-01T00:00:00+0200", "2026-01-01T00:00:00+24:00", "2026-01-01T00:00:00+02:60", "2026-02-29T00:00:00Z",
+        "", "now", "2026-01", "2026-1-01", "2026-01-1", "20260101", "2026-01-32", "2026-01-01T00:00Z", "2026-1-1T00:00:00Z", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00+2:00",
+        "2026-01-01T00:00:00+02", "01/01/2026:01:00:00 +0100", "01/Jan/2026:01:00:00", "1/Jan/2026:01:00:00 +0100", "2026-01-01T00:00:00+24:00", "2026-01-01T00:00:00+02:60", "2026-02-29T00:00:00Z",
         "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-04-31T00:00:00Z", "2026-01-01T24:00:00Z",
         "2026-01-01T00:60:00Z", "2026-01-01T00:00:61Z", "2026-01-01T12:00:60Z", "2026-01-01T00:00:00Z ", " 2026-01-01T00:00:00Z",
-        "2026-01-01T00:00:00Z\n", "2026-01-01  00:00:00", "2026/01/01 00:00:00", "1767225600", "２０２６-01-01T00:00:00Z", "0000-01-01T00:00:00Z",
+        "2026-01-01T00:00:00Z\n", "2026-01-01  00:00:00", "2026/01/01 00:00:00", "２０２６-01-01T00:00:00Z", "0000-01-01T00:00:00Z",
         None, True, False, [], {}, [1],
     ],
 )  # fmt: skip
@@ -78,6 +84,142 @@ def test_what_is_no_timestamp_is_said_to_be_none(raw: object) -> None:
 def test_an_instant_beyond_64_bits_of_nanoseconds_is_out_of_range(raw: object) -> None:
     assert READER.read(raw) is None
     assert READER.explain(raw) == "is not between 1677-09-21 and 2262-04-11"
+
+
+@pytest.mark.parametrize(
+    ("formats", "raw", "words"),
+    [
+        (["auto"], 1767225600123, '"epoch_ms"'),
+        (["auto"], 1767225600123456, '"epoch_us"'),
+        (["auto"], 1767225600123456789, '"epoch_ns"'),
+        (["auto"], "1767225600", '"epoch_s"'),
+        (["auto"], "1767225600123", '"epoch_ms"'),
+        (["epoch_s"], 1767225600123, '"epoch_ms"'),
+    ],
+)
+def test_a_number_in_another_unit_is_said_to_look_like_it(formats: list[str], raw: object, words: str) -> None:
+    reader = TimestampReader("UTC", formats)
+    assert reader.read(raw) is None
+    assert reader.explain(raw).endswith(f"timestamp_format = {words}")
+
+
+@pytest.mark.parametrize(("form", "digits"), [("epoch_s", 9), ("epoch_ms", 6), ("epoch_us", 3), ("epoch_ns", 0)])
+def test_a_number_or_its_text_is_read_in_the_unit_that_is_configured(form: str, digits: int) -> None:
+    """By its digits: the expected instant is the number times a power of ten, to the nearest, ties to even."""
+    reader = TimestampReader("UTC", [form])
+    texts = [
+        "0",
+        "-1",
+        "1767225600",
+        "1767225600123",
+        "1767225600123.5",
+        "-12.25",
+        "17672256.0000000005",
+        "9223372036854775807",
+        "12.3456789015",
+    ]
+    expected = [round(Fraction(text) * 10**digits) for text in texts]
+    wanted = [ns if abs(ns) < 2**63 else None for ns in expected]
+    assert [reader.read(text) for text in texts] == wanted
+    assert [reader.read(int(text) if text.lstrip("-").isdigit() else written_number(text)) for text in texts] == wanted
+    encoded = ",".join(texts).encode()
+    ends = np.cumsum([len(text) + 1 for text in texts], dtype=np.int64) - 1
+    begins = ends - np.array([len(text) for text in texts], np.int64)
+    for read in (reader.read_spans, reader.read_numbers):
+        ns, bad = read(encoded, begins, ends)
+        assert [None if no else one for one, no in zip(ns.tolist(), bad.tolist(), strict=True)] == wanted
+    assert reader.read("2026-01-01T00:00:00Z") is None
+    assert reader.read("1e9") is None
+
+
+def test_with_a_pattern_no_number_is_a_timestamp() -> None:
+    reader = TimestampReader("UTC", ["%d.%m.%Y"])
+    assert reader.read("31.01.2026") == (NEW_YEAR_2026_S + 30 * 86_400) * NS
+    assert reader.read(NEW_YEAR_2026_S) is None
+    assert reader.explain("2026-01-31") == "is not a timestamp in the form '%d.%m.%Y'"
+    both = TimestampReader("UTC", ["%d.%m.%Y", "auto"])
+    assert [both.read(raw) for raw in ("01.01.2026", "2026-01-01", NEW_YEAR_2026_S)] == [NEW_YEAR_2026_S * NS] * 3
+
+
+def test_an_instant_up_to_the_year_9999_is_read_for_what_can_hold_it() -> None:
+    last = datetime(9999, 12, 31, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    assert READER.read("9999-12-31") is None
+    assert READER.read_wide("9999-12-31") == last // timedelta(microseconds=1) * 1000
+    assert canonical(READER.read_wide("9999-12-31T23:59:59.5Z") or 0) == "9999-12-31T23:59:59.5Z"
+    assert canonical(READER.read_wide("0001-01-01") or 0) == "0001-01-01T00:00:00Z"
+    assert READER.read_wide(10**30) is None
+
+
+def test_a_fraction_of_a_fixed_number_of_digits_is_cut_and_filled() -> None:
+    assert canonical(0, 6) == "1970-01-01T00:00:00.000000Z"
+    assert canonical(1_999_999_999, 3) == "1970-01-01T00:00:01.999Z"
+    assert canonical(1_999_999_999, 0) == "1970-01-01T00:00:01Z"
+    assert canonical(-1, 9) == "1969-12-31T23:59:59.999999999Z"
+
+
+PATTERNS = [
+    "%Y/%m/%d %H:%M:%S.%f", "%d/%b/%Y:%H:%M:%S %z", "%d.%m.%Y %H:%M", "%b %d %Y %I:%M:%S %p", "%Y%m%d%H%M%S", "%A, %d %B %Y %H:%M:%S",
+    "%y-%j %H", "%m/%d/%Y", "%a %b %d %H:%M:%S %Y", "%Y-%m-%dT%H:%M:%S%z",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    pattern=st.sampled_from(PATTERNS),
+    times=st.lists(st.datetimes(datetime(1970, 1, 1), datetime(2067, 12, 31)), min_size=1, max_size=8),  # noqa: DTZ001
+    offset=st.sampled_from(["+0000", "+0130", "-05:00"]),
+    plain=st.booleans(),
+    spoilt=st.integers(0, 40),
+)
+def test_a_pattern_is_read_as_the_standard_library_reads_it(
+    pattern: str, times: list[datetime], offset: str, plain: bool, spoilt: int
+) -> None:
+    texts = [time.strftime(pattern.replace("%z", offset)) for time in times]
+    if plain:
+        texts = [text.replace("/0", "/") for text in texts]
+    texts[0] = texts[0][:spoilt] + "x" + texts[0][spoilt + 1 :] if spoilt < len(texts[0]) else texts[0]
+    expected = [read_by_the_library(text, pattern) for text in texts]
+    reader = TimestampReader("UTC", [pattern])
+    assert [reader.read(text) for text in texts] == expected
+    ns, bad = reader.read_all(texts)
+    assert [None if no else one for one, no in zip(ns.tolist(), bad.tolist(), strict=True)] == expected
+
+
+def read_by_the_library(text: str, pattern: str) -> int | None:
+    try:
+        found = datetime.strptime(text, pattern)  # noqa: DTZ007 -- a text without an offset is in UTC here
+    except ValueError:
+        return None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return (found - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
+
+
+@settings(max_examples=60, deadline=None)
+@given(times=st.lists(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), min_size=1, max_size=30))  # noqa: DTZ001
+def test_local_times_read_together_are_read_as_each_alone(times: list[datetime]) -> None:
+    reader = TimestampReader("America/New_York", ["%d.%m.%Y %H:%M:%S"])
+    auto = TimestampReader("America/New_York")
+    texts = [time.strftime("%d.%m.%Y %H:%M:%S") for time in times]
+    alone = [auto.read(time.strftime("%Y-%m-%d %H:%M:%S")) for time in times]
+    assert [reader.read(text) for text in texts] == alone
+    assert reader.read_all(texts)[0].tolist() == alone
+    assert auto.read_all([time.strftime("%Y-%m-%d %H:%M:%S") for time in times])[0].tolist() == alone
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("%H:%M:%S", "no whole date"),
+        ("%b %d %H:%M:%S", "no whole date"),
+        ("%Y-%m-%d %Q", "%Q, which is not read"),
+        ("%Y-%m-%d %I", "%I and %p together"),
+        ("%Y-%m-%d %Y", "%Y twice"),
+        ("%Y-%m-%d%", "ends with %"),
+    ],
+)
+def test_a_pattern_that_names_no_date_is_a_fault_of_the_configuration(pattern: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        TimestampReader("UTC", [pattern])
 
 
 @pytest.mark.parametrize(
@@ -130,8 +272,8 @@ offsets = st.integers(-1439, 1439).map(
 @st.composite
 def spellings(draw: st.DrawFn) -> str:
     """A valid timestamp, or one with a character changed."""
-    fraction = draw(st.sampled_from(["", "", ".5", ".000001", ".123456789", ".1234567891"]))
-    zone = draw(st.one_of(st.sampled_from(["Z", "Z", "z", ""]), offsets))
+    fraction = draw(st.sampled_from(["", "", ".5", ",5", ".000001", ".123456789", ".1234567891"]))
+    zone = draw(st.one_of(st.sampled_from(["Z", "Z", "z", "", "+0230"]), offsets))
     text = (
         draw(instants).strftime("%Y-%m-%d")
         + draw(st.sampled_from("TTt "))

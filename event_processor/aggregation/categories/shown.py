@@ -38,7 +38,9 @@ def timestamp_texts(reader: TimestampReader, column: TimestampColumn) -> list[st
     spans = column.spans()
     if spans is not None and len(spans[1]) > FEW:
         instants, bad = reader.read_spans(*spans)
-        texts: list[str | None] = list(_already_canonical(*spans) or _canonical_texts(instants))
+        texts: list[str | None] = list(
+            (_already_canonical(*spans) if reader.reads_rfc3339_first else None) or _canonical_texts(instants)
+        )
     else:
         raw = column.to_list()
         if len(raw) <= FEW:
@@ -63,7 +65,7 @@ def _already_canonical(content: bytes, begins: IntArray, ends: IntArray) -> list
         (table[:, len("2026-01-31")] == ord("T")) & (table[:, -1] == ord("Z")) & (table[:, len("2026-01-31T23:59:")] < ord("6"))
     )
     if width > len(WHOLE):
-        plain &= table[:, -2] != ord("0")
+        plain &= (table[:, -2] != ord("0")) & (table[:, FRACTION_FROM] == ord("."))
     whole = alike.tobytes().decode("latin-1")
     return [whole[begin : begin + width] for begin in range(0, len(whole), width)] if plain.all() else None
 

@@ -226,7 +226,8 @@ def _absent_report(context: SinkContext) -> Callable[[Sequence[str], int], None]
 
 
 def _spelling(context: SinkContext, options: FileSinkOptions) -> TimestampSpelling:
-    return TimestampSpelling(options.timestamp_format, TimestampReader(context.timestamp_zone))
+    reader = TimestampReader.of_sink(context.timestamp_zone, context.timestamp_formats)
+    return TimestampSpelling(options.timestamp_format, reader, options.timestamp_digits)
 
 
 def _timestamps(context: SinkContext, options: FileSinkOptions) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from event_processor.configuration.configuration import ConfiguredPath, SinkOptions
 from event_processor.connectors.files.part_files import PART_PLACEHOLDER
 from event_processor.records.writing.parquet import ColumnType
-from event_processor.records.writing.rows import AS_IS, Column, column_of, is_spelling
+from event_processor.records.writing.rows import AS_IS, RFC3339, Column, column_of, is_spelling
 
 __all__ = ["FileSinkOptions"]
 
@@ -50,6 +50,9 @@ class FileSinkOptions(SinkOptions):
     timestamp_format: str = AS_IS
     """How to write timestamps: "as_is", "rfc3339", "epoch_s", "epoch_ms", or a pattern for Python's strftime, such as "%Y-%m-%d
     %H:%M:%S"; in UTC. A value that is no timestamp stays as it is."""
+    timestamp_digits: int | None = Field(default=None, ge=0, le=9, examples=[6])
+    """With "rfc3339": how many digits the fraction of a second has, so that the texts sort by time. The other digits are dropped. By
+    default as many as needed, and none for a whole second."""
     timestamp_columns: tuple[str, ...] = Field(default=(), examples=[["timestamp", "payload.sent_at"]])
     """The fields to which `timestamp_format` applies; by default the field of event.timestamp."""
     csv_delimiter: str = ","
@@ -112,6 +115,8 @@ class FileSinkOptions(SinkOptions):
             raise ValueError("csv_delimiter and csv_quote must differ")
         if self.timestamp_columns and self.timestamp_format == AS_IS:
             raise ValueError('timestamp_columns has no effect if timestamp_format is "as_is"')
+        if self.timestamp_digits is not None and self.timestamp_format not in (AS_IS, RFC3339):
+            raise ValueError('timestamp_digits applies only to timestamp_format = "rfc3339"')
         return self
 
     @property

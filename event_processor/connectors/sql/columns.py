@@ -166,7 +166,7 @@ def _fit_of(type_: ColumnType, timestamps: TimestampReader, *, rounds: bool) -> 
         return numeric_fit(precision, rounds=rounds)
 
     def timestamp(value: object) -> str:
-        ns = None if isinstance(value, bool) else timestamps.read(value)
+        ns = None if isinstance(value, bool) else timestamps.read_wide(value)
         if ns is None:
             raise ValueError("is not a timestamp")
         return canonical(ns)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, cast
 
-from event_processor.columns.timestamps import TimestampReader
+from event_processor.columns.timestamps import AUTO, TimestampReader
 from event_processor.connectors.sql.columns import RowReader
 from event_processor.connectors.sql.compared_lane import LaneComparison, LaneRows
 from event_processor.connectors.sql.dialect import Dialect, Row, Session, SqlError, Value
@@ -45,11 +45,15 @@ class SqlRows:
         *,
         sink: str,
         zone: str,
+        formats: Sequence[str] = (AUTO,),
     ) -> None:
-        """`connect` may raise `SqlError`; it returns no session if there is no database. `zone`: of timestamps without an offset."""
+        """`connect` may raise `SqlError`; it returns no session if there is no database. `zone`: of timestamps without an offset.
+
+        `formats`: their forms, as `TimestampReader` takes them.
+        """
         self._options: Final = options
         self._sink: Final = sink
-        self._timestamps: Final = TimestampReader(zone)
+        self._timestamps: Final = TimestampReader.of_sink(zone, formats)
         self._session: Session | None = None
         with self._as_errors():
             self._session, self._dialect = connect()

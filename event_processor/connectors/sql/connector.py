@@ -120,7 +120,7 @@ class SqlConnector(Connector):
             dialect = _dialects(context.world.fs, _timeout_s(context.service))(url)
             return dialect.connect(url, may_create=False, only_look=True), dialect
 
-        return SqlRows(options, connect, sink=context.name, zone=context.timestamp_zone)
+        return SqlRows(options, connect, sink=context.name, zone=context.timestamp_zone, formats=context.timestamp_formats)
 
     def table_changes(self, options: SqlSinkOptions, context: ReceiverContext, *, is_done: bool) -> TableChanges:
         """See `Connector`."""
@@ -158,6 +158,7 @@ def _transactions(
         dialect_of,
         read_url=_url_reader(options, context.world.fs, context.environment),
         zone=context.timestamp_zone,
+        formats=context.timestamp_formats,
         sources=context.sources,
         wall_ns=context.world.clock.wall_ns,
         software=f"event-processor {__version__}",

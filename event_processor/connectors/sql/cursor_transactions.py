@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from event_processor.columns.timestamps import TimestampReader
+from event_processor.columns.timestamps import AUTO, TimestampReader
 from event_processor.connectors.sql.columns import RowReader
 from event_processor.connectors.sql.cursor_row import CursorRow
 from event_processor.connectors.sql.dialect import Dialect, Session, SqlError
@@ -50,6 +50,7 @@ class CursorTransactions:
         *,
         read_url: Callable[[], str],
         zone: str,
+        formats: Sequence[str] = (AUTO,),
         sources: Mapping[str, str],
         wall_ns: Callable[[], int],
         software: str,
@@ -58,12 +59,13 @@ class CursorTransactions:
         """`read_url` is called for each connection; it may raise `SqlError`. `dialect_of`: the dialect of an address, the same each time.
 
         `sources`: the paths of sources, by name. `zone`: of timestamps without an offset; raises `ConfigurationError` if it is not known.
+        `formats`: their forms, as `TimestampReader` takes them.
         `writer`: which process this is; no other has the same.
         """
         self._options: Final = options
         self._dialect_of: Final = dialect_of
         self._read_url: Final = read_url
-        self._timestamps: Final = TimestampReader(zone)
+        self._timestamps: Final = TimestampReader.of_sink(zone, formats)
         self._tools_: _Tools | None = None
         self._sources: Final = dict(sources)
         self._wall_ns: Final = wall_ns

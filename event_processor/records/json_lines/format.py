@@ -67,7 +67,7 @@ class JsonLinesFormat:
             raise ConfigurationError(
                 "event.timestamp: is empty, but timestamps are used", hint="set it to the field that holds the timestamp"
             )
-        timestamps = TimestampReader(event.timestamp_zone) if timestamps_used else None
+        timestamps = TimestampReader(event.timestamp_zone, event.timestamp_formats) if timestamps_used else None
         self._record_bytes_max: Final = record_bytes_max
         self._judge: Final = Judge(event, record_bytes_max=record_bytes_max, timestamps=timestamps)
         self._reader: Final = EventReader(event, timestamps)

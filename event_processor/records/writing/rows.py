@@ -23,6 +23,7 @@ from event_processor.columns.timestamps import TimestampReader, canonical
 __all__ = [
     "AS_IS",
     "NULL",
+    "RFC3339",
     "Column",
     "ObjectLines",
     "Row",
@@ -34,7 +35,8 @@ __all__ = [
 ]
 
 AS_IS: Final = "as_is"
-_NAMES: Final = (AS_IS, "rfc3339", "epoch_s", "epoch_ms")
+RFC3339: Final = "rfc3339"
+_NAMES: Final = (AS_IS, RFC3339, "epoch_s", "epoch_ms")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
@@ -54,9 +56,10 @@ def is_spelling(text: str) -> bool:
 class TimestampSpelling:
     """Writes timestamps in one form. Pure."""
 
-    def __init__(self, spelling: str, reader: TimestampReader) -> None:
-        """`is_spelling(spelling)` must be true."""
+    def __init__(self, spelling: str, reader: TimestampReader, digits: int | None = None) -> None:
+        """`is_spelling(spelling)` must be true. `digits`: of the fraction in RFC 3339; None: as many as needed."""
         self._spelling: Final = spelling
+        self._digits: Final = digits
         self._reader: Final = reader
 
     @property
@@ -65,7 +68,7 @@ class TimestampSpelling:
         return self._spelling == AS_IS
 
     def read(self, value: bytes) -> int | None:
-        """The instant of a JSON value, in nanoseconds since 1970-01-01 UTC; None if the value is not a timestamp."""
+        """The instant of a JSON value from year 1 to 9999, in nanoseconds since 1970-01-01 UTC; None if it is not a timestamp."""
         if value[0] not in _SCALAR_STARTS:
             return None
         try:
@@ -84,8 +87,8 @@ class TimestampSpelling:
         if self._spelling == "epoch_s":
             sign, (seconds, fraction) = "-" * (ns < 0), divmod(abs(ns), _NS_PER_S)
             return f"{sign}{seconds}.{fraction:09d}".rstrip("0").rstrip(".").encode()
-        if self._spelling == "rfc3339":
-            return f'"{canonical(ns)}"'.encode()
+        if self._spelling == RFC3339:
+            return f'"{canonical(ns, self._digits)}"'.encode()
         instant = _EPOCH + timedelta(microseconds=ns // 1000)
         return msgspec.json.encode(instant.strftime(self._spelling))
 
