@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from support.processes import warm_commands
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 ELLIPSIS: Final = "…"
 LOG_LINE: Final = '{"time": '
@@ -114,7 +116,10 @@ def session(page: Path, *, language: str = "console") -> list[Step]:
 
 
 def play(steps: Sequence[Step], folder: Path) -> list[list[str]]:
-    """What each command of a session says, typed one after the other into one shell in `folder`; blank lines are left out."""
+    """What each command of a session says, typed one after the other into one shell in `folder`; blank lines are left out.
+
+    The program is run by a warm Python: most of a session is its start again and again.
+    """
     said = folder.parent / f"{folder.name}-said"
     said.mkdir()
     script = "".join(
@@ -124,7 +129,7 @@ def play(steps: Sequence[Step], folder: Path) -> list[list[str]]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("EVENT_PROCESSOR_", "STATE_DIR"))}
     environment = {
         **inherited,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        "PATH": f"{warm_commands()}:{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         "LC_ALL": "C.UTF-8",
         "TERM": "dumb",
         "COLUMNS": "80",

@@ -3,24 +3,28 @@
 Owns: how the main job is started, killed and waited for, and how what it committed is read back and compared.
 Always: every process has a session of its own and is stopped by the number it was started with; every wait is bounded.
 A process is forked from a Python that has imported the program (`warm_python.py`), unless `Pipeline.warm` is False, it is started under another program than
-strace, or it gets an environment of its own.
+strace, or it gets variables that count at the start of Python.
 Never: nothing here imports the package; what is on the disk is read as any stranger would read it.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
+from support.warm_command import make_commands
 from support.warm_python import WarmProcess, WarmPython
 
 __all__ = [
@@ -32,8 +36,11 @@ __all__ = [
     "Finished",
     "Json",
     "Pipeline",
+    "environment_of_runs",
     "kill_on_the_way",
     "wait_until",
+    "warm_commands",
+    "warm_python",
 ]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -205,13 +212,11 @@ class Pipeline:
         return [*self.command, "--config", str(self.folder / "pipeline.toml"), *arguments]
 
     def _start(self, arguments: Sequence[str], environment: Mapping[str, str], prefix: Sequence[str] = ()) -> Daemon:
-        """Numerical libraries are kept to one thread: they start one a core otherwise, for nothing."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT_OF_ENVIRONMENTS)}
-        inherited["OPENBLAS_NUM_THREADS"] = "1"
-        is_warm = self.warm and not environment and arguments[0] == sys.executable and WarmPython.can_start(arguments[1:])
-        if is_warm and (not prefix or prefix[0] == "strace"):
-            return Daemon(self._said, lambda log: _warm_python(inherited).start(arguments[1:], log, prefix))
-        called, whole = [*prefix, *arguments], {**inherited, **environment}
+        whole = {**environment_of_runs(), **environment}
+        is_warm = self.warm and arguments[0] == sys.executable and WarmPython.can_start(arguments[1:])
+        if is_warm and (not prefix or prefix[0] == "strace") and warm_python().can_have(whole):
+            return Daemon(self._said, lambda log: warm_python().start(arguments[1:], log, prefix, environment=whole))
+        called = [*prefix, *arguments]
         return Daemon(
             self._said,
             lambda log: subprocess.Popen(
@@ -248,16 +253,26 @@ class Pipeline:
             return 0
 
 
-_servers: Final[list[WarmPython]] = []
+def environment_of_runs() -> dict[str, str]:
+    """Our own environment without what is for tests. Numerical libraries are kept to one thread: they start one a core otherwise, for nothing."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT_OF_ENVIRONMENTS)}
+    return {**inherited, "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _warm_python(environment: Mapping[str, str]) -> WarmPython:
-    """The server with this environment. There is one at a time."""
-    if not _servers or _servers[0].environment != environment:
-        while _servers:
-            _servers.pop().close()
-        _servers.append(WarmPython(environment))
-    return _servers[0]
+@cache
+def warm_python() -> WarmPython:
+    """The server of this test process."""
+    return WarmPython(environment_of_runs())
+
+
+@cache
+def warm_commands() -> Path:
+    """A folder with the program's commands, which this server runs. They may not be used by a test that kills them and goes on at once."""
+    folder = tempfile.mkdtemp(prefix="commands-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    installed = Path(sys.executable).parent
+    make_commands(folder, warm_python().address, *(str(installed / name) for name in ("event-processor", "unbabel_cli")))
+    return Path(folder)
 
 
 def kill_on_the_way(pipeline: Pipeline, log_bytes: int, *, kills: int) -> None:

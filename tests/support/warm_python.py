@@ -1,8 +1,9 @@
 """A Python that has imported the program already and forks for each run: a start costs a tenth of what a new interpreter costs.
 
-Owns: the server, which is this file run as a program, and its client. They share a socket; each run has one of its own beside it.
-Always: a run is a process in a session of its own. Before it only imports happened; the environment is the server's. It is killed if the
-process that started it ends without it, however that ends.
+Owns: the server, which is this file run as a program, and its client. They share a socket; each run has one of its own beside it. Other
+processes find the server by its address, as `warm_command.py` does.
+Always: a run is a process in a session of its own, with the environment that its request has. Before it only imports happened. It is killed
+if the process that started it ends without it, however that ends.
 Never: a run starts before the test says so; until then strace can attach to it.
 """
 
@@ -12,6 +13,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -28,11 +30,13 @@ from typing import BinaryIO, Final, TypeAlias
 
 __all__ = ["WarmProcess", "WarmPython"]
 
-Request: TypeAlias = tuple[list[str], str]
-"""The arguments, from the `-m` or the script on, and the working directory."""
+Request: TypeAlias = tuple[list[str], str, dict[str, str]]
+"""The arguments, from the `-m` or the script on, the working directory, and the environment."""
 
 PACKAGE: Final = "event_processor"
-MESSAGE_BYTES_MAX: Final = 65_536
+ONLY_AT_A_START: Final = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "OPENBLAS_", "EVENT_PROCESSOR_NATIVE")
+"""Variables of these names are read before a run is forked. `PYTHONPATH` alone is done again."""
+MESSAGE_BYTES_MAX: Final = 131_072
 NUMBER_BYTES: Final = 8
 PR_SET_PTRACER: Final = 0x59616D61
 GO: Final = b"g"
@@ -86,27 +90,40 @@ def _attached(tracer: Sequence[str], pid: int) -> subprocess.Popen[str]:
 
 
 class WarmPython:
-    """The client: a server for one environment. It ends with the process that started it."""
+    """The client: a server that was started with an environment. It ends with the process that started it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment: Final = dict(environment)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind("")  # the kernel chooses a free name, which is no file
+            listener.listen()
+            self.address: Final[str] = listener.getsockname()[1:].decode()
+            descriptors = [theirs.fileno(), listener.fileno()]
             self._server: Final = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, __file__, *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=self.environment,
-                pass_fds=[theirs.fileno()],
+                pass_fds=descriptors,
             )
         atexit.register(self.close)
 
-    def start(self, arguments: Sequence[str], log: BinaryIO, tracer: Sequence[str] = ()) -> WarmProcess:
-        """Runs `python` with these arguments, what it says appended to `log`."""
+    def start(
+        self,
+        arguments: Sequence[str],
+        log: BinaryIO,
+        tracer: Sequence[str] = (),
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> WarmProcess:
+        """Runs `python` with these arguments, what it says appended to `log`. `environment`: by default that of the server."""
         own, theirs = socket.socketpair()
-        with theirs:
-            request = json.dumps([list(arguments), os.getcwd()]).encode()
-            socket.send_fds(self._control, [request], [theirs.fileno(), log.fileno()])
+        with theirs, open(os.devnull, "rb") as nothing:
+            given = self.environment if environment is None else environment
+            request = json.dumps([list(arguments), os.getcwd(), dict(given)]).encode()
+            descriptors = [each.fileno() for each in (theirs, nothing, log, log)]
+            socket.send_fds(self._control, [request], descriptors)
         return WarmProcess(own, tracer)
 
     def close(self) -> None:
@@ -120,20 +137,50 @@ class WarmPython:
         """Whether these are a module or a script, without options of the interpreter's."""
         return arguments[0] == "-m" or arguments[0].endswith(".py")
 
+    def can_have(self, environment: Mapping[str, str]) -> bool:
+        """Whether a run can have this environment: what counts at a start only is the server's, and PYTHONPATH hides nothing of what is imported."""
+        if _only_at_a_start(environment) != _only_at_a_start(self.environment):
+            return False
+        more = set(_folders(environment)) - set(_folders(self.environment))
+        return not any(_hides_a_module(name) for folder in more for name in os.listdir(folder))
 
-def _serve(control: socket.socket) -> Request | None:
+
+def _only_at_a_start(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(ONLY_AT_A_START) and name != "PYTHONPATH"}
+
+
+def _folders(environment: Mapping[str, str]) -> list[str]:
+    """The folders of its PYTHONPATH."""
+    return [os.path.abspath(each) for each in environment.get("PYTHONPATH", "").split(os.pathsep) if each]
+
+
+def _hides_a_module(name: str) -> bool:
+    """Whether a file or folder of this name may come before a module that the server has, or offers connectors, which are looked for once."""
+    stem, _, ending = name.partition(".")
+    return ending.endswith("-info") or (
+        ending in {"", "py"} and stem.isidentifier() and importlib.util.find_spec(stem) is not None
+    )
+
+
+def _serve(control: socket.socket, listener: socket.socket) -> Request | None:
     """Forks for each request. Returns the request in the process that is to do it; None in the server, when the test process has closed its end."""
     while True:
         _reap()
-        content, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES_MAX, 2)
-        if not content:
-            return None
-        own, log = socket.socket(fileno=descriptors[0]), descriptors[1]
-        if os.fork() == 0:
+        if control in select.select([control, listener], [], [])[0]:
+            content, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES_MAX, 4)
+            if not content:
+                return None
+            own, streams = socket.socket(fileno=descriptors[0]), descriptors[1:]
+        else:
+            own, _ = listener.accept()
+            content, streams, _, _ = socket.recv_fds(own, MESSAGE_BYTES_MAX, 3)
+        if content and os.fork() == 0:
             control.close()
-            return _forked(json.loads(content), own, log)
+            listener.close()
+            return _forked(json.loads(content), own, streams)
         own.close()
-        os.close(log)
+        for each in streams:
+            os.close(each)
 
 
 def _reap() -> None:
@@ -143,20 +190,24 @@ def _reap() -> None:
             pass
 
 
-def _forked(request: Request, own: socket.socket, log: int) -> Request:
+def _forked(request: Request, own: socket.socket, streams: Sequence[int]) -> Request:
     """Forks the run, and returns in it. The process between waits for it, says how it ended, and ends itself."""
     pid = os.fork()
     if pid:
+        # A reader of what the run says must see its end.
+        for each in streams:
+            os.close(each)
         _kill_if_left_alone(pid, own)
         _, status = os.waitpid(pid, 0)
         with suppress(BrokenPipeError):
             own.send(os.waitstatus_to_exitcode(status).to_bytes(NUMBER_BYTES, "little", signed=True))
         os._exit(0)
     os.setsid()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    for number, each in enumerate(streams):
+        os.dup2(each, number)
+        os.close(each)
     os.chdir(request[1])
+    _set_environment(request[2])
     # Anyone may trace it: where only ancestors may, strace is none.
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
     own.send(os.getpid().to_bytes(NUMBER_BYTES, "little"))  # now it may be traced, and killed by its session
@@ -180,6 +231,13 @@ def _kill_if_left_alone(pid: int, own: socket.socket) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
+def _set_environment(environment: Mapping[str, str]) -> None:
+    """Makes this the environment, and puts the folders that its PYTHONPATH has more at the front, as a new interpreter does."""
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[1:1] = [each for each in _folders(environment) if each not in sys.path]
+
+
 def _run(arguments: list[str]) -> None:
     """What `python` does with the arguments."""
     if arguments[0] == "-m":
@@ -201,5 +259,5 @@ def _import_the_program() -> None:
 
 if __name__ == "__main__":
     _import_the_program()
-    if asked := _serve(socket.socket(fileno=int(sys.argv[1]))):
+    if asked := _serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:])):
         _run(asked[0])

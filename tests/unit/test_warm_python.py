@@ -1,4 +1,4 @@
-"""A run that is forked from a warm Python is what a new Python makes of the same arguments."""
+"""A run that is forked from a warm Python is what a new Python makes of the same arguments, also if a command asks for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.processes import Daemon, wait_until
+from support.warm_command import make_commands
 from support.warm_python import WarmPython
 
 SCRIPT = """
@@ -118,3 +119,57 @@ def is_there(process_id: int) -> bool:
 )
 def test_options_of_the_interpreter_need_a_new_one(arguments: list[str], *, can: bool) -> None:
     assert WarmPython.can_start(arguments) == can
+
+
+def test_an_environment_that_hides_a_module_or_counts_at_a_start_needs_a_new_one(python: WarmPython, tmp_path: Path) -> None:
+    assert python.can_have({**ENVIRONMENT, "TWO": "2"})
+    assert not python.can_have({**ENVIRONMENT, "EVENT_PROCESSOR_NATIVE": "off"})
+    for name, can in {"one_of_ours.py": True, "uvicorn": False, "ours-1.0.dist-info": False}.items():
+        folder = tmp_path / f"with-{name}"
+        (folder / name).mkdir(parents=True)
+        assert python.can_have({**ENVIRONMENT, "PYTHONPATH": f"{folder}:{ENVIRONMENT.get('PYTHONPATH', '')}"}) == can, name
+
+
+SAYS_ALL = """#!{python}
+import os, sys
+import one_of_ours
+print(sys.argv, sys.path[0], os.getcwd(), os.environ["GIVEN"], sys.stdin.read(), flush=True)
+print("an error", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def test_a_command_for_shells_says_and_gives_the_same(python: WarmPython, tmp_path: Path) -> None:
+    program, commands, ours = tmp_path / "program", tmp_path / "commands", tmp_path / "ours"
+    program.write_text(SAYS_ALL.format(python=sys.executable))
+    program.chmod(0o755)
+    for folder in (commands, ours):
+        folder.mkdir()
+    (ours / "one_of_ours.py").write_text("")
+    make_commands(str(commands), python.address, str(program))
+    environment = {**ENVIRONMENT, "GIVEN": "here", "PYTHONPATH": str(ours)}
+    said = [
+        subprocess.run(
+            [str(each), "one", "--two"], input="in", capture_output=True, text=True, cwd=ours, env=environment, check=False
+        )
+        for each in (program, commands / "program")
+    ]
+    cold, warm = ((each.returncode, each.stdout, each.stderr) for each in said)
+    assert cold == warm == (3, f"{[str(program), 'one', '--two']} {tmp_path} {ours} here in\n", "an error\n")
+
+
+def test_a_command_sends_a_signal_on_and_ends_by_the_signal_of_its_run(python: WarmPython, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(
+        "import os, signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('asked to end', flush=True) or os.kill(os.getpid(), signal.SIGKILL))\n"
+        "print('ready', flush=True)\nwhile True:\n    signal.pause()\n"
+    )
+    (tmp_path / "commands").mkdir()
+    make_commands(str(tmp_path / "commands"), python.address, str(program))
+    with subprocess.Popen([tmp_path / "commands" / "program"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.read() == "asked to end\n"
+    assert process.returncode == -signal.SIGKILL
