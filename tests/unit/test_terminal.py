@@ -6,10 +6,14 @@ import io
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from event_processor.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 BEGIN, END = b"\x1b[?1049h", b"\x1b[?1049l"
 
@@ -25,12 +29,13 @@ class _Interrupted(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, content: bytes) -> int:  # type: ignore[override]  # a buffer is all that it gets here
+    def write(self, content: Buffer, /) -> int:
         if self.remaining:
             self.remaining -= 1
             signal.raise_signal(signal.SIGTSTP)
-        self.content += bytes(content)
-        return len(content)
+        written = bytes(content)
+        self.content += written
+        return len(written)
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> _Interrupted:
