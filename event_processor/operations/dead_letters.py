@@ -26,8 +26,9 @@ from event_processor.engine.dead_letters import DEAD_LETTERS_NAME, record_of
 from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Json
 from event_processor.operations.state_access import committed_length, peek, require_checkpoint
-from event_processor.storage.append_file import committed_lines, count_lines
-from event_processor.storage.durable import create_file, prepare_directory, remove_files, storage_boundary, storage_call
+from event_processor.storage.append_file import committed_lines
+from event_processor.storage.durable import create_file, prepare_directory, remove_files, storage_boundary
+from event_processor.storage.line_index import IndexedLines, LineIndex
 
 __all__ = [
     "DeadLetterCount",
@@ -35,6 +36,7 @@ __all__ = [
     "count_dead_letters",
     "dead_letter_page",
     "newest_dead_letters",
+    "page_of",
     "purge_dead_letters",
     "read_dead_letters",
     "repaired_record",
@@ -100,25 +102,26 @@ class DeadLetterPage:
     next_offset: int | None
 
 
-def dead_letter_page(
-    configuration: Configuration, environment: Environment, checkpoint: Checkpoint, *, count: int, offset: int, limit: int
-) -> DeadLetterPage:
+def dead_letter_page(lines: IndexedLines, *, offset: int, limit: int) -> DeadLetterPage:
     """The dead letters after the newest `offset`, at most `limit`, and no more after `PAGE_BYTES_MAX`; at least one if there is one.
 
-    `count` is the number of all that `checkpoint` covers. Raises `StateError`, `StorageError`.
+    Costs the same wherever the page is, and however many there are. Raises `StateError`, `StorageError`.
     """
-    path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
-    blocks = committed_lines(environment.fs, path, committed_length(checkpoint, DEAD_LETTERS_NAME))
-    stop = max(0, count - offset)
-    lines: deque[bytes] = deque()
+    stop = max(0, lines.count - offset)
+    numbered = zip(range(stop, 0, -1), lines.before(stop), strict=False)
+    found = ((_letter(line, lines.path, number), len(line)) for number, line in numbered)
+    return page_of(found, count=lines.count, offset=offset, limit=limit)
+
+
+def page_of(found: Iterator[tuple[dict[str, Json], int]], *, count: int, offset: int, limit: int) -> DeadLetterPage:
+    """The first `limit` letters that are found, each with its size in bytes, and no more after `PAGE_BYTES_MAX`."""
+    letters: list[dict[str, Json]] = []
     size_bytes = 0
-    for line in islice(chain.from_iterable(blocks), max(0, stop - limit), stop):
-        lines.append(line)
-        size_bytes += len(line)
-        # The newest are wanted: the oldest of the page give way.
-        while size_bytes > PAGE_BYTES_MAX and len(lines) > 1:
-            size_bytes -= len(lines.popleft())
-    letters = [_letter(line, path, stop - place) for place, line in enumerate(reversed(lines))]
+    for letter, letter_bytes in islice(found, limit):
+        size_bytes += letter_bytes
+        if letters and size_bytes > PAGE_BYTES_MAX:
+            break
+        letters.append(letter)
     reached = offset + len(letters)
     return DeadLetterPage(count, letters, reached if letters and reached < count else None)
 
@@ -127,24 +130,16 @@ class DeadLetterCount:
     """Counts the committed dead letters. Asked again, it reads only what was added. Used by one thread at a time."""
 
     def __init__(self, configuration: Configuration, environment: Environment) -> None:
-        self._fs: Final = environment.fs
-        self._path: Final = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
-        self._inode = 0
-        self._length_bytes = 0
-        self._count = 0
+        path = os.path.join(str(configuration.state.dir), DEAD_LETTERS_NAME)
+        self._index: Final = LineIndex(environment.fs, path)
 
     def of(self, checkpoint: Checkpoint) -> int:
         """The number of dead letters that `checkpoint` covers. Raises `StateError` if the file is shorter, `StorageError`."""
-        length_bytes = committed_length(checkpoint, DEAD_LETTERS_NAME)
-        with storage_call("stat", self._path):
-            status = self._fs.status(self._path)
-        inode = status.inode if status else 0
-        if inode != self._inode or length_bytes < self._length_bytes:
-            self._count = self._length_bytes = 0
-        # A committed length is the end of a line, so the rest begins with one.
-        self._count += count_lines(self._fs, self._path, length_bytes, start_bytes=self._length_bytes)
-        self._inode, self._length_bytes = inode, length_bytes
-        return self._count
+        return self.lines(checkpoint).count
+
+    def lines(self, checkpoint: Checkpoint) -> IndexedLines:
+        """Their lines, for `dead_letter_page`. Raises as `of` does."""
+        return self._index.lines(committed_length(checkpoint, DEAD_LETTERS_NAME))
 
 
 def repaired_records(lines: Iterable[bytes], name: str) -> list[bytes]:

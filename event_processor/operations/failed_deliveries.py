@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from event_processor.assembly import CONNECTORS, Environment, remote_sinks
 from event_processor.configuration.configuration import Configuration
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor_file import read_cursor
 from event_processor.engine.delivery.failed_records import failed_path
 from event_processor.engine.delivery.keys import RETRY
@@ -28,12 +29,14 @@ from event_processor.model.clock import utc_text
 from event_processor.model.delivery import Request
 from event_processor.model.errors import StateError, UsageError
 from event_processor.model.event import Json
+from event_processor.operations.dead_letters import DeadLetterPage, page_of
 from event_processor.operations.sinks import known_sinks
 from event_processor.operations.state_access import peek
 from event_processor.storage.append_file import committed_lines, whole_bytes_of
+from event_processor.storage.line_index import IndexedLines, LineIndex
 from event_processor.storage.shared_log import patiently
 
-__all__ = ["Retried", "count_failed", "newest_failed", "read_failed", "retry_failed"]
+__all__ = ["FailedIndex", "Retried", "count_failed", "failed_page", "newest_failed", "read_failed", "retry_failed"]
 
 WRONG: Final = (
     "use lines of 'event-processor dead-letters export --sink {sink}', and repair their \"object\"; nothing was retried"
@@ -60,6 +63,12 @@ class _Repaired(Struct, frozen=True):
     place: dict[str, Any] = {}
 
 
+class _Sent(Struct, frozen=True):
+    """What was sent of a failed record."""
+
+    object: msgspec.Raw
+
+
 def read_failed(configuration: Configuration, environment: Environment, sink: str) -> Iterator[dict[str, Json]]:
     """Yields the failed and skipped records of a sink, the oldest first, as JSON objects; those of its retries too.
 
@@ -67,23 +76,80 @@ def read_failed(configuration: Configuration, environment: Environment, sink: st
     """
     directory = str(configuration.state.dir)
     files = [_lines(environment, directory, name) for name in (sink, retry_lane_name(sink))]
-    known = known_sinks(configuration, peek(configuration, environment))
-    if sink not in known and environment.fs.status(failed_path(directory, sink)) is None:
-        names = f"the remote sinks are: {', '.join(known)}" if known else "no sink here is remote"
-        raise UsageError(f"{sink}: not a remote sink", hint=names)
+    _require_known(configuration, environment, peek(configuration, environment), sink)
     return merge(*files, key=lambda letter: str(letter.get("failed_at")))
 
 
+def _require_known(configuration: Configuration, environment: Environment, checkpoint: Checkpoint | None, sink: str) -> None:
+    """Raises `UsageError` if nothing is known of such a sink."""
+    known = known_sinks(configuration, checkpoint)
+    if sink not in known and environment.fs.status(failed_path(str(configuration.state.dir), sink)) is None:
+        names = f"the remote sinks are: {', '.join(known)}" if known else "no sink here is remote"
+        raise UsageError(f"{sink}: not a remote sink", hint=names)
+
+
 def _lines(environment: Environment, directory: str, name: str) -> Iterator[dict[str, Json]]:
-    """The committed lines of one file. Without a cursor (the lane was dropped), all whole lines are committed."""
-    path = failed_path(directory, name)
-    cursor = read_cursor(environment.fs, directory, name)
-    length_bytes = cursor.failed_bytes if cursor else whole_bytes_of(environment.fs, path)
+    """The committed lines of one file."""
+    path, length_bytes = failed_path(directory, name), _committed_bytes(environment, directory, name)
     for number, line in enumerate(chain.from_iterable(committed_lines(environment.fs, path, length_bytes)), start=1):
-        try:
-            yield orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise StateError(f"{path}:{number}: not a failed record: {error}", hint="restore the file from a backup") from error
+        yield _letter(line, path, number)
+
+
+def _committed_bytes(environment: Environment, directory: str, name: str) -> int:
+    """Without a cursor (the lane was dropped), all whole lines are committed."""
+    cursor = read_cursor(environment.fs, directory, name)
+    return cursor.failed_bytes if cursor else whole_bytes_of(environment.fs, failed_path(directory, name))
+
+
+def _letter(line: bytes, path: str, number: int) -> dict[str, Json]:
+    try:
+        letter: dict[str, Json] = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise StateError(f"{path}:{number}: not a failed record: {error}", hint="restore the file from a backup") from error
+    return letter
+
+
+class FailedIndex:
+    """Finds failed records from the newest on. Asked again, it reads only what was added. Used by one thread at a time."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment: Final = environment
+        self._indexes: Final[dict[str, LineIndex]] = {}
+
+    def lines(self, configuration: Configuration, checkpoint: Checkpoint | None, sink: str) -> list[IndexedLines]:
+        """The failed records of a sink, then those of its retries, for `failed_page`. Raises as `read_failed` does."""
+        _require_known(configuration, self._environment, checkpoint, sink)
+        directory, found = str(configuration.state.dir), []
+        for name in (sink, retry_lane_name(sink)):
+            path = failed_path(directory, name)
+            index = self._indexes.setdefault(path, LineIndex(self._environment.fs, path))
+            found.append(index.lines(_committed_bytes(self._environment, directory, name)))
+        return found
+
+
+def failed_page(files: Sequence[IndexedLines], *, offset: int, limit: int) -> DeadLetterPage:
+    """The failed records after the newest `offset`, as `dead_letter_page` does it. If retries have failed too, what is passed over is read."""
+    count = sum(each.count for each in files)
+    filled = [each for each in files if each.count]
+    if len(filled) == 1:
+        newest = _newest(filled[0], max(0, count - offset))
+    else:
+        # Of two of one time, the later one in `read_failed` comes first.
+        series = [_newest(each, each.count) for each in reversed(filled)]
+        newest = islice(merge(*series, key=lambda found: str(found[0].get("failed_at")), reverse=True), offset, None)
+    return page_of(newest, count=count, offset=offset, limit=limit)
+
+
+def _newest(lines: IndexedLines, stop: int) -> Iterator[tuple[dict[str, Json], int]]:
+    """The letters before number `stop`, the last first, each with its size in bytes.
+
+    `record` is their object as text, with the digits that it has: a page in a browser would round numbers.
+    """
+    for number, line in zip(range(stop, 0, -1), lines.before(stop), strict=False):
+        letter = _letter(line, lines.path, number)
+        if "object" in letter:
+            letter["record"] = bytes(msgspec.json.decode(line, type=_Sent).object).decode("utf-8", "replace")
+        yield letter, len(line)
 
 
 def newest_failed(configuration: Configuration, environment: Environment, sink: str, limit: int) -> list[dict[str, Json]]:

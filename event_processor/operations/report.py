@@ -21,10 +21,12 @@ from event_processor.operations.committed_pages import (
     aggregates_document,
     categories_document,
 )
-from event_processor.operations.dead_letters import DeadLetterCount, dead_letter_page
+from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
+from event_processor.operations.failed_deliveries import FailedIndex, failed_page
 from event_processor.operations.history import HOUR_S, history_of, read_past, ring_for
 from event_processor.operations.inspection import inspection_of
 from event_processor.operations.pipeline import pipeline_document
+from event_processor.operations.sinks import known_sinks
 from event_processor.operations.state_access import peek
 from event_processor.operations.status import Status, StatusLimits, status_of
 from event_processor.operations.status_document import status_document
@@ -36,11 +38,11 @@ LETTERS_MAX = 100
 GROUPS_MAX = 100
 ROWS_MAX = 300
 POINTS = 300
-RECORD_KEYS = frozenset({"record", "record_base64"})
+RECORD_KEYS = frozenset({"record", "record_base64", "object"})
 
 
 def report_document(configuration: Configuration, environment: Environment, *, with_records: bool = True) -> dict[str, object]:
-    """`{"made_at", "answers"}`; of categories the 1,000 largest, of dead letters the newest 100.
+    """`{"made_at", "answers"}`; of categories the 1,000 largest, of dead letters the newest 100, and so of the failed records of each remote sink.
 
     Without `with_records`, dead letters have their place and reason only. Raises `StateError`, `StorageError`.
     """
@@ -53,7 +55,13 @@ def report_document(configuration: Configuration, environment: Environment, *, w
     answers |= _past(status, configuration, environment)
     if checkpoint is not None:
         answers |= _committed(checkpoint, configuration, environment)
-        answers["/v1/dead-letters"] = _dead_letters(checkpoint, configuration, environment, with_records=with_records)
+        rejected = dead_letter_page(DeadLetterCount(configuration, environment).lines(checkpoint), offset=0, limit=LETTERS_MAX)
+        answers["/v1/dead-letters"] = _shown(rejected, with_records=with_records)
+        failed = FailedIndex(environment)
+        for name in known_sinks(configuration, checkpoint):
+            page = failed_page(failed.lines(configuration, checkpoint, name), offset=0, limit=LETTERS_MAX)
+            if page.count:
+                answers[f"/v1/dead-letters?sink={name}"] = _shown(page, with_records=with_records)
     made_at = utc_text(environment.clock.wall_ns())
     return {"made_at": made_at, "answers": {path: msgspec.to_builtins(answer) for path, answer in answers.items()}}
 
@@ -86,11 +94,7 @@ def _committed(checkpoint: Checkpoint, configuration: Configuration, environment
     return answers
 
 
-def _dead_letters(
-    checkpoint: Checkpoint, configuration: Configuration, environment: Environment, *, with_records: bool
-) -> dict[str, object]:
-    count = DeadLetterCount(configuration, environment).of(checkpoint)
-    page = dead_letter_page(configuration, environment, checkpoint, count=count, offset=0, limit=LETTERS_MAX)
+def _shown(page: DeadLetterPage, *, with_records: bool) -> dict[str, object]:
     letters = [
         {key: value for key, value in letter.items() if with_records or key not in RECORD_KEYS} for letter in page.dead_letters
     ]

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Route
 from support.browser import PHONE, Visit, browser_here, visited
 from support.documents import ROOT
 from support.http_daemon import Served, ports, served, served_in
+from support.http_service import HttpService, Received, Reply
 from support.page_answers import BOTTLENECK, RETRY, answers, history
 from support.processes import Pipeline, wait_until
 
@@ -399,6 +400,34 @@ def test_a_day_of_history_and_ten_thousand_dead_letters_do_not_double_the_work_o
         )
         assert sorted(ratios)[2] < 2
         assert after.page.locator("#rejected .letters > li").count() == 10
+
+
+def test_a_failed_delivery_is_repaired_on_the_page_and_goes_to_its_sink_alone(browser: Browser, tmp_path: Path) -> None:
+    def answer(request: Received) -> Reply:
+        return Reply(422, b"no stock") if request.json()["value"] < 0 else Reply()
+
+    bad = b'{"id": -9007199254740993, "category": "a", "value": -2}\n'
+    with HttpService(answer) as service:
+        keys = DOWN.replace("down", "shop").replace("http://127.0.0.1:9", service.base_url)
+        with served_in(tmp_path, bad + events(12), keys) as running, visited(browser, url_of(running)) as visit:
+            visit.wait_for_text("#failed-shop-title", "Failed at the sink shop · 1")
+            assert "no stock" in visit.text("#failed-shop")
+            assert "events.jsonl:1 (byte 0)" in visit.text("#failed-shop")
+            visit.page.click("#failed-shop button:text-is('Repair')")
+            field = "#failed-shop textarea"
+            shown = visit.page.input_value(field)
+            assert '"id": -9007199254740993' in shown, "with every digit"
+            assert not visit.faults_of_accessibility()
+            visit.page.fill(field, shown.replace("-2", "5"))
+            visit.page.click("#failed-shop li button:text-is('Try')")
+            visit.wait_for_text("#failed-shop li", "1 record would be retried")
+            visit.page.click("#failed-shop li button:text-is('Retry')")
+            visit.wait_for_text("#failed-shop", "Retried: 1 delivered, 0 pending, 0 failed again.")
+            assert service.received[-1].json() == {"id": -9007199254740993, "category": "a", "value": 5}
+            visit.page.check("#failed-shop li input")
+            visit.page.click("#failed-shop button:text-is('Retry chosen')")
+            visit.wait_for_text("#failed-shop", "a retry of it waits, or was delivered")
+            assert not visit.complaints
 
 
 def test_a_report_is_the_same_page_without_a_daemon_or_a_network(browser: Browser, tmp_path: Path) -> None:

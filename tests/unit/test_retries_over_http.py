@@ -87,6 +87,8 @@ def test_a_dry_run_says_the_same_and_changes_nothing(shell: Shell) -> None:
         b"[]",
         b'{"records": 1}',
         b'{"records": [{"source": "log"}]}',
+        b'{"records": [{"source": "log", "generation": 1, "offset": 0, "key": "k"}]}',
+        b'{"records": [{"record": "{}"}]}',
         b'{"records": [], "else": 1}',
         b'{"records": [], "sink": "../x"}',
     ],
@@ -130,3 +132,51 @@ def test_a_repaired_record_of_a_sink_that_is_no_object_or_unknown_is_refused(rem
         "the record is not a JSON object",
         "sink remote has no failed record of this place",
     ]
+
+
+def listed(query: str) -> Any:
+    answer = asked(application_here(), f"/v1/dead-letters?{query}")
+    assert answer.status == 200, answer.content
+    return answer.json
+
+
+def test_the_failed_records_of_a_sink_are_listed_the_newest_first_with_those_that_failed_again(remote: RemoteShell) -> None:
+    (letter,) = remote.json("dead-letters", "list", "--sink", "remote")["failed"]
+    record = '{"id": 3, "category": "a", "value": -1}'
+    assert listed("sink=remote") == {"count": 1, "dead_letters": [{**letter, "record": record}], "next_offset": None}
+    assert asked_to_retry(records=[{"key": letter["key"], "record": '{"id": 3, "value": -1.000}'}], sink="remote").json["retried"]
+    with remote.path("log.jsonl").open("a") as log:
+        log.write('{"id": 9, "category": "a", "value": -9}\n')
+    remote.deliver_all()
+    exported = remote.json("dead-letters", "list", "--sink", "remote")["failed"]
+    assert len(exported) == 3, "one of them twice, and a further one"
+    exported[0]["record"], exported[1]["record"] = record, '{"id": 3, "value": -1.000}'
+    exported[2]["record"] = '{"id": 9, "category": "a", "value": -9}'
+    assert listed("sink=remote") == {"count": 3, "dead_letters": exported[::-1], "next_offset": None}
+    assert listed("sink=remote&limit=1&offset=1") == {"count": 3, "dead_letters": [exported[1]], "next_offset": 2}
+    assert listed("sink=remote&offset=3") == {"count": 3, "dead_letters": [], "next_offset": None}
+    assert listed("") == {"count": 0, "dead_letters": [], "next_offset": None}
+
+
+def test_a_failed_record_is_retried_by_its_key_once(remote: RemoteShell) -> None:
+    (letter,) = listed("sink=remote")["dead_letters"]
+    place = {name: letter["place"][name] for name in ("source", "generation", "offset")}
+    by_key = {"key": letter["key"], "record": '{"id": 3, "category": "a", "value": 3}'}
+    nothing = {"source": "", "generation": 0, "offset": 0}
+    both = asked_to_retry(records=[by_key, place, {"key": "none"}], sink="remote").json
+    assert both["retried"] == 1
+    assert both["refused"] == [
+        {**place, "reason": "it is there twice"},
+        {**nothing, "reason": "sink remote has no failed record with this key", "key": "none"},
+    ]
+    again = asked_to_retry(records=[by_key], sink="remote").json
+    assert again["refused"] == [{**nothing, "reason": "a retry of it waits, or was delivered", "key": letter["key"]}]
+    remote.deliver_all()
+    assert remote.taken()[2] == (f"{letter['key']}:r1", 3, 3)
+    wrong = asked_to_retry(records=[by_key]).json
+    assert [each["reason"] for each in wrong["refused"]] == ["only the failed records of a sink have keys"]
+
+
+def test_failed_records_of_a_sink_that_is_not_there_are_404_and_name_those_that_are(remote: RemoteShell) -> None:
+    answer = asked(application_here(), "/v1/dead-letters?sink=other")
+    assert (answer.status, answer.json["hint"]) == (404, "the remote sinks are: remote")

@@ -128,8 +128,8 @@ def _records(records: Records) -> Sequence[Operation]:
         Operation(
             "/v1/dead-letters",
             records.dead_letters,
-            "Rejected records, the newest first.",
-            {200: named("DeadLetters", "A page.")},
+            "Rejected records, or the failed records of a remote sink, the newest first.",
+            {200: named("DeadLetters", "A page."), 404: NOT_FOUND},
             LETTER_PAGE,
         ),
         Operation(

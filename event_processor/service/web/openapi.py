@@ -111,16 +111,22 @@ _PLACE_OF_LETTER: Final[Mapping[str, Schema]] = {
     "generation": {**WHOLE, "minimum": 0},
     "offset": {**WHOLE, "minimum": 0},
 }
+_KEY_OF_LETTER: Final[Mapping[str, Schema]] = {"key": {**TEXT, "minLength": 1}}
 RETRY: Final[Schema] = {
     "type": "object",
     "properties": {
         "records": {
             **_list(
                 {
-                    "type": "object",
-                    "properties": {**_PLACE_OF_LETTER, "record": _or_null(TEXT)},
-                    "required": list(_PLACE_OF_LETTER),
-                    "additionalProperties": False,
+                    "anyOf": [
+                        {
+                            "type": "object",
+                            "properties": {**names, "record": _or_null(TEXT)},
+                            "required": list(names),
+                            "additionalProperties": False,
+                        }
+                        for names in (_PLACE_OF_LETTER, _KEY_OF_LETTER)
+                    ]
                 }
             ),
             "maxItems": RETRIED_MAX,

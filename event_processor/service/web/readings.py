@@ -25,6 +25,7 @@ from event_processor.model.errors import InputGoneError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.bottleneck import Bottleneck, bottleneck_of
 from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
+from event_processor.operations.failed_deliveries import FailedIndex, failed_page
 from event_processor.operations.history import SECONDS, History, Past, history_of, read_past, ring_for
 from event_processor.operations.inspection import Inspection, inspection_of
 from event_processor.operations.prompt_lags import PromptLags
@@ -78,6 +79,7 @@ class Readings:
         self.environment: Final = replace(environment, telemetry=Telemetry())
         self._path: Final = os.path.join(str(configuration.state.dir), CHECKPOINT_NAME)
         self._letters: Final = DeadLetterCount(configuration, self.environment)
+        self._failed: Final = FailedIndex(self.environment)
         self._lags: Final = PromptLags(configuration, self.environment)
         self._lock: Final = Lock()
         self._checkpoint: _Kept[Checkpoint | None] | None = None
@@ -117,10 +119,15 @@ class Readings:
         """Dead letters, the newest first. Raises as `checkpoint` does."""
         with self._lock:
             checkpoint = self._read_checkpoint().value
-            count = self._letters.of(checkpoint) if checkpoint else 0
-        if checkpoint is None:
-            return DeadLetterPage(0, [], None)
-        return dead_letter_page(self.configuration, self.environment, checkpoint, count=count, offset=offset, limit=limit)
+            lines = self._letters.lines(checkpoint) if checkpoint else None
+        return DeadLetterPage(0, [], None) if lines is None else dead_letter_page(lines, offset=offset, limit=limit)
+
+    def failed_deliveries(self, sink: str, *, offset: int, limit: int) -> DeadLetterPage:
+        """Failed records of a remote sink, the newest first. Raises `UsageError` if there is no such sink, and as `checkpoint` does."""
+        with self._lock:
+            checkpoint = self._read_checkpoint().value
+            lines = self._failed.lines(self.configuration, checkpoint, sink)
+        return failed_page(lines, offset=offset, limit=limit)
 
     def sinks(self) -> dict[str, object]:
         """The document of `sinks list --json`. Raises `StateError`, `StorageError`."""

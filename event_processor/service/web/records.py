@@ -34,6 +34,7 @@ SINK: Final = name_of("sink", "The failed records of this remote sink instead.")
 LETTER_PAGE: Final = (
     integer_of("offset", "The number of newer dead letters to pass over.", default=0, least=0, most=OFFSET_MAX),
     integer_of("limit", "The maximum number of dead letters.", default=50, least=1, most=1000),
+    SINK,
 )
 Query = Mapping[str, Any]
 
@@ -84,10 +85,16 @@ class Records:
             searching.cancel()
 
     async def dead_letters(self, _request: Request, query: Query) -> Response:
-        """Dead letters, the newest first."""
-        readings = self._site.readings
-        page = await self._site.threads.call(lambda: readings.dead_letters(offset=query["offset"], limit=query["limit"]))
-        return json_answer(page)
+        """Dead letters, or with `sink` its failed records, the newest first."""
+        readings, sink, page = self._site.readings, query["sink"], {"offset": query["offset"], "limit": query["limit"]}
+        try:
+            return json_answer(
+                await self._site.threads.call(
+                    lambda: readings.failed_deliveries(sink, **page) if sink else readings.dead_letters(**page)
+                )
+            )
+        except UsageError as error:
+            raise ProblemError(404, error.message, hint=error.hint) from error
 
     async def export(self, _request: Request, query: Query) -> Response:
         """The same as `dead-letters export`: JSON lines, the oldest first."""

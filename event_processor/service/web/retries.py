@@ -22,7 +22,8 @@ from event_processor.service.web.site import Site
 __all__ = ["Retries"]
 
 HINT: Final = (
-    'send {"records": [{"source": …, "generation": …, "offset": …, "record": "repaired"}], "sink": null, "dry_run": false}'
+    'send {"records": [{"source": …, "generation": …, "offset": …, "record": "repaired"}], "sink": null, "dry_run": false}; '
+    'with a sink, a record may be named by {"key": …} instead'
 )
 
 
