@@ -47,7 +47,7 @@ def _tables() -> Iterator[str]:
                 keys = state_keys.get(f"{name}.{kind}", state_keys.get(name, frozenset()))
                 yield from _table(f'[{name}.NAME] of type "{kind}"', model, keys)
         elif name in arrays:
-            yield from _table(f"[[{name}]]", arrays[name], frozenset(keys_of(arrays[name])))
+            yield from _table(f"[[{name}]]", arrays[name], frozenset(keys_of(arrays[name]) if name == "transforms" else ()))
         elif name == AGGREGATES:
             yield from _table(f"[{name}.NAME]", AggregateOptions, frozenset(AggregateOptions.model_fields))
             yield from _table(f"[{name}.NAME.window]", WindowOptions, frozenset(WindowOptions.model_fields))

@@ -52,6 +52,7 @@ COMMANDS: Final = (
     CommandEntry("init", "event_processor.cli.init", "Write a commented configuration."),
     CommandEntry("config", "event_processor.cli.config", "Show the effective configuration and where each value came from."),
     CommandEntry("validate", "event_processor.cli.validate", "Check the configuration and list all faults."),
+    CommandEntry("test", "event_processor.cli.trial", "Show what sample records would become, or run the configured tests."),
     CommandEntry("doctor", "event_processor.cli.doctor", "Look at whether everything configured can be reached and written."),
     CommandEntry("version", "event_processor.cli.version", "Show the version, Python's and the dependencies'."),
 )

@@ -14,7 +14,7 @@ import typer
 
 from event_processor.cli.context import invocation, load
 from event_processor.cli.output import write_json, write_lines
-from event_processor.configuration import Key, LoadedConfiguration, Origin, flattened, toml_key, toml_value
+from event_processor.configuration import Key, LoadedConfiguration, Origin, flattened, toml_key, written_toml
 from event_processor.configuration.parts import config_hash, config_parts
 from event_processor.model.event import Json
 
@@ -57,7 +57,7 @@ def _settings(loaded: LoadedConfiguration) -> Iterator[tuple[str, Origin | None]
 def _setting(key: Key, value: Json) -> str:
     """One line of TOML. A key that is not set becomes a comment, because TOML has no null."""
     written = toml_key(key)
-    return f"# {written} is not set" if value is None else f"{written} = {toml_value(value)}"
+    return f"# {written} is not set" if value is None else f"{written} = {written_toml(value)}"
 
 
 def _document(loaded: LoadedConfiguration) -> dict[str, object]:

@@ -8,7 +8,7 @@ Never: no connector is known here; their option models come as `ConnectorOptions
 
 from __future__ import annotations
 
-from event_processor.configuration.faults import ConfigurationFaultsError, Fault, toml_key, toml_value
+from event_processor.configuration.faults import ConfigurationFaultsError, Fault, toml_key, toml_value, written_toml
 from event_processor.configuration.loader import ConnectorOptions, LoadedConfiguration, flattened, load_configuration
 from event_processor.configuration.toml_files import (
     CONFIGURATION_FILE_NAME,
@@ -32,4 +32,5 @@ __all__ = [
     "load_configuration",
     "toml_key",
     "toml_value",
+    "written_toml",
 ]

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.configuration.http_options import HttpOptions, IntakeOptions
 from event_processor.configuration.targets import TargetsOptions
+from event_processor.configuration.tests import TestOptions
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import ConfiguredPath, LocatedText, Section, SinkOptions, SourceOptions
@@ -307,6 +308,7 @@ class Configuration(Section):
     intake: IntakeOptions = IntakeOptions()
     engine: EngineOptions = EngineOptions()
     log: LogOptions = LogOptions()
+    tests: tuple[TestOptions, ...] = ()
 
     @model_validator(mode="after")
     def _windows_imply_an_order(self) -> Self:

@@ -29,6 +29,7 @@ __all__ = [
     "shown_value",
     "toml_key",
     "toml_value",
+    "written_toml",
 ]
 
 UNKNOWN_KEY: Final = "a known key"
@@ -203,3 +204,12 @@ def toml_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:_}" if isinstance(value, int) and abs(value) >= GROUPED_FROM else str(value)
+
+
+def written_toml(value: object) -> str:
+    """`value` as TOML that can be read again. A table is written in braces."""
+    if isinstance(value, Mapping) and value:
+        return f"{{ {', '.join(f'{toml_key((str(name),))} = {written_toml(inner)}' for name, inner in value.items())} }}"
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(written_toml, value))}]"
+    return toml_value(value)

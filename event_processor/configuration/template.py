@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
 from event_processor.configuration.configuration import OTHERWISE, Configuration, Section
-from event_processor.configuration.faults import toml_value
+from event_processor.configuration.faults import written_toml
 from event_processor.configuration.loader import ConnectorOptions, array_sections, core_sections
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import keys_of
@@ -105,19 +105,12 @@ def _setting(key: str, info: FieldInfo, values: Mapping[str, str]) -> str:
     """The key with its default. Commented out: an example if it has no default, and a default that depends on other keys."""
     value: object = values.get(key, None if info.is_required() else info.get_default(call_default_factory=True))
     if value is None:
-        return f"# {key} = {_written(next(iter(info.examples or []), ''))}"
-    return f"{'# ' if _depends(info) else ''}{key} = {_written(value)}"
+        return f"# {key} = {written_toml(next(iter(info.examples or []), ''))}"
+    return f"{'# ' if _depends(info) else ''}{key} = {written_toml(value)}"
 
 
 def _depends(info: FieldInfo) -> bool:
     return isinstance(info.json_schema_extra, dict) and OTHERWISE in info.json_schema_extra
-
-
-def _written(value: object) -> str:
-    """`value` as TOML. A table is written in braces."""
-    if isinstance(value, Mapping) and value:
-        return f"{{ {', '.join(f'{name} = {_written(inner)}' for name, inner in value.items())} }}"
-    return toml_value(value)
 
 
 def _comment(text: str) -> Iterator[str]:
