@@ -49,7 +49,7 @@ COMMANDS: Final = (
     CommandEntry("deliver", "event_processor.cli.deliver", "Send records to a remote sink again."),
     CommandEntry("produce", "event_processor.cli.produce", "Send the lines of a file to a topic of Kafka, at a rate."),
     CommandEntry("sql", "event_processor.cli.sql", "Show and make the tables of sinks in databases."),
-    CommandEntry("init", "event_processor.cli.init", "Write a commented configuration."),
+    CommandEntry("init", "event_processor.cli.init", "Write a configuration to begin with: ten lines, or every key."),
     CommandEntry("config", "event_processor.cli.config", "Show the effective configuration and where each value came from."),
     CommandEntry("validate", "event_processor.cli.validate", "Check the configuration and list all faults."),
     CommandEntry("test", "event_processor.cli.trial", "Show what sample records would become, or run the configured tests."),

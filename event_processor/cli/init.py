@@ -1,4 +1,4 @@
-"""`init`: writes a commented configuration to start with.
+"""`init`: writes a configuration to start with: ten lines, or every key.
 
 Owns: the command, and the durable write of the file.
 Always: the file is whole, or it is not there.
@@ -16,7 +16,7 @@ import typer
 from event_processor.cli.context import CONNECTOR_OPTIONS
 from event_processor.cli.output import write_lines
 from event_processor.configuration import CONFIGURATION_FILE_NAME
-from event_processor.configuration.template import configuration_template
+from event_processor.configuration.template import configuration_template, short_template
 from event_processor.model.errors import StorageError, UsageError
 from event_processor.storage.durable import FileSystem, OperatingSystem, create_file, prepare_directory, remove_files
 
@@ -25,10 +25,16 @@ __all__ = ["command"]
 
 def command(
     directory: Annotated[str, typer.Argument(metavar="[DIR]", help="The folder. Created if missing.")] = ".",
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Every key, its default and its meaning.")] = False,
 ) -> None:
-    """Write event-processor.toml with every key, its default and its meaning."""
+    """Write event-processor.toml to begin with: ten lines, or with --full every key, its default and its meaning.
+
+    An existing file is not changed.
+    """
     path = os.path.normpath(os.path.join(directory, CONFIGURATION_FILE_NAME))
-    write_template(OperatingSystem(), path, configuration_template(CONNECTOR_OPTIONS))
+    text = configuration_template(CONNECTOR_OPTIONS) if full else short_template(CONNECTOR_OPTIONS)
+    write_template(OperatingSystem(), path, text)
     write_lines([f"wrote {path}; edit it, then run 'event-processor validate'"])
 
 

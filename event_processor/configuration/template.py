@@ -1,4 +1,4 @@
-"""The commented configuration file: every key with its default and its documentation, taken from the models.
+"""The configuration files to begin with: ten lines, or every key with its default and its documentation, taken from the models.
 
 Owns: the text that `init` writes, and how a key's documentation is read from a model's source.
 Always: the text parses, and sets exactly the defaults. A key without a default is commented out, with an example. So is a key
@@ -18,14 +18,14 @@ from typing import Final
 from pydantic.fields import FieldInfo
 
 from event_processor.configuration.aggregates import AggregateOptions, WindowOptions
-from event_processor.configuration.configuration import OTHERWISE, Configuration, Section
+from event_processor.configuration.configuration import OTHERWISE, Configuration, EventOptions, Section, StateOptions
 from event_processor.configuration.faults import written_toml
 from event_processor.configuration.loader import ConnectorOptions, array_sections, core_sections
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import keys_of
 from event_processor.model.remote import ServiceOptions, TlsOptions
 
-__all__ = ["configuration_template", "key_documentation"]
+__all__ = ["configuration_template", "key_documentation", "short_template"]
 
 COMMENT_CHARACTERS_MAX: Final = 100
 _INTRODUCTION: Final = """\
@@ -38,6 +38,28 @@ from the log with 'event-processor replay'. The rest may change at any time."""
 def configuration_template(connectors: ConnectorOptions) -> str:
     """A TOML file that sets every default. Its comments say what each key means."""
     return "\n".join(_lines(connectors))
+
+
+def short_template(connectors: ConnectorOptions) -> str:
+    """Ten lines of TOML to begin with: the keys that most people change first, with their defaults."""
+    ((source, values),) = connectors.default_sources.items()
+    path, event, state = values["path"], EventOptions(), StateOptions()
+    lines = (
+        ("", "All keys: event-processor init --full DIR. Relative paths start from this file's folder."),
+        (f"state.dir = {written_toml(state.dir.written)}", "what was counted; keep it on a local disk"),
+        (f"[sources.{source}]", ""),
+        (f"path = {written_toml(path)}", "the log, or a glob"),
+        ('format = "jsonl"', 'one JSON object a line; or "csv", "json"'),
+        ("[event]", "which fields are read"),
+        (f"id = {written_toml(event.id)}", 'counts once; "@position": each record counts'),
+        (f"category = {written_toml(event.category)}", 'the totals are by this field; "": one total'),
+        (f"value = {written_toml(event.value)}", 'a number that is summed; "": count only'),
+        (f"timestamp = {written_toml(event.timestamp)}", 'when it happened; windows need it; "": none'),
+    )
+    width = max(len(setting) for setting, _ in lines) + 2
+    return "".join(
+        f"{f'{setting:<{width}}' if setting else ''}{f'# {words}' if words else ''}".rstrip() + "\n" for setting, words in lines
+    )
 
 
 def key_documentation(model: type[Section]) -> dict[str, str]:

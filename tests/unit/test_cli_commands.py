@@ -31,8 +31,11 @@ class FullAfterCreate(OperatingSystem):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_init_writes_a_configuration_that_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["init", "new/place"], COMMANDS) == ExitCode.OK
+@pytest.mark.parametrize("options", [(), ("--full",)])
+def test_init_writes_a_configuration_that_is_right(
+    options: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["init", *options, "new/place"], COMMANDS) == ExitCode.OK
     written = folder / "new" / "place" / "event-processor.toml"
     assert stat.S_IMODE(written.stat().st_mode) & 0o137 == 0
     assert "new/place/event-processor.toml" in capsys.readouterr().out

@@ -1,4 +1,5 @@
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 
 from event_processor.configuration import ConfigurationFaultsError, ConfigurationRequest, ConnectorOptions, load_configuration
 from event_processor.configuration.configuration import Configuration, Section
-from event_processor.configuration.template import configuration_template, key_documentation
+from event_processor.configuration.template import configuration_template, key_documentation, short_template
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.connectors.files.source_options import FileSourceOptions
@@ -19,6 +20,8 @@ CONNECTOR_OPTIONS = ConnectorOptions(
     default_type="file",
     default_sources={"events": {"path": "events/events.jsonl"}},
 )
+EARLIER_INIT = Path(__file__).parents[1] / "support" / "earlier_init.toml"
+"""What `init` wrote before it wrote ten lines."""
 
 
 def load(folder: Path) -> Configuration:
@@ -29,6 +32,20 @@ def load(folder: Path) -> Configuration:
 def test_the_template_says_exactly_the_defaults(tmp_path: Path) -> None:
     defaults = load(tmp_path)
     (tmp_path / "event-processor.toml").write_text(configuration_template(CONNECTOR_OPTIONS), encoding="utf-8")
+    assert load(tmp_path) == defaults
+
+
+def test_the_short_template_has_ten_lines_and_says_the_defaults(tmp_path: Path) -> None:
+    defaults = load(tmp_path)
+    text = short_template(CONNECTOR_OPTIONS)
+    assert len(text.splitlines()) == 10
+    (tmp_path / "event-processor.toml").write_text(text, encoding="utf-8")
+    assert load(tmp_path) == defaults
+
+
+def test_what_an_earlier_init_wrote_is_still_valid_and_says_the_defaults(tmp_path: Path) -> None:
+    defaults = load(tmp_path)
+    shutil.copy(EARLIER_INIT, tmp_path / "event-processor.toml")
     assert load(tmp_path) == defaults
 
 
