@@ -17,10 +17,13 @@ from event_processor.cli.lanes import lane_facts
 from event_processor.cli.output import one_line, write_facts, write_json, write_lines
 from event_processor.model.errors import ExitCode
 from event_processor.operations.last_verification import LastVerification
-from event_processor.operations.status import Status, StatusLimits, read_status
+from event_processor.operations.status import CommittedStatus, Status, StatusLimits, read_status
 from event_processor.operations.status_document import status_document
 
 __all__ = ["command"]
+
+LAGS_MIN = 2
+"""The lag of a single source is that of all."""
 
 
 def command(
@@ -71,12 +74,25 @@ def _facts_of(status: Status) -> dict[str, object]:
         "categories": committed.categories,
         "lag": f"{committed.lag_bytes:,} bytes"
         + (f" (about, {committed.lag_records:,} records)" if committed.lag_records else ""),
+        **_lags_of_sources(committed),
         "held": f"{committed.held_events:,} events",
         "dead letters": committed.dead_letters,
         **({"lost": f"{committed.lost:,} (event-processor lost)"} if committed.lost else {}),
         "verified": _verified_words(status.verified),
         **lane_facts(status.lanes),
     }
+
+
+def _lags_of_sources(committed: CommittedStatus) -> dict[str, str]:
+    """The lag of each source that has one, if there are several."""
+    lags = {name: lag for name, lag in committed.lag_by_source.items() if lag.bytes or lag.records or lag.unknown}
+    if len(lags) < LAGS_MIN:
+        return {}
+    words = {
+        name: f"{each.bytes:,} bytes" + (f" (about, {each.records:,} records)" if each.records else "")
+        for name, each in lags.items()
+    }
+    return {f"lag {name}": one_line(lags[name].unknown) or each for name, each in words.items()}
 
 
 def _verified_words(last: LastVerification | None) -> str:

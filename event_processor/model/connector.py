@@ -197,12 +197,14 @@ class TableChanges:
 class Lag:
     """How much of a source is unread. `records`: if it numbers its records; then `size_bytes` is an estimate.
 
-    `unknown`: why it could not be found out, for people; empty if it is known.
+    `unknown`: why it could not be found out, for people; empty if it is known. `read_bytes`: what its open generations have read, in the bytes
+    of `size_bytes`; None if these cannot be compared.
     """
 
     size_bytes: int = 0
     records: int = 0
     unknown: str = ""
+    read_bytes: int | None = None
 
 
 CURSOR: Final = "its cursor never passes a record that was not answered, and what was not answered is sent again"

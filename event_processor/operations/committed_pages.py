@@ -1,4 +1,4 @@
-"""What is committed, as documents: pages of categories and of groups, the aggregates.
+"""What is committed, as documents: pages of categories and of groups, the aggregates, the sources.
 
 Owns: sorting, filtering and pages.
 Always: pure. Rows without a value come last in both orders. Equal rows stay in the order of their names.
@@ -7,7 +7,7 @@ Never: computes a total.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -17,8 +17,17 @@ from event_processor.aggregation.categories.totals import CategoryTotal
 from event_processor.aggregation.groups import GroupTotal, GroupTotalsDocument
 from event_processor.model.errors import UsageError
 from event_processor.operations.inspection import Inspection
+from event_processor.operations.status import CommittedStatus
 
-__all__ = ["CATEGORY_COLUMNS", "LIMIT_MAX", "Wanted", "aggregate_document", "aggregates_document", "categories_document"]
+__all__ = [
+    "CATEGORY_COLUMNS",
+    "LIMIT_MAX",
+    "Wanted",
+    "aggregate_document",
+    "aggregates_document",
+    "categories_document",
+    "sources_document",
+]
 
 LIMIT_MAX: Final = 1000
 CATEGORY_COLUMNS: Final = ("category", "count", "sum", "min", "max", "mean", "last_timestamp")
@@ -107,3 +116,15 @@ def _sortable(value: Any) -> tuple[int, Any]:
     if isinstance(value, int | float):
         return 0, value
     return (1, value) if isinstance(value, str) else (2, str(value))
+
+
+def sources_document(
+    inspection: Inspection, committed: CommittedStatus, seconds: Mapping[str, float | None]
+) -> dict[str, object]:
+    """The sources with their files, and how much of each is unread. `seconds`: how long the oldest byte of a source waits, if that is known."""
+    lags = {}
+    for name, lag in committed.lag_by_source.items():
+        all_is_read = not (lag.bytes or lag.records or lag.unknown)
+        waits_s = 0.0 if all_is_read else seconds.get(name)
+        lags[name] = {"bytes": lag.bytes, "records": lag.records, "unknown": lag.unknown, "seconds": waits_s}
+    return {"state_id": inspection.state_id, "written_at": inspection.written_at, "sources": inspection.sources, "lags": lags}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -23,7 +23,7 @@ from event_processor.operations.conditions import CONDITION_KINDS, LOST, OTHER_K
 from event_processor.operations.lanes import LanesStatus
 from event_processor.operations.status import CommittedStatus, Status
 
-__all__ = ["MetricFamily", "metric_families"]
+__all__ = ["MetricFamily", "lag_seconds", "metric_families"]
 
 OUTCOMES: Final = ("accepted", "duplicate", "rejected", "blank")
 
@@ -50,6 +50,14 @@ def metric_families(status: Status, checkpoint: Checkpoint | None) -> Iterator[M
     yield from _of_lanes(status.lanes)
     if status.committed is not None and checkpoint is not None:
         yield from _committed(status.committed, checkpoint)
+
+
+def lag_seconds(lag_s: float, by_source: Mapping[str, float | None]) -> Iterator[MetricFamily]:
+    """Yields how long the oldest unread byte waits, in all and by source: only a running daemon sees that."""
+    yield _gauge("lag_seconds", "How long the oldest byte that is not committed has been seen waiting.", lag_s)
+    samples = [((name,), seconds) for name, seconds in sorted(by_source.items()) if seconds is not None]
+    words = "The same for each source of which it can be measured."
+    yield MetricFamily("event_processor_source_lag_seconds", "gauge", words, ("source",), samples)
 
 
 def _gauge(name: str, words: str, value: float | None) -> MetricFamily:
@@ -111,6 +119,9 @@ def _committed(committed: CommittedStatus, checkpoint: Checkpoint) -> Iterator[M
     words = "Events of which a result does not contain everything."
     yield MetricFamily("event_processor_left_out", "gauge", words, ("outcome", "of"), samples)
     yield _gauge("lag_bytes", "Bytes in the sources after the committed positions.", committed.lag_bytes)
+    by_source = [((name,), float(lag.bytes)) for name, lag in committed.lag_by_source.items() if not lag.unknown]
+    words = "The same for each source of which it is known."
+    yield MetricFamily("event_processor_source_lag_bytes", "gauge", words, ("source",), by_source)
     yield _gauge(
         "checkpoint_age_seconds", "Seconds since the last commit; it grows while there is nothing to read.", committed.age_s
     )

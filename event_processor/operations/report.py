@@ -20,6 +20,7 @@ from event_processor.operations.committed_pages import (
     aggregate_document,
     aggregates_document,
     categories_document,
+    sources_document,
 )
 from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
 from event_processor.operations.failed_deliveries import FailedIndex, failed_page
@@ -54,7 +55,7 @@ def report_document(configuration: Configuration, environment: Environment, *, w
     }
     answers |= _past(status, configuration, environment)
     if checkpoint is not None:
-        answers |= _committed(checkpoint, configuration, environment)
+        answers |= _committed(checkpoint, status, configuration, environment)
         rejected = dead_letter_page(DeadLetterCount(configuration, environment).lines(checkpoint), offset=0, limit=LETTERS_MAX)
         answers["/v1/dead-letters"] = _shown(rejected, with_records=with_records)
         failed = FailedIndex(environment)
@@ -78,13 +79,15 @@ def _past(status: Status, configuration: Configuration, environment: Environment
     }
 
 
-def _committed(checkpoint: Checkpoint, configuration: Configuration, environment: Environment) -> dict[str, object]:
+def _committed(
+    checkpoint: Checkpoint, status: Status, configuration: Configuration, environment: Environment
+) -> dict[str, object]:
     inspection = inspection_of(checkpoint, configuration)
     largest = Wanted(sort="count", order="desc", limit=LIMIT_MAX)
     answers: dict[str, object] = {
         "/v1/categories": categories_document(inspection, largest),
         "/v1/aggregates": {"aggregates": list(aggregates_document(inspection))},
-        "/v1/sources": {"sources": inspection.sources},
+        "/v1/sources": sources_document(inspection, status.committed, {}) if status.committed else {"sources": {}},
     }
     for name in inspection.aggregates:
         answers[f"/v1/aggregates/{name}"] = aggregate_document(inspection, name, Wanted(limit=GROUPS_MAX))

@@ -27,10 +27,19 @@ from event_processor.operations.last_verification import LastVerification, last_
 from event_processor.operations.omissions import Omission, omissions
 from event_processor.operations.state_access import lock_owner, peek
 
-__all__ = ["CommittedStatus", "Status", "StatusFrame", "StatusLimits", "read_status", "status_of", "watch_status"]
+__all__ = ["CommittedStatus", "SourceLag", "Status", "StatusFrame", "StatusLimits", "read_status", "status_of", "watch_status"]
 
 LagsOf: TypeAlias = Callable[[Mapping[str, SourceState], int], Mapping[str, Lag]]
 """By source, the lag after the positions in a state, with the committed length of its reading journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLag:
+    """How much of one source is unread. `bytes`: estimated if the source numbers its `records`. `unknown`: why that is not known, or empty."""
+
+    bytes: int
+    records: int
+    unknown: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ class CommittedStatus:
     sources after the committed offsets, including an incomplete last line. `dead_letters`: the number in the file, without
     purged ones. `lost`: the number of losses that were not acknowledged; `first_lost` describes the first. `left_out`: what the
     results leave out. `lag_records`: of sources that number their records; their bytes are estimated. `lag_unknown`: of which sources the lag
-    could not be found out, and why.
+    could not be found out, and why. `lag_by_source`: the same for each source, by its name.
     """
 
     state_id: str
@@ -57,6 +66,7 @@ class CommittedStatus:
     left_out: tuple[Omission, ...] = ()
     lag_records: int = 0
     lag_unknown: tuple[str, ...] = ()
+    lag_by_source: Mapping[str, SourceLag] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +226,7 @@ def _committed(
         lag_bytes=sum(each.size_bytes for each in lag),
         lag_records=sum(each.records for each in lag),
         lag_unknown=tuple(each.unknown for each in lag if each.unknown),
+        lag_by_source={name: SourceLag(each.size_bytes, each.records, each.unknown) for name, each in sorted(found.items())},
         held_events=state.order.held,
         lost=state.lost.count,
         first_lost=str(state.lost.entries[0]) if state.lost.entries else "",

@@ -26,6 +26,7 @@ COMMITTED = [
     "left_out",
     "lag_records",
     "lag_unknown",
+    "lag_by_source",
 ]
 
 
@@ -68,6 +69,16 @@ def test_status_says_69_where_more_bytes_wait_than_may(shell: Shell) -> None:
         assert shell.call("status", "--lag-bytes-max", str(len(LOG))) == 0
         assert shell.call("status", "--lag-bytes-max", str(len(LOG) - 1)) == 69
         assert f"{len(LOG)} bytes behind" in shell.out
+
+
+def test_status_names_the_lag_of_each_source_that_has_one_if_there_are_several(shell: Shell) -> None:
+    with shell.path("log.jsonl").open("ab") as log:
+        log.write(b"unread")
+    shell.call("status")
+    assert "lag           6 bytes\nheld" in shell.out
+    shell.path("state", "intake.jsonl").write_bytes(b'{"id": 9, "category": "a", "value": 1}\n')
+    shell.call("status")
+    assert "lag           45 bytes\nlag intake    39 bytes\nlag log       6 bytes\nheld" in shell.out
 
 
 def test_status_without_a_state_says_so(shell: Shell) -> None:

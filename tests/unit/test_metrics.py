@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from event_processor.engine.state import Counts, Retired, SourceState
+from event_processor.model.connector import Lag
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import CONDITION_KINDS
 from event_processor.service.conditions import Conditions
 from event_processor.service.lag_clock import LagClock
 from event_processor.service.web.durations import Durations
+from event_processor.service.web.source_lags import SourceLags
 from support.command_line import Shell, shell_in
 from support.engine import FakeClock
 from support.metrics import samples
@@ -49,7 +52,10 @@ def test_unread_bytes_are_lag(shell: Shell) -> None:
     with shell.path("log.jsonl").open("ab") as log:
         log.write(b"x" * 10)
     assert shell.call("metrics") == 0
-    assert samples(shell.out)["event_processor_lag_bytes",] == 10
+    found = samples(shell.out)
+    assert found["event_processor_lag_bytes",] == 10
+    assert found["event_processor_source_lag_bytes", "log"] == 10
+    assert found["event_processor_source_lag_bytes", "intake"] == 0
 
 
 def test_a_textfile_is_replaced_as_a_whole_and_nothing_is_left_beside_it(shell: Shell) -> None:
@@ -116,6 +122,28 @@ def test_the_lag_is_the_time_for_which_the_oldest_byte_was_seen() -> None:
     assert clock.look(30.0, 150, 80) == 10, "what was seen at 20, to 180"
     assert clock.look(31.0, 1000, 5) == 0
     assert clock.look(40.0, 1005, 0) == 0
+
+
+def test_the_lag_of_each_source_is_measured_in_what_it_counts() -> None:
+    lags, files, topic = (
+        SourceLags(),
+        SourceState(retired=Retired(1, 1000, 10)),
+        SourceState(counts=Counts(records=7, accepted=7)),
+    )
+
+    def look(now_s: float, file: Lag, unread: Lag) -> tuple[float | None, float | None]:
+        found = lags.look(now_s, {"file": file, "topic": unread}, {"file": files, "topic": topic})
+        return found["file"], found["topic"]
+
+    assert look(0, Lag(100, read_bytes=50), Lag(900, records=3)) == (0, 0)
+    assert look(10, Lag(20, read_bytes=149), Lag(900, records=3)) == (10, 10), "one byte of the first look is still unread"
+    assert look(20, Lag(19, read_bytes=150), Lag(unknown="no answer")) == (10, None), "now what the second look saw"
+    topic = SourceState(counts=Counts(records=10, accepted=10))
+    assert look(30, Lag(0, read_bytes=200), Lag(0, records=0)) == (0, 0)
+    assert look(40, Lag(5, read_bytes=200), Lag(5)) == (0, None), "bytes of what is not measured in bytes"
+    files = SourceState()
+    assert look(50, Lag(5, read_bytes=0), Lag()) == (0, 0), "another state begins anew"
+    assert lags.look(60, {}, {}) == {}
 
 
 def test_the_lag_of_a_stuck_pipeline_grows_and_costs_no_more_memory() -> None:

@@ -94,4 +94,5 @@ def test_every_metric_that_is_named_is_one_of_ours_or_of_the_process(shell: Shel
     assert ours - named == {
         "event_processor_build_info", "event_processor_categories", "event_processor_dead_letters", "event_processor_foreign_total",
         "event_processor_lag_records", "event_processor_lag_unknown", "event_processor_snapshot_behind",
+        "event_processor_source_lag_bytes",
     }  # fmt: skip

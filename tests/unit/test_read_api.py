@@ -186,7 +186,17 @@ def test_the_pipeline_is_named_with_its_parts(app: ASGIApp) -> None:
 
 
 def test_sources_and_sinks_are_those_of_the_commands(shell: Shell, app: ASGIApp) -> None:
-    assert said(app, "/v1/sources")["sources"] == shell.json("inspect")["sources"]
+    document = said(app, "/v1/sources")
+    assert document["sources"] == shell.json("inspect")["sources"]
+    read = {"bytes": 0, "records": 0, "unknown": "", "seconds": 0.0}
+    assert document["lags"] == {"intake": read, "log": read}
+    with shell.path("log.jsonl").open("a") as log:
+        log.write("unread")
+    later = said(application_here(), "/v1/sources")
+    assert later["lags"] == {"intake": read, "log": {**read, "bytes": 6}}
+    metrics = asked(application_here(), "/metrics").content.decode()
+    assert 'event_processor_source_lag_bytes{source="log"} 6.0' in metrics
+    assert 'event_processor_source_lag_seconds{source="log"} 0.0' in metrics
     assert said(app, "/v1/sinks") == shell.json("sinks", "list")
 
 

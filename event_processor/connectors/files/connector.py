@@ -30,6 +30,7 @@ from event_processor.model.connector import (
     CommittedOutput,
     Connector,
     Guarantee,
+    Lag,
     SinkContext,
     SourceContext,
     World,
@@ -99,6 +100,19 @@ class FilesConnector(Connector):
     def reopen(self, options: FileSourceOptions, position: Mapping[str, Json], world: World) -> FileGeneration | None:
         """The file, found again by its content."""
         return find_generation(position, options, world.fs)
+
+    def lag(
+        self,
+        options: FileSourceOptions,
+        context: SourceContext,
+        positions: Mapping[int, Mapping[str, Json]],
+        next_generation: int,
+    ) -> Lag:
+        """See `Connector.lag`: with the bytes before the positions."""
+        offsets = [position.get("offset") for position in positions.values()]
+        known = [each for each in offsets if isinstance(each, int)]
+        read_bytes = sum(known) if len(known) == len(offsets) else None
+        return Lag(self.lag_bytes(options, context, positions, next_generation), read_bytes=read_bytes)
 
     def lag_bytes(
         self,

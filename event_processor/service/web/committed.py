@@ -85,8 +85,8 @@ class Committed:
         return json_answer(await self._site.threads.call(read))
 
     async def sources(self, _request: Request, _query: Query) -> Response:
-        """The sources with their files."""
-        return await self._answer(lambda inspection: {"sources": inspection.sources})
+        """The sources with their files, and how much of each is unread."""
+        return json_answer(await self._site.threads.call(self._site.readings.sources))
 
     async def sinks(self, _request: Request, _query: Query) -> Response:
         """The same as `sinks list --json`."""

@@ -8,13 +8,14 @@ Never: survives a restart; nothing relies on it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
 from typing import Final
 
 from event_processor.service.lag_clock import LagClock
+from event_processor.service.web.source_lags import SourceLags
 
 __all__ = ["DurationCounts", "Durations", "ProcessFigures"]
 
@@ -63,6 +64,9 @@ class ProcessFigures:
         self._committed_bytes = 0
         self.lag_s = 0.0
         """How long the oldest unread byte has been seen waiting, at the last look."""
+        self.source_lags: Final = SourceLags()
+        self.lag_s_by_source: Mapping[str, float | None] = {}
+        """The same by source; None if that cannot be measured."""
 
     def committed(self, content_bytes: int) -> None:
         """A checkpoint is durable that covers so many more bytes. Returns at once."""

@@ -28,16 +28,11 @@ def metrics_text(families: Iterable[MetricFamily]) -> bytes:
     return generate_latest(registry)
 
 
-def metrics_answer(
-    families: Sequence[MetricFamily], durations: DurationCounts, lag_s: float | None, accepted: str
-) -> tuple[bytes, str]:
-    """All metrics of a running daemon, in the format that an Accept field asks for, and its media type.
-
-    `lag_s`: how long the oldest unread byte waits; None if it is not known.
-    """
+def metrics_answer(families: Sequence[MetricFamily], durations: DurationCounts, accepted: str) -> tuple[bytes, str]:
+    """All metrics of a running daemon, in the format that an Accept field asks for, and its media type."""
     registry = CollectorRegistry()
     registry.register(_Families(lambda: families))
-    registry.register(_OfTheProcess(durations, lag_s))
+    registry.register(_OfTheProcess(durations))
     ProcessCollector(registry=registry)
     encode, media_type = choose_encoder(accepted)
     return encode(registry), media_type
@@ -65,9 +60,8 @@ class _Families(Collector):
 class _OfTheProcess(Collector):
     """What only a running daemon knows."""
 
-    def __init__(self, durations: DurationCounts, lag_s: float | None) -> None:
+    def __init__(self, durations: DurationCounts) -> None:
         self._durations: Final = durations
-        self._lag_s: Final = lag_s
 
     def collect(self) -> Iterable[Metric]:
         buckets = [(str(limit_s) if limit_s is not None else "+Inf", count) for limit_s, count in self._durations.cumulative()]
@@ -77,6 +71,3 @@ class _OfTheProcess(Collector):
             buckets=buckets,
             sum_value=self._durations.sum_s,
         )
-        if self._lag_s is not None:
-            words = "How long the oldest byte that is not committed has been seen waiting."
-            yield GaugeMetricFamily("event_processor_lag_seconds", words, value=self._lag_s)

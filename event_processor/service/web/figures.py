@@ -13,7 +13,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from event_processor.operations.metrics import metric_families
+from event_processor.operations.metrics import lag_seconds, metric_families
 from event_processor.service.web.exposition import metrics_answer
 from event_processor.service.web.site import Site
 
@@ -38,5 +38,6 @@ class Figures:
         seen = self._site.readings.seen()
         families = list(metric_families(seen.status, seen.checkpoint))
         figures = self._site.readings.figures
-        lag_s = figures.lag_s if seen.checkpoint is not None else None
-        return metrics_answer(families, figures.commits.counts(), lag_s, accepted)
+        if seen.checkpoint is not None:
+            families += lag_seconds(figures.lag_s, figures.lag_s_by_source)
+        return metrics_answer(families, figures.commits.counts(), accepted)

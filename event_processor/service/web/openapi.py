@@ -57,6 +57,7 @@ YES_OR_NO: Final[Schema] = {"type": "boolean"}
 ANY_OBJECT: Final[Schema] = {"type": "object"}
 _POSITION: Final[Mapping[str, Schema]] = {"total": WHOLE, "offset": WHOLE, "limit": WHOLE}
 _AS_OF: Final[Mapping[str, Schema]] = {"state_id": TEXT, "written_at": _or_null(TEXT)}
+_LAG: Final[Mapping[str, Schema]] = {"bytes": WHOLE, "records": WHOLE, "unknown": TEXT}
 _COMMITTED: Final = _object(
     **_AS_OF,
     age_s=_or_null(NUMBER),
@@ -70,6 +71,7 @@ _COMMITTED: Final = _object(
     left_out=_list(_ref("Omission")),
     lag_records=WHOLE,
     lag_unknown=_list(TEXT),
+    lag_by_source={"type": "object", "additionalProperties": _object(**_LAG)},
 )
 _VERIFIED: Final = _object(
     at=TEXT,
@@ -197,7 +199,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         sources=_list(_object(name=TEXT, type=TEXT, path=TEXT)),
         sinks=_list(_object(name=TEXT, type=TEXT, input=TEXT, guarantee=TEXT, by=TEXT)),
     ),
-    "Sources": _object(**_AS_OF, sources={"type": "object", "additionalProperties": _ref("SourceState")}),
+    "Sources": _object(
+        **_AS_OF,
+        sources={"type": "object", "additionalProperties": _ref("SourceState")},
+        lags={"type": "object", "additionalProperties": _object(**_LAG, seconds=_or_null(NUMBER))},
+    ),
     "Sinks": _object(sinks=_list(_ref("SinkLane")), snapshots=_list(ANY_OBJECT)),
     "Explanation": _object(text=TEXT, ids=_list(_HISTORY), records=WHOLE, size_bytes=WHOLE),
     "Appended": _object(appended=WHOLE, invalid=WHOLE, lines=_list({"anyOf": [_APPENDED, _INVALID]})),

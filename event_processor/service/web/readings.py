@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, Full, Queue
@@ -21,9 +21,12 @@ from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint import CHECKPOINT_NAME
 from event_processor.engine.checkpoint_document import Checkpoint
+from event_processor.engine.state import SourceState
+from event_processor.model.connector import Lag
 from event_processor.model.errors import InputGoneError
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.bottleneck import Bottleneck, bottleneck_of
+from event_processor.operations.committed_pages import sources_document
 from event_processor.operations.dead_letters import DeadLetterCount, DeadLetterPage, dead_letter_page
 from event_processor.operations.failed_deliveries import FailedIndex, failed_page
 from event_processor.operations.history import SECONDS, History, Past, history_of, read_past, ring_for
@@ -102,9 +105,16 @@ class Readings:
     def _look(self) -> Seen:
         committed_bytes = self.figures.committed_bytes
         found = self._read_checkpoint()
-        status = status_of(found.value, self.configuration, self.environment, self._letters, self._lags.of)
-        if status.committed is not None:
+        lags: dict[str, Lag] = {}
+
+        def lags_of(sources: Mapping[str, SourceState], journal_bytes: int) -> Mapping[str, Lag]:
+            lags.update(self._lags.of(sources, journal_bytes))
+            return lags
+
+        status = status_of(found.value, self.configuration, self.environment, self._letters, lags_of)
+        if status.committed is not None and found.value is not None:
             self.figures.look(self.now_s(), committed_bytes, status.committed.lag_bytes)
+            self.figures.lag_s_by_source = self.figures.source_lags.look(self.now_s(), lags, found.value.state.sources)
         return Seen(status, found.value, found.read_s, found.until_s)
 
     def checkpoint(self) -> Checkpoint:
@@ -112,7 +122,7 @@ class Readings:
         with self._lock:
             checkpoint = self._read_checkpoint().value
         if checkpoint is None:
-            raise InputGoneError("nothing is committed yet", hint="ask again after the first commit")
+            raise _nothing_yet()
         return checkpoint
 
     def dead_letters(self, *, offset: int, limit: int) -> DeadLetterPage:
@@ -154,6 +164,14 @@ class Readings:
         """What is committed. Raises as `checkpoint` does."""
         return inspection_of(self.checkpoint(), self.configuration)
 
+    def sources(self) -> dict[str, object]:
+        """The document of `/v1/sources`. Raises as `checkpoint` does."""
+        seen = self.seen()
+        if seen.checkpoint is None or seen.status.committed is None:
+            raise _nothing_yet()
+        inspection = inspection_of(seen.checkpoint, self.configuration)
+        return sources_document(inspection, seen.status.committed, self.figures.lag_s_by_source)
+
     def now_s(self) -> float:
         """The monotonic clock, as in `Seen`."""
         return self.environment.clock.monotonic_s()
@@ -186,6 +204,10 @@ class Readings:
         value = read()
         now_s = self.now_s()
         return _Kept(value, began_s, now_s + min(KEPT_S_MAX, (now_s - began_s) / READING_SHARE), identity)
+
+
+def _nothing_yet() -> InputGoneError:
+    return InputGoneError("nothing is committed yet", hint="ask again after the first commit")
 
 
 class ReaderThreads:
