@@ -32,6 +32,7 @@ from event_processor.connectors.files.source_options import (
 from event_processor.model.errors import ConfigurationError, InputGoneError, UsageError
 from event_processor.records.compression import RefusedContentError
 from event_processor.records.recognition import HEAD_BYTES, begins_with_record, recognised_item_path
+from event_processor.records.source_format import SourceFormat
 from event_processor.storage.durable import FileStatus, FileSystem
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "InputFormat",
     "can_be_read_again",
     "input_name",
+    "input_names",
     "input_size_bytes",
     "is_result_sink",
     "recognised",
@@ -173,6 +175,12 @@ def input_name(configuration: Configuration, source: str, part: int) -> str:
     return STANDARD_INPUT if isinstance(options, StandardInputOptions) else source
 
 
+def input_names(configuration: Configuration, source: str) -> Sequence[str]:
+    """The names of all inputs that are files or objects."""
+    options = configuration.sources.get(source)
+    return options.files if isinstance(options, InputFilesOptions) else ()
+
+
 def _template(configuration: Configuration, chosen: InputFormat) -> FileSourceOptions:
     """A source with the form of the inputs' records."""
     base = _chosen_source(configuration, chosen)
@@ -189,7 +197,7 @@ def _template(configuration: Configuration, chosen: InputFormat) -> FileSourceOp
 
 
 def _chosen_source(configuration: Configuration, chosen: InputFormat) -> FileSourceOptions:
-    sources = {name: each for name, each in configuration.sources.items() if isinstance(each, FileSourceOptions)}
+    sources = {name: _as_files(each) for name, each in configuration.sources.items() if isinstance(each, SourceFormat)}
     if chosen.source:
         if chosen.source not in sources:
             named = ", ".join(sorted(sources)) or "none"
@@ -205,6 +213,18 @@ def _chosen_source(configuration: Configuration, chosen: InputFormat) -> FileSou
         )
     is_one = kinds and all(kind == kinds[0] for kind in kinds)
     return next(iter(sources.values())) if is_one else FileSourceOptions(path=ConfiguredPath(STANDARD_INPUT))
+
+
+def _as_files(options: SourceFormat) -> FileSourceOptions:
+    """A source whose records have the form of these: those of objects are as those of files."""
+    if isinstance(options, FileSourceOptions):
+        return options
+    form = {
+        key: getattr(options, key)
+        for key in SourceFormat.model_fields
+        if key in options.model_fields_set and key not in _LIVE_KEYS
+    }
+    return FileSourceOptions.model_validate({**form, "type": "file", "path": ConfiguredPath(STANDARD_INPUT)})
 
 
 def _records_of(options: FileSourceOptions) -> Mapping[str, object]:

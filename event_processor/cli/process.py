@@ -14,13 +14,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import msgspec
 import typer
 
 from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, with_inputs
+from event_processor.assembly.object_paths import with_objects
 from event_processor.cli.context import Invocation, invocation, load, real_environment
 from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_lines, write_notes, write_table
 from event_processor.configuration.configuration import BatchOptions, Configuration
@@ -55,7 +56,9 @@ def size_bytes(text: str) -> int:
 
 _Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", metavar="FILE", help="The result file. Written whole or not at all.", rich_help_panel=RESULT),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="The result file, or s3://…: written whole or not at all.", rich_help_panel=RESULT
+    ),
 ]
 _Strict = Annotated[
     bool,
@@ -81,7 +84,9 @@ _Workers = Annotated[
 
 def command(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE…|-", help="Finished files, or - for standard input.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE…|-", help="Finished files or objects (s3://…), or - for standard input.")
+    ],
     *,
     output: _Output = None,
     dead_letters: Annotated[
@@ -119,13 +124,16 @@ def command(
     called = invocation(context)
     inputs = InputFormat(source, record_format, item_path)
     configuration = _configured(called, chunk_size, workers)
+    loaded = configuration
     if no_sinks:
         configuration = configuration.model_copy(update={"sinks": {}})
-    configuration = with_inputs(configuration, OperatingSystem(), files, inputs)
+    paths = [*files, output, dead_letters]
+    configuration = with_inputs(configuration, with_objects(OperatingSystem(), loaded, paths), files, inputs)
     is_kept = called.state_directory is not None
     if STDIN_ARGUMENT in files:
         require_stream(is_kept=is_kept)
     environment = real_environment(configuration)
+    environment = replace(environment, fs=with_objects(environment.fs, loaded, paths))
     require_outputs(configuration, environment, [path for path in (output, dead_letters) if path is not None])
     ProcessCall(
         called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json, is_strict=strict

@@ -24,6 +24,7 @@ from event_processor.assembly import (
     Mode,
     check_config,
     input_name,
+    input_names,
     input_size_bytes,
     must_start_sorting,
     open_pipeline,
@@ -33,6 +34,7 @@ from event_processor.assembly import (
     start_sorting,
     with_result_sinks,
 )
+from event_processor.assembly.object_paths import is_object, over, put_object
 from event_processor.assembly.several_telemetries import SeveralTelemetry
 from event_processor.configuration.configuration import Configuration, ConfiguredPath, StateOptions
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
@@ -162,7 +164,7 @@ class Processing:
         if configuration.sinks:
             # The output of sinks is kept, so it must be durable.
             return configuration, self._environment
-        return configuration, replace(self._environment, fs=UnsyncedFileSystem())
+        return configuration, replace(self._environment, fs=over(self._environment.fs, UnsyncedFileSystem()))
 
     def _run(
         self, configuration: Configuration, environment: Environment, mode: Mode, shown: _ShownProgress
@@ -227,9 +229,16 @@ def require_outputs(configuration: Configuration, environment: Environment, path
     fs = environment.fs
     taken = {os.path.realpath(path) for source in configuration.sources.values() for path in source.patterns()}
     taken |= {os.path.realpath(path) for sink in configuration.sinks.values() for path in sink.paths()}
+    objects = {path for name in configuration.sources for path in input_names(configuration, name)}
     for path in paths:
         if not path:
             raise UsageError("an output file has an empty name", hint="name a file, or omit the option")
+        if is_object(path):
+            if path in objects:
+                raise UsageError(f"{path}: this run already reads or writes this object", hint="name another object")
+            fs.status(path)  # whether it can be asked for at all
+            objects.add(path)
+            continue
         with storage_boundary(path):
             status, folder = fs.status(path), fs.status(os.path.dirname(path) or ".")
         if os.path.realpath(path) in taken:
@@ -244,7 +253,13 @@ def require_outputs(configuration: Configuration, environment: Environment, path
 
 
 def write_whole(environment: Environment, path: str, parts: Iterable[bytes]) -> None:
-    """Replaces `path` with these bytes, atomically and durably. If it fails, the old file remains. Raises `StorageError`."""
+    """Replaces `path` with these bytes, atomically and durably. If it fails, the old file or object remains.
+
+    Raises `StorageError`; for an object `NotAnsweredError`, `ConfigurationError`.
+    """
+    if is_object(path):
+        put_object(environment.fs, path, parts)
+        return
     with storage_boundary(path):
         replace_file(environment.fs, path, parts, environment.new_token())
 

@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 import zstandard
 
@@ -319,3 +320,31 @@ def test_csv_and_documents_are_read_and_resumed_in_the_middle(world: World, kind
     succeeded(pipeline.run("--once"))
     world.holds(*LARGE)
     assert "ok: " in succeeded(pipeline.verify())
+
+
+def test_process_reads_objects_as_files_and_writes_its_result_as_an_object(world: World, tmp_path: Path) -> None:
+    numbers = range(1, 4_001)
+    content = [events(*numbers[:3_000]), events(*numbers[3_000:])]
+    world.put("in/1.jsonl", content[0])
+    world.put("in/2.jsonl.gz", gzip.compress(content[1]))
+    (tmp_path / "file.jsonl").write_bytes(b"".join(content))
+    pipeline = world.prepare("in/*.jsonl*")
+    inputs = [f"s3://{world.bucket}/in/1.jsonl", f"s3://{world.bucket}/in/2.jsonl.gz"]
+    out = f"s3://{world.bucket}/out/totals.jsonl"
+    said = succeeded(pipeline.command_of("process", "--no-sinks", *inputs, "--output", out))
+    assert "4000 records: 4000 accepted" in said
+    succeeded(
+        pipeline.command_of("process", "--no-sinks", str(tmp_path / "file.jsonl"), "--output", str(tmp_path / "totals.jsonl"))
+    )
+    found = bytes(obstore.get(world.server.store(world.bucket), "out/totals.jsonl").bytes())
+    assert found == (tmp_path / "totals.jsonl").read_bytes()
+    assert sum(json.loads(line)["count"] for line in found.splitlines()) == 4_000
+    gone = pipeline.command_of("process", "--no-sinks", inputs[0], f"s3://{world.bucket}/in/3.jsonl", "--output", out)
+    assert gone.exit_code == 66
+    assert f"s3://{world.bucket}/in/3.jsonl: no such file" in gone.stderr
+    same = pipeline.command_of("process", "--no-sinks", inputs[0], "--output", inputs[0])
+    assert (same.exit_code, "already reads or writes this object" in same.stderr) == (64, True)
+    refused = world.prepare("in/*.jsonl*", secret="another").command_of("process", "--no-sinks", inputs[0], "--output", out)
+    assert refused.exit_code == 78
+    assert "403" in refused.stderr
+    assert "another" not in refused.stderr

@@ -126,6 +126,10 @@ class Bucket:
         except ObjectGoneError:
             return None
 
+    def put(self, key: str, content: bytes) -> None:
+        """Makes or replaces an object, whole. Raises as `answer`."""
+        self.answer(self._started(self._put(key, content)))
+
     def close(self) -> None:
         """Ends the requests that are on their way."""
         with self._lock:
@@ -158,6 +162,9 @@ class Bucket:
         async for page in stream:
             return [_listed(each) for each in page]
         return []
+
+    async def _put(self, key: str, content: bytes) -> None:
+        await obstore.put_async(self._store, key, content, use_multipart=False)
 
     async def _head(self, key: str) -> Listed:
         return _listed(await obstore.head_async(self._store, key))

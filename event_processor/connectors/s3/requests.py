@@ -96,6 +96,10 @@ class Requests:
         """See `Bucket.head`. Raises `ClosedError`."""
         return self._until_answered(lambda: self._bucket.head(key))
 
+    def put(self, key: str, content: bytes) -> None:
+        """See `Bucket.put`. Raises `ClosedError`."""
+        self._until_answered(lambda: self._bucket.put(key, content))
+
     def _until_answered(self, once: Callable[[], T]) -> T:
         tries = 0
         while True:
