@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import os
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -348,3 +350,41 @@ def test_process_reads_objects_as_files_and_writes_its_result_as_an_object(world
     assert refused.exit_code == 78
     assert "403" in refused.stderr
     assert "another" not in refused.stderr
+
+
+def test_of_many_objects_those_that_come_late_with_smaller_keys_are_read_each_once(world: World) -> None:
+    """`S3_OBJECTS`: how many; 1,020 by default, more than one answer of a listing. One in a hundred comes late."""
+    objects = int(os.environ.get("S3_OBJECTS", "1020"))
+    late = objects // 100
+
+    async def put(numbers: range) -> None:
+        """The object of number n has the key of n, in the order of numbers."""
+        store, room = world.server.store(world.bucket), asyncio.Semaphore(16)
+
+        async def one(number: int) -> None:
+            async with room:
+                await obstore.put_async(store, f"many/{number:08d}.jsonl", event(number))
+
+        await asyncio.gather(*map(one, numbers))
+
+    asyncio.run(put(range(late + 1, objects + 1)))
+    pipeline = world.prepare("many/*.jsonl")
+    succeeded(pipeline.run("--once"))
+    first = range(late + 1, objects + 1)
+    world.holds(*first)
+    asyncio.run(put(range(1, late + 1)))
+    succeeded(pipeline.run("--once"))
+    world.holds(*first, *range(1, late + 1))
+    assert world.state["sources"]["events"]["retired"]["generations"] == objects
+    assert (world.folder / "state" / "checkpoint.json").stat().st_size < 20_000
+
+
+def test_a_wrong_clock_is_said_with_what_to_do(server: S3Server, tmp_path: Path) -> None:
+    bucket = server.new_bucket()
+    server.put(bucket, "a.jsonl", events(1))
+    with FaultyRoad(server, lambda *_: "RequestTimeTooSkewed") as road:
+        pipeline = World(tmp_path, server, bucket, road.address).prepare()
+        ended = pipeline.command_of("doctor")
+        assert ended.exit_code == 78
+        assert "403: RequestTimeTooSkewed" in ended.stderr
+        assert "set the clock of this machine" in ended.stderr
