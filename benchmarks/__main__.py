@@ -23,6 +23,7 @@ from benchmarks.order import measure_order
 from benchmarks.progress import Progress
 from benchmarks.report import PAGE, write_report
 from benchmarks.results import RESULTS, Json, machine, save_results
+from benchmarks.s3 import measure_s3
 from benchmarks.scale import ScalePlan, measure_scale
 from benchmarks.side_by_side import measure_side_by_side
 from benchmarks.sql import measure_sql
@@ -30,7 +31,21 @@ from benchmarks.stages import measure_stages
 from benchmarks.watch import Stolen
 from benchmarks.whole import measure_shares, measure_whole
 
-PARTS: Final = ("peers", "whole", "shares", "order", "stages", "decode", "live", "deliver", "sql", "kafka", "intake", "scale")
+PARTS: Final = (
+    "peers",
+    "whole",
+    "shares",
+    "order",
+    "stages",
+    "decode",
+    "live",
+    "deliver",
+    "sql",
+    "kafka",
+    "s3",
+    "intake",
+    "scale",
+)
 DECODED_EVENTS: Final = 10_000
 DECODE_PASSES: Final = 30
 
@@ -48,6 +63,7 @@ class Plan:
     sql: tuple[int, int] = (50_000, 300_000)
     kafka: tuple[int, int] = (100_000, 600_000)
     intake_requests: int = 3_000
+    s3: tuple[int, int] = (1_000_000, 4_000_000)
 
 
 PLANS: Final = {
@@ -61,6 +77,7 @@ PLANS: Final = {
         (5_000, 25_000),
         (5_000, 25_000),
         300,
+        (20_000, 100_000),
     ),
     "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
     "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
@@ -112,6 +129,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "deliver": lambda folder: measure_deliver(folder, plan.deliver, turns, progress),
         "sql": lambda folder: measure_sql(folder, plan.sql, turns, progress),
         "kafka": lambda folder: measure_kafka(folder, plan.kafka, turns, progress),
+        "s3": lambda folder: measure_s3(folder, plan.s3, turns, progress),
         "intake": lambda folder: measure_intake(folder, plan.intake_requests, turns, progress),
         "scale": lambda folder: measure_scale(folder, scale, progress),
     }

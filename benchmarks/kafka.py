@@ -31,7 +31,7 @@ from benchmarks.results import Json
 from benchmarks.sql import SINK, postgres_database, run_checked
 from benchmarks.subjects import PROGRAM, Logs, committed_state
 
-__all__ = ["BESIDE", "Topics", "kafka_broker", "measure_kafka", "reading", "writing"]
+__all__ = ["BESIDE", "Topics", "kafka_broker", "measure_kafka", "reading", "shares_of", "writing"]
 
 LOOP: Final = ROOT / "benchmarks" / "peers" / "kafka_loop.py"
 SHAPE: Final = LogShape(duplicate_share=0.0)
@@ -98,7 +98,7 @@ def measure_kafka(folder: Path, sizes: tuple[int, int], turns: int, progress: Pr
             found, failures = slopes(contestants, turns, progress)
     except (MeasurementError, ImportError) as error:
         return {TOTALS: {"failed": str(error)}}
-    rows = {name: each.to_json() | _shares(name, found) for name, each in found.items()}
+    rows = {name: each.to_json() | shares_of(name, found, BESIDE) for name, each in found.items()}
     for name, each_s in server_s.items():
         if name in rows:
             rows[name]["server_cpu_ns"] = round(each_s * 1e9, 1)
@@ -172,14 +172,15 @@ def _daemon(topics: Topics, records: int, sink: str) -> Usage:
     return run([*PROGRAM, "--config", os.fspath(configuration), "run", "--once"])[0]
 
 
-def _shares(name: str, found: Mapping[str, Slope]) -> Json:
-    loop = found.get(BESIDE.get(name, ""))
+def shares_of(name: str, found: Mapping[str, Slope], beside: Mapping[str, str]) -> Json:
+    """How fast a contestant is beside the one that `beside` names: by the wall clock, and by CPU time; empty without one."""
+    loop = found.get(beside.get(name, ""))
     if loop is None:
         return {}
     mine = found[name]
     of_cpu = [theirs / ours for ours, theirs in zip(mine.cpu_ns, loop.cpu_ns, strict=True)]
     return {
-        "beside": BESIDE[name],
+        "beside": beside[name],
         "share_of_loop": round(1 / mine.ratio(loop), 3),
         "share_least": round(1 / max(mine.ratios(loop)), 3),
         "share_most": round(1 / min(mine.ratios(loop)), 3),

@@ -238,6 +238,14 @@ def _sql(results: Json) -> str:
 
 
 def _kafka(results: Json) -> str:
+    return _read_from("a topic", results)
+
+
+def _s3(results: Json) -> str:
+    return _read_from("an object", results)
+
+
+def _read_from(place: str, results: Json) -> str:
     def row(name: str, each: Json) -> Sequence[object]:
         rate = f"{1e9 / each['wall_ns']:,.0f}" if each.get("wall_ns", 0) > 0 else _why_not(each) or NOTHING
         times = [_shown(each, key, ",.1f", 1e-3) for key in ("wall_ns", "cpu_ns", "server_cpu_ns")]
@@ -251,7 +259,7 @@ def _kafka(results: Json) -> str:
         ]
         return [name, rate, *times, share, *rest]
 
-    head = ["from a topic", "records a second", "µs each", "CPU µs each", "the database's", "rate (least–most of the turns)",
+    head = [f"from {place}", "records a second", "µs each", "CPU µs each", "the database's", "rate (least–most of the turns)",
             "by CPU time", "start-up s", "peak MB"]  # fmt: skip
     return _table(head, (row(name, each) for name, each in results.items()))
 
@@ -319,6 +327,7 @@ TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "deliver": _deliver,
     "sql": _sql,
     "kafka": _kafka,
+    "s3": _s3,
     "intake": _intake,
     "scale": _scale,
 }
