@@ -27,7 +27,8 @@ from event_processor.cli.output import counted, foreign_notes, one_line, progres
 from event_processor.configuration.configuration import BatchOptions, Configuration
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.model.errors import ExitCode, UsageError
-from event_processor.operations.processing import Processed, Processing, require_outputs, write_whole
+from event_processor.operations.processing import PhasedProgress, Processed, Processing, require_outputs, write_whole
+from event_processor.operations.progress_file import ProgressFile
 from event_processor.operations.results import has_table, result_rows
 from event_processor.service.daemon import SignalHandlers
 from event_processor.storage.durable import OperatingSystem
@@ -65,6 +66,10 @@ _Strict = Annotated[
     typer.Option(
         "--strict", help="Exit with 65 if the result leaves anything out, or a record was rejected.", rich_help_panel=RESULT
     ),
+]
+_Progress = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Keep how far the run is in this file, as JSON.", rich_help_panel=RESULT),
 ]
 _ChunkSize = Annotated[
     int | None,
@@ -105,6 +110,7 @@ def command(
         str, typer.Option(metavar="PATH", help="With json: the path of the records, such as value.item.", rich_help_panel=INPUTS)
     ] = "",
     strict: _Strict = False,
+    progress: _Progress = None,
     source: Annotated[
         str, typer.Option(metavar="NAME", help="Read records like this configured source.", rich_help_panel=INPUTS)
     ] = "",
@@ -134,10 +140,11 @@ def command(
         require_stream(is_kept=is_kept)
     environment = real_environment(configuration)
     environment = replace(environment, fs=with_objects(environment.fs, loaded, paths))
-    require_outputs(configuration, environment, [path for path in (output, dead_letters) if path is not None])
-    ProcessCall(
+    require_outputs(configuration, environment, [path for path in (output, dead_letters, progress) if path is not None])
+    call = ProcessCall(
         called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json, is_strict=strict
-    ).run()
+    )
+    replace(call, progress=progress).run()
 
 
 def _no_notes(_processed: Processed) -> Iterable[str]:
@@ -148,7 +155,8 @@ def _no_notes(_processed: Processed) -> Iterable[str]:
 class ProcessCall:
     """One call of `process`, with all its options.
 
-    `notes`: more lines for the summary. `needs_an_event`: if every record was rejected, the exit code is 65.
+    `notes`: more lines for the summary. `needs_an_event`: if every record was rejected, the exit code is 65. `progress`: the file that keeps
+    how far the run is.
     """
 
     called: Invocation
@@ -161,12 +169,13 @@ class ProcessCall:
     is_strict: bool = False
     notes: Callable[[Processed], Iterable[str]] = _no_notes
     needs_an_event: bool = False
+    progress: str | None = None
 
     def run(self) -> None:
         """Processes the inputs, writes the results, and reports the outcomes. Raises `typer.Exit` if the exit code is not 0."""
         processing = Processing(self.configuration, self.environment, is_kept=self.is_kept)
         stops = _Stops(processing)
-        with stops.handlers, ExitStack() as shown, processing.run(shown.enter_context(progress_bar("processing"))) as processed:
+        with stops.handlers, ExitStack() as shown, processing.run(self._shown(shown)) as processed:
             shown.close()
             if not processed.is_complete:
                 write_notes([self._stopped(processed)])
@@ -183,6 +192,10 @@ class ProcessCall:
             raise typer.Exit(ExitCode.INPUT_GONE)
         if self.is_strict and (processed.omissions or processed.counts.rejected):
             raise typer.Exit(ExitCode.STATE)
+
+    def _shown(self, shown: ExitStack) -> PhasedProgress:
+        bar = shown.enter_context(progress_bar("processing"))
+        return bar if self.progress is None else ProgressFile(self.environment, self.progress, bar)
 
     @property
     def _kept_in(self) -> str:

@@ -106,3 +106,12 @@ def test_a_failed_write_of_the_output_leaves_what_was_there(shell: Shell, monkey
     assert shell.call("process", "log.jsonl", "--output", "result") == 74
     assert shell.path("result").read_text() == "before"
     assert sorted(path.name for path in shell.folder.iterdir()) == ["log.jsonl", "result"]
+
+
+def test_progress_is_kept_in_a_file_that_others_read(shell: Shell) -> None:
+    log = b"".join(b'{"id": %d, "category": "a", "value": 1}\n' % number for number in range(100))
+    (shell.folder / "log.jsonl").write_bytes(log)
+    assert shell.call("process", "log.jsonl", "--no-sinks", "--progress", "progress.json") == 0
+    found = json.loads((shell.folder / "progress.json").read_bytes())
+    assert found == {"done_bytes": len(log), "size_bytes": len(log), "phase": ""}
+    assert shell.call("process", "log.jsonl", "--no-sinks", "--progress", "log.jsonl") == 64, "it would replace the input"
