@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.configuration.http_options import HttpOptions, IntakeOptions
+from event_processor.configuration.jobs_options import JobsOptions
 from event_processor.configuration.targets import TargetsOptions
 from event_processor.configuration.tests import TestOptions
 from event_processor.configuration.transforms import TransformOptions
@@ -46,6 +47,7 @@ __all__ = [
     "EventOptions",
     "HttpOptions",
     "IntakeOptions",
+    "JobsOptions",
     "LocatedText",
     "LogOptions",
     "OrderOptions",
@@ -306,6 +308,7 @@ class Configuration(Section):
     state: StateOptions = StateOptions()
     http: HttpOptions = HttpOptions()
     intake: IntakeOptions = IntakeOptions()
+    jobs: JobsOptions = JobsOptions()
     engine: EngineOptions = EngineOptions()
     log: LogOptions = LogOptions()
     tests: tuple[TestOptions, ...] = ()

@@ -54,6 +54,8 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
         yield from aggregate_contradictions(name, aggregate)
     if configuration.http.listen and not configuration.http.is_loopback and configuration.http.token_file is None:
         yield "http.token_file", f"the file with a token, since other machines can reach {configuration.http.listen}"
+    if configuration.jobs.is_enabled and not configuration.http.listen:
+        yield "http.listen", "the address of the server, since jobs.pipelines_dir is set and jobs come over HTTP"
     if configuration.intake.enabled:
         yield from _intake_contradictions(configuration)
     yield from _service_contradictions(configuration)

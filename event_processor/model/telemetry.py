@@ -197,6 +197,12 @@ class Telemetry:
     def lane_failed(self, *, sink: str, reason: str, remedy: str, exit_code: int) -> None:
         """A remote sink is sent nothing more in this process: its place in the outbox cannot be trusted."""
 
+    def job_ended(self, *, job: str, pipeline: str, outcome: str, exit_code: int, reason: str) -> None:
+        """A job over HTTP ended for good: `outcome` is done or failed."""
+
+    def jobs_unavailable(self, *, path: str, reason: str) -> None:
+        """A file of the jobs over HTTP cannot be read or written. It is tried again."""
+
     def lane_rewound(self, *, sink: str, records: int) -> None:
         """The receiver, which holds the cursor, is behind this state: so many records that were answered are sent again."""
 

@@ -268,6 +268,12 @@ class LogTelemetry(Telemetry):
     def http_failed(self, **facts: Fact) -> None:
         self.log("error", "http_failed", "a request could not be answered", facts)
 
+    def job_ended(self, *, outcome: str, **facts: Fact) -> None:
+        self.log("warning" if outcome == "failed" else "info", "job_ended", "a job ended", {"outcome": outcome, **facts})
+
+    def jobs_unavailable(self, **facts: Fact) -> None:
+        self.log("error", "jobs_unavailable", "jobs wait: their files cannot be used; it is tried again", facts)
+
     def history_started_anew(self, **facts: Fact) -> None:
         words = "the figures of the past are kept anew; those before are gone"
         self.log("warning", "history_started_anew", words, facts)

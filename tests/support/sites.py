@@ -18,7 +18,12 @@ __all__ = ["application_here", "open_intake"]
 def application_here(environment: Environment | None = None, intake: IntakeWriter | None = None) -> ASGIApp:
     """The application of the configuration in the working directory. It asks for no token."""
     configuration = load(Invocation()).configuration
-    return WebService({}, intake).prepare(configuration, environment or Environment()).app
+    prepared = WebService({}, intake).prepare(configuration, environment or Environment())
+    if prepared.jobs is not None:
+        # Without the thread that runs them: jobs wait.
+        prepared.jobs.jobs.store.open()
+        prepared.jobs.jobs.uploads.open()
+    return prepared.app
 
 
 def open_intake(log: SharedLog | None = None, *, waiting_bytes: int = 0) -> IntakeWriter:

@@ -32,6 +32,9 @@ listen = "127.0.0.1:0"
 allowed_hosts = ["testserver"]
 [intake]
 enabled = true
+[jobs]
+pipelines_dir = "pipelines"
+input_dirs = ["inputs"]
 [sources.log]
 path = "log.jsonl"
 [aggregates.by_kind]
@@ -40,8 +43,9 @@ measures = { events = "count" }
 """
 LINES = [{"id": number, "category": f"c{number % 3}", "value": number, "kind": number % 2} for number in range(20)]
 EXAMPLES = 20
-MAY_REFUSE = ("/v1/events", "/v1/dead-letters/retry")
-"""Which objects are events, the configuration says: the others are 422. For JSON Schema 1.0 is an integer, for the second it is 400."""
+MAY_REFUSE = ("/v1/events", "/v1/dead-letters/retry", "/v1/jobs", "/v1/uploads")
+"""Which objects are events, the configuration says: the others are 422. For JSON Schema 1.0 is an integer, for the second it is 400. The
+last two refuse inputs, parameters and lengths that the configuration does not allow."""
 STREAMS = "/v1/commits"
 """It never ends, so it has a test of its own over a socket."""
 
@@ -72,7 +76,7 @@ def test_every_operation_answers_as_it_is_described(schema: BaseSchema) -> None:
             with suppress(Unsatisfiable):  # nothing about it can be wrong
                 _check(operation, mode)
         checked.add((operation.method, operation.path))
-    assert len(checked) == 22
+    assert len(checked) == 33
 
 
 def _check(operation: APIOperation[Any, Any, Any, Any], mode: GenerationMode) -> None:
@@ -91,7 +95,8 @@ def test_every_path_is_described_and_each_answer_that_is_a_problem(tmp_path: Pat
     assert set(document["paths"]) == {
         "/", "/healthz", "/metrics", "/readyz", "/session", "/v1/aggregates", "/v1/aggregates/{name}",
         "/v1/aggregates/{name}/rows", "/v1/bottleneck", "/v1/categories", "/v1/commits", "/v1/dead-letters",
-        "/v1/dead-letters/export", "/v1/dead-letters/retry", "/v1/events", "/v1/history", "/v1/pipeline",
+        "/v1/dead-letters/export", "/v1/dead-letters/retry", "/v1/events", "/v1/history", "/v1/jobs", "/v1/jobs/{id}",
+        "/v1/jobs/{id}/cancel", "/v1/jobs/{id}/result", "/jobs", "/v1/pipeline", "/v1/uploads", "/v1/uploads/{id}",
         "/v1/receipts/{position}", "/v1/records", "/v1/sinks", "/v1/sources", "/v1/state",
     }  # fmt: skip
     for path, methods in document["paths"].items():

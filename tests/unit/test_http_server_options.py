@@ -7,6 +7,8 @@ from pydantic import ValidationError
 
 from event_processor.configuration.contradictions import contradictions
 from event_processor.configuration.http_options import HttpOptions
+from event_processor.configuration.jobs_options import JobsOptions
+from event_processor.model.options import ConfiguredPath
 from support.engine import configuration
 
 
@@ -47,3 +49,15 @@ def test_an_address_that_others_reach_needs_a_token() -> None:
     assert faults(listen="0.0.0.0:8321", token_file="/f/token") == []
     assert faults(listen="127.0.0.1:8321") == []
     assert faults() == []
+
+
+def test_jobs_need_a_server_and_give_away_no_key_that_reaches_outside_of_a_job() -> None:
+    wanted = [key for key, _ in contradictions(configuration("/srv", jobs=JobsOptions(pipelines_dir=ConfiguredPath("/p"))))]
+    assert wanted == ["http.listen"]
+    JobsOptions(parameters=("aggregates.by_hour.window.size_s", "event.category", "order.by"))
+    for key in ("state.dir", "event.model", "sinks.a.path", "sources.a.path", "transforms", "event", "event.", "event.a b"):
+        with pytest.raises(ValidationError, match="dotted keys of aggregates"):
+            JobsOptions(parameters=(key,))
+    for url in ("s3://", "file:///etc/", "s3://bucket", "http://host/a"):
+        with pytest.raises(ValidationError, match="with a bucket"):
+            JobsOptions(input_urls=(url,))

@@ -23,7 +23,18 @@ from event_processor.service.web.front import front
 from event_processor.service.web.guard import BodyLimits, Guard
 from event_processor.service.web.health import Health
 from event_processor.service.web.intake import Intake
-from event_processor.service.web.openapi import NOT_FOUND, POSTED, RETRY, UNREAD_ENCODING, described, named
+from event_processor.service.web.jobs import JOB_PAGE, KEY, Jobs, jobs_front
+from event_processor.service.web.openapi import (
+    JOB,
+    NOT_FOUND,
+    POSTED,
+    RETRY,
+    UNREAD_ENCODING,
+    UPLOAD,
+    described,
+    named,
+    problem,
+)
 from event_processor.service.web.operation import Content, Operation
 from event_processor.service.web.past import SPAN, Past
 from event_processor.service.web.receipts import Receipts
@@ -31,11 +42,13 @@ from event_processor.service.web.records import ID, LETTER_PAGE, SINK, Records
 from event_processor.service.web.retries import Retries
 from event_processor.service.web.sessions import Sessions
 from event_processor.service.web.site import Site
+from event_processor.service.web.uploads import OFFSET, Uploads
 
 __all__ = ["application", "operations"]
 
 REFUSALS: Final = {404: "no such path", 405: "this path does not have that method"}
 NOTHING: Final = Content("Done; there is no content.", None)
+HTML: Final = Content("HTML.", "text/html", {"type": "string"})
 
 
 def application(site: Site) -> ASGIApp:
@@ -60,13 +73,15 @@ def operations(site: Site) -> Sequence[Operation]:
         *_records(Records(site)),
         *_past(Past(site)),
         *_posts(Retries(site), Intake(site), Receipts(site)),
+        *_jobs(Jobs(site)),
+        *_uploads(Uploads(site)),
         *_sessions(Sessions(site.gate)),
     ]
 
 
 def _process(site: Site, health: Health) -> Sequence[Operation]:
     return [
-        Operation("/", front, "The page for people.", {200: Content("HTML.", "text/html", {"type": "string"})}, is_open=True),
+        Operation("/", front, "The page for people.", {200: HTML}, is_open=True),
         Operation("/healthz", health.alive, "Whether the process answers.", {200: named("Alive", "It does.")}, is_open=True),
         Operation(
             "/readyz",
@@ -192,6 +207,106 @@ def _posts(retries: Retries, intake: Intake, receipts: Receipts) -> Sequence[Ope
             "Whether the event at a position of the intake is counted, what it counted as, and what remote sinks did with it.",
             {200: named("Receipt", "It is durable, or counted."), 404: NOT_FOUND},
             path_parameter="position",
+        ),
+    ]
+
+
+def _jobs(jobs: Jobs) -> Sequence[Operation]:
+    """Finished input, processed in a process of its own."""
+    shown = named("ShownJob", "The job.")
+    return [
+        Operation("/jobs", jobs_front, "The page of the jobs.", {200: HTML}, is_open=True),
+        Operation(
+            "/v1/jobs", jobs.list, "The jobs, the newest first.", {200: named("JobPage", "A page."), 404: NOT_FOUND}, JOB_PAGE
+        ),
+        Operation(
+            "/v1/jobs",
+            jobs.submit,
+            "Takes a job: a pipeline, an input and parameters.",
+            {
+                200: named("ShownJob", "The job of an earlier request with this Idempotency-Key."),
+                201: named("ShownJob", "It is durable, and waits."),
+                404: NOT_FOUND,
+                409: problem("The upload is not complete."),
+                422: problem("The input or a parameter is not allowed."),
+                429: problem("Too many jobs wait."),
+            },
+            method="POST",
+            body=JOB,
+            needs_body=True,
+            headers=(KEY,),
+        ),
+        Operation("/v1/jobs/{id}", jobs.job, "One job.", {200: shown, 404: NOT_FOUND}, path_parameter="id"),
+        Operation(
+            "/v1/jobs/{id}/result",
+            jobs.result,
+            "The rows of a job that has ended, or a range of them.",
+            {
+                200: Content("JSON lines.", "application/x-ndjson", {"type": "string"}),
+                206: Content("A range of them.", "application/x-ndjson", {"type": "string"}),
+                404: NOT_FOUND,
+                409: problem("There is no result."),
+                416: Content("No such range.", "text/plain", {"type": "string"}),
+            },
+            path_parameter="id",
+        ),
+        Operation(
+            "/v1/jobs/{id}/cancel",
+            jobs.cancel,
+            "Ends a job that waits or runs.",
+            {200: shown, 404: NOT_FOUND},
+            method="POST",
+            path_parameter="id",
+        ),
+        Operation(
+            "/v1/jobs/{id}",
+            jobs.delete,
+            "Removes a job and its result; one that runs is ended.",
+            {204: NOTHING, 404: NOT_FOUND},
+            method="DELETE",
+            path_parameter="id",
+        ),
+    ]
+
+
+def _uploads(uploads: Uploads) -> Sequence[Operation]:
+    """Input that comes in pieces."""
+    conflict = problem("The upload goes on elsewhere, or is in use.")
+    return [
+        Operation(
+            "/v1/uploads",
+            uploads.create,
+            "Announces an upload of a length.",
+            {201: named("Upload", "It is durable, and empty."), 404: NOT_FOUND, 429: problem("Too many uploads are kept.")},
+            method="POST",
+            body=UPLOAD,
+            needs_body=True,
+        ),
+        Operation(
+            "/v1/uploads/{id}",
+            uploads.upload,
+            "How far an upload is; HEAD: in Upload-Offset.",
+            {200: named("Upload", "It."), 404: NOT_FOUND},
+            path_parameter="id",
+        ),
+        Operation(
+            "/v1/uploads/{id}",
+            uploads.append,
+            "Appends a piece.",
+            {204: NOTHING, 404: NOT_FOUND, 409: conflict},
+            method="PATCH",
+            body={"type": "string", "format": "binary"},
+            body_type="application/octet-stream",
+            path_parameter="id",
+            headers=(OFFSET,),
+        ),
+        Operation(
+            "/v1/uploads/{id}",
+            uploads.delete,
+            "Removes an upload that no job reads.",
+            {204: NOTHING, 404: NOT_FOUND, 409: conflict},
+            method="DELETE",
+            path_parameter="id",
         ),
     ]
 

@@ -22,7 +22,7 @@ from event_processor.service.web.gate import Gate
 
 __all__ = ["BodyLimits", "Guard"]
 
-OPEN_PATHS: Final = frozenset({"/", "/healthz"})
+OPEN_PATHS: Final = frozenset({"/", "/healthz", "/jobs"})
 """These need no token: they say nothing about the state."""
 OWN_CHECK_PATHS: Final = frozenset({"/session"})
 """These check the token themselves."""

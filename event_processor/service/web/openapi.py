@@ -24,13 +24,31 @@ from event_processor.operations.last_verification import Verdict
 from event_processor.operations.omissions import Omission
 from event_processor.operations.retried_letters import RETRIED_MAX
 from event_processor.operations.sinks import SinkLane
+from event_processor.service.jobs.job import JobInput
+from event_processor.service.jobs.jobs import JobPage, ShownJob
+from event_processor.service.jobs.uploads import Upload
 from event_processor.service.web.answers import PROBLEM_TYPE
 from event_processor.service.web.operation import Content, Operation
 
-__all__ = ["NOT_FOUND", "POSTED", "RETRY", "UNREAD_ENCODING", "described", "named"]
+__all__ = ["JOB", "NOT_FOUND", "POSTED", "RETRY", "UNREAD_ENCODING", "UPLOAD", "described", "named", "problem"]
 
 Schema = dict[str, Any]
-_OURS: Final = (CategoryTotal, Condition, Counts, LaneReport, Occurrence, Omission, SinkLane, SourceState)
+_OURS: Final = (
+    *(
+        CategoryTotal,
+        Condition,
+        Counts,
+        JobInput,
+        JobPage,
+        LaneReport,
+        Occurrence,
+        Omission,
+        ShownJob,
+        SinkLane,
+        SourceState,
+        Upload,
+    ),
+)
 _PLACE: Final = "#/components/schemas/{name}"
 
 
@@ -142,6 +160,31 @@ RETRY: Final[Schema] = {
 """The body of a retry."""
 POSTED: Final[Schema] = {"anyOf": [ANY_OBJECT, _list(ANY_OBJECT)]}
 """The body of a post as JSON; it may also be JSON lines."""
+_PARAMETER: Final[Schema] = {"anyOf": [TEXT, NUMBER, YES_OR_NO, _list(TEXT)]}
+JOB: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "pipeline": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        "input": {
+            "type": "object",
+            "properties": {"upload": TEXT, "path": TEXT, "url": TEXT},
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": False,
+        },
+        "parameters": {"type": "object", "additionalProperties": _PARAMETER},
+    },
+    "required": ["pipeline", "input"],
+    "additionalProperties": False,
+}
+"""The body of a request for a job."""
+UPLOAD: Final[Schema] = {
+    "type": "object",
+    "properties": {"length": {**WHOLE, "minimum": 0}},
+    "required": ["length"],
+    "additionalProperties": False,
+}
+"""The body of a request for an upload."""
 _KIND: Final[Schema] = {"enum": ["groups", "windows"]}
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "History": _object(
@@ -231,21 +274,22 @@ def named(name: str, words: str) -> Content:
     return Content(words, schema=_ref(name))
 
 
-def _problem(words: str) -> Content:
+def problem(words: str) -> Content:
+    """An answer that says what is wrong."""
     return Content(words, PROBLEM_TYPE, _ref("Problem"))
 
 
-NOT_FOUND: Final = _problem("There is no such thing.")
-UNREAD_ENCODING: Final = _problem("The body has a Content-Encoding that is not read.")
+NOT_FOUND: Final = problem("There is no such thing.")
+UNREAD_ENCODING: Final = problem("The body has a Content-Encoding that is not read.")
 _PROBLEMS: Final[Mapping[int, Content]] = {
-    400: _problem("The request or a parameter cannot be read."),
-    401: _problem("The token is missing or wrong."),
-    403: _problem("A page of another site asks."),
-    408: _problem("The client is too slow."),
-    413: _problem("The body is too long."),
-    421: _problem("The server is addressed by a foreign name."),
-    500: _problem("A fault of the program."),
-    503: _problem("Too many clients, or the state cannot be read."),
+    400: problem("The request or a parameter cannot be read."),
+    401: problem("The token is missing or wrong."),
+    403: problem("A page of another site asks."),
+    408: problem("The client is too slow."),
+    413: problem("The body is too long."),
+    421: problem("The server is addressed by a foreign name."),
+    500: problem("A fault of the program."),
+    503: problem("Too many clients, or the state cannot be read."),
 }
 
 
@@ -285,11 +329,12 @@ def _operation(operation: Operation) -> Schema:
         parameters.append(
             {"name": operation.path_parameter, "in": "path", "required": True, "description": words, "schema": TEXT}
         )
+    parameters += [{**_parameter(each.name, each.words, dict(each.schema)), "in": "header"} for each in operation.headers]
     found: Schema = {"summary": operation.words, "parameters": parameters, "responses": answers}
     if operation.body is not None:
         found["requestBody"] = {
             "required": operation.needs_body,
-            "content": {"application/json": {"schema": dict(operation.body)}},
+            "content": {operation.body_type: {"schema": dict(operation.body)}},
         }
     # Without a token in the configuration, no client is asked for one.
     found["security"] = [{}] if operation.is_open else [{}, {"token": []}, {"session": []}]

@@ -102,12 +102,16 @@ class Operation:
     needs_body: bool = False
     is_open: bool = False
     path_parameter: str = ""
+    headers: Sequence[Parameter] = ()
+    """Header fields that the endpoint gets like parameters of the query."""
+    body_type: str = "application/json"
 
     async def answer(self, request: Request) -> Response:
         """Reads the query and calls the endpoint."""
-        if not self.parameters and not request.scope.get("query_string"):
+        if not self.parameters and not self.headers and not request.scope.get("query_string"):
             return await self.endpoint(request, {})
-        return await self.endpoint(request, self._read(request.query_params))
+        headers = {each.name: each.read(request.headers.get(each.name)) for each in self.headers}
+        return await self.endpoint(request, {**self._read(request.query_params), **headers})
 
     def _read(self, query: QueryParams) -> dict[str, str | int]:
         known = {each.name: each for each in self.parameters}

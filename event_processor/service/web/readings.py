@@ -213,9 +213,9 @@ def _nothing_yet() -> InputGoneError:
 class ReaderThreads:
     """A few threads for blocking calls. They end with the process, whatever they do then."""
 
-    def __init__(self, count: int) -> None:
-        self._jobs: Final[Queue[Callable[[], None] | None]] = Queue(WAITING_MAX)
-        self._threads: Final = [Thread(target=self._work, name=f"http-reader-{number}", daemon=True) for number in range(count)]
+    def __init__(self, count: int, name: str = "http-reader", waiting_max: int = WAITING_MAX) -> None:
+        self._jobs: Final[Queue[Callable[[], None] | None]] = Queue(waiting_max)
+        self._threads: Final = [Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(count)]
         for thread in self._threads:
             thread.start()
 

@@ -21,6 +21,7 @@ from event_processor.configuration.configuration import Configuration
 from event_processor.configuration.http_options import HttpOptions
 from event_processor.model.contracts import Wakeup
 from event_processor.model.telemetry import Telemetry
+from event_processor.service.jobs.jobs import Jobs, JobsSite, jobs_site
 from event_processor.service.web.application import application
 from event_processor.service.web.commits import Commits
 from event_processor.service.web.durations import ProcessFigures
@@ -36,6 +37,11 @@ READERS: Final = 2
 """A long search of the log leaves one thread for short answers."""
 
 
+JOB_THREADS: Final = 2
+JOB_REQUESTS_MAX: Final = 256
+"""So many requests about jobs may wait for the disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """An application that can answer, and where."""
@@ -43,6 +49,7 @@ class Prepared:
     options: HttpOptions
     app: ASGIApp
     commits: Commits
+    jobs: JobsSite | None = None
 
 
 class WebService:
@@ -58,6 +65,8 @@ class WebService:
         self._variables: Final = variables
         self._secret: Final = secrets.token_bytes(32)
         self._threads: Final = ReaderThreads(READERS)
+        self._job_threads: ReaderThreads | None = None
+        self._jobs: Jobs | None = None
         self._figures: Final = ProcessFigures()
         self._prepared: Prepared | None = None
         self._server: HttpServer | None = None
@@ -74,12 +83,16 @@ class WebService:
         gate = Gate(token, options.allowed_hosts, self._secret, environment.clock)
         readings = Readings(configuration, environment, self._figures)
         commits = Commits(readings, self._threads)
-        site = Site(options, readings, self._threads, gate, commits, _Report(telemetry), self._intake)
-        return Prepared(options, application(site), commits)
+        jobs = jobs_site(configuration, environment, self._variables, self._jobs)
+        if jobs is not None and self._job_threads is None:
+            self._job_threads = ReaderThreads(JOB_THREADS, "http-jobs", JOB_REQUESTS_MAX)
+        site = Site(options, readings, self._threads, gate, commits, _Report(telemetry), self._intake, jobs, self._job_threads)
+        return Prepared(options, application(site), commits, jobs)
 
     def use(self, prepared: Prepared) -> None:
         """Answers so from now on. If the server must listen elsewhere, or with other limits, it stops; `listen` starts it."""
         before, self._prepared = self._prepared, prepared
+        self._use_jobs(prepared.jobs)
         if before is not None and before is not prepared:
             # They follow what the other configuration read. Browsers come again within a second.
             before.commits.close()
@@ -89,6 +102,14 @@ class WebService:
             self._server.replace(prepared.app)
         else:
             self.stop()
+
+    def _use_jobs(self, site: JobsSite | None) -> None:
+        """Runs the jobs of this site from now on. Those of another folder end, and go on when it is configured again."""
+        present, self._jobs = self._jobs, site.jobs if site is not None else None
+        if present is not None and present is not self._jobs:
+            present.close()
+        if site is not None:
+            site.jobs.use(site.settings)
 
     def listen(self) -> str:
         """Starts the server if it does not run. Returns its URL. Raises `OSError` if its address cannot be used."""
@@ -132,6 +153,10 @@ class WebService:
         """As `stop`, for good: the reading threads end after what they do now."""
         self.stop()
         self._threads.close()
+        if self._job_threads is not None:
+            self._job_threads.close()
+        if self._jobs is not None:
+            self._jobs.close()
         if self._intake is not None:
             self._intake.close()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from event_processor.configuration.http_options import HttpOptions
 from event_processor.operations.status import Status
+from event_processor.service.jobs.jobs import JobsSite
 from event_processor.service.web.commits import Commits
 from event_processor.service.web.gate import Gate
 from event_processor.service.web.intake_writer import IntakeWriter
@@ -25,6 +26,7 @@ class Site:
     """The committed state, the threads that read it, and who may ask.
 
     `intake`: what appends posted events; None if this process appends none.
+    `jobs`: None if this configuration has none. `job_threads`: wait for the disk of the jobs, so that other answers do not.
     `report` gets method, path and reason of a request that an unexpected error ended.
     """
 
@@ -35,6 +37,8 @@ class Site:
     commits: Commits
     report: Callable[[str, str, str], None]
     intake: IntakeWriter | None = None
+    jobs: JobsSite | None = None
+    job_threads: ReaderThreads | None = None
 
     async def status(self) -> Status:
         """The status. Raises `StateError`, `StorageError`."""

@@ -1,0 +1,202 @@
+"""The process of a job: how it is called, how it is ended, and what it said at its end.
+
+Owns: the command line; `StartedProcess` of this server and `FoundProcess` of an earlier one; how an exit code is read.
+Always: a process that an earlier server started is known by the lock that it holds, and is signalled only if its command line names the
+folder of the job.
+Never: decides whether a job is tried again (`runner.py` does).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import orjson
+
+from event_processor.assembly import Environment
+from event_processor.model.errors import ExitCode
+from event_processor.operations.state_access import owner_of
+from event_processor.service.jobs.job import JobFolder
+from event_processor.storage.durable import read_range, storage_call
+
+__all__ = ["End", "FoundProcess", "JobProcess", "StartedProcess", "end_of", "holds_lock", "start"]
+
+NICENESS: Final = 10
+"""The pipeline of the daemon goes first."""
+SAID_BYTES: Final = 65_536
+"""The end of what a process said: its last lines say how it ended."""
+NOT_FOR_JOBS: Final = ("EVENT_PROCESSOR_CONFIG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+PERMANENT: Final = frozenset({ExitCode.USAGE, ExitCode.STATE, ExitCode.INPUT_GONE, ExitCode.CONFIGURATION})
+"""Another try ends in the same way."""
+_OWNER: Final = re.compile(r"process (\d+) on ")
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a process ended. `exit_code`: negative: the signal that killed it; None: unknown, since another server started it."""
+
+    exit_code: int | None
+    error: str = ""
+    hint: str = ""
+    summary: Mapping[str, object] | None = None
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether another try would end in the same way."""
+        return self.exit_code in PERMANENT
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether another process works in the folder."""
+        return self.exit_code == ExitCode.LOCKED
+
+
+class JobProcess(Protocol):
+    """A process that works in the folder of a job."""
+
+    def is_over(self) -> bool:
+        """Whether it has ended. Returns at once."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """Its exit code, if it is known."""
+        ...
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal. Nothing happens if it has ended."""
+        ...
+
+
+class StartedProcess:
+    """A process that this server started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process: Final = process
+
+    def is_over(self) -> bool:
+        return self._process.poll() is not None
+
+    def exit_code(self) -> int | None:
+        return self._process.returncode
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+
+class FoundProcess:
+    """A process that holds the lock of a job, and that this server did not start."""
+
+    def __init__(self, environment: Environment, folder: JobFolder) -> None:
+        self._environment: Final = environment
+        self._folder: Final = folder
+
+    def is_over(self) -> bool:
+        return not holds_lock(self._environment, self._folder)
+
+    def exit_code(self) -> int | None:
+        return None
+
+    def send(self, number: signal.Signals) -> None:
+        """Only if the owner that the lock file names is a process that was called with this folder."""
+        found = _OWNER.match(owner_of(self._folder.state, self._environment) or "")
+        if found is None:
+            return
+        with suppress(OSError):
+            # From here on the number cannot come to mean another process.
+            descriptor = os.pidfd_open(int(found[1]))
+            try:
+                if self._folder.state in _arguments_of(self._environment, int(found[1])):
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
+
+
+def holds_lock(environment: Environment, folder: JobFolder) -> bool:
+    """Whether any process works in the folder of a job. Raises `StorageError`."""
+    return owner_of(folder.state, environment) is not None
+
+
+def start(
+    environment: Environment, folder: JobFolder, pipeline_file: str, settings: Sequence[str], argument: str
+) -> StartedProcess:
+    """Starts the process of a job. It resumes what an earlier one left. Raises `OSError`, `StorageError`."""
+    arguments = [sys.executable, "-P", "-m", "event_processor", "--config", pipeline_file, "--state", folder.state]
+    arguments += ["--log-format", "json", "--log-level", "error"]
+    for setting in settings:
+        arguments += ["--set", setting]
+    arguments += ["process", "--json", "--no-sinks", "--output", folder.result, "--progress", folder.progress, "--", argument]
+    fs = environment.fs
+    with storage_call("open", folder.said):
+        said = fs.open(folder.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        process = subprocess.Popen(  # noqa: S603 - no shell; every argument was checked
+            arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=_environment_of_jobs()
+        )
+    finally:
+        fs.close(said)
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+    return StartedProcess(process)
+
+
+def end_of(environment: Environment, folder: JobFolder, exit_code: int | None) -> End:
+    """How a process ended, and what it said about it in its last lines."""
+    said = [line for line in _last_lines(environment, folder.said) if isinstance(line, dict)]
+    summary = next((line for line in reversed(said) if line.get("event") == "processed"), None)
+    if exit_code == ExitCode.OK or exit_code is None:
+        return End(exit_code, summary=_outcome(summary))
+    failed = next((line for line in reversed(said) if line.get("event") == "failed"), None) or {}
+    damaged = "; ".join(map(str, summary.get("damaged") or ())) if summary else ""
+    words = str(failed.get("message") or damaged) or _words_of(exit_code)
+    return End(exit_code, words, str(failed.get("hint") or ""), _outcome(summary))
+
+
+def _outcome(summary: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    """The counts of a run, and what its result leaves out."""
+    if summary is None:
+        return None
+    return {name: value for name, value in summary.items() if name not in ("level", "event", "message", "dead_letters")}
+
+
+def _words_of(exit_code: int) -> str:
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else str(-exit_code)
+        return f"the process was ended by {name}"
+    return f"the process ended with {exit_code}"
+
+
+def _last_lines(environment: Environment, path: str) -> Sequence[object]:
+    fs, lines = environment.fs, []
+    with suppress(OSError):
+        descriptor = fs.open(path, os.O_RDONLY)
+        try:
+            size_bytes = fs.status_of(descriptor).size_bytes
+            content = read_range(fs, descriptor, SAID_BYTES, max(0, size_bytes - SAID_BYTES))
+        finally:
+            fs.close(descriptor)
+        for line in content.splitlines():
+            with suppress(orjson.JSONDecodeError):
+                lines.append(orjson.loads(line))
+    return lines
+
+
+def _arguments_of(environment: Environment, process_id: int) -> Sequence[str]:
+    fs = environment.fs
+    descriptor = fs.open(f"/proc/{process_id}/cmdline", os.O_RDONLY)
+    try:
+        return os.fsdecode(fs.read(descriptor, SAID_BYTES, 0)).split("\0")
+    finally:
+        fs.close(descriptor)
+
+
+def _environment_of_jobs() -> Mapping[str, str]:
+    """Ours, without what is about this process alone. Modules are found where this process finds them."""
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_FOR_JOBS}
+    return {**kept, "PYTHONPATH": os.pathsep.join(os.path.abspath(folder) for folder in sys.path)}

@@ -1,0 +1,283 @@
+"""The queue: which job runs, which is tried again, which is ended, and which is removed.
+
+Owns: `Runner`, a thread that starts processes and waits for them.
+Always: at most `jobs.processes_max` processes work, those that an earlier server left included. A job whose process fails without
+progress `FAILURES_MAX` times, or in a way that does not change, has failed. A cancelled job ends, however long its process takes.
+Never: waits for a process; reads a record.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import Final
+
+import msgspec
+
+from event_processor.assembly import Environment
+from event_processor.configuration.configuration import JobsOptions
+from event_processor.model.backoff import Backoff
+from event_processor.model.clock import SystemWakeup
+from event_processor.model.errors import EventProcessorError, LockedError, StorageError
+from event_processor.operations.progress_file import RunProgress, read_progress
+from event_processor.service.jobs.inputs import JobInputs
+from event_processor.service.jobs.job import Job, RefusedError
+from event_processor.service.jobs.process import End, FoundProcess, JobProcess, end_of, holds_lock, start
+from event_processor.service.jobs.store import JobStore
+from event_processor.service.jobs.uploads import UploadStore
+
+__all__ = ["Runner", "Settings"]
+
+LOOK_S: Final = 0.05
+"""While jobs run, they are looked at this often."""
+REST_S: Final = 5.0
+"""Without a job, old ones are looked for this often."""
+OPEN_RETRY_S: Final = 1.0
+TERM_S: Final = 10.0
+"""A process that was asked to end gets this long, then it is killed: what it committed stays."""
+STOP_S: Final = 3.0
+"""The same when the server stops."""
+FAILURES_MAX: Final = 5
+BACKOFF: Final = Backoff(random.random, first_s=1.0, cap_s=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a configuration says about jobs."""
+
+    options: JobsOptions
+    inputs: JobInputs
+
+
+@dataclass(slots=True)
+class _Running:
+    """A process at work. `ask_s`: when it was asked to end, by the monotonic clock."""
+
+    process: JobProcess
+    ask_s: float | None = None
+    is_killed: bool = False
+
+
+class Runner:
+    """Runs the jobs of a store. `start`, `use` and `close` are called by one thread; `wake` and `running` by any."""
+
+    def __init__(self, environment: Environment, store: JobStore, uploads: UploadStore, settings: Settings) -> None:
+        self._environment: Final = environment
+        self._clock: Final = environment.clock
+        self._store: Final = store
+        self._uploads: Final = uploads
+        self._settings = settings
+        self._wakeup: Final = SystemWakeup()
+        self._running: dict[str, _Running] = {}
+        self._lock: Final = Lock()
+        self._not_before_s: dict[str, float] = {}
+        self._next_sweep_s = 0.0
+        self._is_stopping = False
+        self._reason = ""
+        self._thread: Final = Thread(target=self._work, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begins. The folder is taken in the thread, so nothing waits for a long list of jobs."""
+        self._thread.start()
+
+    def use(self, settings: Settings) -> None:
+        """From now on these settings count."""
+        self._settings = settings
+        self.wake()
+
+    def wake(self) -> None:
+        """Something has changed."""
+        self._wakeup.set()
+
+    def running(self) -> frozenset[str]:
+        """The jobs whose process is at work."""
+        with self._lock:
+            return frozenset(self._running)
+
+    def close(self) -> None:
+        """Ends the processes after their present batch. They go on at the next start. Returns after at most some seconds."""
+        self._is_stopping = True
+        self.wake()
+        if self._thread.is_alive():
+            self._thread.join(2 * STOP_S)
+
+    def _work(self) -> None:
+        try:
+            while not self._is_stopping and not self._opened():
+                self._wait(OPEN_RETRY_S)
+            while not self._is_stopping:
+                # Cleared first: what changes during the round makes another one.
+                self._wakeup.clear()
+                self._guarded(self._round)
+                self._wait(LOOK_S if self._running or self._not_before_s else REST_S)
+            self._guarded(self._stop)
+        finally:
+            self._store.close()
+
+    def _wait(self, timeout_s: float) -> None:
+        self._clock.wait(self._wakeup, timeout_s)
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """A disk that fails now is reported, and does not end the thread: jobs wait until it works."""
+        try:
+            act()
+            self._reason = ""
+        except (EventProcessorError, OSError) as error:
+            self._report(str(error))
+            self._clock.wait(SystemWakeup(), OPEN_RETRY_S)
+
+    def _report(self, reason: str) -> None:
+        if reason != self._reason:
+            self._reason = reason
+            self._environment.telemetry.jobs_unavailable(path=self._store.directory, reason=" ".join(reason.split()))
+
+    def _opened(self) -> bool:
+        try:
+            self._store.open()
+            self._uploads.open()
+        except (LockedError, StorageError) as error:
+            self._store.close()
+            self._report(str(error))
+            return False
+        for path in self._store.unreadable:
+            self._environment.telemetry.jobs_unavailable(path=path, reason="not readable; the job is left as it is")
+        for job in self._store.all():
+            folder = self._store.folder(job.id)
+            if (job.is_deleted or job.state in ("queued", "cancelled")) and holds_lock(self._environment, folder):
+                self._set(job.id, FoundProcess(self._environment, folder))
+        return True
+
+    def _round(self) -> None:
+        for job_id, running in list(self._running.items()):
+            if running.process.is_over():
+                self._over(job_id, running.process)
+        self._end_unwanted()
+        self._start_waiting()
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._next_sweep_s or any(job.is_deleted for job in self._store.all()):
+            self._next_sweep_s = now_s + REST_S
+            self._sweep()
+
+    def _over(self, job_id: str, process: JobProcess) -> None:
+        folder = self._store.folder(job_id)
+        end = end_of(self._environment, folder, process.exit_code())
+        if end.is_locked and holds_lock(self._environment, folder):
+            # An earlier server started it just before it died: it took the lock first.
+            self._set(job_id, FoundProcess(self._environment, folder))
+            return
+        job = next((each for each in self._store.all() if each.id == job_id), None)
+        if job is not None and job.state == "queued" and not job.is_deleted:
+            self._ended(job, end)
+        # Only now: as long as the job runs, nothing removes its folder, and it is not started again.
+        with self._lock:
+            self._running.pop(job_id, None)
+
+    def _ended(self, job: Job, end: End) -> None:
+        """Keeps how the process of a job ended. If that cannot be written, the process counts as running, and this is tried again."""
+        if end.exit_code is None or end.is_locked:
+            return  # the next process finds what is done, and says how it ended
+        if end.exit_code == 0:
+            # The result is durable: the process made it so. If we die before the state is, another process finds that all is done.
+            self._tell(self._store.change(job, state="done", exit_code=0, summary=end.summary, error="", hint="", failures=0))
+            return
+        progress = read_progress(self._environment, self._store.folder(job.id).progress) or RunProgress()
+        has_progressed = progress.done_bytes > job.failed_at_bytes
+        failures = 1 if has_progressed else job.failures + 1
+        is_final = end.is_permanent or failures >= FAILURES_MAX
+        changed = self._store.change(
+            job,
+            state="failed" if is_final else "queued",
+            exit_code=end.exit_code,
+            summary=end.summary,
+            error=end.error,
+            hint=end.hint,
+            failures=failures,
+            failed_at_bytes=progress.done_bytes,
+        )
+        if not is_final:
+            self._not_before_s[job.id] = self._clock.monotonic_s() + BACKOFF.wait_s(failures)
+        self._tell(changed)
+
+    def _end_unwanted(self) -> None:
+        """Ends the processes of jobs that were cancelled or deleted."""
+        wanted = {job.id for job in self._store.all() if job.state == "queued" and not job.is_deleted}
+        for job_id, running in list(self._running.items()):
+            if job_id not in wanted:
+                self._ask(running, TERM_S)
+
+    def _ask(self, running: _Running, patience_s: float) -> None:
+        now_s = self._clock.monotonic_s()
+        if running.ask_s is None:
+            running.ask_s = now_s
+            running.process.send(signal.SIGTERM)
+        elif now_s - running.ask_s >= patience_s and not running.is_killed:
+            running.is_killed = True
+            running.process.send(signal.SIGKILL)
+
+    def _start_waiting(self) -> None:
+        now_s = self._clock.monotonic_s()
+        for job in self._store.all():
+            if len(self._running) >= self._settings.options.processes_max:
+                return
+            is_waiting = job.state == "queued" and not job.is_deleted and job.id not in self._running
+            if is_waiting and self._not_before_s.get(job.id, 0.0) <= now_s:
+                self._not_before_s.pop(job.id, None)
+                self._start(job)
+
+    def _start(self, job: Job) -> None:
+        inputs, folder = self._settings.inputs, self._store.folder(job.id)
+        try:
+            inputs.require_unmoved(job.request.input, job.argument)
+            settings = inputs.overrides(job.request)
+            pipeline_file = inputs.pipeline_file(job.request.pipeline)
+        except RefusedError as error:
+            self._tell(self._store.change(job, state="failed", error=error.message, hint=error.hint))
+            return
+        if holds_lock(self._environment, folder):
+            self._set(job.id, FoundProcess(self._environment, folder))
+            return
+        try:
+            self._set(job.id, start(self._environment, folder, pipeline_file, settings, job.argument))
+        except (OSError, StorageError) as error:
+            self._ended(job, End(int(getattr(error, "exit_code", 71)), f"no process could be started: {error}"))
+
+    def _set(self, job_id: str, process: JobProcess) -> None:
+        with self._lock:
+            self._running[job_id] = _Running(process)
+
+    def _sweep(self) -> None:
+        """Removes what was deleted, and what was kept long enough."""
+        keep_s = self._settings.options.keep_s
+        for job in self._store.ended_before(keep_s):
+            if job.id not in self._running:
+                self._store.remove(job)
+                self._not_before_s.pop(job.id, None)
+        in_use = self._store.uploads_in_use()
+        for upload_id in self._uploads.older_than(keep_s):
+            with suppress(RefusedError):
+                self._uploads.remove(upload_id, in_use)
+
+    def _tell(self, job: Job | None) -> None:
+        if job is not None and job.state != "queued":
+            facts = msgspec.structs.asdict(job)
+            self._environment.telemetry.job_ended(
+                job=job.id, pipeline=job.request.pipeline, outcome=job.state, exit_code=facts["exit_code"] or 0, reason=job.error
+            )
+
+    def _stop(self) -> None:
+        """Ends every process. A job is not recorded as ended by that: it goes on at the next start."""
+        deadline_s = self._clock.monotonic_s() + STOP_S
+        while self._running and self._clock.monotonic_s() < deadline_s + 1:
+            for job_id, running in list(self._running.items()):
+                self._ask(running, STOP_S)
+                if running.process.is_over():
+                    code = running.process.exit_code()
+                    if code == 0:
+                        self._over(job_id, running.process)
+                    with self._lock:
+                        self._running.pop(job_id, None)
+            self._clock.wait(SystemWakeup(), LOOK_S)

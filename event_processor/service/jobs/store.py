@@ -1,0 +1,205 @@
+"""The jobs that are kept: a folder for each, with one file that says everything about it.
+
+Owns: `JobStore`: which jobs there are, what changes of a job, and when that is durable.
+Always: a change is durable before any caller sees it. One process at a time has the folder, by its lock.
+Never: starts a process (`runner.py` does).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from threading import RLock
+from typing import Final
+
+import msgspec
+
+from event_processor.assembly import LOCK_NAME, Environment, this_process
+from event_processor.model.clock import utc_text, wall_ns_of
+from event_processor.service.jobs.job import Job, JobFolder, JobRequest, RefusedError
+from event_processor.storage.durable import prepare_directory, read_file, remove_tree, replace_file, storage_call
+from event_processor.storage.lock import DirectoryLock
+
+__all__ = ["JobStore"]
+
+JOBS_MAX: Final = 10_000
+"""So many jobs are kept, those that ended included."""
+TOKEN: Final = "job"  # noqa: S105 - a part of a file's name
+"""There is one writer, so its unfinished file may always have the same name."""
+_ID: Final = re.compile(r"[0-9a-f]{16}")
+
+
+class JobStore:
+    """The jobs of one folder. Used by several threads, from `open` to `close`."""
+
+    def __init__(self, environment: Environment, directory: str, changed: Callable[[], None]) -> None:
+        """`changed` is called after each change, by any thread."""
+        self.directory: Final = directory
+        self._environment: Final = environment
+        self._fs: Final = environment.fs
+        self._changed: Final = changed
+        self._lock: Final = RLock()
+        self._owned: DirectoryLock | None = None
+        self._jobs: dict[str, Job] = {}
+        self._by_key: dict[str, str] = {}
+        self.unreadable: Sequence[str] = ()
+        """Files of jobs that cannot be read. Their folders stay as they are."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs can be asked for."""
+        return self._owned is not None
+
+    def open(self) -> None:
+        """Takes the folder and reads its jobs. Raises `LockedError` if another process has it, `StorageError`."""
+        prepare_directory(self._fs, self.directory)
+        owned = DirectoryLock(self._fs, os.path.join(self.directory, LOCK_NAME), this_process())
+        with self._lock:
+            try:
+                self._load()
+            except BaseException:
+                owned.release()
+                raise
+            self._owned = owned
+
+    def close(self) -> None:
+        """Gives the folder back. What is kept stays."""
+        with self._lock:
+            owned, self._owned = self._owned, None
+            if owned is not None:
+                owned.release()
+
+    def folder(self, job_id: str) -> JobFolder:
+        """The files of a job."""
+        return JobFolder(os.path.join(self.directory, job_id))
+
+    def all(self) -> Sequence[Job]:
+        """Every job, in the order of submission, the deleted ones that are still there included."""
+        with self._lock:
+            return sorted(self._jobs.values(), key=lambda job: job.number)
+
+    def get(self, job_id: str) -> Job:
+        """One job. Raises `RefusedError`."""
+        with self._lock:
+            self._require_open()
+            job = self._jobs.get(job_id)
+        if job is None or job.is_deleted:
+            raise RefusedError("missing", "no such job", "GET /v1/jobs lists them")
+        return job
+
+    def submitted(self, key: str, request: JobRequest) -> Job | None:
+        """The job of an earlier request with this key; None if there is none. Raises `RefusedError` if that one asked for something else."""
+        with self._lock:
+            self._require_open()
+            job = self._jobs.get(self._by_key.get(key, "")) if key else None
+        if job is None or job.is_deleted:
+            return None
+        if job.request != request:
+            raise RefusedError("invalid", f"the Idempotency-Key was used for job {job.id}, which is another one", "use a new key")
+        return job
+
+    def submit(self, request: JobRequest, argument: str, key: str, queue_max: int) -> tuple[Job, bool]:
+        """A new job, durable; or the one of the same key, and False. Raises `RefusedError` if too many wait, `StorageError`."""
+        with self._lock:
+            known = self.submitted(key, request)
+            if known is not None:
+                return known, False
+            waiting = sum(job.state == "queued" and not job.is_deleted for job in self._jobs.values())
+            if waiting >= queue_max:
+                raise RefusedError("full", f"{waiting} jobs wait (jobs.queue_max)", "send it again then", wait_s=5)
+            if len(self._jobs) >= JOBS_MAX:
+                raise RefusedError("full", f"{JOBS_MAX} jobs are kept", "delete some that ended", wait_s=60)
+            number = 1 + max((job.number for job in self._jobs.values()), default=0)
+            now = utc_text(self._environment.clock.wall_ns())
+            job = Job(
+                id=self._environment.new_token(), number=number, request=request, argument=argument, submitted_at=now, key=key
+            )
+            # If we die before the file is written, the folder is empty, and the next start removes it. Nothing was answered.
+            prepare_directory(self._fs, self.folder(job.id).path)
+            self._write(job)
+        self._changed()
+        return job, True
+
+    def change(self, job: Job, **changes: object) -> Job | None:
+        """`job` with these changes, durable. None, and nothing changes, if it has ended meanwhile. Raises `StorageError`."""
+        with self._lock:
+            present = self._jobs.get(job.id)
+            if present is None or present.state != "queued" or present.is_deleted:
+                return None
+            changed = msgspec.structs.replace(present, **changes)
+            if changed.state != "queued":
+                changed = msgspec.structs.replace(changed, ended_at=utc_text(self._environment.clock.wall_ns()))
+            self._write(changed)
+        self._changed()
+        return changed
+
+    def cancel(self, job_id: str) -> Job:
+        """The job, cancelled unless it has ended. Raises `RefusedError`, `StorageError`."""
+        with self._lock:
+            job = self.get(job_id)
+            # If we die after this is durable, the next start ends a process that still runs. Before, the job goes on.
+            return self.change(job, state="cancelled") or self.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """The job is gone for every caller. Its files go when nothing runs in them. Raises `RefusedError`, `StorageError`."""
+        with self._lock:
+            self._write(msgspec.structs.replace(self.get(job_id), is_deleted=True))
+        self._changed()
+
+    def remove(self, job: Job) -> None:
+        """Removes the files of a job in which nothing runs. Raises `StorageError`; then it is tried again."""
+        with self._lock:
+            if not job.is_deleted:
+                # If we die within the removal, the rest is of a deleted job, and goes at the next start.
+                self._write(msgspec.structs.replace(job, is_deleted=True))
+            # A folder without a document is removed at a start, whatever it holds.
+            remove_tree(self._fs, self.folder(job.id).path)
+            with storage_call("fsync", self.directory):
+                self._fs.sync_directory(self.directory)
+            self._jobs.pop(job.id, None)
+            if self._by_key.get(job.key) == job.id:
+                del self._by_key[job.key]
+
+    def ended_before(self, age_s: int) -> Sequence[Job]:
+        """The jobs that ended more than `age_s` seconds ago, and those that are deleted."""
+        limit_ns = self._environment.clock.wall_ns() - age_s * 10**9
+        return [
+            job
+            for job in self.all()
+            if job.is_deleted or (job.ended_at is not None and (wall_ns_of(job.ended_at) or 0) < limit_ns)
+        ]
+
+    def uploads_in_use(self) -> frozenset[str]:
+        """The uploads that a job reads, or will read."""
+        return frozenset(job.request.input.upload for job in self.all() if job.state == "queued" and not job.is_deleted)
+
+    def _require_open(self) -> None:
+        if self._owned is None:
+            raise RefusedError("closed", "the jobs are being opened", "send it again", wait_s=1)
+
+    def _write(self, job: Job) -> None:
+        """The caller holds the lock."""
+        replace_file(self._fs, self.folder(job.id).document, [msgspec.json.encode(job), b"\n"], TOKEN)
+        self._jobs[job.id] = job
+        if job.key:
+            self._by_key[job.key] = job.id
+
+    def _load(self) -> None:
+        """The caller holds the lock."""
+        jobs, unreadable = {}, []
+        for name in self._fs.names(self.directory):
+            if not _ID.fullmatch(name):
+                continue
+            folder = self.folder(name)
+            content = read_file(self._fs, folder.document)
+            if content is None:
+                remove_tree(self._fs, folder.path)
+                continue
+            try:
+                jobs[name] = msgspec.json.decode(content, type=Job)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                unreadable.append(folder.document)
+        self._jobs = jobs
+        self._by_key = {job.key: job.id for job in jobs.values() if job.key}
+        self.unreadable = unreadable

@@ -1,0 +1,230 @@
+"""Uploads: files that come in pieces, each resumed where the one before ended.
+
+Owns: `UploadStore`: which uploads there are, the offset of each, and when a piece is durable.
+Always: an offset that was answered is durable: content first, then the file that says how much of it counts. Bytes after the offset were
+never acknowledged, and the next piece replaces them.
+Never: two pieces of an upload at the same time; a byte after the announced length.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Sequence
+from threading import RLock
+from typing import Final
+
+import msgspec
+
+from event_processor.assembly import Environment
+from event_processor.configuration.configuration import JobsOptions
+from event_processor.model.clock import utc_text, wall_ns_of
+from event_processor.service.jobs.job import RefusedError
+from event_processor.storage.durable import create_file, prepare_directory, read_file, remove_tree, replace_file, storage_call
+from event_processor.storage.probes import free_bytes
+
+__all__ = ["Piece", "Upload", "UploadStore"]
+
+TOKEN: Final = "upload"  # noqa: S105 - a part of a file's name
+_ID: Final = re.compile(r"[0-9a-f]{16}")
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """One upload, as it is kept: `offset` of `length` bytes are durable."""
+
+    id: str
+    length: int
+    offset: int
+    changed_at: str
+    version: int = 1
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every byte is there."""
+        return self.offset == self.length
+
+
+class UploadStore:
+    """The uploads of one folder. Used by several threads, after `open`."""
+
+    def __init__(self, environment: Environment, directory: str) -> None:
+        self.directory: Final = directory
+        self._environment: Final = environment
+        self._fs: Final = environment.fs
+        self._lock: Final = RLock()
+        self._uploads: dict[str, Upload] = {}
+        self._busy: set[str] = set()
+        self._is_open = False
+
+    def open(self) -> None:
+        """Reads the uploads. The caller holds the lock of the folder above. Raises `StorageError`."""
+        prepare_directory(self._fs, self.directory)
+        found = {}
+        for name in self._fs.names(self.directory):
+            if not _ID.fullmatch(name):
+                continue
+            content = read_file(self._fs, os.path.join(self._folder(name), "upload.json"))
+            try:
+                found[name] = msgspec.json.decode(content or b"", type=Upload)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                # It was never answered, or its disk lost it: the client begins anew.
+                remove_tree(self._fs, self._folder(name))
+        with self._lock:
+            self._uploads, self._is_open = found, True
+
+    def create(self, length: int, options: JobsOptions) -> Upload:
+        """A new upload of `length` bytes. Raises `RefusedError`, `StorageError`."""
+        self._require_open()
+        if length > options.upload_bytes_max:
+            words = f"{length} bytes are more than an upload may have: {options.upload_bytes_max} (jobs.upload_bytes_max)"
+            raise RefusedError("too_large", words, "split it, or name a file or a URL as the input")
+        if options.free_bytes_min and free_bytes(self.directory) - length < options.free_bytes_min:
+            raise RefusedError("closed", "the disk of the jobs has no room for it", "free some space", wait_s=30)
+        with self._lock:
+            if len(self._uploads) >= options.uploads_max:
+                words = f"{len(self._uploads)} uploads are kept (jobs.uploads_max)"
+                raise RefusedError("full", words, "delete some: DELETE /v1/uploads/ID", wait_s=60)
+            upload = Upload(id=self._environment.new_token(), length=length, offset=0, changed_at=self._now())
+            prepare_directory(self._fs, self._folder(upload.id))
+            # If we die between the two, there is content without a document, and the next start removes it.
+            create_file(self._fs, self._content(upload.id), ())
+            self._write(upload)
+        return upload
+
+    def get(self, upload_id: str) -> Upload:
+        """One upload. Raises `RefusedError`."""
+        self._require_open()
+        with self._lock:
+            upload = self._uploads.get(upload_id)
+        if upload is None:
+            raise RefusedError("missing", "no such upload", "it was deleted, or kept for jobs.keep_s; begin anew")
+        return upload
+
+    def complete(self, upload_id: str) -> str:
+        """The path of an upload's content. Raises `RefusedError` if a part of it is missing."""
+        upload = self.get(upload_id)
+        if not upload.is_complete:
+            words = f"only {upload.offset} of {upload.length} bytes of the upload are there"
+            raise RefusedError("conflict", words, "send the rest: PATCH /v1/uploads/ID", offset=upload.offset)
+        return self._content(upload_id)
+
+    def begin(self, upload_id: str, offset: int) -> Piece:
+        """The next piece of an upload, which must begin at `offset`. Close it in any case. Raises `RefusedError`, `StorageError`."""
+        with self._lock:
+            upload = self.get(upload_id)
+            if upload_id in self._busy:
+                raise RefusedError(
+                    "conflict", "another request sends to this upload now", "ask for its offset, then go on", wait_s=1
+                )
+            if offset != upload.offset:
+                words = f"the upload goes on at byte {upload.offset}, not at {offset}"
+                raise RefusedError("conflict", words, "send what comes from there", offset=upload.offset)
+            piece = Piece(self, upload, self._environment, self._content(upload_id))
+            self._busy.add(upload_id)
+        return piece
+
+    def remove(self, upload_id: str, in_use: Collection[str]) -> None:
+        """Removes an upload, unless it is `in_use` by a job. Raises `RefusedError`, `StorageError`."""
+        with self._lock:
+            self.get(upload_id)
+            if upload_id in in_use or upload_id in self._busy:
+                raise RefusedError("conflict", "the upload is in use", "wait for its job, or cancel it", wait_s=1)
+            # If we die within this, the next start finds an upload without its file, or with less content, and removes it.
+            del self._uploads[upload_id]
+            self._remove(upload_id)
+
+    def older_than(self, age_s: int) -> Sequence[str]:
+        """The uploads to which no byte was added for `age_s` seconds."""
+        limit_ns = self._environment.clock.wall_ns() - age_s * 10**9
+        with self._lock:
+            return [each.id for each in self._uploads.values() if (wall_ns_of(each.changed_at) or 0) < limit_ns]
+
+    def ended(self, upload: Upload, offset: int | None) -> Upload:
+        """A piece of `upload` is durable up to `offset`; None if nothing of it is. Raises `StorageError`."""
+        with self._lock:
+            self._busy.discard(upload.id)
+            if offset is None:
+                return upload
+            changed = msgspec.structs.replace(upload, offset=offset, changed_at=self._now())
+            # If we die before this is durable, the piece was not acknowledged, and the client sends it again.
+            self._write(changed)
+            return changed
+
+    def _write(self, upload: Upload) -> None:
+        path = os.path.join(self._folder(upload.id), "upload.json")
+        replace_file(self._fs, path, [msgspec.json.encode(upload), b"\n"], TOKEN)
+        self._uploads[upload.id] = upload
+
+    def _remove(self, upload_id: str) -> None:
+        folder = self._folder(upload_id)
+        # The document first: content without it is removed at the next start.
+        with storage_call("unlink", folder):
+            self._fs.unlink(os.path.join(folder, "upload.json"))
+        remove_tree(self._fs, folder)
+        with storage_call("fsync", self.directory):
+            self._fs.sync_directory(self.directory)
+
+    def _folder(self, upload_id: str) -> str:
+        return os.path.join(self.directory, upload_id)
+
+    def _content(self, upload_id: str) -> str:
+        return os.path.join(self._folder(upload_id), "content")
+
+    def _now(self) -> str:
+        return utc_text(self._environment.clock.wall_ns())
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise RefusedError("closed", "the uploads are being opened", "send it again", wait_s=1)
+
+
+class Piece:
+    """A piece of an upload on its way. Used by one thread at a time."""
+
+    def __init__(self, store: UploadStore, upload: Upload, environment: Environment, path: str) -> None:
+        """Opens the content, and cuts off what was never acknowledged. Raises `StorageError`."""
+        self._store: Final = store
+        self._upload: Final = upload
+        self._fs: Final = environment.fs
+        self._path: Final = path
+        self._end = upload.offset
+        self._is_broken = False
+        with storage_call("open", path):
+            self._descriptor = self._fs.open(path, os.O_WRONLY)
+        try:
+            with storage_call("truncate", path):
+                self._fs.truncate(self._descriptor, upload.offset)
+        except BaseException:
+            self._fs.close(self._descriptor)
+            raise
+
+    def add(self, content: bytes) -> None:
+        """Writes the next bytes. Raises `RefusedError` if they are more than were announced, `StorageError`."""
+        if self._end + len(content) > self._upload.length:
+            words = f"the upload has {self._upload.length} bytes, and more came"
+            raise RefusedError("too_large", words, "announce the whole length at POST /v1/uploads", offset=self._end)
+        rest = content
+        try:
+            while rest:
+                with storage_call("write", self._path):
+                    written = self._fs.write_at(self._descriptor, rest, self._end)
+                self._end += written
+                rest = rest[written:]
+        except BaseException:
+            self._is_broken = True
+            raise
+
+    def close(self) -> Upload:
+        """Makes durable what was added, and says how far the upload is. Raises `StorageError`; then nothing of the piece counts."""
+        offset: int | None = None
+        try:
+            if not self._is_broken and self._end > self._upload.offset:
+                with storage_call("fsync", self._path):
+                    # If we die before this, the bytes may be there or not: the offset does not cover them.
+                    self._fs.sync(self._descriptor)
+                offset = self._end
+        finally:
+            self._fs.close(self._descriptor)
+            if offset is None:
+                self._store.ended(self._upload, None)
+        return self._upload if offset is None else self._store.ended(self._upload, offset)

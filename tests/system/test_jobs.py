@@ -1,0 +1,124 @@
+"""Jobs over HTTP, as clients and operators see them: submitted, cancelled, deleted; the server killed; an upload broken off."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from support.jobs_server import JobsServer, jobs_server, numbered, rows_of
+from support.processes import wait_until
+
+SUBMISSIONS = int(os.environ.get("EVENT_PROCESSOR_JOBS", "5"))
+UPLOAD_BYTES = int(os.environ.get("EVENT_PROCESSOR_UPLOAD_BYTES", "1"))
+"""The whole trials are 50 jobs and 1 GB."""
+BREAKS = 5
+EVENTS = 50_000
+PIECE_BYTES = 400_000
+SLOW_EVENTS = 40_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsServer]:
+    with jobs_server(tmp_path_factory.mktemp("jobs"), queue_max=1000) as server:
+        (server.inputs / "slow.jsonl").write_bytes(numbered(SLOW_EVENTS))
+        yield server
+
+
+def test_every_submission_ends_once_with_its_rows_although_the_server_is_killed(tmp_path: Path) -> None:
+    """The server dies twice while jobs run: once alone, so that their processes go on, and once with them."""
+    with jobs_server(tmp_path) as server:
+        for number in range(SUBMISSIONS):
+            (server.inputs / f"{number}.jsonl").write_bytes(numbered(1000 + number, first=number))
+
+        def submitted(number: int) -> str:
+            pipeline = "slow" if number < 2 else "counts"
+            asked = {"pipeline": pipeline, "input": {"path": f"{number}.jsonl"}}
+            answers = [server.post("/v1/jobs", asked, **{"Idempotency-Key": f"key-{number}"}) for _ in range(2)]
+            assert [answer.status for answer in answers] == [201, 200]
+            assert answers[0].json["id"] == answers[1].json["id"]
+            return str(answers[0].json["id"])
+
+        with ThreadPoolExecutor(SUBMISSIONS) as clients:
+            known = list(clients.map(submitted, range(SUBMISSIONS)))
+        wait_until(lambda: server.is_at_work(known[0]), "a process is at work")
+        server.kill_the_server_alone()
+        server.restart()
+        wait_until(lambda: any(server.job(each)["state"] == "done" for each in known), "a job is done")
+        server.served.daemon.kill()
+        server.restart()
+        for number, job_id in enumerate(known):
+            job = server.ended(job_id)
+            assert (job["state"], job["error"]) == ("done", "")
+            assert job["summary"]["accepted"] == 1000 + number
+            assert server.rows(job_id) == rows_of(1000 + number, first=number)
+        page = server.served.ask("/v1/jobs?limit=1000").json
+        assert {each["id"] for each in page["jobs"]} == set(known)
+        assert page["counts"] == {"queued": 0, "running": 0, "done": SUBMISSIONS, "failed": 0, "cancelled": 0}
+
+
+def test_a_job_that_is_cancelled_while_it_works_ends_without_a_result(server: JobsServer) -> None:
+    job_id = server.submit("slow", {"path": "slow.jsonl"}).json["id"]
+    wait_until(lambda: server.job(job_id)["progress"] is not None, "it has committed something")
+    assert server.served.ask(f"/v1/jobs/{job_id}/cancel", "POST").json["state"] == "cancelled"
+    wait_until(lambda: not server.is_at_work(job_id), "its process has ended")
+    assert server.job(job_id)["state"] == "cancelled"
+    assert server.served.ask(f"/v1/jobs/{job_id}/result").status == 409
+    done_bytes = server.job(job_id)["progress"]["done_bytes"]
+    assert 0 < done_bytes < len(numbered(SLOW_EVENTS))
+
+
+def test_a_job_that_is_deleted_while_it_works_leaves_nothing(server: JobsServer) -> None:
+    job_id = server.submit("slow", {"path": "slow.jsonl"}).json["id"]
+    wait_until(lambda: server.is_at_work(job_id), "its process is at work")
+    assert server.served.ask(f"/v1/jobs/{job_id}", "DELETE").status == 204
+    assert server.served.ask(f"/v1/jobs/{job_id}").status == 404
+    wait_until(lambda: not (server.jobs / job_id).exists(), "its folder is gone")
+
+
+def test_an_upload_that_is_broken_off_again_and_again_is_resumed_and_processed(server: JobsServer) -> None:
+    once = numbered(EVENTS)
+    content = once * -(-UPLOAD_BYTES // len(once))
+    upload = server.post("/v1/uploads", {"length": len(content)}).json["id"]
+    path = f"/v1/uploads/{upload}"
+    stored = server.jobs / "uploads" / upload / "content"
+
+    def offset() -> int:
+        return int(server.served.ask(path, "HEAD").headers["upload-offset"])
+
+    def sent(end: int) -> None:
+        while (begin := offset()) < end:
+            piece = content[begin : min(end, begin + PIECE_BYTES)]
+            answer = server.served.ask(path, "PATCH", headers={"Upload-Offset": str(begin)}, body=piece)
+            assert (answer.status, answer.headers["upload-offset"]) == (204, str(begin + len(piece)))
+
+    for number in range(BREAKS):
+        sent(len(content) * number // (BREAKS + 1))
+        begin = offset()
+        head = f"PATCH {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpload-Offset: {begin}\r\nContent-Length: {PIECE_BYTES}\r\n\r\n"
+        with server.served.connect() as client:
+            client.sendall(head.encode() + content[begin : begin + PIECE_BYTES - 1])
+            wait_until(lambda begin=begin: stored.stat().st_size > begin, "a part of the piece is written")  # type: ignore[misc]
+        wait_until(lambda begin=begin: offset() > begin, "the part that came counts")  # type: ignore[misc]
+        wrong = server.served.ask(path, "PATCH", headers={"Upload-Offset": str(begin)}, body=b"again")
+        assert wrong.status == 409
+    assert server.submit("counts", {"upload": upload}).status == 409
+    sent(len(content))
+    job_id = server.submit("counts", {"upload": upload}).json["id"]
+    assert server.ended(job_id)["state"] == "done"
+    assert server.rows(job_id) == rows_of(EVENTS)
+    ranged = server.served.ask(f"/v1/jobs/{job_id}/result", headers={"Range": "bytes=0-13"})
+    assert (ranged.status, ranged.content) == (206, b'{"category":"c')
+    assert server.served.ask(path, "DELETE").status == 204
+
+
+def test_a_job_that_cannot_succeed_is_not_tried_again(server: JobsServer) -> None:
+    (server.inputs / "damaged.jsonl.gz").write_bytes(b"\x1f\x8b\x08\x00 no gzip after all")
+    job = server.ended(server.submit("counts", {"path": "damaged.jsonl.gz"}).json["id"])
+    assert (job["state"], job["failures"], job["exit_code"]) == ("failed", 1, 66)
+    assert "damaged.jsonl.gz" in job["error"]
+    assert json.loads((server.jobs / job["id"] / "job.json").read_bytes())["state"] == "failed"
