@@ -35,7 +35,7 @@ def loop_options(configuration: Configuration, sources: Mapping[str, SourceOptio
     """The options of the loop. `sources`: all of them, with the intake."""
     return LoopOptions(
         batch_bytes_max=configuration.batch.bytes_max,
-        linger_s=configuration.batch.linger_ms / 1000,
+        pace_s=configuration.batch.pace_s,
         poll_interval_s=min(options.poll_interval_ms for options in sources.values()) / 1000,
         idle_release_s=configuration.order.idle_release_ms / 1000,
         once=mode.once,

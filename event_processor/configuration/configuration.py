@@ -77,6 +77,7 @@ OTHERWISE: Final = "otherwise"
 """In a key's `json_schema_extra`: its default under a condition, in words. Such a key is better not written into a file."""
 SHARE: Final = re.compile(r"\d{1,3}(\.\d{1,6})? ?%")
 PERCENT_MAX: Final = 100
+PACE_MS_MAX: Final = 60_000
 
 TIMESTAMP_FORMATS: Final = ("auto", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
 """The names of forms of a timestamp. Any other form is a pattern."""
@@ -194,8 +195,26 @@ class BatchOptions(Section):
     """The maximum bytes of the log in one commit. Larger values need more memory; smaller ones need more fsyncs. In a backlog,
     the next batch is read during a commit, up to four times this value if the commit takes long. If the checkpoint is large
     (over 64 KiB), a commit covers sixteen times the checkpoint's size if that is more, but at most sixteen times this value."""
-    linger_ms: int = Field(default=0, ge=0, le=60_000)
-    """How long a commit waits for more events, in milliseconds. Each event may be in the checkpoint that much later."""
+    pace_ms: int | Literal["auto"] = Field(default="auto")
+    """The time between two commits of a live log, in milliseconds. "auto": a hundred times what a commit takes, at most 250; so
+    commits take about a hundredth of the time. 0: each event is committed at once. A number up to 60,000: commits are that far
+    apart. The first event after a silence is committed at once, whatever this is, and a backlog is never held."""
+    linger_ms: int | None = Field(default=None, ge=0, le=60_000, examples=[50])
+    """The former name of `pace_ms`, for a number. Give only one of the two."""
+
+    @field_validator("pace_ms", mode="before")
+    @classmethod
+    def _pace_is_a_number_or_auto(cls, value: object) -> int | str:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= PACE_MS_MAX):
+            return value
+        raise PydanticCustomError("pace", 'a whole number from 0 to 60,000, or "auto"')
+
+    @property
+    def pace_s(self) -> float | None:
+        """The distance between two commits in seconds; None for "auto"."""
+        if self.linger_ms is not None:
+            return self.linger_ms / 1000
+        return None if self.pace_ms == "auto" else self.pace_ms / 1000
 
 
 class OutboxOptions(Section):

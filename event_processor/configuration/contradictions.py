@@ -50,6 +50,8 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
         yield "event.timestamp", 'the field of the timestamp, since order.by = "timestamp" reads it'
     elif configuration.has_windows and not configuration.event.timestamp:
         yield "event.timestamp", "the field of the timestamp, since an aggregate has a window"
+    if configuration.batch.linger_ms is not None and "pace_ms" in configuration.batch.model_fields_set:
+        yield "batch.linger_ms", "only pace_ms: linger_ms is its former name, and both are given"
     for name, aggregate in configuration.aggregates.items():
         yield from aggregate_contradictions(name, aggregate)
     if configuration.http.listen and not configuration.http.is_loopback and configuration.http.token_file is None:

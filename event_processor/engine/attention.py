@@ -1,14 +1,16 @@
-"""How the loop waits for input: by notices while the log is quiet, by polling while the log is busy.
+"""How the loop waits: for input by notices while the log is quiet, by polling while it is busy; and until a commit is due.
 
 Owns: the choice between notices and polling. A notice costs work in three threads, and each of them interrupts the loop at any
-time. A busy log needs no notices: after a commit the loop polls at once and finds more. So notices pause while the log is busy.
-Always: input that comes while notices pause is found as soon as with notices, or sooner.
+time. A busy log needs no notices: after a commit, or when the next one is due, the loop polls and finds more. So notices pause
+while the log is busy.
+Always: input that comes while notices pause is found as soon as with notices, or sooner. While a commit is held, notices are of no
+use: at most one comes through.
 Never: needs notices; without them the loop only polls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from event_processor.model.contracts import Clock, Notices, Source, Wakeup
@@ -55,6 +57,19 @@ class Attention:
         if self._notices and not self._are_resting and now_s - self._busy_since_s >= BUSY_S:
             self._notices.rest()
             self._are_resting = True
+
+    def hold(self, timeout_s: float, is_stopped: Callable[[], bool]) -> None:
+        """Waits for `timeout_s`, whatever is appended, or until stopped. The first notice in that time pauses the notices."""
+        began_s = now_s = self._clock.monotonic_s()
+        while not is_stopped() and now_s < began_s + timeout_s:
+            self._clock.wait(self._wakeup, began_s + timeout_s - now_s)
+            # If a stop comes between these two lines, `is_stopped` says so.
+            self._wakeup.clear()
+            now_s = self._clock.monotonic_s()
+            if self._notices and not self._are_resting and now_s < began_s + timeout_s:
+                self._notices.rest()
+                self._are_resting = True
+        self._waited_s += now_s - began_s
 
     def wait(self, timeout_s: float) -> None:
         """Waits for input, at most `timeout_s`. Call it if nothing was found."""

@@ -20,6 +20,8 @@ STEPS_WORTH: Final = 64
 gets no step of its own: a step over one record takes as long as one over a thousand."""
 COVERED_BATCHES_MAX: Final = 16
 """A commit covers at most this many times `batch.bytes_max`, which bounds memory."""
+BACKLOG_SHARE: Final = 4
+"""There is a backlog if one commit covers this share of `batch.bytes_max`, or if so much is unread."""
 GROWN_BATCHES_MAX: Final = 4
 """While the commit before it runs, a batch grows to at most this many times `batch.bytes_max`."""
 
@@ -36,6 +38,10 @@ class BatchLimits:
         missing_bytes = max(self.bytes_max, min(worth_bytes, COVERED_BATCHES_MAX * self.bytes_max)) - content_bytes
         # Chunks that are decoded ahead come whole, not in the few missing bytes.
         return missing_bytes <= (0 if is_ahead else self.bytes_max // STEPS_WORTH)
+
+    def is_backlog(self, content_bytes: int) -> bool:
+        """Whether so many bytes, just committed or unread, are a backlog. Then its commits cost little, and none of them is held."""
+        return content_bytes >= self.bytes_max // BACKLOG_SHARE
 
     def may_grow(self, content_bytes: int) -> bool:
         """Whether a full batch may grow on while the commit before it runs."""

@@ -30,6 +30,7 @@ from event_processor.engine.journal import (
 from event_processor.engine.loop_options import WAIT_S_MAX, InFlight, LoopOptions, StartedState, StopReason
 from event_processor.engine.loss_keeper import LossKeeper
 from event_processor.engine.losses import LossRequests
+from event_processor.engine.pace import Pace
 from event_processor.engine.reading import Reading
 from event_processor.engine.source_turns import SourceTurns
 from event_processor.engine.stages import DECODING, READING, TOTALS, WAITING, StageClock, TimedCommit
@@ -90,6 +91,7 @@ class Processor:
         self._wakeup: Final = wakeup
         self._telemetry: Final = telemetry
         self._attention: Final = Attention(clock, wakeup)
+        self._pace: Final = Pace(0.0 if options.once else options.pace_s)
         self._in_flight: InFlight | None = None
         self._checkpoint_bytes = 0
         self._failed = False
@@ -126,7 +128,11 @@ class Processor:
         """Reads and commits until the end of the input (`once`) or until stopped. Raises as `feed`; then only `close` may be called."""
         with self._one_go():
             self._follow()
-            return self._run()
+            reason = self._run()
+            if self._pace.held_s(self._clock.monotonic_s()):
+                # The stop ended the hold. What came meanwhile would otherwise be counted only after the next start.
+                self._commit_unless_empty(self._gather(is_last=True))
+            return reason
 
     @contextmanager
     def _one_go(self) -> Iterator[None]:
@@ -151,6 +157,8 @@ class Processor:
             self._acknowledge_if_asked()
             if self._in_flight is None:
                 self._writer.look(self._clock.monotonic_s())
+                if self._is_held():
+                    continue
             batch = self._gather()
             if self._stop_reason is StopReason.LATE:
                 break
@@ -171,6 +179,17 @@ class Processor:
                 self.stages.lap(WAITING)
         self._settle()
         return self._stop_reason
+
+    def _is_held(self) -> bool:
+        """Waits if the next commit is not due, at most `WAIT_S_MAX`. Returns whether it is still not due, or a stop is asked for.
+
+        Meanwhile nothing is read: what is appended is found by one look when the commit is due.
+        """
+        held_s = self._pace.held_s(self._clock.monotonic_s())
+        if held_s:
+            self._attention.hold(min(held_s, WAIT_S_MAX), lambda: self._stop_reason is not None)
+            self.stages.lap(WAITING)
+        return held_s > WAIT_S_MAX or self._stop_reason is not None
 
     def feed(self, script: Iterable[Chunk | JournalEntry]) -> None:
         """Replays a script from a reading journal as if it came now, and commits it. Raises `StorageError`, `StateError`."""
@@ -198,9 +217,12 @@ class Processor:
             elif isinstance(each, InputFinished):
                 self._finish(closes_parts=False)
             batch = self._new_batch()
+        self._commit_unless_empty(batch)
+        self._settle()
+
+    def _commit_unless_empty(self, batch: Batch) -> None:
         if batch.steps or batch.has_news:
             self._commit(batch, behind=False)
-        self._settle()
 
     def acknowledge(self, seen: LossesAcknowledged) -> None:
         """Forgets the losses that a person has seen, and commits that. Raises `StorageError`."""
@@ -220,14 +242,16 @@ class Processor:
             # The commit uses the files until it is done. If we closed them before, their descriptors could become other files'.
             self._settle()
 
-    def _gather(self) -> Batch:
-        """Reads available input up to the commit's limit, fair among the sources. Reads more while a commit is under way."""
+    def _gather(self, *, is_last: bool = False) -> Batch:
+        """Reads available input up to the commit's limit, fair among the sources. Reads more while a commit is under way.
+
+        A stop ends it, unless it `is_last`.
+        """
         batch = self._new_batch()
-        deadline_s = self._clock.monotonic_s() + self._options.linger_s
-        while self._stop_reason is None and (not self._is_full(batch) or self._may_grow(batch)):
+        while (is_last or self._stop_reason is None) and (not self._is_full(batch) or self._may_grow(batch)):
             if self._settle_if_done():
                 continue
-            if self._holds_what_was_there(batch, deadline_s):
+            if self._holds_what_was_there(batch):
                 break
             self._reading.read_on(batch)
             self.stages.lap(READING)
@@ -238,20 +262,14 @@ class Processor:
                 # No backlog any more. What comes until that commit is done still belongs to this batch.
                 self._settle()
                 continue
-            missing_s = deadline_s - self._clock.monotonic_s()
-            if not batch.steps or missing_s <= 0:
-                break
-            self._telemetry.progressed()
-            self._wakeup.clear()
-            self._clock.wait(self._wakeup, min(missing_s, self._options.poll_interval_s, WAIT_S_MAX))
-            self.stages.lap(WAITING)
+            break
         return batch
 
-    def _holds_what_was_there(self, batch: Batch, deadline_s: float) -> bool:
+    def _holds_what_was_there(self, batch: Batch) -> bool:
         """Whether only another poll could find more, and no running commit makes the batch wait. Polls would delay it without end."""
         if self._options.once or not batch.steps or self._in_flight is not None or self._reading.pending:
             return False
-        return self._clock.monotonic_s() >= deadline_s and not self._sources.have_more()
+        return not self._sources.have_more()
 
     def _new_batch(self) -> Batch:
         """An empty batch after everything that was handed to a commit, durable or not."""
@@ -279,10 +297,13 @@ class Processor:
         if not behind:
             # The shortest way to a durable checkpoint: without a backlog, the log waits for no other thread.
             self._committed(batch, job(), job)
+            is_backlog = self._limits.is_backlog(max(batch.content_bytes, self._sources.lag_bytes()))
+            self._pace.committed(self._clock.monotonic_s(), job.seconds, is_backlog=is_backlog)
             return
         # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what is
         # read after it is in none of our files until this commit is done.
         self._in_flight = InFlight(batch, job, self._executor.submit(job))
+        self._pace.has_backlog()
         self._settle_if_done()
 
     def _settle_if_done(self) -> bool:
@@ -320,8 +341,7 @@ class Processor:
         self._settle()
         batch = self._new_batch()
         batch.add_loss(seen)
-        if batch.has_news:
-            self._commit(batch, behind=False)
+        self._commit_unless_empty(batch)
 
     def _step(self, batch: Batch) -> None:
         """Advances the batch's state over the oldest submitted chunk."""

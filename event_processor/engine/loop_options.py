@@ -39,12 +39,12 @@ class StopReason(Enum):
 class LoopOptions:
     """Limits and times. `once`: end when all sources are at their end. `drain`: flush the order buffer at the end.
 
-    `ends_if_late`: end at an event that sorts before one that was released, since the input must be sorted then. While `may_read` is
+    `pace_s`: the distance between two commits of a live log; None: what a commit takes decides. `ends_if_late`: end at an event that sorts before one that was released, since the input must be sorted then. While `may_read` is
     false, the sources are paused.
     """
 
     batch_bytes_max: int
-    linger_s: float
+    pace_s: float | None
     poll_interval_s: float
     idle_release_s: float
     once: bool = False

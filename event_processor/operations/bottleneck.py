@@ -41,9 +41,9 @@ _WORK: Final[Mapping[str, tuple[str, str]]] = {
     TOTALS: ("adding up totals", "fewer categories; or shards (engine.shard)"),
     FSYNC: (
         "waiting for the disk (fsync)",
-        "a larger batch.linger_ms: fewer commits, and each record waits a little longer; or a faster disk",
+        "a larger batch.pace_ms: fewer commits, and each record waits a little longer; or a faster disk",
     ),
-    COMMIT: ("commits, without their fsyncs", "fewer sinks or categories; or a larger batch.linger_ms: fewer commits"),
+    COMMIT: ("commits, without their fsyncs", "fewer sinks or categories; or a larger batch.pace_ms: fewer commits"),
 }
 """What the loop does in each stage, and what would make it faster."""
 _SINK_HINTS: Final[Mapping[str, str]] = {

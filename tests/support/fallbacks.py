@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from event_processor.assembly import Mode, lock_state, open_pipeline
 from event_processor.configuration.configuration import Configuration, ConfiguredPath
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.engine.loop import Processor
-from event_processor.model.contracts import Wakeup
+from event_processor.model.contracts import Source, Wakeup
+from event_processor.model.event import Chunk
 from event_processor.model.telemetry import Telemetry
 from support.engine import FakeClock, comparable, configuration, environment
 from support.outbox import CommittedSeries, FakeRemoteOptions
@@ -50,6 +51,8 @@ PREDECESSOR: Final = f"{FOLDER}/state/checkpoint.previous.json"
 JOURNAL: Final = f"{FOLDER}/state/journal.jsonl"
 NAMES: Final = ("a", "b")
 IDLE_S: Final = 2.0
+GATHERED_MAX: Final = 15
+GATHERING_S: Final = 0.2
 REST_MAX: Final = 2000
 
 
@@ -105,14 +108,14 @@ def log_path(name: str) -> str:
     return f"{FOLDER}/{name}.jsonl"
 
 
-def settings(*, lane: bool = True, glob: bool = False, buffer_events: int = 4, linger_ms: int = 3000) -> Configuration:
+def settings(*, lane: bool = True, glob: bool = False, buffer_events: int = 4) -> Configuration:
     """Two logs as two sources, or as one glob; and a lane, or an ordered sink. A commit covers several happenings."""
     made = configuration(
         FOLDER,
         sink=not lane,
         buffer_events=buffer_events,
         order={"idle_release_ms": 2000},
-        batch={"bytes_max": 4096, "linger_ms": linger_ms},
+        batch={"bytes_max": 4096},
     )
 
     def options(name: str) -> FileSourceOptions:
@@ -145,7 +148,10 @@ def happenings(random: Random, count: int, first_id: int = 0, *, rotates: bool =
 
 @dataclass
 class _Scheduled(FakeClock):
-    """A clock that lets the next thing happen when the loop waits; at the end it stops the loop."""
+    """A clock that lets the next thing happen when the loop waits; at the end it stops the loop.
+
+    Up to `GATHERED_MAX` more happen while the loop gathers what it found, so that one commit covers several.
+    """
 
     fs: SimulatedFileSystem
     schedule: Iterator[Happening]
@@ -153,13 +159,17 @@ class _Scheduled(FakeClock):
     processor: Processor | None = None
     rest: int = 0
     """How often the loop waited after the end of the schedule."""
+    coming: Happening | None = None
+    """What happens next, if that is known already."""
+    gathered: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def wait(self, wakeup: Wakeup, timeout_s: float) -> None:
         super().wait(wakeup, timeout_s)
-        happening = next(self.schedule, None)
+        self.gathered = 0
+        happening, self.coming = self.coming or next(self.schedule, None), None
         if happening is None:
             assert self.processor is not None
             self.rest += 1
@@ -168,7 +178,28 @@ class _Scheduled(FakeClock):
                 self.processor.stop()
         elif isinstance(happening, Silence):
             self.now_s += 2 * IDLE_S
-        elif isinstance(happening, Rotate):
+        else:
+            self._happen(happening)
+
+    def has_more(self) -> bool:
+        """Whether something else happens before the loop commits."""
+        if self.gathered < GATHERED_MAX and self.coming is None:
+            self.coming = next(self.schedule, None)
+        return self.gathered < GATHERED_MAX and isinstance(self.coming, Append | Rotate)
+
+    def stir(self) -> bool:
+        """Lets it happen, if so."""
+        if not self.has_more():
+            return False
+        happening, self.coming = self.coming, None
+        assert isinstance(happening, Append | Rotate)
+        self.gathered += 1
+        self.now_s += GATHERING_S
+        self._happen(happening)
+        return True
+
+    def _happen(self, happening: Append | Rotate) -> None:
+        if isinstance(happening, Rotate):
             self._rotate(log_path(happening.log))
         else:
             path = log_path(happening.log)
@@ -178,6 +209,23 @@ class _Scheduled(FakeClock):
         if self.fs.content(path):
             taken = sum(each.startswith(f"{path}.") for each in self.fs.paths())
             self.fs.rename(path, f"{path}.{taken + 1}")
+
+
+class _Stirred:
+    """A source during whose reads others append to the logs."""
+
+    def __init__(self, source: Source, clock: _Scheduled) -> None:
+        self._source, self._clock = source, clock
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._source, name)
+
+    def read(self, bytes_max: int) -> Chunk | None:
+        chunk = self._source.read(bytes_max)
+        return chunk if chunk is not None or not self._clock.stir() else self._source.read(bytes_max)
+
+    def has_more(self) -> bool:
+        return self._clock.has_more() or self._source.has_more()
 
 
 def live(
@@ -200,6 +248,8 @@ def live(
         clock.processor = open_pipeline(configured, surroundings, Mode()).processor
         cleanup.callback(clock.processor.close)
         reports.processor = clock.processor
+        turns = clock.processor._sources
+        turns.all[:] = [cast("Source", _Stirred(source, clock)) for source in turns.all]
         clock.processor.run()
 
 

@@ -23,7 +23,7 @@ BOTTLENECK: Final[Mapping[str, Any]] = {
     "state_id": "0123456789abcdef",
     "span_s": 60,
     "words": "Waiting for the disk: 71 % of the time goes into fsync (11 ms each).",
-    "hint": "a larger batch.linger_ms commits less often",
+    "hint": "a larger batch.pace_ms commits less often",
     "stages": [
         {"stage": "reading", "share": 0.06, "words": "0.9 µs an event"},
         {"stage": "decoding", "share": 0.16, "words": "2.5 µs an event"},

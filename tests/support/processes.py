@@ -64,6 +64,7 @@ buffer_events = {BUFFER_EVENTS}
 idle_release_ms = 0
 [batch]
 bytes_max = {{batch_bytes_max}}
+pace_ms = {{pace}}
 [state]
 dir = "{{durable}}/state"
 [sinks.ordered]
@@ -165,6 +166,7 @@ class Pipeline:
     durable: Path
     command: tuple[str, ...] = MAIN_JOB
     batch_bytes_max: int = 1024
+    pace: str = '"auto"'
     warm: bool = True
 
     @property
@@ -183,7 +185,7 @@ class Pipeline:
         self.durable.mkdir(parents=True, exist_ok=True)
         inside = self.durable.is_relative_to(self.folder)
         durable = self.durable.relative_to(self.folder) if inside else self.durable
-        text = CONFIGURATION.format(durable=durable, batch_bytes_max=self.batch_bytes_max)
+        text = CONFIGURATION.format(durable=durable, batch_bytes_max=self.batch_bytes_max, pace=self.pace)
         (self.folder / "pipeline.toml").write_text(text)
         self.log.write_bytes(log)
 

@@ -135,3 +135,49 @@ def test_it_never_waits_long_without_notices(steps: list[str | float]) -> None:
             assert was_attending or world.waits[-1] <= LOOK_AGAIN_S
         else:
             assert len(world.waits) == waited
+
+
+def never() -> bool:
+    return False
+
+
+class Cleared(Unused):
+    """A wakeup that may be cleared."""
+
+    def clear(self) -> None:
+        pass
+
+
+def test_a_hold_waits_out_its_time_and_pauses_the_notices_at_the_first_one() -> None:
+    world = World(gives=[0.125, 0.125])
+    made = Attention(world, Cleared())
+    made.rely_on(world)
+    made.hold(0.5, never)
+    assert world.waits == [0.5, 0.375, 0.25]
+    assert world.now_s == 100.5
+    assert not world.attending
+    # Nothing was found after it: the notices come back before the next wait, without a look each millisecond.
+    made.wait(1.0)
+    assert world.attending
+    assert len(world.waits) == 3
+
+
+def test_a_hold_without_a_notice_leaves_them_as_they_are() -> None:
+    world = World()
+    made = Attention(world, Cleared())
+    made.rely_on(world)
+    for _ in range(10):
+        made.hold(0.25, never)
+        made.found()
+    assert world.attending
+    made.wait(0.2)
+    assert world.waits == [*[0.25] * 10, 0.2]
+
+
+def test_a_stop_ends_a_hold() -> None:
+    world = World(gives=[0.125])
+    made = Attention(world, Cleared())
+    made.hold(60.0, lambda: world.now_s > 100.1)
+    assert world.now_s == 100.125
+    made.hold(60.0, lambda: True)
+    assert world.now_s == 100.125

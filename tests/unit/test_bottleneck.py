@@ -77,7 +77,7 @@ def test_a_busy_daemon_that_keeps_up_says_how_busy_it_is() -> None:
 def test_a_daemon_with_a_backlog_names_the_stage_that_takes_most() -> None:
     disk = said(past(*minute(records=1000.0, lag_s=9.0, fsync_s=0.71, waiting_s=0.2, ids_s=0.09, syncs=200.0, sync_s=0.82)))
     assert disk.words == "Waiting for the disk: 71% of the time goes into fsync (4.1 ms each)."
-    assert "batch.linger_ms" in disk.hint
+    assert "batch.pace_ms" in disk.hint
     decoding = said(past(*minute(records=1000.0, lag_s=9.0, decoding_s=0.6, ids_s=0.3, fsync_s=0.1)))
     assert decoding.words == "Decoding records: 60% of the time."
     assert "engine.workers" in decoding.hint

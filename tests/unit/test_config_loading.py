@@ -135,6 +135,19 @@ def test_every_effective_value_has_an_origin(tmp_path: Path) -> None:
     assert str(origins["order.by"]) == "event-processor.toml:2"
 
 
+def test_a_pace_is_a_number_or_auto_and_has_one_name(tmp_path: Path) -> None:
+    assert load(tmp_path, "").configuration.batch.pace_s is None
+    assert load(tmp_path, "batch.pace_ms = 0").configuration.batch.pace_s == 0.0
+    assert load(tmp_path, "batch.linger_ms = 50").configuration.batch.pace_s == 0.05
+    fault = 'event-processor.toml:1: batch.pace_ms = {}: wanted: a whole number from 0 to 60,000, or "auto"'
+    for value in ("-1", "60_001", '"fast"', "0.5", "true"):
+        assert faults(tmp_path, f"batch.pace_ms = {value}") == [fault.format(value)]
+    both = faults(tmp_path, 'batch.linger_ms = 50\nbatch.pace_ms = "auto"')
+    assert both == [
+        "event-processor.toml:1: batch.linger_ms = 50: wanted: only pace_ms: linger_ms is its former name, and both are given"
+    ]
+
+
 def test_all_faults_come_at_once_with_file_line_key_value_and_what_is_wanted(tmp_path: Path) -> None:
     text = """\
 buffer_events = 3

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from event_processor.assembly import Mode, lock_state, open_pipeline
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.loop import Processor, StopReason
+from event_processor.engine.pace import Pace
 from event_processor.model.contracts import Wakeup
 from event_processor.model.telemetry import Telemetry
 from support.engine import FakeClock, configuration, environment
@@ -27,10 +31,12 @@ class Script(FakeClock):
         super().__init__()
         self._actions = actions
         self.waits: list[float] = []
+        self.slices_s = math.inf
+        """No wait takes longer than this: then something sets the wakeup."""
         self.processor: Processor | None = None
 
     def wait(self, wakeup: Wakeup, timeout_s: float) -> None:
-        super().wait(wakeup, timeout_s)
+        super().wait(wakeup, min(timeout_s, self.slices_s))
         self.waits.append(timeout_s)
         if self._actions:
             self._actions.pop(0)()
@@ -140,11 +146,57 @@ def test_the_loop_never_waits_longer_than_it_must_show_that_it_lives() -> None:
     assert min(script.waits) >= 0.0
 
 
-def test_a_linger_gathers_what_comes_meanwhile_into_one_commit() -> None:
+@pytest.mark.parametrize("key", ["pace_ms", "linger_ms"])
+def test_a_pace_gathers_what_comes_meanwhile_into_one_commit_but_not_the_first_event(key: str) -> None:
     fs = SimulatedFileSystem(1)
     fs.plant(LOG, event(1))
-    commits, _, _ = live([append(fs, event(2))], fs, batch={"linger_ms": 300})
-    assert [records for records, _ in commits.batches] == [2]
+    script, commits = Script([append(fs, event(2)), append(fs, event(3)), append(fs, event(4))]), Commits()
+    script.slices_s = 0.125
+    with opened(fs, configuration(FOLDER, batch={key: 375}), script, commits) as processor:
+        processor.run()
+    assert [records for records, _ in commits.batches] == [1, 3]
+
+
+def test_a_stop_while_a_commit_is_held_commits_what_came_meanwhile() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    commits, script, _ = live([append(fs, event(2))], fs, batch={"pace_ms": 60_000})
+    assert [records for records, _ in commits.batches] == [1, 1]
+    assert len(script.waits) == 2
+    assert max(script.waits) <= 1.0
+
+
+@pytest.mark.parametrize(("commit_s", "held_s"), [(0.0004, 0.04), (0.001, 0.1), (0.002, 0.2), (0.004, 0.25), (5.0, 0.25)])
+def test_by_itself_a_commit_is_held_for_a_hundred_times_what_one_takes_up_to_a_quarter_of_a_second(
+    commit_s: float, held_s: float
+) -> None:
+    pace = Pace(None)
+    pace.committed(50.0, commit_s)
+    assert pace.held_s(50.0) == pytest.approx(held_s)
+    assert pace.held_s(50.0 + held_s / 2) == pytest.approx(held_s / 2)
+    assert pace.held_s(50.0 + held_s) == 0.0
+
+
+def test_one_slow_commit_changes_the_pace_by_a_quarter_of_its_time() -> None:
+    pace = Pace(None)
+    for commit_s in (0.0004, 0.0004, 0.0012):
+        pace.committed(1.0, commit_s)
+    assert pace.held_s(1.0) == pytest.approx(0.06)
+
+
+def test_a_backlog_is_never_held() -> None:
+    pace = Pace(60.0)
+    pace.committed(1.0, 0.004)
+    pace.has_backlog()
+    assert pace.held_s(1.0) == 0.0
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, b"".join(map(event, range(300))))
+    script, commits = Script([]), Commits()
+    with opened(fs, configuration(FOLDER, batch={"bytes_max": 1024, "pace_ms": 60_000}), script, commits) as processor:
+        processor.run()
+    assert sum(records for records, _ in commits.batches) == 300
+    # Only the rest, smaller than a quarter of a batch, may be followed by a hold: nothing waits before it.
+    assert len(script.waits) == 1
 
 
 def test_a_stop_asked_for_before_the_loop_began_commits_nothing_and_ends() -> None:
