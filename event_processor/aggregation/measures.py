@@ -133,7 +133,8 @@ class EventMeasurer:
         self._where: Final = {name: _wanted(values) for name, values in options.where.items()}
         self._takes_missing: Final = options.where_missing == "measure"
         self._value: Final = event.value
-        self._category: Final = event.category
+        # A number is known as a text in the columns. Here it stays a number, as in any other field.
+        self._category: Final = event.category if event.category_numbers == "reject" else ""
         self.names: Final = list(dict.fromkeys([*options.group_by, *options.where, *(plan.name for plan in self.plans)]))
         optional = set(options.where if self._takes_missing else ()).difference(
             options.group_by, (plan.name for plan in self.plans)
@@ -141,7 +142,7 @@ class EventMeasurer:
         self.expected_names: Final = [name for name in self.names if name not in optional]
         """The fields that some event should have."""
         self._fields: Final = LineFields(self.names)
-        self._by_category: Final = options.group_by == (event.category,) and bool(event.category)
+        self._by_category: Final = options.group_by == (self._category,) and bool(self._category)
 
     def measure(self, events: EventSlice, absent: Sequence[str] = ()) -> Measured:
         """Measures the events for the aggregate, in their order. `absent`: the fields to look for, of `names`."""

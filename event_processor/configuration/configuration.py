@@ -96,10 +96,12 @@ class EventOptions(Section):
     """
 
     id: FieldName | Annotated[tuple[FieldName, ...], Field(min_length=1)] = "id"
-    """A field; or several, ["a", "b"], whose values together are the id; or "@position": every record has its own id, so a record
+    """A field with a string of 1 to 1,024 characters or a 64-bit integer; or several, ["a", "b"], whose values together are the id; or "@position": every record has its own id, so a record
     that is written twice is counted twice."""
     category: str = "category"
-    """A field; "" for one total over all events."""
+    """A field with a string of 1 to 256 characters; "" for one total over all events."""
+    category_numbers: Literal["reject", "text"] = "reject"
+    """What happens to a record whose category is a number: "reject", or "text": 200 counts as "200"."""
     value: str = "value"
     """A field with a number; "" to only count."""
     value_missing: Literal["reject", "count_only"] = "reject"

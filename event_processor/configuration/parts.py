@@ -21,7 +21,7 @@ __all__ = ["LATER_KEYS", "PartChange", "changed_keys", "changed_parts", "config_
 
 CONFIG_HASH_BYTES: Final = 16
 SHARD_KEY: Final = "engine.shard"
-LATER_KEYS: Final[Mapping[str, Json]] = {"event.timestamp_format": "auto"}
+LATER_KEYS: Final[Mapping[str, Json]] = {"event.category_numbers": "reject", "event.timestamp_format": "auto"}
 """Keys that earlier releases did not have, and the values that say what those releases did."""
 
 

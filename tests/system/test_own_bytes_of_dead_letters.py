@@ -29,7 +29,7 @@ REASONS = [
     '"value" is not a number: "5"',
     "not UTF-8: byte 0xff at offset 21 of the record",
     "contains a NUL byte",
-    '"category" is missing',
+    '"category" is missing; the record has "id"',
 ]
 """Line ends between tokens are spaces here, as in the dead letters."""
 WRITTEN = [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from event_processor.columns.field_paths import BlockDecoder
 from event_processor.configuration.configuration import EventOptions
+from event_processor.kernels.lines import KERNELS, LineKernels
 from event_processor.model.columns import Columns
 from event_processor.model.contracts import Rejection
 from event_processor.model.errors import ConfigurationError
@@ -92,7 +95,7 @@ def test_an_empty_chunk_has_no_records_and_all_its_columns() -> None:
         ("id", "9223372036854775808", '"id" is out of range: 9223372036854775808'),
         ("id", "-9223372036854775809", '"id" is out of range: -9223372036854775809'),
         ("id", "9" * 5000, '"id" is out of range: ' + "9" * 59 + "…"),
-        ("category", "5", '"category" is not a string: 5'),
+        ("category", "5", '"category" is not a string: 5; event.category_numbers = "text" counts it as "5"'),
         ("category", '""', '"category" is empty'),
         ("category", '"' + "😀" * 257 + '"', '"category" is longer than 256 characters: "' + "😀" * 58 + "…"),
         ("category", "[]", '"category" is not a string: an array'),
@@ -105,8 +108,35 @@ def test_a_field_that_is_refused_is_named_with_what_stands_in_it(field: str, val
 @pytest.mark.parametrize("field", ["id", "category", "value"])
 def test_a_field_that_is_missing_is_named(field: str) -> None:
     assert rejection(spoilt(field, "1").replace(f'"{field}"'.encode(), b'"x"')) == Rejection(
-        0, "validate", f'"{field}" is missing', field
+        0, "validate", f'"{field}" is missing; the record has {names_of(field)}', field
     )
+
+
+def names_of(field: str) -> str:
+    """The names of the fields of a spoilt record if one of them is named x."""
+    return ", ".join(f'"{"x" if name == field else name}"' for name in json.loads(spoilt(field, "1")))
+
+
+def test_the_names_in_a_message_are_few_and_those_inside_the_object_that_is_there() -> None:
+    many = b'{"category":"c","value":1,' + b",".join(b'"n%d":%d' % (n, n) for n in range(30)) + b',"none":null}'
+    shown = '"category", "value", "n0", "n1", "n2", "n3", "n4", "n5" and 24 more'
+    assert rejection(many).reason == f'"id" is missing; the record has {shown}'
+    assert rejection(b"{}").reason == '"id" is missing; the record has no other field'
+    inside = decode(b'{"id":1,"category":"c","at":{"a":1,"b":null}}', EventOptions(value="at.size"))
+    assert inside.rejections[0].reason == '"at.size" is missing; the record has "at.a"'
+
+
+@pytest.mark.parametrize("kernels", [KERNELS, None], ids=["kernels", "without"])
+def test_a_category_that_is_a_number_counts_as_its_text_if_that_is_configured(kernels: LineKernels | None) -> None:
+    event = EventOptions(category_numbers="text", value="", timestamp="")
+    numbers = ["200", "-7", '"200"', "1.50", "12345678901234567890", "true", "null"]
+    lines = b"\n".join(b'{"id":%d,"category":%b}' % (n, text.encode()) for n, text in enumerate(numbers))
+    format_ = JsonLinesFormat(event, record_bytes_max=1 << 20, timestamps_used=False, kernels=kernels)
+    columns = format_.decode(Chunk("events", 1, 0, lines, {}))
+    assert columns.categories is not None
+    names = [columns.categories.names[code] for code in columns.categories.codes.tolist()]
+    assert names == ["200", "-7", "200", "1.50", "12345678901234567890"]
+    assert [each.row for each in columns.rejections] == [5, 6]
 
 
 def test_a_message_cannot_move_the_cursor_of_a_terminal() -> None:
@@ -210,7 +240,7 @@ def test_several_fields_make_an_id_of_their_values() -> None:
     event = EventOptions(id=("host", "n"), category="", value="", timestamp="")
     columns = decode(b'{"host":"a","n":1}\n{"host":"a","n":"1"}\n{"host":"a"}', event)
     assert ids_of(columns) == [("a", 1), ("a", "1")]
-    assert columns.rejections == [Rejection(2, "validate", '"n" is missing', "n")]
+    assert columns.rejections == [Rejection(2, "validate", '"n" is missing; the record has "host"', "n")]
     assert (columns.categories, columns.values, columns.timestamps) == (None, None, None)
 
 
@@ -230,8 +260,8 @@ def test_a_dotted_name_reaches_inside_and_its_faults_name_it_in_full() -> None:
     assert columns.rows.tolist() == [0]
     assert [one.reason for one in columns.rejections] == [
         '"payload.size" is missing: its parent is not an object',
-        '"payload.size" is missing',
-        '"payload.size" is missing',
+        '"payload.size" is missing; the record has "id", "category", "payload"',
+        '"payload.size" is missing; the record has "id", "category"',
         '"payload.size" is not a number: "x"',
     ]
     assert {one.field for one in columns.rejections} == {"payload.size"}

@@ -65,7 +65,7 @@ def test_what_is_refused_keeps_its_place_beside_blank_and_bad_lines() -> None:
     assert [(each.row, each.stage, each.field, each.reason) for each in columns.rejections] == [
         (1, "transform", "value", '"value" is not a number: "x"'),
         (2, "decode", "", "not JSON: expecting value (character 1)"),
-        (4, "validate", "value", '"value" is missing'),
+        (4, "validate", "value", '"value" is missing; the record has "id", "category"'),
         (5, "decode", "", "longer than 32 bytes"),
         (6, "decode", "", "not UTF-8: byte 0xff at offset 0 of the record"),
     ]

@@ -59,7 +59,8 @@ class EventReader:
         self._number_texts: Final = BlockDecoder([(field_path(event.timestamp), Raw)]) if event.timestamp else None
         self.is_plain_id: Final = isinstance(event.id, str)
         self.timestamps: Final = timestamps
-        self._allowed: Final = [(place, _ALLOWED[role]) for role in _ALLOWED for place in self.places.get(role, ())]
+        allowed = _ALLOWED if event.category_numbers == "reject" else {**_ALLOWED, "category": frozenset({str, int})}
+        self._allowed: Final = [(place, allowed[role]) for role in allowed for place in self.places.get(role, ())]
         self.may_miss_value: Final = event.value_missing == "count_only"
 
     def read(self, lines: Lines, rows: IntArray, decoded: list[Struct], into: ColumnBuilder) -> list[int]:
@@ -242,6 +243,8 @@ class _Timestamps:
 
 def _coded(categories: list[object]) -> CategoryColumn:
     names = cast("list[str]", categories)
+    if not _are_strings(categories):
+        names = [str(each) for each in categories]  # integers; a number with a point goes to the judge
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return CategoryColumn(np.fromiter(map(numbers.__getitem__, names), np.int64, len(names)), list(numbers))
 

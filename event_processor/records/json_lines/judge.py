@@ -54,6 +54,7 @@ INT64_MAX: Final = 2**63 - 1
 TIMESTAMP_CHARACTERS_MAX: Final = 64
 """A timestamp that is not used is kept as written, for people. A longer one counts as missing, so that it cannot make the state
 grow."""
+_NAMES_SHOWN_MAX: Final = 8
 _INTEGER_DIGITS_MAX: Final = 300
 """An integer with more digits is beyond every limit here. Reading it exactly would cost the square of its length."""
 _LONE_SURROGATE: Final = re.compile(
@@ -135,6 +136,7 @@ class Judge:
         self._paths: Final[dict[str, FieldPath]] = {role: field_path(name) for role, name in self._names.items()}
         self._model: Final = _event_model(tuple(self._names), event.value_missing)
         self._kinds: Final = {role: _kinds(role, event) for role in self._names}
+        self._takes_numbers: Final = event.category_numbers == "text"
         self.own_model: Final = load_model(event.model) if event.model else None
 
     def judge(self, record: bytes) -> EventFields | Fault:
@@ -153,15 +155,17 @@ class Judge:
                 return Fault(f'"{name}" is missing: its parent is not an object', name)
             if value is not _MISSING:
                 found[role] = value
+        if self._takes_numbers and type(found.get("category")) in {int, float}:
+            found["category"] = self._number_text("category", found["category"], text)
         for role, kinds in self._kinds.items():
             # This finds the most common faults without the model. A refusal by the model is slower than everything else here.
             if type(found.get(role, _MISSING)) not in kinds:
-                return self._describe(role, found, text)
+                return self._describe(role, found, text, document)
         try:
             fields = self._model.model_validate(found)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            return self._describe(str(first["loc"][0]), found, text)
+            return self._describe(str(first["loc"][0]), found, text, document)
         return self._with_timestamp(vars(fields), document, text)
 
     def refusal(self, record: bytes) -> Fault | None:
@@ -179,13 +183,26 @@ class Judge:
             return Fault(f"the model failed: {type(error).__name__}: {printable(str(error))}")
         return None
 
-    def missing(self, role: str) -> Fault:
-        """The fault of an object without the field of this role ("id_0", "category", "value"), if all earlier roles are good."""
-        return self._describe(role, {}, "")
+    def missing(self, role: str, held: tuple[str, ...]) -> Fault:
+        """The fault of an object without the field of this role ("id_0", "category", "value"), if all earlier roles are good.
+
+        `held`: `held_names` of the object and the field.
+        """
+        name = self._names[role]
+        return Fault(f'"{name}" is missing; {_what_is_there(held)}', name)
+
+    def held_names(self, role: str, document: object) -> tuple[str, ...]:
+        """The names of the fields beside the field of this role, in their order, of those that are not null."""
+        here, above = document if isinstance(document, dict) else {}, ""
+        for key in self._paths[role][-1][:-1]:
+            if not isinstance(inner := here.get(key), dict) or not inner:
+                break
+            here, above = inner, f"{above}{key}."
+        return tuple(f"{above}{name}" for name, value in here.items() if value is not None)
 
     def refused(self, role: str, given: str) -> Fault:
         """The fault of an object with a string in this role that the role does not allow, if all earlier roles are good."""
-        return self._describe(role, {role: given}, "")
+        return self._describe(role, {role: given}, "", {})
 
     def _parse(self, record: bytes) -> tuple[str, dict[str, object]] | Fault:
         """The record's text and its object, or why it is not an object."""
@@ -234,11 +251,15 @@ class Judge:
             timestamp_ns=ns,
         )
 
-    def _describe(self, role: str, found: dict[str, object], text: str) -> Fault:
+    def _number_text(self, role: str, number: object, text: str) -> str:
+        """A number as the record has it; an integer in its shortest form, as the blocks write it."""
+        return str(number) if type(number) is int else str(reach(_NUMBER_TEXT_READER.decode(text), self._paths[role]))
+
+    def _describe(self, role: str, found: dict[str, object], text: str, document: dict[str, object]) -> Fault:
         """Describes why the event's model refuses the field of this role."""
         name, given = self._names[role], found.get(role)
         if role not in found:
-            return Fault(f'"{name}" is missing', name)
+            return self.missing(role, self.held_names(role, document))
         if isinstance(given, str):
             return Fault(f'"{name}" {_string_fault(role, given)}', name)
         seen = shown(given)
@@ -247,6 +268,8 @@ class Judge:
             seen = cut(written)
             if role == "value" or (role.startswith("id") and written.lstrip("-").isdigit()):
                 return Fault(f'"{name}" is out of range: {seen}', name)
+            if role == "category":
+                return Fault(f'"{name}" is not a string: {seen}; event.category_numbers = "text" counts it as "{seen}"', name)
         return Fault(f'"{name}" is not {_WANTED[role.partition("_")[0]]}: {seen}', name)
 
 
@@ -297,6 +320,15 @@ def _bytes_fault(record: bytes) -> str:
     if is_deep and nesting_depth(record) > NESTING_DEPTH_MAX:
         return f"nested deeper than {NESTING_DEPTH_MAX}"
     return ""
+
+
+def _what_is_there(names: tuple[str, ...]) -> str:
+    """The names of a record's fields, for a message."""
+    if not names:
+        return "the record has no other field"
+    shown_names = ", ".join(f'"{cut(name)}"' for name in names[:_NAMES_SHOWN_MAX])
+    more = len(names) - _NAMES_SHOWN_MAX
+    return f"the record has {shown_names}{f' and {more} more' if more > 0 else ''}"
 
 
 def _string_fault(role: str, given: str) -> str:

@@ -96,6 +96,7 @@ def _number(text: bytes) -> float | int:
 
 _ROLE_NAMES: Final = {Role.ID: "id_0", Role.CATEGORY: "category", Role.VALUE: "value"}
 """The judge's names of the roles."""
+_UNREAD: Final = "unread"
 
 
 class WalkedReader:
@@ -121,11 +122,7 @@ class WalkedReader:
             required |= Role.TIMESTAMP
         self._wanted: Final = Wanted(fields if self.is_able else [], required)
         self._categories: Final = KnownCategories()
-        missing = {role: self._judge.missing(name) for role, name in _ROLE_NAMES.items() if self._wanted.roles & role}
-        self._verdicts: Final[dict[int, Fault | None]] = {LineFault.NAN: not_a_number("NaN"), **missing}
-        """The fault for each finding of the kernel that needs no more facts; None if it may not be a fault."""
-        if event.value_missing != "reject":
-            self._verdicts[Role.VALUE] = None
+        self._may_miss_value: Final = event.value_missing != "reject"
 
     def read(self, lines: Lines) -> tuple[EventColumns | None, Rejections]:
         """The events of ordinary lines (None if there are none), and the rejections of records whose fault is certain."""
@@ -135,36 +132,50 @@ class WalkedReader:
             lines.content, lines.starts, lines.ends, lines.readable, wanted=self._wanted, categories=self._categories
         )
         events = self._with_instants(lines.content, found) if len(found.rows) else None
-        return events, self._rejections(lines.content, found.faults)
+        return events, self._rejections(lines, found.faults)
 
-    def _rejections(self, content: bytes, found: IntArray) -> Rejections:
+    def _rejections(self, lines: Lines, found: IntArray) -> Rejections:
         """The rejections, described by the judge. `found` are the kernel's columns of faults."""
+        content = lines.content
         faults: list[Fault] = []
-        numbers_of: dict[object, int] = {}
+        numbers_of: dict[object, int] = {_UNREAD: -1}
         numbers = []
-        for kind, begin, end in zip(*found[1:].tolist(), strict=True):
+        for row, kind, begin, end in zip(*found.tolist(), strict=True):
             key: object = kind
+            held: tuple[str, ...] = ()
             if kind == LineFault.TEXT_VALUE:
                 key = content[begin:end]
             elif kind == LineFault.OPEN_TEXT:
                 key = (kind, end)
+            elif kind in _ROLE_NAMES:
+                held, key = self._held(kind, lines.record(row))
             number = numbers_of.get(key)
             if number is None:
-                verdict = self._verdict(kind, content[begin:end], end)
+                verdict = self._verdict(kind, content[begin:end], end, held)
                 number = numbers_of[key] = -1 if verdict is None else len(faults)
                 faults += [] if verdict is None else [verdict]
             numbers.append(number)
         fault_numbers = np.array(numbers, np.int64)
-        if -1 not in numbers_of.values():
-            return Rejections(found[0], fault_numbers, faults)
         certain = fault_numbers >= 0
+        if certain.all():
+            return Rejections(found[0], fault_numbers, faults)
         return Rejections(found[0][certain], fault_numbers[certain], faults)
 
-    def _verdict(self, kind: int, text: bytes, characters: int) -> Fault | None:
-        """The fault, described by the judge; None if it may not be a fault."""
+    def _held(self, kind: int, record: bytes) -> tuple[tuple[str, ...], object]:
+        """The names beside a missing field, and the key of the fault; `_UNREAD` if only the judge reads this record."""
+        try:
+            held = self._judge.held_names(_ROLE_NAMES[kind], msgspec.json.decode(record))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return (), _UNREAD
+        return held, (kind, held)
+
+    def _verdict(self, kind: int, text: bytes, characters: int, held: tuple[str, ...]) -> Fault | None:
+        """The fault, described by the judge; None if it may not be a fault. `held`: the names beside a field that is missing."""
+        if kind in _ROLE_NAMES:
+            return None if kind == Role.VALUE and self._may_miss_value else self._judge.missing(_ROLE_NAMES[kind], held)
         if kind == LineFault.TEXT_VALUE:
             return self._judge.refused("value", str(text, "utf-8"))
-        return open_text(characters) if kind == LineFault.OPEN_TEXT else self._verdicts[kind]
+        return open_text(characters) if kind == LineFault.OPEN_TEXT else not_a_number("NaN")
 
     def _with_instants(self, content: bytes, found: ReadEvents) -> EventColumns | None:
         """The columns, without events whose timestamps are used but cannot be read here."""
