@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from event_processor.configuration.durations import DURATION_WANTED, duration_s
 from event_processor.model.field_names import name_keys
 from event_processor.model.options import Section
 
@@ -50,6 +51,14 @@ def _measure_can_be_read(text: str) -> str:
     return "count" if found[2] == ALL_EVENTS else text
 
 
+def _is_duration(written: object) -> object:
+    seconds = duration_s(written)
+    if written is not None and (seconds is None or not 1 <= seconds <= WINDOW_S_MAX):
+        raise PydanticCustomError("duration", DURATION_WANTED)
+    return written
+
+
+Duration = Annotated[int | str, BeforeValidator(_is_duration)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -69,10 +78,14 @@ class WindowOptions(Section):
     after the first event. If the input is finished, the last row ends at the first multiple after the last event.
     """
 
+    size: Duration | None = Field(default=None, examples=["10m"])
+    """The length of a window: "90s", "15m", "1h30m", "1d", "1w", or whole seconds. The state depends on `size_s` alone: "1m" and 60 are the same."""
+    every: Duration | None = Field(default=None, examples=["1m"])
+    """The time from the end of a window to the end of the next one, written as `size`. Default: `size`, so windows do not overlap."""
     size_s: int = Field(ge=1, le=WINDOW_S_MAX, examples=[600])
-    """The length of a window, in seconds."""
+    """`size` in seconds. It is enough to set one of the two."""
     every_s: int | None = Field(default=None, ge=1, le=STEP_S_MAX, examples=[60])
-    """The time from the end of a window to the end of the next one, in seconds. Default: `size_s`, so windows do not overlap."""
+    """`every` in seconds. It is enough to set one of the two."""
     closed: Literal["left", "right", "both", "none"] = "left"
     """Which of its two ends belong to a window: an event exactly at such an end counts in the window."""
     empty: int | Annotated[float, Field(allow_inf_nan=False)] | None = Field(default=None, examples=[0])
@@ -88,6 +101,22 @@ class WindowOptions(Section):
     timestamp_format: Literal["rfc3339", "datetime", "epoch_s"] = "rfc3339"
     """How start and end are written: "2018-12-26T18:11:00Z", "2018-12-26 18:11:00" in the zone of `event.timestamp_zone`, or
     seconds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seconds_follow(cls, table: object) -> object:
+        """Sets `size_s` and `every_s` from `size` and `every`. Both may be set if they say the same: `config` shows both."""
+        if not isinstance(table, Mapping):
+            return table
+        values: dict[str, object] = dict(table)
+        for key in ("size", "every"):
+            seconds = duration_s(values.get(key))
+            if values.get(key) is not None:
+                # A value that is not a duration is a fault of its own; any seconds keep it from being two.
+                values.setdefault(f"{key}_s", seconds or 1)
+            if seconds and values[f"{key}_s"] not in (None, seconds):
+                raise PydanticCustomError("both", "{key} or {key}_s, not both with different values", {"key": key})
+        return values
 
     @property
     def step_s(self) -> int:

@@ -55,12 +55,15 @@ def config_parts(configuration: Configuration) -> dict[str, Json]:
 
 
 def _without_defaults(said: dict[str, Json]) -> None:
-    """Removes the keys of an aggregate that earlier releases did not have, if they say what those releases did."""
+    """Removes the keys of an aggregate that earlier releases did not have, if they say what those releases did, or what other keys say."""
     if said["where_missing"] == "leave_out":
         del said["where_missing"]
     window = said["window"]
-    if isinstance(window, dict) and window["time_from"] == "all":
-        del window["time_from"]
+    if isinstance(window, dict):
+        # The seconds say the same, in the words of earlier releases.
+        del window["size"], window["every"]
+        if window["time_from"] == "all":
+            del window["time_from"]
 
 
 def config_hash(parts: Mapping[str, Json]) -> str:

@@ -123,6 +123,44 @@ def test_counting_everything_is_written_in_two_ways_with_one_hash(tmp_path: Path
     assert config_hash(config_parts(two[0])) == config_hash(config_parts(two[1]))
 
 
+@pytest.mark.parametrize(
+    ("written", "size_s", "every_s"),
+    [
+        ('size = "10m"', 600, None),
+        ("size = 600", 600, None),
+        ('size = "10m", every = "1m"', 600, 60),
+        ('size = "1h 30m", every = "90s"', 5400, 90),
+        ('size = "1w", every = "1d"', 604_800, 86_400),
+        ('size = "10m", size_s = 600, every_s = 60', 600, 60),
+    ],
+)
+def test_a_window_is_written_as_a_text_or_in_seconds_with_one_hash(
+    written: str, size_s: int, every_s: int | None, tmp_path: Path
+) -> None:
+    text = '[aggregates.a]\nmeasures = { n = "count" }\nwindow = { %s }\n'
+    in_seconds = f"size_s = {size_s}" + (f", every_s = {every_s}" if every_s else "")
+    one, other = load(tmp_path, text % written), load(tmp_path, text % in_seconds)
+    window = one.aggregates["a"].window
+    assert window is not None
+    assert (window.size_s, window.every_s) == (size_s, every_s)
+    assert config_parts(one) == config_parts(other)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('size = "10 minutes"', 'window.size = "10 minutes": wanted: a time such as "90s", "15m"'),
+        ('size = ""', 'window.size = "": wanted: a time such as'),
+        ('size = "0s"', 'window.size = "0s": wanted: a time such as'),
+        ("size = 1.5", "window.size = 1.5: wanted: a time such as"),
+        ('size_s = 60, every = "x"', 'window.every = "x": wanted: a time such as'),
+        ('size = "10m", size_s = 60', "wanted: size or size_s, not both with different values"),
+    ],
+)
+def test_a_duration_that_cannot_be_read_is_one_fault(written: str, said: str, tmp_path: Path) -> None:
+    assert said in fault(tmp_path, f'[aggregates.a]\nmeasures = {{ n = "count" }}\nwindow = {{ {written} }}\n')
+
+
 SINK = """
 [sinks.rows]
 input = "{input}"
