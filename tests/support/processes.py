@@ -40,6 +40,7 @@ __all__ = [
     "kill_on_the_way",
     "wait_until",
     "warm_commands",
+    "warm_job",
     "warm_python",
 ]
 
@@ -275,6 +276,11 @@ def warm_commands() -> Path:
     installed = Path(sys.executable).parent
     make_commands(folder, warm_python().address, *(str(installed / name) for name in ("event-processor", "unbabel_cli")))
     return Path(folder)
+
+
+def warm_job() -> tuple[str, ...]:
+    """The main job as `MAIN_JOB`, run by the warm Python: for a test that waits for its end, or ends it by a signal that it can take."""
+    return (str(warm_commands() / "event-processor"),)
 
 
 def kill_on_the_way(pipeline: Pipeline, log_bytes: int, *, kills: int) -> None:

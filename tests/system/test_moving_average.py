@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.documents import ROOT
-from support.processes import DEADLINE_S, MAIN_JOB, Daemon, Pipeline, wait_until
+from support.processes import DEADLINE_S, MAIN_JOB, Daemon, Pipeline, wait_until, warm_commands
 from support.window_model import Occurrence, WindowModel
 
 EXAMPLE = ROOT / "examples" / "000-moving-average"
@@ -23,11 +23,16 @@ PROGRAM = str(Path(sys.executable).parent / "unbabel_cli")
 START = datetime(2018, 12, 26, 18, 11, 8, tzinfo=UTC)
 
 
+def warm_program() -> str:
+    """The same, run by the warm Python."""
+    return str(warm_commands() / "unbabel_cli")
+
+
 def averages(log: bytes, minutes: int, folder: Path) -> bytes:
     """What `unbabel_cli` says of a log."""
     path = folder / "log.json"
     path.write_bytes(log)
-    called = [PROGRAM, "--input_file", str(path), "--window_size", str(minutes)]
+    called = [warm_program(), "--input_file", str(path), "--window_size", str(minutes)]
     return subprocess.run(called, check=True, capture_output=True, timeout=DEADLINE_S).stdout
 
 
@@ -169,7 +174,7 @@ def test_what_is_no_delivery_is_told_and_the_rest_counts(tmp_path: Path) -> None
     )
     path = tmp_path / "log.json"
     path.write_bytes(garbage + EVENTS)
-    called = [PROGRAM, "--input_file", str(path), "--window_size", "10"]
+    called = [warm_program(), "--input_file", str(path), "--window_size", "10"]
     finished = subprocess.run(called, check=True, capture_output=True, timeout=DEADLINE_S)
     assert finished.stdout == EXPECTED
     assert b"5 records: 3 accepted, 0 duplicate, 2 rejected, 0 blank" in finished.stderr
@@ -177,7 +182,7 @@ def test_what_is_no_delivery_is_told_and_the_rest_counts(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "1.5", "ten"])
 def test_a_window_that_is_no_number_of_minutes_is_refused(wrong: str, tmp_path: Path) -> None:
-    called = [PROGRAM, "--input_file", str(EXAMPLE / "events.json"), "--window_size", wrong]
+    called = [warm_program(), "--input_file", str(EXAMPLE / "events.json"), "--window_size", wrong]
     finished = subprocess.run(called, cwd=tmp_path, check=False, capture_output=True, timeout=DEADLINE_S)
     assert (finished.returncode, finished.stdout) == (64, b"")
     assert finished.stderr.startswith(b"unbabel_cli: ")
@@ -201,7 +206,7 @@ def called(
     """One call of `unbabel_cli` on a log, whatever comes of it."""
     path = folder / "log.json"
     path.write_bytes(log)
-    command = [PROGRAM, "--input_file", "-" if from_stdin else "log.json", "--window_size", str(minutes), *options]
+    command = [warm_program(), "--input_file", "-" if from_stdin else "log.json", "--window_size", str(minutes), *options]
     return subprocess.run(
         command, cwd=folder, input=log if from_stdin else b"", check=False, capture_output=True, timeout=DEADLINE_S
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.command_line import Shell, shell_in
-from support.processes import DEADLINE_S, MAIN_JOB
+from support.processes import DEADLINE_S, warm_job
 
 ITEMS = [
     b'{"id":1,"category":"a","value":"x\ny"}',
@@ -102,7 +102,7 @@ def test_process_keeps_the_bytes_of_items(tmp_path: Path, from_stdin: bool, repe
     (tmp_path / "document.json").write_bytes(content)
     arguments = ["--format", "json", "--item-path", "item", "--chunk-size", "100k", "--dead-letters", "letters.jsonl"]
     subprocess.run(
-        [*MAIN_JOB, "process", "-" if from_stdin else "document.json", *arguments],
+        [*warm_job(), "process", "-" if from_stdin else "document.json", *arguments],
         cwd=tmp_path,
         input=content if from_stdin else b"",
         check=True,

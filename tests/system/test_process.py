@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.processes import DEADLINE_S, MAIN_JOB, wait_until
+from support.processes import DEADLINE_S, MAIN_JOB, wait_until, warm_job
 from support.reference import Options, Piece, Reference, evaluate_pieces
 from support.workload import workload_log
 
@@ -41,7 +41,7 @@ class Folder:
 
     def process(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [*MAIN_JOB, "process", *arguments],
+            [*warm_job(), "process", *arguments],
             cwd=self.root,
             env=self.environment,
             input=stdin,

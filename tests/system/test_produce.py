@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.kafka_broker import KafkaBroker, broker_of_tests
-from support.processes import MAIN_JOB, Finished, wait_until
+from support.processes import MAIN_JOB, Finished, wait_until, warm_job
 
 LINES = [b'{"id":"a","n":1}', b'{"id":7,"n":2}', b"", b" \t", b"no JSON", b'{"n":4}', b'{"id":"a","n":5}']
 
@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
 
 def produce(folder: Path, *arguments: str, given: bytes = b"") -> Finished:
     """Runs the command to its end."""
-    called = [*MAIN_JOB, "produce", *arguments]
+    called = [*warm_job(), "produce", *arguments]
     ended = subprocess.run(called, cwd=folder, capture_output=True, check=False, timeout=120, env=environment(), input=given)
     assert b"Traceback" not in ended.stderr
     return Finished(ended.returncode, (ended.stdout + ended.stderr).decode())
