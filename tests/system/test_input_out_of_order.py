@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from support.processes import DEADLINE_S, MAIN_JOB, wait_until
+from support.processes import DEADLINE_S, MAIN_JOB, wait_until, warm_job
 
 Event: TypeAlias = tuple[int, int, str, str]
 """(id, second, category, value as written)."""
@@ -65,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
 def process(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*MAIN_JOB, "process", *arguments],
+        [*warm_job(), "process", *arguments],
         cwd=folder,
         env=environment,
         input=stdin,
