@@ -1,12 +1,14 @@
 """The intake of a state: the source that only this program appends to.
 
 Owns: where it is, how it is read, and how records are appended to it.
-Always: every state has one, whatever the configuration says. Records are appended all or none, under the lock of the file.
+Always: every state has one, whatever the configuration says. Records are appended all or none, under the lock of the file. Each of
+its files is a generation, in the order of their names.
 Never: reads a record.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -14,13 +16,14 @@ from typing import Final
 from event_processor.assembly.environment import Environment
 from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
 from event_processor.connectors.files.following.source import FileSource
-from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.connectors.files.source_options import OwnLogOptions
 from event_processor.engine.outcomes import Outcomes
 from event_processor.engine.state import State
 from event_processor.model.contracts import Clock, Source
 from event_processor.model.file_system import FileSystem
 from event_processor.model.options import ConfiguredPath
 from event_processor.storage.append_file import append_lines
+from event_processor.storage.earlier_files import EARLIER_NAMES, earlier_folder
 from event_processor.storage.shared_log import SharedLog, patiently
 
 __all__ = [
@@ -36,9 +39,17 @@ __all__ = [
 INTAKE_NAME: Final = "intake.jsonl"
 
 
-def intake_options(directory: str) -> FileSourceOptions:
+def intake_options(directory: str) -> OwnLogOptions:
     """How the intake of the state in `directory` is read."""
-    return FileSourceOptions(path=ConfiguredPath(os.path.join(directory, INTAKE_NAME), INTAKE_NAME))
+    path = os.path.join(directory, INTAKE_NAME)
+    return OwnLogOptions(
+        path=ConfiguredPath(path, INTAKE_NAME),
+        # After a reset the intake is read again, from its first file on.
+        start="oldest",
+        rotated=ConfiguredPath(os.path.join(glob.escape(earlier_folder(path)), f"{EARLIER_NAMES}*")),
+        # A file that was set aside never grows. A person may compress it.
+        retire_ms=0,
+    )
 
 
 def shared_intake(fs: FileSystem, directory: str, clock: Clock | None = None) -> SharedLog:
@@ -64,10 +75,29 @@ def append_to_intake(fs: FileSystem, clock: Clock, directory: str, records: Sequ
     return path
 
 
-def intake_generation(sources: Mapping[str, Source]) -> Callable[[], int]:
-    """Returns the generation of what is appended to the intake now, as its open source numbers it; 0 if it is not open."""
+def intake_generation(sources: Mapping[str, Source], log: SharedLog | None) -> Callable[[], int]:
+    """Returns the generation of what is appended to the intake now, as its open source numbers it; 0 if it is not open.
+
+    A file is numbered when its first record is read, but a position is told before that. So the files that are not read yet are
+    counted: each is read, in the order in which it was set aside, and becomes a generation. Called by the loop's thread before it
+    reads; any thread may call the result. Raises `StorageError`.
+    """
     source = sources.get(RESERVED_SOURCE_NAME)
-    return source.live_generation if isinstance(source, FileSource) else int
+    if not isinstance(source, FileSource) or log is None:
+        return int
+    first, seen = 0, -1
+    while seen != log.files_set_aside:
+        # After a reload, what was submitted before it may still be appended by another thread.
+        seen = log.files_set_aside
+        number, file = source.open_file()
+        first = number + log.files_after(file) - seen
+
+    def generation() -> int:
+        number, file = source.open_file()
+        # If the reader is there, it knows better: something else may have happened to the file.
+        return number if file is not None and file == log.file else first + log.files_set_aside
+
+    return generation
 
 
 def open_outcomes(configuration: Configuration, environment: Environment, state_id: str, state: State) -> Outcomes | None:

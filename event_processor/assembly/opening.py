@@ -255,7 +255,7 @@ class _Opening:
             lanes=lanes_of(self._configuration, outputs.outbox),
             series=outputs.outbox.series,
             feed=outputs.feed,
-            intake_generation=intake_generation(sources),
+            intake_generation=intake_generation(sources, self._intake),
             outcomes=outcomes,
         )
 

@@ -80,6 +80,8 @@ class IntakeOptions(Section):
     """Whether `POST /v1/events` takes events. Needs `http.listen`, and events that are counted once by their id."""
     wait_s_max: int = Field(default=30, ge=1, le=3600)
     """The maximum time for which an answer waits until its events are counted (`Prefer: wait=counted`), in seconds."""
+    file_bytes_max: int = Field(default=67_108_864, ge=1024)
+    """A file of the intake that has this size is set aside, and another one begins with the next event. Each is a generation."""
     free_bytes_min: int = Field(default=134_217_728, ge=0)
     """If the disk of the state has less free space than this, events are answered with 503, before the disk is full. 0 = no limit."""
 

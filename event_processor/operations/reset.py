@@ -3,7 +3,7 @@
 Moves to `aside-<utc time>/` in the state directory: both checkpoints, kept corrupt ones, the journal, the dead letters, `ids`,
 `held`, `windows`, `outbox`, the last result of `verify`. A sink's file that is not empty is renamed beside itself to `<path>.aside-<utc time>`, and so is each
 of its parts. It may be on another disk, and if it stayed in place, the next start would refuse to append to it. The lock,
-earlier `aside-…` folders and `intake.jsonl` stay: the intake is a log like any other, and the new state reads it again.
+earlier `aside-…` folders, `intake.jsonl` and `intake/` stay: the intake is a log like any other, and the new state reads it again.
 
 Owns: the list of these moves, and their order.
 Always: the caller holds the lock. The predecessor is moved first, then the checkpoint, then the files that they name. So a crash

@@ -200,6 +200,7 @@ class Daemon:
         if not self._mode.once:
             # Before the pipeline: a long recovery is seen, and a configuration that cannot be served is refused.
             self._listener.follow(configuration, for_threads, environment.telemetry)
+        intake.file_bytes_max = configuration.intake.file_bytes_max
         pipeline = open_pipeline(configuration, environment, self._mode, intake=intake)
         processor = pipeline.processor
         with ExitStack() as cleanup:

@@ -60,9 +60,12 @@ def append_made(fs: FileSystem, path: str, make: Callable[[int], Sequence[bytes]
         with storage_call("lock", path):
             if not fs.lock(descriptor):
                 raise LockedError(f"{path}: another process is appending to this file", hint="try again when it has finished")
-            size_bytes = fs.status_of(descriptor).size_bytes
-            whole_bytes = whole_lines_bytes(fs, descriptor, size_bytes)
-            if whole_bytes < size_bytes:
+            opened, found = fs.status_of(descriptor), fs.status(path)
+            if found is None or (found.device, found.inode) != (opened.device, opened.inode):
+                # Its owner set it aside between our open and our lock. Nothing may be appended to it any more.
+                raise LockedError(f"{path}: was replaced by another file meanwhile", hint="try again")
+            whole_bytes = whole_lines_bytes(fs, descriptor, opened.size_bytes)
+            if whole_bytes < opened.size_bytes:
                 fs.truncate(descriptor, whole_bytes)
         lines = make(whole_bytes)
         try:

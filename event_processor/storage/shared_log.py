@@ -1,6 +1,7 @@
 """A log of ours to which several processes append: how it grows, and how far a reader may trust it.
 
-Owns: `SharedLog`: group appends, the length that is durable, and what its reader may see (`durable_view.py` shows it so).
+Owns: `SharedLog`: group appends, when a full file is set aside (`earlier_files.py` does it), the length that is durable, and what
+its reader may see (`durable_view.py` shows it so).
 Always: a reader sees only whole lines that were fsynced. An append is durable when it returns, or it raises. Each append takes the
 file's lock and releases it, so other processes append in between.
 Never: appends again after a write or an fsync failed; trusts bytes of which it does not know that they are durable.
@@ -21,6 +22,7 @@ from event_processor.model.contracts import Clock
 from event_processor.model.errors import LockedError, StorageError
 from event_processor.storage.append_file import PRESENCE_HINT, whole_lines_bytes
 from event_processor.storage.durable import FileStatus, FileSystem, storage_call, write_all
+from event_processor.storage.earlier_files import earlier_files, set_aside
 
 __all__ = ["SharedLog", "patiently"]
 
@@ -59,6 +61,13 @@ class SharedLog:
         self._file: tuple[int, int] | None = None
         """Device and inode of the file to which `durable_bytes` belong."""
         self._name_is_durable = False
+        self.file_bytes_max: int | None = None
+        """A file of this size is set aside before the next append; None: never. Only the process that owns the log may set it."""
+        self.files_set_aside = 0
+        """How many files this process has set aside."""
+        self._written_end: int | None = None
+        """The end of the file after the last append of this process."""
+        self._set_aside_last: tuple[int, int] | None = None
         self._failure: StorageError | None = None
         self._shown: FileStatus | None = None
         self._torn: FileStatus | None = None
@@ -85,27 +94,58 @@ class SharedLog:
 
     def _append(self, content: bytes) -> int:
         with self._locked() as descriptor:
-            found = self._fs.status_of(descriptor)
-            self._require_presence(found)
-            offset = found.size_bytes
-            if offset != self.durable_bytes:
-                # Another process appended, or died within its append and left a torn line: it was never acknowledged.
-                offset = whole_lines_bytes(self._fs, descriptor, found.size_bytes)
-                if offset < found.size_bytes:
-                    with storage_call("truncate", self.path):
-                        self._fs.truncate(descriptor, offset)
-            try:
-                write_all(self._fs, descriptor, self.path, content)
-                # If we die before this, some of the lines may be there. They were not acknowledged, and their ids are known if
-                # they are sent again.
-                self._sync(descriptor)
-            except StorageError:
-                with suppress(OSError):
-                    # After a failed fsync the cache may show bytes that no disk has. The next start must not count them.
+            offset = self._whole_end(descriptor)
+            # Only if its end was written and synced by us. Of an end that others left, an earlier fsync may have failed: the cache may
+            # show it without a torn line that the disk has. The next append writes over that, and then the file can be set aside.
+            is_full = self.file_bytes_max is not None and offset >= self.file_bytes_max and offset == self._written_end
+            if not is_full:
+                return self._write(descriptor, offset, content)
+            self._set_aside(descriptor)
+        with self._locked() as descriptor:
+            return self._write(descriptor, self._whole_end(descriptor), content)
+
+    def _whole_end(self, descriptor: int) -> int:
+        """Where the next line begins. Cuts off a torn line."""
+        found = self._fs.status_of(descriptor)
+        self._require_presence(found)
+        offset = found.size_bytes
+        if offset != self.durable_bytes:
+            # Another process appended, or died within its append and left a torn line: it was never acknowledged.
+            offset = whole_lines_bytes(self._fs, descriptor, found.size_bytes)
+            if offset < found.size_bytes:
+                with storage_call("truncate", self.path):
                     self._fs.truncate(descriptor, offset)
-                raise
-            self._file, self.durable_bytes = (found.device, found.inode), offset + len(content)
-            return offset
+        return offset
+
+    def _write(self, descriptor: int, offset: int, content: bytes) -> int:
+        try:
+            write_all(self._fs, descriptor, self.path, content)
+            # If we die before this, some of the lines may be there. They were not acknowledged, and their ids are known if
+            # they are sent again.
+            self._sync(descriptor)
+        except StorageError:
+            with suppress(OSError):
+                # After a failed fsync the cache may show bytes that no disk has. The next start must not count them.
+                self._fs.truncate(descriptor, offset)
+            raise
+        found = self._fs.status_of(descriptor)
+        self._file, self.durable_bytes = (found.device, found.inode), offset + len(content)
+        self._written_end = self.durable_bytes
+        return offset
+
+    def _set_aside(self, descriptor: int) -> None:
+        """Begins another file. All of this one is durable: readers see all of it from now on."""
+        full = self._fs.status_of(descriptor)
+        self._set_aside_last = (full.device, full.inode)
+        try:
+            created = set_aside(self._fs, self.path, full)
+        except StorageError:
+            self._set_aside_last = None
+            raise
+        # If we die here, the next process knows no file to be durable, and syncs what it finds.
+        self.durable_bytes, self._file, self._name_is_durable = 0, (created.device, created.inode), False
+        self._written_end = None
+        self.files_set_aside += 1
 
     def _require_presence(self, found: FileStatus) -> None:
         """Raises `StorageError` if the file was replaced or cut: what was acknowledged is gone."""
@@ -153,17 +193,55 @@ class SharedLog:
         if found is None or not found.is_regular:
             self._shown = None
             return found
-        if (found.device, found.inode) != self._file or found.size_bytes != self.durable_bytes:
-            self._extend(found)
-        size_bytes = min(found.size_bytes, self.durable_bytes) if (found.device, found.inode) == self._file else 0
+        size_bytes = self._durable_size(found)
         shown = self._shown
         if shown is None or (shown.device, shown.inode, shown.size_bytes) != (found.device, found.inode, size_bytes):
-            if shown is not None and size_bytes > shown.size_bytes and not self.is_due:
+            is_growth = (
+                shown is not None and (shown.device, shown.inode) == (found.device, found.inode) and size_bytes > shown.size_bytes
+            )
+            if is_growth and not self.is_due:
                 return shown
             self._shown_s = self._now_s()
             # What is not durable yet has changed the time of the file, but not what a reader sees of it.
             self._shown = replace(found, size_bytes=size_bytes)
         return self._shown
+
+    def _durable_size(self, found: FileStatus) -> int:
+        """How much of the file at the path may be shown."""
+        file = (found.device, found.inode)
+        if file == self._set_aside_last:
+            # It was set aside since we looked, or is about to be: all of it is durable.
+            return found.size_bytes
+        if file != self._file or found.size_bytes != self.durable_bytes:
+            self._extend(found)
+        return min(found.size_bytes, self.durable_bytes) if file == self._file else 0
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Device and inode of the file to which the next append goes, unless it is full; None if that is not known yet."""
+        return self._file
+
+    def files_after(self, file: tuple[int, int] | None) -> int:
+        """How many files follow this one, up to the file at the path; None: how many precede the file at the path.
+
+        0 if there is no such file. Raises `StorageError`.
+        """
+        with storage_call("stat", self.path):
+            found = [self._fs.status(each) for each in (*earlier_files(self._fs, self.path), self.path)]
+        order = list(dict.fromkeys((each.device, each.inode) for each in found if each is not None))
+        if file is None:
+            return max(0, len(order) - 1)
+        return len(order) - 1 - order.index(file) if file in order else 0
+
+    def earlier_bytes(self, files_later: int) -> int:
+        """The size of the file that is followed by so many, up to the file at the path; 0 if it is gone. Raises `StorageError`."""
+        with storage_call("stat", self.path):
+            found = (
+                self._fs.status(earlier[-files_later])
+                if files_later <= len(earlier := earlier_files(self._fs, self.path))
+                else None
+            )
+        return found.size_bytes if found else 0
 
     @property
     def is_due(self) -> bool:

@@ -16,12 +16,15 @@ from typing import Any
 
 import pytest
 
+from event_processor.storage.file_system import OperatingSystem
+from event_processor.storage.shared_log import SharedLog
 from support.http_daemon import Served, ports, served, served_in
 from support.processes import DEADLINE_S, Daemon, Pipeline, wait_until
 
 KILLS = int(os.environ.get("INTAKE_KILLS", "10"))
 CLIENTS = 4
 BATCH_MAX = 12
+FILE_BYTES = 4096
 KEYS = "[intake]\nenabled = true\nfree_bytes_min = 0\n"
 LISTEN = f'[http]\nlisten = "127.0.0.1:0"\n{KEYS}'
 
@@ -40,12 +43,19 @@ def totals(pipeline: Pipeline) -> tuple[int, float]:
     return state["counts"]["accepted"], sum(each["sum"] for each in state["categories"].values())
 
 
-def intake_pipeline(folder: Path) -> Pipeline:
+def intake_pipeline(folder: Path, keys: str = "") -> Pipeline:
+    """`keys`: further ones of `[intake]`."""
     pipeline = Pipeline(folder, folder)
     pipeline.prepare(b"")
     path = folder / "pipeline.toml"
-    path.write_text(path.read_text() + LISTEN)
+    path.write_text(path.read_text() + LISTEN + keys)
     return pipeline
+
+
+def intake_files(pipeline: Pipeline) -> list[Path]:
+    """The files of the intake, in the order in which they were appended to."""
+    state = pipeline.checkpoint.parent
+    return [*sorted((state / "intake").glob("*.jsonl")), state / "intake.jsonl"]
 
 
 def port_of(daemon: Daemon) -> int:
@@ -57,7 +67,8 @@ def port_of(daemon: Daemon) -> int:
 class Clients:
     """Threads that post what is not acknowledged yet, until the daemon is gone or nothing is left."""
 
-    def __init__(self, port: int, numbers: Sequence[int], acknowledged: set[int], seed: int) -> None:
+    def __init__(self, port: int, numbers: Sequence[int], acknowledged: dict[int, str], seed: int) -> None:
+        """`acknowledged`: those that were, with their positions; more are added."""
         self._port = port
         self._missing = [number for number in numbers if number not in acknowledged]
         self._acknowledged = acknowledged
@@ -98,7 +109,7 @@ class Clients:
                     continue
                 assert (answer.status, document["appended"]) == (202, len(taken)), document
                 with self._lock:
-                    self._acknowledged.update(taken)
+                    self._acknowledged.update(zip(taken, (each["position"] for each in document["lines"]), strict=True))
         except (OSError, http.client.HTTPException):
             return  # killed
         finally:
@@ -106,8 +117,8 @@ class Clients:
 
 
 def test_after_any_kills_every_acknowledged_event_is_counted_once(tmp_path: Path) -> None:
-    pipeline, random = intake_pipeline(tmp_path), Random(20261130)
-    acknowledged: set[int] = set()
+    pipeline, random = intake_pipeline(tmp_path, f"file_bytes_max = {FILE_BYTES}\n"), Random(20261130)
+    acknowledged: dict[int, str] = {}
     numbers: list[int] = []
     for life in range(KILLS):
         numbers = list(range(600 * (life + 1)))
@@ -125,8 +136,8 @@ def test_after_any_kills_every_acknowledged_event_is_counted_once(tmp_path: Path
     assert pipeline.run("--once").exit_code == 0
     counted, _ = totals(pipeline)
     assert len(acknowledged) <= counted <= len(numbers)
-    ids = {json.loads(line)["id"] for line in (tmp_path / "state" / "intake.jsonl").read_bytes().splitlines()}
-    assert acknowledged <= ids
+    ids = {json.loads(line)["id"] for path in intake_files(pipeline) for line in path.read_bytes().splitlines()}
+    assert acknowledged.keys() <= ids
     assert counted == len(ids)
     # What was not acknowledged is sent again, some of it for the second time.
     daemon = pipeline.start()
@@ -139,6 +150,48 @@ def test_after_any_kills_every_acknowledged_event_is_counted_once(tmp_path: Path
         daemon.kill()
     assert pipeline.run("--once").exit_code == 0
     assert totals(pipeline) == (len(numbers), sum(numbers))
+    assert pipeline.verify().exit_code == 0
+    # Each position names the file and the place where the event is, and each file is a generation.
+    contents = [path.read_bytes() for path in intake_files(pipeline)]
+    assert len(contents) > KILLS
+    assert all(len(each) >= FILE_BYTES for each in contents[:-1])
+    for number, position in acknowledged.items():
+        generation, offset = map(int, position.split(":"))
+        assert contents[generation - 1].startswith(lines([number]), offset), position
+
+
+def test_files_that_nothing_has_read_yet_are_counted_in_order_and_positions_say_which_file_it_is(tmp_path: Path) -> None:
+    pipeline = intake_pipeline(tmp_path, f"file_bytes_max = {FILE_BYTES}\n")
+    assert pipeline.run("--once").exit_code == 0
+    log = SharedLog(OperatingSystem(), str(tmp_path / "state" / "intake.jsonl"))
+    log.file_bytes_max = FILE_BYTES
+
+    filled = [0]
+
+    def fill(files: int) -> None:
+        """Fills so many files, each with events of its own."""
+        for _ in range(files):
+            log.append(lines(range(filled[-1], filled[-1] + 100)))
+            filled.append(filled[-1] + 100)
+
+    fill(4)
+    assert pipeline.run("--once").exit_code == 0
+    assert totals(pipeline)[0] == 400
+    fill(4)
+    full_bytes = intake_files(pipeline)[-1].stat().st_size
+    daemon = pipeline.start()
+    try:
+        served_here = Served(pipeline, daemon, port_of(daemon))
+        wait_until(lambda: served_here.ask("/v1/events", "POST", body=b"no event").status == 422, "events are taken")
+        answer = served_here.ask("/v1/events", "POST", body=lines([7_000_000])).json
+        # Only what this process has synced to its end is set aside, so that is still the last file that was filled.
+        assert [each["position"] for each in answer["lines"]] == [f"8:{full_bytes}"]
+        waited = served_here.ask("/v1/events", "POST", body=lines([7_000_001]), headers={"Prefer": "wait=60"}).json
+        assert [(each["position"], each["outcome"]) for each in waited["lines"]] == [("9:0", "accepted")]
+        assert served_here.ask("/v1/receipts/8:0").json == {"position": "8:0", "status": "counted", "outcome": "accepted"}
+    finally:
+        daemon.kill()
+    assert totals(pipeline)[0] == 802
     assert pipeline.verify().exit_code == 0
 
 
@@ -171,7 +224,7 @@ def test_after_a_failed_fsync_the_daemon_ends_with_74_and_only_what_was_acknowle
 def test_a_retry_and_posts_share_the_intake_while_a_daemon_runs(tmp_path: Path) -> None:
     with served_in(tmp_path, b'{"id": 0, "category": "c0", "value": "x"}\n', KEYS) as running:
         running.wait_for_records(1)
-        numbers, acknowledged = list(range(1, 2001)), set[int]()
+        numbers, acknowledged = list(range(1, 2001)), dict[int, str]()
         clients = Clients(running.port, numbers, acknowledged, 1)
         letters = tmp_path / "letters.jsonl"
         for _ in range(3):

@@ -12,8 +12,10 @@ from event_processor.model.errors import LockedError, StorageError
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.durable import read_range
 from event_processor.storage.durable_view import DurableView
+from event_processor.storage.earlier_files import earlier_files
 from event_processor.storage.shared_log import PACE_S, SharedLog
 from support.file_source import ManualClock
+from support.simulated_faults import SimulatedCrash
 from support.simulated_fs import Fault, SimulatedFileSystem
 
 PATH = "/d/intake.jsonl"
@@ -36,6 +38,31 @@ def seen(view: DurableView) -> bytes:
         return read_range(view, descriptor, 1_000_000, 0)
     finally:
         view.close(descriptor)
+
+
+def limited(fs: SimulatedFileSystem, seed: int) -> SharedLog:
+    """A log that sets its files aside, in every other seed."""
+    log = SharedLog(fs, PATH)
+    log.file_bytes_max = 24 if seed % 2 else None
+    return log
+
+
+def content_of_all(fs: SimulatedFileSystem) -> bytes:
+    """The earlier files and the present one. Between two names of one file, it counts once."""
+    found = {}
+    for path in (*earlier_files(fs, PATH), PATH):
+        status = fs.status(path)
+        if status is not None:
+            found[status.inode] = fs.content(path) or b""
+    return b"".join(found.values())
+
+
+def seen_in_all(fs: SimulatedFileSystem, view: DurableView) -> bytes:
+    """What a reader reads in the earlier files, all of which is durable, and in the present one."""
+    live = seen(view)
+    status = fs.status(PATH)
+    earlier = (path for path in earlier_files(fs, PATH) if fs.status(path) != status)
+    return b"".join(fs.content(path) or b"" for path in earlier) + live
 
 
 def write_without_sync(fs: SimulatedFileSystem, content: bytes) -> int:
@@ -167,7 +194,7 @@ def test_whatever_happens_what_was_shown_or_acknowledged_survives_a_power_cut(se
     random = Random(seed)
     fs = SimulatedFileSystem(seed)
     fs.plant(PATH, b"")
-    log = SharedLog(fs, PATH)
+    log = limited(fs, seed)
     view = DurableView(fs, log)
     kept = b""  # what was shown so far
     acknowledged: list[bytes] = []
@@ -177,13 +204,13 @@ def test_whatever_happens_what_was_shown_or_acknowledged_survives_a_power_cut(se
             case 0 | 1:
                 if random.random() < 0.15:
                     # A failed fsync may drop what a dead process left. If it was not shown yet, nothing knows of it.
-                    kept = seen(view)
+                    kept = seen_in_all(fs, view)
                     fs.fail(Fault(errno=errno.EIO, kinds={random.choice(["write", "sync", "truncate"])}))
                 try:
                     log.append(line * random.randrange(1, 4))
                 except StorageError:
                     fs = fs.kill()
-                    log = SharedLog(fs, PATH)
+                    log = limited(fs, seed)
                     view = DurableView(fs, log)
                 else:
                     acknowledged.append(line)
@@ -196,10 +223,77 @@ def test_whatever_happens_what_was_shown_or_acknowledged_survives_a_power_cut(se
             case _:
                 pass
         if random.random() < 0.7:
-            shown = seen(view)
+            shown = seen_in_all(fs, view)
             assert shown.startswith(kept), fs.journal()
             assert shown.endswith(b"\n") or not shown
             kept = shown
-        survived = fs.copy(seed * 1000 + step).crash().content(PATH) or b""
+        after = fs.copy(seed * 1000 + step).crash()
+        survived = content_of_all(after)
         assert survived.startswith(kept), fs.journal()
         assert all(each in survived for each in acknowledged), fs.journal()
+
+
+def test_at_each_death_while_a_file_is_set_aside_every_acknowledged_line_is_there_once() -> None:
+    lines = [b"line %d\n" % number for number in range(4)]
+    for nth in range(1, 200):
+        for after in (False, True):
+            fs = SimulatedFileSystem(nth)
+            fs.plant(PATH, b"")
+            log = limited(fs, 1)
+            fs.crash_at(nth, after=after)
+            done = 0
+            try:
+                for done, line in enumerate(lines):  # noqa: B007 - how many were acknowledged when it died
+                    log.append(line * 3)
+            except SimulatedCrash:
+                pass
+            if not fs.crashed:
+                return
+            for survivor in (fs.kill(), fs.crash()):
+                content = content_of_all(survivor)
+                assert content.startswith(b"".join(line * 3 for line in lines[:done])), survivor.journal()
+                # The next process goes on, and no line is twice or in another order.
+                again = limited(survivor, 1)
+                again.append(b"end\n")
+                whole = content_of_all(survivor)
+                assert whole.endswith(b"end\n"), survivor.journal()
+                assert whole[:-4] == b"".join(line * 3 for line in lines)[: len(whole) - 4], survivor.journal()
+    pytest.fail("it never ended")
+
+
+def test_a_process_that_opened_a_file_before_it_was_set_aside_appends_to_the_next_one(fs: SimulatedFileSystem) -> None:
+    log = limited(fs, 1)
+    log.append(b"a line of some length\n" * 2)
+    locks = fs.lock
+
+    def lock_later(descriptor: int) -> bool:
+        fs.lock = locks  # type: ignore[method-assign]
+        log.append(b"another\n")
+        return locks(descriptor)
+
+    fs.lock = lock_later  # type: ignore[method-assign]
+    with pytest.raises(LockedError, match="replaced"):
+        append_lines(fs, PATH, [b"theirs"])
+    append_lines(fs, PATH, [b"theirs"])
+    assert fs.content(PATH) == b"another\ntheirs\n"
+    (earlier,) = earlier_files(fs, PATH)
+    assert fs.content(earlier) == b"a line of some length\n" * 2
+    assert log.earlier_bytes(1) == 44
+    assert log.earlier_bytes(2) == 0
+
+
+def test_another_file_is_shown_at_once_though_growth_is_paced(fs: SimulatedFileSystem) -> None:
+    # A reader that took the earlier file for the present one would look for the next file after it in vain.
+    log = SharedLog(fs, PATH, ManualClock())
+    log.file_bytes_max = 4
+    log.append(b"one\n")
+    first = log.look()
+    log.append(b"another line\n")
+    second = log.look()
+    assert first is not None
+    assert second is not None
+    assert (first.size_bytes, second.size_bytes) == (4, 13)
+    assert first.inode != second.inode
+    log.append(b"three\n")
+    log.append(b"four\n")
+    assert fs.status(PATH) == log.look()

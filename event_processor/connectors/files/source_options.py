@@ -12,7 +12,7 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,7 +20,7 @@ from event_processor.configuration.configuration import ConfiguredPath
 from event_processor.model.event import Json
 from event_processor.records.source_format import SourceFormat
 
-__all__ = ["STANDARD_INPUT", "FileSourceOptions", "InputFilesOptions", "StandardInputOptions"]
+__all__ = ["STANDARD_INPUT", "FileSourceOptions", "InputFilesOptions", "OwnLogOptions", "StandardInputOptions"]
 
 BYTES_MARK: Final = "bytes:"
 """A name in the state that is not UTF-8, or that begins like this, begins so; then bytes are escaped."""
@@ -30,6 +30,8 @@ NAME_PLACEHOLDER: Final = "{name}"
 class FileSourceOptions(SourceFormat):
     """A log file, or a glob of log files. Each is followed through its rotations."""
 
+    names_decide: ClassVar[bool] = False
+    """Whether the names of rotated files certainly are in their order, so that no content must be compared: several may be equal."""
     type: Literal["file"] = "file"
     path: ConfiguredPath
     """The file, or a glob (`*`, `?`, `[…]`; no `**`). A relative path starts from the configuration's folder."""
@@ -126,6 +128,12 @@ def _byte(escape: str) -> bytes:
 STANDARD_INPUT: Final = "standard input"
 _PLACE_KEYS: Final = frozenset({"path", "start"})
 """The keys that an input replaces by its own."""
+
+
+class OwnLogOptions(FileSourceOptions):
+    """A log to which only this program appends. It sets full files aside, under names that ascend."""
+
+    names_decide: ClassVar[bool] = True
 
 
 class InputFilesOptions(FileSourceOptions):

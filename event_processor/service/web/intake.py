@@ -7,7 +7,7 @@ Never: decides what a record counts as (the pipeline does, when it reads it).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice, zip_longest
 from typing import Any, Final
 
@@ -59,8 +59,8 @@ class Intake:
         if not records:
             return json_answer({"appended": 0, "invalid": 0, "lines": []}, 422)
         assert self._judge is not None, "it is enabled"
-        generation = opened.generation()
-        taken = await _taken(writer, records, self._judge)
+        taken = await _taken(writer.submit(records, self._judge, opened))
+        generation = taken.generation
         invalid = len(taken.rejections)
         appended = len(records) - invalid
         outcomes: Sequence[str] = ()
@@ -110,11 +110,11 @@ class Intake:
         return posted_records(body, media_type)
 
 
-async def _taken(writer: IntakeWriter, records: Sequence[bytes], judge: PostedJudge) -> Taken:
-    """Appends the valid records. Returns when all are durable."""
+async def _taken(answer: Awaitable[Taken]) -> Taken:
+    """Returns when all valid records are durable."""
     try:
         # If the client leaves meanwhile, the records are appended all the same, without an answer.
-        return await writer.submit(records, judge)
+        return await answer
     except LockedError as error:
         raise ProblemError(503, error.message, hint="send it again", headers={"Retry-After": "1"}) from error
 

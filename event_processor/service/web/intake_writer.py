@@ -51,6 +51,7 @@ class OpenIntake:
 class Taken:
     """The answer to one request: where its valid records begin and end, and its invalid records by their place, ascending."""
 
+    generation: int
     offset: int
     end: int
     rejections: Sequence[Rejection]
@@ -62,6 +63,7 @@ class _Waiting:
 
     records: Sequence[bytes]
     judge: PostedJudge
+    opened: OpenIntake
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Taken]
 
@@ -78,15 +80,19 @@ class IntakeWriter:
         self.opened: OpenIntake | None = None
         """The pipeline; None while none is open. Set by the daemon's thread."""
 
-    @property
-    def durable_bytes(self) -> int:
-        """The length of the intake, as far as it is durable."""
-        return self._log.durable_bytes
+    def holds(self, generation: int, offset: int, opened: OpenIntake) -> bool:
+        """Whether something durable was appended at this position, which no checkpoint counts yet. Raises `StorageError`."""
+        # In this order: if a file is set aside meanwhile, its number is no longer that of the present one.
+        durable_bytes = self._log.durable_bytes
+        files_later = opened.generation() - generation
+        if files_later == 0:
+            return offset < durable_bytes
+        return files_later > 0 and offset < self._log.earlier_bytes(files_later)
 
-    def submit(self, records: Sequence[bytes], judge: PostedJudge) -> asyncio.Future[Taken]:
+    def submit(self, records: Sequence[bytes], judge: PostedJudge, opened: OpenIntake) -> asyncio.Future[Taken]:
         """Takes records. The future is done when all that are valid are durable; or raises `StorageError`, `LockedError`."""
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(records, judge, loop, loop.create_future())
+        waiting = _Waiting(records, judge, opened, loop, loop.create_future())
         if not self._gathered:
             # The requests of one round of the loop are handed over together, so that two threads do not take turns for each.
             loop.call_soon(self._hand_over)
@@ -150,9 +156,10 @@ class IntakeWriter:
             # often it is sent again.
             offset = patiently(self._clock, lambda: self._log.append(content))
         taken = []
-        for records, rejections in zip(valid, refused, strict=True):
+        for each, records, rejections in zip(group, valid, refused, strict=True):
             end = offset + sum(map(len, records)) + len(records)
-            taken.append(Taken(offset, end, rejections))
+            # Only this thread begins another file, so it is still the one that was appended to.
+            taken.append(Taken(each.opened.generation(), offset, end, rejections))
             offset = end
         return taken
 

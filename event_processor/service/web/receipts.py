@@ -69,7 +69,11 @@ class Receipts:
             return json_answer(await self._counted(found[0], (generation, offset)))
         intake = self._site.intake
         opened = intake.opened if intake is not None else None
-        if intake is None or opened is None or generation != opened.generation() or offset >= intake.durable_bytes:
+        if (
+            intake is None
+            or opened is None
+            or not await self._site.threads.call(lambda: intake.holds(generation, offset, opened))
+        ):
             raise ProblemError(404, "nothing was appended at this position", hint="send the event again: it counts once")
         return json_answer(Receipt(found[0], "appended"))
 

@@ -132,10 +132,14 @@ class Past:
         else:
             seen_bytes = current.tail.scanned_offset
             read = ReadFile(current.identity(self._label), current.status, current.intact_ns, seen_bytes)
-        return find_successor(self._context.open_content, read, candidates, self._known)
+        return self._successor(read, candidates)
 
     def successor_of_unread(self, current: Generation, candidates: Sequence[Candidate]) -> Succession:
         """The successor of the finished generation, if the current one, which gave nothing yet, is not counted."""
         identity = self.finished.identity if self.finished else None
         read = ReadFile(identity, None, current.intact_ns, passed=self.passed)
-        return find_successor(self._context.open_content, read, candidates, self._known)
+        return self._successor(read, candidates)
+
+    def _successor(self, read: ReadFile, candidates: Sequence[Candidate]) -> Succession:
+        names_decide = self._context.options.names_decide
+        return find_successor(self._context.open_content, read, candidates, self._known, names_decide=names_decide)

@@ -101,9 +101,10 @@ class Lineage(Steps):
         return number or (self._past.finished.number if self._past.finished else None)
 
     @property
-    def live_number(self) -> int | None:
-        """The generation of the file that is open now; None if nothing of it was read yet, or none is open."""
-        return self._current.number if self._current else None
+    def open_file(self) -> tuple[int | None, tuple[int, int] | None]:
+        """The generation of the open file, None if nothing of it was read yet, and its device and inode. Any thread may ask."""
+        current = self._current
+        return (current.number, (current.status.device, current.status.inode)) if current else (None, None)
 
     def gives(self, generation: int) -> bool:
         """Whether its next chunk is of this generation, or of what follows it."""

@@ -56,6 +56,7 @@ class Rotations:
         pattern = options.rotated_pattern(path)
         self._fs: Final = fs
         self._path: Final = path
+        self._names_decide: Final = options.names_decide
         self._pattern: Final = PathPattern(pattern) if pattern else None
         self._shape: Final = NameShape(os.path.basename(path), numbers_infix=not options.is_glob)
 
@@ -100,9 +101,12 @@ class Rotations:
                 continue
             status = look_at(self._fs, path).status
             # A link to the live file, or the file that the path links to, is the live file under another name.
-            if status and status.size_bytes and not any(each.has_inode_of(status) for each in live):
+            is_another = self._names_decide or not any(each.has_inode_of(status) for each in live if status)
+            if status and status.size_bytes and is_another:
                 listed.append(Candidate(path, status, False, order, is_rotation))
-        return [*listed, *live]
+        # If names decide, the file was set aside since we looked at the path, or is about to be. Later files may be in the listing too:
+        # if it stayed the live one, it would sort after them, and would never be read.
+        return [*listed, *(each for each in live if not any(each.has_inode_of(other.status) for other in listed))]
 
     def _named(self) -> Iterator[tuple[str, tuple[NameOrder | None, bool]]]:
         """Yields each path that may hold a generation, its order, and whether it is a rotated file."""

@@ -170,10 +170,14 @@ class FileSource:
     def lag_bytes(self) -> int:
         return sum(lineage.lag_bytes() for lineage in self._lineages.values())
 
-    def live_generation(self) -> int:
-        """The generation of what is appended to the file now. Not for a glob. Any thread may call it."""
+    def open_file(self) -> tuple[int, tuple[int, int] | None]:
+        """The file that is read now: its generation, and its device and inode. Not for a glob. Any thread may call it.
+
+        If nothing of it was read yet, the number is that of the next generation, and so it is if no file is open; then the rest is None.
+        """
         lineage = self._lineages.get(self._options.path)
-        return (lineage.live_number if lineage else None) or self._next_generation
+        number, inode = lineage.open_file if lineage else (None, None)
+        return number or self._next_generation, inode
 
     def has_more(self) -> bool:
         return bool(self._ready) or any(lineage.has_more() for lineage in self._in_turn)

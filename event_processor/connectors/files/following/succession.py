@@ -100,8 +100,10 @@ def find_shorter(open_content: Opener, identity: FileIdentity, candidates: Seque
     return None
 
 
-def find_successor(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate], known: KnownFiles) -> Succession:
-    """What to read after `read`. Raises `StorageError`.
+def find_successor(
+    open_content: Opener, read: ReadFile, candidates: Sequence[Candidate], known: KnownFiles, *, names_decide: bool = False
+) -> Succession:
+    """What to read after `read`. `names_decide`: what sorts after it, without a look at any content. Raises `StorageError`.
 
     A file that is known, or is the file itself, is never next. If everything that was read is known, any other rotated file is new,
     wherever its name sorts, unless it begins like a known one. If older files were forgotten, only what sorts after a known file is
@@ -110,6 +112,9 @@ def find_successor(open_content: Opener, read: ReadFile, candidates: Sequence[Ca
     own, longer = _own_place(open_content, read, candidates)
     if longer:
         return Succession(longer)
+    if names_decide and own:
+        newer = candidates[candidates.index(own) + 1 :]
+        return Succession(newer[0] if newer else None, newer=newer[1:])
     choice = _Choice(open_content, read, _of_one_scheme(candidates, own, known), own, known)
     newer, by_times = choice.newer()
     before = choice.last_before(newer[0]) if newer else None

@@ -1,0 +1,72 @@
+"""The earlier files of a log of ours, in a folder beside it.
+
+Owns: how a full file goes there, and the names there.
+Always: the path of the log has a file at every moment. Names ascend in the order in which the files were full. A file in the folder
+never grows, and everything in it is durable.
+Never: decides when a file is full, or when it may be removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from event_processor.storage.durable import FileStatus, FileSystem, storage_call
+
+__all__ = ["EARLIER_NAMES", "earlier_files", "earlier_folder", "set_aside"]
+
+NUMBER_MIN: Final = 1_000_000_000_000
+"""Names are milliseconds since 1970, so that the source reads them in their order; a wrong clock must not make another kind of them."""
+_NAME: Final = re.compile(r"1\d{12}\.jsonl")
+EARLIER_NAMES: Final = f"1{'[0-9]' * 12}.jsonl"
+"""The same as a glob."""
+
+
+def earlier_folder(path: str) -> str:
+    """The folder of the earlier files of the log at `path`: its name without the extension."""
+    return os.path.splitext(path)[0]
+
+
+def earlier_files(fs: FileSystem, path: str) -> Sequence[str]:
+    """The paths of the earlier files of the log at `path`, oldest first. Raises `StorageError`."""
+    folder = earlier_folder(path)
+    with storage_call("list", folder):
+        return [os.path.join(folder, name) for name in fs.names(folder) if _NAME.fullmatch(name)]
+
+
+def set_aside(fs: FileSystem, path: str, full: FileStatus) -> FileStatus:
+    """Moves the file at `path` to the earlier ones, and puts an empty file in its place. Returns the status of that.
+
+    The caller holds the lock of the file, and everything in it is durable. What it appends to the new file is durable only after it
+    has synced the folder of `path`. Raises `StorageError`.
+    """
+    earlier = earlier_files(fs, path)
+    with storage_call("link", path):
+        last = fs.status(earlier[-1]) if earlier else None
+        if last is None or (last.device, last.inode) != (full.device, full.inode):
+            _link(fs, path, full, earlier)
+    # If we die here, the file has two names. A reader takes it for the file at the path, and the next call goes on here.
+    fresh = f"{path}.new"
+    with storage_call("create", fresh):
+        descriptor = fs.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            created = fs.status_of(descriptor)
+        finally:
+            fs.close(descriptor)
+    with storage_call("rename", path):
+        # If the power fails before the folder is synced, the path may have the full file again. Nothing after it was acknowledged.
+        fs.rename(fresh, path)
+    return created
+
+
+def _link(fs: FileSystem, path: str, full: FileStatus, earlier: Sequence[str]) -> None:
+    folder = earlier_folder(path)
+    if fs.status(folder) is None:
+        fs.make_directory(folder)
+        fs.sync_directory(os.path.dirname(folder) or ".")
+    after = int(os.path.basename(earlier[-1]).partition(".")[0]) + 1 if earlier else NUMBER_MIN
+    fs.link(path, os.path.join(folder, f"{max(after, full.modified_ns // 1_000_000)}.jsonl"))
+    # If we die before this, the path has the file, whatever became of the second name.
+    fs.sync_directory(folder)

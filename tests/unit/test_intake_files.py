@@ -1,0 +1,139 @@
+"""The files of the intake as its source reads them: one after the other, each a generation, whatever they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_processor.assembly.intake import intake_generation, intake_options
+from event_processor.connectors.files.following.source import FileSource
+from event_processor.model.file_system import FileSystem
+from event_processor.model.telemetry import Telemetry
+from event_processor.storage.durable_view import DurableView
+from event_processor.storage.earlier_files import earlier_files
+from event_processor.storage.file_system import OperatingSystem
+from event_processor.storage.shared_log import SharedLog
+from support.file_source import ManualClock
+
+LINE = b"a line of thirty bytes, no more\n"
+FILE_BYTES = 2 * len(LINE)
+
+
+class Restless(OperatingSystem):
+    """A file system on which something else happens before each listing of a folder."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        self.happens = happens
+
+    def names(self, path: str) -> list[str]:
+        self.happens()
+        return super().names(path)
+
+
+def log_in(folder: Path) -> SharedLog:
+    log = SharedLog(OperatingSystem(), str(folder / "intake.jsonl"))
+    log.file_bytes_max = FILE_BYTES
+    return log
+
+
+def source_of(
+    log: SharedLog,
+    positions: Mapping[int, Mapping[str, Any]] | None = None,
+    next_generation: int = 1,
+    *,
+    fs: FileSystem | None = None,
+) -> FileSource:
+    fs = DurableView(fs or OperatingSystem(), log)
+    folder = str(Path(log.path).parent)
+    source = FileSource("intake", intake_options(folder), fs=fs, clock=ManualClock(), telemetry=Telemetry(), finished=False)
+    source.open(positions or {}, next_generation)
+    return source
+
+
+def read(source: FileSource, chunks_max: int = 1000) -> tuple[list[tuple[int, int, bytes]], dict[int, Mapping[str, Any]]]:
+    """What the source gives until it has no more, and the positions of the generations that are still open then."""
+    given, opened = list[tuple[int, int, bytes]](), dict[int, Mapping[str, Any]]()
+    for _ in range(chunks_max):
+        chunk = source.read(1 << 20)
+        if chunk is None:
+            return given, opened
+        if chunk.content:
+            given.append((chunk.generation, chunk.offset, chunk.content))
+        opened[chunk.generation] = chunk.position
+        if chunk.retired:
+            del opened[chunk.generation]
+    pytest.fail("it never ends")
+
+
+def test_files_with_equal_content_are_each_read_once_also_after_restarts(tmp_path: Path) -> None:
+    # More than the source remembers by their content.
+    log, generations, positions = log_in(tmp_path), 0, dict[int, Mapping[str, Any]]()
+    for files in (50, 1, 50):
+        for _ in range(files):
+            log.append(LINE)
+            log.append(LINE)
+        source = source_of(log, positions, generations + 1)
+        given, positions = read(source)
+        source.close()
+        assert [(each[1], each[2]) for each in given] == [(0, LINE * 2)] * files
+        assert [each[0] for each in given] == list(range(generations + 1, generations + files + 1))
+        generations += files
+    assert len(earlier_files(OperatingSystem(), log.path)) == generations - 1
+
+
+def test_the_generation_of_an_append_is_known_before_the_reader_is_there(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    for _ in range(3):
+        log.append(LINE * 2)
+    source = source_of(log)
+    generation = intake_generation({"intake": source}, log)
+    found = []
+    for _ in range(3):
+        offset = log.append(LINE * 2)
+        found.append((generation(), offset))
+    assert found == [(4, 0), (5, 0), (6, 0)]
+    given, positions = read(source)
+    assert generation() == 6
+    assert [each[0] for each in given] == [1, 2, 3, 4, 5, 6]
+    source.close()
+    # The reader is in the last file, which is full: the next append begins another one.
+    again = log_in(tmp_path)
+    source = source_of(again, positions, 7)
+    generation = intake_generation({"intake": source}, again)
+    assert [(again.append(LINE), generation()), (again.append(LINE), generation())] == [(2 * len(LINE), 6), (0, 7)]
+    source.close()
+
+
+def test_what_was_appended_since_the_last_look_is_read_before_the_next_file(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    log.append(LINE * 2)
+    source = source_of(log)
+    assert [each[2] for each in read(source)[0]] == [LINE * 2]
+    log.append(LINE)
+    log.append(LINE)
+    log.append(LINE)
+    assert [each[0::2] for each in read(source)[0]] == [(2, LINE * 2), (3, LINE)]
+    source.close()
+
+
+def test_no_file_is_passed_over_if_others_are_set_aside_within_a_look_at_the_folder(tmp_path: Path) -> None:
+    log, left = log_in(tmp_path), list(range(20, 0, -1))
+
+    def fill(files: int) -> None:
+        for _ in range(min(files, len(left))):
+            log.append(b"%02d %s" % (left.pop(), LINE * 2))
+
+    fs = Restless(lambda: None)
+    source = source_of(log, fs=fs)
+    fill(1)
+    given = read(source)[0]
+    fill(1)
+    fs.happens = lambda: fill(2)
+    given += [each for _ in range(20) for each in read(source)[0]]
+    source.close()
+    assert [(generation, content[:2]) for generation, _, content in given] == [
+        (number, b"%02d" % number) for number in range(1, 21)
+    ]
