@@ -12,10 +12,13 @@ import pytest
 
 from event_processor.cli.context import Invocation, load
 from event_processor.model.errors import ConfigurationError
+from event_processor.service.web.answers import ProblemError
+from event_processor.service.web.pressure import Pressure
 from event_processor.service.web.receipts import wait_of
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.shared_log import SharedLog
 from support.asgi import Answer, asked
+from support.engine import FakeClock
 from support.simulated_fs import Fault, SimulatedFileSystem
 from support.sites import application_here, open_intake
 
@@ -265,6 +268,32 @@ def test_a_full_outbox_and_a_disk_without_room_are_503_with_a_time(folder: Path)
     assert "outbox" in answer.json["detail"]
     (folder / "event-processor.toml").write_text(CONFIGURATION.replace("free_bytes_min = 0", f"free_bytes_min = {1 << 60}"))
     answer = post(GOOD)
-    assert (answer.status, answer.headers["retry-after"]) == (503, "30")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert "intake.free_bytes_min" in answer.json["detail"]
     assert appended(folder) == []
+
+
+def test_the_time_that_a_client_waits_follows_from_how_fast_the_disk_gets_room(folder: Path) -> None:
+    (folder / "event-processor.toml").write_text(CONFIGURATION.replace("free_bytes_min = 0", "free_bytes_min = 1000"))
+    clock, free_bytes = FakeClock(), 400
+    pressure = Pressure(load(Invocation()).configuration, clock, lambda _: free_bytes)
+    opened = open_intake().opened
+    assert opened is not None
+
+    def told(free: int, after_s: float) -> int | None:
+        nonlocal free_bytes
+        free_bytes = free
+        clock.now_s += after_s
+        try:
+            pressure.require_room(opened)
+        except ProblemError as error:
+            return int(error.headers["Retry-After"])
+        return None
+
+    assert told(400, 1) == 1, "it was found short now"
+    assert told(400, 20) == 20, "it has been short for so long, and nothing was freed"
+    assert told(500, 20) == 200, "100 of 600 bytes in 40 s"
+    assert told(200, 20) == 1, "less than before: it begins anew"
+    assert told(200, 4000) == 300, "the longest"
+    assert told(1000, 1) is None
+    assert told(900, 1) == 1, "another shortage"
