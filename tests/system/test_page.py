@@ -224,6 +224,39 @@ def test_everything_can_be_done_with_the_keyboard(browser: Browser, tmp_path: Pa
         visit.wait("document.querySelector('#categories th').getAttribute('aria-sort') === 'ascending'")
 
 
+def test_each_number_says_which_command_prints_it_to_the_keyboard_and_to_a_screen_reader(
+    browser: Browser, tmp_path: Path
+) -> None:
+    more = b'{"id": 77, "category": "it\'s tea", "value": 4}\nbad\n'
+    with served_in(tmp_path, events(5) + more) as running, visited(browser, url_of(running)) as visit:
+        visit.wait_for_text("#categories tbody", "it's tea")
+        is_drawn(visit)
+        # Every cell that shows a number, and every part, says one.
+        untold = "[...document.querySelectorAll('td:not(.text):not(.barcell)')].filter((each) => /[0-9]/.test(each.textContent) && !each.title)"
+        assert visit.page.evaluate(f"{untold}.map((each) => each.textContent)") == ["0", "0"], (
+            "of the sink, which is in the commit"
+        )
+        stops = "[...document.querySelectorAll('main > section:not([hidden])')].map((each) => each.querySelectorAll('.n[tabindex=\\'0\\']').length)"
+        assert set(visit.page.evaluate(stops)) <= {1}, "one stop of the Tab key for each part"
+        visit.page.focus("#categories-title")
+        assert visit.text("#says") == "$ event-processor inspect"
+        visit.page.keyboard.press("ArrowRight")
+        assert visit.text("#says") == "$ event-processor inspect --category=a"
+        visit.page.keyboard.press("ArrowDown")
+        assert visit.text("#says") == "$ event-processor inspect --category='it'\\''s tea'"
+        focused = "document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent"
+        assert visit.page.evaluate(focused) == visit.text("#says")
+        running.append(b'{"id": 78, "category": "it\'s tea", "value": 4}\n')
+        visit.wait("document.activeElement.textContent === '2'")
+        assert visit.page.is_visible("#says"), "an update leaves the focus where it is"
+        assert not visit.faults_of_accessibility()
+        visit.page.keyboard.press("Tab")
+        assert not visit.page.evaluate("document.activeElement.matches('#categories .n')"), "the next stop is outside the numbers"
+        assert "--category" not in visit.text("#says")
+        assert not visit.complaints
+        assert running.pipeline.command_of("inspect", "--category=it's tea").exit_code == 0
+
+
 def test_charts_have_values_on_their_axes_and_under_the_pointer(browser: Browser, tmp_path: Path) -> None:
     made = history()
     with (
