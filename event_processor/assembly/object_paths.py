@@ -7,21 +7,24 @@ Never: connects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 
 from event_processor.configuration.configuration import Configuration
-from event_processor.connectors.s3.object_files import ObjectFiles, is_object
+from event_processor.connectors.s3.object_files import ObjectFiles, ObjectServices, is_object
 from event_processor.connectors.s3.options import S3ClientOptions, S3SourceOptions
 from event_processor.connectors.s3.sink_options import S3SinkOptions
-from event_processor.model.file_system import FileSystem
+from event_processor.storage.durable import FileSystem, OperatingSystem
 
-__all__ = ["is_object", "over", "put_object", "with_objects"]
+__all__ = ["is_object", "objects_of", "over", "put_object"]
 
 
-def with_objects(fs: FileSystem, configuration: Configuration, paths: Iterable[str | None]) -> FileSystem:
-    """The file system, with objects if one of the paths is one."""
+@contextmanager
+def objects_of(configuration: Configuration, paths: Iterable[str | None]) -> Iterator[Callable[[FileSystem], FileSystem]]:
+    """Yields what adds objects to a file system; it is left as it is if none of the paths is one. At the end, the clients are closed."""
     if not any(path and is_object(path) for path in paths):
-        return fs
+        yield lambda fs: fs
+        return
     options = [*configuration.sources.values(), *configuration.sinks.values()]
     found = [each for each in options if isinstance(each, S3SourceOptions | S3SinkOptions)]
 
@@ -31,7 +34,8 @@ def with_objects(fs: FileSystem, configuration: Configuration, paths: Iterable[s
             return (same or found)[0]
         return S3ClientOptions()
 
-    return ObjectFiles(fs, client_of)
+    with closing(ObjectServices(client_of, OperatingSystem())) as services:
+        yield lambda fs: ObjectFiles(fs, services)
 
 
 def over(fs: FileSystem, other: FileSystem) -> FileSystem:

@@ -21,7 +21,7 @@ import msgspec
 import typer
 
 from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, with_inputs
-from event_processor.assembly.object_paths import with_objects
+from event_processor.assembly.object_paths import objects_of
 from event_processor.cli.context import Invocation, invocation, load, real_environment
 from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_lines, write_notes, write_table
 from event_processor.configuration.configuration import BatchOptions, Configuration
@@ -133,18 +133,18 @@ def command(
     loaded = configuration
     if no_sinks:
         configuration = configuration.model_copy(update={"sinks": {}})
-    paths = [*files, output, dead_letters]
-    configuration = with_inputs(configuration, with_objects(OperatingSystem(), loaded, paths), files, inputs)
-    is_kept = called.state_directory is not None
-    if STDIN_ARGUMENT in files:
-        require_stream(is_kept=is_kept)
-    environment = real_environment(configuration)
-    environment = replace(environment, fs=with_objects(environment.fs, loaded, paths))
-    require_outputs(configuration, environment, [path for path in (output, dead_letters, progress) if path is not None])
-    call = ProcessCall(
-        called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json, is_strict=strict
-    )
-    replace(call, progress=progress).run()
+    with objects_of(loaded, (*files, output, dead_letters)) as with_objects:
+        configuration = with_inputs(configuration, with_objects(OperatingSystem()), files, inputs)
+        is_kept = called.state_directory is not None
+        if STDIN_ARGUMENT in files:
+            require_stream(is_kept=is_kept)
+        environment = real_environment(configuration)
+        environment = replace(environment, fs=with_objects(environment.fs))
+        require_outputs(configuration, environment, [path for path in (output, dead_letters, progress) if path is not None])
+        call = ProcessCall(
+            called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json, is_strict=strict
+        )
+        replace(call, progress=progress).run()
 
 
 def _no_notes(_processed: Processed) -> Iterable[str]:

@@ -1,6 +1,6 @@
 """Objects under paths such as `s3://bucket/key`, for runs over finished input: read as files are, and written whole.
 
-Owns: `ObjectFiles`, and which paths are objects.
+Owns: `ObjectFiles`, the clients that it uses, and which paths are objects.
 Always: an open object is read under one ETag. Every other path is the file system's. The client library is imported only if a path is an object.
 Never: lists a bucket, or writes a part of an object.
 """
@@ -25,10 +25,10 @@ from event_processor.model.file_system import FILE_MODE, FileStatus, FileSystem
 from event_processor.storage.forwarding import ForwardingFileSystem
 
 if TYPE_CHECKING:
-    from event_processor.connectors.s3.client import Listed, RequestError
+    from event_processor.connectors.s3.client import Bucket, Listed, RequestError
     from event_processor.connectors.s3.requests import Requests
 
-__all__ = ["ObjectFiles", "is_object"]
+__all__ = ["ObjectFiles", "ObjectServices", "is_object"]
 
 SCHEME: Final = "s3://"
 WAIT_S_MAX: Final = 60.0
@@ -79,27 +79,73 @@ class _OpenObject:
         return min(self.listed.size_bytes, offset + self.options.range_bytes)
 
 
+class ObjectServices:
+    """The services of all objects of one run: a client for each bucket. Used by one thread."""
+
+    def __init__(self, client_of: Callable[[str], S3ClientOptions], fs: FileSystem, clock: Clock | None = None) -> None:
+        """`client_of`: how the service of a bucket is reached. `fs`: for its secrets. Connects to nothing yet."""
+        self._client_of: Final = client_of
+        self._fs: Final = fs
+        self._clock: Final = clock or SystemClock()
+        self._buckets: Final[dict[str, tuple[Bucket, Requests]]] = {}
+        self._since_s: float | None = None
+
+    def at(self, path: str) -> tuple[S3SourceOptions, Requests]:
+        """The service of an object. Raises `UsageError`, `ConfigurationError`."""
+        from event_processor.connectors.s3.client import Bucket  # noqa: PLC0415 - an extra
+        from event_processor.connectors.s3.requests import Requests  # noqa: PLC0415
+
+        name = path.removeprefix(SCHEME).partition("/")[0]
+        client = self._client_of(name)
+        given = {key: getattr(client, key) for key in S3ClientOptions.model_fields}
+        try:
+            options = S3SourceOptions.model_validate({**given, "type": "s3", "url": path})
+        except ValidationError as error:
+            raise UsageError(f"{path}: is not the path of an object", hint="such as s3://bucket/prefix/key.jsonl") from error
+        if name not in self._buckets:
+            bucket = Bucket(options, self._fs)
+            requests = Requests(bucket, self._clock, lambda failed: self._troubled(name, failed), self._answered)
+            self._buckets[name] = bucket, requests
+        return options, self._buckets[name][1]
+
+    def close(self) -> None:
+        """Ends the threads of the clients. Without it, the interpreter cannot end in order."""
+        for bucket, requests in self._buckets.values():
+            requests.stop()
+            bucket.close()
+
+    def _troubled(self, bucket: str, error: RequestError) -> None:
+        """Raises if it is no use to wait, or if the service is away for too long."""
+        now_s = self._clock.monotonic_s()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        words = f"s3://{bucket}: {error.words}"
+        if error.is_refused:
+            raise ConfigurationError(words, hint=error.remedy(SERVICE, "read and to write its objects"))
+        if now_s - self._since_s > WAIT_S_MAX:
+            hint = f"{error.remedy(SERVICE, '')}, or AWS_ENDPOINT_URL; then run the same command again"
+            raise NotAnsweredError(f"{words}, for {WAIT_S_MAX:g} s", hint=hint)
+
+    def _answered(self) -> None:
+        self._since_s = None
+
+
 class ObjectFiles(ForwardingFileSystem):
     """A `FileSystem` with objects. Used by one thread."""
 
-    def __init__(self, fs: FileSystem, client_of: Callable[[str], S3ClientOptions], clock: Clock | None = None) -> None:
-        """`client_of`: how the service of a bucket is reached. Connects to nothing yet."""
+    def __init__(self, fs: FileSystem, services: ObjectServices) -> None:
         super().__init__(fs)
-        self._client_of: Final = client_of
-        self._clock: Final = clock or SystemClock()
-        self._requests: Final[dict[str, Requests]] = {}
+        self._services: Final = services
         self._open: Final[dict[int, _OpenObject]] = {}
         self._descriptors: Final = count(-2, -1)
-        self._since_s: float | None = None
 
     def over(self, fs: FileSystem) -> ObjectFiles:
         """The same objects over another file system."""
-        return ObjectFiles(fs, self._client_of, self._clock)
+        return ObjectFiles(fs, self._services)
 
     def open(self, path: str, flags: int, mode: int = FILE_MODE) -> int:
         if not is_object(path):
             return super().open(path, flags, mode)
-        options, requests = self._at(path)
+        options, requests = self._services.at(path)
         listed = requests.head(options.key_of(path))
         if listed is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -130,7 +176,7 @@ class ObjectFiles(ForwardingFileSystem):
     def status(self, path: str) -> FileStatus | None:
         if not is_object(path):
             return super().status(path)
-        options, requests = self._at(path)
+        options, requests = self._services.at(path)
         listed = requests.head(options.key_of(path))
         return None if listed is None else _status(listed)
 
@@ -140,40 +186,8 @@ class ObjectFiles(ForwardingFileSystem):
 
     def put(self, path: str, parts: Iterable[bytes]) -> None:
         """Makes or replaces an object, whole or not at all. Raises `NotAnsweredError`, `ConfigurationError`."""
-        options, requests = self._at(path)
+        options, requests = self._services.at(path)
         requests.put(options.key_of(path), b"".join(parts))
-
-    def _at(self, path: str) -> tuple[S3SourceOptions, Requests]:
-        """The service of an object. Raises `UsageError`, `ConfigurationError`."""
-        from event_processor.connectors.s3.client import Bucket  # noqa: PLC0415 - an extra
-        from event_processor.connectors.s3.requests import Requests  # noqa: PLC0415
-
-        bucket = path.removeprefix(SCHEME).partition("/")[0]
-        client = self._client_of(bucket)
-        given = {key: getattr(client, key) for key in S3ClientOptions.model_fields}
-        try:
-            options = S3SourceOptions.model_validate({**given, "type": "s3", "url": path})
-        except ValidationError as error:
-            raise UsageError(f"{path}: is not the path of an object", hint="such as s3://bucket/prefix/key.jsonl") from error
-        if bucket not in self._requests:
-            self._requests[bucket] = Requests(
-                Bucket(options, self._fs), self._clock, lambda failed: self._troubled(bucket, failed), self._answered
-            )
-        return options, self._requests[bucket]
-
-    def _troubled(self, bucket: str, error: RequestError) -> None:
-        """Raises if it is no use to wait, or if the service is away for too long."""
-        now_s = self._clock.monotonic_s()
-        self._since_s = now_s if self._since_s is None else self._since_s
-        words = f"s3://{bucket}: {error.words}"
-        if error.is_refused:
-            raise ConfigurationError(words, hint=error.remedy(SERVICE, "read and to write its objects"))
-        if now_s - self._since_s > WAIT_S_MAX:
-            hint = f"{error.remedy(SERVICE, '')}, or AWS_ENDPOINT_URL; then run the same command again"
-            raise NotAnsweredError(f"{words}, for {WAIT_S_MAX:g} s", hint=hint)
-
-    def _answered(self) -> None:
-        self._since_s = None
 
 
 def _status(listed: Listed) -> FileStatus:
