@@ -9,7 +9,7 @@ Never: knows a type of connector; `connectors.py` has the table.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,7 +43,7 @@ from event_processor.assembly.outbox import (
     remote_sinks,
     snapshot_sinks,
 )
-from event_processor.assembly.reading_journal import following_of, open_journal, retired_positions
+from event_processor.assembly.reading_journal import following_of, open_journal, retired_in, retired_positions
 from event_processor.assembly.sorting import sorting_of
 from event_processor.assembly.state_configuration import check_config
 from event_processor.configuration.configuration import (
@@ -62,7 +62,7 @@ from event_processor.engine.commit import CommitWriter, Identity, Outputs
 from event_processor.engine.committed import TotalsFeed
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.engine.held_events import HeldEvents, read_held_events
-from event_processor.engine.journal import JOURNAL_NAME, OrderStarted
+from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, OrderStarted
 from event_processor.engine.journal_file import JournalFile
 from event_processor.engine.lane_changes import finish_lane_change
 from event_processor.engine.loop import Processor, StartedState
@@ -187,6 +187,7 @@ class _Opening:
         self._fs: Final = self._environment.fs
         self._directory: Final = str(configuration.state.dir)
         self._last_commit_ns: int | None = None
+        self._tail: Sequence[JournalEntry] = ()
 
     def open(self, *, reading: bool) -> OpenPipeline:
         environment = self._environment
@@ -362,6 +363,7 @@ class _Opening:
         has_lanes = self._replica is None and bool(remote_sinks(self._configuration))
         journal = open_journal(self._fs, self._directory, checkpoint, has_lanes=has_lanes)
         self.opened.callback(journal.close)
+        self._tail = journal.tail
         return journal
 
     def _append_file(self, name: str, appended: Mapping[str, int]) -> AppendFile:
@@ -405,6 +407,7 @@ class _Opening:
             read_before=self._mode.read_before.get(name, ()),
             once=self._mode.once,
             retired=partial(retired_positions, self._fs, self._directory, appended.get(JOURNAL_NAME, 0), name),
+            retires_next=retired_in(self._tail, name),
         )
         source = make_source(options, context)
         self.opened.callback(source.close)

@@ -14,14 +14,14 @@ from event_processor.assembly.environment import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.following import Following, Surroundings
-from event_processor.engine.journal import JOURNAL_NAME, RetiredGeneration, decode_entries
+from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, RetiredGeneration, decode_entries
 from event_processor.engine.journal_file import JournalFile
 from event_processor.model.contracts import Source
 from event_processor.model.event import Json
 from event_processor.storage.append_file import committed_lines
 from event_processor.storage.durable import FileSystem
 
-__all__ = ["following_of", "open_journal", "retired_positions"]
+__all__ = ["following_of", "open_journal", "retired_in", "retired_positions"]
 
 _RETIRED = b'"what":"retired"'
 
@@ -57,6 +57,11 @@ def retired_positions(fs: FileSystem, directory: str, committed_bytes: int, sour
                 if isinstance(entry, RetiredGeneration) and entry.source == source:
                     yield entry.position
         first_line += len(lines)
+
+
+def retired_in(tail: Sequence[JournalEntry], source: str) -> list[Mapping[str, Json]]:
+    """The last positions of the generations of `source` that the tail retires, in order."""
+    return [entry.position for entry in tail if isinstance(entry, RetiredGeneration) and entry.source == source]
 
 
 def following_of(

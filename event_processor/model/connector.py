@@ -61,7 +61,7 @@ class SourceContext:
     `start` replaces the configured start if it is not empty; `read_before` are the last positions of generations that a lost state
     had read to their end, oldest first, so that they are read again. `retired` reads the last positions of the generations that this
     state has retired, oldest first, from the reading journal: it takes time in proportion to their number. It raises `StateError`,
-    `StorageError`.
+    `StorageError`. `retires_next`: after a fallback, the last positions of the generations that were retired next, in that order.
     """
 
     name: str
@@ -72,6 +72,7 @@ class SourceContext:
     read_before: Sequence[Mapping[str, Json]] = ()
     once: bool = False
     retired: Callable[[], Iterable[Mapping[str, Json]]] = tuple
+    retires_next: Sequence[Mapping[str, Json]] = ()
 
 
 @dataclass(frozen=True, slots=True)

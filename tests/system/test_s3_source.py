@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -369,8 +370,13 @@ def test_of_many_objects_those_that_come_late_with_smaller_keys_are_read_each_on
 
     asyncio.run(put(range(late + 1, objects + 1)))
     pipeline = world.prepare("many/*.jsonl")
-    succeeded(pipeline.run("--once"))
     first = range(late + 1, objects + 1)
+    daemon = pipeline.start()
+    for reached in range(0, len(first), 1_000):
+        wait_until(lambda: world.records >= reached, f"{reached} records")  # noqa: B023 - called at once
+    daemon.send(signal.SIGTERM)
+    succeeded(daemon.wait())
+    succeeded(pipeline.run("--once"))
     world.holds(*first)
     asyncio.run(put(range(1, late + 1)))
     succeeded(pipeline.run("--once"))
@@ -388,3 +394,26 @@ def test_a_wrong_clock_is_said_with_what_to_do(server: S3Server, tmp_path: Path)
         assert ended.exit_code == 78
         assert "403: RequestTimeTooSkewed" in ended.stderr
         assert "set the clock of this machine" in ended.stderr
+
+
+def test_after_a_fallback_objects_are_read_in_the_order_of_before_although_a_smaller_key_came(world: World) -> None:
+    rows = world.folder / "rows.db"
+    pipeline = world.prepare(
+        "a/*.jsonl",
+        more=f'[sinks.rows]\ntype = "sql"\nurl = "sqlite:///{rows}"\ntable = "events"\ncolumns = {{ id = "integer" }}',
+    )
+    world.put("a/1.jsonl", events(1))
+    succeeded(pipeline.run("--once"))
+    earlier = (world.folder / "state" / "checkpoint.json").read_bytes()
+    world.put("a/5.jsonl", events(2, 3))
+    world.put("a/4.jsonl", events(4))
+    succeeded(pipeline.run("--once"))
+    world.holds(1, 4, 2, 3)
+    # The disk lost the last checkpoint, and a smaller key comes.
+    (world.folder / "state" / "checkpoint.json").write_bytes(b"lost")
+    (world.folder / "state" / "checkpoint.previous.json").write_bytes(earlier)
+    world.put("a/0.jsonl", events(5))
+    succeeded(pipeline.run("--once"))
+    world.holds(1, 4, 2, 3, 5)
+    with sqlite3.connect(rows) as database:
+        assert database.execute('SELECT id FROM events ORDER BY "_sequence"').fetchall() == [(each,) for each in (1, 4, 2, 3, 5)]

@@ -83,6 +83,10 @@ class S3Source:
             Start(Listed(self._options.key_of(each.path), each.etag, each.size_bytes), each.offset, generation, each.plain)
             for generation, each in known.items()
         ]
+        # After a fallback, in the order in which they were read before, whatever the bucket has by now: then lanes get the same records again.
+        opened = {(each.path, each.etag) for each in known.values()}
+        again = [each for each in map(read_position, self._context.retires_next) if (each.path, each.etag) not in opened]
+        starts += [Start(Listed(self._options.key_of(each.path), each.etag, each.size_bytes)) for each in again]
         self._reader.start(known_objects(self._options, self._context, ()), starts)
 
     def read(self, bytes_max: int) -> Chunk | None:
