@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
 
+import msgspec
 import obstore
 import pytest
 
+from event_processor.engine.delivery.cursor_file import read_cursor, write_cursor
 from event_processor.engine.delivery.reports import LaneReport
+from event_processor.storage.durable import OperatingSystem
 from support.lanes import BAD, DELIVERED, Bench, MemoryOutbox, ScriptedEnricher, records
 from support.numbered_events import event, succeeded
 from support.processes import Pipeline
@@ -193,6 +197,34 @@ def test_a_dropped_lane_that_begins_anew_writes_into_another_folder(world: S3Sin
     assert world.numbers() == [11, 12, 13, 14, 15]
     assert world.manifest()["folder"].endswith("/objects-0002/")
     world.require_true(tmp_path / "two", report)
+
+
+def test_a_renamed_sink_takes_its_manifest_along_and_goes_on_in_its_folder(world: S3SinkWorld, tmp_path: Path) -> None:
+    entries = records(20)
+    outbox = MemoryOutbox(entries[:10])
+
+    async def main() -> LaneReport:
+        earlier = world.bench(tmp_path / "earlier", MemoryOutbox(list(outbox.entries)))
+        await earlier.idle()
+        shutil.copytree(tmp_path / "earlier" / "delivery", tmp_path / "later" / "delivery")
+        cursor = read_cursor(OperatingSystem(), str(tmp_path / "later"), "remote")
+        assert cursor is not None
+        renamed = msgspec.structs.replace(cursor, earlier_names=(("remote", 10),))
+        write_cursor(OperatingSystem(), str(tmp_path / "later"), "other", renamed)
+        later = world.bench(tmp_path / "later", MemoryOutbox(entries), name="other")
+        await later.idle()
+        # A process that still has the earlier name writes nothing any more.
+        earlier.append(entries[10:])
+        assert "another process" in (await until_state(earlier, "stopped")).words
+        await earlier.close()
+        return await later.close()
+
+    report = asyncio.run(main())
+    assert report.delivered == 20
+    assert world.numbers("other") == list(range(1, 21))
+    assert {key.rpartition("/")[0] for key in world.named("other")} == {"out/pipeline/remote/objects-0001"}
+    assert world.manifest("remote")["moved_to"] == "other"
+    world.require_true(tmp_path / "later", report, "other")
 
 
 def test_a_bucket_that_is_missing_stops_the_lane_with_words(server: S3Server, tmp_path: Path) -> None:
