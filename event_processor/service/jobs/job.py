@@ -78,6 +78,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     is_deleted: bool = False
     version: int = 1
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state == "queued" and not self.is_deleted
+
 
 @dataclass(frozen=True, slots=True)
 class JobFolder:

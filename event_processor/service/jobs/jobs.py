@@ -8,7 +8,9 @@ Never: answers a request (`service/web/` does).
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -64,6 +66,14 @@ class JobPage(msgspec.Struct, frozen=True):
     jobs: Sequence[ShownJob]
 
 
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """The jobs at work, and the numbers of those that wait, ascending."""
+
+    running: frozenset[str]
+    waiting: Sequence[int]
+
+
 class Jobs:
     """The jobs of one folder, over reloads."""
 
@@ -86,9 +96,10 @@ class Jobs:
         """Ends the processes, in bounded time. Their jobs go on at the next start."""
         self._runner.close()
 
-    def shown(self, job: Job, running: frozenset[str] | None = None) -> ShownJob:
-        """A job as it is answered. Raises `StorageError`."""
-        is_running = job.state == "queued" and job.id in (self._runner.running() if running is None else running)
+    def shown(self, job: Job, queue: _Queue | None = None) -> ShownJob:
+        """A job as it is answered. `queue`: as it is now, if the caller knows it. Raises `StorageError`."""
+        queue = queue or self._queue()
+        is_running = job.is_open and job.id in queue.running
         folder, fs = self.store.folder(job.id), self._environment.fs
         result = fs.status(folder.result) if job.state in ("done", "failed") else None
         request = job.request
@@ -100,7 +111,7 @@ class Jobs:
             state="running" if is_running else job.state,
             submitted_at=job.submitted_at,
             ended_at=job.ended_at,
-            ahead=None if is_running or job.state != "queued" else self._ahead(job),
+            ahead=bisect_left(queue.waiting, job.number) if job.is_open and not is_running else None,
             progress=read_progress(self._environment, folder.progress),
             error=job.error,
             hint=job.hint,
@@ -115,17 +126,16 @@ class Jobs:
         if not self.store.is_open:
             raise RefusedError("closed", "the jobs are being opened", "ask again", wait_s=1)
         jobs = [job for job in reversed(self.store.all()) if not job.is_deleted]
-        running = self._runner.running()
+        queue = self._queue()
         counts = dict.fromkeys(("queued", "running", "done", "failed", "cancelled"), 0)
         for job in jobs:
-            counts["running" if job.state == "queued" and job.id in running else job.state] += 1
-        shown = [self.shown(job, running) for job in jobs[offset : offset + limit]]
+            counts["running" if job.is_open and job.id in queue.running else job.state] += 1
+        shown = [self.shown(job, queue) for job in jobs[offset : offset + limit]]
         return JobPage(len(jobs), offset, limit, counts, pipelines, len(self.store.unreadable), shown)
 
-    def _ahead(self, job: Job) -> int:
+    def _queue(self) -> _Queue:
         running = self._runner.running()
-        waiting = [each for each in self.store.all() if each.state == "queued" and not each.is_deleted and each.id not in running]
-        return sum(each.number < job.number for each in waiting)
+        return _Queue(running, [job.number for job in self.store.unfinished() if job.is_open and job.id not in running])
 
     def _changed(self) -> None:
         self._runner.wake()

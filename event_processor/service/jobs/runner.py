@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -25,7 +25,7 @@ from event_processor.model.clock import SystemWakeup
 from event_processor.model.errors import EventProcessorError, LockedError, StorageError
 from event_processor.operations.progress_file import RunProgress, read_progress
 from event_processor.service.jobs.inputs import JobInputs
-from event_processor.service.jobs.job import Job, RefusedError
+from event_processor.service.jobs.job import Job, JobFolder, RefusedError
 from event_processor.service.jobs.process import End, FoundProcess, JobProcess, end_of, holds_lock, start
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
@@ -43,6 +43,9 @@ STOP_S: Final = 3.0
 """The same when the server stops."""
 FAILURES_MAX: Final = 5
 BACKOFF: Final = Backoff(random.random, first_s=1.0, cap_s=60.0)
+
+
+Starts: TypeAlias = Callable[[Environment, JobFolder, str, Sequence[str], str], JobProcess]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,11 @@ class _Running:
 class Runner:
     """Runs the jobs of a store. `start`, `use` and `close` are called by one thread; `wake` and `running` by any."""
 
-    def __init__(self, environment: Environment, store: JobStore, uploads: UploadStore, settings: Settings) -> None:
+    def __init__(
+        self, environment: Environment, store: JobStore, uploads: UploadStore, settings: Settings, *, starts: Starts = start
+    ) -> None:
+        """`starts` starts the process of a job."""
+        self._starts: Final = starts
         self._environment: Final = environment
         self._clock: Final = environment.clock
         self._store: Final = store
@@ -158,20 +165,15 @@ class Runner:
         self._end_unwanted()
         self._start_waiting()
         now_s = self._clock.monotonic_s()
-        if now_s >= self._next_sweep_s or any(job.is_deleted for job in self._store.all()):
+        if now_s >= self._next_sweep_s or any(job.is_deleted for job in self._store.unfinished()):
             self._next_sweep_s = now_s + REST_S
             self._sweep()
 
     def _over(self, job_id: str, process: JobProcess) -> None:
-        folder = self._store.folder(job_id)
-        end = end_of(self._environment, folder, process.exit_code())
-        if end.is_locked and holds_lock(self._environment, folder):
-            # An earlier server started it just before it died: it took the lock first.
-            self._set(job_id, FoundProcess(self._environment, folder))
-            return
-        job = next((each for each in self._store.all() if each.id == job_id), None)
-        if job is not None and job.state == "queued" and not job.is_deleted:
-            self._ended(job, end)
+        end = end_of(self._environment, self._store.folder(job_id), process.exit_code())
+        for job in self._store.unfinished():
+            if job.id == job_id and job.is_open:
+                self._ended(job, end)
         # Only now: as long as the job runs, nothing removes its folder, and it is not started again.
         with self._lock:
             self._running.pop(job_id, None)
@@ -179,7 +181,8 @@ class Runner:
     def _ended(self, job: Job, end: End) -> None:
         """Keeps how the process of a job ended. If that cannot be written, the process counts as running, and this is tried again."""
         if end.exit_code is None or end.is_locked:
-            return  # the next process finds what is done, and says how it ended
+            # Unknown, or the process of an earlier server has the lock: the next one finds what is done, and says how it ended.
+            return
         if end.exit_code == 0:
             # The result is durable: the process made it so. If we die before the state is, another process finds that all is done.
             self._tell(self._store.change(job, state="done", exit_code=0, summary=end.summary, error="", hint="", failures=0))
@@ -204,7 +207,7 @@ class Runner:
 
     def _end_unwanted(self) -> None:
         """Ends the processes of jobs that were cancelled or deleted."""
-        wanted = {job.id for job in self._store.all() if job.state == "queued" and not job.is_deleted}
+        wanted = {job.id for job in self._store.unfinished() if job.is_open}
         for job_id, running in list(self._running.items()):
             if job_id not in wanted:
                 self._ask(running, TERM_S)
@@ -220,11 +223,10 @@ class Runner:
 
     def _start_waiting(self) -> None:
         now_s = self._clock.monotonic_s()
-        for job in self._store.all():
+        for job in self._store.unfinished():
             if len(self._running) >= self._settings.options.processes_max:
                 return
-            is_waiting = job.state == "queued" and not job.is_deleted and job.id not in self._running
-            if is_waiting and self._not_before_s.get(job.id, 0.0) <= now_s:
+            if job.is_open and job.id not in self._running and self._not_before_s.get(job.id, 0.0) <= now_s:
                 self._not_before_s.pop(job.id, None)
                 self._start(job)
 
@@ -241,7 +243,7 @@ class Runner:
             self._set(job.id, FoundProcess(self._environment, folder))
             return
         try:
-            self._set(job.id, start(self._environment, folder, pipeline_file, settings, job.argument))
+            self._set(job.id, self._starts(self._environment, folder, pipeline_file, settings, job.argument))
         except (OSError, StorageError) as error:
             self._ended(job, End(int(getattr(error, "exit_code", 71)), f"no process could be started: {error}"))
 

@@ -43,6 +43,8 @@ class JobStore:
         self._owned: DirectoryLock | None = None
         self._jobs: dict[str, Job] = {}
         self._by_key: dict[str, str] = {}
+        self._unfinished: dict[str, Job] = {}
+        """Those that wait or run, or are to be removed: the runner looks at them often, however many have ended."""
         self.unreadable: Sequence[str] = ()
         """Files of jobs that cannot be read. Their folders stay as they are."""
 
@@ -79,6 +81,11 @@ class JobStore:
         with self._lock:
             return sorted(self._jobs.values(), key=lambda job: job.number)
 
+    def unfinished(self) -> Sequence[Job]:
+        """The jobs that wait or run, and the deleted ones that are still there, in the order of submission."""
+        with self._lock:
+            return sorted(self._unfinished.values(), key=lambda job: job.number)
+
     def get(self, job_id: str) -> Job:
         """One job. Raises `RefusedError`."""
         with self._lock:
@@ -105,7 +112,7 @@ class JobStore:
             known = self.submitted(key, request)
             if known is not None:
                 return known, False
-            waiting = sum(job.state == "queued" and not job.is_deleted for job in self._jobs.values())
+            waiting = sum(job.is_open for job in self._unfinished.values())
             if waiting >= queue_max:
                 raise RefusedError("full", f"{waiting} jobs wait (jobs.queue_max)", "send it again then", wait_s=5)
             if len(self._jobs) >= JOBS_MAX:
@@ -125,7 +132,7 @@ class JobStore:
         """`job` with these changes, durable. None, and nothing changes, if it has ended meanwhile. Raises `StorageError`."""
         with self._lock:
             present = self._jobs.get(job.id)
-            if present is None or present.state != "queued" or present.is_deleted:
+            if present is None or not present.is_open:
                 return None
             changed = msgspec.structs.replace(present, **changes)
             if changed.state != "queued":
@@ -158,6 +165,7 @@ class JobStore:
             with storage_call("fsync", self.directory):
                 self._fs.sync_directory(self.directory)
             self._jobs.pop(job.id, None)
+            self._unfinished.pop(job.id, None)
             if self._by_key.get(job.key) == job.id:
                 del self._by_key[job.key]
 
@@ -172,7 +180,7 @@ class JobStore:
 
     def uploads_in_use(self) -> frozenset[str]:
         """The uploads that a job reads, or will read."""
-        return frozenset(job.request.input.upload for job in self.all() if job.state == "queued" and not job.is_deleted)
+        return frozenset(job.request.input.upload for job in self.unfinished() if job.is_open)
 
     def _require_open(self) -> None:
         if self._owned is None:
@@ -182,6 +190,9 @@ class JobStore:
         """The caller holds the lock."""
         replace_file(self._fs, self.folder(job.id).document, [msgspec.json.encode(job), b"\n"], TOKEN)
         self._jobs[job.id] = job
+        self._unfinished.pop(job.id, None)
+        if job.is_open or job.is_deleted:
+            self._unfinished[job.id] = job
         if job.key:
             self._by_key[job.key] = job.id
 
@@ -201,5 +212,6 @@ class JobStore:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 unreadable.append(folder.document)
         self._jobs = jobs
+        self._unfinished = {job.id: job for job in jobs.values() if job.is_open or job.is_deleted}
         self._by_key = {job.key: job.id for job in jobs.values() if job.key}
         self.unreadable = unreadable

@@ -1,0 +1,249 @@
+"""Which job runs, which is tried again, and which has failed: by the ends of scripted processes, on a clock that only waits move."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from event_processor.assembly import Environment
+from event_processor.configuration.configuration import JobsOptions
+from event_processor.model.contracts import Wakeup
+from event_processor.model.options import ConfiguredPath
+from event_processor.service.jobs.inputs import JobInputs
+from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobRequest, RefusedError
+from event_processor.service.jobs.runner import FAILURES_MAX, Runner, Settings
+from event_processor.service.jobs.store import JobStore
+from event_processor.service.jobs.uploads import UploadStore
+
+
+class Clock:
+    """Moves when it is waited for."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def wall_ns(self) -> int:
+        return int(self.now_s * 1e9)
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def wait(self, wakeup: Wakeup, timeout_s: float) -> None:
+        self.now_s += timeout_s
+
+
+@dataclass
+class Process:
+    """Ends when the test says so."""
+
+    argument: str
+    code: int | None = None
+    signals: list[signal.Signals] = field(default_factory=list)
+
+    def is_over(self) -> bool:
+        return self.code is not None
+
+    def exit_code(self) -> int | None:
+        return self.code
+
+    def send(self, number: signal.Signals) -> None:
+        self.signals.append(number)
+
+
+class World:
+    """A runner of a folder, whose processes are scripted."""
+
+    def __init__(self, folder: Path, processes_max: int = 2) -> None:
+        for name in ("pipelines", "inputs"):
+            (folder / name).mkdir(exist_ok=True)
+        (folder / "pipelines" / "counts.toml").write_text("")
+        for name in "abc":
+            (folder / "inputs" / name).write_text("")
+        self.clock = Clock()
+        self.environment = Environment(clock=self.clock)
+        self.options = JobsOptions(
+            pipelines_dir=ConfiguredPath(str(folder / "pipelines")),
+            input_dirs=(ConfiguredPath(str(folder / "inputs")),),
+            processes_max=processes_max,
+            keep_s=600,
+        )
+        self.uploads = UploadStore(self.environment, str(folder / "jobs" / "uploads"))
+        self.inputs = JobInputs(self.options, self.environment, {}, self.uploads)
+        self.store = JobStore(self.environment, str(folder / "jobs"), lambda: None)
+        self.started: list[Process] = []
+        self.runner = Runner(self.environment, self.store, self.uploads, Settings(self.options, self.inputs), starts=self._start)
+        assert self.runner._opened()
+
+    def _start(self, _environment: object, folder: JobFolder, _pipeline: str, _settings: object, argument: str) -> Process:
+        self.started.append(Process(argument))
+        return self.started[-1]
+
+    def submit(self, name: str = "a") -> Job:
+        request = JobRequest("counts", JobInput(path=name))
+        return self.store.submit(request, self.inputs.argument(request.input), "", 100)[0]
+
+    def rounds(self, seconds: float = 0.0) -> None:
+        """Rounds for so long, one a second."""
+        self.runner._round()
+        for _ in range(int(seconds)):
+            self.clock.now_s += 1
+            self.runner._round()
+
+    def says(self, job: Job, *, done_bytes: int) -> None:
+        Path(self.store.folder(job.id).progress).write_text(json.dumps({"done_bytes": done_bytes, "size_bytes": 9}))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+def test_jobs_run_in_the_order_of_submission_and_only_so_many_at_a_time(world: World) -> None:
+    jobs = [world.submit(name) for name in "abc"]
+    world.rounds()
+    assert [os.path.basename(each.argument) for each in world.started] == ["a", "b"]
+    assert world.runner.running() == {jobs[0].id, jobs[1].id}
+    world.started[1].code = 0
+    world.rounds()
+    assert [os.path.basename(each.argument) for each in world.started] == ["a", "b", "c"]
+    assert [world.store.get(each.id).state for each in jobs] == ["queued", "done", "queued"]
+
+
+@pytest.mark.parametrize("code", [64, 65, 66, 78])
+def test_an_end_that_does_not_change_is_a_failure_at_once(world: World, code: int) -> None:
+    job = world.submit()
+    world.rounds()
+    said = {"event": "failed", "message": "no such column", "hint": "name another"}
+    Path(world.store.folder(job.id).said).write_text(f"not json\n{json.dumps(said)}\n")
+    world.started[0].code = code
+    world.rounds(100)
+    failed = world.store.get(job.id)
+    assert (failed.state, failed.exit_code, failed.error, failed.hint) == ("failed", code, "no such column", "name another")
+    assert len(world.started) == 1
+
+
+def test_a_process_that_fails_without_progress_is_started_again_only_so_often(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    for failures in range(1, FAILURES_MAX):
+        world.started[-1].code = -9
+        world.rounds(100)
+        assert (world.store.get(job.id).failures, len(world.started)) == (failures, failures + 1)
+    world.started[-1].code = 74
+    world.rounds(100)
+    failed = world.store.get(job.id)
+    assert (failed.state, failed.failures, failed.error) == ("failed", FAILURES_MAX, "the process ended with 74")
+    assert len(world.started) == FAILURES_MAX
+
+
+def test_a_process_that_fails_after_progress_is_always_started_again(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    for number in range(1, 3 * FAILURES_MAX):
+        world.says(job, done_bytes=number)
+        world.started[-1].code = -9
+        world.rounds(100)
+    assert (world.store.get(job.id).failures, len(world.started)) == (1, 3 * FAILURES_MAX)
+    world.started[-1].code = 0
+    world.rounds()
+    assert (world.store.get(job.id).state, world.store.get(job.id).error) == ("done", "")
+
+
+def test_a_cancelled_job_is_asked_to_end_and_then_killed(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    world.store.cancel(job.id)
+    world.rounds(9)
+    assert world.started[0].signals == [signal.SIGTERM]
+    world.rounds(2)
+    assert world.started[0].signals == [signal.SIGTERM, signal.SIGKILL]
+    world.started[0].code = 0  # it finished all the same, too late
+    world.rounds(1)
+    assert (world.store.get(job.id).state, world.runner.running()) == ("cancelled", frozenset())
+
+
+def test_the_files_of_a_deleted_job_go_only_when_its_process_has_ended(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    world.store.delete(job.id)
+    world.rounds(5)
+    assert os.path.isdir(world.store.folder(job.id).path)
+    world.started[0].code = 143
+    world.rounds()
+    assert not os.path.exists(world.store.folder(job.id).path)
+    assert world.store.all() == []
+
+
+def test_a_job_is_kept_for_a_while_after_its_end(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    world.started[0].code = 0
+    world.rounds(590)
+    assert world.store.get(job.id).state == "done"
+    world.rounds(20)
+    assert world.store.all() == []
+
+
+def test_a_process_of_an_earlier_server_is_waited_for_and_counts(world: World, tmp_path: Path) -> None:
+    """Whatever the earlier server knew: the lock decides."""
+    job = world.submit()
+    os.makedirs(world.store.folder(job.id).state)
+    held = os.open(world.store.folder(job.id).lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    world.store.close()
+    later = World(tmp_path, processes_max=1)
+    waiting = later.submit("b")
+    later.rounds(10)
+    assert later.runner.running() == {job.id}
+    assert not later.started
+    os.close(held)
+    later.rounds(1)
+    # How it ended is not known, so another one looks at what it left.
+    assert later.runner.running() == {job.id}
+    later.started[0].code = 0
+    later.rounds(1)
+    assert later.store.get(job.id).state == "done"
+    assert later.runner.running() == {waiting.id}
+    later.store.close()
+
+
+def test_a_process_that_finds_the_lock_taken_is_no_failure(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    os.makedirs(world.store.folder(job.id).state)
+    held = os.open(world.store.folder(job.id).lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    world.started[0].code = 75
+    world.rounds(10)
+    assert (world.store.get(job.id).failures, len(world.started)) == (0, 1)
+    assert world.runner.running() == {job.id}
+    os.close(held)
+    world.rounds(1)
+    assert len(world.started) == 2
+
+
+def test_an_input_that_leads_elsewhere_at_the_start_is_refused(world: World, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("")
+    job = world.submit()
+    (tmp_path / "inputs" / "a").unlink()
+    (tmp_path / "inputs" / "a").symlink_to(tmp_path / "secret")
+    world.rounds()
+    assert (world.store.get(job.id).state, world.started) == ("failed", [])
+
+
+def test_a_parameter_cannot_read_the_environment(world: World, tmp_path: Path) -> None:
+    (tmp_path / "pipelines" / "counts.toml").write_text('[jobs]\nparameters = ["event.category"]\n')
+    inputs = JobInputs(world.options, world.environment, {"SECRET": "s"}, world.uploads)
+    given = JobRequest("counts", JobInput(path="a"), {"event.category": "kind"})
+    assert inputs.overrides(given) == ['event.category="kind"']
+    with pytest.raises(RefusedError, match="with"):
+        inputs.overrides(JobRequest("counts", JobInput(path="a"), {"event.category": "${SECRET}"}))
