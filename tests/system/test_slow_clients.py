@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.http_daemon import Served, served_in
-from support.processes import wait_until
+from support.http_daemon import Served, served
+from support.processes import Pipeline, wait_until
 
 KEYS = """\
 connections_max = 8
@@ -19,6 +19,7 @@ stall_timeout_s = 0.3
 body_rate_min = 1_000_000
 body_bytes_max = 100_000
 """
+TOKEN = "a-token-of-some-length"
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 POST = b"POST /session HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
@@ -26,7 +27,12 @@ POST = b"POST /session HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     log = b'{"id": 1, "category": "a", "value": 1}\n'
-    with served_in(tmp_path_factory.mktemp("served"), log, KEYS, token="a-token-of-some-length") as running:
+    folder = tmp_path_factory.mktemp("served")
+    pipeline = Pipeline(folder, folder)
+    pipeline.prepare(log)
+    path = folder / "pipeline.toml"
+    path.write_text(f'{path.read_text()}[jobs]\npipelines_dir = "pipelines"\n')
+    with served(pipeline, KEYS, token=TOKEN) as running:
         running.wait_for_records(1)
         yield running
 
@@ -185,3 +191,37 @@ def test_a_connection_over_the_limit_is_answered_with_503_and_the_others_go_on(r
         for client in held:
             client.close()
     wait_until(lambda: running.ask("/healthz").status == 200, "there is room again")
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/uploads"])
+def test_a_request_for_a_job_that_stops_is_answered_with_408(client: socket.socket, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 50\r\n\r\n"
+    client.sendall(head.encode() + b'{"length": ')
+    assert rest(client).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_piece_of_an_upload_that_stops_is_answered_with_408_and_what_came_counts(
+    running: Served, client: socket.socket
+) -> None:
+    wait_until(lambda: running.ask("/v1/jobs").status == 200, "the jobs are open")
+    upload = running.ask("/v1/uploads", "POST", body=b'{"length": 100}').json["id"]
+    head = f"PATCH /v1/uploads/{upload} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\nUpload-Offset: 0\r\n"
+    client.sendall(f"{head}Content-Length: 100\r\n\r\n".encode() + b"x" * 40)
+    assert rest(client).startswith(b"HTTP/1.1 408 ")
+    wait_until(lambda: running.ask(f"/v1/uploads/{upload}").json["offset"] == 40, "what came counts")
+    rest_of_it = running.ask(f"/v1/uploads/{upload}", "PATCH", headers={"Upload-Offset": "40"}, body=b"x" * 60)
+    assert (rest_of_it.status, rest_of_it.headers["upload-offset"]) == (204, "100")
+
+
+def test_without_the_token_no_job_and_no_upload_is_told_of(running: Served) -> None:
+    stranger = Served(running.pipeline, running.daemon, running.port)
+    calls = [
+        ("GET", "/v1/jobs"),
+        ("POST", "/v1/jobs"),
+        ("POST", "/v1/uploads"),
+        ("PATCH", "/v1/uploads/0"),
+        ("DELETE", "/v1/jobs/0"),
+    ]
+    assert {stranger.ask(path, method).status for method, path in calls} == {401}
+    page = stranger.ask("/jobs")
+    assert (page.status, "frame-ancestors 'none'" in page.headers["content-security-policy"]) == (200, True)
