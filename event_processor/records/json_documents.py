@@ -1,4 +1,4 @@
-"""JSON documents: cuts the items of one array out of a document, or whole documents that follow one another, each as a line.
+"""JSON documents: cuts the items of one array out of each of several documents, or whole documents, each as a line.
 
 Owns: where an item begins and ends. An item's bytes are not changed, except that line ends between its tokens become spaces. Each
 item is judged later, like any line, so one bad item does not affect the others.
@@ -24,7 +24,7 @@ __all__ = ["ITEM", "WHOLE", "DocumentError", "ItemCutter", "item_path"]
 ITEM: Final = "item"
 """The component of a path that means every element of an array."""
 WHOLE: Final = "@document"
-"""The path that means the document itself. Other documents may follow it, as in a file of objects over several lines each."""
+"""The path that means the document itself, as in a file of objects over several lines each."""
 _NAME_BYTES_MAX: Final = 65_536
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _TEXT: Final = rb'[^"\\\n\r]*+(?:\\.[^"\\\n\r]*+)*+'
@@ -69,7 +69,6 @@ class _Next(Enum):
     NAME_OR_END = auto()
     COLON = auto()
     COMMA_OR_END = auto()
-    NOTHING = auto()
 
 
 _WANTED: Final = {
@@ -79,7 +78,6 @@ _WANTED: Final = {
     _Next.NAME_OR_END: "a name in quotes or '}'",
     _Next.COLON: "':'",
     _Next.COMMA_OR_END: "',' or the closing bracket",
-    _Next.NOTHING: "the end of the document",
 }
 
 
@@ -97,14 +95,14 @@ def item_path(text: str) -> tuple[str, ...]:
 
 
 class ItemCutter:
-    """Cuts one document, which arrives block by block."""
+    """Cuts documents that follow one another, and arrive block by block. Each must have an array at the path."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
         """`path` ends with `ITEM`, or is only `WHOLE`."""
         self._is_whole: Final = path == (WHOLE,)
         self._path: Final = () if self._is_whole else path
-        self._after: Final = _Next.VALUE if self._is_whole else _Next.NOTHING
-        """What may come after the document."""
+        self._documents = 0
+        """How many documents have ended."""
         self._opened: list[int] = []
         """The open brackets on the path to the items."""
         self._keys: list[str] = []
@@ -162,10 +160,8 @@ class ItemCutter:
             self._value_ended()
             if self._copies:
                 yield self._given(b"\n", b"\n")
-        if self._in_value or self._opened or self._next is not self._after:
+        if self._in_value or self._opened or not (self._documents or self._is_whole):
             raise DocumentError(f"the document is cut short: it ends at byte {self._offset}")
-        if not (self._was_found or self._is_whole):
-            raise DocumentError(self._why_nothing())
 
     def take_own(self) -> bytes:
         """The own bytes of the items since the last call, as many as the pieces have; empty if they are equal."""
@@ -252,7 +248,14 @@ class ItemCutter:
 
     def _value_ended(self) -> None:
         self._in_value = False
-        self._next = _Next.COMMA_OR_END if self._opened else self._after
+        if self._opened:
+            self._next = _Next.COMMA_OR_END
+            return
+        if not (self._was_found or self._is_whole):
+            raise DocumentError(self._why_nothing())
+        # Another document may follow.
+        self._documents += 1
+        self._was_found, self._deepest, self._next = False, ((), 0), _Next.VALUE
 
     def _around(self, block: bytes, place: int, start: int) -> int:
         """Reads one token outside the items, and sets what may come next. Returns the place after it."""
