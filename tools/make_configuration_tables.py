@@ -102,7 +102,11 @@ def _state_keys() -> dict[str, frozenset[str]]:
     """By section, the keys that are in the hash of what the state depends on."""
     options = SOURCE_OPTIONS["file"]
     formats = {**{name: name for name in FORMATS}, "own": "package.module:Class"}
-    sources = {name: options.model_validate({"path": "events", "format": format_}) for name, format_ in formats.items()}
+    patterns = {"regex": {"format_pattern": "(?P<a>.*)"}}
+    sources = {
+        name: options.model_validate({"path": "events", "format": format_, **patterns.get(name, {})})
+        for name, format_ in formats.items()
+    }
     found: dict[str, set[str]] = {}
     for part in [*config_parts(Configuration(sources=sources, engine=EngineOptions(shard="1/2"))), *LATER_KEYS]:
         section, *_, key = part.split(".")
@@ -110,8 +114,8 @@ def _state_keys() -> dict[str, frozenset[str]]:
     topic = SOURCE_OPTIONS["kafka"].model_validate({"type": "kafka", "brokers": "kafka:9092", "topic": "topic"})
     found["sources.kafka"] = set(topic.identity())
     objects = [
-        SOURCE_OPTIONS["s3"].model_validate({"type": "s3", "url": "s3://bucket/*", "format": format_})
-        for format_ in formats.values()
+        SOURCE_OPTIONS["s3"].model_validate({"type": "s3", "url": "s3://bucket/*", "format": format_, **patterns.get(name, {})})
+        for name, format_ in formats.items()
     ]
     found["sources.s3"] = {key for each in objects for key in each.identity()}
     return {section: frozenset(keys) for section, keys in found.items()}

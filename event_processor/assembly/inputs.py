@@ -9,6 +9,7 @@ Never: reads more of an input than its first bytes.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing, suppress
@@ -135,14 +136,17 @@ def _first_bytes(event_fields: AbstractSet[str]) -> bytes:
 def with_inputs(
     configuration: Configuration, fs: FileSystem, inputs: Sequence[str], chosen: InputFormat, *, peeked: bytes = b""
 ) -> Configuration:
-    """The configuration for these inputs: paths, or only `-`. Reads only how each file begins.
+    """The configuration for these inputs: paths, or only `-` or a named pipe. Reads only how each file begins.
 
     `peeked`: the bytes that were already read from standard input. Raises `UsageError` if the form of the records is ambiguous, `InputGoneError` with every file that cannot be read,
     `ConfigurationError` if a sink would write into an input.
     """
     template = _template(configuration, chosen)
     options: FileSourceOptions
-    if STDIN_ARGUMENT not in inputs:
+    if len(inputs) == 1 and _is_pipe(inputs[0]):
+        # It waits here for the writer of the pipe.
+        options = StandardInputOptions.of(template, descriptor=os.open(inputs[0], os.O_RDONLY), peeked=peeked)
+    elif STDIN_ARGUMENT not in inputs:
         options = InputFilesOptions.of(template, inputs, [status.size_bytes for status in _examined(fs, inputs)])
     elif len(inputs) == 1:
         options = StandardInputOptions.of(template, peeked=peeked)
@@ -154,6 +158,14 @@ def with_inputs(
     for key, wanted in contradictions(changed):
         raise ConfigurationError(f"{key}: wanted: {wanted}", hint="name other inputs, or change the configuration")
     return changed
+
+
+def _is_pipe(path: str) -> bool:
+    """Whether it is a named pipe, or `<(…)` of a shell."""
+    try:
+        return path != STDIN_ARGUMENT and stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def input_size_bytes(configuration: Configuration) -> int:
@@ -244,7 +256,7 @@ def _examined(fs: FileSystem, paths: Sequence[str]) -> list[FileStatus]:
         elif found.status:
             statuses.append(found.status)
     if faults:
-        raise InputGoneError("; ".join(faults), hint="nothing was read; to read a pipe, use - (standard input)")
+        raise InputGoneError("; ".join(faults), hint="nothing was read; a pipe is read if it is the only input")
     return statuses
 
 

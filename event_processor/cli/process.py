@@ -20,7 +20,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, with_inputs
+from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, can_be_read_again, with_inputs
 from event_processor.assembly.object_paths import objects_of
 from event_processor.cli.context import Invocation, invocation, load, real_environment
 from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_lines, write_notes, write_table
@@ -42,6 +42,7 @@ WORKERS_MAX: Final = 64
 INPUTS: Final = "Inputs"
 RESULT: Final = "Result"
 COST: Final = "Cost"
+_HINT: Final = "leave --state out, or put the records into a file and name the file"
 
 
 def size_bytes(text: str) -> int:
@@ -90,7 +91,7 @@ _Workers = Annotated[
 def command(
     context: typer.Context,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE…|-", help="Finished files or objects (s3://…), or - for standard input.")
+        list[str], typer.Argument(metavar="FILE…|-", help="Finished files or objects (s3://…); a pipe; or - for standard input.")
     ],
     *,
     output: _Output = None,
@@ -104,7 +105,13 @@ def command(
         bool, typer.Option("--no-sinks", help="Do not write to the configured sinks.", rich_help_panel=RESULT)
     ] = False,
     record_format: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="jsonl, csv, json or package.module:Class.", rich_help_panel=INPUTS)
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="jsonl, csv, json, combined, logfmt, ltsv or package.module:Class.",
+            rich_help_panel=INPUTS,
+        ),
     ] = "",
     item_path: Annotated[
         str, typer.Option(metavar="PATH", help="With json: the path of the records, such as value.item.", rich_help_panel=INPUTS)
@@ -138,6 +145,8 @@ def command(
         is_kept = called.state_directory is not None
         if STDIN_ARGUMENT in files:
             require_stream(is_kept=is_kept)
+        elif is_kept and not can_be_read_again(configuration):
+            raise UsageError(f"{files[0]} is a pipe, which cannot be read twice, so a run over it cannot be resumed", hint=_HINT)
         environment = real_environment(configuration)
         environment = replace(environment, fs=with_objects(environment.fs))
         require_outputs(configuration, environment, [path for path in (output, dead_letters, progress) if path is not None])
@@ -258,7 +267,7 @@ def require_stream(*, is_kept: bool) -> None:
     if is_kept:
         raise UsageError(
             "standard input cannot be read twice, so a run over it cannot be resumed",
-            hint="leave --state out, or put the records into a file and name the file",
+            hint=_HINT,
         )
     if sys.stdin is None:
         raise UsageError("standard input is closed", hint="pipe the records into it, or name a file")

@@ -20,11 +20,12 @@ from event_processor.model.event import Json
 from event_processor.model.options import SourceOptions
 from event_processor.records.delimited import CellType, DelimitedReader, Dialect, is_line_based
 from event_processor.records.json_documents import ITEM, WHOLE, item_path
+from event_processor.records.log_lines import LOG_FORMATS, LogReader, pattern_fault
 from event_processor.records.user_format import OwnReader
 
 __all__ = ["FORMATS", "SourceFormat"]
 
-FORMATS: Final = ("jsonl", "csv", "json")
+FORMATS: Final = ("jsonl", "csv", "json", *LOG_FORMATS)
 """The built-in formats."""
 
 
@@ -33,8 +34,11 @@ class SourceFormat(SourceOptions):
 
     format: str = "jsonl"
     """The format of a record; never guessed from the name. "jsonl": each line is a JSON object. "csv": each line becomes an
-    object by its column names. "json": each file is one document, and each item of an array in it is a record.
+    object by its column names. "json": each file holds documents, and each item of an array in them is a record.
+    "combined", "logfmt", "ltsv": a line of a web server's log, of name=value, of label:value. "regex": a line in `format_pattern`.
     "package.module:Class": your own reader."""
+    format_pattern: str = Field(default="", examples=["(?P<timestamp>\\S+) (?P<level>[A-Z]+) (?P<message>.*)"])
+    """The expression (Python's re) of a line of "regex". Each named group is a field; a line that does not match as a whole is rejected."""
     format_options: Mapping[str, bool | int | float | str] = Field(default={}, examples=[{"separator": "|"}])
     """The arguments for your own reader."""
     csv_delimiter: str = ","
@@ -63,7 +67,16 @@ class SourceFormat(SourceOptions):
     def _format_is_known(cls, name: str) -> str:
         if name in FORMATS or re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", name):
             return name
-        raise PydanticCustomError("format", '"jsonl", "csv", "json", or "package.module:Class"')
+        raise PydanticCustomError(
+            "format", f'{", ".join(f"{chr(34)}{each}{chr(34)}" for each in FORMATS)}, or "package.module:Class"'
+        )
+
+    @field_validator("format_pattern")
+    @classmethod
+    def _pattern_reads_lines(cls, pattern: str) -> str:
+        if pattern and (fault := pattern_fault(pattern)):
+            raise PydanticCustomError("format_pattern", "{fault}", {"fault": fault})
+        return pattern
 
     @field_validator("csv_delimiter", "csv_quote")
     @classmethod
@@ -96,6 +109,8 @@ class SourceFormat(SourceOptions):
             named = sorted(key for key, default in own.items() if getattr(self, key) != default)
             if named and self.format != prefix:
                 raise ValueError(f'{named[0]} applies only to format = "{prefix}"')
+        if bool(self.format_pattern) != (self.format == "regex"):
+            raise ValueError('format = "regex" and format_pattern belong together')
         if self.format_options and not self.is_own_format:
             raise ValueError("format_options applies only to your own reader")
         if not (self.csv_header or self.csv_columns):
@@ -108,7 +123,8 @@ class SourceFormat(SourceOptions):
 
     def format_identity(self) -> Mapping[str, Json]:
         """The keys of the form that the state depends on."""
-        prefix = "format_options" if self.is_own_format else f"{self.format}_"
+        prefixes = {"regex": "format_pattern"} if not self.is_own_format else {self.format: "format_options"}
+        prefix = prefixes.get(self.format, f"{self.format}_")
         own_keys = {key for key in type(self).model_fields if key.startswith(prefix)}
         return {"format": self.format, **self.model_dump(mode="json", include=own_keys)}
 
@@ -121,6 +137,8 @@ class SourceFormat(SourceOptions):
         # The items of a JSON document are lines already.
         if self.format == "csv":
             return partial(DelimitedReader, self.dialect(value_field), record_bytes_max=self.record_bytes_max)
+        if self.format in LOG_FORMATS:
+            return partial(LogReader, self.format, self.format_pattern, value_field, record_bytes_max=self.record_bytes_max)
         if self.is_own_format:
             return partial(OwnReader, self.format, dict(self.format_options), record_bytes_max=self.record_bytes_max)
         return None

@@ -36,7 +36,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (("log.jsonl", "--dead-letters", ""), "an output file has an empty name"),
         (("log.jsonl", "--output", "new", "--dead-letters", "./new"), "./new: this run already reads or writes this file"),
         (("log.jsonl", "--source", "other"), "--source other: no such source of files is configured"),
-        (("log.jsonl", "--format", "yaml"), '"jsonl", "csv", "json", or "package.module:Class"'),
+        (("log.jsonl", "--format", "yaml"), '"ltsv", "regex", or "package.module:Class"'),
         (("log.jsonl", "--item-path", "value.item"), 'json_item_path applies only to format = "json"'),
         (("log.jsonl", "--chunk-size", "many"), "'many' is not a size"),
         (("log.jsonl", "--chunk-size", "10"), "'10' is not a size from 1024 to"),
@@ -115,3 +115,18 @@ def test_progress_is_kept_in_a_file_that_others_read(shell: Shell) -> None:
     found = json.loads((shell.folder / "progress.json").read_bytes())
     assert found == {"done_bytes": len(log), "size_bytes": len(log), "phase": ""}
     assert shell.call("process", "log.jsonl", "--no-sinks", "--progress", "log.jsonl") == 64, "it would replace the input"
+
+
+def test_a_pipe_is_read_like_standard_input_and_cannot_be_resumed(shell: Shell) -> None:
+    assert shell.call("process", "log.jsonl") == 0
+    expected = shell.out
+    os.mkfifo(shell.path("pipe"))
+    for options, code in ((("--state", "st"), 64), ((), 0)):
+        reading, writing = os.pipe()
+        os.write(writing, shell.path("log.jsonl").read_bytes())
+        os.close(writing)
+        assert shell.call("process", f"/dev/fd/{reading}", *options) == code
+        os.close(reading)
+    assert shell.out == expected
+    assert shell.call("process", "pipe", "log.jsonl") == 66
+    assert "a pipe is read if it is the only input" in shell.err

@@ -1,0 +1,213 @@
+"""The recipes of docs/logs.md, each on a sample in the documented form of its program, against an independent count."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from support.command_line import Shell, shell_in
+
+PAGE = Path(__file__).parents[2] / "docs" / "logs.md"
+LINES_MAX = 10
+Row = tuple[str, str | None, datetime]
+"""What the independent reading knows of an event: its category, the text of its value, its time."""
+
+
+def access() -> str:
+    return (
+        '203.0.113.9 - - [10/Oct/2026:13:55:36 +0200] "GET /a?b=1 HTTP/1.1" 200 2326 "-" "Mozilla/5.0 (X11; Linux)"\n'
+        '2001:db8::1 - frank m [10/Oct/2026:13:55:37 +0200] "GET /caf\\xC3\\xA9 HTTP/1.1" 404 153 "http://x/\\"q\\"" "curl/8"\n'
+        '203.0.113.9 - - [10/Oct/2026:11:55:38 +0000] "\\x16\\x03\\x01" 400 - "-" "-"\n'
+        '203.0.113.9 - - [10/Oct/2026:13:55:39 +0200] "POST /a HTTP/2.0" 200 5 "-" "x"\n'
+    )
+
+
+def access_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        found = re.search(r'\[(\d+)/Oct/(\d+):(\d+):(\d+):(\d+) \+0(\d)00\] "(?:\\.|[^"\\])*" (\d+) (\S+)', line)
+        assert found
+        day, year, hour, minute, second, offset = map(int, found.groups()[:6])
+        at = datetime(year, 10, day, hour, minute, second, tzinfo=timezone(timedelta(hours=offset)))
+        yield found[7], None if found[8] == "-" else found[8], at
+
+
+def access_json() -> str:
+    rows = [
+        ("a1", "200", "0.004", "1791637200.123"),
+        ("a2", "502", "60.000", "1791637201.004"),
+        ("a3", "200", "0.100", "1791637201.999"),
+    ]
+    return "".join(
+        f'{{"request_id":"{name}","msec":"{msec}","status":"{status}","request_time":{took}}}\n'
+        for name, status, took, msec in rows
+    )
+
+
+def access_json_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        said = json.loads(line, parse_float=str)
+        seconds, _, ms = said["msec"].partition(".")
+        yield said["status"], said["request_time"], datetime.fromtimestamp(int(seconds), UTC) + timedelta(milliseconds=int(ms))
+
+
+def trail() -> str:
+    names = ["ConsoleLogin", "PutObject", "PutObject"]
+    records = [
+        {
+            "eventVersion": "1.08",
+            "userIdentity": {"type": "IAMUser", "sessionContext": {"attributes": {"mfaAuthenticated": "false"}}},
+            "eventTime": f"2026-07-19T21:17:2{n}Z",
+            "eventName": name,
+            "eventID": f"e-{n}",
+            "resources": [{"ARN": "arn:aws:s3:::b"}],
+        }
+        for n, name in enumerate(names)
+    ]
+    return json.dumps({"Records": records})
+
+
+def trail_rows(text: str) -> Iterator[Row]:
+    for each in json.loads(text)["Records"]:
+        yield each["eventName"], None, datetime.strptime(each["eventTime"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def traces() -> str:
+    def span(number: int, name: str) -> dict[str, object]:
+        started = 1544712660000000000 + number * 1_000_000
+        return {
+            "traceId": "5b8efff798038103d269b633813fc60c",
+            "spanId": f"{number:016x}",
+            "name": name,
+            "startTimeUnixNano": str(started),
+        }
+
+    batches = [[span(1, "GET /"), span(2, "query")], [span(3, "query")]]
+    documents = [
+        {"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": [{"scope": {"name": "s"}, "spans": spans}]}]}
+        for spans in batches
+    ]
+    return "".join(json.dumps(document) + "\n" for document in documents)
+
+
+def traces_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        for resource in json.loads(line)["resourceSpans"]:
+            for scope in resource["scopeSpans"]:
+                for span in scope["spans"]:
+                    us = int(span["startTimeUnixNano"]) // 1000
+                    yield span["name"], None, datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+
+
+def quakes() -> str:
+    return (
+        "DateTime,Latitude,Longitude,Depth,Magnitude,MagType,NbStations,Gap,Distance,RMS,Source,EventID\n"
+        "2016/01/01 00:30:04.91,38.7882,-122.7650,2.00,1.06,Md,12,84,1,0.02,NC,72573000\n"
+        "2016/01/01 01:02:03.50,36.5,-121.1,5.1,2.31,ML,40,52,3,0.07,NC,72573005\n"
+        "2016/01/02 00:00:00.00,36.5,-121.1,5.1,0.10,Md,9,152,3,0.07,NC,72573010\n"
+    )
+
+
+def quakes_rows(text: str) -> Iterator[Row]:
+    for row in csv.DictReader(text.splitlines()):
+        at = datetime.strptime(row["DateTime"], "%Y/%m/%d %H:%M:%S.%f").replace(tzinfo=UTC)
+        yield row["MagType"], row["Magnitude"], at
+
+
+def journal() -> str:
+    return "".join(
+        json.dumps(
+            {
+                "__CURSOR": f"s=1;i={n}",
+                "__REALTIME_TIMESTAMP": str(1791637200123456 + n),
+                "__MONOTONIC_TIMESTAMP": "91",
+                "PRIORITY": priority,
+                "_SYSTEMD_UNIT": "ssh.service",
+                "MESSAGE": message,
+            }
+        )
+        + "\n"
+        for n, (priority, message) in enumerate([("6", "started"), ("3", [102, 195]), ("6", "stopped")])
+    )
+
+
+def journal_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        said = json.loads(line)
+        yield said["PRIORITY"], None, datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(said["__REALTIME_TIMESTAMP"]))
+
+
+def container() -> str:
+    return "".join(
+        json.dumps({"log": f"line {n}\n", "stream": stream, "time": f"2026-10-10T11:55:3{n}.12345600{n}Z"}) + "\n"
+        for n, stream in enumerate(["stdout", "stderr", "stdout"])
+    )
+
+
+def container_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        said = json.loads(line)
+        yield said["stream"], None, datetime.fromisoformat(said["time"][:26] + "+00:00")
+
+
+def app() -> str:
+    return "2026-10-10 11:55:36,120 INFO app.db: ready\n2026-10-10 11:55:37,5 ERROR app.web: no: such file\n"
+
+
+def app_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        date, time, level = line.split(" ")[:3]
+        seconds, _, fraction = time.partition(",")
+        at = datetime.fromisoformat(f"{date}T{seconds}+00:00") + timedelta(milliseconds=int(fraction.ljust(3, "0")))
+        yield level, None, at
+
+
+SAMPLES = {
+    "access.log": (access, access_rows),
+    "access.json.log": (access_json, access_json_rows),
+    "trail.json": (trail, trail_rows),
+    "traces.json": (traces, traces_rows),
+    "quakes.csv": (quakes, quakes_rows),
+    "journal.json": (journal, journal_rows),
+    "container-json.log": (container, container_rows),
+    "app.log": (app, app_rows),
+}
+
+
+def recipes() -> dict[str, str]:
+    """The configurations of the page, by the name of the file that each reads."""
+    blocks = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return {re.search(r'^path = "(.*)"', block, re.MULTILINE)[1]: block for block in blocks}  # type: ignore[index]
+
+
+def test_every_recipe_is_short_and_has_a_sample() -> None:
+    assert recipes().keys() == SAMPLES.keys()
+    assert max(block.count("\n") for block in recipes().values()) <= LINES_MAX
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_recipe_gives_what_an_independent_script_counts(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell: Shell = shell_in(tmp_path, monkeypatch, capsys)
+    shell.path("event-processor.toml").write_text(recipes()[name], encoding="utf-8")
+    make, read = SAMPLES[name]
+    text = make()
+    shell.path(name).write_text(text, encoding="utf-8")
+    assert shell.call("process", name) == 0, shell.err
+    rows = list(read(text))
+    assert f"{len(rows)} accepted, 0 duplicate, 0 rejected" in shell.err
+    found = {each["category"]: each for each in map(json.loads, shell.out.splitlines())}
+    assert found.keys() == {category for category, _, _ in rows}
+    for category, total in found.items():
+        mine = [(value, at) for each, value, at in rows if each == category]
+        assert total["count"] == len(mine)
+        assert total["sum"] == float(sum(Fraction(float(value)) for value, _ in mine if value is not None))
+        last = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z", r"\1Z", total["last_timestamp"]))
+        assert last == mine[-1][1]
