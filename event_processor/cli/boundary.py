@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,8 +19,8 @@ from typing import Final
 import typer
 from typer.main import get_command
 
-from event_processor.cli.command_line import PROGRAM, CommandEntry, application, arranged
-from event_processor.cli.output import ReaderGoneError
+from event_processor.cli.command_line import PROGRAM, CommandEntry, application, arranged, completed_command
+from event_processor.cli.output import ReaderGoneError, is_coloured
 from event_processor.cli.permissions import permission_hint
 from event_processor.model.errors import EventProcessorError, ExitCode, StorageError, UsageError
 
@@ -27,6 +28,8 @@ __all__ = ["INTERRUPTED_EXIT_CODE", "Call", "run", "run_application"]
 
 INTERRUPTED_EXIT_CODE: Final = 130
 """128 plus SIGINT, like in shells: Ctrl-C ended a command. (`run` handles SIGINT itself: it commits and exits with 0.)"""
+RED: Final = "\x1b[1;31m"
+PLAIN: Final = "\x1b[0m"
 BUG_HINT: Final = "this is a bug, please report it: repeat the command with --log-level debug, and add 'event-processor version'"
 
 
@@ -45,7 +48,7 @@ def run(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
     def make() -> Call:
         line = arranged(arguments)
         asked = f"{PROGRAM} {line.command}" if line.command in {entry.name for entry in entries} else PROGRAM
-        return Call(application(entries, line.command), line.arguments, asked)
+        return Call(application(entries, completed_command(os.environ) or line.command), line.arguments, asked)
 
     return run_application(arguments, make, PROGRAM)
 
@@ -95,7 +98,8 @@ def _failed(program: str, arguments: Sequence[str], error: EventProcessorError, 
         fields = {"level": "error", "event": "failed", "message": error.message, "hint": hint, "exit_code": code}
         text = json.dumps(fields, ensure_ascii=False)
     else:
-        text = f"{program}: {error.message}\n  {hint}" if hint else f"{program}: {error.message}"
+        named = f"{RED}{program}:{PLAIN}" if is_coloured(sys.stderr, os.environ) else f"{program}:"
+        text = f"{named} {error.message}\n  {hint}" if hint else f"{named} {error.message}"
     if bug is not None and _value_of("--log-level", arguments) == "debug":
         text = "".join([*traceback.format_exception(bug), text])
     try:

@@ -7,8 +7,9 @@ Never: no command is run here.
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Final
@@ -16,13 +17,16 @@ from typing import Annotated, Final
 import typer
 
 from event_processor import __version__
+from event_processor.cli.examples import epilog
 from event_processor.cli.invocation import Invocation, LogFormat, LogLevel
 from event_processor.cli.output import write_lines
 from event_processor.model.errors import ExitCode, UsageError
 
-__all__ = ["PROGRAM", "CommandEntry", "CommandLine", "application", "arranged"]
+__all__ = ["PROGRAM", "CommandEntry", "CommandLine", "application", "arranged", "completed_command"]
 
 PROGRAM: Final = "event-processor"
+COMPLETION_SUFFIX: Final = "EVENT_PROCESSOR_COMPLETE"
+"""How the variable ends with which a shell asks for completions."""
 GLOBAL_OPTIONS: Final = ("--config", "--set", "--state", "--log-format", "--log-level")
 """Each takes a value, and may be anywhere before a `--`. No command may have an option of the same name."""
 
@@ -67,25 +71,45 @@ def arranged(arguments: Sequence[str]) -> CommandLine:
 
 def application(entries: Sequence[CommandEntry], called: str) -> typer.Typer:
     """The typer application. It lists every command, and loads only the command `called`."""
+    is_drawn = sys.stdout is not None and sys.stdout.isatty()
     app = typer.Typer(
         name=PROGRAM,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich" if sys.stdout is not None and sys.stdout.isatty() else None,
+        rich_markup_mode="rich" if is_drawn else None,
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback(invoke_without_command=True)(global_options)
     for entry in entries:
         if entry.name != called:
-            app.command(entry.name, help=entry.summary)(_not_loaded)
+            # A summary that is only `help` would be cut to the width of the terminal.
+            app.command(entry.name, help=entry.summary, short_help=entry.summary)(_not_loaded)
             continue
-        module = import_module(entry.module)
+        module, below = import_module(entry.module), epilog(entry.name, is_drawn=is_drawn)
         if (group := getattr(module, "app", None)) is not None:
-            app.add_typer(group, name=entry.name, short_help=entry.summary)
+            for each in group.registered_commands:
+                each.short_help = each.short_help or _first_sentence(each.callback)
+            app.add_typer(group, name=entry.name, short_help=entry.summary, epilog=below)
         else:
             command: Callable[..., None] = module.command
-            app.command(entry.name, short_help=entry.summary)(command)
+            app.command(entry.name, short_help=entry.summary, epilog=below)(command)
     return app
+
+
+def completed_command(environment: Mapping[str, str]) -> str:
+    """The command whose options a shell completes now, as far as it is typed; empty if no shell asks."""
+    if not any(name.endswith(COMPLETION_SUFFIX) for name in environment):
+        return ""
+    typed = (environment.get("_TYPER_COMPLETE_ARGS") or environment.get("COMP_WORDS") or "").split()[1:]
+    if typed and typed[-1] in GLOBAL_OPTIONS:
+        typed.pop()  # its value is not typed yet
+    return arranged(typed).command
+
+
+def _first_sentence(callback: Callable[..., object] | None) -> str:
+    """The first sentence of a command's help, whole."""
+    text = " ".join(inspect.cleandoc(callback.__doc__ or "").split("\n\n")[0].split()) if callback else ""
+    return f"{text.partition('. ')[0].rstrip('.')}." if text else ""
 
 
 def _not_loaded() -> None:

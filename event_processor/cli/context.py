@@ -11,6 +11,7 @@ from typing import Final
 
 from event_processor.assembly import CONNECTOR_OPTIONS, Environment
 from event_processor.cli.invocation import Invocation, invocation
+from event_processor.cli.output import write_notes
 from event_processor.configuration import ConfigurationRequest, LoadedConfiguration, load_configuration
 from event_processor.configuration.configuration import Configuration
 from event_processor.kernels.memory import keep_freed_memory
@@ -39,14 +40,21 @@ def real_environment(configuration: Configuration) -> Environment:
 
 
 def load(invocation: Invocation, *, imports_classes: bool = False) -> LoadedConfiguration:
-    """The effective configuration. Raises `ConfigurationFaultsError` with all faults. `imports_classes`: as in `load_configuration`."""
+    """The effective configuration. Raises `ConfigurationFaultsError` with all faults. `imports_classes`: as in `load_configuration`.
+
+    On a terminal, it says on stderr which files were read.
+    """
     request = ConfigurationRequest(
         working_directory=working_directory(),
         environment=os.environ,
         config_paths=invocation.config_paths,
         overrides=invocation.overrides(),
     )
-    return load_configuration(request, CONNECTOR_OPTIONS, imports_classes=imports_classes)
+    loaded = load_configuration(request, CONNECTOR_OPTIONS, imports_classes=imports_classes)
+    if sys.stderr is not None and sys.stderr.isatty() and invocation.log_format != "json":
+        # A person may be in a folder whose own configuration is another one than they think.
+        write_notes([f"configuration: {', '.join(loaded.files) or 'no file; all values are defaults'}"])
+    return loaded
 
 
 def working_directory() -> str:

@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from event_processor.aggregation.groups import GroupTotalsDocument
 from event_processor.cli.context import invocation, load, real_environment
-from event_processor.cli.output import one_line, write_facts, write_json, write_lines, write_table
+from event_processor.cli.output import one_line, shown_name, write_facts, write_json, write_lines, write_table
 from event_processor.operations.inspection import Inspection, inspect_state
 
 __all__ = ["command"]
@@ -78,14 +78,17 @@ def _write_aggregates(inspection: Inspection) -> None:
         write_lines([f"aggregate {name}: {counts}"])
         if isinstance(aggregate, GroupTotalsDocument) and aggregate.groups:
             first = aggregate.groups[0]
-            rows = [(*each.group.values(), *each.measures.values()) for each in aggregate.groups]
+            rows = [(*map(shown_name, each.group.values()), *each.measures.values()) for each in aggregate.groups]
             write_table((*first.group, *first.measures), rows)
         write_lines([""])
 
 
 def _write_categories(inspection: Inspection) -> None:
     rows = [
-        (name, total.count, total.sum, total.min, total.max, total.mean, total.first_id, total.last_id, total.last_timestamp)
+        (
+            *(name, total.count, total.sum, total.min, total.max, total.mean),
+            *(shown_name(total.first_id), shown_name(total.last_id), shown_name(total.last_timestamp)),
+        )
         for name, total in inspection.categories.items()
     ]
     write_table(("category", "count", "sum", "min", "max", "mean", "first id", "last id", "last timestamp"), rows)

@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 import typer
 
@@ -33,9 +33,11 @@ __all__ = [
     "counted",
     "drop_unwritten",
     "foreign_notes",
+    "is_coloured",
     "one_line",
     "progress_bar",
     "require_answerable",
+    "shown_name",
     "table_of",
     "write_facts",
     "write_json",
@@ -160,6 +162,27 @@ def one_line(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def shown_name(value: object) -> str:
+    """An id, or the name of a group, as it can be typed again: an integer without separators, several fields as JSON."""
+    return (
+        json.dumps(value, ensure_ascii=False)
+        if isinstance(value, tuple | list | dict | bool)
+        else ""
+        if value is None
+        else str(value)
+    )
+
+
+def is_coloured(stream: TextIO | None, environment: Mapping[str, str]) -> bool:
+    """Whether text to this stream may have colours: only on a terminal, and not with $NO_COLOR or on a dumb one."""
+    if stream is None or environment.get("NO_COLOR") or environment.get("TERM") == "dumb":
+        return False
+    try:
+        return stream.isatty()
+    except (OSError, ValueError):  # a closed one
+        return False
 
 
 def counted(count: int, noun: str) -> str:

@@ -23,7 +23,16 @@ import typer
 from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, can_be_read_again, with_inputs
 from event_processor.assembly.object_paths import objects_of
 from event_processor.cli.context import Invocation, invocation, load, real_environment
-from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_lines, write_notes, write_table
+from event_processor.cli.output import (
+    counted,
+    foreign_notes,
+    one_line,
+    progress_bar,
+    shown_name,
+    write_lines,
+    write_notes,
+    write_table,
+)
 from event_processor.configuration.configuration import BatchOptions, Configuration
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.model.errors import ExitCode, UsageError
@@ -221,7 +230,14 @@ class ProcessCall:
         else:
             rows = list(result_rows(processed.lines()))
             if rows:
-                write_table([name.replace("_", " ") for name in rows[0]], [tuple(row.values()) for row in rows])
+                names = self._names()
+                cells = [tuple(shown_name(cell) if name in names else cell for name, cell in row.items()) for row in rows]
+                write_table([name.replace("_", " ") for name in rows[0]], cells)
+
+    def _names(self) -> frozenset[str]:
+        """The columns of the result that hold ids or names of groups."""
+        grouped = (name for options in self.configuration.aggregates.values() for name in options.group_by)
+        return frozenset(("first_id", "last_id", *grouped))
 
     def _stopped(self, processed: Processed) -> str:
         stopped = "stopped before the end of the input"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from typer.main import get_command
 from event_processor.assembly import SINK_OPTIONS, SOURCE_OPTIONS
 from event_processor.cli import COMMANDS
 from event_processor.cli.command_line import GLOBAL_OPTIONS, application
+from event_processor.cli.examples import EXAMPLES
 from event_processor.configuration import ConfigurationRequest, ConnectorOptions, load_configuration
 from event_processor.engine.checkpoint_document import checkpoint_schema
 from support.documents import ROOT, Block, blocks, pages, play, program_calls, prose, session
@@ -91,6 +93,18 @@ def is_understood(arguments: list[str]) -> bool:
         command = command.commands[name]
         known |= options_of(command)
     return (bool(called) or bool(options)) and options <= known
+
+
+def test_every_example_of_a_help_is_one_that_the_program_understands() -> None:
+    calls = [
+        shlex.split(part)[1:]
+        for lines in EXAMPLES.values()
+        for line in lines
+        for part in line.split(" | ")
+        if "event-processor" in part
+    ]
+    assert len(calls) >= len(COMMANDS)
+    assert [call for call in calls if not is_understood(call)] == []
 
 
 def options_of(command: object) -> set[str]:

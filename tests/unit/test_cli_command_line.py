@@ -1,9 +1,11 @@
+import io
 import json
 import os
 import subprocess
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -13,6 +15,7 @@ from event_processor.cli import COMMANDS
 from event_processor.cli.boundary import INTERRUPTED_EXIT_CODE, run
 from event_processor.cli.command_line import CommandEntry, arranged
 from event_processor.cli.context import Invocation, invocation
+from event_processor.cli.examples import EXAMPLES
 from event_processor.cli.output import write_lines
 from event_processor.model.errors import (
     ConfigurationError,
@@ -257,3 +260,81 @@ def test_every_command_of_the_list_is_there_and_has_its_help(capsys: pytest.Capt
     for entry in COMMANDS:
         assert run([entry.name, "--help"], COMMANDS) == ExitCode.OK, entry.name
         assert "Usage: event-processor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_help_cuts_no_summary(columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert run(["--help"], COMMANDS) == ExitCode.OK
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert all(entry.summary in shown for entry in COMMANDS)
+    for group in ("dead-letters", "sinks"):
+        assert run([group, "--help"], COMMANDS) == ExitCode.OK
+        assert "..." not in capsys.readouterr().out.replace("[ARGS]...", "")
+
+
+def test_every_command_has_examples_below_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert EXAMPLES.keys() == {entry.name for entry in COMMANDS}
+    for entry in COMMANDS:
+        assert run([entry.name, "--help"], COMMANDS) == ExitCode.OK
+        lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+        assert lines[lines.index("Examples:") + 1 :][: len(EXAMPLES[entry.name])] == list(EXAMPLES[entry.name])
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_coloured"),
+    [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_an_error_is_coloured_on_a_terminal_only(
+    variables: dict[str, str], is_coloured: bool, monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for stream, expected in ((Screen(), is_coloured), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert run(["prob"], stage.entries) == ExitCode.USAGE
+        assert ("\x1b[1;31mevent-processor:\x1b[0m No such command" in stream.getvalue()) is expected
+        assert ("\x1b" in stream.getvalue()) is expected
+
+
+def test_a_command_says_on_a_terminal_which_configuration_it_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EVENT_PROCESSOR_CONFIG", raising=False)
+    (tmp_path / "event-processor.toml").touch()
+    assert run(["config"], COMMANDS) == ExitCode.OK
+    assert capsys.readouterr().err == ""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert run(["config", "--json"], COMMANDS) == ExitCode.OK
+    assert screen.getvalue() == "configuration: event-processor.toml\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("event-processor va", "validate"), ("event-processor --config x process --no-", "--no-sinks")]
+)
+def test_a_shell_completes_commands_and_their_options(typed: str, completed: str) -> None:
+    words = typed.split()
+    environment = {
+        **os.environ,
+        "_EVENT_PROCESSOR_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    script = "from event_processor.cli import main; main()"
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv = ['event-processor']; {script}"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert said.stdout.split() == [completed]

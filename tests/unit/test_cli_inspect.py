@@ -49,3 +49,23 @@ def test_inspect_of_a_category_that_is_not_there_says_so(shell: Shell) -> None:
 def test_inspect_without_a_state_is_66(shell: Shell) -> None:
     assert shell.call("inspect", "--state", "elsewhere") == 66
     assert "no state here yet" in shell.err
+
+
+def test_ids_and_names_of_groups_are_shown_as_they_can_be_typed_again(shell: Shell) -> None:
+    shell.path("numbers.jsonl").write_text('{"a": 2999, "b": "x", "category": "c", "value": 1000}\n')
+    configuration = """
+sources.numbers.path = "numbers.jsonl"
+event.id = ["a", "b"]
+[aggregates.all]
+group_by = ["a"]
+measures = { events = "count", total = "sum(value)" }
+"""
+    shell.path("two.toml").write_text(configuration)
+    arguments = ("--config", "two.toml", "--state", "two")
+    assert shell.call(*arguments, "run", "--once") == 0
+    assert shell.call(*arguments, "inspect") == 0
+    assert ["2999", "1"] in [line.split()[:2] for line in shell.out.splitlines()]
+    assert '[2999, "x"]' in shell.out
+    assert "(2999" not in shell.out
+    assert shell.call(*arguments, "explain", '[2999, "x"]') == 0
+    assert "accepted" in shell.out
