@@ -7,12 +7,21 @@ shipped are checked on their own.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from support.systemd_sandbox.sandbox import SystemdSandbox
-from support.systemd_sandbox.service import SHORT_WATCHDOG, WATCHDOG_PERIOD_US, Service, installed_sandbox, running
+from support.systemd_sandbox.sandbox import INSTALL_DIRECTORY, SystemdSandbox
+from support.systemd_sandbox.service import (
+    SHORT_WATCHDOG,
+    WATCHDOG_PERIOD_US,
+    Service,
+    blocks_of_the_guide,
+    installed_sandbox,
+    running,
+    script_of_the_guide,
+)
 
 pytestmark = pytest.mark.root
 
@@ -35,6 +44,34 @@ def test_the_service_is_active_once_it_says_that_it_is_ready(sandbox: SystemdSan
 def test_the_status_tells_what_it_does(sandbox: SystemdSandbox) -> None:
     service = running(sandbox, "status", records=123)
     service.wait_until(f"systemctl show -P StatusText {service.unit} | grep -q 123")
+
+
+@pytest.fixture
+def fresh_machine(sandbox: SystemdSandbox) -> Iterator[SystemdSandbox]:
+    """Without a folder of configurations, which other tests need again afterwards."""
+    sandbox.run("mkdir -p /etc/event-processor && mv /etc/event-processor /etc/aside")
+    yield sandbox
+    sandbox.run("systemctl disable --now event-processor; rm -rf /etc/event-processor; mv /etc/aside /etc/event-processor")
+
+
+def test_the_install_guide_works_as_it_is_typed_in_a_checkout(fresh_machine: SystemdSandbox) -> None:
+    terminal = ["set -e", f"cd {INSTALL_DIRECTORY}/source"]
+    # The program is in its place already, and there is no package index.
+    program = [line for line in script_of_the_guide("1. The program").splitlines() if not re.search("-m venv|pip install", line)]
+    # A person writes the file with an editor: its folder must be there.
+    configuration = [
+        text if language == "sh" else f"cat >/etc/event-processor/event-processor.toml <<'END'\n{text}END"
+        for language, text in blocks_of_the_guide("3. The configuration")
+    ]
+    enable, *looks = script_of_the_guide("4. Start").splitlines()
+    fresh_machine.write("/var/log/orders/events.jsonl", '{"id": 1, "category": "tea", "value": 1}\n')
+    fresh_machine.run("\n".join([*terminal, *program, *configuration, enable]))
+    state = "/var/lib/event-processor/event-processor"
+    counted = f"jq -e .state.counts.accepted==1 {state}/checkpoint.json"
+    fresh_machine.wait_until(counted, within_s=60, explain="journalctl -u event-processor")
+    said = fresh_machine.run("\n".join([*terminal, *(line for line in program if line.startswith("cd ")), *looks]))
+    assert f"{state}\n" in said  # the state of the service, not of the checkout
+    assert '"accepted": 1' in said
 
 
 def test_a_clean_stop_drains_and_ends_with_0(sandbox: SystemdSandbox) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,15 @@ import pytest
 import event_processor
 from support.systemd_sandbox.sandbox import Answer, SandboxUnavailableError, SystemdSandbox, why_unavailable
 
-__all__ = ["SHORT_WATCHDOG", "WATCHDOG_PERIOD_US", "Service", "installed_sandbox", "running", "script_of_the_guide"]
+__all__ = [
+    "SHORT_WATCHDOG",
+    "WATCHDOG_PERIOD_US",
+    "Service",
+    "blocks_of_the_guide",
+    "installed_sandbox",
+    "running",
+    "script_of_the_guide",
+]
 
 CONFIGURATION = """
 [sources.events]
@@ -63,8 +72,13 @@ def installed_sandbox() -> Iterator[SystemdSandbox]:
 
 def script_of_the_guide(heading: str) -> str:
     """The first commands below a heading of the install guide: what the guide says is what is tested."""
+    return blocks_of_the_guide(heading)[0][1]
+
+
+def blocks_of_the_guide(heading: str) -> list[tuple[str, str]]:
+    """The language and the text of each block below a heading of the install guide, in order."""
     _, step = INSTALL_GUIDE.read_text(encoding="utf-8").split(f"## {heading}\n")
-    return step.split("```sh\n")[1].split("```")[0]
+    return re.findall(r"^```(\w+)\n(.*?)^```", step.partition("\n## ")[0], flags=re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
