@@ -82,6 +82,9 @@ class IntakeOptions(Section):
     """The maximum time for which an answer waits until its events are counted (`Prefer: wait=counted`), in seconds."""
     file_bytes_max: int = Field(default=67_108_864, ge=1024)
     """A file of the intake that has this size is set aside, and another one begins with the next event. Each is a generation."""
+    keep_days: int = Field(default=0, ge=0, le=36_500)
+    """A file that was set aside is removed so many days after its last event, if all of it is counted. Then `verify`, `replay` and
+    `explain` cannot read it: they exit with 66. 0 = no file is removed."""
     free_bytes_min: int = Field(default=134_217_728, ge=0)
     """If the disk of the state has less free space than this, events are answered with 503, before the disk is full. 0 = no limit."""
 

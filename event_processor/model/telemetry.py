@@ -143,6 +143,12 @@ class Telemetry:
     def orphan_removed(self, *, path: str) -> None:
         """One of our files was deleted, because no checkpoint names it."""
 
+    def intake_files_removed(self, *, count: int, first: str, last: str, keep_days: int) -> None:
+        """Files of the intake, from `first` to `last`, were removed: their records are counted, and they are older than `keep_days`."""
+
+    def intake_files_kept(self, *, path: str, reason: str) -> None:
+        """Old files of the intake at `path` could not be removed. It is tried again."""
+
     def worker_started(self, *, process_id: int) -> None:
         """A worker process was started. It decodes a part of a backlog."""
 

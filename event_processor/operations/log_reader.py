@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from event_processor.assembly import Environment, all_sources, reopen_generation
-from event_processor.configuration.configuration import Configuration
+from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
 from event_processor.engine import migration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.journal import (
@@ -124,6 +124,7 @@ class LogReader:
         self._options: Final = all_sources(configuration, directory)
         self._wanted: Final = frozenset(self._options if sources is None else sources)
         self._block_bytes_min: Final = configuration.batch.bytes_max
+        self._intake_keep_days: Final = configuration.intake.keep_days
         self._progress: Final[Mapping[str, SourceState]] = checkpoint.state.sources
         self._journal: Final = ReadingJournal(environment.fs, directory, checkpoint)
         self._survey: Final = _Survey.of(self._journal)
@@ -200,19 +201,30 @@ class LogReader:
             offset = piece.end_offset
             self.read_bytes += len(piece.content) + piece.oversized_bytes
         if offset < run.end:
-            raise _gone(run, offset)
+            raise self._gone(run, offset)
 
     def _generation(self, run: JournalRun, position: Mapping[str, Json]) -> PastGeneration:
         """The generation that holds the run. A few stay open, because runs of several generations alternate."""
         key = run.source, run.generation
         found = self._open.pop(key, None) or reopen_generation(self._options[run.source], position, self._environment)
         if found is None:
-            raise _gone(run, run.start, str(position.get("path", "")))
+            raise self._gone(run, run.start, str(position.get("path", "")))
         self.names.setdefault(key, str(getattr(found, "path", position.get("path", ""))))
         self._open[key] = found
         if len(self._open) > OPEN_GENERATIONS_MAX:
             self._open.popitem(last=False)[1].close()
         return found
+
+    def _gone(self, run: JournalRun, start: int, path: str = "") -> InputGoneError:
+        """The error that names the missing bytes."""
+        first_read_at = f" (first read at {path})" if path else ""
+        hint = "put the file back, compressed or not, at its path or among the source's rotated files; until then this cannot be checked"
+        if run.source == RESERVED_SOURCE_NAME and self._intake_keep_days:
+            days = self._intake_keep_days
+            hint = f"files of the intake are removed after intake.keep_days = {days}; what they held stays counted, and cannot be checked"
+        return InputGoneError(
+            f"source {run.source!r}, generation {run.generation}{first_read_at}: bytes {start} to {run.end} are gone", hint=hint
+        )
 
 
 def _chunk(run: JournalRun, piece: Piece, position: Mapping[str, Json], head: bytes) -> Chunk:
@@ -234,15 +246,6 @@ def _chunk(run: JournalRun, piece: Piece, position: Mapping[str, Json], head: by
 def _moved(key: GenerationKey, position: Mapping[str, Json], offset: int, *, retired: bool = False) -> Chunk:
     """A chunk without records. It says only that the generation exists, or that it is retired."""
     return Chunk(key[0], key[1], offset, b"", position, retired=retired)
-
-
-def _gone(run: JournalRun, start: int, path: str = "") -> InputGoneError:
-    """The error that names the missing bytes."""
-    first_read_at = f" (first read at {path})" if path else ""
-    return InputGoneError(
-        f"source {run.source!r}, generation {run.generation}{first_read_at}: bytes {start} to {run.end} are gone",
-        hint="put the file back, compressed or not, at its path or among the source's rotated files; until then this cannot be checked",
-    )
 
 
 Progress: TypeAlias = Callable[[int, int], None]

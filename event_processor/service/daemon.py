@@ -44,6 +44,7 @@ from event_processor.operations.omissions import AbsentColumns, Omission, omissi
 from event_processor.operations.targets import CommittedFigures
 from event_processor.service.conditions import Conditions
 from event_processor.service.history import History
+from event_processor.service.intake_files import IntakeFiles
 from event_processor.service.lanes import Lanes
 from event_processor.service.listener import Listener
 from event_processor.service.rejections import RejectionReports
@@ -125,6 +126,7 @@ class Daemon:
         self._absent: Final = AbsentColumns()
         self._lanes: Final = Lanes()
         self._history: Final = History()
+        self._intake_files: Final = IntakeFiles()
         self._committed: Final = CommittedFigures()
         self._is_asked_to_reload = False
         self._answer: ReloadAnswer | None = None
@@ -194,6 +196,7 @@ class Daemon:
             notified,
             rejections,
             self._history,
+            self._intake_files,
         ]
         for_threads = environment
         environment = replace(environment, telemetry=SeveralTelemetry(exporters))
@@ -214,6 +217,8 @@ class Daemon:
             cleanup.callback(self._history.leave)
             self._lanes.start(pipeline, environment, cleanup, is_once=self._mode.once)
             self._history.follow(processor, self._lanes, environment.telemetry)
+            keep_days = configuration.intake.keep_days
+            self._intake_files.follow(environment, intake.path, keep_days=keep_days, state=lambda: processor.state)
             if self._stopping:
                 processor.stop()
             elif self._is_asked_to_reload:

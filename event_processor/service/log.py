@@ -281,6 +281,13 @@ class LogTelemetry(Telemetry):
     def history_unavailable(self, **facts: Fact) -> None:
         self.log("warning", "history_unavailable", "the figures of the past cannot be kept; trying again", facts)
 
+    def intake_files_removed(self, **facts: Fact) -> None:
+        words = "files of the intake were removed, as configured (intake.keep_days): what they held stays counted, and cannot be verified"
+        self.log("info", "intake_files_removed", words, facts)
+
+    def intake_files_kept(self, **facts: Fact) -> None:
+        self.log("warning", "intake_files_kept", "old files of the intake cannot be removed; trying again", facts)
+
     def lane_failed(self, **facts: Fact) -> None:
         self.log("error", "lane_failed", "a sink is sent nothing more: its place in the outbox cannot be trusted", facts)
 

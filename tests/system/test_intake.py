@@ -161,7 +161,7 @@ def test_after_any_kills_every_acknowledged_event_is_counted_once(tmp_path: Path
 
 
 def test_files_that_nothing_has_read_yet_are_counted_in_order_and_positions_say_which_file_it_is(tmp_path: Path) -> None:
-    pipeline = intake_pipeline(tmp_path, f"file_bytes_max = {FILE_BYTES}\n")
+    pipeline = intake_pipeline(tmp_path, f"file_bytes_max = {FILE_BYTES}\nkeep_days = 1\n")
     assert pipeline.run("--once").exit_code == 0
     log = SharedLog(OperatingSystem(), str(tmp_path / "state" / "intake.jsonl"))
     log.file_bytes_max = FILE_BYTES
@@ -177,8 +177,11 @@ def test_files_that_nothing_has_read_yet_are_counted_in_order_and_positions_say_
     fill(4)
     assert pipeline.run("--once").exit_code == 0
     assert totals(pipeline)[0] == 400
+    assert pipeline.verify().exit_code == 0
     fill(4)
-    full_bytes = intake_files(pipeline)[-1].stat().st_size
+    for path in intake_files(pipeline)[:-1]:
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    first, full_bytes = intake_files(pipeline)[0], intake_files(pipeline)[-1].stat().st_size
     daemon = pipeline.start()
     try:
         served_here = Served(pipeline, daemon, port_of(daemon))
@@ -189,10 +192,20 @@ def test_files_that_nothing_has_read_yet_are_counted_in_order_and_positions_say_
         waited = served_here.ask("/v1/events", "POST", body=lines([7_000_001]), headers={"Prefer": "wait=60"}).json
         assert [(each["position"], each["outcome"]) for each in waited["lines"]] == [("9:0", "accepted")]
         assert served_here.ask("/v1/receipts/8:0").json == {"position": "8:0", "status": "counted", "outcome": "accepted"}
+        # The counted files that are older than a day go, once neither checkpoint needs them.
+        for number in range(3):
+            served_here.ask("/v1/events", "POST", body=lines([7_000_010 + number]), headers={"Prefer": "wait=60"})
+        wait_until(lambda: not first.exists(), "the first file is removed")
+        assert '"intake_files_removed"' in daemon.said()
     finally:
         daemon.kill()
-    assert totals(pipeline)[0] == 802
-    assert pipeline.verify().exit_code == 0
+    assert totals(pipeline)[0] == 805
+    pipeline.checkpoint.unlink()  # the predecessor needs none of them
+    assert pipeline.run("--once").exit_code == 0
+    assert totals(pipeline)[0] == 805
+    finished = pipeline.verify()
+    assert finished.exit_code == 66, finished
+    assert "intake.keep_days = 1" in str(finished)
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
