@@ -21,7 +21,7 @@ gets no step of its own: a step over one record takes as long as one over a thou
 COVERED_BATCHES_MAX: Final = 16
 """A commit covers at most this many times `batch.bytes_max`, which bounds memory."""
 BACKLOG_SHARE: Final = 4
-"""There is a backlog if one commit covers this share of `batch.bytes_max`, or if so much is unread."""
+"""There is a backlog if this share of `batch.bytes_max` was committed at once or is unread."""
 GROWN_BATCHES_MAX: Final = 4
 """While the commit before it runs, a batch grows to at most this many times `batch.bytes_max`."""
 

@@ -297,7 +297,8 @@ class Processor:
         if not behind:
             # The shortest way to a durable checkpoint: without a backlog, the log waits for no other thread.
             self._committed(batch, job(), job)
-            is_backlog = self._limits.is_backlog(max(batch.content_bytes, self._sources.lag_bytes()))
+            # A source that waits for something, such as the next object of a bucket, is not at its end: it is catching up.
+            is_backlog = self._limits.is_backlog(batch.content_bytes + self._sources.lag_bytes()) or bool(self._sources.waits_s())
             self._pace.committed(self._clock.monotonic_s(), job.seconds, is_backlog=is_backlog)
             return
         # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what is

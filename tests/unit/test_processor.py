@@ -199,6 +199,18 @@ def test_a_backlog_is_never_held() -> None:
     assert len(script.waits) == 1
 
 
+def test_while_a_source_is_not_at_its_end_no_commit_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a bucket with many small objects: few bytes are known to be unread, and a held commit would delay them all."""
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    script, commits = Script([append(fs, event(2)), append(fs, event(3))]), Commits()
+    with opened(fs, configuration(FOLDER, batch={"pace_ms": 60_000}), script, commits) as processor:
+        monkeypatch.setattr(processor._sources, "waits_s", lambda: [0.05])
+        processor.run()
+    assert [records for records, _ in commits.batches] == [1, 1, 1]
+    assert max(script.waits) <= 0.05
+
+
 def test_a_stop_asked_for_before_the_loop_began_commits_nothing_and_ends() -> None:
     fs = SimulatedFileSystem(1)
     fs.plant(LOG, event(1))
