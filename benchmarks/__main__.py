@@ -21,6 +21,7 @@ from benchmarks.kafka import measure_kafka
 from benchmarks.live import LivePlan, measure_live
 from benchmarks.order import measure_order
 from benchmarks.progress import Progress
+from benchmarks.quiet import QuietPlan, measure_quiet
 from benchmarks.report import PAGE, write_report
 from benchmarks.results import RESULTS, Json, machine, save_results
 from benchmarks.s3 import measure_s3
@@ -39,6 +40,7 @@ PARTS: Final = (
     "stages",
     "decode",
     "live",
+    "quiet",
     "deliver",
     "sql",
     "kafka",
@@ -58,6 +60,7 @@ class Plan:
     sizes: tuple[int, int]
     turns: int
     live: LivePlan
+    quiet: QuietPlan
     scale: ScalePlan
     deliver: DeliverPlan
     sql: tuple[int, int] = (50_000, 300_000)
@@ -72,6 +75,7 @@ PLANS: Final = {
         (100_000, 300_000),
         1,
         LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
+        QuietPlan(rates=((10, 3.0), (1_000, 2.0)), singles=3, starts=1),
         ScalePlan(records=1_000_000, runs=1),
         DeliverPlan(load_s=12.0, unlimited_records=(500, 2_000), commit_records=(10_000, 50_000)),
         (5_000, 25_000),
@@ -79,8 +83,8 @@ PLANS: Final = {
         300,
         (20_000, 100_000),
     ),
-    "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
-    "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), ScalePlan(), DeliverPlan()),
+    "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), QuietPlan(), ScalePlan(), DeliverPlan()),
+    "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), QuietPlan(), ScalePlan(), DeliverPlan()),
 }
 
 
@@ -126,6 +130,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "stages": lambda folder: measure_stages(folder, sizes[1], progress),
         "decode": lambda _: measure_decode(DECODED_EVENTS, DECODE_PASSES, progress),
         "live": lambda folder: measure_live(folder, plan.live, progress),
+        "quiet": lambda folder: measure_quiet(folder, plan.quiet, turns, progress),
         "deliver": lambda folder: measure_deliver(folder, plan.deliver, turns, progress),
         "sql": lambda folder: measure_sql(folder, plan.sql, turns, progress),
         "kafka": lambda folder: measure_kafka(folder, plan.kafka, turns, progress),

@@ -57,7 +57,9 @@ class Running:
         self._command: Final = command
         self._output: Final[IO[bytes]] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         launcher = [sys.executable, "-I", "-S", str(LAUNCHER), cgroup, *command]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(":")}
+        # Programs that are installed keep their compiled modules, so what is measured keeps them too.
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment = {**kept, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(":")}
         self._launcher: Final = subprocess.Popen(launcher, stdout=subprocess.PIPE, stderr=self._output, env=environment)
         assert self._launcher.stdout
         first = self._launcher.stdout.readline()

@@ -205,6 +205,27 @@ def _live(results: Json) -> str:
     return "\n\n".join(tables)
 
 
+def _quiet(results: Json) -> str:
+    keys = (
+        ("cpu_percent", ".1f"),
+        ("bytes_per_event", ",.0f"),
+        ("commits_per_s", ".1f"),
+        ("median_ms", ",.1f"),
+        ("p99_ms", ",.1f"),
+    )
+
+    def row(rate: str, pace: str, each: Json) -> Sequence[object]:
+        return [f"{int(rate):,}", pace, *[_shown(each, *key) for key in keys]]
+
+    head = ["events a second", "pace", "% of a core", "bytes written an event", "commits a second", "median ms", "p99 ms"]
+    rates = (row(rate, pace, each) for rate, paces in results["rates"].items() for pace, each in paces.items())
+    rest = results["rest"]
+    starts = [[f"`{command}`", f"{seconds:.2f} s"] for command, seconds in rest["starts_cpu_s"].items()]
+    singles = [[f"{rest['single_median_ms']:.1f}", f"{rest['single_p90_ms']:.1f}", f"{rest['resident_bytes'] / 1e6:.0f}"]]
+    tables = [_table(head, rates), _table(["one event after a silence: median ms", "p90 ms", "resident MB at rest"], singles)]
+    return "\n\n".join([*tables, _table(["command", "CPU"], starts)])
+
+
 def _deliver(results: Json) -> str:
     def limited(name: str, each: Json) -> Sequence[object]:
         keys = ("share", "worst_window", "rtt_ms", "requests", "written", "repeats", "failed")
@@ -324,6 +345,7 @@ TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "stages": _stages,
     "decode": _decode,
     "live": _live,
+    "quiet": _quiet,
     "deliver": _deliver,
     "sql": _sql,
     "kafka": _kafka,

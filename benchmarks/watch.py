@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.measure import MeasurementError
 
-__all__ = ["Commits", "Stolen", "anonymous_bytes", "cpu_s", "drop_caches", "peak_bytes", "wait_for", "written"]
+__all__ = ["Commits", "Stolen", "anonymous_bytes", "cpu_s", "drop_caches", "peak_bytes", "resident_bytes", "wait_for", "written"]
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -121,6 +121,12 @@ def anonymous_bytes(process_id: int) -> int:
             continue
         total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
     return total
+
+
+def resident_bytes(process_id: int) -> int:
+    """Resident memory of the process now, shared pages too, without its processes."""
+    lines = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def peak_bytes(process_id: int) -> int:

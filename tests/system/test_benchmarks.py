@@ -26,6 +26,7 @@ from benchmarks.measure import Contestant, MeasurementError, Running, Usage, run
 from benchmarks.order import SORTED, measure_order
 from benchmarks.plot import Bar, plot
 from benchmarks.progress import Progress
+from benchmarks.quiet import QuietPlan, measure_quiet
 from benchmarks.report import PAGE, TABLES, between_markers, table_of
 from benchmarks.results import load_results, machine, save_results
 from benchmarks.scale import ScalePlan, Trace, measure_scale
@@ -365,6 +366,15 @@ def test_the_live_side_is_measured(tmp_path: Path) -> None:
     assert found["rates"]["200"]["events"] == 20
     assert 0 < found["rates"]["200"]["median_ms"] <= found["rates"]["200"]["p99_ms"]
     assert tabled("live", found, tmp_path)
+
+
+def test_a_quiet_log_is_measured_at_each_pace(tmp_path: Path) -> None:
+    plan = QuietPlan(rates=((100, 0.3),), paces=("auto", "each event"), singles=1, starts=1, settle_s=0.0)
+    found = measure_quiet(tmp_path, plan, 1, QUIET)
+    held, each_event = found["rates"]["100"]["auto"], found["rates"]["100"]["each event"]
+    assert held["bytes_per_event"] < each_event["bytes_per_event"]
+    assert 0 < held["median_ms"] <= held["p99_ms"]
+    assert tabled("quiet", found, tmp_path)
 
 
 def test_a_small_form_of_the_hundred_million_is_measured(tmp_path: Path) -> None:
