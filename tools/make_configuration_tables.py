@@ -22,7 +22,7 @@ from event_processor.configuration.template import key_documentation
 from event_processor.model.enriching import EnricherOptions
 from event_processor.model.options import keys_of
 from event_processor.model.remote import ServiceOptions, TlsOptions
-from event_processor.records.source_format import FORMATS
+from event_processor.records.source_format import FORMATS, LATER_FORMAT_KEYS
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN: Final = "<!-- tables: written by tools/make_configuration_tables.py -->"
@@ -112,12 +112,14 @@ def _state_keys() -> dict[str, frozenset[str]]:
         section, *_, key = part.split(".")
         found.setdefault(section, set()).add(key)
     topic = SOURCE_OPTIONS["kafka"].model_validate({"type": "kafka", "brokers": "kafka:9092", "topic": "topic"})
+    found["sources"] |= set(LATER_FORMAT_KEYS)
     found["sources.kafka"] = set(topic.identity())
     objects = [
         SOURCE_OPTIONS["s3"].model_validate({"type": "s3", "url": "s3://bucket/*", "format": format_, **patterns.get(name, {})})
         for name, format_ in formats.items()
     ]
     found["sources.s3"] = {key for each in objects for key in each.identity()}
+    found["sources.s3"] |= set(LATER_FORMAT_KEYS)
     return {section: frozenset(keys) for section, keys in found.items()}
 
 

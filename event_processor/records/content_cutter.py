@@ -10,9 +10,15 @@ from __future__ import annotations
 from typing import Final
 
 from event_processor.records.json_documents import DocumentError, ItemCutter
+from event_processor.records.quoted_lines import QUOTED_LINES, QuotedLineCutter
 from event_processor.records.record_cutter import HEAD_BYTES_MAX, Cut, RecordCutter
 
-__all__ = ["ContentCutter"]
+__all__ = ["ContentCutter", "item_cutter"]
+
+
+def item_cutter(items: tuple[str, ...]) -> ItemCutter | QuotedLineCutter:
+    """What cuts the content of a source with these `items`."""
+    return QuotedLineCutter(items) if items[0] == QUOTED_LINES else ItemCutter(items)
 
 
 class ContentCutter:
@@ -25,7 +31,7 @@ class ContentCutter:
         its first bytes, at most `HEAD_BYTES_MAX`.
         """
         self._record_bytes_max: Final = record_bytes_max
-        self._items: Final = ItemCutter(items) if items else None
+        self._items: Final = item_cutter(items) if items else None
         self._start: Final = offset
         self._passed_bytes = 0 if head is None else offset
         """How many of the bytes before `offset` were fed and passed over."""

@@ -11,61 +11,38 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from event_processor.columns.number_texts import json_number
 from event_processor.model.contracts import Rejection
 from event_processor.model.event import Chunk
-from event_processor.records.json_lines.judge import INT64_MAX, INT64_MIN
+from event_processor.records.delimited_cells import CellType, Dialect, UnfitCellError, conversion
 from event_processor.records.json_lines.lines import BYTE_ORDER_MARK, Lines
 from event_processor.records.objects import Objects
 
 __all__ = ["HEADER_BYTES_MAX", "CellType", "DelimitedReader", "Dialect", "is_line_based"]
 
-CellType: TypeAlias = Literal["string", "integer", "number", "boolean"]
-
 HEADER_BYTES_MAX: Final = 4096
 """How much of a file's start is kept with its position. A longer header line would be unknown when reading continues after it."""
 _ENCODER: Final = msgspec.json.Encoder()
 _STAGE: Final = "decode"
-_SHOWN_CHARACTERS_MAX: Final = 60
 _BLANK: Final = " \t\r"
 _BLANK_BYTES: Final = b" \t\r"
 _LINE_FEED, _SPACE = b"\n "
 _WIDTH_MIN: Final = 2
 """With one column, a blank line could be a row."""
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _PLAIN_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,299})(?:\.[0-9]+)?")
 """A number that is written as in JSON, and that a double can hold."""
 _PLAIN_NUMBERS: Final = re.compile(rb"(?:(?:%b)?(?:\n|$))*+" % _PLAIN_NUMBER.pattern)
 _PLAIN_INTEGERS: Final = re.compile(rb"(?:(?:0|-?[1-9][0-9]{0,17})?(?:\n|$))*+")
 """A column of cells, one a line. Each is written as in JSON, or is empty."""
-_BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
 _POINTS_FOR_COMMAS: Final = bytes.maketrans(b",.", b".!")
 """With a decimal comma, a point is not part of a number."""
 _UNCLOSED: Final = "a quoted cell does not end on its line"
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How the lines are written.
-
-    `columns`: the names, in order; empty if the header line has them. `types`: by column name. Other columns are strings. An
-    empty cell is null if its type is not string. `quote`: empty if nothing is quoted.
-    """
-
-    delimiter: str = ","
-    quote: str = '"'
-    decimal: Literal[".", ","] = "."
-    encoding: str = "utf-8"
-    has_header: bool = True
-    columns: tuple[str, ...] = ()
-    types: Mapping[str, CellType] = field(default_factory=dict)
 
 
 class DelimitedReader:
@@ -78,18 +55,21 @@ class DelimitedReader:
         """
         self._dialect: Final = dialect
         self._record_bytes_max: Final = record_bytes_max
-        self._convert: Final = {name: self._conversion(kind) for name, kind in dialect.types.items() if kind != "string"}
+        self._convert: Final = {name: conversion(kind, dialect) for name, kind in dialect.types.items() if kind != "string"}
         csv.field_size_limit(max(csv.field_size_limit(), record_bytes_max))
 
     def read(self, chunk: Chunk, lines: Lines) -> Objects:
         names = self._names(chunk)
-        header_rows = 1 if self._dialect.has_header and len(lines.starts) and chunk.offset == _header_offset(chunk) else 0
-        faults = self._header_faults(names, chunk, lines) if header_rows else {}
-        at_once = None if faults or isinstance(names, _Unfit) else self._at_once(names, lines, header_rows)
+        header_rows = self._leading_rows(chunk, lines)
+        faults = self._header_faults(names, chunk, lines, header_rows - 1) if header_rows else {}
+        is_simple = not (faults or isinstance(names, _Unfit) or chunk.own or self._dialect.nulls)
+        at_once = self._at_once(names, lines, header_rows) if is_simple and not isinstance(names, _Unfit) else None
         if at_once is not None:
             return Objects(range(header_rows, len(lines.starts)), at_once, header_rows, [])
-        texts, unfit = self._texts(lines)
+        texts, unfit = self._texts(lines, chunk.own)
         blank = {row for row, text in enumerate(texts) if (not text or text.isspace()) and not text.strip(_BLANK)}
+        if comment := self._dialect.comment:
+            blank |= {row for row, text in enumerate(texts) if text.startswith(comment)}
         blank = ((blank - unfit.keys()) | set(range(header_rows))) - faults.keys()
         if isinstance(names, _Unfit):
             rest = [names.at(row) for row in range(len(texts)) if row not in blank and row not in faults]
@@ -101,7 +81,9 @@ class DelimitedReader:
         else:
             rows = range(len(texts))
         cells, are_whole = self._cells(texts)
-        content = self._by_column(names, cells) if are_whole else None
+        if not names[-1]:
+            names, cells = names[:-1], [_without_last(each, len(names)) for each in cells]
+        content = self._by_column(names, cells) if are_whole and not self._dialect.nulls else None
         if content is None:
             rows, values = self._by_row(names, rows, cells, faults)
             content = _ENCODER.encode_lines(values)
@@ -115,7 +97,8 @@ class DelimitedReader:
         if width < _WIDTH_MIN or count <= 0 or too_long or len(delimiter) > 1 or delimiter in _BLANK_BYTES:
             return None
         content = self._unquoted(lines.content[int(lines.starts[header_rows]) :])
-        if content is None:
+        comment = self._dialect.comment.encode()
+        if content is None or not names[-1] or (comment and (content.startswith(comment) or b"\n" + comment in content)):
             return None
         buffer = np.frombuffer(content, np.uint8)
         marks = ((buffer == ord(delimiter)) | (buffer == _LINE_FEED)).nonzero()[0]
@@ -150,11 +133,14 @@ class DelimitedReader:
         controls = int(np.count_nonzero(np.frombuffer(content, np.uint8) < _SPACE))
         return content if controls == content.count(b"\n") else None
 
-    def _texts(self, lines: Lines) -> tuple[list[str], dict[int, _Unfit]]:
-        """Each line as text (empty if it cannot be decoded), and the reasons for the lines that cannot be."""
+    def _texts(self, lines: Lines, own: bytes) -> tuple[list[str], dict[int, _Unfit]]:
+        """Each line as text (empty if it cannot be decoded), and the reasons for the lines that cannot be.
+
+        `own`: the records' own bytes, if quoted cells hold line ends; otherwise empty.
+        """
         spans = zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)
         try:
-            text = lines.content.decode(self._dialect.encoding)
+            text = "" if own else lines.content.decode(self._dialect.encoding)
         except UnicodeDecodeError:
             text = ""
         if text and not (lines.ends - lines.starts > self._record_bytes_max).any():
@@ -163,7 +149,8 @@ class DelimitedReader:
                 texts = [each.removesuffix("\r") for each in texts]
             texts[0] = lines.record(0).decode(self._dialect.encoding)  # without a byte order mark
             return texts, {}
-        found = [self._text(lines.content[start:end]) for start, end in spans]
+        content = own or lines.content
+        found = [self._text(content[start:end]) for start, end in spans]
         unfit = {row: each for row, each in enumerate(found) if isinstance(each, _Unfit)}
         return ["" if isinstance(each, _Unfit) else each for each in found], unfit
 
@@ -179,8 +166,8 @@ class DelimitedReader:
         """The names of the columns, or why they are unknown."""
         if self._dialect.columns:
             return self._dialect.columns
-        head = _head(chunk).removeprefix(BYTE_ORDER_MARK)
-        line, ended, _ = head.partition(b"\n")
+        head = _head(chunk)
+        line, ended, _ = head[self._preamble(head)[0] :].partition(b"\n")
         if not ended and (len(head) >= HEADER_BYTES_MAX or not chunk.final):
             return _Unfit(f"the header line is longer than {HEADER_BYTES_MAX} bytes: set csv_columns")
         text = self._text(line.removesuffix(b"\r"))
@@ -189,16 +176,37 @@ class DelimitedReader:
         ((names,), _) = self._cells([text])
         if isinstance(names, _Unfit):
             return _Unfit(f"the header line: {names.reason}")
-        if len(set(names)) < len(names) or not all(names):
+        # If each line ends with a delimiter, the header has an empty name at its end.
+        if len(set(names)) < len(names) or not all(names[:-1] if len(names) > 1 else names):
             return _Unfit("the header line has a duplicate or empty name: set csv_columns")
         return names
 
-    def _header_faults(self, names: Sequence[str] | _Unfit, chunk: Chunk, lines: Lines) -> dict[int, Rejection]:
-        """The rejection of the header line, which is row 0, if it may hold rows, or if no later line reports its fault.
+    def _leading_rows(self, chunk: Chunk, lines: Lines) -> int:
+        """How many of the chunk's first rows are no records: lines to skip, comments before the header, and the header."""
+        dialect = self._dialect
+        if not (dialect.skip_lines or dialect.comment):
+            return 1 if dialect.has_header and len(lines.starts) and chunk.offset == _header_offset(chunk) else 0
+        head = chunk.head or (chunk.content if chunk.offset == 0 else b"")
+        nuls = _header_offset(chunk)
+        return int(np.searchsorted(lines.starts + chunk.offset, nuls + self._preamble(head[nuls:])[1]))
+
+    def _preamble(self, head: bytes) -> tuple[int, int]:
+        """Where the header line begins in the known start of a file, and where the first line after it begins."""
+        dialect = self._dialect
+        place = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
+        for _ in range(dialect.skip_lines):
+            place = _next_line(head, place)
+        comment = dialect.comment.encode(dialect.encoding)
+        while dialect.has_header and comment and head.startswith(comment, place):
+            place = _next_line(head, place)
+        return place, _next_line(head, place) if dialect.has_header else place
+
+    def _header_faults(self, names: Sequence[str] | _Unfit, chunk: Chunk, lines: Lines, row: int) -> dict[int, Rejection]:
+        """The rejection of the header line, which is `row`, if it may hold rows, or if no later line reports its fault.
 
         With line ends that are carriage returns, the whole file is one line, and all its rows would be lost with the header.
         """
-        line = lines.record(0)
+        line = lines.record(row)
         has_feed = len(lines.starts) > 1 or chunk.content.endswith(b"\n")
         found: _Unfit | None = None
         if b"\r" in line:
@@ -208,7 +216,7 @@ class DelimitedReader:
                 found = _Unfit(f"the header line: {cells.reason}" if has_feed else "the header has no line feed")
         elif isinstance(names, _Unfit) and not has_feed:
             found = names
-        return {} if found is None else {0: found.at(0)}
+        return {} if found is None else {row: found.at(row)}
 
     def _by_column(self, names: Sequence[str], cells: Sequence[list[str] | _Unfit]) -> bytes | None:
         """The objects of lines that are all good, one a line; None if a line may be bad.
@@ -241,6 +249,7 @@ class DelimitedReader:
     ) -> tuple[list[int], list[dict[str, object]]]:
         """The rows of the objects, and the objects. Adds the other rows to `faults`."""
         typed = [(name, self._convert[name]) for name in names if name in self._convert]
+        nulls = self._dialect.nulls
         kept: list[int] = []
         values: list[dict[str, object]] = []
         for row, each in zip(rows, cells, strict=True):
@@ -250,11 +259,12 @@ class DelimitedReader:
             if len(each) != len(names):
                 faults[row] = _Unfit(f"has {_counted(len(each))}, but there are {len(names)} columns").at(row)
                 continue
-            value: dict[str, object] = dict(zip(names, each, strict=True))
+            value: dict[str, object] = {name: None if cell in nulls else cell for name, cell in zip(names, each, strict=True)}
             try:
                 for name, convert in typed:
-                    value[name] = convert(str(value[name]))
-            except _UnfitCellError as error:
+                    if value[name] is not None:
+                        value[name] = convert(str(value[name]))
+            except UnfitCellError as error:
                 faults[row] = Rejection(row, _STAGE, error.reason, name)
                 continue
             kept.append(row)
@@ -305,23 +315,6 @@ class DelimitedReader:
             return csv.reader(texts, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE, strict=True)
         return csv.reader(texts, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
 
-    def _conversion(self, kind: CellType) -> Callable[[str], object]:
-        if kind == "integer":
-            return _integer
-        return _boolean if kind == "boolean" else self._number
-
-    def _number(self, cell: str) -> object:
-        text = cell.strip()
-        if not text:
-            return None
-        plain = text.encode(errors="replace")
-        if self._dialect.decimal == ",":
-            plain = plain.translate(_POINTS_FOR_COMMAS)
-        number = json_number(plain)
-        if number is None:
-            raise _UnfitCellError(f"is not a number: {_shown(cell)}")
-        return msgspec.Raw(number)
-
 
 @dataclass(frozen=True, slots=True)
 class _Unfit:
@@ -332,14 +325,6 @@ class _Unfit:
 
     def at(self, row: int) -> Rejection:
         return Rejection(row, self.stage, self.reason, "")
-
-
-class _UnfitCellError(Exception):
-    """A cell does not have its column's type."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason: Final = reason
 
 
 def is_line_based(encoding: str) -> bool:
@@ -364,21 +349,14 @@ def _refused(error: str) -> _Unfit:
     return _Unfit("has a carriage return outside quotes" if "new-line" in error else f"is not CSV: {error}")
 
 
-def _integer(cell: str) -> int | None:
-    text = cell.strip()
-    if not text:
-        return None
-    number = int(text) if _INTEGER.fullmatch(text) else INT64_MAX + 1
-    if not INT64_MIN <= number <= INT64_MAX:
-        raise _UnfitCellError(f"is not a 64-bit integer: {_shown(cell)}")
-    return number
+def _without_last(cells: list[str] | _Unfit, columns: int) -> list[str] | _Unfit:
+    """The cells of a line that ends with a delimiter, without the empty one after it."""
+    return cells[:-1] if isinstance(cells, list) and len(cells) == columns and not cells[-1] else cells
 
 
-def _boolean(cell: str) -> bool | None:
-    text = cell.strip().lower()
-    if text and text not in _BOOLEANS:
-        raise _UnfitCellError(f"is not true or false: {_shown(cell)}")
-    return _BOOLEANS[text] if text else None
+def _next_line(head: bytes, place: int) -> int:
+    """Where the line after the one at `place` begins; the end of `head` if it is not there."""
+    return head.find(b"\n", place) + 1 or len(head)
 
 
 def _head(chunk: Chunk) -> bytes:
@@ -392,7 +370,3 @@ def _header_offset(chunk: Chunk) -> int:
 
 def _counted(cells: int) -> str:
     return "1 cell" if cells == 1 else f"{cells} cells"
-
-
-def _shown(cell: str) -> str:
-    return repr(cell if len(cell) <= _SHOWN_CHARACTERS_MAX else cell[:_SHOWN_CHARACTERS_MAX] + "…")

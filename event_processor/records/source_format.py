@@ -18,15 +18,21 @@ from pydantic_core import PydanticCustomError
 from event_processor.model.contracts import ObjectReader
 from event_processor.model.event import Json
 from event_processor.model.options import SourceOptions
-from event_processor.records.delimited import CellType, DelimitedReader, Dialect, is_line_based
+from event_processor.records.delimited import DelimitedReader, is_line_based
+from event_processor.records.delimited_cells import CellType, Dialect
 from event_processor.records.json_documents import ITEM, WHOLE, item_path
 from event_processor.records.log_lines import LOG_FORMATS, LogReader, pattern_fault
+from event_processor.records.quoted_lines import quoted_lines_path
 from event_processor.records.user_format import OwnReader
 
-__all__ = ["FORMATS", "SourceFormat"]
+__all__ = ["FORMATS", "LATER_FORMAT_KEYS", "SourceFormat"]
 
 FORMATS: Final = ("jsonl", "csv", "json", *LOG_FORMATS)
 """The built-in formats."""
+
+
+LATER_FORMAT_KEYS: Final = ("csv_quoted_line_breaks", "csv_skip_lines", "csv_comment", "csv_null", "csv_thousands")
+"""Keys that earlier releases did not have. By default they do what those releases did."""
 
 
 class SourceFormat(SourceOptions):
@@ -45,7 +51,18 @@ class SourceFormat(SourceOptions):
     """The character between two cells."""
     csv_quote: str = '"'
     """The character around a cell that contains the delimiter; inside, it is doubled. "" if nothing is quoted. A cell ends on its
-    line."""
+    line, unless csv_quoted_line_breaks is set."""
+    csv_quoted_line_breaks: bool = False
+    """Whether a quoted cell may hold line ends. Then an unclosed quote takes the lines up to the next quote into its record, at most
+    record_bytes_max, and a file is read like a compressed one: from its start again after a restart."""
+    csv_skip_lines: int = Field(default=0, ge=0, le=1000)
+    """How many lines of each file come before the header. They are counted as blank."""
+    csv_comment: str = Field(default="", max_length=16, examples=["#"])
+    """How a line begins that is a comment. It is counted as blank. "" if there are none."""
+    csv_null: tuple[str, ...] = Field(default=(), examples=[["NA", "NULL", ""]])
+    """Cells that are null, in any column, strings too."""
+    csv_thousands: str = Field(default="", max_length=1, examples=["."])
+    """The character between groups of three digits: with ".", 1.234.567 is 1234567. "" if there is none."""
     csv_decimal: Literal[".", ","] = "."
     """The character before the decimals of a number."""
     csv_encoding: str = "utf-8"
@@ -117,6 +134,10 @@ class SourceFormat(SourceOptions):
             raise ValueError("csv_columns must name the columns if csv_header is false")
         if len(set(self.csv_columns)) < len(self.csv_columns) or not all(self.csv_columns):
             raise ValueError("csv_columns must name each column, each name only once")
+        if self.csv_thousands and self.csv_thousands in {self.csv_decimal, self.csv_quote}:
+            raise ValueError("csv_thousands must differ from csv_decimal and csv_quote")
+        if self.csv_quoted_line_breaks and not (self.csv_quote and (self.csv_quote + self.csv_delimiter).isascii()):
+            raise ValueError("csv_quoted_line_breaks needs csv_quote, and a delimiter and a quote in ASCII")
         if self.csv_delimiter == self.csv_quote:
             raise ValueError("csv_delimiter and csv_quote must differ")
         return self
@@ -126,6 +147,8 @@ class SourceFormat(SourceOptions):
         prefixes = {"regex": "format_pattern"} if not self.is_own_format else {self.format: "format_options"}
         prefix = prefixes.get(self.format, f"{self.format}_")
         own_keys = {key for key in type(self).model_fields if key.startswith(prefix)}
+        # A key that earlier releases did not have is left out while it keeps their behaviour.
+        own_keys -= {key for key in LATER_FORMAT_KEYS if getattr(self, key) == type(self).model_fields[key].default}
         return {"format": self.format, **self.model_dump(mode="json", include=own_keys)}
 
     @property
@@ -153,7 +176,9 @@ class SourceFormat(SourceOptions):
 
     @property
     def items(self) -> tuple[str, ...]:
-        """The path of the items in its documents; empty if its files hold lines."""
+        """The path of the items in its documents; or that of lines whose quoted cells hold line ends; empty if its files hold lines."""
+        if self.csv_quoted_line_breaks:
+            return quoted_lines_path(self.csv_delimiter, self.csv_quote, self.csv_encoding, self.record_bytes_max)
         return item_path(self.json_item_path) if self.format == "json" else ()
 
     def dialect(self, value: str) -> Dialect:
@@ -167,4 +192,8 @@ class SourceFormat(SourceOptions):
             has_header=self.csv_header,
             columns=self.csv_columns,
             types={**types, **self.csv_types},
+            skip_lines=self.csv_skip_lines,
+            comment=self.csv_comment,
+            nulls=frozenset(self.csv_null),
+            thousands=self.csv_thousands,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import pickle
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,12 @@ from event_processor.configuration.configuration import ConfiguredPath, EventOpt
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.columns import Columns
 from event_processor.model.event import Chunk
-from event_processor.records.delimited import HEADER_BYTES_MAX, DelimitedReader, Dialect, is_line_based
+from event_processor.records.content_cutter import ContentCutter
+from event_processor.records.delimited import HEADER_BYTES_MAX, DelimitedReader, is_line_based
+from event_processor.records.delimited_cells import Dialect
+from event_processor.records.json_lines.lines import cut_lines
 from event_processor.records.objects import ObjectFormat
+from event_processor.records.quoted_lines import quoted_lines_path
 from support.columns import categories_of, ids_of, timestamps_of
 
 HEADER = b"id,category,value\n"
@@ -430,3 +435,91 @@ def test_an_integer_beyond_18_digits_is_an_id_though_its_column_holds_numbers() 
     dialect = Dialect(columns=("id", "value"), has_header=False, types={"id": "number", "value": "number"})
     columns = decode(b"1234567890123456789,1\n+7,1\n", dialect, EventOptions(category="", timestamp=""))
     assert ids_of(columns) == [1234567890123456789, 7]
+
+
+def test_lines_before_the_header_and_comments_are_blank() -> None:
+    content = b"Report\nof May\n# made by hand\nid,category,value\n1,a,2\n# 2,b,3\n3,c,4\n"
+    dialect = Dialect(types={"value": "number"}, skip_lines=2, comment="#")
+    columns = decode(content, dialect)
+    assert (columns.record_count, columns.blank_count, columns.rejections) == (7, 5, [])
+    assert lines_of(columns) == [{"id": "1", "category": "a", "value": 2}, {"id": "3", "category": "c", "value": 4}]
+    for cut in range(1, content.count(b"\n")):
+        offset = len(b"".join(content.splitlines(keepends=True)[:cut]))
+        whole = decode(content[:offset], dialect, head=content), decode(content[offset:], dialect, offset=offset, head=content)
+        assert sum(each.blank_count for each in whole) == 5
+        assert [line for each in whole for line in lines_of(each)] == lines_of(columns)
+
+
+def test_cells_that_mean_nothing_are_null_in_any_column() -> None:
+    dialect = Dialect(types={"value": "number"}, nulls=frozenset({"NA", ""}))
+    columns = decode(HEADER + b"1,a,NA\n2,NA,3\n3,c,4\n", dialect, EventOptions(timestamp="", value_missing="count_only"))
+    assert lines_of(columns) == [{"id": "1", "category": "a", "value": None}, {"id": "3", "category": "c", "value": 4}]
+    assert [(row, name) for row, name, _ in reasons(columns)] == [(2, "category")]
+
+
+def test_groups_of_three_digits_and_whole_numbers_with_a_point_are_numbers() -> None:
+    dialect = Dialect(delimiter=";", decimal=",", thousands=".", types={"id": "integer", "value": "number"})
+    columns = decode(b"id;category;value\n1,0;a;1.234.567,50\n-1.000;b;12\n2;c;1.23\n3,5;d;1\n", dialect)
+    assert columns.events is not None
+    assert b'"value":1234567.50' in columns.events.content
+    assert [(each["id"], each["value"]) for each in lines_of(columns)] == [(1, 1234567.5), (-1000, 12)]
+    assert reasons(columns) == [(3, "value", "is not a number: '1.23'"), (4, "id", "is not a 64-bit integer: '3,5'")]
+
+
+def test_a_delimiter_at_the_end_of_each_line_is_no_column() -> None:
+    columns = decode(b"id,category,value,\n1,a,2,\n2,b,3\n3,c,4,x\n")
+    assert lines_of(columns) == [{"id": "1", "category": "a", "value": 2}, {"id": "2", "category": "b", "value": 3}]
+    assert reasons(columns) == [(3, "", "has 4 cells, but there are 3 columns")]
+
+
+cells_of = st.text(st.sampled_from('ab,"\n\r; '), max_size=6)
+
+
+@given(
+    rows=st.lists(st.tuples(cells_of, cells_of, st.sampled_from(["1", "2.5"])), min_size=1, max_size=6),
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),
+)
+def test_quoted_cells_with_line_ends_are_read_as_the_standard_library_reads_them(
+    rows: list[tuple[str, str, str]], sizes: list[int]
+) -> None:
+    """In blocks of any size. The id numbers the rows, so that none is a duplicate or empty."""
+    written = io.StringIO(newline="")
+    csv.writer(written, lineterminator="\r\n").writerows(
+        [("id", "x", "category", "value"), *[(n, *row) for n, row in enumerate(rows)]]
+    )
+    content = written.getvalue().encode()
+    options = FileSourceOptions.model_validate({"path": ConfiguredPath("a.csv"), "format": "csv", "csv_quoted_line_breaks": True})
+    cutter, place, number = ContentCutter(options.record_bytes_max, options.items), 0, 0
+    while place < len(content):
+        size = sizes[number % len(sizes)]
+        cutter.feed(content[place : place + size])
+        place, number = place + size, number + 1
+    cutter.end()
+    cut = cutter.cut(1 << 20)
+    assert cut is not None
+    own = cutter.own_of(cut)
+    assert (own or cut.content) == content
+    make = options.object_reader("value")
+    assert make is not None
+    lines = cut_lines(cut.content, at_file_start=True, record_bytes_max=1000)
+    objects = make().read(Chunk("a", 1, 0, cut.content, {}, final=True, head=cut.content[:4096], own=own), lines)
+    assert objects.rejections == []
+    expected = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    found = [msgspec.json.decode(line) for line in objects.content.splitlines()]
+    assert [(each["id"], each["x"], each["category"]) for each in found] == [
+        (each["id"], each["x"], each["category"]) for each in expected
+    ]
+
+
+def test_an_unclosed_quote_takes_no_more_than_a_record_may_have() -> None:
+    cutter = ContentCutter(50, quoted_lines_path(",", '"', "utf-8", 50))
+    content = b'1,"open\n' + b"2,b,2\n" * 20 + b'3,"c\nc",3\n'
+    cutter.feed(content)
+    cutter.end()
+    cuts = []
+    while cut := cutter.cut(1 << 10):
+        cuts.append(cut)
+    assert [cut.oversized_bytes > 0 for cut in cuts] == [True, False]
+    assert cuts[1].content.count(b"\n") >= 10
+    assert cuts[1].content.endswith(b'2,b,2\n3,"c c",3\n')
+    assert sum(len(cut.content) + cut.oversized_bytes for cut in cuts) == len(content)

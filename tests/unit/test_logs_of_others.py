@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -120,6 +121,20 @@ def quakes_rows(text: str) -> Iterator[Row]:
         yield row["MagType"], row["Magnitude"], at
 
 
+def sheet() -> str:
+    return (
+        "\ufeffid;date;category;text;amount\r\n"
+        '1;31.01.2026;4711;"Miete\r\nJanuar; bar";-950,50\r\n'
+        '2;1.02.2026;4712;"sagt ""ja""";12,25\r\n'
+        "3;02.02.2026;4711;;1000\r\n"
+    )
+
+
+def sheet_rows(text: str) -> Iterator[Row]:
+    for row in csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=";"):
+        yield row["category"], row["amount"].replace(",", "."), datetime.strptime(row["date"], "%d.%m.%Y").replace(tzinfo=UTC)
+
+
 def journal() -> str:
     return "".join(
         json.dumps(
@@ -174,6 +189,7 @@ SAMPLES = {
     "trail.json": (trail, trail_rows),
     "traces.json": (traces, traces_rows),
     "quakes.csv": (quakes, quakes_rows),
+    "sheet.csv": (sheet, sheet_rows),
     "journal.json": (journal, journal_rows),
     "container-json.log": (container, container_rows),
     "app.log": (app, app_rows),
@@ -199,7 +215,7 @@ def test_a_recipe_gives_what_an_independent_script_counts(
     shell.path("event-processor.toml").write_text(recipes()[name], encoding="utf-8")
     make, read = SAMPLES[name]
     text = make()
-    shell.path(name).write_text(text, encoding="utf-8")
+    shell.path(name).write_bytes(text.encode())
     assert shell.call("process", name) == 0, shell.err
     rows = list(read(text))
     assert f"{len(rows)} accepted, 0 duplicate, 0 rejected" in shell.err

@@ -58,6 +58,14 @@ def test_timestamps_of_a_fixed_number_of_digits_sort_as_texts_and_reach_the_year
     ]  # fmt: skip
 
 
+def test_a_string_that_looks_like_a_formula_is_escaped_and_a_number_is_not() -> None:
+    writer = DelimitedWriter(["a"], delimiter=",", quote='"', decimal=".", has_header=False, escapes_formulas=True)
+    rows = [b'"=1+1"', b'"-x"', b'"@a"', b'"\\tb"', b"-5", b'"a=b"', b'""', b"null"]
+    assert writer.lines([[value] for value in rows]).split(b"\n")[:-1] == [
+        b"'=1+1", b"'-x", b"'@a", b"'\tb", b"-5", b"a=b", b'""', b'""',
+    ]  # fmt: skip
+
+
 def test_without_columns_a_line_is_written_as_it_is() -> None:
     assert objects().written(LINE) is LINE
 

@@ -206,6 +206,7 @@ def _line_output(context: SinkContext, options: FileSinkOptions) -> LineOutput:
             quote=options.csv_quote,
             decimal=options.csv_decimal,
             has_header=options.csv_header,
+            escapes_formulas=options.csv_escape_formulas,
         )
         return DelimitedOutput(_rows(context, options), writer)
     return JsonLinesOutput(_objects(context, options))

@@ -13,7 +13,9 @@ from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from event_processor.records.compression import DamagedError, Decode, compression_of, decoder_of
+from event_processor.records.content_cutter import item_cutter
 from event_processor.records.json_documents import DocumentError, ItemCutter
+from event_processor.records.quoted_lines import QuotedLineCutter
 from event_processor.storage.durable import FileStatus, FileSystem, read_range
 
 __all__ = [
@@ -262,12 +264,12 @@ class DocumentContent(CompressedContent):
         del self._own[: self._kept_offset - before]
 
     def _lines(self, decode: Decode | None, raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
-        cutter = ItemCutter(self._items)
+        cutter = item_cutter(self._items)
         for block in raw_blocks if decode is None else decode(raw_blocks):
             yield from self._pieces(cutter, cutter.feed(block))
         yield from self._pieces(cutter, cutter.finish())
 
-    def _pieces(self, cutter: ItemCutter, lines: Iterator[bytes]) -> Iterator[bytes]:
+    def _pieces(self, cutter: ItemCutter | QuotedLineCutter, lines: Iterator[bytes]) -> Iterator[bytes]:
         """Yields the lines before a fault at once, then raises the fault."""
         found: list[bytes] = []
         fault: DocumentError | None = None

@@ -64,6 +64,10 @@ class FileSinkOptions(SinkOptions):
     csv_header: bool = True
     """Whether each file starts with a line of the columns' names."""
 
+    csv_escape_formulas: bool = False
+    """Whether a string that a spreadsheet would take for a formula (it begins with =, +, -, @, a tab or a carriage return) gets an
+    apostrophe before it."""
+
     @field_validator("timestamp_format")
     @classmethod
     def _spelling_is_known(cls, text: str) -> str:

@@ -22,17 +22,29 @@ __all__ = ["DelimitedWriter"]
 
 _ENCODER: Final = msgspec.json.Encoder()
 _NUMBER_STARTS: Final = frozenset(b"-0123456789")
+_FORMULA_STARTS: Final = frozenset({b"=", b"+", b"-", b"@", b"\t", b"\r"})
 _STRING_START, _LINE_FEED = ord('"'), ord("\n")
 
 
 class DelimitedWriter:
     """Rows as CSV, in UTF-8, each line ended by a line feed."""
 
-    def __init__(self, names: Sequence[str], *, delimiter: str, quote: str, decimal: Literal[".", ","], has_header: bool) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        delimiter: str,
+        quote: str,
+        decimal: Literal[".", ","],
+        has_header: bool,
+        escapes_formulas: bool = False,
+    ) -> None:
+        """`escapes_formulas`: strings that a spreadsheet would take for a formula get an apostrophe before them."""
         self._delimiter: Final = delimiter.encode()
         self._quote: Final = quote.encode()
         self._quote_character: Final = quote
         self._decimal: Final = decimal.encode()
+        self._formula_starts: Final = _FORMULA_STARTS if escapes_formulas else frozenset()
         self._special: Final = re.compile(b"%b|%b|[\r\n]" % (re.escape(self._delimiter), re.escape(self._quote)))
         self.header: Final = self._line([_ENCODER.encode(name) for name in names]) if has_header else b""
 
@@ -60,6 +72,8 @@ class DelimitedWriter:
         text = value
         if value[0] == _STRING_START:
             text = text_of(value)
+            if text[:1] in self._formula_starts:
+                text = b"'" + text
         elif value[0] in _NUMBER_STARTS:
             text = value.replace(b".", self._decimal)
         if text and not self._special.search(text):
