@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -87,7 +87,7 @@ def _lines(file: str, trial: Trial) -> Iterator[str]:
     for record in trial.records:
         yield one_line(f"{file}:{record.line}  {record.outcome:<9}  {_said(record)}").rstrip()
         for name, group in record.groups.items():
-            yield one_line(f"    aggregate {name}: {'left out' if group is None else _json(group)}")
+            yield one_line(f"    aggregate {name}: {_group(group)}")
     counts = trial.counts
     outcomes = f"{counts.accepted} accepted, {counts.duplicate} duplicate, {counts.rejected} rejected, {counts.blank} blank"
     yield f"{counts.records} records: {outcomes}"
@@ -105,6 +105,12 @@ def _said(record: SampleRecord) -> str:
     fields = {"id": record.id, "category": record.category, "value": record.value, "timestamp": record.timestamp}
     said = ", ".join(f"{name} {_json(value)}" for name, value in fields.items() if value is not None)
     return f"{said}: {_json(record.event)}"
+
+
+def _group(group: Mapping[str, Any] | None) -> str:
+    if group is None:
+        return "left out"
+    return _json(group) if group else "all events"
 
 
 def _json(value: object) -> str:

@@ -175,8 +175,12 @@ class _Merged:
         return next((self.origins[each] for each in outward if each in self.origins), Origin())
 
     def exact_origin(self, key: Key) -> Origin:
-        """Where `key` was set, or the default origin if it was not set. The last name may be dotted, for tables inside tables."""
-        spellings = (key, (*key[:-1], *key[-1].split(".")))
+        """Where `key` was set, or the default origin if it was not set. The last name may be dotted, for tables inside tables.
+
+        A time in seconds may have been set as a text, by the key without `_s`.
+        """
+        spelling = (*key[:-1], *key[-1].split("."))
+        spellings = (key, spelling, (*spelling[:-1], spelling[-1].removesuffix("_s")))
         return next((self.origin(each) for each in spellings if self._is_set(each)), Origin())
 
     def _is_set(self, key: Key) -> bool:

@@ -146,6 +146,16 @@ def test_a_window_is_written_as_a_text_or_in_seconds_with_one_hash(
     assert config_parts(one) == config_parts(other)
 
 
+def test_seconds_that_follow_from_a_text_come_from_its_line(tmp_path: Path) -> None:
+    (tmp_path / "event-processor.toml").write_text(
+        '[aggregates.a]\nmeasures = { n = "count" }\n[aggregates.a.window]\nsize = "1m"\n'
+    )
+    request = ConfigurationRequest(working_directory=str(tmp_path))
+    origins = load_configuration(request, CONNECTOR_OPTIONS).origins
+    assert str(origins["aggregates.a.window.size_s"]) == "event-processor.toml:4"
+    assert str(origins["aggregates.a.window.every_s"]) == "default"
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
