@@ -243,8 +243,9 @@ class _Check:
                 **arrays,
             }
         )
-        for dotted, wanted in list(contradictions(configuration)):
-            if not self._has_fault(dotted) and not is_a_consequence(dotted, configuration, self._left_out):
+        found = [(dotted, wanted) for dotted, wanted in contradictions(configuration) if not self._has_fault(dotted)]
+        for dotted, wanted in found:
+            if not is_a_consequence(dotted, configuration, self._left_out):
                 self._fault(tuple(dotted.split(".")), _value_at(configuration, dotted), wanted)
         return configuration
 
