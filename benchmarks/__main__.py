@@ -27,6 +27,7 @@ from benchmarks.results import RESULTS, Json, machine, save_results
 from benchmarks.s3 import measure_s3
 from benchmarks.scale import ScalePlan, measure_scale
 from benchmarks.side_by_side import measure_side_by_side
+from benchmarks.siege import measure_siege
 from benchmarks.sql import measure_sql
 from benchmarks.stages import measure_stages
 from benchmarks.watch import Stolen
@@ -46,6 +47,7 @@ PARTS: Final = (
     "kafka",
     "s3",
     "intake",
+    "siege",
     "scale",
 )
 DECODED_EVENTS: Final = 10_000
@@ -67,6 +69,7 @@ class Plan:
     kafka: tuple[int, int] = (100_000, 600_000)
     intake_requests: int = 3_000
     s3: tuple[int, int] = (1_000_000, 4_000_000)
+    siege_s: float = 10.0
 
 
 PLANS: Final = {
@@ -82,6 +85,7 @@ PLANS: Final = {
         (5_000, 25_000),
         300,
         (20_000, 100_000),
+        2.0,
     ),
     "full": Plan(PARTS[:-1], (1_000_000, 3_000_000), 5, LivePlan(), QuietPlan(), ScalePlan(), DeliverPlan()),
     "all": Plan(PARTS, (1_000_000, 3_000_000), 5, LivePlan(), QuietPlan(), ScalePlan(), DeliverPlan()),
@@ -136,6 +140,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> None:
         "kafka": lambda folder: measure_kafka(folder, plan.kafka, turns, progress),
         "s3": lambda folder: measure_s3(folder, plan.s3, turns, progress),
         "intake": lambda folder: measure_intake(folder, plan.intake_requests, turns, progress),
+        "siege": lambda folder: measure_siege(folder, plan.siege_s, turns, progress),
         "scale": lambda folder: measure_scale(folder, scale, progress),
     }
     if options.dir is not None:

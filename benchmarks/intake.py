@@ -26,7 +26,7 @@ from benchmarks.progress import Progress
 from benchmarks.results import Json
 from benchmarks.subjects import PROGRAM
 
-__all__ = ["measure_intake"]
+__all__ = ["measure_intake", "started_daemon"]
 
 PEER: Final = ROOT / "benchmarks" / "peers" / "bare_intake.py"
 CONNECTIONS: Final = 32
@@ -100,8 +100,13 @@ def _bare(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _daemon(folder: Path) -> Iterator[tuple[int, Path]]:
+    return started_daemon(folder, CONFIGURATION)
+
+
+def started_daemon(folder: Path, keys: str) -> Iterator[tuple[int, Path]]:
+    """Yields the port and the intake of a daemon with this configuration, which logs as JSON. It ends afterwards."""
     configuration, log = folder / "event-processor.toml", folder / "said.log"
-    configuration.write_text(CONFIGURATION, encoding="utf-8")
+    configuration.write_text(keys, encoding="utf-8")
     (folder / "events.jsonl").touch()
     with (
         log.open("wb") as said,

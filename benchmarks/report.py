@@ -294,6 +294,14 @@ def _intake(results: Json) -> str:
     return _table(head, (row(shape, each) for shape, each in results.items()))
 
 
+def _siege(results: Json) -> str:
+    rates = [f"{rate:,.1f}" for rate in results["commits_per_s"].values()]
+    row = [*rates, f"{results['ratio']:.2f}", ", ".join(f"{each:.2f}" for each in results["ratios"])]
+    head = ["commits a second without them", "with them", "ratio, the median", "ratio in each turn"]
+    came = ", ".join(f"{name} {count:,} times" for name, count in results["came"].items())
+    return f"{_table(head, [row])}\n\nAll of {results['events']:,} events were counted. The clients came: {came}."
+
+
 def _scale(results: Json) -> str:
     runs: list[tuple[str, Json]] = []
     for kind, each in results.items():
@@ -351,5 +359,6 @@ TABLES: Final[dict[str, Callable[[Any], str]]] = {
     "kafka": _kafka,
     "s3": _s3,
     "intake": _intake,
+    "siege": _siege,
     "scale": _scale,
 }
