@@ -11,6 +11,7 @@ import pytest
 
 from support.asgi import asked
 from support.command_line import Shell, shell_in
+from support.remote_shell import remote_shell_in
 from support.sites import application_here
 
 
@@ -75,6 +76,19 @@ def test_a_replay_ends_the_difference(shell: Shell) -> None:
     assert verified(shell)["verdict"] == "differs"
     assert shell.call("replay", "--yes") == 0, shell.err
     assert verified(shell) is None
+
+
+def test_a_replay_that_keeps_the_id_of_the_state_ends_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote = remote_shell_in(tmp_path, monkeypatch, capsys)
+    remote.deliver_all()
+    assert remote.call("verify") == 0
+    before = verified(remote)
+    assert remote.call("replay", "--yes") == 0, remote.err
+    remote.call("status", "--json")
+    assert json.loads(remote.out)["committed"]["state_id"] == before["state_id"]
+    assert verified(remote) is None
 
 
 def test_a_log_that_is_gone_is_remembered_too_and_is_no_shortfall(shell: Shell) -> None:
