@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsServer]:
 
 
 def test_every_submission_ends_once_with_its_rows_although_the_server_is_killed(tmp_path: Path) -> None:
-    """The server dies twice while jobs run: once alone, so that their processes go on, and once with them."""
+    """The server dies twice while jobs run: once alone, so that their processes go on, and once with them. Between, it reloads."""
     with jobs_server(tmp_path) as server:
         for number in range(SUBMISSIONS):
             (server.inputs / f"{number}.jsonl").write_bytes(numbered(1000 + number, first=number))
@@ -43,11 +44,19 @@ def test_every_submission_ends_once_with_its_rows_although_the_server_is_killed(
             assert answers[0].json["id"] == answers[1].json["id"]
             return str(answers[0].json["id"])
 
+        (server.inputs / "long.jsonl").write_bytes(numbered(SLOW_EVENTS))
+        cancelled = server.submit("slow", {"path": "long.jsonl"}).json["id"]
         with ThreadPoolExecutor(SUBMISSIONS) as clients:
             known = list(clients.map(submitted, range(SUBMISSIONS)))
-        wait_until(lambda: server.is_at_work(known[0]), "a process is at work")
+        wait_until(lambda: server.is_at_work(cancelled), "a process is at work")
         server.kill_the_server_alone()
+        assert server.is_at_work(cancelled), "nothing ended it"
         server.restart()
+        # It has no other connection to that process than the lock, and the number in it.
+        server.served.ask(f"/v1/jobs/{cancelled}/cancel", "POST")
+        wait_until(lambda: not server.is_at_work(cancelled), "the process of the earlier server has ended")
+        os.kill(server.served.daemon.process_id, signal.SIGHUP)
+        wait_until(lambda: '"reloaded"' in server.served.daemon.said(), "it has reloaded")
         wait_until(lambda: any(server.job(each)["state"] == "done" for each in known), "a job is done")
         server.served.daemon.kill()
         server.restart()
@@ -57,8 +66,8 @@ def test_every_submission_ends_once_with_its_rows_although_the_server_is_killed(
             assert job["summary"]["accepted"] == 1000 + number
             assert server.rows(job_id) == rows_of(1000 + number, first=number)
         page = server.served.ask("/v1/jobs?limit=1000").json
-        assert {each["id"] for each in page["jobs"]} == set(known)
-        assert page["counts"] == {"queued": 0, "running": 0, "done": SUBMISSIONS, "failed": 0, "cancelled": 0}
+        assert {each["id"] for each in page["jobs"]} == {*known, cancelled}
+        assert page["counts"] == {"queued": 0, "running": 0, "done": SUBMISSIONS, "failed": 0, "cancelled": 1}
 
 
 def test_a_job_that_is_cancelled_while_it_works_ends_without_a_result(server: JobsServer) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.contracts import Wakeup
 from event_processor.model.options import ConfiguredPath
+from event_processor.model.telemetry import Telemetry
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobRequest, RefusedError
 from event_processor.service.jobs.runner import FAILURES_MAX, Runner, Settings
@@ -79,7 +80,7 @@ class World:
         self.store = JobStore(self.environment, str(folder / "jobs"), lambda: None)
         self.started: list[Process] = []
         self.runner = Runner(self.environment, self.store, self.uploads, Settings(self.options, self.inputs), starts=self._start)
-        assert self.runner._opened()
+        self.runner._open()
 
     def _start(self, _environment: object, folder: JobFolder, _pipeline: str, _settings: object, argument: str) -> Process:
         self.started.append(Process(argument))
@@ -247,3 +248,47 @@ def test_a_parameter_cannot_read_the_environment(world: World, tmp_path: Path) -
     assert inputs.overrides(given) == ['event.category="kind"']
     with pytest.raises(RefusedError, match="with"):
         inputs.overrides(JobRequest("counts", JobInput(path="a"), {"event.category": "${SECRET}"}))
+
+
+class Heard(Telemetry):
+    """What was reported about files of jobs."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def jobs_unavailable(self, *, path: str, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+def test_a_folder_that_cannot_be_used_is_reported_once_and_tried_again(world: World, tmp_path: Path) -> None:
+    heard = Heard()
+    environment = replace(world.environment, telemetry=heard)
+    (tmp_path / "elsewhere").write_text("a file, not a folder")
+    for directory, words in ((tmp_path / "jobs", "held by process"), (tmp_path / "elsewhere", "is a file")):
+        heard.reasons.clear()
+        store, uploads = JobStore(environment, str(directory), lambda: None), UploadStore(environment, str(directory / "uploads"))
+        runner = Runner(environment, store, uploads, Settings(world.options, world.inputs))
+        assert [runner._guarded(runner._open) for _ in range(3)] == [False] * 3
+        assert (len(heard.reasons), words in heard.reasons[0], store.is_open) == (1, True, False)
+
+
+def test_a_fault_of_one_round_is_reported_and_does_not_end_the_thread(world: World) -> None:
+    heard = Heard()
+    runner = Runner(
+        replace(world.environment, telemetry=heard), world.store, world.uploads, Settings(world.options, world.inputs)
+    )
+
+    def faulty() -> None:
+        raise ValueError("unexpected")
+
+    assert (runner._guarded(faulty), heard.reasons) == (False, ["internal error: ValueError: unexpected"])
+
+
+def test_a_document_that_cannot_be_read_is_left_as_it_is_and_counted(world: World, tmp_path: Path) -> None:
+    job = world.submit()
+    world.store.close()
+    document = Path(world.store.folder(job.id).document)
+    document.write_bytes(b"torn")
+    later = World(tmp_path)
+    assert (later.store.all(), later.store.unreadable, document.read_bytes()) == ([], [str(document)], b"torn")
+    later.store.close()

@@ -22,7 +22,7 @@ from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.backoff import Backoff
 from event_processor.model.clock import SystemWakeup
-from event_processor.model.errors import EventProcessorError, LockedError, StorageError
+from event_processor.model.errors import EventProcessorError, StorageError
 from event_processor.operations.progress_file import RunProgress, read_progress
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, RefusedError
@@ -114,8 +114,8 @@ class Runner:
 
     def _work(self) -> None:
         try:
-            while not self._is_stopping and not self._opened():
-                self._wait(OPEN_RETRY_S)
+            while not self._is_stopping and not self._guarded(self._open):
+                continue
             while not self._is_stopping:
                 # Cleared first: what changes during the round makes another one.
                 self._wakeup.clear()
@@ -128,35 +128,39 @@ class Runner:
     def _wait(self, timeout_s: float) -> None:
         self._clock.wait(self._wakeup, timeout_s)
 
-    def _guarded(self, act: Callable[[], None]) -> None:
-        """A disk that fails now is reported, and does not end the thread: jobs wait until it works."""
+    def _guarded(self, act: Callable[[], None]) -> bool:
+        """Whether `act` was done. What fails now is reported, and does not end the thread: jobs wait until it works."""
         try:
             act()
-            self._reason = ""
         except (EventProcessorError, OSError) as error:
             self._report(str(error))
-            self._clock.wait(SystemWakeup(), OPEN_RETRY_S)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread, or show a traceback
+            self._report(f"internal error: {type(error).__name__}: {error}")
+        else:
+            self._reason = ""
+            return True
+        self._clock.wait(SystemWakeup(), OPEN_RETRY_S)
+        return False
 
     def _report(self, reason: str) -> None:
         if reason != self._reason:
             self._reason = reason
             self._environment.telemetry.jobs_unavailable(path=self._store.directory, reason=" ".join(reason.split()))
 
-    def _opened(self) -> bool:
+    def _open(self) -> None:
         try:
+            # First the lock of the folder, which the store takes.
             self._store.open()
             self._uploads.open()
-        except (LockedError, StorageError) as error:
+        except BaseException:
             self._store.close()
-            self._report(str(error))
-            return False
+            raise
         for path in self._store.unreadable:
             self._environment.telemetry.jobs_unavailable(path=path, reason="not readable; the job is left as it is")
         for job in self._store.all():
             folder = self._store.folder(job.id)
             if (job.is_deleted or job.state in ("queued", "cancelled")) and holds_lock(self._environment, folder):
                 self._set(job.id, FoundProcess(self._environment, folder))
-        return True
 
     def _round(self) -> None:
         for job_id, running in list(self._running.items()):
