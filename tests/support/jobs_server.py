@@ -32,10 +32,12 @@ listen = "127.0.0.1:0"
 [jobs]
 pipelines_dir = "pipelines"
 input_dirs = ["inputs"]
-input_urls = ["s3://bucket/part/"]
+input_urls = [{urls}]
 processes_max = 2
 queue_max = {queue_max}
 """
+URLS = ", ".join(f'"s3://bucket-{number}/part/"' for number in range(1, 300))
+"""Which number a bucket gets depends on the tests before."""
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -122,7 +124,7 @@ def jobs_server(folder: Path, *, queue_max: int = 100, keys: str = "") -> Iterat
         (folder / "pipelines" / f"{name}.toml").write_text(text)
     (folder / "inputs").mkdir()
     path = folder / "pipeline.toml"
-    path.write_text(f"{path.read_text()}{CONFIGURATION.format(queue_max=queue_max)}{keys}")
+    path.write_text(f"{path.read_text()}{CONFIGURATION.format(queue_max=queue_max, urls=URLS)}{keys}")
     server = JobsServer(pipeline, _started(pipeline))
     try:
         yield server

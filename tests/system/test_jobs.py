@@ -13,6 +13,7 @@ import pytest
 
 from support.jobs_server import JobsServer, jobs_server, numbered, rows_of
 from support.processes import wait_until
+from support.s3_server import ACCESS_KEY, SECRET, s3_of_tests
 
 SUBMISSIONS = int(os.environ.get("EVENT_PROCESSOR_JOBS", "5"))
 UPLOAD_BYTES = int(os.environ.get("EVENT_PROCESSOR_UPLOAD_BYTES", "1"))
@@ -123,6 +124,22 @@ def test_an_upload_that_is_broken_off_again_and_again_is_resumed_and_processed(s
     ranged = server.served.ask(f"/v1/jobs/{job_id}/result", headers={"Range": "bytes=0-13"})
     assert (ranged.status, ranged.content) == (206, b'{"category":"c')
     assert server.served.ask(path, "DELETE").status == 204
+
+
+def test_an_object_becomes_rows(server: JobsServer) -> None:
+    with s3_of_tests() as objects:
+        bucket = objects.new_bucket()
+        objects.put(bucket, "part/a.jsonl", numbered(3000))
+        (server.pipeline.folder / "secret").write_text(SECRET)
+        source = f'[sources.objects]\ntype = "s3"\nurl = "s3://{bucket}/part/*"\nendpoint = "{objects.address}"\n'
+        access = f'access_key_id = "{ACCESS_KEY}"\nsecret_access_key_file = "../secret"\n'
+        (server.pipeline.folder / "pipelines" / "objects.toml").write_text(source + access)
+        assert server.submit("objects", {"url": f"s3://{bucket}/other/a.jsonl"}).status == 422
+        job = server.ended(server.submit("objects", {"url": f"s3://{bucket}/part/a.jsonl"}).json["id"])
+        assert (job["state"], job["error"]) == ("done", "")
+        assert server.rows(job["id"]) == rows_of(3000)
+        gone = server.ended(server.submit("objects", {"url": f"s3://{bucket}/part/none.jsonl"}).json["id"])
+        assert (gone["state"], gone["exit_code"], "none.jsonl: no such file" in gone["error"]) == ("failed", 66, True)
 
 
 def test_a_job_that_cannot_succeed_is_not_tried_again(server: JobsServer) -> None:
