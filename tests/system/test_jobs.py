@@ -138,11 +138,17 @@ def test_an_object_becomes_rows(server: JobsServer) -> None:
         job = server.ended(server.submit("objects", {"url": f"s3://{bucket}/part/a.jsonl"}).json["id"])
         assert (job["state"], job["error"]) == ("done", "")
         assert server.rows(job["id"]) == rows_of(3000)
+        assert server.served.ask(f"/v1/jobs/{job['id']}/dead-letters").content == b""
         gone = server.ended(server.submit("objects", {"url": f"s3://{bucket}/part/none.jsonl"}).json["id"])
         assert (gone["state"], gone["exit_code"], "none.jsonl: no such file" in gone["error"]) == ("failed", 66, True)
 
 
 def test_a_job_that_cannot_succeed_is_not_tried_again(server: JobsServer) -> None:
+    (server.inputs / "bad.jsonl").write_bytes(numbered(2) + b'{"id": 3}\n')
+    partly = server.ended(server.submit("counts", {"path": "bad.jsonl"}).json["id"])
+    assert (partly["state"], partly["summary"]["accepted"], partly["summary"]["rejected"]) == ("done", 2, 1)
+    letters = server.served.ask(f"/v1/jobs/{partly['id']}/dead-letters").content.splitlines()
+    assert [json.loads(letter)["line"] for letter in letters] == [3]
     (server.inputs / "damaged.jsonl.gz").write_bytes(b"\x1f\x8b\x08\x00 no gzip after all")
     job = server.ended(server.submit("counts", {"path": "damaged.jsonl.gz"}).json["id"])
     assert (job["state"], job["failures"], job["exit_code"]) == ("failed", 1, 66)

@@ -76,7 +76,7 @@ def test_every_operation_answers_as_it_is_described(schema: BaseSchema) -> None:
             with suppress(Unsatisfiable):  # nothing about it can be wrong
                 _check(operation, mode)
         checked.add((operation.method, operation.path))
-    assert len(checked) == 33
+    assert len(checked) == 34
 
 
 def _check(operation: APIOperation[Any, Any, Any, Any], mode: GenerationMode) -> None:
@@ -96,7 +96,7 @@ def test_every_path_is_described_and_each_answer_that_is_a_problem(tmp_path: Pat
         "/", "/healthz", "/metrics", "/readyz", "/session", "/v1/aggregates", "/v1/aggregates/{name}",
         "/v1/aggregates/{name}/rows", "/v1/bottleneck", "/v1/categories", "/v1/commits", "/v1/dead-letters",
         "/v1/dead-letters/export", "/v1/dead-letters/retry", "/v1/events", "/v1/history", "/v1/jobs", "/v1/jobs/{id}",
-        "/v1/jobs/{id}/cancel", "/v1/jobs/{id}/result", "/jobs", "/v1/pipeline", "/v1/uploads", "/v1/uploads/{id}",
+        "/v1/jobs/{id}/cancel", "/v1/jobs/{id}/dead-letters", "/v1/jobs/{id}/result", "/jobs", "/v1/pipeline", "/v1/uploads", "/v1/uploads/{id}",
         "/v1/receipts/{position}", "/v1/records", "/v1/sinks", "/v1/sources", "/v1/state",
     }  # fmt: skip
     for path, methods in document["paths"].items():

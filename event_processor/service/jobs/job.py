@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from event_processor.assembly import LOCK_NAME
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 
 __all__ = ["Job", "JobFolder", "JobInput", "JobRequest", "JobState", "ParameterValues", "Reason", "RefusedError"]
 
@@ -109,6 +110,11 @@ class JobFolder:
     def result(self) -> str:
         """The rows."""
         return os.path.join(self.path, "result.jsonl")
+
+    @property
+    def dead_letters(self) -> str:
+        """The rejected records."""
+        return os.path.join(self.state, DEAD_LETTERS_NAME)
 
     @property
     def progress(self) -> str:

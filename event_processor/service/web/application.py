@@ -35,7 +35,7 @@ from event_processor.service.web.openapi import (
     named,
     problem,
 )
-from event_processor.service.web.operation import Content, Operation
+from event_processor.service.web.operation import Content, Endpoint, Operation
 from event_processor.service.web.past import SPAN, Past
 from event_processor.service.web.receipts import Receipts
 from event_processor.service.web.records import ID, LETTER_PAGE, SINK, Records
@@ -237,19 +237,8 @@ def _jobs(jobs: Jobs) -> Sequence[Operation]:
             headers=(KEY,),
         ),
         Operation("/v1/jobs/{id}", jobs.job, "One job.", {200: shown, 404: NOT_FOUND}, path_parameter="id"),
-        Operation(
-            "/v1/jobs/{id}/result",
-            jobs.result,
-            "The rows of a job that has ended, or a range of them.",
-            {
-                200: Content("JSON lines.", "application/x-ndjson", {"type": "string"}),
-                206: Content("A range of them.", "application/x-ndjson", {"type": "string"}),
-                404: NOT_FOUND,
-                409: problem("There is no result."),
-                416: Content("No such range.", "text/plain", {"type": "string"}),
-            },
-            path_parameter="id",
-        ),
+        _file_of_a_job("/v1/jobs/{id}/result", jobs.result, "The rows of a job that has ended, or a range of them."),
+        _file_of_a_job("/v1/jobs/{id}/dead-letters", jobs.dead_letters, "The records that it rejected, or a range of them."),
         Operation(
             "/v1/jobs/{id}/cancel",
             jobs.cancel,
@@ -267,6 +256,17 @@ def _jobs(jobs: Jobs) -> Sequence[Operation]:
             path_parameter="id",
         ),
     ]
+
+
+def _file_of_a_job(path: str, endpoint: Endpoint, words: str) -> Operation:
+    answers = {
+        200: Content("JSON lines.", "application/x-ndjson", {"type": "string"}),
+        206: Content("A range of them.", "application/x-ndjson", {"type": "string"}),
+        404: NOT_FOUND,
+        409: problem("There is no such file of it, or not yet."),
+        416: Content("No such range.", "text/plain", {"type": "string"}),
+    }
+    return Operation(path, endpoint, words, answers, path_parameter="id")
 
 
 def _uploads(uploads: Uploads) -> Sequence[Operation]:

@@ -16,7 +16,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from event_processor.service.jobs.job import JobRequest, Reason, RefusedError
+from event_processor.service.jobs.job import JobFolder, JobRequest, Reason, RefusedError
 from event_processor.service.jobs.jobs import JobsSite
 from event_processor.service.web.answers import ProblemError, json_answer
 from event_processor.service.web.operation import integer_of, text_of
@@ -118,8 +118,15 @@ class Jobs:
 
     async def result(self, request: Request, _query: Query) -> Response:
         """The rows of a job that has ended, or a range of them."""
-        path = await self._calls.call(lambda jobs: _result(jobs, request.path_params["id"]))
-        name = f"{request.path_params['id']}.jsonl"
+        return await self._file(request, lambda folder: folder.result, "")
+
+    async def dead_letters(self, request: Request, _query: Query) -> Response:
+        """The records that a job which has ended has rejected, or a range of them."""
+        return await self._file(request, lambda folder: folder.dead_letters, "-dead-letters")
+
+    async def _file(self, request: Request, chosen: Callable[[JobFolder], str], suffix: str) -> Response:
+        path = await self._calls.call(lambda jobs: _file_of(jobs, request.path_params["id"], chosen))
+        name = f"{request.path_params['id']}{suffix}.jsonl"
         return FileResponse(path, media_type="application/x-ndjson", filename=name)
 
     async def cancel(self, request: Request, _query: Query) -> Response:
@@ -134,10 +141,11 @@ class Jobs:
         return Response(status_code=204)
 
 
-def _result(jobs: JobsSite, job_id: str) -> str:
+def _file_of(jobs: JobsSite, job_id: str, chosen: Callable[[JobFolder], str]) -> str:
+    """A file of a job that has ended: nothing writes to it any more. Raises `RefusedError`."""
     job = jobs.jobs.store.get(job_id)
-    path = jobs.jobs.store.folder(job.id).result
+    path = chosen(jobs.jobs.store.folder(job.id))
     if job.state not in ("done", "failed") or not os.path.isfile(path):
         shown = jobs.jobs.shown(job)
-        raise RefusedError("conflict", f"the job is {shown.state}: there is no result", f"see GET /v1/jobs/{job.id}")
+        raise RefusedError("conflict", f"the job is {shown.state}: there is no such file of it", f"see GET /v1/jobs/{job.id}")
     return path
