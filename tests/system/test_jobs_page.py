@@ -20,8 +20,12 @@ def test_a_file_becomes_a_job_whose_rows_are_downloaded_and_nothing_runs_that_a_
             visit.wait(
                 "document.querySelectorAll('#rows tr').length === 2 && document.querySelectorAll('#rows .ok').length === 2"
             )
-            assert visit.page.locator("#rows tr").nth(0).inner_text().split("\t")[3].strip() == "60,000"
+            assert visit.page.locator("#rows tr").nth(0).inner_text().split("\t")[3].strip() == "60,000 records"
             assert evil in visit.page.locator("#rows tr").nth(1).inner_text()
+            assert visit.faults_of_accessibility() == []
+            visit.page.set_viewport_size({"width": 390, "height": 844})
+            assert visit.overflow_px() <= 0
+            assert visit.page.locator("#rows tr").nth(0).evaluate("row => row.scrollWidth <= row.closest('section').clientWidth")
             with visit.page.expect_download() as download:
                 visit.page.locator("#rows tr").nth(0).get_by_text("Download").click()
             assert Path(download.value.path()).read_bytes().startswith(b'{"category":"c0","count":20000,')
