@@ -194,6 +194,12 @@ def read_by_the_library(text: str, pattern: str) -> int | None:
     return (found - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
+def test_local_times_of_the_days_on_which_clocks_change_are_read_together_as_each_alone() -> None:
+    """Each tenth minute of two such days, among them hours that are skipped and hours that occur twice."""
+    texts = [f"2026-{day} {minute // 60:02d}:{minute % 60:02d}:00" for day in ("03-29", "10-25") for minute in range(0, 1440, 10)]
+    assert BERLIN.read_all(texts)[0].tolist() == [BERLIN.read(text) for text in texts]
+
+
 @settings(max_examples=60, deadline=None)
 @given(times=st.lists(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), min_size=1, max_size=30))  # noqa: DTZ001
 def test_local_times_read_together_are_read_as_each_alone(times: list[datetime]) -> None:
