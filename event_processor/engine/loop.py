@@ -128,8 +128,9 @@ class Processor:
         """Reads and commits until the end of the input (`once`) or until stopped. Raises as `feed`; then only `close` may be called."""
         with self._one_go():
             self._follow()
+            was_stopped = self._stop_reason is not None  # perhaps within the tail, which says what comes next
             reason = self._run()
-            if self._pace.held_s(self._clock.monotonic_s()):
+            if not was_stopped and self._pace.held_s(self._clock.monotonic_s()):
                 # The stop ended the hold. What came meanwhile would otherwise be counted only after the next start.
                 self._commit_unless_empty(self._gather(is_last=True))
             return reason
@@ -361,8 +362,7 @@ class Processor:
         self._settle()
         if self._state.order.held:
             self._release_held()
-        has_runs = self._state.order.waiting > 0
-        if has_runs:
+        if has_runs := self._state.order.waiting > 0:
             self._release_sorted()
         if self._stop_reason is not None:
             return

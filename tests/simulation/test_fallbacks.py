@@ -15,6 +15,9 @@ from random import Random
 import pytest
 
 from event_processor.configuration.configuration import Configuration
+from event_processor.engine.following import Following
+from event_processor.engine.journal import JournalRun
+from event_processor.model.event import Chunk
 from support.fallbacks import (
     CHECKPOINT,
     JOURNAL,
@@ -160,6 +163,30 @@ def test_two_sources_are_read_in_the_same_order_again() -> None:
         anew.plant(log_path(name), fs.content(log_path(name)) or b"")
     live(anew, configured, seed=3)
     assert {json.loads(place)["source"] for place, _ in outbox(anew).records} == {"a"}
+
+
+def test_a_stop_in_the_recovery_while_a_commit_is_held_reads_nothing_but_the_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop in a hold is followed by one last look. What it finds may come in another order than the tail says."""
+    fs = SimulatedFileSystem(1)
+    turns = [Append(name, events(number)) for number in range(1, 7) for name in ("b", "a")]
+    unpaced = settings(buffer_events=0)
+    live(fs, unpaced, turns, seed=1)
+    fallen, reports, read = broken(fs), Reports(), Following._read
+
+    def read_and_stop(following: Following, run: JournalRun) -> Iterator[Chunk]:
+        yield from read(following, run)
+        assert reports.processor is not None
+        reports.processor.stop()
+
+    paced = unpaced.model_copy(update={"batch": unpaced.batch.model_copy(update={"pace_ms": 60_000})})
+    with monkeypatch.context() as patched:
+        patched.setattr(Following, "_read", read_and_stop)
+        live(fallen, paced, seed=2, reports=reports)
+    assert reports.said == [], "it followed everything"
+    seen = outbox(fallen).records
+    assert seen == outbox(fs).records[: len(seen)]
+    recover(fallen, paced, 3)
+    require_equal(fallen, fs)
 
 
 @pytest.mark.parametrize("seed", range(6))
