@@ -21,7 +21,7 @@ import msgspec
 import typer
 
 from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, can_be_read_again, with_inputs
-from event_processor.assembly.object_paths import objects_of
+from event_processor.assembly.object_paths import is_object, objects_of
 from event_processor.cli.context import Invocation, invocation, load, real_environment
 from event_processor.cli.output import (
     counted,
@@ -51,6 +51,7 @@ WORKERS_MAX: Final = 64
 INPUTS: Final = "Inputs"
 RESULT: Final = "Result"
 COST: Final = "Cost"
+_PROGRESS_HINT: Final = "name a file on this machine; --output and --dead-letters may be objects"
 _HINT: Final = "leave --state out, or put the records into a file and name the file"
 
 
@@ -144,6 +145,8 @@ def command(
     --strict: 65); with 66 if an input is not found or is incomplete; with 130 or 143, and without a result, if a signal stopped it.
     """
     called = invocation(context)
+    if progress is not None and is_object(progress):
+        raise UsageError(f"--progress {progress}: not a local file, which others read while the run goes on", hint=_PROGRESS_HINT)
     inputs = InputFormat(source, record_format, item_path)
     configuration = _configured(called, chunk_size, workers)
     loaded = configuration

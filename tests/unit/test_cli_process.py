@@ -35,6 +35,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (("log.jsonl", "--output", ""), "an output file has an empty name"),
         (("log.jsonl", "--dead-letters", ""), "an output file has an empty name"),
         (("log.jsonl", "--output", "new", "--dead-letters", "./new"), "./new: this run already reads or writes this file"),
+        (("log.jsonl", "--progress", "s3://bucket/progress.json"), "--progress s3://bucket/progress.json: not a local file"),
         (("log.jsonl", "--source", "other"), "--source other: no such source of files is configured"),
         (("log.jsonl", "--format", "yaml"), '"ltsv", "regex", or "package.module:Class"'),
         (("log.jsonl", "--item-path", "value.item"), 'json_item_path applies only to format = "json"'),
