@@ -143,6 +143,39 @@ def test_what_an_enricher_refuses_is_kept_and_found_again_after_a_kill(world: S3
     world.require_true(tmp_path, report)
 
 
+def test_failed_records_that_are_gone_stop_the_lane_with_words_and_foreign_names_beside_them_do_not(
+    world: S3SinkWorld, tmp_path: Path
+) -> None:
+    def enricher() -> ScriptedEnricher:
+        return ScriptedEnricher(
+            "model", lambda request: BAD if any(each.sequence == 5 for each in request.records) else DELIVERED
+        )
+
+    def life(fault: Fault) -> LaneReport:
+        enrichers = {"model": enricher()}
+        return world.deliver(
+            tmp_path, MemoryOutbox(records(9)), world.receiver_of(fault), request_events_max=3, enrichers=enrichers
+        )
+
+    with pytest.raises(KilledError):
+        # Objects from 1 on; failed records, the object from 4 on; killed before the manifest.
+        life(Fault(8, event=killed))
+    (key,) = (each for each in world.all_keys() if "/failed-" in each)
+    kept, store = world.content(key), world.server.store(world.bucket)
+    obstore.delete(store, key)
+    for name in ("failed-objects-0001/notes.txt", "objects-0001/notes.txt"):
+        obstore.put(store, f"out/pipeline/remote/{name}", b"notes")
+    report = life(Fault())
+    assert (report.state, report.exit_code) == ("failed", 65)
+    assert f"s3://{world.bucket}/{key} has failed records that this state does not have yet, but it is gone" in report.words
+    assert "restore the object" in report.remedy
+    obstore.put(store, key, kept)
+    report = life(Fault())
+    assert (report.delivered, report.failed, report.exit_code) == (8, 1, 0)
+    failed = [json.loads(line) for line in (tmp_path / "delivery" / "remote.failed.jsonl").read_text().splitlines()]
+    assert [each["sequence"] for each in failed] == [5]
+
+
 def test_of_two_copies_of_a_state_the_later_one_writes(world: S3SinkWorld, tmp_path: Path) -> None:
     outbox = MemoryOutbox(records(7))
 

@@ -15,6 +15,7 @@ import gzip
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -315,25 +316,49 @@ class S3Receiver(TransactionalReceiver):
         token = self._writer.new_token()
         content = b"".join(msgspec.json.encode(each) + b"\n" for each in failed)
         # If we die after this, no object names it, so it does not count.
-        await self._bucket.put(f"{self._keys.failed(manifest.folder)}/{batch.before.sequence + 1:020d}-{token}.jsonl", content)
+        await self._bucket.put(self._failed_key(manifest, batch.before.sequence + 1, token), content)
         return token
 
     async def failed_after(self, sequence: int) -> list[FailedRecord]:
-        """See `TransactionalReceiver`."""
+        """See `TransactionalReceiver`. Raises `StateError` if an object names failed records that are not there any more."""
         assert self._found is not None, "`begin` found it"
-        manifest, found = self._found.manifest, list[FailedRecord]()
+        manifest, cursor, found = self._found.manifest, self._found.cursor, list[FailedRecord]()
+        if not cursor.failed + cursor.skipped:
+            return found
         async with self._as_transaction_errors():
-            for key in await self._bucket.keys(self._keys.failed(manifest.folder)):
-                number, _, token = key.rpartition("/")[2].removesuffix(".jsonl").partition("-")
-                stored = await self._bucket.look(self._object_key(manifest, int(number)))
-                if stored is None or stored.metadata.get("failed-token") != token or int(stored.metadata["to"]) <= sequence:
-                    continue
-                kept = await self._bucket.read(key)
-                for line in (kept.content if kept else b"").splitlines():
-                    record = msgspec.json.decode(line, type=FailedRecord)
-                    if record.sequence > sequence:
-                        found.append(record)
+            for first in await self._firsts_after(manifest, sequence, cursor.sequence):
+                key = self._object_key(manifest, first)
+                # If it is gone by now, readers miss its records too.
+                if (stored := await self._bucket.look(key)) is not None:
+                    token = ObjectFacts.read(stored.metadata, self._path(key)).failed_token
+                    kept = await self._failed_records(self._failed_key(manifest, first, token)) if token else ()
+                    found += [each for each in kept if each.sequence > sequence]
         return found
+
+    async def _firsts_after(self, manifest: Manifest, after: int, through: int) -> list[int]:
+        """The first records of the objects that have a record after one and up to another. Foreign names are passed over."""
+        keys = await self._bucket.keys(manifest.folder.rstrip("/"))
+        names = [key.removeprefix(manifest.folder).removesuffix(self._options.suffix) for key in keys]
+        firsts = sorted(int(name) for name in names if name.isascii() and name.isdecimal() and int(name) <= through)
+        # An object ends before the next one.
+        return [each for each, following in pairwise([*firsts, through + 1]) if following > after + 1]
+
+    def _failed_key(self, manifest: Manifest, first: int, token: str) -> str:
+        return f"{self._keys.failed(manifest.folder)}/{first:020d}-{token}.jsonl"
+
+    async def _failed_records(self, key: str) -> list[FailedRecord]:
+        """What an object of failed records has. Raises `StateError` if it is gone, or is not ours."""
+        fault = "it is gone"
+        if (kept := await self._bucket.read(key)) is not None:
+            try:
+                return [msgspec.json.decode(line, type=FailedRecord) for line in kept.content.splitlines()]
+            except msgspec.MsgspecError as error:
+                fault = f"it is not one of ours ({type(error).__name__})"
+        raise StateError(
+            f"sink {self.owner.sink}: {self._path(key)} has failed records that this state does not have yet, but {fault}",
+            hint="restore the object, for example an earlier version of it; "
+            "or put an empty object there: then those failed records are not listed here",
+        )
 
     # The connection.
 
