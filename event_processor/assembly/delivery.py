@@ -290,6 +290,9 @@ class PipelineDelivery:
             saved=self._saved,
             tried=self._tries.note,
             enrichers=self._enrichers(opened),
+            # A full outbox pauses the sources or detaches the lane, so more records for a full object would not come. All series
+            # share its limit.
+            held_bytes_max=self._pipeline.configuration.outbox.bytes_max // (2 * len(self._pipeline.series)),
         )
 
     def _service(self, name: str, options: ServiceOptions) -> Service:

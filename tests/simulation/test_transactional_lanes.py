@@ -449,6 +449,22 @@ def test_records_wait_for_a_full_transaction_for_a_while_but_not_at_the_end_of_t
     require_true(tmp_path, run(main()), database)
 
 
+def test_what_fills_half_of_the_outbox_waits_for_no_full_transaction(tmp_path: Path) -> None:
+    outbox, database = MemoryOutbox(records(40)), MemoryDatabase()
+
+    async def main() -> LaneReport:
+        how: dict[str, Any] = {"request_events_max": 1000, "age_s_max": 300.0}
+        bench = Bench(str(tmp_path), outbox, receiving(database), held_bytes_max=1_000, **how)
+        await asyncio.sleep(1)
+        assert bench.delivery.pending == 0
+        bench.append(records(2, 41, outbox.chain))
+        await asyncio.sleep(200)
+        assert bench.delivery.pending == 2
+        return await bench.close()
+
+    require_true(tmp_path, run(main()), database)
+
+
 def test_bytes_make_a_transaction_full_and_an_outage_does_not_make_small_ones(tmp_path: Path) -> None:
     outbox, database = MemoryOutbox(records(40)), MemoryDatabase()
     fails = chain(["before", "stop", "before"], repeat(None))

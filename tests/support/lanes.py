@@ -245,6 +245,7 @@ class Bench:
         name: str = "remote",
         state_id: str = STATE_ID,
         started: tuple[int, str] = (0, ""),
+        held_bytes_max: int | None = None,
         enrichers: Mapping[str, ScriptedEnricher] | None = None,
         **options: object,
     ) -> None:
@@ -273,6 +274,7 @@ class Bench:
         self._numbers = numbers
         self._options = ScriptedSinkOptions(type="scripted", **options)  # type: ignore[arg-type]  # checked by the model
         self._retries_max = retries_max
+        self._held_bytes_max = held_bytes_max
         self._shared = SharedReceiver(receiver) if isinstance(receiver, ScriptedReceiver) else None
         limiter = None if rate is None else Limiter(Rate(rate))
         self.gate = gate or Gate(concurrency, limiter, numbers.random)
@@ -352,6 +354,7 @@ class Bench:
             saved=lambda: None,
             tried=self.tries.append,
             enrichers=self._enrichers,
+            held_bytes_max=self._held_bytes_max,
         )
 
     def _publish(self, reports: Iterable[LaneReport], outbox: OutboxReport) -> None:

@@ -342,3 +342,38 @@ start = "beginning"
     status = json.loads(pipeline.command_of("status", "--json").stderr)
     (lane,) = status["lanes"]["sinks"] if "sinks" in status["lanes"] else status["lanes"]
     assert (lane["delivered"], lane["pending"]) == (25, 0)
+
+
+def test_an_outbox_below_the_size_of_an_object_makes_smaller_objects_and_does_not_pause_the_run(
+    world: S3SinkWorld, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    pipeline = Pipeline(tmp_path, tmp_path)
+    pipeline.prepare(b"".join(event(number) + b"\n" for number in range(1, 15_001)))
+    (tmp_path / "pipeline.toml").write_text(
+        f"""\
+[sources.events]
+type = "file"
+path = "{pipeline.log}"
+[batch]
+bytes_max = 65_536
+[order]
+buffer_events = 0
+[state]
+dir = "state"
+[outbox]
+bytes_max = 1_048_576
+once_wait_s = 20
+[sinks.archive]
+type = "s3"
+url = "s3://{world.bucket}/out"
+endpoint = "{world.server.address}"
+access_key_id = "{ACCESS_KEY}"
+secret_access_key_file = "secret"
+object_age_s_max = 3600
+start = "beginning"
+"""
+    )
+    succeeded(pipeline.run("--once"))
+    assert [each["id"] for found in world.named("archive").values() for each in found] == list(range(1, 15_001))
+    assert len(world.named("archive")) > 1

@@ -40,7 +40,8 @@ class S3SinkOptions(S3ClientOptions, RemoteSinkOptions):
     """The maximum number of records in an object."""
     request_bytes_max: int = Field(default=16_777_216, ge=1, le=268_435_456, alias="object_bytes_max")
     """The maximum bytes of records in an object, as they wait in the outbox: with their places, and not compressed. A larger record is
-    alone. Memory grows with it: an object is made in memory."""
+    alone. Memory grows with it: an object is made in memory. An object is smaller if these records take half of `outbox.bytes_max`,
+    shared by the inputs that remote sinks have: else the outbox would be full before an object is."""
     object_age_s_max: float = Field(default=60.0, ge=0.0, le=86_400.0)
     """An object with fewer records is written when one has waited so long, in seconds. 0: as soon as there is a record. At its end,
     `run --once` waits for none."""

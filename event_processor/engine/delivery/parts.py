@@ -42,7 +42,8 @@ class LaneParts:
     """What a lane works with.
 
     `reader` makes a reader of what was released, after a sequence. `offload` runs a function that blocks, in another thread or at
-    once. `saved` is called when the cursor has moved on disk, `tried` for each request that was answered.
+    once. `saved` is called when the cursor has moved on disk, `tried` for each request that was answered. `held_bytes_max`: so many bytes
+    of records never wait for a full request, whatever the options say; None: as the options say.
     """
 
     identity: LaneIdentity
@@ -61,6 +62,7 @@ class LaneParts:
     saved: Callable[[], None]
     tried: Callable[[Try], None]
     enrichers: tuple[EnricherParts, ...] = ()
+    held_bytes_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,13 @@ class TransactionalLane(Lane):
         options = parts.options
         limits = (options.request_events_max, options.request_bytes_max)
         last = TransactionParts(
-            self._receiver, parts.service, *limits, parts.times, parts.backoff, age_s_max=options.request_age_s_max
+            self._receiver,
+            parts.service,
+            *limits,
+            parts.times,
+            parts.backoff,
+            age_s_max=options.request_age_s_max,
+            held_bytes_max=parts.held_bytes_max,
         )
         self._last: Final = TransactionalStage(last, self)
         super().__init__(parts, released)

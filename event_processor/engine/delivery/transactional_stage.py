@@ -44,6 +44,7 @@ class TransactionParts:
     """What the stage works with. A transaction has at most `events_max` records and about `bytes_max` bytes of them.
 
     `age_s_max`: so long records wait for a full transaction, in seconds; 0: there is a transaction as soon as there is a record.
+    `held_bytes_max`: so many bytes of them do not wait, although a transaction may have more.
     """
 
     receiver: TransactionalReceiver
@@ -53,6 +54,12 @@ class TransactionParts:
     times: LaneTimes
     backoff: Backoff
     age_s_max: float = 0.0
+    held_bytes_max: int | None = None
+
+    @property
+    def full_bytes(self) -> int:
+        """With so many bytes, records wait for no others."""
+        return self.bytes_max if self.held_bytes_max is None else min(self.bytes_max, self.held_bytes_max)
 
 
 class TransactionLane(StageLane, Protocol):
@@ -154,7 +161,7 @@ class TransactionalStage:
     def _full_s(self) -> float:
         """When the next transaction is to be made although it could hold more records; 0 if it is full."""
         age_s_max = self._parts.age_s_max
-        if not age_s_max or not self.is_begun or self._is_hurried or self.queue.is_full(self._events_max, self._parts.bytes_max):
+        if not age_s_max or not self.is_begun or self._is_hurried or self.queue.is_full(self._events_max, self._parts.full_bytes):
             return 0.0
         if self._opened_s is None:
             self._opened_s = self._parts.times.now()
