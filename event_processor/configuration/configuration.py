@@ -200,7 +200,9 @@ class BatchOptions(Section):
     pace_ms: int | Literal["auto"] = Field(default="auto")
     """The time between two commits of a live log, in milliseconds. "auto": a hundred times what a commit takes, at most 250; so
     commits take about a hundredth of the time. 0: each event is committed at once. A number up to 60,000: commits are that far
-    apart. The first event after a silence is committed at once, whatever this is, and a backlog is never held."""
+    apart. The first event after a silence is committed at once, whatever this is, and a backlog is never held. While a commit is held,
+    nothing is read, and the order buffer is not flushed: with a number over `order.idle_release_ms`, held events are released that
+    late."""
     linger_ms: int | None = Field(default=None, ge=0, le=60_000, examples=[50])
     """The former name of `pace_ms`, for a number. Give only one of the two."""
 

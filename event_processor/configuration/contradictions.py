@@ -101,6 +101,14 @@ def cautions(configuration: Configuration) -> Iterator[str]:
             'order.by = "id": windows close by time, so an event that comes after a later one, by id, is late for them; '
             'omit the key, or write "timestamp"'
         )
+    pace_ms, idle_ms = round(1000 * (configuration.batch.pace_s or 0)), configuration.order.idle_release_ms
+    holds_events = configuration.order_is_active and (configuration.order.buffer_events or configuration.has_windows)
+    if holds_events and 0 < idle_ms < pace_ms:
+        key = "pace_ms" if configuration.batch.linger_ms is None else "linger_ms"
+        yield (
+            f"batch.{key} = {pace_ms}: it is over order.idle_release_ms = {idle_ms}. While a commit is held, nothing is read and "
+            f"nothing is released, so held events of a silent log come up to {pace_ms} ms late"
+        )
 
 
 def _intake_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ from event_processor.configuration.configuration import (
     TotalsOptions,
     name_fault,
 )
-from event_processor.configuration.contradictions import contradictions
+from event_processor.configuration.contradictions import cautions, contradictions
 from event_processor.configuration.parts import PartChange, changed_parts, config_hash, config_parts
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.model.event import Json
@@ -44,6 +44,25 @@ def configured(
 
 def wanted_at(configuration: Configuration) -> list[str]:
     return [key for key, _ in contradictions(configuration)]
+
+
+@pytest.mark.parametrize(
+    ("batch", "buffer_events", "sinks", "note"),
+    [
+        ({"pace_ms": 5000}, 10, {"out": "out.jsonl"}, "batch.pace_ms = 5000: it is over order.idle_release_ms = 2000."),
+        ({"linger_ms": 5000}, 10, {"out": "out.jsonl"}, "batch.linger_ms = 5000: it is over order.idle_release_ms = 2000."),
+        ({"pace_ms": 2000}, 10, {"out": "out.jsonl"}, ""),
+        ({"pace_ms": "auto"}, 10, {"out": "out.jsonl"}, ""),
+        ({"pace_ms": 5000}, 0, {"out": "out.jsonl"}, ""),
+        ({"pace_ms": 5000}, 10, {}, ""),
+    ],
+)
+def test_a_pace_that_releases_held_events_late_is_noted(
+    batch: Mapping[str, object], buffer_events: int, sinks: Mapping[str, str], note: str
+) -> None:
+    order = OrderOptions(buffer_events=buffer_events, idle_release_ms=2000)
+    found = list(cautions(configured(sinks=sinks, batch=BatchOptions.model_validate(batch), order=order)))
+    assert [each.partition(" While")[0] for each in found] == ([note] if note else [])
 
 
 def test_the_parts_are_what_the_state_depends_on_and_nothing_else() -> None:
