@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Final
 
-import orjson
+import msgspec
 import typer
 
 from event_processor.assembly import Environment
@@ -75,7 +75,8 @@ def list_letters(
 
 def _list_failed(failed: list[dict[str, Json]], count: int, *, as_json: bool) -> None:
     if as_json:
-        write_json({"count": count, "failed": failed})
+        # The objects keep the digits that they have.
+        write_lines([msgspec.json.format(msgspec.json.encode({"count": count, "failed": failed}), indent=2).decode()])
         return
     if failed:
         rows = [
@@ -87,7 +88,7 @@ def _list_failed(failed: list[dict[str, Json]], count: int, *, as_json: bool) ->
 
 
 def _excerpt(failed: dict[str, Json]) -> str:
-    shown = orjson.dumps(failed.get("object")).decode()
+    shown = msgspec.json.encode(failed.get("object")).decode()
     return shown if len(shown) <= EXCERPT_CHARACTERS else f"{shown[:EXCERPT_CHARACTERS]}…"
 
 
@@ -114,7 +115,7 @@ def export(
     else:
         letters, part, retry = read_failed(configuration, environment, sink), "object", f" --sink {sink}"
     if output is None:
-        write_lines(orjson.dumps(letter).decode() for letter in letters)
+        write_lines(msgspec.json.encode(letter).decode() for letter in letters)
         return
     write_new_file(environment.fs, output, letters)
     write_lines(
@@ -197,7 +198,7 @@ def write_new_file(fs: FileSystem, path: str, letters: Iterable[dict[str, Json]]
     Raises `UsageError` if the file exists, `StorageError` if it cannot be written.
     """
     try:
-        create_file(fs, path, (orjson.dumps(letter, option=orjson.OPT_APPEND_NEWLINE) for letter in letters))
+        create_file(fs, path, (msgspec.json.encode(letter) + b"\n" for letter in letters))
     except StorageError as error:
         if error.errno == errno.EEXIST:
             raise UsageError(f"{path}: this file already exists", hint="name another file, or move this one aside") from error

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import orjson
@@ -28,7 +28,6 @@ from event_processor.engine.delivery.retries import Retry, append_retries, first
 from event_processor.model.clock import utc_text
 from event_processor.model.delivery import Request
 from event_processor.model.errors import StateError, UsageError
-from event_processor.model.event import Json
 from event_processor.operations.dead_letters import DeadLetterPage, page_of
 from event_processor.operations.sinks import known_sinks
 from event_processor.operations.state_access import peek
@@ -41,6 +40,9 @@ __all__ = ["FailedIndex", "Retried", "count_failed", "failed_page", "newest_fail
 WRONG: Final = (
     "use lines of 'event-processor dead-letters export --sink {sink}', and repair their \"object\"; nothing was retried"
 )
+
+Letter: TypeAlias = dict[str, Any]
+"""A failed record as its line says; `object` is a `msgspec.Raw`, and everything else a JSON value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,10 @@ class _Repaired(Struct, frozen=True):
     place: dict[str, Any] = {}
 
 
-class _Sent(Struct, frozen=True):
-    """What was sent of a failed record."""
-
-    object: msgspec.Raw
-
-
-def read_failed(configuration: Configuration, environment: Environment, sink: str) -> Iterator[dict[str, Json]]:
+def read_failed(configuration: Configuration, environment: Environment, sink: str) -> Iterator[Letter]:
     """Yields the failed and skipped records of a sink, the oldest first, as JSON objects; those of its retries too.
 
-    Raises `UsageError` if nothing is known of such a sink, `StateError`, `StorageError`.
+    `object` of each is a `msgspec.Raw`. Raises `UsageError` if nothing is known of such a sink, `StateError`, `StorageError`.
     """
     directory = str(configuration.state.dir)
     files = [_lines(environment, directory, name) for name in (sink, retry_lane_name(sink))]
@@ -88,7 +84,7 @@ def _require_known(configuration: Configuration, environment: Environment, check
         raise UsageError(f"{sink}: not a remote sink", hint=names)
 
 
-def _lines(environment: Environment, directory: str, name: str) -> Iterator[dict[str, Json]]:
+def _lines(environment: Environment, directory: str, name: str) -> Iterator[Letter]:
     """The committed lines of one file."""
     path, length_bytes = failed_path(directory, name), _committed_bytes(environment, directory, name)
     for number, line in enumerate(chain.from_iterable(committed_lines(environment.fs, path, length_bytes)), start=1):
@@ -101,12 +97,14 @@ def _committed_bytes(environment: Environment, directory: str, name: str) -> int
     return cursor.failed_bytes if cursor else whole_bytes_of(environment.fs, failed_path(directory, name))
 
 
-def _letter(line: bytes, path: str, number: int) -> dict[str, Json]:
+def _letter(line: bytes, path: str, number: int) -> Letter:
+    """The line with its `object` as it is there: read and written again, a long number would have other digits, or be an error."""
     try:
-        letter: dict[str, Json] = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        line.decode()
+        parts = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        return {name: part if name == "object" else orjson.loads(bytes(part)) for name, part in parts.items()}
+    except (msgspec.MsgspecError, ValueError) as error:
         raise StateError(f"{path}:{number}: not a failed record: {error}", hint="restore the file from a backup") from error
-    return letter
 
 
 class FailedIndex:
@@ -140,7 +138,7 @@ def failed_page(files: Sequence[IndexedLines], *, offset: int, limit: int) -> De
     return page_of(newest, count=count, offset=offset, limit=limit)
 
 
-def _newest(lines: IndexedLines, stop: int) -> Iterator[tuple[dict[str, Json], int]]:
+def _newest(lines: IndexedLines, stop: int) -> Iterator[tuple[Letter, int]]:
     """The letters before number `stop`, the last first, each with its size in bytes.
 
     `record` is their object as text, with the digits that it has: a page in a browser would round numbers.
@@ -148,12 +146,12 @@ def _newest(lines: IndexedLines, stop: int) -> Iterator[tuple[dict[str, Json], i
     for number, line in zip(range(stop, 0, -1), lines.before(stop), strict=False):
         letter = _letter(line, lines.path, number)
         if "object" in letter:
-            letter["record"] = bytes(msgspec.json.decode(line, type=_Sent).object).decode("utf-8", "replace")
+            letter["record"] = bytes(letter["object"]).decode()
         yield letter, len(line)
 
 
-def newest_failed(configuration: Configuration, environment: Environment, sink: str, limit: int) -> list[dict[str, Json]]:
-    """The last `limit` failed records, the oldest first."""
+def newest_failed(configuration: Configuration, environment: Environment, sink: str, limit: int) -> list[Letter]:
+    """The last `limit` failed records, the oldest first, as `read_failed` does it."""
     return list(read_failed(configuration, environment, sink))[-limit:]
 
 

@@ -98,7 +98,13 @@ def _committed(
 
 
 def _shown(page: DeadLetterPage, *, with_records: bool) -> dict[str, object]:
+    # The object of a failed record is in `record` too, as text.
     letters = [
-        {key: value for key, value in letter.items() if with_records or key not in RECORD_KEYS} for letter in page.dead_letters
+        {
+            key: value
+            for key, value in letter.items()
+            if (with_records or key not in RECORD_KEYS) and not isinstance(value, msgspec.Raw)
+        }
+        for letter in page.dead_letters
     ]
     return {"count": page.count, "dead_letters": letters, "next_offset": page.next_offset}

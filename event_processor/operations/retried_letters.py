@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias
 
+import msgspec
 import orjson
 from msgspec import Meta, Struct
 
@@ -152,13 +153,14 @@ def _retry_failed(
 def _repaired_object(letter: Mapping[str, Json], chosen: ChosenLetter) -> bytes | None:
     """The object to send, as JSON on one line; None if it is no object."""
     if chosen.record is None:
-        return orjson.dumps(letter.get("object"))
+        return msgspec.json.encode(letter.get("object"))
     try:
-        is_object = isinstance(orjson.loads(chosen.record), dict)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        # Its numbers are for the receiver to read.
+        msgspec.json.decode(chosen.record, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeEncodeError):
         return None
     # Between JSON tokens a line feed means the same as a space. Inside a string it is not valid.
-    return chosen.record.encode().replace(b"\r", b" ").replace(b"\n", b" ") if is_object else None
+    return chosen.record.encode().replace(b"\r", b" ").replace(b"\n", b" ")
 
 
 def _found(letters: Iterable[dict[str, Json]], wanted: Mapping[Name, ChosenLetter]) -> dict[Name, dict[str, Json]]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from threading import Event
 from typing import Any, Final
 
-import orjson
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -123,7 +123,8 @@ def _pieces(letters: Iterator[dict[str, Json]]) -> Iterator[bytes]:
     """Joins lines until they are worth sending."""
     piece = bytearray()
     for letter in letters:
-        piece += orjson.dumps(letter, option=orjson.OPT_APPEND_NEWLINE)
+        # A failed record has its object as it is in the file.
+        piece += msgspec.json.encode(letter) + b"\n"
         if len(piece) >= PIECE_BYTES:
             yield bytes(piece)
             piece.clear()
