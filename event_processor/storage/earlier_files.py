@@ -1,8 +1,8 @@
 """The earlier files of a log of ours, in a folder beside it.
 
 Owns: how a full file goes there, and the names there.
-Always: the path of the log has a file at every moment. Names ascend in the order in which the files were full. A file in the folder
-never grows, and everything in it is durable.
+Always: the path of the log has a file at every moment. Names ascend in the order in which the files were full, and each of them is
+found again, whatever the clock said. A file in the folder never grows, and everything in it is durable.
 Never: decides when a file is full, or when it may be removed.
 """
 
@@ -13,12 +13,16 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from event_processor.model.errors import StorageError
 from event_processor.storage.durable import FileStatus, FileSystem, storage_call
 
 __all__ = ["EARLIER_NAMES", "earlier_files", "earlier_folder", "set_aside"]
 
 NUMBER_MIN: Final = 1_000_000_000_000
 """Names are milliseconds since 1970, so that the source reads them in their order; a wrong clock must not make another kind of them."""
+CLOCK_MAX: Final = 1_999_000_000_000
+"""A time after this (in 2033) names no file: the next number does. So a clock that is ahead leaves names for a thousand million files."""
+NUMBER_MAX: Final = 1_999_999_999_999
 _NAME: Final = re.compile(r"1\d{12}\.jsonl")
 EARLIER_NAMES: Final = f"1{'[0-9]' * 12}.jsonl"
 """The same as a glob."""
@@ -67,6 +71,10 @@ def _link(fs: FileSystem, path: str, full: FileStatus, earlier: Sequence[str]) -
         fs.make_directory(folder)
         fs.sync_directory(os.path.dirname(folder) or ".")
     after = int(os.path.basename(earlier[-1]).partition(".")[0]) + 1 if earlier else NUMBER_MIN
-    fs.link(path, os.path.join(folder, f"{max(after, full.modified_ns // 1_000_000)}.jsonl"))
+    if after > NUMBER_MAX:
+        # Only a file that we did not name has the last number. Under any other kind of name, the records would never be read.
+        raise StorageError("link", folder, 0, "no name is left after the last one", hint=f"give {earlier[-1]} a lower number")
+    by_clock = full.modified_ns // 1_000_000
+    fs.link(path, os.path.join(folder, f"{max(after, by_clock) if by_clock <= CLOCK_MAX else after}.jsonl"))
     # If we die before this, the path has the file, whatever became of the second name.
     fs.sync_directory(folder)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from random import Random
 
 import pytest
 
+from event_processor.connectors.files.following.names import order_within
 from event_processor.model.errors import LockedError, StorageError
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.durable import read_range
 from event_processor.storage.durable_view import DurableView
-from event_processor.storage.earlier_files import earlier_files
+from event_processor.storage.earlier_files import earlier_files, set_aside
 from event_processor.storage.shared_log import PACE_S, SharedLog
 from support.file_source import ManualClock
 from support.simulated_faults import SimulatedCrash
@@ -259,6 +261,30 @@ def test_at_each_death_while_a_file_is_set_aside_every_acknowledged_line_is_ther
                 assert whole.endswith(b"end\n"), survivor.journal()
                 assert whole[:-4] == b"".join(line * 3 for line in lines)[: len(whole) - 4], survivor.journal()
     pytest.fail("it never ended")
+
+
+@pytest.mark.parametrize("time_ms", [-1, 0, 999_999_999_999, 1_999_999_999_998, 1_999_999_999_999, 2_000_000_000_000, 10**14])
+def test_whatever_the_clock_says_a_file_that_is_set_aside_is_found_again(fs: SimulatedFileSystem, time_ms: int) -> None:
+    kept = []
+    for number in range(4):
+        content = b"file %d\n" % number
+        fs.plant(PATH, content)
+        found = fs.status(PATH)
+        assert found is not None
+        set_aside(fs, PATH, replace(found, modified_ns=time_ms * 1_000_000))
+        kept.append(content)
+        assert [fs.content(path) for path in earlier_files(fs, PATH)] == kept
+    assert all(order_within(os.path.basename(path)) for path in earlier_files(fs, PATH))  # their source knows the order, too
+
+
+def test_if_no_name_is_left_the_file_stays_where_it_is(fs: SimulatedFileSystem) -> None:
+    fs.make_directory("/d/intake")
+    fs.plant("/d/intake/1999999999999.jsonl", b"by hand\n")
+    log = limited(fs, 1)
+    log.append(b"a line of some length\n" * 2)
+    with pytest.raises(StorageError, match="no name is left"):
+        log.append(b"another\n")
+    assert fs.content(PATH) == b"a line of some length\n" * 2
 
 
 def test_a_process_that_opened_a_file_before_it_was_set_aside_appends_to_the_next_one(fs: SimulatedFileSystem) -> None:
