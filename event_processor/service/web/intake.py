@@ -1,7 +1,8 @@
 """Events over HTTP: `POST /v1/events`.
 
 Owns: when posted records are taken, and the answer to each of them.
-Always: `appended` means durable. An answer names each record's position, so a client can ask for its outcome.
+Always: `appended` means durable. An answer names each record's position, so a client can ask for its outcome. If anything fails after
+the append, the answer is as if the client had not waited long enough.
 Never: decides what a record counts as (the pipeline does, when it reads it).
 """
 
@@ -15,7 +16,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from event_processor.model.errors import LockedError
+from event_processor.model.errors import EventProcessorError, LockedError
 from event_processor.service.web.answers import ProblemError, json_answer, json_bytes
 from event_processor.service.web.intake_writer import IntakeWriter, OpenIntake, Taken
 from event_processor.service.web.posted import PostedJudge, decompressed, posted_records
@@ -67,14 +68,27 @@ class Intake:
         begin, status, headers = "{", 202 if appended else 422, {}
         wait_s = wait_of(request.headers.get("prefer", ""), self._wait_s_max) if appended else None
         if wait_s is not None:
-            is_counted = await self._receipts.wait(generation, taken.end, wait_s)
+            is_counted, outcomes = await self._waited(records, taken, wait_s)
             begin, status = f'{{"counted":{str(is_counted).lower()},', 200 if is_counted else 202
             headers = {"Preference-Applied": f"wait={wait_s:.0f}"}
-            if is_counted:
-                outcomes = await self._outcomes(records, taken, generation)
         lines = _lines_of(records, taken, generation, outcomes)
         content = f'{begin}"appended":{appended},"invalid":{invalid},"lines":[{",".join(lines)}]}}'
         return Response(content, status, headers, media_type="application/json")
+
+    async def _waited(self, records: Sequence[bytes], taken: Taken, wait_s: float) -> tuple[bool, Sequence[str]]:
+        """Whether all appended records are counted, and then what each counted as. Raises nothing: they are durable already.
+
+        A client takes 503 for "not appended", and would be told no position.
+        """
+        try:
+            if await self._receipts.wait(taken.generation, taken.end, wait_s):
+                return True, await self._outcomes(records, taken, taken.generation)
+        except (ProblemError, EventProcessorError, OSError):
+            # Too many requests are being answered, or the disk fails. A receipt tells the same later.
+            pass
+        except Exception as error:  # noqa: BLE001 - a fault of ours, which the answer must not turn into a false one
+            self._site.report("POST", "/v1/events", f"{type(error).__name__}: {error}")
+        return False, ()
 
     async def _outcomes(self, records: Sequence[bytes], taken: Taken, generation: int) -> Sequence[str]:
         """What each appended record counted as, in order, as the end of a JSON object."""

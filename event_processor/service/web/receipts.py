@@ -1,7 +1,8 @@
 """What became of posted events: `GET /v1/receipts/{position}`, and waiting until they are counted.
 
 Owns: what a position says, by the committed checkpoint; the preference of a client that waits (RFC 7240).
-Always: `counted` means that a durable checkpoint counts the record; only then its outcome is told. A wait ends at its deadline.
+Always: `counted` means that a durable checkpoint counts the record; only then its outcome is told. A wait ends at its deadline, and
+raises nothing because the checkpoint cannot be read. All that wait share one look at it.
 Never: searches the log (`explain` does, also for records whose outcome is no longer kept).
 """
 
@@ -17,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from event_processor.configuration.configuration import RESERVED_SOURCE_NAME
+from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.outcomes import Outcome, Outcomes
 from event_processor.engine.state import SourceState
-from event_processor.model.errors import InputGoneError
+from event_processor.model.errors import EventProcessorError, InputGoneError
 from event_processor.operations.lane_history import LaneHistory
 from event_processor.operations.receipts import Position, begins_record, lanes_of_record, rejected_because
 from event_processor.service.web.answers import ProblemError, json_answer
@@ -58,6 +60,8 @@ class Receipts:
 
     def __init__(self, site: Site) -> None:
         self._site: Final = site
+        self._look: asyncio.Future[Checkpoint] | None = None
+        """The look at the checkpoint that is going on for all that wait; None if there is none."""
 
     async def receipt(self, request: Request, _query: Mapping[str, Any]) -> Response:
         """Whether the record at a position is counted, what it counted as, and what remote sinks did with it."""
@@ -129,19 +133,41 @@ class Receipts:
         """Waits until everything before the offset `end` is counted. Returns False at the deadline."""
         clock = self._site.readings
         deadline_s = clock.now_s() + wait_s
-        while not await self._is_counted(generation, end):
+        while not await self._is_seen_counted(generation, end):
             if clock.now_s() >= deadline_s:
                 return False
             await asyncio.sleep(LOOK_S)
         return True
+
+    async def _is_seen_counted(self, generation: int, end: int) -> bool:
+        """As `_is_counted`, by the look of all that wait. It may have begun before the append: then the next one tells."""
+        if self._look is None:
+            self._look = asyncio.ensure_future(self._site.threads.call(self._site.readings.checkpoint))
+            self._look.add_done_callback(self._looked)
+        try:
+            # If one client leaves, the others still wait for it.
+            return _counts(await asyncio.shield(self._look), generation, end)
+        except (ProblemError, EventProcessorError, OSError):
+            # It cannot be told now. The events are durable all the same, so this is no refusal.
+            return False
+
+    def _looked(self, look: asyncio.Future[Checkpoint]) -> None:
+        self._look = None
+        if not look.cancelled():
+            look.exception()  # if all clients have left, nothing else takes it
 
     async def _is_counted(self, generation: int, end: int) -> bool:
         try:
             checkpoint = await self._site.threads.call(self._site.readings.checkpoint)
         except InputGoneError:  # nothing is committed yet
             return False
-        source = checkpoint.state.sources.get(RESERVED_SOURCE_NAME) or SourceState()
-        known = source.open_generation(generation)
-        if known is None:
-            return generation < source.next_generation()
-        return int(known.position.get("offset", 0)) >= end
+        return _counts(checkpoint, generation, end)
+
+
+def _counts(checkpoint: Checkpoint, generation: int, end: int) -> bool:
+    """Whether everything before the offset `end` is counted."""
+    source = checkpoint.state.sources.get(RESERVED_SOURCE_NAME) or SourceState()
+    known = source.open_generation(generation)
+    if known is None:
+        return generation < source.next_generation()
+    return int(known.position.get("offset", 0)) >= end
