@@ -77,6 +77,8 @@ class Outcomes:
         self._slots: Final = slots
         self._first = 0
         """The number of the first record in the ring."""
+        self._unbroken = 0
+        """The number of the first record from which on none is missing."""
         self._end = 0
         """The number after that of the last record."""
         self._is_usable = False
@@ -84,18 +86,32 @@ class Outcomes:
 
     def begin(self, state_id: str, committed: SourceState) -> None:
         """Takes what the file says about records that are counted. Never raises: without the file, nothing is known yet."""
-        self._first = self._end = committed.counts.read
+        self._first = self._unbroken = self._end = committed.counts.read
         try:
             words = self._read(state_id)
-            is_counted = _are_counted(words, committed)
-            self._forget(np.flatnonzero((words != 0) & ~is_counted))
+            is_kept = _are_counted(words, committed)
+            is_kept[self._missed(words, is_kept)] = False
+            self._forget(np.flatnonzero((words != 0) & ~is_kept))
         except (StorageError, OSError) as error:
             self._give_up(error)
             return
         self._is_usable = True
-        known = np.unique(words[is_counted])
+        words[~is_kept] = 0
+        known = np.unique(words[is_kept])
         self._first = self._end - len(known)
         self._put(self._first, known)
+        self._unbroken = self._end - _last_run(np.roll(words, -(self._end % self._slots)))
+
+    def _missed(self, words: WordArray, is_counted: BoolArray) -> IntArray:
+        """The slots of the last records, if the file missed them: after a power cut, a failed write, or a time without outcomes.
+
+        They have words of the lap before, or none. Left so, later words beside them would look as if nothing were missing.
+        """
+        counted = np.where(is_counted, words, np.uint64(0))
+        if not counted.any():
+            return np.zeros(0, np.int64)
+        count = (self._end - 1 - int(np.argmax(counted))) % self._slots
+        return np.arange(self._end - count, self._end) % self._slots
 
     def add(self, chunk: Chunk, columns: Columns | None, accepted: BoolArray, over_limit: BoolArray, first: int) -> None:
         """Keeps the outcomes of a chunk whose first record has the number `first`. Never raises.
@@ -115,9 +131,10 @@ class Outcomes:
         with self._lock:
             if first != self._end:
                 # It cannot be told what is between them.
-                self._first = first
+                self._first = self._unbroken = first
             self._end = first + len(words)
             self._first = max(self._first, self._end - self._slots)
+            self._unbroken = max(self._unbroken, self._first)
             self._put(first, words)
         self._write(first, words)
 
@@ -136,9 +153,9 @@ class Outcomes:
         ]
 
     def reaches(self, generation: int, offset: int) -> bool:
-        """Whether the first record in the ring is at this position or before: then every record from there on is in it."""
+        """Whether every record from this position on is in the ring: none is missing after the first at this position or before."""
         with self._lock:
-            first = int(self._words[self._first % self._slots]) if self._first < self._end else 0
+            first = int(self._words[self._unbroken % self._slots]) if self._unbroken < self._end else 0
         if not first or generation >= 1 << _GENERATION_BITS or offset >= 1 << _OFFSET_BITS:
             return False
         return first >> _OUTCOME_BITS <= generation << _OFFSET_BITS | offset
@@ -159,7 +176,7 @@ class Outcomes:
     # The file. It is opened for each write, as nothing closes it when a pipeline is closed.
 
     def _read(self, state_id: str) -> WordArray:
-        """The words of the file. One of another state is made anew. Raises `StorageError`."""
+        """The words of all slots of the file. One of another state is made anew. Raises `StorageError`."""
         with storage_call("open", self.path):
             with suppress(FileExistsError):
                 self._fs.make_directory(os.path.dirname(self.path))
@@ -172,7 +189,9 @@ class Outcomes:
                     self._write_at(descriptor, msgspec.json.encode(header).ljust(HEADER_BYTES - 1) + b"\n", 0)
                     content = b""
         whole_bytes = max(0, len(content) - HEADER_BYTES) // WORD_BYTES * WORD_BYTES
-        return np.frombuffer(content[HEADER_BYTES : HEADER_BYTES + whole_bytes], "<u8").astype(np.uint64)
+        words = np.zeros(self._slots, np.uint64)
+        words[: whole_bytes // WORD_BYTES] = np.frombuffer(content[HEADER_BYTES : HEADER_BYTES + whole_bytes], "<u8")
+        return words
 
     def _forget(self, slots: IntArray) -> None:
         """Empties slots of records that are not counted: read again beside other sources, they may count as something else.
@@ -236,6 +255,19 @@ def _matches(words: WordArray, wanted: WordArray) -> WordArray:
         return np.zeros(len(wanted), np.uint64)
     found = words[np.minimum(np.searchsorted(words, wanted), len(words) - 1)]
     return np.where(found >> np.uint64(_OUTCOME_BITS) == wanted >> np.uint64(_OUTCOME_BITS), found, np.uint64(0))
+
+
+def _last_run(words: WordArray) -> int:
+    """How many of the last `words`, which are in the order of their records, certainly are those of as many records in a row.
+
+    They ascend, without an empty slot. What is left of the lap before also ascends, but it is less than a word before it.
+    """
+    if not words[-1]:
+        return 0
+    breaks = np.flatnonzero((words[:-1] == 0) | (words[1:] <= words[:-1]))
+    begin = int(breaks[-1]) + 1 if len(breaks) else 0
+    greatest_before = words[:begin].max(initial=np.uint64(0))
+    return len(words) - begin - int(np.searchsorted(words[begin:], greatest_before, side="right"))
 
 
 def _are_counted(words: WordArray, committed: SourceState) -> BoolArray:

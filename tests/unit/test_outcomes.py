@@ -156,3 +156,69 @@ def test_a_failing_disk_is_reported_once_and_the_outcomes_stay_in_memory() -> No
     assert outcomes.of(1, [0, LENGTH, 2 * LENGTH]) == ["accepted"] * 3
     begun(fs, telemetry=reports, state_id="another")
     assert len(reports.reasons) == 2
+
+
+def reached(outcomes: Outcomes, records: int) -> list[bool]:
+    return [outcomes.reaches(1, LENGTH * each) for each in range(records)]
+
+
+def without_file(outcomes: Outcomes) -> Outcomes:
+    """After a failed write: the rest of its outcomes stays in memory."""
+    outcomes._give_up(OSError("no room"))
+    return outcomes
+
+
+def test_after_a_gap_no_record_before_its_end_is_said_to_be_reached() -> None:
+    fs = disk()
+    add(begun(fs), EVENT * 3, first=0)
+    # Three more are counted, but not written: a power cut, a full disk, or a time with `intake.enabled = false`.
+    outcomes = begun(fs, counted(6, {1: 6 * LENGTH}))
+    assert reached(outcomes, 7) == [False] * 7
+    add(outcomes, EVENT * 2, first=6, offset=6 * LENGTH)
+    assert reached(outcomes, 8) == [False] * 6 + [True] * 2
+    # The ring still knows what was before the gap, as long as it has room.
+    assert outcomes.of(1, [LENGTH * each for each in (1, 2, 3, 6)]) == ["accepted", "accepted", None, "accepted"]
+    outcomes = begun(fs, counted(8, {1: 8 * LENGTH}))
+    assert reached(outcomes, 8) == [False] * 6 + [True] * 2
+    assert outcomes.of(1, [LENGTH * each for each in (1, 2, 3, 6)]) == ["accepted", "accepted", None, "accepted"]
+
+
+def test_wherever_a_gap_is_in_the_ring_only_records_after_it_are_reached() -> None:
+    slots = 4
+    for before in range(1, 10):
+        for missing in range(1, 10):
+            if missing % slots == 0:
+                continue  # words do not say how often the ring went around
+            for after in range(1, 10):
+                fs, end = disk(), before + missing
+                add(begun(fs, slots=slots), EVENT * before, first=0)
+                add(begun(fs, counted(end, {1: end * LENGTH}), slots=slots), EVENT * after, first=end, offset=end * LENGTH)
+                end += after
+                outcomes = begun(fs, counted(end, {1: end * LENGTH}), slots=slots)
+                kept = min(after, slots)
+                assert reached(outcomes, end) == [False] * (end - kept) + [True] * kept, (before, missing, after)
+
+
+def test_a_page_of_the_file_that_a_power_cut_took_back_ends_what_is_reached() -> None:
+    fs = disk()
+    add(begun(fs), EVENT * 8, first=0)
+    path, header = "/state/history/intake.ring", 4096
+    before = fs.content(path)
+    add(begun(fs, counted(8, {1: 8 * LENGTH})), EVENT * 6, first=8, offset=8 * LENGTH)
+    after = fs.content(path)
+    assert before is not None
+    assert after is not None
+    # Of the words of records 8 to 13, the disk has those of 10 and 11 as they were a lap ago.
+    lost = slice(header + 2 * 8, header + 4 * 8)
+    fs.plant(path, after[: lost.start] + before[lost] + after[lost.stop :])
+    outcomes = begun(fs, counted(14, {1: 14 * LENGTH}))
+    assert reached(outcomes, 14) == [False] * 12 + [True] * 2
+
+
+def test_after_a_failed_write_the_process_reaches_what_it_has_in_memory_and_the_next_one_nothing() -> None:
+    fs = disk()
+    outcomes = begun(fs)
+    add(outcomes, EVENT * 2, first=0)
+    add(without_file(outcomes), EVENT * 2, first=2, offset=2 * LENGTH)
+    assert reached(outcomes, 4) == [True] * 4
+    assert reached(begun(fs, counted(4, {1: 4 * LENGTH})), 4) == [False] * 4
