@@ -4,7 +4,7 @@ Owns: `SharedLog`: group appends, when a full file is set aside (`earlier_files.
 its reader may see (`durable_view.py` shows it so).
 Always: a reader sees only whole lines that were fsynced. An append is durable when it returns, or it raises. Each append takes the
 file's lock and releases it, so other processes append in between.
-Never: appends again after a write or an fsync failed; trusts bytes of which it does not know that they are durable.
+Never: appends, syncs or shows more after a write or an fsync failed; trusts bytes of which it does not know that they are durable.
 """
 
 from __future__ import annotations
@@ -261,6 +261,9 @@ class SharedLog:
         if found == self._torn or not self._busy.acquire(blocking=False):
             return
         try:
+            if self._failure is not None:
+                # The cache may show bytes that no disk has, and a second fsync would succeed without them. Nothing more is shown.
+                return
             with self._locked() as descriptor:
                 # A file that was cut or replaced is shown as it is. The source reports it.
                 now = self._fs.status_of(descriptor)

@@ -151,6 +151,23 @@ def test_after_a_failure_nothing_is_appended_any_more_and_only_what_is_durable_i
     assert seen(DurableView(later, SharedLog(later, PATH))) == b"one\n"
 
 
+@pytest.mark.parametrize("kind", ["write", "sync"])
+def test_after_a_failure_whose_bytes_could_not_be_cut_off_nothing_more_is_synced_or_shown(
+    fs: SimulatedFileSystem, kind: str
+) -> None:
+    log = SharedLog(fs, PATH)
+    view = DurableView(fs, log)
+    log.append(b"one\n")
+    fs.fail(Fault(errno=errno.EIO, kinds={kind, "truncate"}, lasting=True))
+    with pytest.raises(StorageError):
+        log.append(b"two\n" * 1000)
+    fs.stop_failing()
+    append_lines(fs, PATH, [b"theirs"])
+    syncs = fs.calls["sync"]
+    assert seen(view) == b"one\n"
+    assert fs.calls["sync"] == syncs
+
+
 def test_what_this_process_appends_is_shown_at_most_every_fifth_of_a_second(fs: SimulatedFileSystem) -> None:
     clock = ManualClock()
     log = SharedLog(fs, PATH, clock)
