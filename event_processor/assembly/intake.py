@@ -79,7 +79,7 @@ def intake_generation(sources: Mapping[str, Source], log: SharedLog | None) -> C
     """Returns the generation of what is appended to the intake now, as its open source numbers it; 0 if it is not open.
 
     A file is numbered when its first record is read, but a position is told before that. So the files that are not read yet are
-    counted: each is read, in the order in which it was set aside, and becomes a generation. Called by the loop's thread before it
+    counted, compressed or not: each is read, in the order in which it was set aside, and becomes a generation. Called by the loop's thread before it
     reads; any thread may call the result. Raises `StorageError`.
     """
     source = sources.get(RESERVED_SOURCE_NAME)
@@ -89,11 +89,11 @@ def intake_generation(sources: Mapping[str, Source], log: SharedLog | None) -> C
     while seen != log.files_set_aside:
         # After a reload, what was submitted before it may still be appended by another thread.
         seen = log.files_set_aside
-        number, file = source.open_file()
-        first = number + log.files_after(file) - seen
+        number, file, path = source.open_file()
+        first = number + log.files_after(file, path) - seen
 
     def generation() -> int:
-        number, file = source.open_file()
+        number, file, _ = source.open_file()
         # If the reader is there, it knows better: something else may have happened to the file.
         return number if file is not None and file == log.file else first + log.files_set_aside
 

@@ -16,7 +16,7 @@ from typing import Final
 from event_processor.model.errors import StorageError
 from event_processor.storage.durable import FileStatus, FileSystem, storage_call
 
-__all__ = ["EARLIER_NAMES", "earlier_files", "earlier_folder", "set_aside"]
+__all__ = ["EARLIER_NAMES", "earlier_files", "earlier_folder", "is_compressed", "number_of", "numbered_files", "set_aside"]
 
 NUMBER_MIN: Final = 1_000_000_000_000
 """Names are milliseconds since 1970, so that the source reads them in their order; a wrong clock must not make another kind of them."""
@@ -24,6 +24,8 @@ CLOCK_MAX: Final = 1_999_000_000_000
 """A time after this (in 2033) names no file: the next number does. So a clock that is ahead leaves names for a thousand million files."""
 NUMBER_MAX: Final = 1_999_999_999_999
 _NAME: Final = re.compile(r"1\d{12}\.jsonl")
+_NAME_COMPRESSED: Final = re.compile(rf"{_NAME.pattern}(\.(gz|zst|xz|bz2))?")
+"""A person may compress such a file. The source reads these, and a plain file instead of a compressed one that has its number."""
 EARLIER_NAMES: Final = f"1{'[0-9]' * 12}.jsonl"
 """The same as a glob."""
 
@@ -34,10 +36,33 @@ def earlier_folder(path: str) -> str:
 
 
 def earlier_files(fs: FileSystem, path: str) -> Sequence[str]:
-    """The paths of the earlier files of the log at `path`, oldest first. Raises `StorageError`."""
+    """The paths of the earlier files of the log at `path`, oldest first, without compressed ones. Raises `StorageError`."""
+    return _matching(fs, path, _NAME)
+
+
+def numbered_files(fs: FileSystem, path: str) -> Sequence[str]:
+    """As `earlier_files`, with compressed ones: one path for each file that was set aside and is still there."""
+    by_number: dict[int, str] = {}
+    for each in _matching(fs, path, _NAME_COMPRESSED):
+        by_number.setdefault(number_of(each), each)  # a plain name sorts before a compressed one
+    return list(by_number.values())
+
+
+def _matching(fs: FileSystem, path: str, pattern: re.Pattern[str]) -> Sequence[str]:
     folder = earlier_folder(path)
     with storage_call("list", folder):
-        return [os.path.join(folder, name) for name in fs.names(folder) if _NAME.fullmatch(name)]
+        return [os.path.join(folder, name) for name in fs.names(folder) if pattern.fullmatch(name)]
+
+
+def number_of(path: str) -> int:
+    """The number that an earlier file has by its name; 0 if `path` is no such name."""
+    found = _NAME_COMPRESSED.fullmatch(os.path.basename(path))
+    return int(found[0].partition(".")[0]) if found else 0
+
+
+def is_compressed(path: str) -> bool:
+    """Whether an earlier file is compressed, by its name."""
+    return _NAME.fullmatch(os.path.basename(path)) is None
 
 
 def set_aside(fs: FileSystem, path: str, full: FileStatus) -> FileStatus:
@@ -46,7 +71,7 @@ def set_aside(fs: FileSystem, path: str, full: FileStatus) -> FileStatus:
     The caller holds the lock of the file, and everything in it is durable. What it appends to the new file is durable only after it
     has synced the folder of `path`. Raises `StorageError`.
     """
-    earlier = earlier_files(fs, path)
+    earlier = numbered_files(fs, path)
     with storage_call("link", path):
         last = fs.status(earlier[-1]) if earlier else None
         if last is None or (last.device, last.inode) != (full.device, full.inode):
@@ -70,7 +95,7 @@ def _link(fs: FileSystem, path: str, full: FileStatus, earlier: Sequence[str]) -
     if fs.status(folder) is None:
         fs.make_directory(folder)
         fs.sync_directory(os.path.dirname(folder) or ".")
-    after = int(os.path.basename(earlier[-1]).partition(".")[0]) + 1 if earlier else NUMBER_MIN
+    after = number_of(earlier[-1]) + 1 if earlier else NUMBER_MIN
     if after > NUMBER_MAX:
         # Only a file that we did not name has the last number. Under any other kind of name, the records would never be read.
         raise StorageError("link", folder, 0, "no name is left after the last one", hint=f"give {earlier[-1]} a lower number")

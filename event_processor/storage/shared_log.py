@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,7 +23,7 @@ from event_processor.model.contracts import Clock
 from event_processor.model.errors import LockedError, StorageError
 from event_processor.storage.append_file import PRESENCE_HINT, whole_lines_bytes
 from event_processor.storage.durable import FileStatus, FileSystem, storage_call, write_all
-from event_processor.storage.earlier_files import earlier_files, set_aside
+from event_processor.storage.earlier_files import is_compressed, number_of, numbered_files, set_aside
 
 __all__ = ["SharedLog", "patiently"]
 
@@ -221,26 +222,37 @@ class SharedLog:
         """Device and inode of the file to which the next append goes, unless it is full; None if that is not known yet."""
         return self._file
 
-    def files_after(self, file: tuple[int, int] | None) -> int:
+    def files_after(self, file: tuple[int, int] | None, path: str = "") -> int:
         """How many files follow this one, up to the file at the path; None: how many precede the file at the path.
 
-        0 if there is no such file. Raises `StorageError`.
+        `path`: where it is, or was until a person compressed it. 0 if there is no such file. Raises `StorageError`.
         """
         with storage_call("stat", self.path):
-            found = [self._fs.status(each) for each in (*earlier_files(self._fs, self.path), self.path)]
-        order = list(dict.fromkeys((each.device, each.inode) for each in found if each is not None))
+            found = [(each, self._fs.status(each)) for each in (*numbered_files(self._fs, self.path), self.path)]
+        numbers: dict[tuple[int, int], int] = {}
+        for each, status in found:
+            if status is not None:
+                numbers.setdefault((status.device, status.inode), number_of(each))
         if file is None:
-            return max(0, len(order) - 1)
-        return len(order) - 1 - order.index(file) if file in order else 0
+            return max(0, len(numbers) - 1)
+        order = list(numbers)
+        if file not in numbers and (number := number_of(path)):
+            file = next((each for each, its_number in numbers.items() if its_number == number), file)
+        return len(order) - 1 - order.index(file) if file in numbers else 0
 
     def earlier_bytes(self, files_later: int) -> int:
-        """The size of the file that is followed by so many, up to the file at the path; 0 if it is gone. Raises `StorageError`."""
-        with storage_call("stat", self.path):
-            found = (
-                self._fs.status(earlier[-files_later])
-                if files_later <= len(earlier := earlier_files(self._fs, self.path))
-                else None
-            )
+        """The size of the file that is followed by so many, up to the file at the path; 0 if it is gone. Raises `StorageError`.
+
+        If it is compressed, its size is not known, and this is more than any size.
+        """
+        earlier = numbered_files(self._fs, self.path)
+        if files_later > len(earlier):
+            return 0
+        path = earlier[-files_later]
+        with storage_call("stat", path):
+            found = self._fs.status(path)
+        if found is not None and is_compressed(path):
+            return sys.maxsize
         return found.size_bytes if found else 0
 
     @property

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 
 from event_processor.assembly.intake import intake_generation, intake_options
+from event_processor.connectors.files.following.path import Lineage
 from event_processor.connectors.files.following.source import FileSource
 from event_processor.model.file_system import FileSystem
 from event_processor.model.telemetry import Telemetry
@@ -104,6 +108,81 @@ def test_the_generation_of_an_append_is_known_before_the_reader_is_there(tmp_pat
     source = source_of(again, positions, 7)
     generation = intake_generation({"intake": source}, again)
     assert [(again.append(LINE), generation()), (again.append(LINE), generation())] == [(2 * len(LINE), 6), (0, 7)]
+    source.close()
+
+
+def compress(path: str) -> None:
+    """As gzip does."""
+    plain = Path(path)
+    Path(f"{path}.gz").write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    plain.unlink()
+
+
+def test_files_that_a_person_compressed_are_generations_like_the_others(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    for _ in range(4):
+        log.append(LINE * 2)
+    first, second, third = earlier_files(OperatingSystem(), log.path)
+    compress(first)
+    compress(third)
+    Path(f"{second}.gz").write_bytes(b"half written")
+    source = source_of(log)
+    generation = intake_generation({"intake": source}, log)
+    assert (log.append(LINE * 2), generation()) == (0, 5)
+    assert [each[0] for each in read(source)[0]] == [1, 2, 3, 4, 5]
+    assert generation() == 5
+    source.close()
+    # Of a compressed file, a receipt cannot say which positions it has not.
+    assert [log.earlier_bytes(each) for each in (1, 2, 3, 4, 5)] == [64, sys.maxsize, 64, sys.maxsize, 0]
+
+
+def test_a_file_that_is_compressed_while_it_is_open_is_found_by_its_name(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    for number in range(3):
+        log.append(b"%02d %s" % (number, LINE * 2))
+    source = source_of(log)
+    chunk = source.read(1 << 20)
+    assert chunk is not None
+    source.close()
+    source = source_of(log, {chunk.generation: chunk.position}, 2)
+    compress(earlier_files(OperatingSystem(), log.path)[0])
+    generation = intake_generation({"intake": source}, log)
+    assert (log.append(LINE), generation()) == (0, 4)
+    assert [each[0] for each in read(source)[0]] == [2, 3, 4]
+    source.close()
+
+
+def test_a_name_is_never_given_again_after_its_file_was_compressed(tmp_path: Path) -> None:
+    # The source takes a compressed file beside a plain one of its number for half written.
+    log = log_in(tmp_path)
+    for number in range(4):
+        if number < 3:
+            log.append(b"%02d %s" % (number, LINE * 2))
+            os.utime(log.path, ns=(0, 1_700_000_000_000_000_000))
+        else:
+            log.append(LINE)
+        for path in earlier_files(OperatingSystem(), log.path):
+            compress(path)
+    source = source_of(log)
+    assert [each[0] for each in read(source)[0]] == [1, 2, 3, 4]
+    source.close()
+
+
+def test_a_number_that_the_reader_takes_meanwhile_is_that_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = log_in(tmp_path)
+    log.append(LINE)
+    source = source_of(log)
+    assert source.open_file()[0] == 1
+    asked = Lineage.open_file.fget
+    assert asked is not None
+
+    def and_then_it_is_read(lineage: Lineage) -> object:
+        found = asked(lineage)
+        assert source.read(1 << 20) is not None
+        return found
+
+    monkeypatch.setattr(Lineage, "open_file", property(and_then_it_is_read))
+    assert source.open_file()[0] == 1
     source.close()
 
 

@@ -101,10 +101,10 @@ class Lineage(Steps):
         return number or (self._past.finished.number if self._past.finished else None)
 
     @property
-    def open_file(self) -> tuple[int | None, tuple[int, int] | None]:
-        """The generation of the open file, None if nothing of it was read yet, and its device and inode. Any thread may ask."""
+    def open_file(self) -> tuple[int | None, tuple[int, int] | None, str]:
+        """The generation of the open file, None if nothing of it was read yet; its device and inode, and its path. Any thread may ask."""
         current = self._current
-        return (current.number, (current.status.device, current.status.inode)) if current else (None, None)
+        return (current.number, (current.status.device, current.status.inode), current.path) if current else (None, None, "")
 
     def gives(self, generation: int) -> bool:
         """Whether its next chunk is of this generation, or of what follows it."""

@@ -170,14 +170,17 @@ class FileSource:
     def lag_bytes(self) -> int:
         return sum(lineage.lag_bytes() for lineage in self._lineages.values())
 
-    def open_file(self) -> tuple[int, tuple[int, int] | None]:
-        """The file that is read now: its generation, and its device and inode. Not for a glob. Any thread may call it.
+    def open_file(self) -> tuple[int, tuple[int, int] | None, str]:
+        """The file that is read now: its generation, its device and inode, and its path. Not for a glob. Any thread may call it.
 
-        If nothing of it was read yet, the number is that of the next generation, and so it is if no file is open; then the rest is None.
+        If nothing of it was read yet, the number is that of the next generation, and so it is if no file is open; then the rest is None
+        and empty.
         """
+        # In this order: if the file gets its number meanwhile, the next number is that of another file.
+        following = self._next_generation
         lineage = self._lineages.get(self._options.path)
-        number, inode = lineage.open_file if lineage else (None, None)
-        return number or self._next_generation, inode
+        number, inode, path = lineage.open_file if lineage else (None, None, "")
+        return number or following, inode, path
 
     def has_more(self) -> bool:
         return bool(self._ready) or any(lineage.has_more() for lineage in self._in_turn)
