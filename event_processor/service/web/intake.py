@@ -21,7 +21,7 @@ from event_processor.service.web.answers import ProblemError, json_answer, json_
 from event_processor.service.web.intake_writer import IntakeWriter, OpenIntake, Taken
 from event_processor.service.web.posted import PostedJudge, decompressed, posted_records
 from event_processor.service.web.pressure import Pressure
-from event_processor.service.web.receipts import PURGED, Receipts, wait_of
+from event_processor.service.web.receipts import Receipts, wait_of
 from event_processor.service.web.site import Site
 
 __all__ = ["Intake"]
@@ -99,7 +99,7 @@ class Intake:
         return [
             f',"outcome":"{outcome or "unknown"}"'
             if outcome != "rejected"
-            else f',"outcome":"rejected","reason":{json_bytes(reasons.get((generation, offset), PURGED)).decode()}'
+            else f',"outcome":"rejected","reason":{json_bytes(reasons[generation, offset]).decode()}'
             for offset, outcome in zip(offsets, outcomes, strict=True)
         ]
 

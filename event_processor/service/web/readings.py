@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, Full, Queue
@@ -32,6 +32,7 @@ from event_processor.operations.failed_deliveries import FailedIndex, failed_pag
 from event_processor.operations.history import SECONDS, History, Past, history_of, read_past, ring_for
 from event_processor.operations.inspection import Inspection, inspection_of
 from event_processor.operations.prompt_lags import PromptLags
+from event_processor.operations.receipts import Position, rejected_because
 from event_processor.operations.sinks import list_snapshots, sinks_of
 from event_processor.operations.state_access import peek
 from event_processor.operations.status import Status, status_of
@@ -131,6 +132,15 @@ class Readings:
             checkpoint = self._read_checkpoint().value
             lines = self._letters.lines(checkpoint) if checkpoint else None
         return DeadLetterPage(0, [], None) if lines is None else dead_letter_page(lines, offset=offset, limit=limit)
+
+    def rejected_because(self, positions: Collection[Position]) -> Mapping[Position, str]:
+        """Why these records of the intake were rejected. Reads the newest dead letters. Raises as `checkpoint` does."""
+        with self._lock:
+            checkpoint = self._read_checkpoint().value
+            lines = self._letters.lines(checkpoint) if checkpoint else None
+        if lines is None:
+            raise _nothing_yet()
+        return rejected_because(lines, positions)
 
     def failed_deliveries(self, sink: str, *, offset: int, limit: int) -> DeadLetterPage:
         """Failed records of a remote sink, the newest first. Raises `UsageError` if there is no such sink, and as `checkpoint` does."""

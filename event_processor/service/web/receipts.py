@@ -23,16 +23,15 @@ from event_processor.engine.outcomes import Outcome, Outcomes
 from event_processor.engine.state import SourceState
 from event_processor.model.errors import EventProcessorError, InputGoneError
 from event_processor.operations.lane_history import LaneHistory
-from event_processor.operations.receipts import Position, begins_record, lanes_of_record, rejected_because
+from event_processor.operations.receipts import Position, begins_record, lanes_of_record
 from event_processor.service.web.answers import ProblemError, json_answer
 from event_processor.service.web.site import Site
 
-__all__ = ["PURGED", "Receipt", "Receipts", "wait_of"]
+__all__ = ["Receipt", "Receipts", "wait_of"]
 
 LOOK_S: Final = 0.05
 FORGOTTEN: Final = "the outcomes of the last million records are kept: GET /v1/records?id=… searches the log for it"
 OPENING: Final = "the pipeline is being opened: ask again"
-PURGED: Final = "its dead letter was purged"
 _POSITION: Final = re.compile(r"(\d{1,9}):(\d{1,15})")
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(counted|\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
@@ -92,7 +91,7 @@ class Receipts:
             return Receipt(text, "counted", "unknown", OPENING if self._kept() is None else FORGOTTEN)
         if outcome == "rejected":
             because = await self.reasons([position])
-            return Receipt(text, "counted", outcome, because.get(position, PURGED))
+            return Receipt(text, "counted", outcome, because[position])
         if outcome == "accepted":
             lanes = await threads.call(lambda: lanes_of_record(*around, readings.checkpoint(), position))
             return Receipt(text, "counted", outcome, lanes=lanes)
@@ -104,13 +103,10 @@ class Receipts:
         return kept.of(generation, offsets) if kept is not None else [None] * len(offsets)
 
     async def reasons(self, positions: Collection[Position]) -> Mapping[Position, str]:
-        """Why these records were rejected, as far as dead letters say it."""
-        readings = self._site.readings
+        """Why these records were rejected; or, for each without a dead letter, why that is not known."""
         if not positions:
             return {}
-        return await self._site.threads.call(
-            lambda: rejected_because(readings.configuration, readings.environment, readings.checkpoint(), positions)
-        )
+        return await self._site.threads.call(lambda: self._site.readings.rejected_because(positions))
 
     def _kept(self) -> Outcomes | None:
         intake = self._site.intake
