@@ -59,6 +59,8 @@ class DelimitedReader:
         csv.field_size_limit(max(csv.field_size_limit(), record_bytes_max))
 
     def read(self, chunk: Chunk, lines: Lines) -> Objects:
+        if self._is_before_header(chunk):
+            return _preamble_alone(chunk, lines)
         names = self._names(chunk)
         header_rows = self._leading_rows(chunk, lines)
         faults = self._header_faults(names, chunk, lines, header_rows - 1) if header_rows else {}
@@ -177,9 +179,16 @@ class DelimitedReader:
         if isinstance(names, _Unfit):
             return _Unfit(f"the header line: {names.reason}")
         # If each line ends with a delimiter, the header has an empty name at its end.
-        if len(set(names)) < len(names) or not all(names[:-1] if len(names) > 1 else names):
+        if not names or len(set(names)) < len(names) or not all(names[:-1] if len(names) > 1 else names):
             return _Unfit("the header line has a duplicate or empty name: set csv_columns")
         return names
+
+    def _is_before_header(self, chunk: Chunk) -> bool:
+        """Whether the file, up to the chunk's end, holds only what is before a header."""
+        if self._dialect.columns or _known_bytes(chunk) >= HEADER_BYTES_MAX:
+            return False
+        head = _head(chunk)
+        return self._preamble(head)[0] == len(head)
 
     def _leading_rows(self, chunk: Chunk, lines: Lines) -> int:
         """How many of the chunk's first rows are no records: lines to skip, comments before the header, and the header."""
@@ -357,6 +366,22 @@ def _without_last(cells: list[str] | _Unfit, columns: int) -> list[str] | _Unfit
 def _next_line(head: bytes, place: int) -> int:
     """Where the line after the one at `place` begins; the end of `head` if it is not there."""
     return head.find(b"\n", place) + 1 or len(head)
+
+
+def _preamble_alone(chunk: Chunk, lines: Lines) -> Objects:
+    """What is read of lines before the header. They are no records.
+
+    With line ends that are carriage returns, the last line would hold the whole file, so it is rejected.
+    """
+    count = len(lines.starts)
+    if count and not chunk.content.endswith(b"\n") and b"\r" in lines.record(count - 1)[:-1]:
+        return Objects([], b"", count - 1, [_Unfit("the header has no line feed").at(count - 1)])
+    return Objects([], b"", count, [])
+
+
+def _known_bytes(chunk: Chunk) -> int:
+    """How much of the start of the part is known."""
+    return len(chunk.head) or (len(chunk.content) if chunk.offset == 0 else 0)
 
 
 def _head(chunk: Chunk) -> bytes:

@@ -523,3 +523,27 @@ def test_an_unclosed_quote_takes_no_more_than_a_record_may_have() -> None:
     assert cuts[1].content.count(b"\n") >= 10
     assert cuts[1].content.endswith(b'2,b,2\n3,"c c",3\n')
     assert sum(len(cut.content) + cut.oversized_bytes for cut in cuts) == len(content)
+
+
+@pytest.mark.parametrize("start", [b"\n", b"\r\n", b"#x\n\n"])
+def test_an_empty_line_for_a_header_makes_each_line_bad(start: bytes) -> None:
+    columns = decode(start + b"id,category,value\n1,a,2\n", Dialect(types={"value": "number"}, comment="#"))
+    assert columns.blank_count == start.count(b"\n")
+    assert {reason for _, _, reason in reasons(columns)} == {"the header line has a duplicate or empty name: set csv_columns"}
+    assert len(columns.rejections) == 2
+
+
+@pytest.mark.parametrize("content", [b"#x", b"#x\n#y", b"#x\n", b"\xef\xbb\xbf#x"])
+def test_a_file_that_is_only_comments_has_no_records(content: bytes) -> None:
+    columns = decode(content, Dialect(comment="#"))
+    assert (columns.record_count, columns.rejections) == (columns.blank_count, [])
+
+
+def test_a_file_with_fewer_lines_than_are_skipped_has_no_records() -> None:
+    columns = decode(b"Report\nof May", Dialect(skip_lines=3))
+    assert (columns.record_count, columns.blank_count, columns.rejections) == (2, 2, [])
+
+
+def test_a_file_whose_line_ends_are_carriage_returns_is_not_skipped_as_one_line() -> None:
+    columns = decode(b"Report\rid,category,value\r1,a,2\r", Dialect(skip_lines=1))
+    assert reasons(columns) == [(0, "", "the header has no line feed")]
