@@ -239,7 +239,8 @@ class DelimitedReader:
             fragments: Sequence[bytes] | None = _ENCODER.encode_lines(column).split(b"\n")[:-1]
             if name in self._convert:
                 fragments = self._fragments(self._dialect.types[name], "\n".join(column).encode())
-            if fragments is None:
+            # A quoted cell may hold a line feed. It is then no plain number.
+            if fragments is None or len(fragments) != len(column):
                 return None
             parts.append(fragments)
         return b"".join(map(_form(names, dict.fromkeys(names, b"%b")).__mod__, zip(*parts, strict=True)))

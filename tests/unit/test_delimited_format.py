@@ -511,6 +511,15 @@ def test_quoted_cells_with_line_ends_are_read_as_the_standard_library_reads_them
     ]
 
 
+def test_a_number_with_a_line_feed_beside_it_is_a_number() -> None:
+    content, own = b'id,category,value\n1,a,"12 "\n2,b,5\n', b'id,category,value\n1,a,"12\n"\n2,b,5\n'
+    chunk = Chunk("a", 1, 0, content, {}, final=True, head=content, own=own)
+    lines = cut_lines(content, at_file_start=True, record_bytes_max=1000)
+    objects = DelimitedReader(PLAIN, record_bytes_max=1000).read(chunk, lines)
+    assert (objects.rejections, objects.blank_count) == ([], 1)
+    assert [msgspec.json.decode(line)["value"] for line in objects.content.splitlines()] == [12, 5]
+
+
 def test_an_unclosed_quote_takes_no_more_than_a_record_may_have() -> None:
     cutter = ContentCutter(50, quoted_lines_path(",", '"', "utf-8", 50))
     content = b'1,"open\n' + b"2,b,2\n" * 20 + b'3,"c\nc",3\n'
