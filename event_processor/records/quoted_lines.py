@@ -1,30 +1,32 @@
 """CSV whose quoted cells hold line ends: each record becomes one line, and its own bytes stay beside it.
 
 Owns: which line feed ends a record.
-Always: a line feed within a quoted cell is a space in the line. A quote opens a cell only at the cell's start. A record that is longer than
-the limit ends at its next line feed, so an unclosed quote makes one record bad, and not the rest of the file. Memory is bounded by a block.
+Always: a line feed within a quoted cell is a space in the line. A quote opens a cell only at the cell's start, and none in a comment or in a
+line that is skipped. A record that is longer than the limit ends at its next line feed, so an unclosed quote makes one record bad, and
+not the rest of the file. Where blocks end makes no difference. Memory is bounded by a block.
 Never: judges a record.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
+from event_processor.records.delimited_cells import Dialect
 from event_processor.records.json_lines.lines import BYTE_ORDER_MARK
 
 __all__ = ["QUOTED_LINES", "QuotedLineCutter", "quoted_lines_path"]
 
 QUOTED_LINES: Final = "@quoted lines"
 """The first component of a path that means such lines."""
-_LINE_FEED: Final = ord("\n")
 _SPACE: Final = ord(" ")
 
 
-def quoted_lines_path(delimiter: str, quote: str, encoding: str, record_bytes_max: int) -> tuple[str, ...]:
+def quoted_lines_path(dialect: Dialect, record_bytes_max: int) -> tuple[str, ...]:
     """The `items` of such a source."""
-    return QUOTED_LINES, delimiter, quote, encoding, str(record_bytes_max)
+    limits = str(dialect.skip_lines), str(record_bytes_max)
+    return QUOTED_LINES, dialect.delimiter, dialect.quote, dialect.comment, dialect.encoding, *limits
 
 
 class QuotedLineCutter:
@@ -32,43 +34,51 @@ class QuotedLineCutter:
 
     def __init__(self, path: tuple[str, ...]) -> None:
         """`path`: from `quoted_lines_path`. Delimiter and quote are one byte each."""
-        _, delimiter, quote, encoding, limit = path
-        quoted, between = quote.encode(encoding), delimiter.encode(encoding)
-        self._quote: Final = quoted
+        _, delimiter, quote, comment, encoding, skip_lines, limit = path
+        self._quote: Final = quote.encode(encoding)
+        self._delimiter: Final = delimiter.encode(encoding)
+        self._comment: Final = comment.encode(encoding)
         self._limit: Final = int(limit)
-        self._delimiter: Final = between
-        self._opening: Final = re.compile(b"(?<=[\n%b])%b" % (re.escape(between), re.escape(quoted)))
-        self._last = b"\n"
-        """What came before the block: at the start of a file, a cell begins."""
-        self._is_first = True
-        self._is_open = self._closes = False
-        self._record_bytes = 0
+        special = b"(?<=[\n%b])%b" % (re.escape(self._delimiter), re.escape(self._quote))
+        if comment:
+            special = b"(?<=\n)%b|%b" % (re.escape(self._comment), special)
+        self._special: Final = re.compile(special)
+        """Where something other than plain bytes begins."""
+        self._skipped_left = int(skip_lines)
+        self._step: Callable[[bytearray, int], int | None] = self._file_start
+        """Passes over the next bytes, which are of one kind, from a place before the end of the block, and returns the place after them. None if
+        what they mean depends on the next block."""
+        self._begin = 0
+        """Where the record begins, counted from the start of the block."""
+        self._held = b""
+        """The last bytes of the block before, if they mean something only together with the next one."""
         self._own: list[bytes] = []
         self._has_changed = False
 
     def feed(self, block: bytes) -> Iterator[bytes]:
         """The lines, as far as the next block has them, in pieces. Call `take_own` after the last piece."""
-        if not block:
-            return
-        if self._is_first and block.startswith(BYTE_ORDER_MARK):
-            self._own.append(BYTE_ORDER_MARK)
-            yield BYTE_ORDER_MARK
-            block = block[len(BYTE_ORDER_MARK) :]
-        self._is_first = False
+        block = self._held + block
         line = bytearray(block)
-        for begin, end in self._open_spans(block):
-            feed = line.find(b"\n", begin, end)
-            while feed >= 0:
-                line[feed] = _SPACE
-                feed = line.find(b"\n", feed + 1, end)
-        self._own.append(block)
-        made = bytes(line)
-        self._has_changed |= made != block
-        yield made
+        place = 0
+        while place < len(block):
+            end = self._step(line, place)
+            if end is None:
+                break
+            place = end
+        self._held = block[place:]
+        self._begin -= place
+        if place:
+            made, own = bytes(line[:place]), block[:place]
+            self._own.append(own)
+            self._has_changed |= made != own
+            yield made
 
     def finish(self) -> Iterator[bytes]:
-        """Nothing more: the end of the file ends its last record."""
-        return iter(())
+        """The bytes that waited for the next block. The end of the file ends its last record."""
+        if self._held:
+            self._own.append(self._held)
+            yield self._held
+            self._held = b""
 
     def take_own(self) -> bytes:
         """The own bytes since the last call, as many as the pieces have; empty if they are equal."""
@@ -76,60 +86,86 @@ class QuotedLineCutter:
         self._own, self._has_changed = [], False
         return own
 
-    def _open_spans(self, block: bytes) -> Iterator[tuple[int, int]]:
-        """The parts of the block that are inside quotes, up to where a record is over the limit."""
-        place = 0
-        while place < len(block):
-            if self._closes:
-                # The block before ended with a quote that closes its cell, unless it is doubled here.
-                self._closes = False
-                self._is_open = block.startswith(self._quote, place)
-                place += len(self._quote) if self._is_open else 0
-            if not self._is_open:
-                place = self._opened(block, place)
-                continue
-            end, after = self._closed(block, place)
-            allowed = place + max(0, self._limit - self._record_bytes)
-            if end > allowed:
-                # Too long for a record: its next line feed ends it.
-                yield place, allowed
-                feed = block.find(b"\n", allowed)
-                self._is_open = feed < 0
-                self._record_bytes = self._limit if feed < 0 else 0
-                place = len(block) if feed < 0 else feed + 1
-                self._last = block[place - 1 : place]
-                continue
-            yield place, end
-            self._record_bytes += after - place
-            self._last = block[after - 1 : after]
-            place = after
+    def _file_start(self, line: bytearray, _place: int) -> int | None:
+        if line.startswith(BYTE_ORDER_MARK):
+            self._step = self._record_start
+            return len(BYTE_ORDER_MARK)
+        if BYTE_ORDER_MARK.startswith(bytes(line)):
+            return None
+        self._step = self._record_start
+        return 0
 
-    def _opened(self, block: bytes, place: int) -> int:
-        """Searches the next quote that opens a cell, from `place` on, which is outside quotes. Returns the place after it."""
-        cell_begins = place == 0 and (self._last in (b"\n", self._delimiter))
-        if cell_begins and block.startswith(self._quote):
-            found = len(self._quote)
-        else:
-            match = self._opening.search(block, max(place, 1))
-            found = match.end() if match else 0
-        end = found or len(block)
-        feed = block.rfind(b"\n", place, end)
-        self._record_bytes = end - feed - 1 if feed >= 0 else self._record_bytes + end - place
-        self._is_open = bool(found)
-        self._last = block[end - 1 : end]
+    def _record_start(self, line: bytearray, place: int) -> int | None:
+        self._begin = place
+        if self._skipped_left:
+            self._skipped_left -= 1
+            self._step = self._rest
+            return place
+        if self._may_be_comment(line, place):
+            return None
+        if self._comment and line.startswith(self._comment, place):
+            self._step = self._rest
+            return place
+        if line.startswith(self._quote, place):
+            return self._opened(place)
+        self._step = self._plain
+        return place
+
+    def _may_be_comment(self, line: bytearray, place: int) -> bool:
+        """Whether the line, from `place` on, is only a part of the mark of a comment."""
+        return 0 < len(line) - place < len(self._comment) and self._comment.startswith(bytes(line[place:]))
+
+    def _plain(self, line: bytearray, place: int) -> int:
+        """Up to the next special byte; to the end if there is none."""
+        match = self._special.search(line, place)
+        end = match.start() if match else len(line)
+        feed = line.rfind(b"\n", place, end)
+        if feed >= 0:
+            self._begin = feed + 1
+            if self._begin == end or self._may_be_comment(line, self._begin):
+                self._step = self._record_start
+                return self._begin
+        if match:
+            return self._opened(end)
+        self._step = self._cell_start if line.endswith(self._delimiter) else self._plain
         return end
 
-    def _closed(self, block: bytes, place: int) -> tuple[int, int]:
-        """Where the quoted part ends, and the place after its quote. Sets `_is_open` and `_closes`."""
-        while True:
-            quote = block.find(self._quote, place)
-            if quote < 0:
-                return len(block), len(block)
-            after = quote + len(self._quote)
-            if after == len(block):
-                self._closes = True
-                return quote, after
-            if not block.startswith(self._quote, after):
-                self._is_open = False
-                return quote, after
-            place = after + len(self._quote)
+    def _cell_start(self, line: bytearray, place: int) -> int:
+        """At the start of a block, after a delimiter."""
+        return self._opened(place) if line.startswith(self._quote, place) else self._plain(line, place)
+
+    def _rest(self, line: bytearray, place: int) -> int:
+        """In a line that ends at its next line feed, whatever it holds: a comment, a skipped line, or a record over the limit."""
+        feed = line.find(b"\n", place)
+        if feed < 0:
+            return len(line)
+        self._step = self._record_start
+        return feed + 1
+
+    def _opened(self, place: int) -> int:
+        """The place after a quote that opens a cell."""
+        self._step = self._quoted if place - self._begin < self._limit else self._rest
+        return place + len(self._quote)
+
+    def _quoted(self, line: bytearray, place: int) -> int | None:
+        """The place after the quoted cell; that of its last quote if the next byte may double it."""
+        quote = line.find(self._quote, place)
+        while 0 <= quote < len(line) - 1 and line.startswith(self._quote, quote + 1):
+            quote = line.find(self._quote, quote + 2)
+        is_last = quote == len(line) - 1
+        if is_last and quote == place:
+            return None
+        end = len(line) if quote < 0 else quote
+        after = end if quote < 0 or is_last else quote + 1
+        allowed = max(place, self._begin + self._limit)
+        if end > allowed:
+            # Too long for a record: its next line feed ends it.
+            end = after = allowed
+            self._step = self._rest
+        elif after > end:
+            self._step = self._plain
+        feed = line.find(b"\n", place, end)
+        while feed >= 0:
+            line[feed] = _SPACE
+            feed = line.find(b"\n", feed + 1, end)
+        return after

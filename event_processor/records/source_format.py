@@ -178,7 +178,7 @@ class SourceFormat(SourceOptions):
     def items(self) -> tuple[str, ...]:
         """The path of the items in its documents; or that of lines whose quoted cells hold line ends; empty if its files hold lines."""
         if self.csv_quoted_line_breaks:
-            return quoted_lines_path(self.csv_delimiter, self.csv_quote, self.csv_encoding, self.record_bytes_max)
+            return quoted_lines_path(self.dialect(""), self.record_bytes_max)
         return item_path(self.json_item_path) if self.format == "json" else ()
 
     def dialect(self, value: str) -> Dialect:

@@ -6,6 +6,7 @@ import csv
 import io
 import pickle
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from event_processor.records.delimited import HEADER_BYTES_MAX, DelimitedReader,
 from event_processor.records.delimited_cells import Dialect
 from event_processor.records.json_lines.lines import cut_lines
 from event_processor.records.objects import ObjectFormat
-from event_processor.records.quoted_lines import quoted_lines_path
+from event_processor.records.quoted_lines import QuotedLineCutter, quoted_lines_path
 from support.columns import categories_of, ids_of, timestamps_of
 
 HEADER = b"id,category,value\n"
@@ -521,7 +522,7 @@ def test_a_number_with_a_line_feed_beside_it_is_a_number() -> None:
 
 
 def test_an_unclosed_quote_takes_no_more_than_a_record_may_have() -> None:
-    cutter = ContentCutter(50, quoted_lines_path(",", '"', "utf-8", 50))
+    cutter = ContentCutter(50, quoted_lines_path(Dialect(), 50))
     content = b'1,"open\n' + b"2,b,2\n" * 20 + b'3,"c\nc",3\n'
     cutter.feed(content)
     cutter.end()
@@ -556,3 +557,62 @@ def test_a_file_with_fewer_lines_than_are_skipped_has_no_records() -> None:
 def test_a_file_whose_line_ends_are_carriage_returns_is_not_skipped_as_one_line() -> None:
     columns = decode(b"Report\rid,category,value\r1,a,2\r", Dialect(skip_lines=1))
     assert reasons(columns) == [(0, "", "the header has no line feed")]
+
+
+def quoted_lines(content: bytes, dialect: Dialect, sizes: list[int], record_bytes_max: int) -> bytes:
+    """The content as lines, if it comes in blocks of these sizes, again and again."""
+    cutter, made, own, place = QuotedLineCutter(quoted_lines_path(dialect, record_bytes_max)), b"", b"", 0
+    for size in cycle(sizes):
+        pieces = b"".join(cutter.feed(content[place : place + size]) if place < len(content) else cutter.finish())
+        made, own = made + pieces, own + (cutter.take_own() or pieces)
+        if place >= len(content):
+            assert own == content
+            return made
+        place += size
+    raise AssertionError("there are sizes")
+
+
+@given(
+    content=st.lists(st.sampled_from(["a", ",", '"', '""', "\n", "\r\n", "§", "#", "bcd", "\ufeff"]), max_size=40).map("".join),
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    limit=st.integers(1, 30),
+    comment=st.sampled_from(["", "#", "§"]),
+    skip_lines=st.integers(0, 2),
+)
+@example('"""\n', [1], 3, "", 0)
+@example('\ufeff"a\nb"\n', [1], 30, "", 0)
+def test_where_blocks_end_makes_no_difference_to_the_lines(
+    content: str, sizes: list[int], limit: int, comment: str, skip_lines: int
+) -> None:
+    dialect = Dialect(comment=comment, skip_lines=skip_lines)
+    encoded = content.encode()
+    made = quoted_lines(encoded, dialect, sizes, limit)
+    assert made == quoted_lines(encoded, dialect, [1000], limit)
+    assert made == lines_by_character(content, dialect, limit)
+
+
+def lines_by_character(content: str, dialect: Dialect, limit: int) -> bytes:
+    """An independent model: character by character."""
+    made, length, is_whole = "", 0, False
+    before, is_quoted = "\n", False
+    for number, line in enumerate(content.removeprefix("\ufeff").splitlines(keepends=True)):
+        if not is_quoted:
+            length, before = 0, "\n"
+            is_whole = number < dialect.skip_lines or bool(dialect.comment and line.startswith(dialect.comment))
+        for character in line:
+            is_whole = is_whole or length >= limit
+            is_quoted = is_quoted and not (is_whole and character == "\n")
+            made += " " if is_quoted and character == "\n" else character
+            if character == '"':
+                # A doubled quote closes the cell and opens it again.
+                is_quoted, before = (False, "closed") if is_quoted else (before in ("\n", ",", "closed"), '"')
+            else:
+                before = character
+            length += len(character.encode())
+    return (content[: content.startswith("\ufeff")] + made).encode()
+
+
+def test_a_quote_in_a_comment_or_in_a_skipped_line_opens_no_cell() -> None:
+    content = b'Report of "May\n# columns: id,"v in EUR\nid,v\n1,2\n#,"\n3,"x\ny"\n'
+    made = quoted_lines(content, Dialect(comment="#", skip_lines=1), [1000], 1000)
+    assert made == content.replace(b"x\ny", b"x y")
