@@ -18,7 +18,7 @@ from event_processor.assembly.environment import Environment
 from event_processor.assembly.intake import intake_options
 from event_processor.assembly.reading_journal import retired_positions
 from event_processor.configuration import ConnectorOptions
-from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
+from event_processor.configuration.configuration import EVENTS, RESERVED_SOURCE_NAME, Configuration
 from event_processor.connectors.files.connector import FilesConnector
 from event_processor.connectors.files.following.watch import LogWatcher
 from event_processor.connectors.http.connector import HttpConnector
@@ -297,9 +297,15 @@ def weak_sources(configuration: Configuration) -> dict[str, Guarantee]:
 # Sinks.
 
 
+def _timestamp_formats(configuration: Configuration, name: str) -> tuple[str, ...]:
+    """How the timestamps of a sink's input are written: as the events' own, or, in rows and dead letters, as we write them."""
+    return configuration.event.timestamp_formats if configuration.sinks[name].input == EVENTS else ("auto",)
+
+
 def _context(configuration: Configuration, environment: Environment, name: str, committed: Mapping[str, int]) -> SinkContext:
     event = configuration.event
-    return SinkContext(name, environment, committed, event.timestamp, event.timestamp_zone, event.timestamp_formats)
+    formats = _timestamp_formats(configuration, name)
+    return SinkContext(name, environment, committed, event.timestamp, event.timestamp_zone, formats)
 
 
 def make_sink(configuration: Configuration, environment: Environment, name: str, committed: Mapping[str, int]) -> Sink:
@@ -318,7 +324,7 @@ def receiver_context(configuration: Configuration, environment: Environment, nam
         environment,
         configuration.services.get(options.service),
         timestamp_zone=configuration.event.timestamp_zone,
-        timestamp_formats=configuration.event.timestamp_formats,
+        timestamp_formats=_timestamp_formats(configuration, name),
         sources={each: path.written for each, path in paths.items() if isinstance(path, ConfiguredPath)},
         is_snapshot=options.input in configuration.snapshot_inputs,
     )

@@ -79,8 +79,8 @@ class SourceContext:
 class SinkContext:
     """The context of a new sink.
 
-    `committed` is the checkpoint's `appended`: the committed length in bytes of each file, by entry. `timestamp_field`,
-    `timestamp_zone` and `timestamp_formats` come from `[event]`.
+    `committed` is the checkpoint's `appended`: the committed length in bytes of each file, by entry. `timestamp_field` and
+    `timestamp_zone` come from `[event]`. `timestamp_formats`: how its input's timestamps are written.
     """
 
     name: str

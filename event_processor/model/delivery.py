@@ -71,7 +71,7 @@ class ReceiverContext:
     timestamp_zone: str = "UTC"
     """The zone of timestamps without an offset, as in `[event]`."""
     timestamp_formats: tuple[str, ...] = ("auto",)
-    """The forms of timestamps, as in `[event]`."""
+    """The forms of its input's timestamps: of events as in `[event]`."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """The path of each source that has one, as written, by name."""
     is_snapshot: bool = False

@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -15,12 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from event_processor.assembly import Environment, connectors
 from event_processor.columns.timestamps import TimestampReader
+from event_processor.configuration.configuration import ConfiguredPath
+from event_processor.connectors.files.sink_options import FileSinkOptions
+from event_processor.connectors.sql.options import SqlSinkOptions
 from event_processor.model.errors import ConfigurationError
 from event_processor.records.writing.delimited import DelimitedWriter
 from event_processor.records.writing.outputs import DelimitedOutput, JsonArrayParts, JsonLinesOutput, LineParts, ParquetParts
 from event_processor.records.writing.parquet import ColumnType, ParquetWriter
 from event_processor.records.writing.rows import ObjectLines, RowReader, TimestampSpelling, column_of, is_spelling
+from support import engine
 
 AS_IS = TimestampSpelling("as_is", TimestampReader("UTC"))
 LINE = b'{"id": 1, "amount": 1.50e2, "payload": {"size": 007, "deep": {"x": [1, 2]}}, "note": "a\\tb", "at": "2026-01-31 23:59:59.5"}\n'
@@ -307,3 +313,25 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConfigurationError, match="needs pyarrow") as raised:
         ParquetWriter([("a", "string")], AS_IS.read)
     assert "event-processor[parquet]" in raised.value.hint
+
+
+def test_rows_of_windows_and_dead_letters_are_not_read_in_the_form_of_the_events_timestamp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """1767225660 seconds are no milliseconds."""
+    inputs = {"events": "events", "rows": "aggregates.a", "letters": "dead_letters"}
+    aggregates = {"a": {"measures": {"n": "count"}, "window": {"size_s": 60, "timestamp_format": "epoch_s"}}}
+    files = {name: FileSinkOptions(input=each, path=ConfiguredPath(f"/d/{name}.jsonl")) for name, each in inputs.items()}
+    keys = {"type": "sql", "url": "sqlite:////d/a.db", "table": "t", "columns": {"n": "integer"}, "input": "aggregates.a"}
+    database = {"database": SqlSinkOptions.model_validate(keys)}
+    sections: dict[str, Any] = {
+        "event": {"timestamp_format": "epoch_ms"},
+        "aggregates": aggregates,
+        "sinks": {**files, **database},
+    }
+    configuration = engine.configuration("/d", **sections)
+    fake = SimpleNamespace(sink=lambda _options, context: context.timestamp_formats)
+    monkeypatch.setattr(connectors, "CONNECTORS", {"file": fake})
+    found = {name: connectors.make_sink(configuration, Environment(), name, {}) for name in inputs}
+    assert found == {"events": ("epoch_ms",), "rows": ("auto",), "letters": ("auto",)}
+    assert connectors.receiver_context(configuration, Environment(), "database").timestamp_formats == ("auto",)
