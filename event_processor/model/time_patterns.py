@@ -28,6 +28,8 @@ _WORDS: Final = {
     "p": "am|pm",
     "Z": "utc|gmt|z",
 }
+_RIVALS: Final = ("Yy", "HI", "bB", "mb", "mB", "zZ", "jd", "jm", "jb", "jB")
+"""Pairs of directives that could contradict each other."""
 _OFFSET: Final = r"[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?"
 _DIRECTIVE: Final = re.compile(r"%(.)|( +)|([^% ]+|%)", re.DOTALL)
 
@@ -56,7 +58,7 @@ def compiled_pattern(pattern: str) -> re.Pattern[str]:
         raise ValueError("names no whole date: it needs %Y or %y, and %m, %b or %B with %d, or %j")
     if ("I" in names) != ("p" in names):
         raise ValueError("needs %I and %p together")
-    for one, other in (("Y", "y"), ("H", "I"), ("b", "B"), ("m", "b"), ("m", "B"), ("z", "Z"), ("j", "d")):
+    for one, other in _RIVALS:
         if {one, other} <= names:
             raise ValueError(f"has both %{one} and %{other}")
     return re.compile(text, re.IGNORECASE | re.ASCII)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from event_processor.columns.number_texts import written_number
 from event_processor.columns.timestamps import TimestampReader, canonical
 from event_processor.model.errors import ConfigurationError
+from event_processor.model.time_patterns import pattern_fault
 
 NS = 1_000_000_000
 NEW_YEAR_2026_S = 1_767_225_600
@@ -362,3 +363,8 @@ def test_the_canonical_form_has_as_many_digits_as_it_needs(ns: int, text: str) -
 @given(ns=st.integers(-(2**63) + 1, 2**63 - 1))
 def test_the_canonical_form_is_read_as_the_same_instant(ns: int) -> None:
     assert READER.read(canonical(ns)) == ns
+
+
+@pytest.mark.parametrize(("pattern", "other"), [("%Y-%j %m", "m"), ("%j %b %Y", "b"), ("%B %Y %j", "B")])
+def test_a_day_of_the_year_beside_a_month_is_refused_since_they_could_contradict_each_other(pattern: str, other: str) -> None:
+    assert pattern_fault(pattern) == f"has both %j and %{other}"
