@@ -44,6 +44,7 @@ __all__ = [
     "input_name",
     "input_names",
     "input_size_bytes",
+    "is_pipe",
     "is_result_sink",
     "recognised",
     "result_file",
@@ -143,7 +144,7 @@ def with_inputs(
     """
     template = _template(configuration, chosen)
     options: FileSourceOptions
-    if len(inputs) == 1 and _is_pipe(inputs[0]):
+    if len(inputs) == 1 and is_pipe(inputs[0]):
         # It waits here for the writer of the pipe.
         options = StandardInputOptions.of(template, descriptor=os.open(inputs[0], os.O_RDONLY), peeked=peeked)
     elif STDIN_ARGUMENT not in inputs:
@@ -160,7 +161,7 @@ def with_inputs(
     return changed
 
 
-def _is_pipe(path: str) -> bool:
+def is_pipe(path: str) -> bool:
     """Whether it is a named pipe, or `<(…)` of a shell."""
     try:
         return path != STDIN_ARGUMENT and stat.S_ISFIFO(os.stat(path).st_mode)

@@ -7,13 +7,13 @@ Never: reads or changes the configured state; writes to a sink.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -51,7 +51,7 @@ SampleOutcome: TypeAlias = Literal["accepted", "duplicate", "rejected", "blank"]
 class SampleRecord:
     """What one record would become. `line` counts from 1; `offset` is in bytes.
 
-    `reason`: why it was rejected, otherwise empty. `event`: its JSON object after the transforms; None without a valid event.
+    `reason`: why it was rejected, otherwise empty. `event`: its JSON object after the transforms, as it is written; None without a valid event.
     `groups`: by aggregate, the group that it counts in; None if the aggregate leaves it out.
     """
 
@@ -63,7 +63,7 @@ class SampleRecord:
     category: str | None = None
     value: float | None = None
     timestamp: object = None
-    event: Any = None
+    event: msgspec.Raw | None = None
     groups: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
 
@@ -232,7 +232,7 @@ class _Sample:
             category=columns.categories.names[int(columns.categories.codes[place])] if columns.categories else None,
             value=float(columns.values[place]) if columns.values is not None and has_value else None,
             timestamp=columns.timestamps.to_list()[place] if columns.timestamps else None,
-            event=json.loads(line),
+            event=msgspec.Raw(line),
             groups=self._groups(line) if outcome == "accepted" else {},
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -149,3 +150,26 @@ def test_without_a_file_and_without_tests_the_call_is_wrong(shell: Shell) -> Non
     assert shell.call("test") == 64
     assert "the configuration has no [[tests]]" in shell.err
     assert shell.call("test", "no-such-file") == 66
+
+
+@pytest.mark.parametrize("number", ["1e400", "7" * 5000, "1.500", "-0"])
+@pytest.mark.parametrize("field", ["n", "timestamp", "payload"])
+def test_a_number_of_an_event_is_shown_as_it_is_written(shell: Shell, field: str, number: str) -> None:
+    value = f'{{"deep": {number}}}' if field == "payload" else number
+    line = f'{{"id": 1, "category": "a", "value": 5, "{field}": {value}}}'
+    shell.path("s.jsonl").write_text(line)
+    assert shell.call("test", "s.jsonl") == 0
+    assert line in shell.out
+    assert shell.call("test", "s.jsonl", "--json") == 0
+    assert f": {number}\n" in shell.out
+    json.loads(shell.out, parse_int=str, parse_constant=pytest.fail)
+
+
+def test_a_pipe_is_read_as_standard_input_is(shell: Shell) -> None:
+    read, write = os.pipe()
+    try:
+        os.write(write, b"id,category,value\n1,a,5\n1,a,6\n")
+        os.close(write)
+        assert outcomes(shell.json("test", f"/dev/fd/{read}", "--format", "csv")) == ["blank", "accepted", "duplicate"]
+    finally:
+        os.close(read)
