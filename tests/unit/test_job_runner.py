@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -22,6 +23,7 @@ from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobReques
 from event_processor.service.jobs.runner import FAILURES_MAX, Runner, Settings
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
+from event_processor.storage.durable import OperatingSystem
 
 
 class Clock:
@@ -58,17 +60,44 @@ class Process:
         self.signals.append(number)
 
 
+class Disk(OperatingSystem):
+    """The real one. Nothing below a path of `broken` can be opened; if it `is_full`, nothing new can be written."""
+
+    def __init__(self) -> None:
+        self.broken: set[str] = set()
+        self.is_full = False
+
+    def open(self, path: str, flags: int, mode: int = 0o640) -> int:
+        if any(path.startswith(each) for each in self.broken):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        if self.is_full and flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return super().open(path, flags, mode)
+
+
+class Heard(Telemetry):
+    """What was reported about files of jobs."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def jobs_unavailable(self, *, path: str, reason: str) -> None:
+        self.reasons.append(reason)
+
+
 class World:
     """A runner of a folder, whose processes are scripted."""
 
-    def __init__(self, folder: Path, processes_max: int = 2) -> None:
+    def __init__(self, folder: Path, processes_max: int = 2, disk: Disk | None = None) -> None:
         for name in ("pipelines", "inputs"):
             (folder / name).mkdir(exist_ok=True)
         (folder / "pipelines" / "counts.toml").write_text("")
         for name in "abc":
             (folder / "inputs" / name).write_text("")
         self.clock = Clock()
-        self.environment = Environment(clock=self.clock)
+        self.disk = disk or Disk()
+        self.heard = Heard()
+        self.environment = Environment(clock=self.clock, fs=self.disk, telemetry=self.heard)
         self.options = JobsOptions(
             pipelines_dir=ConfiguredPath(str(folder / "pipelines")),
             input_dirs=(ConfiguredPath(str(folder / "inputs")),),
@@ -250,16 +279,6 @@ def test_a_parameter_cannot_read_the_environment(world: World, tmp_path: Path) -
         inputs.overrides(JobRequest("counts", JobInput(path="a"), {"event.category": "${SECRET}"}))
 
 
-class Heard(Telemetry):
-    """What was reported about files of jobs."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def jobs_unavailable(self, *, path: str, reason: str) -> None:
-        self.reasons.append(reason)
-
-
 def test_a_folder_that_cannot_be_used_is_reported_once_and_tried_again(world: World, tmp_path: Path) -> None:
     heard = Heard()
     environment = replace(world.environment, telemetry=heard)
@@ -292,3 +311,51 @@ def test_a_document_that_cannot_be_read_is_left_as_it_is_and_counted(world: Worl
     later = World(tmp_path)
     assert (later.store.all(), later.store.unreadable, document.read_bytes()) == ([], [str(document)], b"torn")
     later.store.close()
+
+
+def test_documents_that_the_disk_does_not_give_stop_no_other_job_and_are_looked_at_again(world: World, tmp_path: Path) -> None:
+    bad, good = world.submit("a"), world.submit("b")
+    upload = world.uploads.create(0, world.options)
+    request = JobRequest("counts", JobInput(upload=upload.id))
+    waiting, _ = world.store.submit(request, world.inputs.argument(request.input), "", 100)
+    world.store.close()
+    disk = Disk()
+    disk.broken = {world.store.folder(bad.id).document, os.path.join(world.uploads.directory, upload.id)}
+    later = World(tmp_path, processes_max=3, disk=disk)
+    later.rounds()
+    assert (later.runner.running(), later.store.unreadable) == ({good.id}, [world.store.folder(bad.id).document])
+    disk.broken.clear()
+    later.rounds(6)
+    assert (later.runner.running(), later.store.unreadable) == ({good.id, bad.id, waiting.id}, [])
+    later.store.close()
+
+
+def test_a_lock_that_cannot_be_looked_at_stops_no_other_job(world: World, tmp_path: Path) -> None:
+    bad, good = world.submit("a"), world.submit("b")
+    os.makedirs(world.store.folder(bad.id).state)
+    Path(world.store.folder(bad.id).lock).touch()
+    world.store.close()
+    disk = Disk()
+    disk.broken = {world.store.folder(bad.id).lock}
+    later = World(tmp_path, disk=disk)
+    later.rounds(5)
+    assert (later.runner.running(), len(later.heard.reasons)) == ({good.id}, 1)
+    disk.broken.clear()
+    later.rounds(2)
+    assert later.runner.running() == {good.id, bad.id}
+    later.store.close()
+
+
+def test_an_end_that_cannot_be_written_stops_no_other_job_and_is_written_later(world: World) -> None:
+    bad, good, waiting = (world.submit(name) for name in "abc")
+    world.rounds()
+    world.disk.broken = {world.store.folder(bad.id).path}
+    for process in world.started:
+        process.code = 0
+    world.rounds(5)
+    assert [world.store.get(each.id).state for each in (bad, good)] == ["queued", "done"]
+    assert world.runner.running() == {bad.id, waiting.id}
+    assert len(world.heard.reasons) == 1
+    world.disk.broken.clear()
+    world.rounds(2)
+    assert (world.store.get(bad.id).state, len(world.started)) == ("done", 3)

@@ -65,6 +65,14 @@ class _Running:
     is_killed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why nothing could be done for a job, and until when it is left alone, by the monotonic clock."""
+
+    reason: str
+    until_s: float
+
+
 class Runner:
     """Runs the jobs of a store. `start`, `use` and `close` are called by one thread; `wake` and `running` by any."""
 
@@ -82,6 +90,9 @@ class Runner:
         self._running: dict[str, _Running] = {}
         self._lock: Final = Lock()
         self._not_before_s: dict[str, float] = {}
+        self._troubles: dict[tuple[str, str], _Trouble] = {}
+        self._unknown: set[str] = set()
+        """Jobs of which it is not known yet whether a process of an earlier server works in their folder."""
         self._next_sweep_s = 0.0
         self._is_stopping = False
         self._reason = ""
@@ -132,10 +143,8 @@ class Runner:
         """Whether `act` was done. What fails now is reported, and does not end the thread: jobs wait until it works."""
         try:
             act()
-        except (EventProcessorError, OSError) as error:
-            self._report(str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread, or show a traceback
-            self._report(f"internal error: {type(error).__name__}: {error}")
+            self._report(_words_of(error))
         else:
             self._reason = ""
             return True
@@ -145,7 +154,10 @@ class Runner:
     def _report(self, reason: str) -> None:
         if reason != self._reason:
             self._reason = reason
-            self._environment.telemetry.jobs_unavailable(path=self._store.directory, reason=" ".join(reason.split()))
+            self._tell_unavailable(self._store.directory, reason)
+
+    def _tell_unavailable(self, path: str, reason: str) -> None:
+        self._environment.telemetry.jobs_unavailable(path=path, reason=" ".join(reason.split()))
 
     def _open(self) -> None:
         try:
@@ -157,21 +169,51 @@ class Runner:
             raise
         for path in self._store.unreadable:
             self._environment.telemetry.jobs_unavailable(path=path, reason="not readable; the job is left as it is")
-        for job in self._store.all():
-            folder = self._store.folder(job.id)
-            if (job.is_deleted or job.state in ("queued", "cancelled")) and holds_lock(self._environment, folder):
-                self._set(job.id, FoundProcess(self._environment, folder))
+        self._unknown = {job.id for job in self._store.all() if _may_have_a_process(job)}
+        self._find()
+
+    def _find(self) -> None:
+        """Looks for the processes of an earlier server."""
+        for job_id in list(self._unknown):
+            self._each(job_id, self._found, job_id)
+
+    def _found(self, job_id: str) -> None:
+        folder = self._store.folder(job_id)
+        if holds_lock(self._environment, folder):
+            self._set(job_id, FoundProcess(self._environment, folder))
+        self._unknown.discard(job_id)
+
+    def _each(self, job_id: str, act: Callable[..., None], *arguments: object) -> None:
+        """Does `act` for one job. What fails is reported and tried again after a pause; the other jobs do not wait for it."""
+        key = (job_id, act.__name__)
+        trouble, now_s = self._troubles.get(key), self._clock.monotonic_s()
+        if trouble is not None and now_s < trouble.until_s:
+            return
+        try:
+            act(*arguments)
+        except Exception as error:  # noqa: BLE001 - a fault of one job, even one of ours, must not stop the others
+            reason = _words_of(error)
+            if trouble is None or trouble.reason != reason:
+                self._tell_unavailable(self._store.folder(job_id).path, reason)
+            self._troubles[key] = _Trouble(reason, now_s + OPEN_RETRY_S)
+        else:
+            self._troubles.pop(key, None)
 
     def _round(self) -> None:
+        self._find()
         for job_id, running in list(self._running.items()):
-            if running.process.is_over():
-                self._over(job_id, running.process)
+            self._each(job_id, self._look, job_id, running.process)
         self._end_unwanted()
         self._start_waiting()
         now_s = self._clock.monotonic_s()
         if now_s >= self._next_sweep_s or any(job.is_deleted for job in self._store.unfinished()):
             self._next_sweep_s = now_s + REST_S
+            self._unknown.update(job.id for job in self._store.look_again() if _may_have_a_process(job))
             self._sweep()
+
+    def _look(self, job_id: str, process: JobProcess) -> None:
+        if process.is_over():
+            self._over(job_id, process)
 
     def _over(self, job_id: str, process: JobProcess) -> None:
         end = end_of(self._environment, self._store.folder(job_id), process.exit_code())
@@ -214,7 +256,7 @@ class Runner:
         wanted = {job.id for job in self._store.unfinished() if job.is_open}
         for job_id, running in list(self._running.items()):
             if job_id not in wanted:
-                self._ask(running, TERM_S)
+                self._each(job_id, self._ask, running, TERM_S)
 
     def _ask(self, running: _Running, patience_s: float) -> None:
         now_s = self._clock.monotonic_s()
@@ -230,17 +272,22 @@ class Runner:
         for job in self._store.unfinished():
             if len(self._running) >= self._settings.options.processes_max:
                 return
-            if job.is_open and job.id not in self._running and self._not_before_s.get(job.id, 0.0) <= now_s:
-                self._not_before_s.pop(job.id, None)
-                self._start(job)
+            if not job.is_open or job.id in self._running or job.id in self._unknown:
+                continue
+            if self._not_before_s.get(job.id, 0.0) <= now_s:
+                self._each(job.id, self._start, job)
 
     def _start(self, job: Job) -> None:
+        self._not_before_s.pop(job.id, None)
         inputs, folder = self._settings.inputs, self._store.folder(job.id)
         try:
             inputs.require_unmoved(job.request.input, job.argument)
             settings = inputs.overrides(job.request)
             pipeline_file = inputs.pipeline_file(job.request.pipeline)
         except RefusedError as error:
+            if error.reason == "closed":
+                self._not_before_s[job.id] = self._clock.monotonic_s() + REST_S
+                return
             self._tell(self._store.change(job, state="failed", error=error.message, hint=error.hint))
             return
         if holds_lock(self._environment, folder):
@@ -259,13 +306,18 @@ class Runner:
         """Removes what was deleted, and what was kept long enough."""
         keep_s = self._settings.options.keep_s
         for job in self._store.ended_before(keep_s):
-            if job.id not in self._running:
-                self._store.remove(job)
-                self._not_before_s.pop(job.id, None)
+            if job.id not in self._running and job.id not in self._unknown:
+                self._each(job.id, self._remove, job)
         in_use = self._store.uploads_in_use()
         for upload_id in self._uploads.older_than(keep_s):
-            with suppress(RefusedError):
+            # One that cannot be removed keeps no other one: the next start removes what is left of it.
+            with suppress(RefusedError, StorageError, OSError):
                 self._uploads.remove(upload_id, in_use)
+
+    def _remove(self, job: Job) -> None:
+        self._store.remove(job)
+        self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[0] != job.id}
+        self._not_before_s.pop(job.id, None)
 
     def _tell(self, job: Job | None) -> None:
         if job is not None and job.state != "queued":
@@ -287,3 +339,13 @@ class Runner:
                     with self._lock:
                         self._running.pop(job_id, None)
             self._clock.wait(SystemWakeup(), LOOK_S)
+
+
+def _may_have_a_process(job: Job) -> bool:
+    return job.is_deleted or job.state in ("queued", "cancelled")
+
+
+def _words_of(error: Exception) -> str:
+    if isinstance(error, EventProcessorError | OSError):
+        return str(error)
+    return f"internal error: {type(error).__name__}: {error}"

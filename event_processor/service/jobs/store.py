@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import RLock
 from typing import Final
 
@@ -17,6 +18,7 @@ import msgspec
 
 from event_processor.assembly import LOCK_NAME, Environment, this_process
 from event_processor.model.clock import utc_text, wall_ns_of
+from event_processor.model.errors import StorageError
 from event_processor.service.jobs.job import Job, JobFolder, JobRequest, RefusedError
 from event_processor.storage.durable import prepare_directory, read_file, remove_tree, replace_file, storage_call
 from event_processor.storage.lock import DirectoryLock
@@ -46,7 +48,7 @@ class JobStore:
         self._unfinished: dict[str, Job] = {}
         """Those that wait or run, or are to be removed: the runner looks at them often, however many have ended."""
         self.unreadable: Sequence[str] = ()
-        """Files of jobs that cannot be read. Their folders stay as they are."""
+        """Files of jobs that cannot be read. Their folders stay as they are; `look_again` tries them again."""
 
     @property
     def is_open(self) -> bool:
@@ -64,6 +66,19 @@ class JobStore:
                 owned.release()
                 raise
             self._owned = owned
+
+    def look_again(self) -> Sequence[Job]:
+        """Reads the documents that could not be read. The jobs that can be read now, in the order of submission."""
+        found = []
+        with self._lock:
+            for path in self.unreadable:
+                with suppress(StorageError, OSError, msgspec.DecodeError, UnicodeDecodeError):
+                    job = self._read(JobFolder(os.path.dirname(path)))
+                    self.unreadable = [each for each in self.unreadable if each != path]
+                    if job is not None:
+                        self._keep(job)
+                        found.append(job)
+        return sorted(found, key=lambda job: job.number)
 
     def close(self) -> None:
         """Gives the folder back. What is kept stays."""
@@ -189,6 +204,10 @@ class JobStore:
     def _write(self, job: Job) -> None:
         """The caller holds the lock."""
         replace_file(self._fs, self.folder(job.id).document, [msgspec.json.encode(job), b"\n"], TOKEN)
+        self._keep(job)
+
+    def _keep(self, job: Job) -> None:
+        """The caller holds the lock, and the document says the same."""
         self._jobs[job.id] = job
         self._unfinished.pop(job.id, None)
         if job.is_open or job.is_deleted:
@@ -199,19 +218,27 @@ class JobStore:
     def _load(self) -> None:
         """The caller holds the lock."""
         jobs, unreadable = {}, []
-        for name in self._fs.names(self.directory):
-            if not _ID.fullmatch(name):
-                continue
+        with storage_call("list", self.directory):
+            names = self._fs.names(self.directory)
+        for name in filter(_ID.fullmatch, names):
             folder = self.folder(name)
-            content = read_file(self._fs, folder.document)
-            if content is None:
-                remove_tree(self._fs, folder.path)
-                continue
             try:
-                jobs[name] = msgspec.json.decode(content, type=Job)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+                job = self._read(folder)
+            except (StorageError, OSError, msgspec.DecodeError, UnicodeDecodeError):
+                # The others do not wait for it.
                 unreadable.append(folder.document)
+                continue
+            if job is not None:
+                jobs[name] = job
         self._jobs = jobs
         self._unfinished = {job.id: job for job in jobs.values() if job.is_open or job.is_deleted}
         self._by_key = {job.key: job.id for job in jobs.values() if job.key}
         self.unreadable = unreadable
+
+    def _read(self, folder: JobFolder) -> Job | None:
+        """The job of a folder; None, and the folder is removed, without a document. Raises `StorageError`, `OSError`, a `ValueError`."""
+        content = read_file(self._fs, folder.document)
+        if content is None:
+            remove_tree(self._fs, folder.path)
+            return None
+        return msgspec.json.decode(content, type=Job)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from threading import RLock
 from typing import Final
 
@@ -19,6 +20,7 @@ import msgspec
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.clock import utc_text, wall_ns_of
+from event_processor.model.errors import StorageError
 from event_processor.service.jobs.job import RefusedError
 from event_processor.storage.durable import create_file, prepare_directory, read_file, remove_tree, replace_file, storage_call
 from event_processor.storage.probes import free_bytes
@@ -53,24 +55,36 @@ class UploadStore:
         self._fs: Final = environment.fs
         self._lock: Final = RLock()
         self._uploads: dict[str, Upload] = {}
+        self._unreadable: set[str] = set()
         self._busy: set[str] = set()
         self._is_open = False
 
     def open(self) -> None:
         """Reads the uploads. The caller holds the lock of the folder above. Raises `StorageError`."""
         prepare_directory(self._fs, self.directory)
-        found = {}
-        for name in self._fs.names(self.directory):
-            if not _ID.fullmatch(name):
-                continue
-            content = read_file(self._fs, os.path.join(self._folder(name), "upload.json"))
-            try:
-                found[name] = msgspec.json.decode(content or b"", type=Upload)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                # It was never answered, or its disk lost it: the client begins anew.
-                remove_tree(self._fs, self._folder(name))
+        with storage_call("list", self.directory):
+            names = self._fs.names(self.directory)
         with self._lock:
-            self._uploads, self._is_open = found, True
+            self._uploads, self._unreadable = {}, set()
+            for name in filter(_ID.fullmatch, names):
+                self._read(name)
+            self._is_open = True
+
+    def _read(self, upload_id: str) -> None:
+        """Reads one upload. The caller holds the lock."""
+        document = os.path.join(self._folder(upload_id), "upload.json")
+        self._unreadable.discard(upload_id)
+        try:
+            content = read_file(self._fs, document)
+            self._uploads[upload_id] = msgspec.json.decode(content or b"", type=Upload)
+        except StorageError as error:
+            # The jobs and the other uploads do not wait for it. A request for it reads it again.
+            self._unreadable.add(upload_id)
+            self._environment.telemetry.jobs_unavailable(path=document, reason=error.message)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # It was never answered, or its disk lost it: the client begins anew.
+            with suppress(StorageError, OSError):
+                remove_tree(self._fs, self._folder(upload_id))
 
     def create(self, length: int, options: JobsOptions) -> Upload:
         """A new upload of `length` bytes. Raises `RefusedError`, `StorageError`."""
@@ -95,6 +109,10 @@ class UploadStore:
         """One upload. Raises `RefusedError`."""
         self._require_open()
         with self._lock:
+            if upload_id in self._unreadable:
+                self._read(upload_id)
+            if upload_id in self._unreadable:
+                raise RefusedError("closed", "the upload cannot be read now", "see the log of the service", wait_s=5)
             upload = self._uploads.get(upload_id)
         if upload is None:
             raise RefusedError("missing", "no such upload", "it was deleted, or kept for jobs.keep_s; begin anew")
