@@ -359,3 +359,67 @@ def test_an_end_that_cannot_be_written_stops_no_other_job_and_is_written_later(w
     world.disk.broken.clear()
     world.rounds(2)
     assert (world.store.get(bad.id).state, len(world.started)) == ("done", 3)
+
+
+def test_a_full_disk_of_the_jobs_is_healed_by_their_removal(world: World) -> None:
+    """Neither a deletion nor the end of the time for which a job is kept needs room."""
+    deleted, old = world.submit("a"), world.submit("b")
+    world.rounds()
+    for process in world.started:
+        process.code = 0
+    world.rounds()
+    world.disk.is_full = True
+    world.store.delete(deleted.id)
+    assert not os.path.exists(world.store.folder(deleted.id).document), "durable before the answer"
+    world.rounds()
+    assert not os.path.exists(world.store.folder(deleted.id).path)
+    world.rounds(620)
+    assert not os.path.exists(world.store.folder(old.id).path)
+    assert (world.store.all(), world.heard.reasons) == ([], [])
+
+
+def test_a_job_that_is_cancelled_on_a_full_disk_is_ended_and_written_when_there_is_room(world: World, tmp_path: Path) -> None:
+    job = world.submit()
+    world.rounds()
+    world.disk.is_full = True
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="a restart would undo that"):
+            world.store.cancel(job.id)
+    world.rounds()
+    assert (world.started[0].signals, world.store.get(job.id).state) == ([signal.SIGTERM], "cancelled")
+    world.started[0].code = 143
+    world.rounds(5)
+    world.disk.is_full = False
+    world.rounds(6)
+    assert world.store.unwritten == []
+    world.store.close()
+    later = World(tmp_path)
+    assert later.store.get(job.id).state == "cancelled"
+    later.store.close()
+
+
+def test_a_job_that_is_deleted_on_a_full_disk_is_ended_and_removed(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    world.disk.is_full = True
+    with pytest.raises(RefusedError, match="a restart would undo that"):
+        world.store.delete(job.id)
+    world.rounds()
+    assert world.started[0].signals == [signal.SIGTERM]
+    world.started[0].code = 143
+    world.rounds()
+    assert not os.path.exists(world.store.folder(job.id).path)
+    assert (world.store.all(), len(world.started)) == ([], 1)
+
+
+def test_a_deleted_job_whose_process_ends_slowly_makes_no_sweep_in_each_round(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps: list[int] = []
+    monkeypatch.setattr(world.runner, "_sweep", lambda: sweeps.append(1))
+    job = world.submit()
+    world.rounds()
+    world.store.delete(job.id)
+    for _ in range(100):
+        world.rounds()
+    assert len(sweeps) == 1

@@ -201,15 +201,23 @@ class Runner:
 
     def _round(self) -> None:
         self._find()
+        # What frees space comes before what needs some: the ends of jobs are written.
+        self._end_unwanted()
+        self._sweep_sometimes()
         for job_id, running in list(self._running.items()):
             self._each(job_id, self._look, job_id, running.process)
-        self._end_unwanted()
         self._start_waiting()
+
+    def _sweep_sometimes(self) -> None:
         now_s = self._clock.monotonic_s()
-        if now_s >= self._next_sweep_s or any(job.is_deleted for job in self._store.unfinished()):
+        held = self._running.keys() | self._unknown | {job_id for job_id, _ in self._troubles}
+        is_due = any(job.is_deleted and job.id not in held for job in self._store.unfinished())
+        if now_s >= self._next_sweep_s or is_due:
             self._next_sweep_s = now_s + REST_S
             self._unknown.update(job.id for job in self._store.look_again() if _may_have_a_process(job))
             self._sweep()
+            for job_id in self._store.unwritten:
+                self._each(job_id, self._store.write_again, job_id)
 
     def _look(self, job_id: str, process: JobProcess) -> None:
         if process.is_over():
@@ -257,6 +265,7 @@ class Runner:
         for job_id, running in list(self._running.items()):
             if job_id not in wanted:
                 self._each(job_id, self._ask, running, TERM_S)
+                self._each(job_id, self._look, job_id, running.process)
 
     def _ask(self, running: _Running, patience_s: float) -> None:
         now_s = self._clock.monotonic_s()

@@ -1,7 +1,7 @@
 """The jobs that are kept: a folder for each, with one file that says everything about it.
 
 Owns: `JobStore`: which jobs there are, what changes of a job, and when that is durable.
-Always: a change is durable before any caller sees it. One process at a time has the folder, by its lock.
+Always: a change is durable before any caller sees it; that a job is cancelled or deleted counts at once, even if it cannot be written. One process at a time has the folder, by its lock.
 Never: starts a process (`runner.py` does).
 """
 
@@ -20,7 +20,7 @@ from event_processor.assembly import LOCK_NAME, Environment, this_process
 from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.errors import StorageError
 from event_processor.service.jobs.job import Job, JobFolder, JobRequest, RefusedError
-from event_processor.storage.durable import prepare_directory, read_file, remove_tree, replace_file, storage_call
+from event_processor.storage.durable import prepare_directory, read_file, remove_files, remove_tree, replace_file, storage_call
 from event_processor.storage.lock import DirectoryLock
 
 __all__ = ["JobStore"]
@@ -47,6 +47,7 @@ class JobStore:
         self._by_key: dict[str, str] = {}
         self._unfinished: dict[str, Job] = {}
         """Those that wait or run, or are to be removed: the runner looks at them often, however many have ended."""
+        self._unwritten: set[str] = set()
         self.unreadable: Sequence[str] = ()
         """Files of jobs that cannot be read. Their folders stay as they are; `look_again` tries them again."""
 
@@ -157,25 +158,54 @@ class JobStore:
         return changed
 
     def cancel(self, job_id: str) -> Job:
-        """The job, cancelled unless it has ended. Raises `RefusedError`, `StorageError`."""
+        """The job, cancelled unless it has ended. Raises `RefusedError`: if it cannot be written, the job is cancelled all the same."""
         with self._lock:
             job = self.get(job_id)
             # If we die after this is durable, the next start ends a process that still runs. Before, the job goes on.
-            return self.change(job, state="cancelled") or self.get(job_id)
+            if job.is_open:
+                job = msgspec.structs.replace(job, state="cancelled", ended_at=utc_text(self._environment.clock.wall_ns()))
+                self._write_or_keep(job, "cancelled")
+            elif job_id in self._unwritten:
+                self._write_or_keep(job, "cancelled")
+        self._changed()
+        return job
 
     def delete(self, job_id: str) -> None:
-        """The job is gone for every caller. Its files go when nothing runs in them. Raises `RefusedError`, `StorageError`."""
+        """The job is gone for every caller. Its files go when nothing runs in them.
+
+        Raises `RefusedError`: if it cannot be written, the job is deleted all the same; `StorageError`: then it is not.
+        """
         with self._lock:
-            self._write(msgspec.structs.replace(self.get(job_id), is_deleted=True))
+            job = self.get(job_id)
+            deleted = msgspec.structs.replace(job, is_deleted=True)
+            if job.state in ("done", "failed"):
+                # Nothing runs in its folder, so no tombstone is needed, for which a full disk has no room.
+                self._forget(job)
+                self._keep(deleted)
+            else:
+                self._write_or_keep(deleted, "deleted")
         self._changed()
 
-    def remove(self, job: Job) -> None:
-        """Removes the files of a job in which nothing runs. Raises `StorageError`; then it is tried again."""
+    def write_again(self, job_id: str) -> None:
+        """Writes a job that could not be written. Raises `StorageError`."""
         with self._lock:
-            if not job.is_deleted:
-                # If we die within the removal, the rest is of a deleted job, and goes at the next start.
-                self._write(msgspec.structs.replace(job, is_deleted=True))
-            # A folder without a document is removed at a start, whatever it holds.
+            job = self._jobs.get(job_id)
+            if job is not None and job_id in self._unwritten:
+                self._write(job)
+
+    @property
+    def unwritten(self) -> Sequence[str]:
+        """The jobs that were cancelled or deleted, and whose document does not say so yet."""
+        with self._lock:
+            return list(self._unwritten)
+
+    def remove(self, job: Job) -> None:
+        """Removes the files of a job in which nothing runs. Raises `StorageError`, `OSError`; then it is tried again."""
+        with self._lock:
+            # If we die after this, the rest is a folder without a document, and goes at the next start.
+            self._forget(job)
+            self._unwritten.discard(job.id)
+            self._keep(msgspec.structs.replace(job, is_deleted=True))
             remove_tree(self._fs, self.folder(job.id).path)
             with storage_call("fsync", self.directory):
                 self._fs.sync_directory(self.directory)
@@ -183,6 +213,26 @@ class JobStore:
             self._unfinished.pop(job.id, None)
             if self._by_key.get(job.key) == job.id:
                 del self._by_key[job.key]
+
+    def _forget(self, job: Job) -> None:
+        """Removes the document of a job, durably. It needs no room on the disk. The caller holds the lock."""
+        folder = self.folder(job.id)
+        remove_files(self._fs, [folder.document])
+        with storage_call("fsync", folder.path):
+            if self._fs.status(folder.path) is not None:
+                self._fs.sync_directory(folder.path)
+
+    def _write_or_keep(self, job: Job, done: str) -> None:
+        """Writes `job`. If that fails, it counts until this server stops, and is written later. Raises `RefusedError`."""
+        try:
+            self._write(job)
+        except StorageError as error:
+            self._keep(job)
+            self._unwritten.add(job.id)
+            self._changed()
+            # If we die before it is written, the job goes on at the next start: so the answer is an error.
+            words = f"the job is {done}, and a process of it is ended, but a restart would undo that: {error.message}"
+            raise RefusedError("closed", words, "free some space; it is written as soon as that works", wait_s=5) from error
 
     def ended_before(self, age_s: int) -> Sequence[Job]:
         """The jobs that ended more than `age_s` seconds ago, and those that are deleted."""
@@ -204,6 +254,7 @@ class JobStore:
     def _write(self, job: Job) -> None:
         """The caller holds the lock."""
         replace_file(self._fs, self.folder(job.id).document, [msgspec.json.encode(job), b"\n"], TOKEN)
+        self._unwritten.discard(job.id)
         self._keep(job)
 
     def _keep(self, job: Job) -> None:
