@@ -57,7 +57,8 @@ class JobsOptions(Section):
     uploads_max: int = Field(default=100, ge=1, le=10_000)
     """The maximum number of uploads that are kept. Another one is answered with 429."""
     free_bytes_min: int = Field(default=134_217_728, ge=0)
-    """An upload that would leave less free space than this on the disk of the jobs is answered with 503."""
+    """An upload that would leave less free space than this on the disk of the jobs, what other uploads may still bring included, is answered
+    with 503, as is a piece while there is less. No job is started then."""
     keep_s: int = Field(default=604_800, ge=60)
     """How long a job is kept after its end, and an upload after its last byte, in seconds. Then it is removed."""
 

@@ -18,6 +18,7 @@ from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.contracts import Wakeup
 from event_processor.model.options import ConfiguredPath
 from event_processor.model.telemetry import Telemetry
+from event_processor.service.jobs import uploads
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobRequest, RefusedError
 from event_processor.service.jobs.runner import FAILURES_MAX, Runner, Settings
@@ -423,3 +424,30 @@ def test_a_deleted_job_whose_process_ends_slowly_makes_no_sweep_in_each_round(
     for _ in range(100):
         world.rounds()
     assert len(sweeps) == 1
+
+
+def test_no_job_is_started_while_the_disk_has_too_little_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = world.options.free_bytes_min - 1
+    monkeypatch.setattr(uploads, "free_bytes", lambda _folder: free)
+    world.submit()
+    world.rounds(5)
+    assert (world.started, len(world.heard.reasons)) == ([], 1)
+    free += 1
+    world.rounds(1)
+    assert len(world.started) == 1
+
+
+def test_an_upload_finds_no_room_in_what_others_may_still_bring(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = world.options.free_bytes_min + 100
+    monkeypatch.setattr(uploads, "free_bytes", lambda _folder: free)
+    first = world.uploads.create(60, world.options)
+    with pytest.raises(RefusedError, match="no room"):
+        world.uploads.create(41, world.options)
+    piece = world.uploads.begin(first.id, 0, world.options)
+    piece.add(b"x" * 30)
+    piece.close()
+    free -= 30
+    world.uploads.create(40, world.options)
+    free = world.options.free_bytes_min - 1
+    with pytest.raises(RefusedError, match="no room"):
+        world.uploads.begin(first.id, 30, world.options)

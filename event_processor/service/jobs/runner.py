@@ -94,6 +94,8 @@ class Runner:
         self._unknown: set[str] = set()
         """Jobs of which it is not known yet whether a process of an earlier server works in their folder."""
         self._next_sweep_s = 0.0
+        self._is_full = False
+        self._full_until_s = 0.0
         self._is_stopping = False
         self._reason = ""
         self._thread: Final = Thread(target=self._work, name="jobs", daemon=True)
@@ -278,13 +280,28 @@ class Runner:
 
     def _start_waiting(self) -> None:
         now_s = self._clock.monotonic_s()
-        for job in self._store.unfinished():
-            if len(self._running) >= self._settings.options.processes_max:
-                return
-            if not job.is_open or job.id in self._running or job.id in self._unknown:
-                continue
-            if self._not_before_s.get(job.id, 0.0) <= now_s:
+        if len(self._running) >= self._settings.options.processes_max:
+            return
+        held = self._running.keys() | self._unknown
+        waiting = [job for job in self._store.unfinished() if job.is_open and job.id not in held]
+        ready = [job for job in waiting if self._not_before_s.get(job.id, 0.0) <= now_s]
+        if not ready or not self._has_room(now_s):
+            return
+        for job in ready:
+            if len(self._running) < self._settings.options.processes_max:
                 self._each(job.id, self._start, job)
+
+    def _has_room(self, now_s: float) -> bool:
+        """Whether the disk has room for the rows of another job. Without, jobs wait; those that run go on."""
+        if now_s < self._full_until_s:
+            return False
+        if self._uploads.has_room(self._settings.options):
+            self._is_full = False
+            return True
+        if not self._is_full:
+            self._tell_unavailable(self._store.directory, "the disk has less room than jobs.free_bytes_min; no job is started")
+        self._is_full, self._full_until_s = True, now_s + OPEN_RETRY_S
+        return False
 
     def _start(self, job: Job) -> None:
         self._not_before_s.pop(job.id, None)

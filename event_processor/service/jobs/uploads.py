@@ -92,9 +92,10 @@ class UploadStore:
         if length > options.upload_bytes_max:
             words = f"{length} bytes are more than an upload may have: {options.upload_bytes_max} (jobs.upload_bytes_max)"
             raise RefusedError("too_large", words, "split it, or name a file or a URL as the input")
-        if options.free_bytes_min and free_bytes(self.directory) - length < options.free_bytes_min:
-            raise RefusedError("closed", "the disk of the jobs has no room for it", "free some space", wait_s=30)
         with self._lock:
+            # What was announced by others comes still, so it is no room for this one.
+            announced = sum(each.length - each.offset for each in self._uploads.values())
+            self._require_room(options, announced + length)
             if len(self._uploads) >= options.uploads_max:
                 words = f"{len(self._uploads)} uploads are kept (jobs.uploads_max)"
                 raise RefusedError("full", words, "delete some: DELETE /v1/uploads/ID", wait_s=60)
@@ -104,6 +105,17 @@ class UploadStore:
             create_file(self._fs, self._content(upload.id), ())
             self._write(upload)
         return upload
+
+    def has_room(self, options: JobsOptions, further_bytes: int = 0) -> bool:
+        """Whether `jobs.free_bytes_min` are free on the disk after `further_bytes` came. Raises `StorageError`."""
+        with storage_call("statvfs", self.directory):
+            return not options.free_bytes_min or free_bytes(self.directory) - further_bytes >= options.free_bytes_min
+
+    def _require_room(self, options: JobsOptions, further_bytes: int) -> None:
+        if not self.has_room(options, further_bytes):
+            raise RefusedError(
+                "closed", "the disk of the jobs has no room for it (jobs.free_bytes_min)", "free some space", wait_s=30
+            )
 
     def get(self, upload_id: str) -> Upload:
         """One upload. Raises `RefusedError`."""
@@ -126,7 +138,7 @@ class UploadStore:
             raise RefusedError("conflict", words, "send the rest: PATCH /v1/uploads/ID", offset=upload.offset)
         return self._content(upload_id)
 
-    def begin(self, upload_id: str, offset: int) -> Piece:
+    def begin(self, upload_id: str, offset: int, options: JobsOptions) -> Piece:
         """The next piece of an upload, which must begin at `offset`. Close it in any case. Raises `RefusedError`, `StorageError`."""
         with self._lock:
             upload = self.get(upload_id)
@@ -137,6 +149,8 @@ class UploadStore:
             if offset != upload.offset:
                 words = f"the upload goes on at byte {upload.offset}, not at {offset}"
                 raise RefusedError("conflict", words, "send what comes from there", offset=upload.offset)
+            # Rows and other programs take room as well, so what was there at the announcement may be gone.
+            self._require_room(options, 0)
             piece = Piece(self, upload, self._environment, self._content(upload_id))
             self._busy.add(upload_id)
         return piece

@@ -60,7 +60,7 @@ class Uploads:
     async def append(self, request: Request, query: Query) -> Response:
         """204: the piece is durable, and `Upload-Offset` says where the next one begins."""
         upload_id, offset = request.path_params["id"], int(query["Upload-Offset"])
-        piece = await self._calls.call(lambda jobs: jobs.jobs.uploads.begin(upload_id, offset))
+        piece = await self._calls.call(lambda jobs: jobs.jobs.uploads.begin(upload_id, offset, jobs.options))
         try:
             await self._received(request, piece)
         except BaseException:
