@@ -169,10 +169,10 @@ def test_a_process_that_fails_without_progress_is_started_again_only_so_often(wo
         world.started[-1].code = -9
         world.rounds(100)
         assert (world.store.get(job.id).failures, len(world.started)) == (failures, failures + 1)
-    world.started[-1].code = 74
+    world.started[-1].code = 70
     world.rounds(100)
     failed = world.store.get(job.id)
-    assert (failed.state, failed.failures, failed.error) == ("failed", FAILURES_MAX, "the process ended with 74")
+    assert (failed.state, failed.failures, failed.error) == ("failed", FAILURES_MAX, "the process ended with 70")
     assert len(world.started) == FAILURES_MAX
 
 
@@ -451,3 +451,63 @@ def test_an_upload_finds_no_room_in_what_others_may_still_bring(world: World, mo
     free = world.options.free_bytes_min - 1
     with pytest.raises(RefusedError, match="no room"):
         world.uploads.begin(first.id, 30, world.options)
+
+
+@pytest.mark.parametrize("code", [69, 74])
+def test_a_job_that_lacks_something_outside_waits_for_it_without_a_limit(world: World, code: int) -> None:
+    job = world.submit()
+    world.rounds()
+    for _ in range(3 * FAILURES_MAX):
+        world.started[-1].code = code
+        world.rounds(61)
+    waiting = world.store.get(job.id)
+    assert (waiting.state, waiting.failures, waiting.exit_code) == ("queued", 0, code)
+    assert (len(world.started), waiting.error) == (1 + 3 * FAILURES_MAX, f"the process ended with {code}")
+    world.started[-1].code = 0
+    world.rounds()
+    assert (world.store.get(job.id).state, world.store.get(job.id).error) == ("done", "")
+
+
+def test_a_process_that_the_system_cannot_start_is_tried_again_without_a_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> Process:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    job = world.submit()
+    with monkeypatch.context() as patched:
+        patched.setattr(world.runner, "_starts", refused)
+        world.rounds(1000)
+    assert (world.store.get(job.id).state, world.store.get(job.id).exit_code) == ("queued", 71)
+    world.rounds(61)
+    assert world.runner.running() == {job.id}
+
+
+def test_a_folder_of_inputs_that_is_away_is_waited_for(world: World, tmp_path: Path) -> None:
+    """Whether it is seen at the start of a process or by the process. A mount point is an empty folder without its disk."""
+    job, running = world.submit("a"), world.submit("b")
+    world.rounds()
+    (tmp_path / "inputs").rename(tmp_path / "away")
+    for process in world.started:
+        process.code = 66
+    world.rounds(100)
+    (tmp_path / "inputs").mkdir()
+    world.rounds(500)
+    assert [world.store.get(each.id).state for each in (job, running)] == ["queued", "queued"]
+    assert (len(world.started), "no file of jobs.input_dirs" in world.store.get(job.id).error) == (2, True)
+    (tmp_path / "inputs").rmdir()
+    (tmp_path / "away").rename(tmp_path / "inputs")
+    (tmp_path / "inputs" / "b").unlink()
+    world.rounds(61)
+    assert (world.runner.running(), world.store.get(running.id).state) == ({job.id}, "failed")
+
+
+def test_a_job_that_is_cancelled_while_it_waits_for_its_next_try_is_no_longer_looked_at(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    world.started[0].code = -9
+    world.rounds()
+    assert world.runner._not_before_s
+    world.store.cancel(job.id)
+    world.rounds()
+    assert not world.runner._not_before_s

@@ -78,6 +78,22 @@ class JobInputs:
         if self.argument(given) != argument:
             raise RefusedError("invalid", "the path of the input leads elsewhere now", "submit the job again")
 
+    def is_away(self, argument: str) -> bool:
+        """Whether a folder that is needed for this input cannot be reached now, so that a refusal says nothing about the input.
+
+        An empty folder counts: without its disk, a mount point is one.
+        """
+        folders = [str(self._options.pipelines_dir)]
+        of_inputs = map(str, self._options.input_dirs)
+        folders += [folder for folder in of_inputs if argument.startswith(f"{os.path.realpath(folder)}/")]
+        try:
+            if len(folders) > 1:
+                # A file that is missing is no error, one that cannot be looked at is.
+                self._fs.status(argument)
+            return not all(map(self._fs.names, folders))
+        except OSError:
+            return True
+
     def _file(self, path: str) -> str:
         parts = path.split("/")
         if "\0" in path or ".." in parts or len(path) > TEXT_CHARACTERS_MAX:

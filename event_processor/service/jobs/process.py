@@ -26,15 +26,19 @@ from event_processor.operations.state_access import owner_of
 from event_processor.service.jobs.job import JobFolder
 from event_processor.storage.durable import read_range, storage_call
 
-__all__ = ["End", "FoundProcess", "JobProcess", "StartedProcess", "end_of", "holds_lock", "start"]
+__all__ = ["NO_PROCESS", "End", "FoundProcess", "JobProcess", "StartedProcess", "end_of", "holds_lock", "start"]
 
 NICENESS: Final = 10
 """The pipeline of the daemon goes first."""
 SAID_BYTES: Final = 65_536
 """The end of what a process said: its last lines say how it ended."""
 NOT_FOR_JOBS: Final = ("EVENT_PROCESSOR_CONFIG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+NO_PROCESS: Final = 71
+"""The system could not start a process (EX_OSERR)."""
 PERMANENT: Final = frozenset({ExitCode.USAGE, ExitCode.STATE, ExitCode.INPUT_GONE, ExitCode.CONFIGURATION})
 """Another try ends in the same way."""
+TEMPORARY: Final = frozenset({ExitCode.NOT_KEEPING_UP, NO_PROCESS, ExitCode.STORAGE})
+"""Something outside the job is missing: a service, memory, room on a disk. A later try may succeed, however many failed."""
 _OWNER: Final = re.compile(r"process (\d+) on ")
 
 
@@ -51,6 +55,11 @@ class End:
     def is_permanent(self) -> bool:
         """Whether another try would end in the same way."""
         return self.exit_code in PERMANENT
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it says nothing about the job itself."""
+        return self.exit_code in TEMPORARY
 
     @property
     def is_locked(self) -> bool:

@@ -2,7 +2,7 @@
 
 Owns: `Runner`, a thread that starts processes and waits for them.
 Always: at most `jobs.processes_max` processes work, those that an earlier server left included. A job whose process fails without
-progress `FAILURES_MAX` times, or in a way that does not change, has failed. A cancelled job ends, however long its process takes.
+progress `FAILURES_MAX` times, or in a way that does not change, has failed; one that lacks something outside waits for it, without limit. A cancelled job ends, however long its process takes.
 Never: waits for a process; reads a record.
 """
 
@@ -22,11 +22,11 @@ from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.backoff import Backoff
 from event_processor.model.clock import SystemWakeup
-from event_processor.model.errors import EventProcessorError, StorageError
+from event_processor.model.errors import EventProcessorError, ExitCode, StorageError
 from event_processor.operations.progress_file import RunProgress, read_progress
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, RefusedError
-from event_processor.service.jobs.process import End, FoundProcess, JobProcess, end_of, holds_lock, start
+from event_processor.service.jobs.process import NO_PROCESS, End, FoundProcess, JobProcess, end_of, holds_lock, start
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
 
@@ -90,6 +90,8 @@ class Runner:
         self._running: dict[str, _Running] = {}
         self._lock: Final = Lock()
         self._not_before_s: dict[str, float] = {}
+        self._tries: dict[str, int] = {}
+        """Of jobs that wait for something outside: how often, since the last start of this server or a failure of their own."""
         self._troubles: dict[tuple[str, str], _Trouble] = {}
         self._unknown: set[str] = set()
         """Jobs of which it is not known yet whether a process of an earlier server works in their folder."""
@@ -240,10 +242,16 @@ class Runner:
             # Unknown, or the process of an earlier server has the lock: the next one finds what is done, and says how it ended.
             return
         if end.exit_code == 0:
+            self._tries.pop(job.id, None)
             # The result is durable: the process made it so. If we die before the state is, another process finds that all is done.
             self._tell(self._store.change(job, state="done", exit_code=0, summary=end.summary, error="", hint="", failures=0))
             return
+        is_gone = end.exit_code == ExitCode.INPUT_GONE and self._settings.inputs.is_away(job.argument)
+        if end.is_temporary or is_gone:
+            self._try_later(job, end)
+            return
         progress = read_progress(self._environment, self._store.folder(job.id).progress) or RunProgress()
+        self._tries.pop(job.id, None)
         has_progressed = progress.done_bytes > job.failed_at_bytes
         failures = 1 if has_progressed else job.failures + 1
         is_final = end.is_permanent or failures >= FAILURES_MAX
@@ -260,6 +268,17 @@ class Runner:
         if not is_final:
             self._not_before_s[job.id] = self._clock.monotonic_s() + BACKOFF.wait_s(failures)
         self._tell(changed)
+
+    def _try_later(self, job: Job, end: End) -> None:
+        """The job waits, however often this happened: what it needs may come back. It is no failure of the job."""
+        tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
+        self._not_before_s[job.id] = self._clock.monotonic_s() + BACKOFF.wait_s(tries)
+        try:
+            self._store.change(job, exit_code=end.exit_code, error=end.error, hint=end.hint)
+        except StorageError as error:
+            # Nothing relies on it, and the disk may be what is missing.
+            if tries == 1:
+                self._tell_unavailable(self._store.folder(job.id).path, error.message)
 
     def _end_unwanted(self) -> None:
         """Ends the processes of jobs that were cancelled or deleted."""
@@ -280,6 +299,9 @@ class Runner:
 
     def _start_waiting(self) -> None:
         now_s = self._clock.monotonic_s()
+        open_ids = {job.id for job in self._store.unfinished() if job.is_open}
+        # Else a round would be made 20 times a second for jobs that were cancelled while they waited.
+        self._not_before_s = {job_id: until_s for job_id, until_s in self._not_before_s.items() if job_id in open_ids}
         if len(self._running) >= self._settings.options.processes_max:
             return
         held = self._running.keys() | self._unknown
@@ -311,8 +333,8 @@ class Runner:
             settings = inputs.overrides(job.request)
             pipeline_file = inputs.pipeline_file(job.request.pipeline)
         except RefusedError as error:
-            if error.reason == "closed":
-                self._not_before_s[job.id] = self._clock.monotonic_s() + REST_S
+            if error.reason == "closed" or inputs.is_away(job.argument):
+                self._try_later(job, End(job.exit_code, error.message, "it is tried again; see that its folders are there"))
                 return
             self._tell(self._store.change(job, state="failed", error=error.message, hint=error.hint))
             return
@@ -322,7 +344,7 @@ class Runner:
         try:
             self._set(job.id, self._starts(self._environment, folder, pipeline_file, settings, job.argument))
         except (OSError, StorageError) as error:
-            self._ended(job, End(int(getattr(error, "exit_code", 71)), f"no process could be started: {error}"))
+            self._ended(job, End(int(getattr(error, "exit_code", NO_PROCESS)), f"no process could be started: {error}"))
 
     def _set(self, job_id: str, process: JobProcess) -> None:
         with self._lock:
@@ -344,6 +366,7 @@ class Runner:
         self._store.remove(job)
         self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[0] != job.id}
         self._not_before_s.pop(job.id, None)
+        self._tries.pop(job.id, None)
 
     def _tell(self, job: Job | None) -> None:
         if job is not None and job.state != "queued":
