@@ -16,7 +16,7 @@ import pytest
 
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.following import Following
-from event_processor.engine.journal import JournalRun
+from event_processor.engine.journal import JournalEntry, JournalRun
 from event_processor.model.event import Chunk
 from support.fallbacks import (
     CHECKPOINT,
@@ -173,7 +173,7 @@ def test_a_stop_in_the_recovery_while_a_commit_is_held_reads_nothing_but_the_tai
     live(fs, unpaced, turns, seed=1)
     fallen, reports, read = broken(fs), Reports(), Following._read
 
-    def read_and_stop(following: Following, run: JournalRun) -> Iterator[Chunk]:
+    def read_and_stop(following: Following, run: JournalRun) -> Iterator[Chunk | JournalEntry]:
         yield from read(following, run)
         assert reports.processor is not None
         reports.processor.stop()

@@ -173,7 +173,7 @@ def test_a_number_that_the_reader_takes_meanwhile_is_that_of_its_file(tmp_path: 
     log.append(LINE)
     source = source_of(log)
     assert source.open_file()[0] == 1
-    asked = Lineage.open_file.fget
+    asked = vars(Lineage)["open_file"].fget
     assert asked is not None
 
     def and_then_it_is_read(lineage: Lineage) -> object:

@@ -332,6 +332,6 @@ def test_rows_of_windows_and_dead_letters_are_not_read_in_the_form_of_the_events
     configuration = engine.configuration("/d", **sections)
     fake = SimpleNamespace(sink=lambda _options, context: context.timestamp_formats)
     monkeypatch.setattr(connectors, "CONNECTORS", {"file": fake})
-    found = {name: connectors.make_sink(configuration, Environment(), name, {}) for name in inputs}
+    found: dict[str, object] = {name: connectors.make_sink(configuration, Environment(), name, {}) for name in inputs}
     assert found == {"events": ("epoch_ms",), "rows": ("auto",), "letters": ("auto",)}
     assert connectors.receiver_context(configuration, Environment(), "database").timestamp_formats == ("auto",)
