@@ -59,8 +59,6 @@ class DelimitedReader:
         csv.field_size_limit(max(csv.field_size_limit(), record_bytes_max))
 
     def read(self, chunk: Chunk, lines: Lines) -> Objects:
-        if self._is_before_header(chunk):
-            return _preamble_alone(chunk, lines)
         names = self._names(chunk)
         header_rows = self._leading_rows(chunk, lines)
         faults = self._header_faults(names, chunk, lines, header_rows - 1) if header_rows else {}
@@ -169,9 +167,10 @@ class DelimitedReader:
         if self._dialect.columns:
             return self._dialect.columns
         head = _head(chunk)
-        line, ended, _ = head[self._preamble(head)[0] :].partition(b"\n")
+        begin = self._preamble(head)[0]
+        line, ended, _ = head[begin:].partition(b"\n")
         if not ended and (len(head) >= HEADER_BYTES_MAX or not chunk.final):
-            return _Unfit(f"the header line is longer than {HEADER_BYTES_MAX} bytes: set csv_columns")
+            return _UNKNOWN_HEADER if begin in (0, len(BYTE_ORDER_MARK)) else _LATE_HEADER
         text = self._text(line.removesuffix(b"\r"))
         if isinstance(text, _Unfit):
             return _Unfit(f"the header line {text.reason}")
@@ -182,13 +181,6 @@ class DelimitedReader:
         if not names or len(set(names)) < len(names) or not all(names[:-1] if len(names) > 1 else names):
             return _Unfit("the header line has a duplicate or empty name: set csv_columns")
         return names
-
-    def _is_before_header(self, chunk: Chunk) -> bool:
-        """Whether the file, up to the chunk's end, holds only what is before a header."""
-        if self._dialect.columns or _known_bytes(chunk) >= HEADER_BYTES_MAX:
-            return False
-        head = _head(chunk)
-        return self._preamble(head)[0] == len(head)
 
     def _leading_rows(self, chunk: Chunk, lines: Lines) -> int:
         """How many of the chunk's first rows are no records: lines to skip, comments before the header, and the header."""
@@ -211,21 +203,30 @@ class DelimitedReader:
         return place, _next_line(head, place) if dialect.has_header else place
 
     def _header_faults(self, names: Sequence[str] | _Unfit, chunk: Chunk, lines: Lines, row: int) -> dict[int, Rejection]:
-        """The rejection of the header line, which is `row`, if it may hold rows, or if no later line reports its fault.
+        """The rejection of the last line before the records, which is `row`, if it may hold rows, or if no later line reports its fault.
 
-        With line ends that are carriage returns, the whole file is one line, and all its rows would be lost with the header.
+        With line ends that are carriage returns, the whole file is one line, and all its rows would be lost with the header. If the chunk ends
+        before the header, only the end of the file makes that a fault.
         """
         line = lines.record(row)
-        has_feed = len(lines.starts) > 1 or chunk.content.endswith(b"\n")
+        has_feed = row < len(lines.starts) - 1 or chunk.content.endswith(b"\n")
         found: _Unfit | None = None
-        if b"\r" in line:
+        if not self._is_header(chunk, chunk.offset + int(lines.ends[row])):
+            found = _NO_FEED if not has_feed and b"\r" in line[:-1] else None
+        elif b"\r" in line:
             text = self._text(line)
             cells = text if isinstance(text, _Unfit) else self._cells([text])[0][0]
             if isinstance(cells, _Unfit):
-                found = _Unfit(f"the header line: {cells.reason}" if has_feed else "the header has no line feed")
+                found = _Unfit(f"the header line: {cells.reason}") if has_feed else _NO_FEED
         elif isinstance(names, _Unfit) and not has_feed:
             found = names
         return {} if found is None else {row: found.at(row)}
+
+    def _is_header(self, chunk: Chunk, end: int) -> bool:
+        """Whether the line before the records that ends at the offset `end` is the header, and not before it."""
+        head = _head(chunk)
+        begin = self._preamble(head)[0]
+        return self._dialect.has_header and begin < len(head) and end >= _header_offset(chunk) + begin
 
     def _by_column(self, names: Sequence[str], cells: Sequence[list[str] | _Unfit]) -> bytes | None:
         """The objects of lines that are all good, one a line; None if a line may be bad.
@@ -337,6 +338,13 @@ class _Unfit:
         return Rejection(row, self.stage, self.reason, "")
 
 
+_NO_FEED: Final = _Unfit("the header has no line feed")
+_UNKNOWN_HEADER: Final = _Unfit(f"the header line is longer than {HEADER_BYTES_MAX} bytes: set csv_columns")
+_LATE_HEADER: Final = _Unfit(
+    f"the header does not begin and end in the first {HEADER_BYTES_MAX:,} bytes: shorten what is before it"
+)
+
+
 def is_line_based(encoding: str) -> bool:
     """Whether text in this encoding can be cut into lines by its bytes: each ASCII character, also a line feed, is its own byte."""
     ascii_bytes = bytes(range(128))
@@ -367,22 +375,6 @@ def _without_last(cells: list[str] | _Unfit, columns: int) -> list[str] | _Unfit
 def _next_line(head: bytes, place: int) -> int:
     """Where the line after the one at `place` begins; the end of `head` if it is not there."""
     return head.find(b"\n", place) + 1 or len(head)
-
-
-def _preamble_alone(chunk: Chunk, lines: Lines) -> Objects:
-    """What is read of lines before the header. They are no records.
-
-    With line ends that are carriage returns, the last line would hold the whole file, so it is rejected.
-    """
-    count = len(lines.starts)
-    if count and not chunk.content.endswith(b"\n") and b"\r" in lines.record(count - 1)[:-1]:
-        return Objects([], b"", count - 1, [_Unfit("the header has no line feed").at(count - 1)])
-    return Objects([], b"", count, [])
-
-
-def _known_bytes(chunk: Chunk) -> int:
-    """How much of the start of the part is known."""
-    return len(chunk.head) or (len(chunk.content) if chunk.offset == 0 else 0)
 
 
 def _head(chunk: Chunk) -> bytes:

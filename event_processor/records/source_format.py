@@ -58,7 +58,7 @@ class SourceFormat(SourceOptions):
     csv_skip_lines: int = Field(default=0, ge=0, le=1000)
     """How many lines of each file come before the header. They are counted as blank."""
     csv_comment: str = Field(default="", max_length=16, examples=["#"])
-    """How a line begins that is a comment. It is counted as blank. "" if there are none."""
+    """How a line begins that is a comment. It is counted as blank. "" if there are none. A header must begin and end in the first 4,096 bytes."""
     csv_null: tuple[str, ...] = Field(default=(), examples=[["NA", "NULL", ""]])
     """Cells that are null, in any column, strings too."""
     csv_thousands: str = Field(default="", max_length=1, examples=["."])
@@ -70,7 +70,7 @@ class SourceFormat(SourceOptions):
     csv_header: bool = True
     """Whether the first line of each file holds the names of its columns. This line is counted as blank."""
     csv_columns: tuple[str, ...] = Field(default=(), examples=[["id", "category", "value"]])
-    """The names of the columns, in order. They replace the names in a header line (of at most 4,096 bytes)."""
+    """The names of the columns, in order. They replace the names in a header line, which must end in the first 4,096 bytes."""
     csv_types: Mapping[str, CellType] = Field(default={}, examples=[{"id": "integer"}])
     """The types of cells, by column: "string", "integer", "number" or "boolean". By default the column of event.value has numbers
     and all others have strings. An empty cell is null, except in a string column."""

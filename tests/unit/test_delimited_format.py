@@ -616,3 +616,29 @@ def test_a_quote_in_a_comment_or_in_a_skipped_line_opens_no_cell() -> None:
     content = b'Report of "May\n# columns: id,"v in EUR\nid,v\n1,2\n#,"\n3,"x\ny"\n'
     made = quoted_lines(content, Dialect(comment="#", skip_lines=1), [1000], 1000)
     assert made == content.replace(b"x\ny", b"x y")
+
+
+@pytest.mark.parametrize("start", [b"Report\rof May\n", b"# a\rb\n#\n", b"#\n# a\rb\r\n"])
+@pytest.mark.parametrize("columns", [(), ("id", "category", "value")])
+def test_a_carriage_return_before_the_header_is_blank_however_the_file_is_cut(start: bytes, columns: tuple[str, ...]) -> None:
+    content = start + b"id,category,value\n1,a,2\n"
+    dialect = Dialect(types={"value": "number"}, columns=columns, skip_lines=1, comment="#")
+    for cut in range(content.count(b"\n") + 1):
+        offset = len(b"".join(content.split(b"\n")[:cut])) + cut
+        parts = (
+            decode(content[:offset], dialect, head=content[:offset]),
+            decode(content[offset:], dialect, offset=offset, head=content),
+        )
+        assert [each.rejections for each in parts] == [[], []]
+        assert sum(each.blank_count for each in parts) == content.count(b"\n") - 1
+
+
+def test_lines_before_the_header_that_are_longer_than_the_known_start_hide_it_and_that_is_said() -> None:
+    comments = b"# a\rb\n" * 700
+    assert len(comments) > HEADER_BYTES_MAX
+    columns = decode(comments + b"id,category,value\n1,a,2\n", Dialect(comment="#"), head=comments[:HEADER_BYTES_MAX])
+    words = "the header does not begin and end in the first 4,096 bytes: shorten what is before it"
+    assert reasons(columns) == [(700, "", words), (701, "", words)]
+    rest = decode(b"1,a,2\n", Dialect(comment="#"), offset=5000, head=comments[:HEADER_BYTES_MAX])
+    assert reasons(rest) == [(0, "", words)]
+    assert reasons(decode(b"#\n" + b"a" * 5000 + b"\n1\n", Dialect(comment="#"), head=b"#\n" + b"a" * 4094)) == [(2, "", words)]
