@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.types import ASGIApp
 
+from event_processor.service.jobs import uploads
+from event_processor.service.web import file_answer
+from event_processor.storage.durable import OperatingSystem
 from support.asgi import Answer, asked
+from support.operated import Place, event_line
 from support.sites import application_here
 
 CONFIGURATION = """
@@ -175,6 +181,68 @@ def test_jobs_and_uploads_are_there_after_a_restart(folder: Path) -> None:
     assert asked(second, f"/v1/uploads/{upload}", "PATCH", headers={"Upload-Offset": "2"}, body=[b"cd"]).status == 204
     assert (folder / "state" / "jobs" / "uploads" / upload / "content").read_bytes() == b"abcd"
     assert not (folder / "state" / "jobs" / "0123456789abcdef").exists()
+
+
+def failed_job(folder: Path, app: ASGIApp) -> tuple[ASGIApp, str, Path]:
+    """A job that failed, in the application after a restart, and its folder."""
+    job_id = submitted(app, {"path": "a.jsonl"}).json["id"]
+    document = folder / "state" / "jobs" / job_id / "job.json"
+    document.write_text(json.dumps({**json.loads(document.read_text()), "state": "failed"}))
+    return restarted(folder), job_id, document.parent
+
+
+def test_only_the_committed_rejections_of_a_job_that_failed_are_given_out(app: ASGIApp, folder: Path) -> None:
+    later, job_id, kept = failed_job(folder, app)
+    place = Place.real(kept)
+    place.append(event_line(1) + b"no record\n" + event_line(2) + b"nor this\n")
+    place.run(drain=True)
+    letters = kept / "state" / "dead_letters.jsonl"
+    committed = letters.read_bytes()
+    letters.write_bytes(committed + b'{"half a lett')
+    url = f"/v1/jobs/{job_id}/dead-letters"
+    whole = asked(later, url)
+    assert (whole.status, whole.content, whole.content.count(b"\n")) == (200, committed, 2)
+    assert whole.headers["content-length"] == str(len(committed))
+    part = asked(later, url, headers={"Range": "bytes=-5"})
+    assert (part.status, part.content) == (206, committed[-5:])
+    assert asked(later, url, "HEAD").headers["content-length"] == str(len(committed))
+    for checkpoint in kept.glob("state/checkpoint*"):
+        checkpoint.unlink()
+    assert (asked(later, url).status, asked(later, url).content) == (200, b"")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-1"}])
+def test_a_result_that_is_removed_while_it_is_asked_for_is_404(
+    app: ASGIApp, folder: Path, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later, job_id, kept = failed_job(folder, app)
+    (kept / "result.jsonl").write_bytes(b"{}\n" * 50_000)
+    assert asked(later, f"/v1/jobs/{job_id}/result").content == b"{}\n" * 50_000
+    found = file_answer.FileAnswer.__init__
+
+    def removed(*given: Any) -> None:
+        found(*given)
+        (kept / "result.jsonl").unlink()
+
+    monkeypatch.setattr(file_answer.FileAnswer, "__init__", removed)
+    assert asked(later, f"/v1/jobs/{job_id}/result", headers=headers).status == 404
+
+
+def test_a_disk_that_gives_errors_is_503_and_no_fault_of_the_server(
+    app: ASGIApp, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OperatingSystem, "names", refused)
+        assert asked(app, "/v1/jobs").status == 503
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads, "free_bytes", refused)
+        assert posted(app, "/v1/uploads", {"length": 4}).status == 503
+    later, job_id, _ = failed_job(folder, app)
+    monkeypatch.setattr(OperatingSystem, "status", refused)
+    assert asked(later, f"/v1/jobs/{job_id}").status == 503
 
 
 def restarted(folder: Path) -> ASGIApp:

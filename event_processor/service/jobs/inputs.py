@@ -17,6 +17,7 @@ from event_processor.configuration import ConfigurationFaultsError, Configuratio
 from event_processor.configuration.configuration import NAME_PATTERN, JobsOptions
 from event_processor.service.jobs.job import JobInput, JobRequest, ParameterValues, RefusedError
 from event_processor.service.jobs.uploads import UploadStore
+from event_processor.storage.durable import storage_call
 
 __all__ = ["JobInputs"]
 
@@ -38,9 +39,10 @@ class JobInputs:
         self._uploads: Final = uploads
 
     def pipelines(self) -> Sequence[str]:
-        """The names of the pipelines."""
+        """The names of the pipelines. Raises `StorageError`."""
         folder = os.path.realpath(str(self._options.pipelines_dir))
-        stems = [name.removesuffix(".toml") for name in self._fs.names(folder) if name.endswith(".toml")]
+        with storage_call("list", folder):
+            stems = [name.removesuffix(".toml") for name in self._fs.names(folder) if name.endswith(".toml")]
         return [stem for stem in stems if self._is_pipeline(stem, folder)]
 
     def pipeline_file(self, name: str) -> str:

@@ -8,6 +8,7 @@ Never: answers a request (`service/web/` does).
 from __future__ import annotations
 
 import os
+import stat
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,19 @@ import msgspec
 
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration, JobsOptions
+from event_processor.engine.checkpoint import CheckpointStore
+from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
+from event_processor.model.errors import StorageError
 from event_processor.operations.progress_file import RunProgress, read_progress
+from event_processor.operations.state_access import committed_length
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobInput, JobRequest, ParameterValues, RefusedError
 from event_processor.service.jobs.runner import Runner, Settings
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
+from event_processor.storage.durable import storage_call
 
-__all__ = ["JobPage", "Jobs", "JobsSite", "ShownJob", "jobs_site"]
+__all__ = ["JobFile", "JobPage", "Jobs", "JobsSite", "ShownJob", "jobs_site"]
 
 UPLOADS_FOLDER: Final = "uploads"
 
@@ -74,6 +80,14 @@ class _Queue:
     waiting: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """A file of a job. Only the first `status.st_size` bytes of it count."""
+
+    path: str
+    status: os.stat_result
+
+
 class Jobs:
     """The jobs of one folder, over reloads."""
 
@@ -101,7 +115,8 @@ class Jobs:
         queue = queue or self._queue()
         is_running = job.is_open and job.id in queue.running
         folder, fs = self.store.folder(job.id), self._environment.fs
-        result = fs.status(folder.result) if job.state in ("done", "failed") else None
+        with storage_call("stat", folder.result):
+            result = fs.status(folder.result) if job.state in ("done", "failed") else None
         request = job.request
         return ShownJob(
             id=job.id,
@@ -121,6 +136,22 @@ class Jobs:
             summary=job.summary,
         )
 
+    def result_of(self, job: Job) -> JobFile | None:
+        """The rows of a job that has ended; None if there are none. Raises `StorageError`."""
+        return _file(self.store.folder(job.id).result, None)
+
+    def dead_letters_of(self, job: Job) -> JobFile | None:
+        """The records that a job has rejected, as far as they are committed: a process that failed may have written more.
+
+        None if there are none. Raises `StateError`, `StorageError`.
+        """
+        folder = self.store.folder(job.id)
+        found = _file(folder.dead_letters, None)
+        if found is None:
+            return None
+        checkpoint = CheckpointStore(self._environment.fs, folder.state, self._environment.telemetry).peek()
+        return _file(folder.dead_letters, 0 if checkpoint is None else committed_length(checkpoint, DEAD_LETTERS_NAME))
+
     def page(self, *, offset: int, limit: int, pipelines: Sequence[str]) -> JobPage:
         """The jobs, the newest first. Raises `RefusedError`, `StorageError`."""
         if not self.store.is_open:
@@ -139,6 +170,19 @@ class Jobs:
 
     def _changed(self) -> None:
         self._runner.wake()
+
+
+def _file(path: str, bytes_max: int | None) -> JobFile | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError.from_os("stat", path, error) from error
+    fields = list(status[:10])
+    if bytes_max is not None:
+        fields[stat.ST_SIZE] = min(status.st_size, bytes_max)
+    return JobFile(path, os.stat_result(fields))
 
 
 class JobsSite:

@@ -7,18 +7,19 @@ Never: decides what a job may read (`service/jobs/inputs.py` does).
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
-from event_processor.service.jobs.job import JobFolder, JobRequest, Reason, RefusedError
-from event_processor.service.jobs.jobs import JobsSite
+from event_processor.service.jobs.job import Job, JobRequest, Reason, RefusedError
+from event_processor.service.jobs.jobs import JobFile, JobsSite
+from event_processor.service.jobs.jobs import Jobs as AllJobs
 from event_processor.service.web.answers import ProblemError, json_answer
+from event_processor.service.web.file_answer import FileAnswer
 from event_processor.service.web.operation import integer_of, text_of
 from event_processor.service.web.page import jobs_page
 from event_processor.service.web.site import Site
@@ -118,16 +119,15 @@ class Jobs:
 
     async def result(self, request: Request, _query: Query) -> Response:
         """The rows of a job that has ended, or a range of them."""
-        return await self._file(request, lambda folder: folder.result, "")
+        return await self._file(request, AllJobs.result_of, "")
 
     async def dead_letters(self, request: Request, _query: Query) -> Response:
         """The records that a job which has ended has rejected, or a range of them."""
-        return await self._file(request, lambda folder: folder.dead_letters, "-dead-letters")
+        return await self._file(request, AllJobs.dead_letters_of, "-dead-letters")
 
-    async def _file(self, request: Request, chosen: Callable[[JobFolder], str], suffix: str) -> Response:
-        path = await self._calls.call(lambda jobs: _file_of(jobs, request.path_params["id"], chosen))
-        name = f"{request.path_params['id']}{suffix}.jsonl"
-        return FileResponse(path, media_type="application/x-ndjson", filename=name)
+    async def _file(self, request: Request, chosen: Callable[[AllJobs, Job], JobFile | None], suffix: str) -> Response:
+        job_id = request.path_params["id"]
+        return FileAnswer(await self._calls.call(lambda jobs: _file_of(jobs.jobs, job_id, chosen)), f"{job_id}{suffix}.jsonl")
 
     async def cancel(self, request: Request, _query: Query) -> Response:
         """The job, cancelled; as it is if it has ended."""
@@ -141,11 +141,11 @@ class Jobs:
         return Response(status_code=204)
 
 
-def _file_of(jobs: JobsSite, job_id: str, chosen: Callable[[JobFolder], str]) -> str:
-    """A file of a job that has ended: nothing writes to it any more. Raises `RefusedError`."""
-    job = jobs.jobs.store.get(job_id)
-    path = chosen(jobs.jobs.store.folder(job.id))
-    if job.state not in ("done", "failed") or not os.path.isfile(path):
-        shown = jobs.jobs.shown(job)
+def _file_of(jobs: AllJobs, job_id: str, chosen: Callable[[AllJobs, Job], JobFile | None]) -> JobFile:
+    """A file of a job that has ended: nothing writes to it any more. Raises `RefusedError`, `StateError`, `StorageError`."""
+    job = jobs.store.get(job_id)
+    found = chosen(jobs, job) if job.state in ("done", "failed") else None
+    if found is None:
+        shown = jobs.shown(job)
         raise RefusedError("conflict", f"the job is {shown.state}: there is no such file of it", f"see GET /v1/jobs/{job.id}")
-    return path
+    return found
