@@ -512,3 +512,21 @@ def test_a_job_that_is_cancelled_while_it_waits_for_its_next_try_is_no_longer_lo
     world.store.cancel(job.id)
     world.rounds()
     assert not world.runner._not_before_s
+
+
+def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the names of the folders are, by which they are read."""
+    request = JobRequest("counts", JobInput(path="a"))
+    tokens = iter(["f" * 16, "0" * 16])
+    monkeypatch.setattr(Environment, "new_token", lambda _: next(tokens))
+    first, _ = world.store.submit(request, world.inputs.argument(request.input), "k", 100)
+    world.store.delete(first.id)
+    second, is_new = world.store.submit(request, world.inputs.argument(request.input), "k", 100)
+    assert (is_new, second.id) == (True, "0" * 16)
+    world.store.close()
+    later = World(tmp_path)
+    assert later.store.submitted("k", request) == second
+    assert later.store.get(second.id) == second
+    later.store.close()

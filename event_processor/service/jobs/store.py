@@ -263,7 +263,9 @@ class JobStore:
         self._unfinished.pop(job.id, None)
         if job.is_open or job.is_deleted:
             self._unfinished[job.id] = job
-        if job.key:
+        present = self._jobs.get(self._by_key.get(job.key, ""))
+        # A change of an older job takes the key from no newer one.
+        if job.key and not job.is_deleted and (present is None or present.is_deleted or present.number <= job.number):
             self._by_key[job.key] = job.id
 
     def _load(self) -> None:
@@ -283,7 +285,9 @@ class JobStore:
                 jobs[name] = job
         self._jobs = jobs
         self._unfinished = {job.id: job for job in jobs.values() if job.is_open or job.is_deleted}
-        self._by_key = {job.key: job.id for job in jobs.values() if job.key}
+        # A key may be used again after its job was deleted: the last one that is there has it.
+        kept = sorted((job for job in jobs.values() if job.key and not job.is_deleted), key=lambda job: job.number)
+        self._by_key = {job.key: job.id for job in kept}
         self.unreadable = unreadable
 
     def _read(self, folder: JobFolder) -> Job | None:
