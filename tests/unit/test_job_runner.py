@@ -21,6 +21,7 @@ from event_processor.model.telemetry import Telemetry
 from event_processor.service.jobs import uploads
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobRequest, RefusedError
+from event_processor.service.jobs.process import start
 from event_processor.service.jobs.runner import FAILURES_MAX, Runner, Settings
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
@@ -530,3 +531,30 @@ def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(
     assert later.store.submitted("k", request) == second
     assert later.store.get(second.id) == second
     later.store.close()
+
+
+def test_a_long_last_line_of_a_process_is_read_whole(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    line = {"event": "processed", "accepted": 3, "incomplete": ["x" * 100] * 2_000}
+    Path(world.store.folder(job.id).said).write_text(json.dumps(line) + "\n")
+    world.started[0].code = 0
+    world.rounds()
+    assert (world.store.get(job.id).summary or {})["accepted"] == 3
+
+
+def test_what_a_process_says_is_appended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output and error are one file, and each must write behind the other."""
+    flags: list[int] = []
+
+    class Started:
+        pid = os.getpid()
+
+        def __init__(self, *_: object, stdout: int, **__: object) -> None:
+            flags.append(fcntl.fcntl(stdout, fcntl.F_GETFL))
+
+    monkeypatch.setattr("event_processor.service.jobs.process.subprocess.Popen", Started)
+    monkeypatch.setattr("event_processor.service.jobs.process.os.setpriority", lambda *_: None)
+    job = world.submit()
+    start(world.environment, world.store.folder(job.id), "counts.toml", [], "a")
+    assert flags[0] & os.O_APPEND

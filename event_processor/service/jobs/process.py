@@ -30,8 +30,9 @@ __all__ = ["NO_PROCESS", "End", "FoundProcess", "JobProcess", "StartedProcess", 
 
 NICENESS: Final = 10
 """The pipeline of the daemon goes first."""
-SAID_BYTES: Final = 65_536
-"""The end of what a process said: its last lines say how it ended."""
+SAID_BYTES: Final = 4_194_304
+"""The end of what a process said: its last lines say how it ended. One of them, with the counts, may name hundreds of files."""
+ARGUMENTS_BYTES: Final = 65_536
 NOT_FOR_JOBS: Final = ("EVENT_PROCESSOR_CONFIG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 NO_PROCESS: Final = 71
 """The system could not start a process (EX_OSERR)."""
@@ -143,7 +144,8 @@ def start(
     arguments += ["process", "--json", "--no-sinks", "--output", folder.result, "--progress", folder.progress, "--", argument]
     fs = environment.fs
     with storage_call("open", folder.said):
-        said = fs.open(folder.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        # Appended: standard output and error are one file, and neither may write over the other, whatever opens it anew.
+        said = fs.open(folder.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell; every argument was checked
             arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=_environment_of_jobs()
@@ -200,7 +202,7 @@ def _arguments_of(environment: Environment, process_id: int) -> Sequence[str]:
     fs = environment.fs
     descriptor = fs.open(f"/proc/{process_id}/cmdline", os.O_RDONLY)
     try:
-        return os.fsdecode(fs.read(descriptor, SAID_BYTES, 0)).split("\0")
+        return os.fsdecode(fs.read(descriptor, ARGUMENTS_BYTES, 0)).split("\0")
     finally:
         fs.close(descriptor)
 
