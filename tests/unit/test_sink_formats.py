@@ -335,3 +335,9 @@ def test_rows_of_windows_and_dead_letters_are_not_read_in_the_form_of_the_events
     found: dict[str, object] = {name: connectors.make_sink(configuration, Environment(), name, {}) for name in inputs}
     assert found == {"events": ("epoch_ms",), "rows": ("auto",), "letters": ("auto",)}
     assert connectors.receiver_context(configuration, Environment(), "database").timestamp_formats == ("auto",)
+
+
+def test_a_year_before_1000_has_four_digits_in_a_pattern() -> None:
+    written = spelling("%Y/%m %F %G %%Y %%F").respelt(b'"0099-12-31T00:00:00Z"')
+    assert written == b'"0099/12 0099-12-31 0099 %Y %F"'
+    assert spelling("%Y").respelt(b'"1000-01-01T00:00:00Z"') == b'"1000"'

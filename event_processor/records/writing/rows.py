@@ -10,6 +10,7 @@ Never: this file knows nothing about CSV or Parquet.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,8 @@ AS_IS: Final = "as_is"
 RFC3339: Final = "rfc3339"
 _NAMES: Final = (AS_IS, RFC3339, "epoch_s", "epoch_ms")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FOUR_DIGITS_FROM: Final = 1000
+_DIRECTIVE: Final = re.compile("%.", re.DOTALL)
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
 _SCALAR_STARTS: Final = frozenset(b'"-0123456789')
@@ -90,7 +93,13 @@ class TimestampSpelling:
         if self._spelling == RFC3339:
             return f'"{canonical(ns, self._digits)}"'.encode()
         instant = _EPOCH + timedelta(microseconds=ns // 1000)
-        return msgspec.json.encode(instant.strftime(self._spelling))
+        pattern = self._spelling
+        if instant.year < _FOUR_DIGITS_FROM:
+            # The C library writes such a year without zeros.
+            year = f"{instant.year:04d}"
+            years = {"%Y": year, "%F": f"{year}-%m-%d", "%G": f"{instant.isocalendar().year:04d}"}
+            pattern = _DIRECTIVE.sub(lambda found: years.get(found[0], found[0]), pattern)
+        return msgspec.json.encode(instant.strftime(pattern))
 
 
 NULL: Final = b"null"
