@@ -18,7 +18,7 @@ from event_processor.columns.number_texts import json_number
 from event_processor.model.contracts import Rejection
 from event_processor.model.event import Chunk
 from event_processor.model.field_names import name_keys
-from event_processor.records.json_lines.lines import Lines
+from event_processor.records.json_lines.lines import BLANK_BYTES, Lines
 from event_processor.records.objects import Objects
 
 __all__ = ["LOG_FORMATS", "LogReader", "pattern_fault"]
@@ -75,7 +75,7 @@ class LogReader:
         """The fields of a line; the stage and the reason of its rejection; None if it is blank."""
         if len(line) > self._record_bytes_max:
             return "read", "record over the size limit (record_bytes_max)"
-        if not line or line.isspace():
+        if not line.strip(BLANK_BYTES):
             return None
         try:
             text = line.decode()

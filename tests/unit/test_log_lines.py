@@ -113,3 +113,8 @@ def test_the_expression_is_part_of_what_a_state_depends_on() -> None:
     assert options.format_identity() == {"format": "regex", "format_pattern": "(?P<a>a)"}
     plain = FileSourceOptions.model_validate({"path": ConfiguredPath("log"), "format": "combined"})
     assert plain.format_identity() == {"format": "combined"}
+
+
+def test_only_spaces_tabs_and_carriage_returns_are_blank() -> None:
+    objects = read("ltsv", "\n \t\r\n\x0b\n\x0c\na:1\n")
+    assert (objects.blank_count, list(objects.rows), [each.row for each in objects.rejections]) == (2, [4], [2, 3])
