@@ -146,6 +146,17 @@ def test_a_test_that_cannot_be_meant_is_a_fault(shell: Shell, text: str, fault: 
     assert fault in shell.err
 
 
+@pytest.mark.parametrize(
+    ("record", "wanted"), [("{ at = 2026-01-31 }", '"at" as a string, a finite 64-bit number'), ("5", "a text, or a table")]
+)
+def test_a_bad_record_of_a_test_is_one_fault_with_its_place(shell: Shell, record: str, wanted: str) -> None:
+    configure(shell, f'[[tests]]\nname = "n"\nrecords = ["a", {record}]\nrows = []\n')
+    assert shell.call("validate") == 78
+    assert shell.err.count("tests[0]") == 1
+    assert "tests[0].records[1]" in shell.err
+    assert f"wanted: {wanted}" in shell.err
+
+
 def test_without_a_file_and_without_tests_the_call_is_wrong(shell: Shell) -> None:
     assert shell.call("test") == 64
     assert "the configuration has no [[tests]]" in shell.err
