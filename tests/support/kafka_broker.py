@@ -41,6 +41,7 @@ __all__ = ["KafkaBroker", "broker_of_tests"]
 
 WITHIN_S: Final = 60.0
 NUMBERS: Final = count(1)
+NO_LEADER_YET: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 @dataclass
@@ -186,9 +187,21 @@ class KafkaBroker:
 
     def _offset(self, topic: str, partition: int, spec: OffsetSpec) -> int:
         asked = TopicPartition(topic, partition)
-        with self.admin() as admin:
+        answers: list[int] = []
+
+        def is_answered() -> bool:
             found = admin.list_offsets({asked: spec}, isolation_level=IsolationLevel.READ_COMMITTED)
-            return int(found[asked].result(WITHIN_S).offset)
+            try:
+                answers.append(int(found[asked].result(WITHIN_S).offset))
+            except KafkaException as error:
+                # The metadata name the leader a moment before it answers as one.
+                if error.args[0].code() not in NO_LEADER_YET:
+                    raise
+            return bool(answers)
+
+        with self.admin() as admin:
+            wait_until(is_answered, f"the leader of {topic} answers")
+        return answers[0]
 
     def produce(
         self,

@@ -351,7 +351,8 @@ def test_foreign_bytes_behind_the_committed_length_of_a_sink_are_cut_off(morning
 )
 def test_another_configuration_is_78_and_names_the_key_and_the_way_out(morning: Files, sections: Any, said: str) -> None:
     error = refusal(disk_with(grown(morning)), configuration(FOLDER, **sections))
-    assert (type(error), error.exit_code) == (ConfigurationError, ExitCode.CONFIGURATION)
+    assert isinstance(error, ConfigurationError)
+    assert error.exit_code == ExitCode.CONFIGURATION
     assert said in error.message
     assert "event-processor replay" in error.hint
 

@@ -162,8 +162,8 @@ def test_a_command_sends_a_signal_on_and_ends_by_the_signal_of_its_run(python: W
     program = tmp_path / "program"
     program.write_text(
         "import os, signal\n"
-        "signal.signal(signal.SIGTERM, lambda *_: print('asked to end', flush=True) or os.kill(os.getpid(), signal.SIGKILL))\n"
-        "print('ready', flush=True)\nwhile True:\n    signal.pause()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'asked to end\\n'), os.kill(os.getpid(), signal.SIGKILL)))\n"
+        "os.write(1, b'ready\\n')\nwhile True:\n    signal.pause()\n"
     )
     (tmp_path / "commands").mkdir()
     make_commands(str(tmp_path / "commands"), python.address, str(program))
