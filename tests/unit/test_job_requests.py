@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,7 +16,10 @@ from starlette.types import ASGIApp
 
 from event_processor.service.jobs import uploads
 from event_processor.service.web import file_answer
+from event_processor.service.web.answers import ProblemError
+from event_processor.service.web.readings import ReaderThreads
 from event_processor.storage.durable import OperatingSystem
+from support import asgi
 from support.asgi import Answer, asked
 from support.operated import Place, event_line
 from support.sites import application_here
@@ -277,6 +282,57 @@ def test_a_piece_must_begin_at_the_offset_and_end_at_the_length(app: ASGIApp) ->
     assert submitted(app, {"upload": upload}).status == 201
     assert asked(app, f"/v1/uploads/{upload}", "DELETE").status == 409
     assert asked(app, "/v1/uploads/none", "PATCH", headers={"Upload-Offset": "0"}).status == 404
+
+
+def test_an_upload_is_not_in_use_after_a_request_that_found_the_threads_busy_at_its_end(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = posted(app, "/v1/uploads", {"length": 4}).json["id"]
+    call, calls = ReaderThreads.call, iter(range(9))
+
+    async def busy(threads: ReaderThreads, function: Callable[[], Any]) -> Any:
+        if next(calls) >= 2:
+            raise ProblemError(503, "too many requests are being answered")
+        return await call(threads, function)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ReaderThreads, "call", busy)
+        asked(app, f"/v1/uploads/{upload}", "PATCH", headers={"Upload-Offset": "0"}, body=[b"ab"])
+    assert asked(app, f"/v1/uploads/{upload}", "PATCH", headers={"Upload-Offset": "2"}, body=[b"cd"]).status == 204
+
+
+def test_an_upload_is_not_in_use_after_a_request_that_was_dropped_while_it_began(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = posted(app, "/v1/uploads", {"length": 4}).json["id"]
+    begin, may_begin, begins, closed = uploads.UploadStore.begin, Event(), Event(), Event()
+    ended = uploads.UploadStore.ended
+
+    def slow(*given: Any) -> Any:
+        begins.set()
+        may_begin.wait(30)
+        return begin(*given)
+
+    def heard(*given: Any) -> Any:
+        try:
+            return ended(*given)
+        finally:
+            closed.set()
+
+    async def dropped() -> None:
+        headers = {"host": "127.0.0.1", "Upload-Offset": "0"}
+        request = asyncio.ensure_future(asgi._asked(app, f"/v1/uploads/{upload}", "PATCH", headers, [b"ab"]))
+        await asyncio.to_thread(begins.wait, 30)
+        request.cancel()
+        await asyncio.wait([request])
+        may_begin.set()
+        await asyncio.to_thread(closed.wait, 5)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads.UploadStore, "begin", slow)
+        patched.setattr(uploads.UploadStore, "ended", heard)
+        asyncio.run(dropped())
+    assert asked(app, f"/v1/uploads/{upload}", "PATCH", headers={"Upload-Offset": "0"}, body=[b"ab"]).status == 204
 
 
 def test_without_a_folder_of_pipelines_there_are_no_jobs(folder: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from threading import RLock
+from threading import Lock, RLock
 from typing import Final
 
 import msgspec
@@ -211,7 +211,7 @@ class UploadStore:
 
 
 class Piece:
-    """A piece of an upload on its way. Used by one thread at a time."""
+    """A piece of an upload on its way. Its calls may come from several threads: a request that ends does not wait for its last write."""
 
     def __init__(self, store: UploadStore, upload: Upload, environment: Environment, path: str) -> None:
         """Opens the content, and cuts off what was never acknowledged. Raises `StorageError`."""
@@ -221,6 +221,8 @@ class Piece:
         self._path: Final = path
         self._end = upload.offset
         self._is_broken = False
+        self._is_closed = False
+        self._lock: Final = Lock()
         with storage_call("open", path):
             self._descriptor = self._fs.open(path, os.O_WRONLY)
         try:
@@ -235,19 +237,30 @@ class Piece:
         if self._end + len(content) > self._upload.length:
             words = f"the upload has {self._upload.length} bytes, and more came"
             raise RefusedError("too_large", words, "announce the whole length at POST /v1/uploads", offset=self._end)
-        rest = content
-        try:
-            while rest:
-                with storage_call("write", self._path):
-                    written = self._fs.write_at(self._descriptor, rest, self._end)
-                self._end += written
-                rest = rest[written:]
-        except BaseException:
-            self._is_broken = True
-            raise
+        with self._lock:
+            if self._is_closed:
+                # The number of the descriptor may mean another file by now.
+                raise RefusedError("conflict", "the request has ended", "ask for the offset, then go on", wait_s=1)
+            try:
+                self._write(content)
+            except BaseException:
+                self._is_broken = True
+                raise
+
+    def _write(self, rest: bytes) -> None:
+        while rest:
+            with storage_call("write", self._path):
+                written = self._fs.write_at(self._descriptor, rest, self._end)
+            self._end += written
+            rest = rest[written:]
 
     def close(self) -> Upload:
         """Makes durable what was added, and says how far the upload is. Raises `StorageError`; then nothing of the piece counts."""
+        with self._lock:
+            self._is_closed = True
+            return self._close()
+
+    def _close(self) -> Upload:
         offset: int | None = None
         try:
             if not self._is_broken and self._end > self._upload.offset:

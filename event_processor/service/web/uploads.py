@@ -7,6 +7,7 @@ Never: reads a byte of an upload that was refused.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -60,14 +61,14 @@ class Uploads:
     async def append(self, request: Request, query: Query) -> Response:
         """204: the piece is durable, and `Upload-Offset` says where the next one begins."""
         upload_id, offset = request.path_params["id"], int(query["Upload-Offset"])
-        piece = await self._calls.call(lambda jobs: jobs.jobs.uploads.begin(upload_id, offset, jobs.options))
+        piece = await self._begun(upload_id, offset)
         try:
             await self._received(request, piece)
         except BaseException:
             # What came is kept: the client asks for the offset, and goes on there.
-            await self._calls.call(lambda _jobs: piece.close())
+            await _closed(piece)
             raise
-        upload = await self._calls.call(lambda _jobs: piece.close())
+        upload = await _closed(piece)
         return Response(status_code=204, headers=_offset(upload))
 
     async def delete(self, request: Request, _query: Query) -> Response:
@@ -75,6 +76,15 @@ class Uploads:
         upload_id = request.path_params["id"]
         await self._calls.call(lambda jobs: jobs.jobs.uploads.remove(upload_id, jobs.jobs.store.uploads_in_use()))
         return Response(status_code=204)
+
+    async def _begun(self, upload_id: str, offset: int) -> Piece:
+        begun = asyncio.ensure_future(self._calls.call(lambda jobs: jobs.jobs.uploads.begin(upload_id, offset, jobs.options)))
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            # The thread may have begun all the same. Without its close, the upload would stay in use.
+            begun.add_done_callback(_close_begun)
+            raise
 
     async def _received(self, request: Request, piece: Piece) -> None:
         waiting = bytearray()
@@ -95,3 +105,13 @@ class Uploads:
 
 def _offset(upload: Upload) -> Mapping[str, str]:
     return {"Upload-Offset": str(upload.offset), "Upload-Length": str(upload.length)}
+
+
+async def _closed(piece: Piece) -> Upload:
+    """Closes in a thread of its own, whatever happens to this request: a close that is dropped would leave the upload in use."""
+    return await asyncio.shield(asyncio.to_thread(piece.close))
+
+
+def _close_begun(begun: asyncio.Future[Piece]) -> None:
+    if not begun.cancelled() and begun.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, begun.result().close)
