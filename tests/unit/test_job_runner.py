@@ -558,3 +558,16 @@ def test_what_a_process_says_is_appended(world: World, monkeypatch: pytest.Monke
     job = world.submit()
     start(world.environment, world.store.folder(job.id), "counts.toml", [], "a")
     assert flags[0] & os.O_APPEND
+
+
+def test_a_process_that_cannot_be_looked_at_keeps_a_stop_from_no_other_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for name in "ab":
+        world.submit(name)
+    world.rounds()
+    monkeypatch.setattr(world.started[0], "is_over", refused)
+    monkeypatch.setattr(world.started[0], "send", lambda _number: refused())
+    world.runner._stop()
+    assert world.started[1].signals == [signal.SIGTERM, signal.SIGKILL]

@@ -380,14 +380,17 @@ class Runner:
         deadline_s = self._clock.monotonic_s() + STOP_S
         while self._running and self._clock.monotonic_s() < deadline_s + 1:
             for job_id, running in list(self._running.items()):
-                self._ask(running, STOP_S)
-                if running.process.is_over():
-                    code = running.process.exit_code()
-                    if code == 0:
-                        self._over(job_id, running.process)
-                    with self._lock:
-                        self._running.pop(job_id, None)
+                self._each(job_id, self._stop_one, job_id, running)
             self._clock.wait(SystemWakeup(), LOOK_S)
+
+    def _stop_one(self, job_id: str, running: _Running) -> None:
+        self._ask(running, STOP_S)
+        if not running.process.is_over():
+            return
+        if running.process.exit_code() == 0:
+            self._over(job_id, running.process)
+        with self._lock:
+            self._running.pop(job_id, None)
 
 
 def _may_have_a_process(job: Job) -> bool:
