@@ -142,6 +142,12 @@ class SourceFormat(SourceOptions):
             raise ValueError("csv_delimiter and csv_quote must differ")
         return self
 
+    @model_validator(mode="after")
+    def _comment_has_bytes(self) -> Self:
+        if self.csv_comment.encode(self.csv_encoding, "replace").decode(self.csv_encoding) != self.csv_comment:
+            raise ValueError("csv_comment must be written in csv_encoding")
+        return self
+
     def format_identity(self) -> Mapping[str, Json]:
         """The keys of the form that the state depends on."""
         prefixes = {"regex": "format_pattern"} if not self.is_own_format else {self.format: "format_options"}

@@ -642,3 +642,10 @@ def test_lines_before_the_header_that_are_longer_than_the_known_start_hide_it_an
     rest = decode(b"1,a,2\n", Dialect(comment="#"), offset=5000, head=comments[:HEADER_BYTES_MAX])
     assert reasons(rest) == [(0, "", words)]
     assert reasons(decode(b"#\n" + b"a" * 5000 + b"\n1\n", Dialect(comment="#"), head=b"#\n" + b"a" * 4094)) == [(2, "", words)]
+
+
+def test_a_mark_of_comments_that_the_encoding_does_not_have_is_a_fault() -> None:
+    keys = {"path": ConfiguredPath("a.csv"), "format": "csv", "csv_comment": "→"}
+    assert FileSourceOptions.model_validate(keys).csv_comment == "→"
+    with pytest.raises(ValueError, match="csv_comment must be written in csv_encoding"):
+        FileSourceOptions.model_validate({**keys, "csv_encoding": "latin-1"})
