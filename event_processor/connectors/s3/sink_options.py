@@ -78,7 +78,7 @@ class S3SinkOptions(S3ClientOptions, RemoteSinkOptions):
         return ".jsonl.gz" if self.compression == "gzip" else ".jsonl"
 
     def target(self) -> Mapping[str, Json]:
-        """Where it writes, and how the keys end: what was begun under one name must not be repeated under another."""
+        """Where it writes, and how the keys end: what was written under one name must not be written again under another."""
         return {"type": self.type, "url": self.url.rstrip("/"), "compression": self.compression}
 
 
