@@ -32,7 +32,7 @@ class FileAnswer(FileResponse):
             # Without the extensions, with which the server could send the file by itself, whole.
             await super().__call__({**scope, "extensions": {}}, receive, cut.send)
         except FileNotFoundError as error:
-            if cut.is_begun:
+            if cut.has_started:
                 raise
             raise ProblemError(404, "the file was removed", hint="GET /v1/jobs lists the jobs") from error
 
@@ -47,7 +47,7 @@ class _Cut:
         self._is_over = False
 
     @property
-    def is_begun(self) -> bool:
+    def has_started(self) -> bool:
         """Whether anything was sent."""
         return self._start is None
 

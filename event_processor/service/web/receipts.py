@@ -136,7 +136,7 @@ class Receipts:
         return True
 
     async def _is_seen_counted(self, generation: int, end: int) -> bool:
-        """As `_is_counted`, by the look of all that wait. It may have begun before the append: then the next one tells."""
+        """As `_is_counted`, by the look of all that wait. It may have started before the append: then the next one tells."""
         if self._look is None:
             self._look = asyncio.ensure_future(self._site.threads.call(self._site.readings.checkpoint))
             self._look.add_done_callback(self._looked)

@@ -61,7 +61,7 @@ class Uploads:
     async def append(self, request: Request, query: Query) -> Response:
         """204: the piece is durable, and `Upload-Offset` says where the next one begins."""
         upload_id, offset = request.path_params["id"], int(query["Upload-Offset"])
-        piece = await self._begun(upload_id, offset)
+        piece = await self._opened(upload_id, offset)
         try:
             await self._received(request, piece)
         except BaseException:
@@ -77,13 +77,13 @@ class Uploads:
         await self._calls.call(lambda jobs: jobs.jobs.uploads.remove(upload_id, jobs.jobs.store.uploads_in_use()))
         return Response(status_code=204)
 
-    async def _begun(self, upload_id: str, offset: int) -> Piece:
-        begun = asyncio.ensure_future(self._calls.call(lambda jobs: jobs.jobs.uploads.begin(upload_id, offset, jobs.options)))
+    async def _opened(self, upload_id: str, offset: int) -> Piece:
+        opening = asyncio.ensure_future(self._calls.call(lambda jobs: jobs.jobs.uploads.begin(upload_id, offset, jobs.options)))
         try:
-            return await asyncio.shield(begun)
+            return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # The thread may have begun all the same. Without its close, the upload would stay in use.
-            begun.add_done_callback(_close_begun)
+            # The thread may have opened it all the same. Without its close, the upload would stay in use.
+            opening.add_done_callback(_close_opened)
             raise
 
     async def _received(self, request: Request, piece: Piece) -> None:
@@ -112,6 +112,6 @@ async def _closed(piece: Piece) -> Upload:
     return await asyncio.shield(asyncio.to_thread(piece.close))
 
 
-def _close_begun(begun: asyncio.Future[Piece]) -> None:
-    if not begun.cancelled() and begun.exception() is None:
-        asyncio.get_running_loop().run_in_executor(None, begun.result().close)
+def _close_opened(opening: asyncio.Future[Piece]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, opening.result().close)
