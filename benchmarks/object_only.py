@@ -7,20 +7,15 @@ Never: finds duplicates, keeps totals, or commits.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
-import msgspec
-
 from benchmarks.peers.s3_loop import ACCESS_KEY, SECRET
-from benchmarks.peers.sql_loop import Event
+from benchmarks.source_alone import read_alone
 from event_processor.assembly import Environment
 from event_processor.connectors.s3.connector import S3Connector
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.model.connector import SourceContext
-
-CHUNK_BYTES = 4_194_304
 
 
 def main(endpoint: str, url: str, records: int) -> None:
@@ -30,19 +25,12 @@ def main(endpoint: str, url: str, records: int) -> None:
     options = S3SourceOptions.model_validate({"type": "s3", "url": url, "endpoint": endpoint, **given})
     environment = Environment()
     source = S3Connector().source(options, SourceContext("events", environment))
-    decode, read, value = msgspec.json.Decoder(Event).decode_lines, 0, 0.0
-    source.open({}, 1)
-    while read < records:
+
+    def wait() -> None:
+        environment.clock.wait(environment.wakeup, 0.05)
         environment.wakeup.clear()
-        chunk = source.read(CHUNK_BYTES)
-        if chunk is None:
-            environment.clock.wait(environment.wakeup, 0.05)
-            continue
-        events = decode(chunk.content)
-        value += sum(event.value for event in events)
-        read += len(events)
-    source.close()
-    print(json.dumps({"records": read, "value": value}))
+
+    read_alone(source, records, wait)
 
 
 if __name__ == "__main__":

@@ -7,37 +7,21 @@ Never: finds duplicates, keeps totals, or commits.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 
-import msgspec
-
-from benchmarks.peers.sql_loop import Event
+from benchmarks.source_alone import read_alone
 from event_processor.assembly import Environment
 from event_processor.connectors.kafka.connector import KafkaConnector
 from event_processor.connectors.kafka.source_options import KafkaSourceOptions
 from event_processor.model.connector import SourceContext
-
-CHUNK_BYTES = 4_194_304
 
 
 def main(brokers: str, topic: str, records: int) -> None:
     """Reads, decodes and counts."""
     options = KafkaSourceOptions.model_validate({"type": "kafka", "brokers": brokers, "topic": topic})
     source = KafkaConnector().source(options, SourceContext("events", Environment()))
-    decode, read, value = msgspec.json.Decoder(Event).decode_lines, 0, 0.0
-    source.open({}, 1)
-    while read < records:
-        chunk = source.read(CHUNK_BYTES)
-        if chunk is None:
-            time.sleep(source.wait_s() or 0.2)
-            continue
-        events = decode(chunk.content)
-        value += sum(event.value for event in events)
-        read += len(events)
-    source.close()
-    print(json.dumps({"records": read, "value": value}))
+    read_alone(source, records, lambda: time.sleep(source.wait_s() or 0.2))
 
 
 if __name__ == "__main__":

@@ -29,15 +29,10 @@ from event_processor.model.clock import SystemClock, SystemWakeup
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import FileSystem, OperatingSystem
 from support.kafka_broker import KafkaBroker
+from support.lane_lives import WITHIN_S, KilledError, killed, lived
 from support.lanes import Bench, MemoryOutbox
 
 __all__ = ["WITHIN_S", "Fault", "FaultyClients", "KafkaSinkWorld", "KilledError", "killed", "lost", "until"]
-
-WITHIN_S = 120.0
-
-
-class KilledError(BaseException):
-    """The process is gone."""
 
 
 @dataclass
@@ -80,10 +75,6 @@ class Fault:
         found = call()
         self.event()
         return found
-
-
-def killed() -> None:
-    raise KilledError
 
 
 def lost() -> None:
@@ -177,18 +168,7 @@ class KafkaSinkWorld:
         self, state: Path, outbox: MemoryOutbox, made: Callable[[], BlockingReceiver] | None = None, **keys: Any
     ) -> LaneReport:
         """One process that ends when nothing is pending, or when its lane failed. Raises `KilledError` if it was killed."""
-
-        async def main() -> LaneReport:
-            process = self.bench(state, outbox, made, **keys)
-            try:
-                async with asyncio.timeout(WITHIN_S):
-                    await process.idle()
-                return await process.close()
-            except KilledError:
-                await process.kill()
-                raise
-
-        return asyncio.run(main())
+        return lived(lambda: self.bench(state, outbox, made, **keys))
 
     def messages(self, topic: str = "") -> list[Message]:
         """What a reader of committed records finds."""

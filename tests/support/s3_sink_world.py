@@ -6,7 +6,6 @@ Always: the reader knows the manifest and the names of objects alone, and nothin
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 from collections.abc import Callable, Mapping
@@ -24,21 +23,13 @@ from event_processor.connectors.s3.sink_receiver import S3Receiver, Writer
 from event_processor.engine.delivery.cursor_file import read_cursor
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.storage.durable import OperatingSystem
+from support.lane_lives import WITHIN_S, KilledError, killed, lived
 from support.lanes import Bench, MemoryOutbox
 from support.s3_server import ACCESS_KEY, SECRET, S3Server
 
 __all__ = ["WITHIN_S", "Fault", "KilledError", "S3SinkWorld", "killed", "lost"]
 
-WITHIN_S: Final = 120.0
 _WRITERS: Final = count(1)
-
-
-class KilledError(BaseException):
-    """The process is gone."""
-
-
-def killed() -> None:
-    raise KilledError
 
 
 def lost() -> None:
@@ -124,18 +115,7 @@ class S3SinkWorld:
 
     def deliver(self, state: Path, outbox: MemoryOutbox, made: Callable[[], S3Receiver] | None = None, **keys: Any) -> LaneReport:
         """One process that ends when nothing is pending, or when its lane failed. Raises `KilledError` if it was killed."""
-
-        async def main() -> LaneReport:
-            process = self.bench(state, outbox, made, **keys)
-            try:
-                async with asyncio.timeout(WITHIN_S):
-                    await process.idle()
-                return await process.close()
-            except KilledError:
-                await process.kill()
-                raise
-
-        return asyncio.run(main())
+        return lived(lambda: self.bench(state, outbox, made, **keys))
 
     def all_keys(self) -> list[str]:
         return sorted(str(each["path"]) for page in obstore.list(self.server.store(self.bucket)) for each in page)

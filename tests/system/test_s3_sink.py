@@ -302,13 +302,12 @@ def test_a_wrong_clock_stops_the_lane_with_words(server: S3Server, tmp_path: Pat
         asyncio.run(main())
 
 
-def test_a_pipeline_says_what_it_guarantees_and_at_the_end_of_its_input_no_record_waits_for_a_full_object(
-    world: S3SinkWorld, tmp_path: Path
-) -> None:
-    (tmp_path / "secret").write_text(SECRET)
-    pipeline = Pipeline(tmp_path, tmp_path)
-    pipeline.prepare(b"".join(event(number) + b"\n" for number in range(1, 26)))
-    (tmp_path / "pipeline.toml").write_text(
+def archiving(world: S3SinkWorld, folder: Path, *, events: int, sink: str = "", sections: str = "") -> Pipeline:
+    """A pipeline over so many events, whose sink would wait an hour for a full object. `sink`, `sections`: more of its configuration."""
+    (folder / "secret").write_text(SECRET)
+    pipeline = Pipeline(folder, folder)
+    pipeline.prepare(b"".join(event(number) + b"\n" for number in range(1, events + 1)))
+    (folder / "pipeline.toml").write_text(
         f"""\
 [sources.events]
 type = "file"
@@ -317,18 +316,25 @@ path = "{pipeline.log}"
 buffer_events = 0
 [state]
 dir = "state"
+{sections}
 [sinks.archive]
 type = "s3"
 url = "s3://{world.bucket}/out"
 endpoint = "{world.server.address}"
 access_key_id = "{ACCESS_KEY}"
 secret_access_key_file = "secret"
-compression = "gzip"
-object_events_max = 10
 object_age_s_max = 3600
 start = "beginning"
+{sink}
 """
     )
+    return pipeline
+
+
+def test_a_pipeline_says_what_it_guarantees_and_at_the_end_of_its_input_no_record_waits_for_a_full_object(
+    world: S3SinkWorld, tmp_path: Path
+) -> None:
+    pipeline = archiving(world, tmp_path, events=25, sink='compression = "gzip"\nobject_events_max = 10')
     said = pipeline.command_of("validate", "--json")
     (sink,) = json.loads(said.stderr)["sinks"]
     assert sink["guarantee"] == "exactly once, for readers of the manifest"
@@ -347,33 +353,8 @@ start = "beginning"
 def test_an_outbox_below_the_size_of_an_object_makes_smaller_objects_and_does_not_pause_the_run(
     world: S3SinkWorld, tmp_path: Path
 ) -> None:
-    (tmp_path / "secret").write_text(SECRET)
-    pipeline = Pipeline(tmp_path, tmp_path)
-    pipeline.prepare(b"".join(event(number) + b"\n" for number in range(1, 15_001)))
-    (tmp_path / "pipeline.toml").write_text(
-        f"""\
-[sources.events]
-type = "file"
-path = "{pipeline.log}"
-[batch]
-bytes_max = 65_536
-[order]
-buffer_events = 0
-[state]
-dir = "state"
-[outbox]
-bytes_max = 1_048_576
-once_wait_s = 20
-[sinks.archive]
-type = "s3"
-url = "s3://{world.bucket}/out"
-endpoint = "{world.server.address}"
-access_key_id = "{ACCESS_KEY}"
-secret_access_key_file = "secret"
-object_age_s_max = 3600
-start = "beginning"
-"""
-    )
+    limits = "[batch]\nbytes_max = 65_536\n[outbox]\nbytes_max = 1_048_576\nonce_wait_s = 20"
+    pipeline = archiving(world, tmp_path, events=15_000, sections=limits)
     succeeded(pipeline.run("--once"))
     assert [each["id"] for found in world.named("archive").values() for each in found] == list(range(1, 15_001))
     assert len(world.named("archive")) > 1
