@@ -280,7 +280,7 @@ def _read_from(place: str, results: Json) -> str:
         ]
         return [name, rate, *times, share, *rest]
 
-    head = [f"from {place}", "records a second", "µs each", "CPU µs each", "the database's", "rate (least–most of the turns)",
+    head = [f"from {place}", "records a second", "µs each", "CPU µs each", "the server's", "rate (least–most of the turns)",
             "by CPU time", "start-up s", "peak MB"]  # fmt: skip
     return _table(head, (row(name, each) for name, each in results.items()))
 
