@@ -177,6 +177,7 @@ class _Opening:
         """`what`: a replica, or the intake of the pipeline itself."""
         self.opened: Final = ExitStack()
         self._configuration = configuration
+        self._parts = config_parts(configuration)  # not at each commit: a live log is committed many times a second
         self._sources: Final = all_sources(configuration, intake_directory)
         self._replica: Final = what if isinstance(what, Replica) else None
         self._intake: Final = None if isinstance(what, Replica) else what
@@ -218,7 +219,7 @@ class _Opening:
         )
         writer = CommitWriter(
             outputs,
-            Identity(self._directory, state_id, config_hash(config_parts(self._configuration)), self._meta),
+            Identity(self._directory, state_id, config_hash(self._parts), self._meta),
             aggregates,
             ids_manifest=manifest,
             ids_appended={name: length for name, length in appended.items() if name.startswith("ids/")},
@@ -267,6 +268,7 @@ class _Opening:
         """
         implied_by = self._configuration.order.by
         self._configuration = check_config(self._configuration, checkpoint)
+        self._parts = config_parts(self._configuration)
         if self._configuration.order.by != implied_by:
             self._environment.telemetry.order_kept(by=self._configuration.order.by, implied_by=implied_by)
         checkpoint = finish_lane_change(self._fs, self._directory, store, checkpoint)
@@ -423,5 +425,5 @@ class _Opening:
             "host": os.uname().nodename,
             "process": os.getpid(),
             "software": f"event-processor {__version__}",
-            "config": config_parts(self._configuration),
+            "config": self._parts,
         }
