@@ -37,7 +37,7 @@ SEAMS: Final = (
     ("append ids", "event_processor.deduplication.writer", "Commit.write"),
     ("seal a segment", "event_processor.deduplication.writer", "IndexWriter.seal"),
     ("merge segments", "event_processor.deduplication.index", "DedupIndex._merged"),
-    ("encode the checkpoint", "event_processor.engine.checkpoint", "encode_checkpoint"),
+    ("encode the checkpoint", "event_processor.engine.checkpoint_document", "CheckpointEncoder.encode"),
     ("save the checkpoint", "event_processor.engine.checkpoint", "CheckpointStore.save"),
     ("the rest of the loop", "event_processor.engine.loop", "Processor.run"),
     ("write", "event_processor.storage.file_system", "OperatingSystem.write"),

@@ -16,16 +16,14 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from event_processor.aggregation.categories.shown import ShownTotals
 from event_processor.engine import migration
 from event_processor.engine.checkpoint_document import (
-    CATEGORIES_DEPTH,
     OWNED_FOLDERS,
     REPLAY_HINT,
     Checkpoint,
+    CheckpointEncoder,
     StateDocument,
     decode_checkpoint,
-    encode_checkpoint,
 )
 from event_processor.model.contracts import SinkPath
 from event_processor.model.errors import StateError
@@ -52,7 +50,7 @@ class CheckpointStore:
         self._fs: Final = fs
         self._directory: Final = directory
         self._telemetry: Final = telemetry
-        self._shown: Final = ShownTotals(CATEGORIES_DEPTH)
+        self._encoder: Final = CheckpointEncoder()
         self._current_names: frozenset[str] | None = None
         self._predecessor_names: frozenset[str] = frozenset()
         self._is_version_1 = False
@@ -117,7 +115,7 @@ class CheckpointStore:
         path, predecessor = self._path(CHECKPOINT_NAME), self._path(PREDECESSOR_NAME)
         temporary, second_name = path + ".tmp", predecessor + ".tmp"
         remove_files(self._fs, [temporary, second_name])
-        content = encode_checkpoint(checkpoint, self._shown)
+        content = self._encoder.encode(checkpoint)
         create_file(self._fs, temporary, [content])
         if self._is_version_1:
             self._keep_version_1(checkpoint.state)

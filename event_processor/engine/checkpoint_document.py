@@ -26,7 +26,7 @@ from event_processor.engine.journal import JournalRun
 from event_processor.engine.losses import NOTHING_LOST, Losses
 from event_processor.engine.order import OrderStage
 from event_processor.engine.outbox import NO_OUTBOX, LaneDocument, Outbox, SeriesDocument
-from event_processor.engine.state import Counts, OrderSummary, SourceState, State, summarise_order
+from event_processor.engine.state import Counts, GenerationState, OrderSummary, SourceState, State, summarise_order
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
 
@@ -37,6 +37,7 @@ __all__ = [
     "REPLAY_HINT",
     "VERSION",
     "Checkpoint",
+    "CheckpointEncoder",
     "StateDocument",
     "checkpoint_schema",
     "decode_checkpoint",
@@ -153,23 +154,62 @@ class Checkpoint:
     version: int = VERSION
 
 
-def encode_checkpoint(checkpoint: Checkpoint, shown: ShownTotals | None = None) -> bytes:
-    """The file's bytes: indented, sorted keys, a line feed at the end. `shown` is reused from one checkpoint to the next."""
-    totals = checkpoint.state.categories
-    # Totals that were read from a file, not kept as `Totals`, are written as they were read.
-    if isinstance(totals, Totals):
-        compact, indented = (shown or ShownTotals(CATEGORIES_DEPTH)).both_forms(totals)
-    else:
-        compact = indented = msgspec.to_builtins(totals)
-    state = msgspec.to_builtins(replace(checkpoint.state, categories={}))
-    checksum = _checksum(VERSION, {**state, "categories": compact})
-    document = {
-        "version": VERSION,
-        "state": {**state, "categories": indented},
-        "checksum": checksum,
-        "meta": dict(checkpoint.meta),
-    }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+class CheckpointEncoder:
+    """Encodes one checkpoint after the other, and keeps the text of what did not change. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._totals: Final = ShownTotals(CATEGORIES_DEPTH)
+        self._generations: dict[int, tuple[GenerationState, orjson.Fragment]] = {}
+        """The text of each generation that was encoded last, by the id of the object, which is kept with it."""
+
+    def encode(self, checkpoint: Checkpoint) -> bytes:
+        """The file's bytes: sorted keys, indented down to objects that hold no other object, a line feed at the end.
+
+        A generation is on one line, too. So a category, or a file that is followed, is one line for people and for `grep`.
+        """
+        totals, sources = checkpoint.state.categories, checkpoint.state.sources
+        without = {name: replace(source, generations=()) for name, source in sources.items()}
+        state: dict[str, Any] = msgspec.to_builtins(replace(checkpoint.state, categories={}, sources=without))
+        for name, lines in self._lines_of(sources).items():
+            state["sources"][name]["generations"] = lines
+        # Totals that were read from a file, not kept as `Totals`, are written as they were read.
+        compact, lined = self._totals.both_forms(totals) if isinstance(totals, Totals) else (msgspec.to_builtins(totals),) * 2
+        document = {
+            "version": VERSION,
+            "state": _in_lines({**state, "categories": lined}),
+            "checksum": _checksum(VERSION, {**state, "categories": compact}),
+            "meta": _in_lines(dict(checkpoint.meta)),
+        }
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+    def _lines_of(self, sources: Mapping[str, SourceState]) -> dict[str, list[orjson.Fragment]]:
+        """The generations of each source. Those that were encoded before are not encoded again: a glob may have thousands."""
+        before, self._generations = self._generations, {}
+        for source in sources.values():
+            for each in source.generations:
+                known = before.get(id(each))  # that very object: it is kept, so no other one can have its id
+                self._generations[id(each)] = known or (each, orjson.Fragment(_canonical(msgspec.to_builtins(each))))
+        return {name: [self._generations[id(each)][1] for each in source.generations] for name, source in sources.items()}
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The file's bytes, for a single checkpoint."""
+    return CheckpointEncoder().encode(checkpoint)
+
+
+def _in_lines(value: Any) -> Any:
+    """The value for `orjson`, which then indents only objects and lists that hold another object. Every other one is on one line."""
+    if not isinstance(value, dict | list | tuple):
+        return value
+    inside = list(value.values()) if isinstance(value, dict) else value
+    if not any(map(_holds_object, inside)):
+        return orjson.Fragment(_canonical(value))
+    shown = [_in_lines(each) for each in inside]
+    return dict(zip(value, shown, strict=True)) if isinstance(value, dict) else shown
+
+
+def _holds_object(value: Json | orjson.Fragment) -> bool:
+    return isinstance(value, dict | orjson.Fragment) or (isinstance(value, list | tuple) and any(map(_holds_object, value)))
 
 
 def decode_checkpoint(content: bytes, path: str) -> Checkpoint | str:
@@ -207,5 +247,9 @@ def checkpoint_schema() -> dict[str, Any]:
 
 def _checksum(version: Json, state: object) -> str:
     """The hash of the canonical bytes: version and state as compact JSON with sorted keys."""
-    canonical = orjson.dumps({"state": state, "version": version}, option=orjson.OPT_SORT_KEYS)
-    return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
+    return f"sha256:{hashlib.sha256(_canonical({'state': state, 'version': version})).hexdigest()}"
+
+
+def _canonical(value: object) -> bytes:
+    """Compact JSON with sorted keys."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

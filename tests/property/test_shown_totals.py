@@ -38,16 +38,19 @@ EMPTY = CategoryTotal(3, 0.0, (), None, None, None, "", '"', "2026-01-01T00:00:0
 
 
 def as_orjson_writes(totals: dict[str, CategoryTotal]) -> tuple[bytes, bytes]:
-    """Compact, and indented as deep as it stands in a checkpoint."""
-    plain: object = msgspec.to_builtins(totals)
+    """Compact, and with a line for each category, as deep as it stands in a checkpoint."""
+    plain = msgspec.to_builtins(totals)
     compact = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
-    around = orjson.dumps({"a": {"b": plain}}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
-    return compact, around.removeprefix(b'{\n  "a": {\n    "b": ').removesuffix(b"\n  }\n}")
+    lines = [
+        b"\n      " + orjson.dumps(name) + b": " + orjson.dumps(plain[name], option=orjson.OPT_SORT_KEYS)
+        for name in sorted(plain)
+    ]
+    return compact, b"{" + b",".join(lines) + b"\n    }" if lines else b"{}"
 
 
 def written(totals: dict[str, CategoryTotal], shown: ShownTotals) -> tuple[bytes, bytes]:
-    compact, indented = shown.both_forms(Totals.of(totals))
-    around = orjson.dumps({"a": {"b": indented}}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
+    compact, lined = shown.both_forms(Totals.of(totals))
+    around = orjson.dumps({"a": {"b": lined}}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
     plain = orjson.dumps(compact, option=orjson.OPT_SORT_KEYS)
     return plain, around.removeprefix(b'{\n  "a": {\n    "b": ').removesuffix(b"\n  }\n}")
 

@@ -64,7 +64,7 @@ def test_a_fallback_after_an_idle_release_that_was_delivered(shell: Shell, servi
     checkpoint = shell.path("durable", "state", "checkpoint.json")
     predecessor = json.loads(checkpoint.with_name("checkpoint.previous.json").read_bytes())["state"]
     assert predecessor["order"]["held"]
-    checkpoint.write_bytes(checkpoint.read_bytes().replace(b'"accepted": 3', b'"accepted": 4'))
+    checkpoint.write_bytes(checkpoint.read_bytes().replace(b'"accepted":3', b'"accepted":4'))
     if not has_tail:
         journal = checkpoint.with_name("journal.jsonl")
         journal.write_bytes(journal.read_bytes()[: predecessor["appended"]["journal.jsonl"]])

@@ -408,7 +408,7 @@ def test_a_commit_that_fails_at_the_closing_is_raised_and_every_file_is_closed()
 
 def test_a_large_checkpoint_is_rewritten_only_for_so_much_of_the_log_as_it_is_worth() -> None:
     """With a checkpoint of hundreds of kilobytes a commit covers 16 batches of a kilobyte, which is the bound, in steps of one."""
-    fs = disk_with(events(2500, categories=700))
+    fs = disk_with(events(2500, categories=800))
     with opened(fs, LateCommits()) as pipeline:
         pipeline.processor.run()
     size_bytes = len(fs.content(f"{FOLDER}/state/checkpoint.json") or b"")

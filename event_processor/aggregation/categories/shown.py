@@ -1,13 +1,14 @@
 """Writes the totals as JSON for a checkpoint, and reuses as much as it can from the commit before.
 
 Owns: which fields of a category are written, and in which order.
-Always: the kernel's bytes and the bytes of the plain objects are the same.
+Always: the kernel's bytes and the bytes of the plain objects are the same. A line that is reused is what would be written anew.
 Never: changes a total.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from math import isfinite
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ import orjson
 from numpy.typing import NDArray
 
 from event_processor.aggregation.categories.columns import UNKNOWN, Totals
+from event_processor.aggregation.exact_sum import exact_mean
 from event_processor.columns.timestamps import TimestampReader, canonical
 from event_processor.kernels.checkpoint_rows import Loom, Pieces
 from event_processor.model.columns import FloatArray, IntArray, TimestampColumn
@@ -105,8 +107,10 @@ def _divided(numbers: IntArray, divisor: int) -> tuple[IntArray, IntArray]:
     return quotients, numbers - quotients * divisor
 
 
-Shown: TypeAlias = "dict[str, dict[str, Json]] | orjson.Fragment"
-"""A JSON object for orjson: a dict, or its bytes."""
+Shown: TypeAlias = orjson.Fragment
+"""The bytes of a JSON object, for orjson."""
+_Row: TypeAlias = tuple[int, Json, Json, str | None, float, float, tuple[float, ...], int]
+"""What a category's line is made of: count, first and last id, last timestamp, greatest and least value, parts of the sum, values."""
 WEAVE_FROM: Final = 64
 """From this number of categories on, the kernel is faster."""
 INDENT: Final = "  "
@@ -115,15 +119,17 @@ FIELDS: Final = ("count", "first_id", "last_id", "last_timestamp", "max", "mean"
 
 
 class ShownTotals:
-    """Prepares the totals for orjson, sorted: compact, and indented by two spaces per level.
+    """Prepares the totals for orjson, sorted: compact, and with a line for each category.
 
     Used by one thread. The result of `of` is valid until its next call.
     """
 
     def __init__(self, depth: int) -> None:
         """`depth`: the number of objects around the totals, for the indentation."""
-        lines = [f"\n{INDENT * level}" for level in range(depth, depth + 4)]
-        self._loom: Final = Loom((_pieces([""] * len(lines), ":"), _pieces(lines, ": ")))
+        self._end_line, self._line = (f"\n{INDENT * level}" for level in (depth, depth + 1))
+        self._loom: Final = Loom((_pieces("", "", ":"), _pieces(self._end_line, self._line, ": ")))
+        self._written: dict[str, tuple[_Row, bytes]] = {}
+        """The row and the line of each category, as they were written last."""
         self._index: dict[str, int] = {}
         self._order: IntArray = np.zeros(0, np.int64)
         self._names: list[str] = []
@@ -131,12 +137,41 @@ class ShownTotals:
         self._objects: dict[str, dict[str, Json]] = {}
 
     def both_forms(self, totals: Totals) -> tuple[Shown, Shown]:
-        """The compact and the indented form."""
+        """The compact form, and the one with lines."""
         woven = self.woven(totals) if len(totals) >= WEAVE_FROM else None
-        if woven is None:
-            objects = self.of(totals)
-            return objects, objects
-        return orjson.Fragment(woven[0]), orjson.Fragment(woven[1])
+        compact, lined = woven or self._joined(totals)
+        return orjson.Fragment(compact), orjson.Fragment(lined)
+
+    def _joined(self, totals: Totals) -> tuple[bytes, bytes]:
+        """The bytes of both forms. Only the lines of categories that changed are made."""
+        before = self._written
+        self._written = {name: _line(row, before.get(name)) for name, row in self._rows(totals)}
+        if not self._written:
+            return b"{}", b"{}"
+        named = [(orjson.dumps(name), line) for name, (_, line) in self._written.items()]
+        compact = b",".join([name + b":" + line for name, line in named])
+        lined = f",{self._line}".encode().join([name + b": " + line for name, line in named])
+        return b"{" + compact + b"}", b"{" + self._line.encode() + lined + self._end_line.encode() + b"}"
+
+    def _rows(self, totals: Totals) -> Iterator[tuple[str, _Row]]:
+        """Yields each category's name and its row, sorted by name."""
+        self._look_up(totals)
+        columns, order = totals.columns, self._order
+        return zip(
+            self._names,
+            zip(
+                columns.counts[order].tolist(),
+                columns.first_ids.resolved()[order].tolist(),
+                columns.last_ids.resolved()[order].tolist(),
+                columns.last_timestamps.resolved()[order].tolist(),
+                columns.greatest[order].tolist(),
+                columns.least[order].tolist(),
+                _part_tuples(columns.parts[:, order].tolist(), len(order)),
+                columns.values[order].tolist(),
+                strict=True,
+            ),
+            strict=True,
+        )
 
     def woven(self, totals: Totals) -> tuple[bytes, bytes] | None:
         """The bytes of both forms, for at least one category; None without a kernel, or if an id has several fields."""
@@ -206,20 +241,40 @@ class ShownTotals:
             self._index, self._order = totals.index, np.array([totals.index[name] for name in self._names], np.int64)
 
 
-def _pieces(lines: Sequence[str], colon: str) -> Pieces:
-    """The text between the values. `lines`: line starts of the object's end, of a name, of a field and of a part of a sum."""
-    outside, row, field, part = lines
-    first, *others = [f'"{name}"{colon}' for name in FIELDS]
-    *before, parts, last = ["", f"{colon}{{{field}{first}", *(f",{field}{name}" for name in others)]
+def _line(row: _Row, before: tuple[_Row, bytes] | None) -> tuple[_Row, bytes]:
+    """The row, and the JSON object on its line: that of `before` if the row did not change."""
+    if before is not None and before[0] == row:
+        # No number in a row is -0.0, which would be equal to 0.0 but written otherwise.
+        return before
+    count, first_id, last_id, last_timestamp, greatest, least, parts, values = row
+    fields = {
+        "count": count,
+        "first_id": first_id,
+        "last_id": last_id,
+        "last_timestamp": last_timestamp,
+        "max": greatest if isfinite(greatest) else None,
+        "mean": exact_mean(parts, values) if values > 0 else None,
+        "min": least if isfinite(least) else None,
+        "sum": parts[0] if parts else 0.0,
+        "sum_parts": parts,
+        "values": None if values == UNKNOWN else values,
+    }
+    return row, orjson.dumps(fields)
+
+
+def _pieces(end_line: str, line: str, colon: str) -> Pieces:
+    """The text between the values. `end_line`, `line`: before the end of the object, and before each name; `colon`: after a name."""
+    first, *others = [f'"{name}":' for name in FIELDS]
+    *before, parts, last = ["", f"{colon}{{{first}", *(f",{name}" for name in others)]
     texts = {
-        "first_part": f"{parts}[{part}",
-        "next_part": f",{part}",
-        "last_part": f"{field}]{last}",
+        "first_part": f"{parts}[",
+        "next_part": ",",
+        "last_part": f"]{last}",
         "no_part": f"{parts}[]{last}",
-        "end_row": f"{row}}}",
-        "next_row": f",{row}",
-        "first_row": f"{{{row}",
-        "last_row": f"{outside}}}",
+        "end_row": "}",
+        "next_row": f",{line}",
+        "first_row": f"{{{line}",
+        "last_row": f"{end_line}}}",
     }
     return Pieces([each.encode() for each in before], **{name: text.encode() for name, text in texts.items()})
 

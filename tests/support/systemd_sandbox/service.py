@@ -129,7 +129,7 @@ class Service:
         self.wait_until(f"[[ $(systemctl show -P {name} {self.unit}) {test} ]]")
 
     def wait_for_records(self, count: int) -> None:
-        self.wait_until(f"grep -qE '\"records\": {count}\\b' {self.state}/checkpoint.json")
+        self.wait_until(f"grep -qE '\"records\":{count}\\b' {self.state}/checkpoint.json")
 
     def command(self, arguments: str) -> Answer:
         """Runs a command of the program on the instance, as the user of the service."""
