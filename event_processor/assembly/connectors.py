@@ -1,31 +1,24 @@
 """The table of connectors, and everything that the rest of the program asks of sources and sinks through it.
 
 Owns: the types that exist: the built-in ones, and those that other packages offer by the entry point group
-`event_processor.connectors`; the options models by type; the format in which a source's records are read;
-and, for `verify`, `replay` and `reset`, a sink's replica, files and committed output.
-Always: a connector of another package is imported only when it is used. An unknown type is a fault.
+`event_processor.connectors`; the options models by type; and, for `verify`, `replay` and `reset`, a sink's replica, files and
+committed output.
+Always: a connector is imported only when it is used. An unknown type is a fault.
 Never: keeps a state or sequences anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final, TypeVar
+from functools import cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from event_processor.assembly.environment import Environment
 from event_processor.assembly.intake import intake_options
 from event_processor.assembly.reading_journal import retired_positions
 from event_processor.configuration import ConnectorOptions
 from event_processor.configuration.configuration import EVENTS, RESERVED_SOURCE_NAME, Configuration
-from event_processor.connectors.files.connector import FilesConnector
-from event_processor.connectors.files.following.watch import LogWatcher
-from event_processor.connectors.http.connector import HttpConnector
-from event_processor.connectors.kafka.connector import KafkaConnector
-from event_processor.connectors.python.connector import PythonConnector
-from event_processor.connectors.s3.connector import S3Connector
-from event_processor.connectors.sql.connector import SqlConnector
 from event_processor.engine.state import SourceState
 from event_processor.model.committed_rows import CommittedRows
 from event_processor.model.connector import (
@@ -38,7 +31,7 @@ from event_processor.model.connector import (
     SourceContext,
     TableChanges,
 )
-from event_processor.model.contracts import Format, ObjectReader, Sink, SinkPath, Source
+from event_processor.model.contracts import Sink, SinkPath, Source
 from event_processor.model.delivery import ReceiverContext
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
@@ -48,9 +41,11 @@ from event_processor.model.publishing import Publisher, PublisherContext
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.snapshots import SNAPSHOT_BY, SNAPSHOT_WORDS
 from event_processor.model.telemetry import Telemetry
-from event_processor.records.json_lines.format import JsonLinesFormat
-from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader
-from event_processor.records.transforms.tables import transform_factories
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from event_processor.connectors.files.following.watch import LogWatcher
 
 __all__ = [
     "CONNECTORS",
@@ -60,7 +55,6 @@ __all__ = [
     "all_sources",
     "chooses_start",
     "committed_outputs",
-    "format_factory",
     "fresh_sink_paths",
     "guarantees",
     "lag_bytes",
@@ -72,7 +66,6 @@ __all__ = [
     "make_source",
     "outside_p2",
     "receiver_context",
-    "record_format",
     "remarks",
     "reopen_generation",
     "resume_source",
@@ -85,30 +78,50 @@ __all__ = [
 ]
 
 GROUP: Final = "event_processor.connectors"
-BUILT_IN: Final[Mapping[str, Connector]] = {
-    connector.type_name: connector
-    for connector in (FilesConnector(), HttpConnector(), KafkaConnector(), PythonConnector(), S3Connector(), SqlConnector())
+BUILT_IN: Final[Mapping[str, str]] = {
+    "file": "files.connector:FilesConnector",
+    "http": "http.connector:HttpConnector",
+    "kafka": "kafka.connector:KafkaConnector",
+    "python": "python.connector:PythonConnector",
+    "s3": "s3.connector:S3Connector",
+    "sql": "sql.connector:SqlConnector",
 }
+"""The module and the class of each built-in connector, by its type. One that a configuration does not use costs a command nothing."""
 
 
 class Connectors(Mapping[str, Connector]):
-    """Every connector by its type. A connector of another package is imported at its first use."""
+    """Every connector by its type. A connector is imported at its first use."""
 
     def __init__(self) -> None:
-        self._known: Final[dict[str, Connector]] = dict(BUILT_IN)
-        self._offered: Final[dict[str, EntryPoint]] = {each.name: each for each in entry_points(group=GROUP)}
+        self._known: Final[dict[str, Connector]] = {}
 
     def __getitem__(self, type_name: str) -> Connector:
         """Raises `KeyError` for an unknown type, `ConfigurationError` if the package that offers it cannot be used."""
         if type_name not in self._known:
-            self._known[type_name] = _loaded(self._offered[type_name])
+            built_in = BUILT_IN.get(type_name)
+            self._known[type_name] = _built_in(built_in) if built_in else _loaded(_offered()[type_name])
         return self._known[type_name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._known, **self._offered})
+        return iter({**BUILT_IN, **_offered()})
 
     def __len__(self) -> int:
-        return len({**self._known, **self._offered})
+        return len({**BUILT_IN, **_offered()})
+
+
+@cache
+def _offered() -> Mapping[str, EntryPoint]:
+    """What other packages offer, by type. Looked for only if a type is not built in: it reads a file of every installed package."""
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    return {each.name: each for each in entry_points(group=GROUP)}
+
+
+def _built_in(place: str) -> Connector:
+    module, _, name = place.partition(":")
+    connector = getattr(import_module(f"event_processor.connectors.{module}"), name)()
+    assert isinstance(connector, Connector)
+    return connector
 
 
 def _loaded(offered: EntryPoint) -> Connector:
@@ -194,30 +207,12 @@ def watch_sources(configuration: Configuration, environment: Environment) -> Log
     A change wakes the loop; polling finds what the watcher misses. The caller stops it.
     The intake is only polled: its folder is the state's, so each of our commits would cause a notice.
     """
+    from event_processor.connectors.files.following.watch import LogWatcher  # noqa: PLC0415 - only to run
+
     patterns = [pattern for options in configuration.sources.values() for pattern in options.patterns()]
     watcher = LogWatcher(patterns, environment.wakeup, fs=environment.fs, telemetry=environment.telemetry)
     watcher.start()
     return watcher
-
-
-def record_format(configuration: Configuration, options: SourceOptions) -> Format:
-    """The format in which a source's records are read. Raises `ConfigurationError`."""
-    return format_factory(configuration, options)()
-
-
-def format_factory(configuration: Configuration, options: SourceOptions) -> Callable[[], Format]:
-    """A callable that makes that format, here or in another process."""
-    event, record_bytes_max = configuration.event, options.record_bytes_max
-    timestamps_used = configuration.timestamps_are_used
-    transforms = transform_factories(configuration.transforms, event.timestamp_zone)
-    make_reader: Callable[[], ObjectReader] | None = options.object_reader(event.value)
-    if make_reader is None and not transforms:
-        return partial(JsonLinesFormat, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
-    if make_reader is None:
-        make_reader = partial(LineReader, record_bytes_max=record_bytes_max)
-    for make_transform in transforms:
-        make_reader = partial(TransformedReader, make_reader, make_transform)
-    return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
 
 
 def remarks(configuration: Configuration, environment: Environment) -> list[str]:

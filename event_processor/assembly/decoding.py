@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from event_processor.assembly.connectors import format_factory
+from event_processor.assembly.formats import format_factory
 from event_processor.configuration.configuration import Configuration
 from event_processor.deduplication.fingerprints import Fingerprinter
 from event_processor.deduplication.shards import Shard

@@ -11,20 +11,21 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from event_processor.assembly.environment import Environment
 from event_processor.configuration.configuration import RESERVED_SOURCE_NAME, Configuration
-from event_processor.connectors.files.following.source import FileSource
 from event_processor.connectors.files.source_options import OwnLogOptions
-from event_processor.engine.outcomes import Outcomes
-from event_processor.engine.state import State
 from event_processor.model.contracts import Clock, Source
 from event_processor.model.file_system import FileSystem
 from event_processor.model.options import ConfiguredPath
 from event_processor.storage.append_file import append_lines
 from event_processor.storage.earlier_files import EARLIER_NAMES, earlier_folder
 from event_processor.storage.shared_log import SharedLog, patiently
+
+if TYPE_CHECKING:
+    from event_processor.engine.outcomes import Outcomes
+    from event_processor.engine.state import State
 
 __all__ = [
     "INTAKE_NAME",
@@ -82,6 +83,8 @@ def intake_generation(sources: Mapping[str, Source], log: SharedLog | None) -> C
     counted, compressed or not: each is read, in the order in which it was set aside, and becomes a generation. Called by the loop's thread before it
     reads; any thread may call the result. Raises `StorageError`.
     """
+    from event_processor.connectors.files.following.source import FileSource  # noqa: PLC0415 - only to run
+
     source = sources.get(RESERVED_SOURCE_NAME)
     if not isinstance(source, FileSource) or log is None:
         return int
@@ -104,6 +107,8 @@ def open_outcomes(configuration: Configuration, environment: Environment, state_
     """What the last records of the intake counted as, as of this committed state; None if no events are posted. Never raises."""
     if not configuration.intake.enabled:
         return None
+    from event_processor.engine.outcomes import Outcomes  # noqa: PLC0415 - only if events are posted
+
     outcomes = Outcomes(environment.fs, str(configuration.state.dir), RESERVED_SOURCE_NAME, environment.telemetry)
     outcomes.begin(state_id, state.source(RESERVED_SOURCE_NAME))
     return outcomes

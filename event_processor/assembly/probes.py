@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from event_processor.assembly.connectors import CONNECTORS, record_format
+from event_processor.assembly.connectors import CONNECTORS
 from event_processor.assembly.environment import Environment
+from event_processor.assembly.formats import record_format
 from event_processor.configuration.configuration import Configuration
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.options import SinkOptions

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from event_processor.assembly.environment import Environment
 from event_processor.configuration.configuration import Configuration
-from event_processor.engine.checkpoint_document import Checkpoint
-from event_processor.engine.following import Following, Surroundings
 from event_processor.engine.journal import JOURNAL_NAME, JournalEntry, RetiredGeneration, decode_entries
-from event_processor.engine.journal_file import JournalFile
 from event_processor.model.contracts import Source
 from event_processor.model.event import Json
 from event_processor.storage.append_file import committed_lines
 from event_processor.storage.durable import FileSystem
+
+if TYPE_CHECKING:
+    from event_processor.engine.checkpoint_document import Checkpoint
+    from event_processor.engine.following import Following
+    from event_processor.engine.journal_file import JournalFile
 
 __all__ = ["following_of", "open_journal", "retired_in", "retired_positions"]
 
@@ -31,6 +34,8 @@ def open_journal(fs: FileSystem, directory: str, checkpoint: Checkpoint | None, 
 
     Raises `StateError`, `LockedError`, `StorageError`.
     """
+    from event_processor.engine.journal_file import JournalFile  # noqa: PLC0415 - only to run
+
     state = checkpoint.state if checkpoint else None
     return JournalFile(
         fs,
@@ -70,6 +75,8 @@ def following_of(
     """What the journal's tail says is read first; None without a tail, or if nothing is read."""
     if not journal.tail or not sources:
         return None
+    from event_processor.engine.following import Following, Surroundings  # noqa: PLC0415 - only after a fallback
+
     surroundings = Surroundings(
         path=journal.path,
         bytes_max=configuration.batch.bytes_max,

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from threading import Event as Flag
@@ -34,9 +34,10 @@ import numpy as np
 from event_processor.deduplication.fingerprints import Fingerprinter, RowArray
 from event_processor.deduplication.generations import Generation, read_active
 from event_processor.deduplication.high_water import HighWaterMarks
+from event_processor.deduplication.limits import IndexLimits
 from event_processor.deduplication.merge import Executor, Turns, merged_sections
 from event_processor.deduplication.runs import Run, SortedFingerprints, sort_rows
-from event_processor.deduplication.segment_format import Geometry, Header, Manifest, SegmentEntry
+from event_processor.deduplication.segment_format import Header, Manifest, SegmentEntry
 from event_processor.deduplication.segments import OpenSegments, Segment, create_segment
 from event_processor.deduplication.writer import Commit, IndexWriter, Mint, Replacement, mint_name
 from event_processor.kernels.fingerprints import KERNELS
@@ -59,24 +60,6 @@ class NothingIsKnown:
     def contains(self, ids: Ids) -> BoolArray:
         """Marks none as seen."""
         return np.zeros(len(ids), dtype=np.bool_)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexLimits:
-    """The index's sizes. The defaults fit every use; tests make them tiny."""
-
-    seal_ids: int = 524_288
-    """A generation becomes a segment before it holds more (8 MiB). Only a single larger batch makes a larger one."""
-    frames_max: int = 131_072
-    """Or at the commit at which it has this number of frames in its file: a restart reads them one by one, in 0.2 s."""
-    merge_segments: int = 8
-    """Segments of level 0 (sealed generations) in one merge. They are small, and quick to search."""
-    merge_segments_above: int = 4
-    """Segments of a higher level in one merge. Each id is rewritten once per power of this number, and searched in every segment.
-    The larger the segments, the more an answer costs, so there should be few."""
-    merge_segments_max: int = 64
-    """The maximum in one merge. It is reached if merging has fallen behind: then it catches up with fewer passes."""
-    geometry: Geometry = field(default_factory=Geometry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ import xxhash
 from event_processor.deduplication.bloom_filter import BLOCK_BYTES, FilterStream, blocks_for
 from event_processor.deduplication.fingerprints import RowArray
 from event_processor.deduplication.high_water import kind_of
+from event_processor.deduplication.limits import Geometry
 from event_processor.deduplication.runs import ROW_BYTES, Run, WordArray
 from event_processor.kernels.segments import KERNELS
 from event_processor.model.columns import ByteArray
@@ -113,18 +114,6 @@ _FOOTER: Final = struct.Struct("<Q8s")
 _WORD_BYTES: Final = 8
 
 FOOTER_BYTES: Final = _FOOTER.size
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """The rows per block, the least that is read and checked (2 KiB), and the blocks per section (1 MiB)."""
-
-    block_rows: int = 128
-    section_blocks: int = 512
-
-    @property
-    def section_rows(self) -> int:
-        return self.block_rows * self.section_blocks
 
 
 @dataclass(frozen=True, slots=True)

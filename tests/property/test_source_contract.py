@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.assembly.connectors import format_factory, make_source
+from event_processor.assembly.connectors import make_source
+from event_processor.assembly.formats import format_factory
 from event_processor.configuration.configuration import Configuration, ConfiguredPath
 from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions, StandardInputOptions
 from event_processor.model.connector import SourceContext

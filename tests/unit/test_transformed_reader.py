@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from event_processor.assembly.connectors import all_sources, format_factory
+from event_processor.assembly.connectors import all_sources
+from event_processor.assembly.formats import format_factory
 from event_processor.configuration.configuration import Configuration, ConfiguredPath
 from event_processor.configuration.transforms import TransformOptions
 from event_processor.connectors.files.source_options import FileSourceOptions
