@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from event_processor.assembly.connectors import sink_path_of
 from event_processor.configuration.configuration import AGGREGATES, Configuration, ConfiguredPath, SinkOptions
 from event_processor.configuration.contradictions import contradictions
+from event_processor.connectors.files.arrival import announced
 from event_processor.connectors.files.content import open_content
 from event_processor.connectors.files.paths import look_at
 from event_processor.connectors.files.sink_options import FileSinkOptions
@@ -48,6 +49,7 @@ __all__ = [
     "is_result_sink",
     "recognised",
     "result_file",
+    "with_arriving_input",
     "with_inputs",
     "with_result_sinks",
 ]
@@ -159,6 +161,20 @@ def with_inputs(
     for key, wanted in contradictions(changed):
         raise ConfigurationError(f"{key}: wanted: {wanted}", hint="name other inputs, or change the configuration")
     return changed
+
+
+def with_arriving_input(configuration: Configuration, fs: FileSystem, document: str) -> Configuration:
+    """The configuration of one input that is still written. `document`: the file that says how much of it counts.
+
+    Raises `UsageError` if there are several inputs, or the input is no file; `InputGoneError`, `StorageError`.
+    """
+    options = configuration.sources[INPUT_SOURCE_NAME]
+    if not isinstance(options, InputFilesOptions) or len(options.files) != 1:
+        raise UsageError("--arriving is for one input, which is a file", hint="name one file on this machine")
+    # As long as the input will be: so the state is of the same input, however much of it has come.
+    sizes_bytes = (announced(fs, document).length,)
+    changed = options.model_copy(update={"arriving": document, "sizes_bytes": sizes_bytes})
+    return configuration.model_copy(update={"sources": {INPUT_SOURCE_NAME: changed}})
 
 
 def is_pipe(path: str) -> bool:

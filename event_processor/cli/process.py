@@ -21,6 +21,7 @@ import msgspec
 import typer
 
 from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, can_be_read_again, with_inputs
+from event_processor.assembly.inputs import INPUT_SOURCE_NAME, input_names, with_arriving_input
 from event_processor.assembly.object_paths import is_object, objects_of
 from event_processor.cli.context import Invocation, invocation, load, real_environment
 from event_processor.cli.output import (
@@ -72,6 +73,16 @@ _Output = Annotated[
         "--output", "-o", metavar="FILE", help="The result file, or s3://…: written whole or not at all.", rich_help_panel=RESULT
     ),
 ]
+_DeadLetters = Annotated[str | None, typer.Option(metavar="FILE", help="The file for rejected records.", rich_help_panel=RESULT)]
+_Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="jsonl, csv, json, combined, logfmt, ltsv or package.module:Class.",
+        rich_help_panel=INPUTS,
+    ),
+]
 _Strict = Annotated[
     bool,
     typer.Option(
@@ -81,6 +92,14 @@ _Strict = Annotated[
 _Progress = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Keep how far the run is in this file, as JSON.", rich_help_panel=RESULT),
+]
+_Arriving = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help='The input is still written: this file says how much of it counts, as {"offset", "length"}.',
+        rich_help_panel=INPUTS,
+    ),
 ]
 _ChunkSize = Annotated[
     int | None,
@@ -105,27 +124,18 @@ def command(
     ],
     *,
     output: _Output = None,
-    dead_letters: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The file for rejected records.", rich_help_panel=RESULT)
-    ] = None,
+    dead_letters: _DeadLetters = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines, also on a terminal (default there: a table).", rich_help_panel=RESULT)
     ] = False,
     no_sinks: Annotated[
         bool, typer.Option("--no-sinks", help="Do not write to the configured sinks.", rich_help_panel=RESULT)
     ] = False,
-    record_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="jsonl, csv, json, combined, logfmt, ltsv or package.module:Class.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = "",
+    record_format: _Format = "",
     item_path: Annotated[
         str, typer.Option(metavar="PATH", help="With json: the path of the records, such as value.item.", rich_help_panel=INPUTS)
     ] = "",
+    arriving: _Arriving = None,
     strict: _Strict = False,
     progress: _Progress = None,
     source: Annotated[
@@ -161,11 +171,19 @@ def command(
             raise UsageError(f"{files[0]} is a pipe, which cannot be read twice, so a run over it cannot be resumed", hint=_HINT)
         environment = real_environment(configuration)
         environment = replace(environment, fs=with_objects(environment.fs))
+        if arriving is not None:
+            configuration = _arriving_input(configuration, environment, arriving)
         require_outputs(configuration, environment, [path for path in (output, dead_letters, progress) if path is not None])
         call = ProcessCall(
             called, configuration, environment, output, dead_letters, is_kept=is_kept, as_json=as_json, is_strict=strict
         )
         replace(call, progress=progress).run()
+
+
+def _arriving_input(configuration: Configuration, environment: Environment, document: str) -> Configuration:
+    if any(is_object(path) for path in (document, *input_names(configuration, INPUT_SOURCE_NAME))):
+        raise UsageError("--arriving is for files on this machine", hint="an object comes as a whole: name it when it is there")
+    return with_arriving_input(configuration, environment.fs, document)
 
 
 def _no_notes(_processed: Processed) -> Iterable[str]:

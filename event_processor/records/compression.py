@@ -1,8 +1,8 @@
 """Compressions: which one a file's first bytes show, and its decoder.
 
 Owns: the magic numbers, and the decoders of gzip, bzip2, xz and Zstandard.
-Always: memory is bounded, whatever the file holds. Everything before a damage is decoded; then `DamagedError` says what is wrong. A
-compression that is not read is refused by name: its bytes are never read as lines.
+Always: memory is bounded, whatever the file holds. Everything before a damage is decoded; then `DamagedError` says what is wrong. Each
+raw block gives at least one decoded block, perhaps empty, before the next one is taken. A compression that is not read is refused by name: its bytes are never read as lines.
 Never: trusts a name. No other module imports `zstandard`, which the extra `zstd` installs.
 """
 
@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol, TypeAlias
 
-__all__ = ["DamagedError", "Decode", "RefusedContentError", "compression_of", "decoder_of"]
+__all__ = ["MAGIC_BYTES", "DamagedError", "Decode", "RefusedContentError", "compression_of", "decoder_of"]
 
 MAGIC_BYTES: Final = 16
 """The number of a file's first bytes that show its compression."""
@@ -127,6 +127,7 @@ def _stream_blocks(raw_blocks: Iterator[bytes], new: Callable[[], _Decompressor]
                 if decoder.eof:
                     raw = raw.lstrip(b"\0")
                     if not raw:
+                        yield b""
                         break
                     decoder = new()
                 yield decoder.decompress(raw, OUTPUT_BLOCK_BYTES)
@@ -149,6 +150,7 @@ def _gzip_blocks(raw_blocks: Iterator[bytes]) -> Iterator[bytes]:
                 if decoder.eof:
                     raw = raw.lstrip(b"\0")
                     if not raw:
+                        yield b""
                         break
                     decoder = zlib.decompressobj(GZIP_WINDOW_BITS)
                 yield decoder.decompress(raw, OUTPUT_BLOCK_BYTES)

@@ -118,6 +118,22 @@ def test_progress_is_kept_in_a_file_that_others_read(shell: Shell) -> None:
     assert shell.call("process", "log.jsonl", "--no-sinks", "--progress", "log.jsonl") == 64, "it would replace the input"
 
 
+def test_an_input_that_is_still_written_is_read_as_far_as_a_file_says(shell: Shell) -> None:
+    log = b"".join(b'{"id": %d, "category": "a", "value": 1}\n' % number for number in range(3))
+    (shell.folder / "log.jsonl").write_bytes(log + b"never acknowledged")
+    (shell.folder / "come.json").write_text(json.dumps({"offset": len(log), "length": len(log), "other": "ignored"}))
+    assert shell.call("process", "log.jsonl", "--arriving", "come.json", "--no-sinks") == 0
+    assert json.loads(shell.out)["count"] == 3
+    assert "3 records: 3 accepted" in shell.err
+    for arguments, code, words in (
+        (("log.jsonl", "log.jsonl", "--arriving", "come.json"), 64, "--arriving is for one input"),
+        (("log.jsonl", "--arriving", "s3://bucket/come.json"), 64, "--arriving is for files on this machine"),
+        (("log.jsonl", "--arriving", "none.json"), 66, "none.json: is gone"),
+        (("log.jsonl", "--arriving", "come.json", "--output", "come.json"), 64, "already reads or writes this file"),
+    ):
+        assert (shell.call("process", *arguments), words in shell.err) == (code, True), arguments
+
+
 def test_a_pipe_is_read_like_standard_input_and_cannot_be_resumed(shell: Shell) -> None:
     assert shell.call("process", "log.jsonl") == 0
     expected = shell.out

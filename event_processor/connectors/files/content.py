@@ -124,6 +124,11 @@ def _shows_nothing() -> None:
     """Shows no progress."""
 
 
+def _always(_end_bytes: int) -> bool:
+    """All of a finished file is there."""
+    return True
+
+
 def content_opener(fs: FileSystem, items: tuple[str, ...], progressed: Callable[[], None] = _shows_nothing) -> Opener:
     """`open_content` for the files of one source."""
     return partial(open_content, fs, items=items, progressed=progressed)
@@ -156,7 +161,7 @@ class CompressedContent:
 
     Neither gzip, nor Zstandard, nor a document can be entered in the middle without an index. So after a restart, what was read
     before is decoded once more. This costs time, not memory: only the bytes from the last requested offset to the current place
-    are kept.
+    are kept. Of a file that is still written, only whole blocks are decoded: a decoder cannot wait in the middle of one.
     """
 
     is_compressed = True
@@ -165,6 +170,8 @@ class CompressedContent:
     def __init__(self, fs: FileSystem, descriptor: int, decode: Decode, progressed: Callable[[], None] = _shows_nothing) -> None:
         """Owns `descriptor` from now on."""
         self.damage = ""
+        self.has_come: Callable[[int], bool] = _always
+        """Whether the file has its first so many bytes, or all there will be."""
         self._progressed: Final = progressed
         self._fs: Final = fs
         self._descriptor: Final = descriptor
@@ -182,7 +189,8 @@ class CompressedContent:
         if offset < self._kept_offset:
             self.restart()
         self._drop_before(offset)
-        while self._kept_offset + len(self._kept) < offset + size_bytes:
+        # Each raw block gives at least one decoded block, so one step takes at most one raw block.
+        while self._kept_offset + len(self._kept) < offset + size_bytes and self.has_come(self._raw_offset + RAW_BLOCK_BYTES):
             block = self._next_block()
             if block is None:
                 break

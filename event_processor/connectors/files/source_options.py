@@ -143,6 +143,8 @@ class InputFilesOptions(FileSourceOptions):
     """The paths as they were named."""
     sizes_bytes: tuple[int, ...]
     """The size of each on disk when the run was requested: a file that has grown since is another input."""
+    arriving: str = ""
+    """If the only file is still written: the file that says how much of it counts. Its size is then the announced one. Otherwise empty."""
 
     @classmethod
     def of(cls, template: FileSourceOptions, files: Sequence[str], sizes_bytes: Sequence[int]) -> Self:
@@ -162,7 +164,7 @@ class InputFilesOptions(FileSourceOptions):
         return path.encode(errors="backslashreplace").decode()
 
     def patterns(self) -> Sequence[str]:
-        return [os.path.abspath(path) for path in self.files]
+        return [os.path.abspath(path) for path in (*self.files, self.arriving) if path]
 
 
 class StandardInputOptions(FileSourceOptions):

@@ -92,7 +92,8 @@ class Tail:
         may_have_hole = self._is_new and not self.content.is_document
         if may_have_hole and not self.scanned_offset and not self._skip_leading_nuls():
             return None
-        if self._is_still_torn(bytes_max) and not ends:
+        # Compressed content is never looked at beyond the offset alone: to go back would decode it all again.
+        if not ends and not self.content.is_compressed and self._is_still_torn(bytes_max):
             return None
         return self._read_records(max(bytes_max, self.scanned_offset - self.offset + 1), ends=ends)
 
