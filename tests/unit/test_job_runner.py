@@ -22,7 +22,8 @@ from event_processor.service.jobs import uploads
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobRequest, RefusedError
 from event_processor.service.jobs.process import start
-from event_processor.service.jobs.runner import FAILURES_MAX, Runner, Settings
+from event_processor.service.jobs.retries import FAILURES_MAX
+from event_processor.service.jobs.runner import Runner, Settings
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
 from event_processor.storage.durable import OperatingSystem
@@ -509,10 +510,10 @@ def test_a_job_that_is_cancelled_while_it_waits_for_its_next_try_is_no_longer_lo
     world.rounds()
     world.started[0].code = -9
     world.rounds()
-    assert world.runner._not_before_s
+    assert world.runner._retries.has_pauses
     world.store.cancel(job.id)
     world.rounds()
-    assert not world.runner._not_before_s
+    assert not world.runner._retries.has_pauses
 
 
 def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(

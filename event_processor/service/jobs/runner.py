@@ -1,14 +1,13 @@
 """The queue: which job runs, which is tried again, which is ended, and which is removed.
 
 Owns: `Runner`, a thread that starts processes and waits for them.
-Always: at most `jobs.processes_max` processes work, those that an earlier server left included. A job whose process fails without
-progress `FAILURES_MAX` times, or in a way that does not change, has failed; one that lacks something outside waits for it, without limit. A cancelled job ends, however long its process takes.
+Always: at most `jobs.processes_max` processes work, those that an earlier server left included. A cancelled job ends, however long its
+process takes.
 Never: waits for a process; reads a record.
 """
 
 from __future__ import annotations
 
-import random
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,18 +15,16 @@ from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Final, TypeAlias
 
-import msgspec
-
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
-from event_processor.model.backoff import Backoff
 from event_processor.model.clock import SystemWakeup
-from event_processor.model.errors import EventProcessorError, ExitCode, StorageError
-from event_processor.operations.progress_file import RunProgress, read_progress
+from event_processor.model.errors import StorageError
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, RefusedError
 from event_processor.service.jobs.process import NO_PROCESS, End, FoundProcess, JobProcess, end_of, holds_lock, start
+from event_processor.service.jobs.retries import Retries
 from event_processor.service.jobs.store import JobStore
+from event_processor.service.jobs.troubles import OPEN_RETRY_S, Troubles, words_of
 from event_processor.service.jobs.uploads import UploadStore
 
 __all__ = ["Runner", "Settings"]
@@ -36,15 +33,10 @@ LOOK_S: Final = 0.05
 """While jobs run, they are looked at this often."""
 REST_S: Final = 5.0
 """Without a job, old ones are looked for this often."""
-OPEN_RETRY_S: Final = 1.0
 TERM_S: Final = 10.0
 """A process that was asked to end gets this long, then it is killed: what it committed stays."""
 STOP_S: Final = 3.0
 """The same when the server stops."""
-FAILURES_MAX: Final = 5
-BACKOFF: Final = Backoff(random.random, first_s=1.0, cap_s=60.0)
-
-
 Starts: TypeAlias = Callable[[Environment, JobFolder, str, Sequence[str], str], JobProcess]
 
 
@@ -65,14 +57,6 @@ class _Running:
     is_killed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """Why nothing could be done for a job, and until when it is left alone, by the monotonic clock."""
-
-    reason: str
-    until_s: float
-
-
 class Runner:
     """Runs the jobs of a store. `start`, `use` and `close` are called by one thread; `wake` and `running` by any."""
 
@@ -89,10 +73,8 @@ class Runner:
         self._wakeup: Final = SystemWakeup()
         self._running: dict[str, _Running] = {}
         self._lock: Final = Lock()
-        self._not_before_s: dict[str, float] = {}
-        self._tries: dict[str, int] = {}
-        """Of jobs that wait for something outside: how often, since the last start of this server or a failure of their own."""
-        self._troubles: dict[tuple[str, str], _Trouble] = {}
+        self._troubles: Final = Troubles(environment, lambda job_id: store.folder(job_id).path)
+        self._retries: Final = Retries(environment, store, self._troubles)
         self._unknown: set[str] = set()
         """Jobs of which it is not known yet whether a process of an earlier server works in their folder."""
         self._next_sweep_s = 0.0
@@ -135,7 +117,7 @@ class Runner:
                 # Cleared first: what changes during the round makes another one.
                 self._wakeup.clear()
                 self._guarded(self._round)
-                self._wait(LOOK_S if self._running or self._not_before_s else REST_S)
+                self._wait(LOOK_S if self._running or self._retries.has_pauses else REST_S)
             self._guarded(self._stop)
         finally:
             self._store.close()
@@ -148,7 +130,7 @@ class Runner:
         try:
             act()
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread, or show a traceback
-            self._report(_words_of(error))
+            self._report(words_of(error))
         else:
             self._reason = ""
             return True
@@ -158,10 +140,7 @@ class Runner:
     def _report(self, reason: str) -> None:
         if reason != self._reason:
             self._reason = reason
-            self._tell_unavailable(self._store.directory, reason)
-
-    def _tell_unavailable(self, path: str, reason: str) -> None:
-        self._environment.telemetry.jobs_unavailable(path=path, reason=" ".join(reason.split()))
+            self._troubles.tell(self._store.directory, reason)
 
     def _open(self) -> None:
         try:
@@ -179,7 +158,7 @@ class Runner:
     def _find(self) -> None:
         """Looks for the processes of an earlier server."""
         for job_id in list(self._unknown):
-            self._each(job_id, self._found, job_id)
+            self._troubles.each(job_id, self._found, job_id)
 
     def _found(self, job_id: str) -> None:
         folder = self._store.folder(job_id)
@@ -187,41 +166,25 @@ class Runner:
             self._set(job_id, FoundProcess(self._environment, folder))
         self._unknown.discard(job_id)
 
-    def _each(self, job_id: str, act: Callable[..., None], *arguments: object) -> None:
-        """Does `act` for one job. What fails is reported and tried again after a pause; the other jobs do not wait for it."""
-        key = (job_id, act.__name__)
-        trouble, now_s = self._troubles.get(key), self._clock.monotonic_s()
-        if trouble is not None and now_s < trouble.until_s:
-            return
-        try:
-            act(*arguments)
-        except Exception as error:  # noqa: BLE001 - a fault of one job, even one of ours, must not stop the others
-            reason = _words_of(error)
-            if trouble is None or trouble.reason != reason:
-                self._tell_unavailable(self._store.folder(job_id).path, reason)
-            self._troubles[key] = _Trouble(reason, now_s + OPEN_RETRY_S)
-        else:
-            self._troubles.pop(key, None)
-
     def _round(self) -> None:
         self._find()
         # What frees space comes before what needs some: the ends of jobs are written.
         self._end_unwanted()
         self._sweep_sometimes()
         for job_id, running in list(self._running.items()):
-            self._each(job_id, self._look, job_id, running.process)
+            self._troubles.each(job_id, self._look, job_id, running.process)
         self._start_waiting()
 
     def _sweep_sometimes(self) -> None:
         now_s = self._clock.monotonic_s()
-        held = self._running.keys() | self._unknown | {job_id for job_id, _ in self._troubles}
+        held = self._running.keys() | self._unknown | self._troubles.jobs
         is_due = any(job.is_deleted and job.id not in held for job in self._store.unfinished())
         if now_s >= self._next_sweep_s or is_due:
             self._next_sweep_s = now_s + REST_S
             self._unknown.update(job.id for job in self._store.look_again() if _may_have_a_process(job))
             self._sweep()
             for job_id in self._store.unwritten:
-                self._each(job_id, self._store.write_again, job_id)
+                self._troubles.each(job_id, self._store.write_again, job_id)
 
     def _look(self, job_id: str, process: JobProcess) -> None:
         if process.is_over():
@@ -231,62 +194,18 @@ class Runner:
         end = end_of(self._environment, self._store.folder(job_id), process.exit_code())
         for job in self._store.unfinished():
             if job.id == job_id and job.is_open:
-                self._ended(job, end)
+                self._retries.ended(job, end, self._settings.inputs)
         # Only now: as long as the job runs, nothing removes its folder, and it is not started again.
         with self._lock:
             self._running.pop(job_id, None)
-
-    def _ended(self, job: Job, end: End) -> None:
-        """Keeps how the process of a job ended. If that cannot be written, the process counts as running, and this is tried again."""
-        if end.exit_code is None or end.is_locked:
-            # Unknown, or the process of an earlier server has the lock: the next one finds what is done, and says how it ended.
-            return
-        if end.exit_code == 0:
-            self._tries.pop(job.id, None)
-            # The result is durable: the process made it so. If we die before the state is, another process finds that all is done.
-            self._tell(self._store.change(job, state="done", exit_code=0, summary=end.summary, error="", hint="", failures=0))
-            return
-        is_gone = end.exit_code == ExitCode.INPUT_GONE and self._settings.inputs.is_away(job.argument)
-        if end.is_temporary or is_gone:
-            self._try_later(job, end)
-            return
-        progress = read_progress(self._environment, self._store.folder(job.id).progress) or RunProgress()
-        self._tries.pop(job.id, None)
-        has_progressed = progress.done_bytes > job.failed_at_bytes
-        failures = 1 if has_progressed else job.failures + 1
-        is_final = end.is_permanent or failures >= FAILURES_MAX
-        changed = self._store.change(
-            job,
-            state="failed" if is_final else "queued",
-            exit_code=end.exit_code,
-            summary=end.summary,
-            error=end.error,
-            hint=end.hint,
-            failures=failures,
-            failed_at_bytes=progress.done_bytes,
-        )
-        if not is_final:
-            self._not_before_s[job.id] = self._clock.monotonic_s() + BACKOFF.wait_s(failures)
-        self._tell(changed)
-
-    def _try_later(self, job: Job, end: End) -> None:
-        """The job waits, however often this happened: what it needs may come back. It is no failure of the job."""
-        tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
-        self._not_before_s[job.id] = self._clock.monotonic_s() + BACKOFF.wait_s(tries)
-        try:
-            self._store.change(job, exit_code=end.exit_code, error=end.error, hint=end.hint)
-        except StorageError as error:
-            # Nothing relies on it, and the disk may be what is missing.
-            if tries == 1:
-                self._tell_unavailable(self._store.folder(job.id).path, error.message)
 
     def _end_unwanted(self) -> None:
         """Ends the processes of jobs that were cancelled or deleted."""
         wanted = {job.id for job in self._store.unfinished() if job.is_open}
         for job_id, running in list(self._running.items()):
             if job_id not in wanted:
-                self._each(job_id, self._ask, running, TERM_S)
-                self._each(job_id, self._look, job_id, running.process)
+                self._troubles.each(job_id, self._ask, running, TERM_S)
+                self._troubles.each(job_id, self._look, job_id, running.process)
 
     def _ask(self, running: _Running, patience_s: float) -> None:
         now_s = self._clock.monotonic_s()
@@ -301,17 +220,17 @@ class Runner:
         now_s = self._clock.monotonic_s()
         open_ids = {job.id for job in self._store.unfinished() if job.is_open}
         # Else a round would be made 20 times a second for jobs that were cancelled while they waited.
-        self._not_before_s = {job_id: until_s for job_id, until_s in self._not_before_s.items() if job_id in open_ids}
+        self._retries.keep_only(open_ids)
         if len(self._running) >= self._settings.options.processes_max:
             return
         held = self._running.keys() | self._unknown
         waiting = [job for job in self._store.unfinished() if job.is_open and job.id not in held]
-        ready = [job for job in waiting if self._not_before_s.get(job.id, 0.0) <= now_s]
+        ready = [job for job in waiting if self._retries.is_due(job.id)]
         if not ready or not self._has_room(now_s):
             return
         for job in ready:
             if len(self._running) < self._settings.options.processes_max:
-                self._each(job.id, self._start, job)
+                self._troubles.each(job.id, self._start, job)
 
     def _has_room(self, now_s: float) -> bool:
         """Whether the disk has room for the rows of another job. Without, jobs wait; those that run go on."""
@@ -321,12 +240,12 @@ class Runner:
             self._is_full = False
             return True
         if not self._is_full:
-            self._tell_unavailable(self._store.directory, "the disk has less room than jobs.free_bytes_min; no job is started")
+            self._troubles.tell(self._store.directory, "the disk has less room than jobs.free_bytes_min; no job is started")
         self._is_full, self._full_until_s = True, now_s + OPEN_RETRY_S
         return False
 
     def _start(self, job: Job) -> None:
-        self._not_before_s.pop(job.id, None)
+        self._retries.starts(job.id)
         inputs, folder = self._settings.inputs, self._store.folder(job.id)
         try:
             inputs.require_unmoved(job.request.input, job.argument)
@@ -334,9 +253,11 @@ class Runner:
             pipeline_file = inputs.pipeline_file(job.request.pipeline)
         except RefusedError as error:
             if error.reason == "closed" or inputs.is_away(job.argument):
-                self._try_later(job, End(job.exit_code, error.message, "it is tried again; see that its folders are there"))
+                self._retries.try_later(
+                    job, End(job.exit_code, error.message, "it is tried again; see that its folders are there")
+                )
                 return
-            self._tell(self._store.change(job, state="failed", error=error.message, hint=error.hint))
+            self._retries.fail(job, error.message, error.hint)
             return
         if holds_lock(self._environment, folder):
             self._set(job.id, FoundProcess(self._environment, folder))
@@ -344,7 +265,9 @@ class Runner:
         try:
             self._set(job.id, self._starts(self._environment, folder, pipeline_file, settings, job.argument))
         except (OSError, StorageError) as error:
-            self._ended(job, End(int(getattr(error, "exit_code", NO_PROCESS)), f"no process could be started: {error}"))
+            self._retries.ended(
+                job, End(int(getattr(error, "exit_code", NO_PROCESS)), f"no process could be started: {error}"), inputs
+            )
 
     def _set(self, job_id: str, process: JobProcess) -> None:
         with self._lock:
@@ -355,7 +278,7 @@ class Runner:
         keep_s = self._settings.options.keep_s
         for job in self._store.ended_before(keep_s):
             if job.id not in self._running and job.id not in self._unknown:
-                self._each(job.id, self._remove, job)
+                self._troubles.each(job.id, self._remove, job)
         in_use = self._store.uploads_in_use()
         for upload_id in self._uploads.older_than(keep_s):
             # One that cannot be removed keeps no other one: the next start removes what is left of it.
@@ -364,23 +287,15 @@ class Runner:
 
     def _remove(self, job: Job) -> None:
         self._store.remove(job)
-        self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[0] != job.id}
-        self._not_before_s.pop(job.id, None)
-        self._tries.pop(job.id, None)
-
-    def _tell(self, job: Job | None) -> None:
-        if job is not None and job.state != "queued":
-            facts = msgspec.structs.asdict(job)
-            self._environment.telemetry.job_ended(
-                job=job.id, pipeline=job.request.pipeline, outcome=job.state, exit_code=facts["exit_code"] or 0, reason=job.error
-            )
+        self._troubles.forget(job.id)
+        self._retries.forget(job.id)
 
     def _stop(self) -> None:
         """Ends every process. A job is not recorded as ended by that: it goes on at the next start."""
         deadline_s = self._clock.monotonic_s() + STOP_S
         while self._running and self._clock.monotonic_s() < deadline_s + 1:
             for job_id, running in list(self._running.items()):
-                self._each(job_id, self._stop_one, job_id, running)
+                self._troubles.each(job_id, self._stop_one, job_id, running)
             self._clock.wait(SystemWakeup(), LOOK_S)
 
     def _stop_one(self, job_id: str, running: _Running) -> None:
@@ -395,9 +310,3 @@ class Runner:
 
 def _may_have_a_process(job: Job) -> bool:
     return job.is_deleted or job.state in ("queued", "cancelled")
-
-
-def _words_of(error: Exception) -> str:
-    if isinstance(error, EventProcessorError | OSError):
-        return str(error)
-    return f"internal error: {type(error).__name__}: {error}"
