@@ -90,7 +90,8 @@ def test_a_job_that_is_deleted_while_it_works_leaves_nothing(server: JobsServer)
     wait_until(lambda: not (server.jobs / job_id).exists(), "its folder is gone")
 
 
-def test_an_upload_that_is_broken_off_again_and_again_is_resumed_and_processed(server: JobsServer) -> None:
+def test_an_upload_that_is_broken_off_again_and_again_is_processed_while_it_comes(server: JobsServer) -> None:
+    """Half way, the server is killed with the process of the job."""
     once = numbered(EVENTS)
     content = once * -(-UPLOAD_BYTES // len(once))
     upload = server.post("/v1/uploads", {"length": len(content)}).json["id"]
@@ -106,8 +107,16 @@ def test_an_upload_that_is_broken_off_again_and_again_is_resumed_and_processed(s
             answer = server.served.ask(path, "PATCH", headers={"Upload-Offset": str(begin)}, body=piece)
             assert (answer.status, answer.headers["upload-offset"]) == (204, str(begin + len(piece)))
 
+    def counted_bytes(job_id: str) -> int:
+        progress = server.job(job_id)["progress"]
+        return progress["done_bytes"] if progress else 0
+
+    job_id = server.submit("counts", {"upload": upload}).json["id"]
     for number in range(BREAKS):
         sent(len(content) * number // (BREAKS + 1))
+        if number == BREAKS // 2:
+            server.served.daemon.kill()
+            server.restart()
         begin = offset()
         head = f"PATCH {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpload-Offset: {begin}\r\nContent-Length: {PIECE_BYTES}\r\n\r\n"
         with server.served.connect() as client:
@@ -116,9 +125,10 @@ def test_an_upload_that_is_broken_off_again_and_again_is_resumed_and_processed(s
         wait_until(lambda begin=begin: offset() > begin, "the part that came counts")  # type: ignore[misc]
         wrong = server.served.ask(path, "PATCH", headers={"Upload-Offset": str(begin)}, body=b"again")
         assert wrong.status == 409
-    assert server.submit("counts", {"upload": upload}).status == 409
+        wait_until(lambda begin=begin: counted_bytes(job_id) > begin, "what has come is counted")  # type: ignore[misc]
+        assert server.job(job_id)["state"] == "running"
+        assert server.served.ask(path, "DELETE").status == 409
     sent(len(content))
-    job_id = server.submit("counts", {"upload": upload}).json["id"]
     assert server.ended(job_id)["state"] == "done"
     assert server.rows(job_id) == rows_of(EVENTS)
     ranged = server.served.ask(f"/v1/jobs/{job_id}/result", headers={"Range": "bytes=0-13"})

@@ -21,7 +21,7 @@ from event_processor.model.telemetry import Telemetry
 from event_processor.service.jobs import uploads
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobRequest, RefusedError
-from event_processor.service.jobs.process import start
+from event_processor.service.jobs.process import Call, start
 from event_processor.service.jobs.retries import FAILURES_MAX
 from event_processor.service.jobs.runner import Runner, Settings
 from event_processor.service.jobs.store import JobStore
@@ -50,6 +50,7 @@ class Process:
     """Ends when the test says so."""
 
     argument: str
+    arriving: str = ""
     code: int | None = None
     signals: list[signal.Signals] = field(default_factory=list)
 
@@ -114,13 +115,24 @@ class World:
         self.runner = Runner(self.environment, self.store, self.uploads, Settings(self.options, self.inputs), starts=self._start)
         self.runner._open()
 
-    def _start(self, _environment: object, folder: JobFolder, _pipeline: str, _settings: object, argument: str) -> Process:
-        self.started.append(Process(argument))
+    def _start(self, _environment: object, _folder: JobFolder, call: Call) -> Process:
+        self.started.append(Process(call.argument, call.arriving))
         return self.started[-1]
 
     def submit(self, name: str = "a") -> Job:
         request = JobRequest("counts", JobInput(path=name))
         return self.store.submit(request, self.inputs.argument(request.input), "", 100)[0]
+
+    def upload(self, length: int) -> tuple[str, Job]:
+        """An upload to which nothing was sent yet, and a job that reads it."""
+        upload = self.uploads.create(length, self.options).id
+        request = JobRequest("counts", JobInput(upload=upload))
+        return upload, self.store.submit(request, self.inputs.argument(request.input), "", 100)[0]
+
+    def send(self, upload: str, content: bytes) -> None:
+        piece = self.uploads.begin(upload, self.uploads.get(upload).offset, self.options)
+        piece.add(content)
+        piece.close()
 
     def rounds(self, seconds: float = 0.0) -> None:
         """Rounds for so long, one a second."""
@@ -516,6 +528,69 @@ def test_a_job_that_is_cancelled_while_it_waits_for_its_next_try_is_no_longer_lo
     assert not world.runner._retries.has_pauses
 
 
+def test_a_job_whose_upload_still_comes_has_only_a_place_that_no_other_one_needs(world: World) -> None:
+    (first, coming), (_, later) = world.upload(4), world.upload(4)
+    assert world.runner.running() == frozenset()
+    world.rounds(100)
+    assert world.runner.running() == {coming.id, later.id}
+    assert world.started[0].arriving == world.uploads.document(first)
+    a = world.submit("a")
+    world.rounds(1)
+    assert [each.signals for each in world.started] == [[signal.SIGTERM], []], "one place is enough"
+    world.rounds(1)
+    assert world.runner.running() == {coming.id, later.id}, "it commits what it has"
+    world.started[0].code = 143
+    world.rounds()
+    assert world.runner.running() == {a.id, later.id}
+    b = world.submit("b")
+    world.rounds(20)
+    assert world.started[1].signals == [signal.SIGTERM, signal.SIGKILL], "one that does not end is killed"
+    world.started[1].code = -9
+    world.rounds(100)
+    assert world.runner.running() == {a.id, b.id}
+    assert [world.store.get(each.id).failures for each in (coming, later)] == [0, 0]
+    c = world.submit("c")
+    world.send(first, b"abcd")
+    world.started[2].code = world.started[3].code = 0
+    world.rounds()
+    assert world.runner.running() == {coming.id, c.id}, "as soon as all has come, the order of submission counts"
+
+
+def test_a_job_whose_upload_has_just_got_its_place_keeps_it_for_a_while(world: World) -> None:
+    (_, one), (_, two) = world.upload(4), world.upload(4)
+    world.rounds()
+    waiting = world.submit()
+    world.rounds(3)
+    assert [each.signals for each in world.started] == [[], []]
+    world.rounds(3)
+    assert [each.signals for each in world.started] == [[signal.SIGTERM], []]
+    world.started[0].code = 66  # its upload was damaged, whatever was asked
+    world.rounds()
+    assert world.store.get(one.id).state == "failed"
+    assert world.runner.running() == {two.id, waiting.id}
+
+
+def test_a_job_whose_upload_is_never_completed_fails_with_its_upload(world: World) -> None:
+    upload, job = world.upload(4)
+    whole, waiting = world.upload(4)
+    world.send(whole, b"abcd")
+    world.rounds()
+    world.send(upload, b"ab")
+    world.rounds(590)
+    piece = world.uploads.begin(upload, 2, world.options)
+    world.rounds(20)
+    assert world.store.get(job.id).state == "queued", "a piece is on its way"
+    piece.close()
+    world.rounds(6)
+    failed = world.store.get(job.id)
+    assert (failed.state, failed.error.partition(",")[0]) == ("failed", "only 2 of 4 bytes of its upload came")
+    assert [each.signals for each in world.started] == [[], [signal.SIGTERM]], "the one whose input is there was started first"
+    assert world.store.get(waiting.id).state == "queued"
+    with pytest.raises(RefusedError, match="no such upload"):
+        world.uploads.get(upload)
+    assert world.uploads.get(whole).is_complete
+
+
 def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,7 +632,7 @@ def test_what_a_process_says_is_appended(world: World, monkeypatch: pytest.Monke
     monkeypatch.setattr("event_processor.service.jobs.process.subprocess.Popen", Started)
     monkeypatch.setattr("event_processor.service.jobs.process.os.setpriority", lambda *_: None)
     job = world.submit()
-    start(world.environment, world.store.folder(job.id), "counts.toml", [], "a")
+    start(world.environment, world.store.folder(job.id), Call("counts.toml", [], "a"))
     assert flags[0] & os.O_APPEND
 
 

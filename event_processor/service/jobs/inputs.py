@@ -72,8 +72,12 @@ class JobInputs:
         if sum(map(bool, (given.upload, given.path, given.url))) != 1:
             raise RefusedError("invalid", "the input is not one of upload, path and url", 'such as {"path": "events.jsonl"}')
         if given.upload:
-            return self._uploads.complete(given.upload)
+            return self._uploads.content(given.upload)
         return self._file(given.path) if given.path else self._url(given.url)
+
+    def arriving(self, given: JobInput) -> str:
+        """The file that says how much of the input counts; empty if it is no upload."""
+        return self._uploads.document(given.upload) if given.upload else ""
 
     def require_unmoved(self, given: JobInput, argument: str) -> None:
         """Raises `RefusedError` if the input is not what it was when the job was submitted: a link may lead elsewhere now."""

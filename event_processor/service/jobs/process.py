@@ -26,7 +26,7 @@ from event_processor.operations.state_access import owner_of
 from event_processor.service.jobs.job import JobFolder
 from event_processor.storage.durable import read_range, storage_call
 
-__all__ = ["NO_PROCESS", "End", "FoundProcess", "JobProcess", "StartedProcess", "end_of", "holds_lock", "start"]
+__all__ = ["NO_PROCESS", "Call", "End", "FoundProcess", "JobProcess", "StartedProcess", "end_of", "holds_lock", "start"]
 
 NICENESS: Final = 10
 """The pipeline of the daemon goes first."""
@@ -34,13 +34,26 @@ SAID_BYTES: Final = 4_194_304
 """The end of what a process said: its last lines say how it ended. One of them, with the counts, may name hundreds of files."""
 ARGUMENTS_BYTES: Final = 65_536
 NOT_FOR_JOBS: Final = ("EVENT_PROCESSOR_CONFIG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+SIGNAL_EXIT_BASE: Final = 128
 NO_PROCESS: Final = 71
 """The system could not start a process (EX_OSERR)."""
+ASKED: Final = frozenset({SIGNAL_EXIT_BASE + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL})
+"""How a process ends that was asked to."""
 PERMANENT: Final = frozenset({ExitCode.USAGE, ExitCode.STATE, ExitCode.INPUT_GONE, ExitCode.CONFIGURATION})
 """Another try ends in the same way."""
 TEMPORARY: Final = frozenset({ExitCode.NOT_KEEPING_UP, NO_PROCESS, ExitCode.STORAGE})
 """Something outside the job is missing: a service, memory, room on a disk. A later try may succeed, however many failed."""
 _OWNER: Final = re.compile(r"process (\d+) on ")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a process is to do. `settings`: for `--set`. `argument`: the input. `arriving`: the file that says how much of it counts."""
+
+    pipeline_file: str
+    settings: Sequence[str]
+    argument: str
+    arriving: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,11 @@ class End:
     def is_temporary(self) -> bool:
         """Whether it says nothing about the job itself."""
         return self.exit_code in TEMPORARY
+
+    @property
+    def is_as_asked(self) -> bool:
+        """Whether a process that was asked to end has ended for that reason."""
+        return self.exit_code in ASKED
 
     @property
     def is_locked(self) -> bool:
@@ -133,15 +151,9 @@ def holds_lock(environment: Environment, folder: JobFolder) -> bool:
     return owner_of(folder.state, environment) is not None
 
 
-def start(
-    environment: Environment, folder: JobFolder, pipeline_file: str, settings: Sequence[str], argument: str
-) -> StartedProcess:
+def start(environment: Environment, folder: JobFolder, call: Call) -> StartedProcess:
     """Starts the process of a job. It resumes what an earlier one left. Raises `OSError`, `StorageError`."""
-    arguments = [sys.executable, "-P", "-m", "event_processor", "--config", pipeline_file, "--state", folder.state]
-    arguments += ["--log-format", "json", "--log-level", "error"]
-    for setting in settings:
-        arguments += ["--set", setting]
-    arguments += ["process", "--json", "--no-sinks", "--output", folder.result, "--progress", folder.progress, "--", argument]
+    arguments = _arguments(folder, call)
     fs = environment.fs
     with storage_call("open", folder.said):
         # Appended: standard output and error are one file, and neither may write over the other, whatever opens it anew.
@@ -155,6 +167,17 @@ def start(
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
     return StartedProcess(process)
+
+
+def _arguments(folder: JobFolder, call: Call) -> Sequence[str]:
+    arguments = [sys.executable, "-P", "-m", "event_processor", "--config", call.pipeline_file, "--state", folder.state]
+    arguments += ["--log-format", "json", "--log-level", "error"]
+    for setting in call.settings:
+        arguments += ["--set", setting]
+    arguments += ["process", "--json", "--no-sinks", "--output", folder.result, "--progress", folder.progress]
+    if call.arriving:
+        arguments += ["--arriving", call.arriving]
+    return [*arguments, "--", call.argument]
 
 
 def end_of(environment: Environment, folder: JobFolder, exit_code: int | None) -> End:

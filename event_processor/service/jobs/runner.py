@@ -9,7 +9,7 @@ Never: waits for a process; reads a record.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
@@ -21,7 +21,7 @@ from event_processor.model.clock import SystemWakeup
 from event_processor.model.errors import StorageError
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, RefusedError
-from event_processor.service.jobs.process import NO_PROCESS, End, FoundProcess, JobProcess, end_of, holds_lock, start
+from event_processor.service.jobs.process import NO_PROCESS, Call, End, FoundProcess, JobProcess, end_of, holds_lock, start
 from event_processor.service.jobs.retries import Retries
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.troubles import OPEN_RETRY_S, Troubles, words_of
@@ -37,7 +37,9 @@ TERM_S: Final = 10.0
 """A process that was asked to end gets this long, then it is killed: what it committed stays."""
 STOP_S: Final = 3.0
 """The same when the server stops."""
-Starts: TypeAlias = Callable[[Environment, JobFolder, str, Sequence[str], str], JobProcess]
+PLACE_S: Final = 5.0
+"""A job whose upload still comes keeps its place for at least this long, so that a start of its process is not in vain."""
+Starts: TypeAlias = Callable[[Environment, JobFolder, Call], JobProcess]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,14 @@ class Settings:
 
 @dataclass(slots=True)
 class _Running:
-    """A process at work. `ask_s`: when it was asked to end, by the monotonic clock."""
+    """A process at work. `since_s`, `ask_s`: when it began, and was asked to end, by the monotonic clock.
+
+    `is_aside`: it makes room for another job, and goes on later.
+    """
 
     process: JobProcess
+    since_s: float
+    is_aside: bool = False
     ask_s: float | None = None
     is_killed: bool = False
 
@@ -172,7 +179,9 @@ class Runner:
         self._end_unwanted()
         self._sweep_sometimes()
         for job_id, running in list(self._running.items()):
-            self._troubles.each(job_id, self._look, job_id, running.process)
+            if running.is_aside:
+                self._troubles.each(job_id, self._ask, running, TERM_S)
+            self._troubles.each(job_id, self._look, job_id, running)
         self._start_waiting()
 
     def _sweep_sometimes(self) -> None:
@@ -186,14 +195,14 @@ class Runner:
             for job_id in self._store.unwritten:
                 self._troubles.each(job_id, self._store.write_again, job_id)
 
-    def _look(self, job_id: str, process: JobProcess) -> None:
-        if process.is_over():
-            self._over(job_id, process)
+    def _look(self, job_id: str, running: _Running) -> None:
+        if running.process.is_over():
+            self._over(job_id, running)
 
-    def _over(self, job_id: str, process: JobProcess) -> None:
-        end = end_of(self._environment, self._store.folder(job_id), process.exit_code())
+    def _over(self, job_id: str, running: _Running) -> None:
+        end = end_of(self._environment, self._store.folder(job_id), running.process.exit_code())
         for job in self._store.unfinished():
-            if job.id == job_id and job.is_open:
+            if job.id == job_id and job.is_open and not (running.is_aside and end.is_as_asked):
                 self._retries.ended(job, end, self._settings.inputs)
         # Only now: as long as the job runs, nothing removes its folder, and it is not started again.
         with self._lock:
@@ -205,7 +214,7 @@ class Runner:
         for job_id, running in list(self._running.items()):
             if job_id not in wanted:
                 self._troubles.each(job_id, self._ask, running, TERM_S)
-                self._troubles.each(job_id, self._look, job_id, running.process)
+                self._troubles.each(job_id, self._look, job_id, running)
 
     def _ask(self, running: _Running, patience_s: float) -> None:
         now_s = self._clock.monotonic_s()
@@ -221,16 +230,36 @@ class Runner:
         open_ids = {job.id for job in self._store.unfinished() if job.is_open}
         # Else a round would be made 20 times a second for jobs that were cancelled while they waited.
         self._retries.keep_only(open_ids)
-        if len(self._running) >= self._settings.options.processes_max:
-            return
         held = self._running.keys() | self._unknown
         waiting = [job for job in self._store.unfinished() if job.is_open and job.id not in held]
         ready = [job for job in waiting if self._retries.is_due(job.id)]
-        if not ready or not self._has_room(now_s):
+        # As long as something of its upload is missing, a job has only a place that no other one needs.
+        coming = self._coming()
+        ready.sort(key=lambda job: job.id in coming)
+        if not ready or not self._may_start(sum(job.id not in coming for job in ready), coming) or not self._has_room(now_s):
             return
         for job in ready:
             if len(self._running) < self._settings.options.processes_max:
                 self._troubles.each(job.id, self._start, job)
+
+    def _coming(self) -> frozenset[str]:
+        """The jobs whose upload still comes."""
+        return frozenset(
+            job.id
+            for job in self._store.unfinished()
+            if job.request.input.upload and job.is_open and self._uploads.is_coming(job.request.input.upload)
+        )
+
+    def _may_start(self, wanted: int, coming: frozenset[str]) -> bool:
+        """Whether there is a place. If there are too few for the `wanted` jobs whose input is there, others make room."""
+        places = self._settings.options.processes_max - len(self._running)
+        leaving = sum(running.is_aside for running in self._running.values())
+        latest_s = self._clock.monotonic_s() - PLACE_S
+        long = [each for job_id, each in self._running.items() if job_id in coming and each.since_s <= latest_s]
+        for running in [each for each in long if each.ask_s is None][: max(0, wanted - places - leaving)]:
+            # If we die from here on, the process ends or not: the job goes on where its last commit was.
+            running.is_aside = True
+        return places > 0
 
     def _has_room(self, now_s: float) -> bool:
         """Whether the disk has room for the rows of another job. Without, jobs wait; those that run go on."""
@@ -263,7 +292,8 @@ class Runner:
             self._set(job.id, FoundProcess(self._environment, folder))
             return
         try:
-            self._set(job.id, self._starts(self._environment, folder, pipeline_file, settings, job.argument))
+            call = Call(pipeline_file, settings, job.argument, inputs.arriving(job.request.input))
+            self._set(job.id, self._starts(self._environment, folder, call))
         except (OSError, StorageError) as error:
             self._retries.ended(
                 job, End(int(getattr(error, "exit_code", NO_PROCESS)), f"no process could be started: {error}"), inputs
@@ -271,7 +301,7 @@ class Runner:
 
     def _set(self, job_id: str, process: JobProcess) -> None:
         with self._lock:
-            self._running[job_id] = _Running(process)
+            self._running[job_id] = _Running(process, self._clock.monotonic_s())
 
     def _sweep(self) -> None:
         """Removes what was deleted, and what was kept long enough."""
@@ -279,11 +309,23 @@ class Runner:
         for job in self._store.ended_before(keep_s):
             if job.id not in self._running and job.id not in self._unknown:
                 self._troubles.each(job.id, self._remove, job)
+        old = self._uploads.older_than(keep_s)
+        for job in self._store.unfinished():
+            if job.is_open and job.request.input.upload in old:
+                self._troubles.each(job.id, self._abandon, job)
         in_use = self._store.uploads_in_use()
-        for upload_id in self._uploads.older_than(keep_s):
+        for upload_id in old:
             # One that cannot be removed keeps no other one: the next start removes what is left of it.
             with suppress(RefusedError, StorageError, OSError):
                 self._uploads.remove(upload_id, in_use)
+
+    def _abandon(self, job: Job) -> None:
+        """Fails a job whose upload is old, if a part of it never came. Its process is ended, as if it had been cancelled."""
+        upload = self._uploads.get(job.request.input.upload)
+        if not upload.is_complete:
+            waited = f"nothing more in {self._settings.options.keep_s} s (jobs.keep_s)"
+            reason = f"only {upload.offset} of {upload.length} bytes of its upload came, and {waited}"
+            self._retries.fail(job, reason, "send the whole input to a new upload, and submit the job again")
 
     def _remove(self, job: Job) -> None:
         self._store.remove(job)
@@ -303,7 +345,7 @@ class Runner:
         if not running.process.is_over():
             return
         if running.process.exit_code() == 0:
-            self._over(job_id, running.process)
+            self._over(job_id, running)
         with self._lock:
             self._running.pop(job_id, None)
 

@@ -1,7 +1,7 @@
 """Uploads: files that come in pieces, each resumed where the one before ended.
 
 Owns: `UploadStore`: which uploads there are, the offset of each, and when a piece is durable.
-Always: an offset that was answered is durable: content first, then the file that says how much of it counts. Bytes after the offset were
+Always: an offset that was answered is durable: content first, then the file that says how much of it counts. A job reads no further. Bytes after the offset were
 never acknowledged, and the next piece replaces them.
 Never: two pieces of an upload at the same time; a byte after the announced length.
 """
@@ -28,6 +28,7 @@ from event_processor.storage.probes import free_bytes
 __all__ = ["Piece", "Upload", "UploadStore"]
 
 TOKEN: Final = "upload"  # noqa: S105 - a part of a file's name
+DOCUMENT: Final = "upload.json"
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 
 
@@ -72,7 +73,7 @@ class UploadStore:
 
     def _read(self, upload_id: str) -> None:
         """Reads one upload. The caller holds the lock."""
-        document = os.path.join(self._folder(upload_id), "upload.json")
+        document = self.document(upload_id)
         self._unreadable.discard(upload_id)
         try:
             content = read_file(self._fs, document)
@@ -130,13 +131,20 @@ class UploadStore:
             raise RefusedError("missing", "no such upload", "it was deleted, or kept for jobs.keep_s; begin anew")
         return upload
 
-    def complete(self, upload_id: str) -> str:
-        """The path of an upload's content. Raises `RefusedError` if a part of it is missing."""
-        upload = self.get(upload_id)
-        if not upload.is_complete:
-            words = f"only {upload.offset} of {upload.length} bytes of the upload are there"
-            raise RefusedError("conflict", words, "send the rest: PATCH /v1/uploads/ID", offset=upload.offset)
+    def content(self, upload_id: str) -> str:
+        """The path of an upload's content, whole or still coming. Raises `RefusedError` if there is no such upload."""
+        self.get(upload_id)
         return self._content(upload_id)
+
+    def document(self, upload_id: str) -> str:
+        """The path of the file that says how much of an upload's content counts."""
+        return os.path.join(self._folder(upload_id), DOCUMENT)
+
+    def is_coming(self, upload_id: str) -> bool:
+        """Whether there is such an upload, and a part of it is missing."""
+        with self._lock:
+            upload = self._uploads.get(upload_id)
+        return upload is not None and not upload.is_complete
 
     def begin(self, upload_id: str, offset: int, options: JobsOptions) -> Piece:
         """The next piece of an upload, which must begin at `offset`. Close it in any case. Raises `RefusedError`, `StorageError`."""
@@ -166,10 +174,11 @@ class UploadStore:
             self._remove(upload_id)
 
     def older_than(self, age_s: int) -> Sequence[str]:
-        """The uploads to which no byte was added for `age_s` seconds."""
+        """The uploads to which no byte was added for `age_s` seconds, and to which none is sent now."""
         limit_ns = self._environment.clock.wall_ns() - age_s * 10**9
         with self._lock:
-            return [each.id for each in self._uploads.values() if (wall_ns_of(each.changed_at) or 0) < limit_ns]
+            found = [each.id for each in self._uploads.values() if (wall_ns_of(each.changed_at) or 0) < limit_ns]
+            return [upload_id for upload_id in found if upload_id not in self._busy]
 
     def ended(self, upload: Upload, offset: int | None) -> Upload:
         """A piece of `upload` is durable up to `offset`; None if nothing of it is. Raises `StorageError`."""
@@ -183,15 +192,14 @@ class UploadStore:
             return changed
 
     def _write(self, upload: Upload) -> None:
-        path = os.path.join(self._folder(upload.id), "upload.json")
-        replace_file(self._fs, path, [msgspec.json.encode(upload), b"\n"], TOKEN)
+        replace_file(self._fs, self.document(upload.id), [msgspec.json.encode(upload), b"\n"], TOKEN)
         self._uploads[upload.id] = upload
 
     def _remove(self, upload_id: str) -> None:
         folder = self._folder(upload_id)
         # The document first: content without it is removed at the next start.
         with storage_call("unlink", folder):
-            self._fs.unlink(os.path.join(folder, "upload.json"))
+            self._fs.unlink(self.document(upload_id))
         remove_tree(self._fs, folder)
         with storage_call("fsync", self.directory):
             self._fs.sync_directory(self.directory)

@@ -227,7 +227,6 @@ def _jobs(jobs: Jobs) -> Sequence[Operation]:
                 200: named("ShownJob", "The job of an earlier request with this Idempotency-Key."),
                 201: named("ShownJob", "It is durable, and waits."),
                 404: NOT_FOUND,
-                409: problem("The upload is not complete."),
                 422: problem("The input or a parameter is not allowed."),
                 429: problem("Too many jobs wait."),
             },
