@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     )
     from event_processor.assembly.sorting import must_start_sorting, ordering_of, start_sorting
     from event_processor.assembly.state_configuration import check_config
-    from event_processor.assembly.state_lock import LOCK_NAME, lock_state, this_process
+    from event_processor.assembly.state_lock import LOCK_NAME, lock_state, process_name, this_process
 
 __all__ = [
     "CONNECTORS",
@@ -107,6 +107,7 @@ __all__ = [
     "open_replica",
     "ordering_of",
     "outside_p2",
+    "process_name",
     "recognised",
     "record_format",
     "remarks",
@@ -168,6 +169,7 @@ _HOMES: Final = {
     "open_replica": "opening",
     "ordering_of": "sorting",
     "outside_p2": "connectors",
+    "process_name": "state_lock",
     "recognised": "inputs",
     "record_format": "formats",
     "remarks": "connectors",

@@ -17,7 +17,7 @@ from event_processor.model.errors import LockedError
 from event_processor.storage.durable import prepare_directory, storage_boundary
 from event_processor.storage.lock import DirectoryLock
 
-__all__ = ["LOCK_NAME", "lock_state", "this_process"]
+__all__ = ["LOCK_NAME", "lock_state", "process_name", "this_process"]
 
 LOCK_NAME: Final = "lock"
 LOCK_TRIES: Final = 3
@@ -26,7 +26,12 @@ LOCK_RETRY_S: Final = 0.05
 
 def this_process() -> str:
     """This process as the lock file and `conditions.json` describe it."""
-    return f"process {os.getpid()} on {os.uname().nodename}"
+    return process_name(os.getpid())
+
+
+def process_name(process_id: int) -> str:
+    """A process of this machine as a lock file describes it."""
+    return f"process {process_id} on {os.uname().nodename}"
 
 
 def lock_state(configuration: Configuration, environment: Environment) -> DirectoryLock:

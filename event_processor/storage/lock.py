@@ -36,6 +36,17 @@ class DirectoryLock:
             fs.close(self._descriptor)
             raise
 
+    @property
+    def descriptor(self) -> int:
+        """For a process that is to hold the lock as well: it is released when the last holder has closed it, or died."""
+        return self._descriptor
+
+    def name(self, owner: str) -> None:
+        """Writes another owner into the file. Raises `StorageError`."""
+        with storage_call("write", self.path):
+            self._fs.truncate(self._descriptor, 0)
+            self._fs.write_at(self._descriptor, f"{owner}\n".encode(), 0)
+
     def _take(self, owner: str) -> None:
         """Locks the file first, then writes the owner."""
         with storage_call("lock", self.path):
@@ -46,5 +57,5 @@ class DirectoryLock:
         write_all(self._fs, self._descriptor, self.path, f"{owner}\n".encode())
 
     def release(self) -> None:
-        """Releases the lock. The file stays: a lock on an unlinked file excludes no other process."""
+        """Releases the lock, unless another process holds it as well. The file stays: a lock on an unlinked file excludes no other process."""
         self._fs.close(self._descriptor)

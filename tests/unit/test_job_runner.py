@@ -21,12 +21,13 @@ from event_processor.model.telemetry import Telemetry
 from event_processor.service.jobs import uploads
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobRequest, RefusedError
-from event_processor.service.jobs.process import Call, start
+from event_processor.service.jobs.process import Call, StartedProcess, start
 from event_processor.service.jobs.retries import FAILURES_MAX
 from event_processor.service.jobs.runner import Runner, Settings
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
 from event_processor.storage.durable import OperatingSystem
+from support.processes import wait_until
 
 
 class Clock:
@@ -241,7 +242,6 @@ def test_a_job_is_kept_for_a_while_after_its_end(world: World) -> None:
 def test_a_process_of_an_earlier_server_is_waited_for_and_counts(world: World, tmp_path: Path) -> None:
     """Whatever the earlier server knew: the lock decides."""
     job = world.submit()
-    os.makedirs(world.store.folder(job.id).state)
     held = os.open(world.store.folder(job.id).lock, os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
     world.store.close()
@@ -261,11 +261,38 @@ def test_a_process_of_an_earlier_server_is_waited_for_and_counts(world: World, t
     later.store.close()
 
 
+def test_a_process_is_known_to_the_next_server_before_its_first_step(tmp_path: Path) -> None:
+    """The first server dies while the process has done nothing yet, as on a machine that is busy."""
+    spawned: list[StartedProcess] = []
+
+    def stopped(environment: Environment, folder: JobFolder, call: Call) -> StartedProcess:
+        spawned.append(start(environment, folder, call))
+        spawned[-1].send(signal.SIGSTOP)
+        return spawned[-1]
+
+    world = World(tmp_path)
+    job = world.submit()
+    Runner(world.environment, world.store, world.uploads, Settings(world.options, world.inputs), starts=stopped)._round()
+    assert not os.path.exists(world.store.folder(job.id).state), "it holds no lock of its own"
+    world.store.close()
+    later = World(tmp_path)
+    later.rounds(100)
+    assert later.runner.running() == {job.id}
+    assert not later.started
+    later.store.cancel(job.id)
+    later.rounds(11)
+    wait_until(spawned[0].is_over, "the next server has killed it, by its name in the lock")
+    assert spawned[0].exit_code() == -signal.SIGKILL
+    later.rounds()
+    assert later.runner.running() == frozenset()
+    later.store.close()
+
+
 def test_a_process_that_finds_the_lock_taken_is_no_failure(world: World) -> None:
     job = world.submit()
     world.rounds()
     os.makedirs(world.store.folder(job.id).state)
-    held = os.open(world.store.folder(job.id).lock, os.O_RDWR | os.O_CREAT)
+    held = os.open(os.path.join(world.store.folder(job.id).state, "lock"), os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
     world.started[0].code = 75
     world.rounds(10)
@@ -347,7 +374,6 @@ def test_documents_that_the_disk_does_not_give_stop_no_other_job_and_are_looked_
 
 def test_a_lock_that_cannot_be_looked_at_stops_no_other_job(world: World, tmp_path: Path) -> None:
     bad, good = world.submit("a"), world.submit("b")
-    os.makedirs(world.store.folder(bad.id).state)
     Path(world.store.folder(bad.id).lock).touch()
     world.store.close()
     disk = Disk()

@@ -103,8 +103,8 @@ class JobFolder:
 
     @property
     def lock(self) -> str:
-        """The lock that its process holds."""
-        return os.path.join(self.state, LOCK_NAME)
+        """The lock that its process holds from before its first step: the server takes it, and hands it on."""
+        return os.path.join(self.path, LOCK_NAME)
 
     @property
     def result(self) -> str:

@@ -1,8 +1,8 @@
 """The process of a job: how it is called, how it is ended, and what it said at its end.
 
 Owns: the command line; `StartedProcess` of this server and `FoundProcess` of an earlier one; how an exit code is read.
-Always: a process that an earlier server started is known by the lock that it holds, and is signalled only if its command line names the
-folder of the job.
+Always: a process that an earlier server started is known by the lock that it holds, also before its first step, and is signalled only if
+its command line names the folder of the job.
 Never: decides whether a job is tried again (`runner.py` does).
 """
 
@@ -20,11 +20,12 @@ from typing import Final, Protocol
 
 import orjson
 
-from event_processor.assembly import Environment
-from event_processor.model.errors import ExitCode
+from event_processor.assembly import Environment, process_name, this_process
+from event_processor.model.errors import ExitCode, StorageError
 from event_processor.operations.state_access import owner_of
 from event_processor.service.jobs.job import JobFolder
 from event_processor.storage.durable import read_range, storage_call
+from event_processor.storage.lock import DirectoryLock
 
 __all__ = ["NO_PROCESS", "Call", "End", "FoundProcess", "JobProcess", "StartedProcess", "end_of", "holds_lock", "start"]
 
@@ -132,41 +133,69 @@ class FoundProcess:
         return None
 
     def send(self, number: signal.Signals) -> None:
-        """Only if the owner that the lock file names is a process that was called with this folder."""
-        found = _OWNER.match(owner_of(self._folder.state, self._environment) or "")
-        if found is None:
-            return
+        """Only if the owner that a lock file names is a process that was called with this folder."""
+        for directory in (self._folder.path, self._folder.state):
+            found = _OWNER.match(owner_of(directory, self._environment) or "")
+            if found is not None:
+                self._send(int(found[1]), number)
+
+    def _send(self, process_id: int, number: signal.Signals) -> None:
         with suppress(OSError):
             # From here on the number cannot come to mean another process.
-            descriptor = os.pidfd_open(int(found[1]))
+            descriptor = os.pidfd_open(process_id)
             try:
-                if self._folder.state in _arguments_of(self._environment, int(found[1])):
+                if self._folder.state in _arguments_of(self._environment, process_id):
                     signal.pidfd_send_signal(descriptor, number)
             finally:
                 os.close(descriptor)
 
 
 def holds_lock(environment: Environment, folder: JobFolder) -> bool:
-    """Whether any process works in the folder of a job. Raises `StorageError`."""
-    return owner_of(folder.state, environment) is not None
+    """Whether any process works in the folder of a job. Raises `StorageError`.
+
+    It has the lock of the folder from before its first step, and that of the state later: this one alone, if it was started by hand.
+    """
+    return any(owner_of(directory, environment) is not None for directory in (folder.path, folder.state))
 
 
 def start(environment: Environment, folder: JobFolder, call: Call) -> StartedProcess:
-    """Starts the process of a job. It resumes what an earlier one left. Raises `OSError`, `StorageError`."""
+    """Starts the process of a job. It resumes what an earlier one left. Raises `OSError`, `StorageError`, `LockedError`."""
     arguments = _arguments(folder, call)
+    fs = environment.fs
+    # The process has this lock from before its first step until its end: it is the same lock, not one of its own. If we die before
+    # the process is there, the kernel releases the lock. If we die after it, the next server finds the lock held, and waits.
+    lock = DirectoryLock(fs, folder.lock, this_process())
+    try:
+        process = _spawned(environment, folder, arguments, lock)
+    finally:
+        lock.release()
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+    return StartedProcess(process)
+
+
+def _spawned(
+    environment: Environment, folder: JobFolder, arguments: Sequence[str], lock: DirectoryLock
+) -> subprocess.Popen[bytes]:
     fs = environment.fs
     with storage_call("open", folder.said):
         # Appended: standard output and error are one file, and neither may write over the other, whatever opens it anew.
         said = fs.open(folder.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell; every argument was checked
-            arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=_environment_of_jobs()
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env=_environment_of_jobs(),
+            pass_fds=[lock.descriptor],
         )
     finally:
         fs.close(said)
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-    return StartedProcess(process)
+    with suppress(StorageError):
+        # For the next server, which may want to end it. Without it, it is known as soon as it has named itself in its state.
+        lock.name(process_name(process.pid))
+    return process
 
 
 def _arguments(folder: JobFolder, call: Call) -> Sequence[str]:
