@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.jobs_server import JobsServer, jobs_server, numbered, rows_of
+from support.metrics import samples
 from support.processes import wait_until
 from support.s3_server import ACCESS_KEY, SECRET, s3_of_tests
 
@@ -164,3 +165,11 @@ def test_a_job_that_cannot_succeed_is_not_tried_again(server: JobsServer) -> Non
     assert (job["state"], job["failures"], job["exit_code"]) == ("failed", 1, 66)
     assert "damaged.jsonl.gz" in job["error"]
     assert json.loads((server.jobs / job["id"] / "job.json").read_bytes())["state"] == "failed"
+    assert server.submit("none", {"path": "bad.jsonl"}).status == 404
+    found = samples(server.served.ask("/metrics").content.decode())
+    counts = server.served.ask("/v1/jobs").json["counts"]
+    assert {state: found["event_processor_jobs", state] for state in counts} == counts
+    assert found["event_processor_jobs_ended_total", "failed"] >= 1
+    assert found["event_processor_job_requests_refused_total", "missing"] >= 1
+    assert found["event_processor_jobs_started_total",] >= 2
+    assert found["event_processor_job_wait_seconds_total",] > 0

@@ -617,6 +617,33 @@ def test_a_job_whose_upload_is_never_completed_fails_with_its_upload(world: Worl
     assert world.uploads.get(whole).is_complete
 
 
+def test_what_becomes_of_jobs_is_counted(world: World) -> None:
+    a, b, c = (world.submit(name) for name in "abc")
+    world.clock.now_s += 30
+    world.rounds()
+    world.clock.now_s += 10
+    world.started[0].code, world.started[1].code = 0, 65
+    world.rounds()
+    world.store.cancel(c.id)
+    upload, _ = world.upload(4)
+    world.send(upload, b"abc")
+    world.rounds()
+    counts = world.store.counts
+    assert (counts.started, counts.wait_s) == (4, 30 + 30 + 40 + 0)
+    assert counts.ended == {"done": 1, "failed": 1, "cancelled": 1}
+    assert world.uploads.counts.upload_bytes == 3
+    assert [world.store.get(each.id).state for each in (a, b, c)] == ["done", "failed", "cancelled"]
+
+
+def test_a_process_that_is_started_again_is_not_counted_again(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    os.makedirs(world.store.folder(job.id).state)
+    world.started[0].code = -9
+    world.rounds(100)
+    assert (len(world.started), world.store.counts.started, world.store.counts.ended) == (2, 1, {})
+
+
 def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

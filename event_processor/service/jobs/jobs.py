@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from event_processor.configuration.configuration import Configuration, JobsOptio
 from event_processor.engine.checkpoint import CheckpointStore
 from event_processor.engine.dead_letters import DEAD_LETTERS_NAME
 from event_processor.model.errors import StorageError
+from event_processor.operations.job_metrics import JOB_STATES, JobFigures
 from event_processor.operations.progress_file import RunProgress, read_progress
 from event_processor.operations.state_access import committed_length
 from event_processor.service.jobs.inputs import JobInputs
@@ -95,7 +96,7 @@ class Jobs:
         self.directory: Final = directory
         self.uploads: Final = uploads
         self._environment: Final = environment
-        self.store: Final = JobStore(environment, directory, self._changed)
+        self.store: Final = JobStore(environment, directory, self._changed, uploads.counts)
         self._runner: Final = Runner(environment, self.store, uploads, settings)
         self._is_started = False
 
@@ -158,11 +159,23 @@ class Jobs:
             raise RefusedError("closed", "the jobs are being opened", "ask again", wait_s=1)
         jobs = [job for job in reversed(self.store.all()) if not job.is_deleted]
         queue = self._queue()
-        counts = dict.fromkeys(("queued", "running", "done", "failed", "cancelled"), 0)
-        for job in jobs:
-            counts["running" if job.is_open and job.id in queue.running else job.state] += 1
         shown = [self.shown(job, queue) for job in jobs[offset : offset + limit]]
+        counts = _by_state(jobs, queue.running)
         return JobPage(len(jobs), offset, limit, counts, pipelines, len(self.store.unreadable), shown)
+
+    def figures(self) -> JobFigures:
+        """What is counted of the jobs. Reads no file."""
+        counts, kept = self.store.counts, [job for job in self.store.all() if not job.is_deleted]
+        return JobFigures(
+            kept=_by_state(kept, self._runner.running()),
+            unreadable=len(self.store.unreadable),
+            uploads=len(self.uploads),
+            started=counts.started,
+            wait_s=counts.wait_s,
+            ended=counts.ended,
+            refused=counts.refused,
+            upload_bytes=counts.upload_bytes,
+        )
 
     def _queue(self) -> _Queue:
         running = self._runner.running()
@@ -170,6 +183,13 @@ class Jobs:
 
     def _changed(self) -> None:
         self._runner.wake()
+
+
+def _by_state(jobs: Sequence[Job], running: Collection[str]) -> dict[str, int]:
+    counts = dict.fromkeys(JOB_STATES, 0)
+    for job in jobs:
+        counts["running" if job.is_open and job.id in running else job.state] += 1
+    return counts
 
 
 def _file(path: str, bytes_max: int | None) -> JobFile | None:

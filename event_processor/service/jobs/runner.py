@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
-from event_processor.model.clock import SystemWakeup
+from event_processor.model.clock import SystemWakeup, wall_ns_of
 from event_processor.model.errors import StorageError
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, RefusedError
@@ -292,8 +292,11 @@ class Runner:
             self._set(job.id, FoundProcess(self._environment, folder))
             return
         try:
+            is_first = self._environment.fs.status(folder.state) is None
             call = Call(pipeline_file, settings, job.argument, inputs.arriving(job.request.input))
             self._set(job.id, self._starts(self._environment, folder, call))
+            if is_first:
+                self._store.counts.starts((self._clock.wall_ns() - (wall_ns_of(job.submitted_at) or 0)) / 1e9)
         except (OSError, StorageError) as error:
             self._retries.ended(
                 job, End(int(getattr(error, "exit_code", NO_PROCESS)), f"no process could be started: {error}"), inputs

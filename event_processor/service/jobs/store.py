@@ -19,6 +19,7 @@ import msgspec
 from event_processor.assembly import LOCK_NAME, Environment, this_process
 from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.errors import StorageError
+from event_processor.service.jobs.counts import JobCounts
 from event_processor.service.jobs.job import Job, JobFolder, JobRequest, RefusedError
 from event_processor.storage.durable import prepare_directory, read_file, remove_files, remove_tree, replace_file, storage_call
 from event_processor.storage.lock import DirectoryLock
@@ -35,9 +36,12 @@ _ID: Final = re.compile(r"[0-9a-f]{16}")
 class JobStore:
     """The jobs of one folder. Used by several threads, from `open` to `close`."""
 
-    def __init__(self, environment: Environment, directory: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, environment: Environment, directory: str, changed: Callable[[], None], counts: JobCounts | None = None
+    ) -> None:
         """`changed` is called after each change, by any thread."""
         self.directory: Final = directory
+        self.counts: Final = counts or JobCounts()
         self._environment: Final = environment
         self._fs: Final = environment.fs
         self._changed: Final = changed
@@ -154,6 +158,8 @@ class JobStore:
             if changed.state != "queued":
                 changed = msgspec.structs.replace(changed, ended_at=utc_text(self._environment.clock.wall_ns()))
             self._write(changed)
+        if changed.state != "queued":
+            self.counts.ends(changed.state)
         self._changed()
         return changed
 
@@ -164,6 +170,7 @@ class JobStore:
             # If we die after this is durable, the next start ends a process that still runs. Before, the job goes on.
             if job.is_open:
                 job = msgspec.structs.replace(job, state="cancelled", ended_at=utc_text(self._environment.clock.wall_ns()))
+                self.counts.ends("cancelled")
                 self._write_or_keep(job, "cancelled")
             elif job_id in self._unwritten:
                 self._write_or_keep(job, "cancelled")

@@ -21,6 +21,7 @@ from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.errors import StorageError
+from event_processor.service.jobs.counts import JobCounts
 from event_processor.service.jobs.job import RefusedError
 from event_processor.storage.durable import create_file, prepare_directory, read_file, remove_tree, replace_file, storage_call
 from event_processor.storage.probes import free_bytes
@@ -50,8 +51,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 class UploadStore:
     """The uploads of one folder. Used by several threads, after `open`."""
 
-    def __init__(self, environment: Environment, directory: str) -> None:
+    def __init__(self, environment: Environment, directory: str, counts: JobCounts | None = None) -> None:
         self.directory: Final = directory
+        self.counts: Final = counts or JobCounts()
         self._environment: Final = environment
         self._fs: Final = environment.fs
         self._lock: Final = RLock()
@@ -189,7 +191,12 @@ class UploadStore:
             changed = msgspec.structs.replace(upload, offset=offset, changed_at=self._now())
             # If we die before this is durable, the piece was not acknowledged, and the client sends it again.
             self._write(changed)
+            self.counts.receives(offset - upload.offset)
             return changed
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._uploads)
 
     def _write(self, upload: Upload) -> None:
         replace_file(self._fs, self.document(upload.id), [msgspec.json.encode(upload), b"\n"], TOKEN)

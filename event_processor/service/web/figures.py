@@ -2,7 +2,7 @@
 
 Owns: `/metrics`.
 Always: counters come from one checkpoint and from the cursors.
-Never: names a metric (`operations/metrics.py` and `exposition.py` do).
+Never: names a metric (`operations/metrics.py`, `operations/job_metrics.py` and `exposition.py` do).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from event_processor.operations.job_metrics import job_families
 from event_processor.operations.metrics import lag_seconds, metric_families
 from event_processor.service.web.exposition import metrics_answer
 from event_processor.service.web.site import Site
@@ -40,4 +41,6 @@ class Figures:
         figures = self._site.readings.figures
         if seen.checkpoint is not None:
             families += lag_seconds(figures.lag_s, figures.lag_s_by_source)
+        if self._site.jobs is not None:
+            families += job_families(self._site.jobs.jobs.figures())
         return metrics_answer(families, figures.commits.counts(), accepted)

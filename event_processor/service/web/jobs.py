@@ -81,6 +81,7 @@ class JobCalls:
         try:
             return await threads.call(lambda: function(jobs))
         except RefusedError as error:
+            jobs.jobs.store.counts.refuses(error.reason)
             raise _problem_of(error) from error
 
 
