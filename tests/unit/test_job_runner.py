@@ -122,13 +122,13 @@ class World:
 
     def submit(self, name: str = "a") -> Job:
         request = JobRequest("counts", JobInput(path=name))
-        return self.store.submit(request, self.inputs.argument(request.input), "", 100)[0]
+        return self.store.submit(request, self.inputs.argument(request.input), "", self.options)[0]
 
     def upload(self, length: int) -> tuple[str, Job]:
         """An upload to which nothing was sent yet, and a job that reads it."""
         upload = self.uploads.create(length, self.options).id
         request = JobRequest("counts", JobInput(upload=upload))
-        return upload, self.store.submit(request, self.inputs.argument(request.input), "", 100)[0]
+        return upload, self.store.submit(request, self.inputs.argument(request.input), "", self.options)[0]
 
     def send(self, upload: str, content: bytes) -> None:
         piece = self.uploads.begin(upload, self.uploads.get(upload).offset, self.options)
@@ -359,7 +359,7 @@ def test_documents_that_the_disk_does_not_give_stop_no_other_job_and_are_looked_
     bad, good = world.submit("a"), world.submit("b")
     upload = world.uploads.create(0, world.options)
     request = JobRequest("counts", JobInput(upload=upload.id))
-    waiting, _ = world.store.submit(request, world.inputs.argument(request.input), "", 100)
+    waiting, _ = world.store.submit(request, world.inputs.argument(request.input), "", world.options)
     world.store.close()
     disk = Disk()
     disk.broken = {world.store.folder(bad.id).document, os.path.join(world.uploads.directory, upload.id)}
@@ -644,6 +644,29 @@ def test_a_process_that_is_started_again_is_not_counted_again(world: World) -> N
     assert (len(world.started), world.store.counts.started, world.store.counts.ended) == (2, 1, {})
 
 
+def test_a_full_queue_says_when_a_place_will_be_free_as_jobs_showed(world: World) -> None:
+    """Two processes at a time: a place is free after half the time that a job takes."""
+    options = world.options.model_copy(update={"queue_max": 1})
+
+    def wait_s() -> int:
+        request = JobRequest("counts", JobInput(path="b"))
+        with pytest.raises(RefusedError, match="1 jobs wait") as refused:
+            world.store.submit(request, world.inputs.argument(request.input), "", options)
+        return refused.value.wait_s
+
+    waits = []
+    for seconds in (0, 0.5, 40, 100_000):
+        if seconds:
+            world.clock.now_s += seconds
+            world.started[-1].code = 0
+            world.rounds()
+        world.submit()
+        world.rounds()
+        waits.append(wait_s())
+    # Nothing is known; less than a second is one; the mean of eight moves by an eighth of 39.5 s; and no wait is longer than 300 s.
+    assert waits == [5, 1, 3, 300]
+
+
 def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -651,9 +674,9 @@ def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(
     request = JobRequest("counts", JobInput(path="a"))
     tokens = iter(["f" * 16, "0" * 16])
     monkeypatch.setattr(Environment, "new_token", lambda _: next(tokens))
-    first, _ = world.store.submit(request, world.inputs.argument(request.input), "k", 100)
+    first, _ = world.store.submit(request, world.inputs.argument(request.input), "k", world.options)
     world.store.delete(first.id)
-    second, is_new = world.store.submit(request, world.inputs.argument(request.input), "k", 100)
+    second, is_new = world.store.submit(request, world.inputs.argument(request.input), "k", world.options)
     assert (is_new, second.id) == (True, "0" * 16)
     world.store.close()
     later = World(tmp_path)

@@ -225,7 +225,7 @@ class JobsSite:
             return self.jobs.shown(known), False
         self.inputs.overrides(request)
         argument = self.inputs.argument(request.input)
-        job, is_new = self.jobs.store.submit(request, argument, key, self.options.queue_max)
+        job, is_new = self.jobs.store.submit(request, argument, key, self.options)
         return self.jobs.shown(job), is_new
 
 

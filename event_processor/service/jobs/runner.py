@@ -54,11 +54,12 @@ class Settings:
 class _Running:
     """A process at work. `since_s`, `ask_s`: when it began, and was asked to end, by the monotonic clock.
 
-    `is_aside`: it makes room for another job, and goes on later.
+    `has_all`: its whole input was there when it began. `is_aside`: it makes room for another job, and goes on later.
     """
 
     process: JobProcess
     since_s: float
+    has_all: bool
     is_aside: bool = False
     ask_s: float | None = None
     is_killed: bool = False
@@ -170,7 +171,7 @@ class Runner:
     def _found(self, job_id: str) -> None:
         folder = self._store.folder(job_id)
         if holds_lock(self._environment, folder):
-            self._set(job_id, FoundProcess(self._environment, folder))
+            self._set(job_id, FoundProcess(self._environment, folder), has_all=False)
         self._unknown.discard(job_id)
 
     def _round(self) -> None:
@@ -201,6 +202,8 @@ class Runner:
 
     def _over(self, job_id: str, running: _Running) -> None:
         end = end_of(self._environment, self._store.folder(job_id), running.process.exit_code())
+        if end.exit_code == 0 and running.has_all:
+            self._store.counts.took(self._clock.monotonic_s() - running.since_s)
         for job in self._store.unfinished():
             if job.id == job_id and job.is_open and not (running.is_aside and end.is_as_asked):
                 self._retries.ended(job, end, self._settings.inputs)
@@ -289,12 +292,13 @@ class Runner:
             self._retries.fail(job, error.message, error.hint)
             return
         if holds_lock(self._environment, folder):
-            self._set(job.id, FoundProcess(self._environment, folder))
+            self._set(job.id, FoundProcess(self._environment, folder), has_all=False)
             return
         try:
             is_first = self._environment.fs.status(folder.state) is None
             call = Call(pipeline_file, settings, job.argument, inputs.arriving(job.request.input))
-            self._set(job.id, self._starts(self._environment, folder, call))
+            has_all = not self._uploads.is_coming(job.request.input.upload)
+            self._set(job.id, self._starts(self._environment, folder, call), has_all=has_all)
             if is_first:
                 self._store.counts.starts((self._clock.wall_ns() - (wall_ns_of(job.submitted_at) or 0)) / 1e9)
         except (OSError, StorageError) as error:
@@ -302,9 +306,9 @@ class Runner:
                 job, End(int(getattr(error, "exit_code", NO_PROCESS)), f"no process could be started: {error}"), inputs
             )
 
-    def _set(self, job_id: str, process: JobProcess) -> None:
+    def _set(self, job_id: str, process: JobProcess, *, has_all: bool) -> None:
         with self._lock:
-            self._running[job_id] = _Running(process, self._clock.monotonic_s())
+            self._running[job_id] = _Running(process, self._clock.monotonic_s(), has_all)
 
     def _sweep(self) -> None:
         """Removes what was deleted, and what was kept long enough."""

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from event_processor.assembly import LOCK_NAME, Environment, this_process
+from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.errors import StorageError
 from event_processor.service.jobs.counts import JobCounts
@@ -126,15 +127,16 @@ class JobStore:
             raise RefusedError("invalid", f"the Idempotency-Key was used for job {job.id}, which is another one", "use a new key")
         return job
 
-    def submit(self, request: JobRequest, argument: str, key: str, queue_max: int) -> tuple[Job, bool]:
+    def submit(self, request: JobRequest, argument: str, key: str, options: JobsOptions) -> tuple[Job, bool]:
         """A new job, durable; or the one of the same key, and False. Raises `RefusedError` if too many wait, `StorageError`."""
         with self._lock:
             known = self.submitted(key, request)
             if known is not None:
                 return known, False
             waiting = sum(job.is_open for job in self._unfinished.values())
-            if waiting >= queue_max:
-                raise RefusedError("full", f"{waiting} jobs wait (jobs.queue_max)", "send it again then", wait_s=5)
+            if waiting >= options.queue_max:
+                wait_s = self.counts.next_place_s(options.processes_max)
+                raise RefusedError("full", f"{waiting} jobs wait (jobs.queue_max)", "send it again then", wait_s=wait_s)
             if len(self._jobs) >= JOBS_MAX:
                 raise RefusedError("full", f"{JOBS_MAX} jobs are kept", "delete some that ended", wait_s=60)
             number = 1 + max((job.number for job in self._jobs.values()), default=0)
