@@ -209,6 +209,9 @@ class Telemetry:
     def jobs_unavailable(self, *, path: str, reason: str) -> None:
         """A file of the jobs over HTTP cannot be read or written. It is tried again."""
 
+    def jobs_checked(self, *, path: str, problem: str) -> None:
+        """What an operator must know of the jobs over HTTP, whose folder is `path`, has changed. `problem`: empty if all can go on."""
+
     def lane_rewound(self, *, sink: str, records: int) -> None:
         """The receiver, which holds the cursor, is behind this state: so many records that were answered are sent again."""
 

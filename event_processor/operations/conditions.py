@@ -42,6 +42,7 @@ CONDITION_KINDS: Final = frozenset(
         "file_missing",
         "file_unreadable",
         "http_unavailable",
+        "jobs_unavailable",
         "lane_detached",
         "lane_failed",
         "lane_paused",

@@ -50,7 +50,8 @@ NOT_READ: Final = frozenset({"file_missing", "file_unreadable", "file_damaged", 
 """The kinds that mean that input was not read."""
 RELOAD_REFUSED: Final = "reload_refused"
 HTTP_UNAVAILABLE: Final = "http_unavailable"
-LIVES_WITH_THE_PROCESS: Final = frozenset({RELOAD_REFUSED, HTTP_UNAVAILABLE})
+JOBS_UNAVAILABLE: Final = "jobs_unavailable"
+LIVES_WITH_THE_PROCESS: Final = frozenset({RELOAD_REFUSED, HTTP_UNAVAILABLE, JOBS_UNAVAILABLE})
 """These end with their process, because a start reads the configuration again."""
 
 
@@ -166,6 +167,15 @@ class Conditions(Telemetry):
 
     def http_unavailable(self, *, address: str, reason: str, remedy: str) -> None:
         self._add(HTTP_UNAVAILABLE, problem=f"the HTTP server cannot listen on {address}: {reason}", remedy=remedy)
+
+    def jobs_checked(self, *, path: str, problem: str) -> None:
+        for key in [
+            each for each in self._present if each[0] == JOBS_UNAVAILABLE and (each[2] != _printable(path) or not problem)
+        ]:
+            self._end(*key)
+        if problem:
+            remedy = "see GET /v1/jobs and the log; a job that has failed is acknowledged by its deletion"
+            self._add(JOBS_UNAVAILABLE, path=path, problem=problem, remedy=remedy)
 
     def lanes_opened(self, *, sinks: Sequence[str]) -> None:
         self._end_earlier(lambda key: key[1] not in sinks)

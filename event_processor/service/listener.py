@@ -43,6 +43,8 @@ class Listener(Telemetry):
         """Why the server does not listen, as it was reported last."""
         self._next_try_s = 0.0
         self._intake: SharedLog | None = None
+        self._jobs_told: tuple[str, str] | None = None
+        """What was reported last about the jobs; None: nothing since the last reload."""
 
     def share(self, intake: SharedLog) -> None:
         """Events that are posted from now on are appended to this intake. Called once, before `follow`."""
@@ -65,7 +67,7 @@ class Listener(Telemetry):
         """
         options = configuration.http
         self._clock = environment.clock
-        self._telemetry, self._reason = reports, ""
+        self._telemetry, self._reason, self._jobs_told = reports, "", None
         if not options.listen:
             self.stop()
             return
@@ -83,6 +85,9 @@ class Listener(Telemetry):
         web = self._web
         if web is not None and not web.is_listening and self._clock.monotonic_s() >= self._next_try_s:
             self._listen()
+        if web is not None and (health := web.jobs_health) != self._jobs_told:
+            self._jobs_told = health
+            self._telemetry.jobs_checked(path=health[0], problem=health[1])
 
     def batch_committed(self, *, content_bytes: int, **_facts: object) -> None:
         """Lets clients that follow the commits know. See `Telemetry`."""

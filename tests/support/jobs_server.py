@@ -91,6 +91,11 @@ class JobsServer:
         lines = self.served.ask(f"/v1/jobs/{job_id}/result").content.splitlines()
         return [{name: json.loads(line)[name] for name in ("category", "count", "sum")} for line in lines]
 
+    def conditions(self) -> list[tuple[str, str]]:
+        """What an operator must know of the daemon: kind and problem."""
+        found = self.served.ask("/readyz").json["conditions"]
+        return [(each["kind"], each["problem"]) for each in found if each["kind"] != "file_missing"]
+
     def is_at_work(self, job_id: str) -> bool:
         """Whether a process holds the lock of the job."""
         try:

@@ -53,7 +53,14 @@ def test_every_submission_ends_once_with_its_rows_although_the_server_is_killed(
         wait_until(lambda: server.is_at_work(cancelled), "a process is at work")
         server.kill_the_server_alone()
         assert server.is_at_work(cancelled), "nothing ended it"
+        torn = server.jobs / "0123456789abcdef" / "job.json"
+        torn.parent.mkdir()
+        torn.write_bytes(b"torn")
         server.restart()
+        wait_until(
+            lambda: server.conditions() == [("jobs_unavailable", f"1 job cannot be read, {torn}")], "an operator must look"
+        )
+        torn.unlink()
         # It has no other connection to that process than the lock, and the number in it.
         server.served.ask(f"/v1/jobs/{cancelled}/cancel", "POST")
         wait_until(lambda: not server.is_at_work(cancelled), "the process of the earlier server has ended")
@@ -67,6 +74,7 @@ def test_every_submission_ends_once_with_its_rows_although_the_server_is_killed(
             assert (job["state"], job["error"]) == ("done", "")
             assert job["summary"]["accepted"] == 1000 + number
             assert server.rows(job_id) == rows_of(1000 + number, first=number)
+        wait_until(lambda: not server.conditions(), "all jobs can go on")
         page = server.served.ask("/v1/jobs?limit=1000").json
         assert {each["id"] for each in page["jobs"]} == {*known, cancelled}
         assert page["counts"] == {"queued": 0, "running": 0, "done": SUBMISSIONS, "failed": 0, "cancelled": 1}

@@ -667,6 +667,52 @@ def test_a_full_queue_says_when_a_place_will_be_free_as_jobs_showed(world: World
     assert waits == [5, 1, 3, 300]
 
 
+def test_a_job_that_fails_again_and_again_is_a_problem_until_it_is_deleted(world: World) -> None:
+    job = world.submit("a")
+    refused = world.submit("b")
+    world.rounds()
+    world.started[1].code = 65
+    for _ in range(FAILURES_MAX):
+        assert "failed" not in world.runner.problem
+        world.started[-1 if len(world.started) > 2 else 0].code = -9
+        world.rounds(100)
+    assert world.store.get(refused.id).state == "failed", "by the fault of its client"
+    assert world.runner.problem == f"1 job failed again and again, {job.id}: the process was ended by SIGKILL"
+    world.store.delete(job.id)
+    world.rounds(6)
+    assert world.runner.problem == ""
+
+
+def test_what_keeps_jobs_from_going_on_is_a_problem_until_it_is_over(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = world.submit("a"), world.submit("b")
+    world.rounds()
+    for _ in range(3):
+        assert world.runner.problem == ""
+        world.started[-1 if len(world.started) > 2 else 0].code = 69
+        world.rounds(100)
+    assert world.runner.problem.startswith(f"1 job tried again and again, {job.id}: ")
+    world.started[-1].code = 0
+    world.rounds(6)
+    assert world.runner.problem == ""
+    world.started[1].code = 0
+    monkeypatch.setattr(uploads, "free_bytes", lambda _folder: 0)
+    full = world.submit("c")
+    world.rounds(6)
+    assert world.runner.problem == "no job is started: the disk has less room than jobs.free_bytes_min"
+    world.store.cancel(full.id)
+    monkeypatch.undo()
+    world.rounds(6)
+    assert world.runner.problem == ""
+    world.store.close()
+    Path(world.store.folder(job.id).document).write_bytes(b"torn")
+    later = World(tmp_path)
+    later.rounds(6)
+    assert later.runner.problem == f"1 job cannot be read, {later.store.folder(job.id).document}"
+    later.store.close()
+
+
 def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_every_kind_of_condition_has_its_sample() -> None:
     conditions.source_unreachable(source="topic", path="", reason="", remedy="")
     conditions.watcher_unavailable(path="/", reason="")
     conditions.http_unavailable(address="", reason="", remedy="")
+    conditions.jobs_checked(path="/state/jobs", problem="1 job cannot be read")
     sink = {"sink": "a", "reason": "", "remedy": ""}
     conditions.lane_waiting(sink="b", reason="")
     conditions.lane_stopped(**sink)
@@ -100,7 +101,7 @@ def test_every_kind_of_condition_has_its_sample() -> None:
     kinds = {each.kind for each in (*conditions.failures, *conditions._present.values())}
     assert kinds | {"reload_refused"} == CONDITION_KINDS
     reported = [name for name in vars(Telemetry) if not name.startswith("_") and name in vars(Conditions)]
-    assert len(reported) == 21, "a new report may be a new kind: add it above, and to CONDITION_KINDS"
+    assert len(reported) == 22, "a new report may be a new kind: add it above, and to CONDITION_KINDS"
 
 
 def test_durations_are_counted_up_to_each_limit() -> None:

@@ -107,6 +107,11 @@ class Jobs:
             self._is_started = True
             self._runner.start()
 
+    @property
+    def problem(self) -> str:
+        """What an operator must know of the jobs, in one line; empty if all can go on."""
+        return self._runner.problem
+
     def close(self) -> None:
         """Ends the processes, in bounded time. Their jobs go on at the next start."""
         self._runner.close()

@@ -44,6 +44,11 @@ class Retries:
         """Whether a job waits until it may be started again."""
         return bool(self._not_before_s)
 
+    @property
+    def tries(self) -> dict[str, int]:
+        """How often jobs were tried that wait for something outside."""
+        return dict(self._tries)
+
     def is_due(self, job_id: str) -> bool:
         """Whether a job may be started now."""
         return self._not_before_s.get(job_id, 0.0) <= self._environment.clock.monotonic_s()

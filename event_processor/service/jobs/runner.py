@@ -19,6 +19,7 @@ from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.clock import SystemWakeup, wall_ns_of
 from event_processor.model.errors import StorageError
+from event_processor.service.jobs.health import problem_of
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, RefusedError
 from event_processor.service.jobs.process import NO_PROCESS, Call, End, FoundProcess, JobProcess, end_of, holds_lock, start
@@ -90,6 +91,7 @@ class Runner:
         self._full_until_s = 0.0
         self._is_stopping = False
         self._reason = ""
+        self._problem = ""
         self._thread: Final = Thread(target=self._work, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -109,6 +111,11 @@ class Runner:
         """The jobs whose process is at work."""
         with self._lock:
             return frozenset(self._running)
+
+    @property
+    def problem(self) -> str:
+        """What an operator must know of the jobs, in one line; empty if all can go on."""
+        return self._reason or self._problem
 
     def close(self) -> None:
         """Ends the processes after their present batch. They go on at the next start. Returns after at most some seconds."""
@@ -195,6 +202,15 @@ class Runner:
             self._sweep()
             for job_id in self._store.unwritten:
                 self._troubles.each(job_id, self._store.write_again, job_id)
+            # Without a job that waits, nothing else would find that there is room again.
+            self._is_full = self._is_full and not self._uploads.has_room(self._settings.options)
+            self._problem = problem_of(
+                self._store.all(),
+                self._retries.tries,
+                troubles=self._troubles.reasons,
+                unreadable=self._store.unreadable,
+                is_full=self._is_full,
+            )
 
     def _look(self, job_id: str, running: _Running) -> None:
         if running.process.is_over():

@@ -41,6 +41,11 @@ class Troubles:
         """The jobs for which something failed and was not done since."""
         return {job_id for job_id, _ in self._troubles}
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why nothing could be done for these jobs."""
+        return {job_id: trouble.reason for (job_id, _), trouble in self._troubles.items()}
+
     def each(self, job_id: str, act: Callable[..., None], *arguments: object) -> None:
         """Does `act` for one job. What fails is reported and tried again after a pause; the other jobs do not wait for it."""
         key = (job_id, act.__name__)

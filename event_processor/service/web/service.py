@@ -76,6 +76,11 @@ class WebService:
         """Whether the server answers."""
         return self._server is not None and self._server.is_alive
 
+    @property
+    def jobs_health(self) -> tuple[str, str]:
+        """The folder of the jobs, and what an operator must know of them. Both are empty without jobs, the second if all can go on."""
+        return (self._jobs.directory, self._jobs.problem) if self._jobs is not None else ("", "")
+
     def prepare(self, configuration: Configuration, environment: Environment) -> Prepared:
         """What answers from this configuration. Changes nothing. Raises `ConfigurationError`."""
         options, telemetry = configuration.http, environment.telemetry
