@@ -8,7 +8,8 @@ Never: imports the package.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,17 +59,30 @@ class CommittedEvents:
     @property
     def written(self) -> list[int]:
         """The ids in the committed part of the sink."""
+        return list(self.each_written())
+
+    def each_written(self) -> Iterator[int]:
+        """The same, one after the other: there may be millions."""
         (length,) = [length for name, length in self.state["appended"].items() if name.endswith("ordered.jsonl")]
-        content = (self.folder / "out" / "ordered.jsonl").read_bytes() if length else b""
-        return [json.loads(line)["id"] for line in content[:length].splitlines()]
+        if not length:
+            return
+        with (self.folder / "out" / "ordered.jsonl").open("rb") as lines:
+            for line in lines:
+                length -= len(line)
+                if length < 0:
+                    return
+                yield json.loads(line)["id"]
 
     def require_totals(self, numbers: Iterable[int]) -> None:
         """Fails unless the totals are of exactly these events."""
-        values: dict[str, list[float]] = {}
+        counts: Counter[str] = Counter()
+        quarters: Counter[str] = Counter()
         for number in numbers:
-            values.setdefault(f"c{number % CATEGORIES}", []).append(number / 4)
+            category = f"c{number % CATEGORIES}"
+            counts[category] += 1
+            quarters[category] += number
         found = {name: (each["count"], each["sum"]) for name, each in self.state["categories"].items()}
-        assert found == {name: (len(each), sum(each)) for name, each in values.items()}
+        assert found == {name: (counts[name], quarters[name] / 4) for name in counts}
 
 
 def succeeded(finished: Finished) -> str:

@@ -6,13 +6,17 @@ import asyncio
 import gzip
 import json
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, starmap
+from operator import eq
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, Final
 
 import obstore
 import pytest
@@ -22,6 +26,9 @@ from support.numbered_events import CATEGORIES, OUTPUT, CommittedEvents, succeed
 from support.numbered_events import event as line_of
 from support.processes import Daemon, Finished, Pipeline, wait_until
 from support.s3_server import ACCESS_KEY, SECRET, FaultyRoad, S3Server, s3_of_tests
+
+MEMORY_BYTES_MAX: Final = 600_000_000
+"""A daemon needs less, whatever the size of an object."""
 
 
 @pytest.fixture(scope="module")
@@ -124,23 +131,66 @@ def is_range(path: str, headers: Mapping[str, str], begin: int = 1) -> bool:
     return "range" in headers and int(headers["range"].removeprefix("bytes=").split("-")[0]) >= begin and "list-type" not in path
 
 
+def written_lines(path: Path, size_bytes: int) -> int:
+    """Writes events from 1 on, at least so many bytes. Returns how many."""
+    with path.open("wb") as file:
+        number = 0
+        while file.tell() < size_bytes:
+            file.write(events(*range(number + 1, number + 1_001)))
+            number += 1_000
+    return number
+
+
+def packed_file(path: Path) -> Path:
+    """The same file, compressed."""
+    packed = path.with_suffix(".gz")
+    with path.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    return packed
+
+
+def peak_memory_bytes(daemon: Daemon) -> int:
+    """The most memory that a running process had; 0 if it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        status = Path(f"/proc/{daemon.process_id}/status").read_text()
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 @pytest.mark.crash
 @pytest.mark.parametrize("packed", [False, True])
-def test_after_any_number_of_kills_in_the_middle_of_objects_every_record_is_counted_once(world: World, *, packed: bool) -> None:
-    halves = [LARGE[:3_000], LARGE[3_000:]]
-    for name, numbers in zip("ab", halves, strict=True):
-        content = events(*numbers)
-        world.put(f"{name}.jsonl", gzip.compress(content) if packed else content)
-    pipeline = world.prepare()
-    kills = 0
-    for target in range(250, 5_250, 500):
-        world.kill_at(pipeline.start(), target)
-        kills += world.records < len(LARGE)
-    assert kills >= 5, "it was killed on the way"
-    succeeded(pipeline.run("--once"))
-    world.holds(*LARGE)
+def test_killed_at_random_again_and_again_inside_an_object_every_record_is_counted_once(world: World, *, packed: bool) -> None:
+    """`S3_OBJECT_BYTES`: the size of the object, 256 KiB by default; `S3_OBJECT_KILLS`: how many, 10 by default."""
+    size_bytes, kills = int(os.environ.get("S3_OBJECT_BYTES", "262144")), int(os.environ.get("S3_OBJECT_KILLS", "10"))
+    content = world.folder / "content"
+    count = written_lines(content, size_bytes)
+    world.put("b.jsonl", events(count + 1, count + 2))
+    obstore.put(world.server.store(world.bucket), "a.jsonl", packed_file(content) if packed else content)
+    # About 60 commits at the least, whatever the size.
+    limits = {
+        "batch.bytes_max": min(size_bytes // 64, 4 << 20),
+        "sources.events.range_bytes": 1 << 16 if size_bytes < 1 << 26 else 8 << 20,
+    }
+    options = [each for key, value in limits.items() for each in ("--set", f"{key}={value}")]
+    pipeline, random, done, peak_bytes = world.prepare(), Random(25), 0, 0
+    for target in sorted(random.randrange(1, count * 9 // 10) for _ in range(kills)):
+        daemon = pipeline.start(*options)
+        wait_until(lambda: world.records >= target or not daemon.alive, f"{target} records")  # noqa: B023 - called at once
+        peak_bytes = max(peak_bytes, peak_memory_bytes(daemon))
+        daemon.kill()
+        done += world.records < count
+    assert done >= kills // 2, "it was killed on the way"
+    assert 0 < peak_bytes < MEMORY_BYTES_MAX, peak_bytes
+    succeeded(pipeline.run("--once", *options))
+    numbers = range(1, count + 3)
+    assert all(starmap(eq, zip(world.each_written(), numbers, strict=True))), "each once, in their order"
+    counts = world.state["counts"]
+    assert (counts["accepted"], counts["duplicate"], counts["rejected"]) == (len(numbers), 0, 0)
+    world.require_totals(numbers)
     assert world.lost == []
-    assert f"ok: {len(LARGE):,} records" in succeeded(pipeline.verify())
+    assert f"ok: {len(numbers):,} records" in succeeded(pipeline.command_of("verify", *options))
 
 
 @pytest.mark.parametrize("change", ["deleted", "replaced"])
