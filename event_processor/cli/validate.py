@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from event_processor.assembly import Environment, guarantees, remarks
+from event_processor.assembly import Environment, lane_guarantees, remarks
 from event_processor.assembly.state_configuration import OtherConfigurationError
 from event_processor.cli.context import invocation, load
 from event_processor.cli.output import write_json, write_lines
@@ -42,7 +42,7 @@ def command(context: typer.Context, *, as_json: Annotated[bool, typer.Option("--
     found = [*(f"note: {caution}" for caution in cautions(loaded.configuration)), *remarks(loaded.configuration, environment)]
     if present.unreadable:
         found.append(f"note: not compared with the state: {present.unreadable}")
-    promised = guarantees(loaded.configuration)
+    promised = lane_guarantees(loaded.configuration, environment.fs)
     if as_json:
         sinks = [
             {"name": name, "type": loaded.configuration.sinks[name].type, "guarantee": each.words, "by": each.by}

@@ -280,6 +280,8 @@ class TransactionalReceiver(ABC):
     """
 
     traits: ReceiverTraits = DATABASE
+    weakness: str = ""
+    """Why it guarantees only at least once, as it found out by the end of `take` or `start`; empty if it does not."""
 
     @abstractmethod
     async def open(self, owner: CursorOwner) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from event_processor.assembly import Environment, guarantees
+from event_processor.assembly import Environment, lane_guarantees
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.delivery.cursor import CursorDocument, LaneCounts
@@ -104,7 +104,7 @@ def lanes_status(
     configuration: Configuration, environment: Environment, checkpoint: Checkpoint | None, owner: str | None
 ) -> LanesStatus:
     """Looks once. `owner`: the present owner of the lock. Raises nothing for lanes whose files cannot be used."""
-    promised = _guarantees(configuration)
+    promised = _guarantees(configuration, environment)
     bytes_max, detaches = configuration.outbox.bytes_max, configuration.outbox.when_full == "detach"
     snapshots = tuple(snapshot_reports(configuration, environment, checkpoint, owner))
     published = _published(environment, str(configuration.state.dir)) if owner else None
@@ -129,9 +129,9 @@ def _published(environment: Environment, directory: str) -> PublishedLanes | Non
         return None
 
 
-def _guarantees(configuration: Configuration) -> Mapping[str, Guarantee]:
+def _guarantees(configuration: Configuration, environment: Environment) -> Mapping[str, Guarantee]:
     try:
-        return guarantees(configuration)
+        return lane_guarantees(configuration, environment.fs)
     except ConfigurationError:
         return {}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from event_processor.assembly import Environment, lags, weak_sources
+from event_processor.assembly import Environment, lags, weak_lanes, weak_sources
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
 from event_processor.engine.journal import JOURNAL_NAME
@@ -92,7 +92,7 @@ class Status:
     last_known: tuple[Condition, ...] = ()
     lanes: LanesStatus = field(default_factory=LanesStatus)
     notes: tuple[str, ...] = ()
-    """What the sources guarantee, if that is less than exactly once."""
+    """What the sources guarantee, and what sinks guarantee whose receiver found out that it is less, if that is less than exactly once."""
     verified: LastVerification | None = None
     """What the last `verify` of this state found; None if it was never verified."""
 
@@ -164,7 +164,10 @@ def status_of(
         conditions=conditions if is_present else (),
         last_known=() if is_present else conditions,
         lanes=lanes,
-        notes=tuple(f"source {name}: {each.words}: {each.by}" for name, each in weak_sources(configuration).items()),
+        notes=(
+            *(f"source {name}: {each.words}: {each.by}" for name, each in weak_sources(configuration).items()),
+            *(f"sink {name}: {each.words}: {each.by}" for name, each in weak_lanes(configuration, environment.fs).items()),
+        ),
         verified=last_verification(environment.fs, str(configuration.state.dir), checkpoint),
     )
 

@@ -212,7 +212,7 @@ class FaultyRoad:
             def do_GET(self) -> None:
                 road._answer(self)
 
-            do_HEAD = do_GET  # noqa: N815 - as the library names it
+            do_HEAD = do_PUT = do_GET  # noqa: N815 - as the library names it
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -230,6 +230,7 @@ class FaultyRoad:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.seen.append((request.command, request.path, headers))
+        body = request.rfile.read(int(headers.get("content-length", "0")))
         fault = self.fault(request.command, request.path, headers)
         if fault == "stall":
             self._ends.wait()
@@ -244,16 +245,16 @@ class FaultyRoad:
                 request.end_headers()
                 request.wfile.write(answer)
                 return
-            self._pass_on(request)
+            self._pass_on(request, body)
 
-    def _pass_on(self, request: BaseHTTPRequestHandler) -> None:
+    def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
         try:
             # The host is a part of what was signed.
             connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():
                 connection.putheader(name, value)
-            connection.endheaders()
+            connection.endheaders(body or None)
             answer = connection.getresponse()
             content = answer.read()
             request.send_response(answer.status)

@@ -1,7 +1,8 @@
 """The requests of a sink: objects that are made once, and one that is replaced only as it was read.
 
-Owns: `WritableBucket`, and what the refusals of conditional requests mean.
-Always: each request is made once, and ends after `timeout_s`. What is written is written whole or not at all.
+Owns: `WritableBucket`, what the refusals of conditional requests mean, and what is done if the service has no conditions.
+Always: each request is made once, and ends after `timeout_s`. What is written is written whole or not at all. Without conditions, a look comes
+before the write: another process may write between the two, so a caller must not rely on it.
 Never: decides what a refusal does to a lane.
 """
 
@@ -23,6 +24,7 @@ from event_processor.model.file_system import FileSystem
 __all__ = ["ChangedError", "Stored", "WritableBucket"]
 
 T = TypeVar("T")
+_NOT_IMPLEMENTED: Final = "501"
 _NOT_METADATA: Final = frozenset({"Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control"})
 
 
@@ -48,6 +50,8 @@ class WritableBucket:
         self._fs: Final = fs
         self._environment: Final = os.environ if environment is None else environment
         self._store: Any = None
+        self.has_conditions = True
+        """Whether the service looks at conditions, as far as it is known. The caller finds out."""
 
     async def connect(self) -> None:
         """Reads the secrets anew. Raises `ConfigurationError`, `StorageError`."""
@@ -55,11 +59,26 @@ class WritableBucket:
 
     async def create(self, key: str, content: bytes, metadata: Mapping[str, str] | None = None) -> str:
         """Makes an object. Returns its ETag. Raises `ChangedError` if there is one, `RequestError`."""
-        return await self._put(key, content, "create", metadata)
+        return await self._put_if(key, content, None, metadata)
 
     async def replace(self, key: str, content: bytes, etag: str) -> str:
         """Replaces an object. Returns its ETag. Raises `ChangedError` if it is another one by now, `RequestError`."""
-        return await self._put(key, content, {"e_tag": etag}, None)
+        return await self._put_if(key, content, etag, None)
+
+    async def _put_if(self, key: str, content: bytes, etag: str | None, metadata: Mapping[str, str] | None) -> str:
+        """Puts an object if there is none, or, with an ETag, if it is that one."""
+        if self.has_conditions:
+            try:
+                return await self._put(key, content, "create" if etag is None else {"e_tag": etag}, metadata)
+            except RequestError as error:
+                if error.status != _NOT_IMPLEMENTED:
+                    raise
+                # The service says that it does not know the header. Nothing was written.
+                self.has_conditions = False
+        stored = await self.look(key)
+        if (stored.etag if stored else None) != etag:
+            raise ChangedError
+        return await self._put(key, content, "overwrite", metadata)
 
     async def put(self, key: str, content: bytes) -> None:
         """Makes or replaces an object. Raises `RequestError`."""

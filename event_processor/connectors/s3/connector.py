@@ -28,7 +28,7 @@ __all__ = ["S3Connector"]
 
 BY: Final = (
     "an object is made only if there is none with its first record, and the manifest says which objects count; only the newest "
-    "process can move it. The start finds out whether the service has conditional writes; without them the sink stops"
+    "process can move it. The start finds out whether the service has conditional writes; without them: at least once, and status says so"
 )
 
 
@@ -52,8 +52,8 @@ class S3Connector(Connector):
         return Guarantee("exactly once", "its positions (key, ETag, offset) are in the checkpoint and its journal")
 
     def guarantee(self, options: S3SinkOptions) -> Guarantee:
-        """Exactly once, for those that read what the manifest names."""
-        words = "exactly once, for readers of the manifest"
+        """Exactly once, for readers of what the manifest names. Whether the service has what this needs is known after the first start."""
+        words = "exactly once, for readers of the manifest, if the service has conditional writes"
         return Guarantee(f"{words}; each with one of its service's answers" if options.enrich else words, BY)
 
     def receiver(self, options: S3SinkOptions, context: ReceiverContext) -> TransactionalReceiver:

@@ -25,6 +25,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """Which objects count: those in `folder` whose name has a number of at most `through`. It is the sink's cursor, and its fence.
 
     `writer`: the process that writes; `fence`: how often one took the cursor. `moved_to`: the name that the sink has since.
+    `is_conditional`: whether the service has conditional writes; without them, records may be in two objects, and this may be an earlier one.
     """
 
     version: int = VERSION
@@ -44,6 +45,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     at: str = ""
     software: str = ""
     moved_to: str = ""
+    is_conditional: bool = True
 
     @property
     def cursor(self) -> RemoteCursor:

@@ -1,7 +1,8 @@
 """The options of a sink that writes objects into a bucket.
 
 Owns: the keys of `[sinks.NAME]` with `type = "s3"`, and the names of what such a sink writes.
-Always: the name of an object has the number of its first record alone, so two objects with one record have one name.
+Always: the name of an object has the number of its first record alone, so two objects with one record have one name. Only if the service has no
+conditional writes, it also has a token of its own: there, one name could be written twice, and the second object would replace the first.
 Never: connects, or imports the client library.
 """
 
@@ -19,14 +20,15 @@ from event_processor.model.event import Json
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.transactions import CursorOwner
 
-__all__ = ["S3SinkOptions", "SinkKeys"]
+__all__ = ["S3SinkOptions", "SinkKeys", "first_of", "object_key"]
 
 _URL: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9._=-]+)*)/?")
+_NAME: Final = re.compile(r"([0-9]{20})(?:-[0-9a-z]+)?")
 _ESCAPED: Final = re.compile(r"[^A-Za-z0-9._-]|^\.")
 
 
 class S3SinkOptions(S3ClientOptions, RemoteSinkOptions):
-    """Records in objects, exactly once for readers of the manifest: an object is written whole and never again."""
+    """Records in objects, exactly once for readers of the manifest if the service has conditional writes: an object is written whole and never again."""
 
     holds_cursor: ClassVar[bool] = True
     place_key: ClassVar[str] = "url"
@@ -103,9 +105,16 @@ class SinkKeys:
         return f"{head}/failed-{name}"
 
 
-def object_key(folder: str, first: int, suffix: str) -> str:
-    """The key of the object whose first record has this sequence."""
-    return f"{folder}{first:020d}{suffix}"
+def object_key(folder: str, first: int, suffix: str, token: str = "") -> str:
+    """The key of the object whose first record has this sequence. `token`: of a try that must not meet another one under the same key."""
+    return f"{folder}{first:020d}{f'-{token}' if token else ''}{suffix}"
+
+
+def first_of(key: str, folder: str, suffix: str) -> int | None:
+    """The sequence of the first record of an object in a folder; None if its name is none of ours."""
+    name, is_ours = key.removeprefix(folder), key.startswith(folder) and key.endswith(suffix)
+    found = _NAME.fullmatch(name.removesuffix(suffix)) if is_ours else None
+    return int(found[1]) if found else None
 
 
 def _escaped(name: str) -> str:

@@ -5,6 +5,7 @@ Always: an object has the records directly after the one before. Its name has th
 there is none: so two tries can never write one record into two objects, whatever bounds each would choose. If an object is there and the
 manifest is not after it, an earlier try made it: `begin` finds it, and its metadata say how far it goes. The lane compares its chain,
 and the manifest moves over it as it is. Of two copies of a state the later one writes: the earlier one finds another name in the manifest.
+If the service has no conditional writes, each try has a name of its own, so no object replaces another: a record may be in two, never in none.
 Never: replaces or deletes an object with records.
 """
 
@@ -24,7 +25,7 @@ from msgspec.structs import replace
 from event_processor.connectors.s3.bucket_writing import ChangedError, Stored, WritableBucket
 from event_processor.connectors.s3.client import RequestError
 from event_processor.connectors.s3.manifest import Manifest, ObjectFacts
-from event_processor.connectors.s3.sink_options import S3SinkOptions, SinkKeys, object_key
+from event_processor.connectors.s3.sink_options import S3SinkOptions, SinkKeys, first_of, object_key
 from event_processor.model.answers import Answer, Verdict
 from event_processor.model.clock import utc_text
 from event_processor.model.errors import ConfigurationError, StateError, StorageError
@@ -44,6 +45,9 @@ from event_processor.model.transactions import (
 __all__ = ["MANIFEST", "S3Receiver", "Writer"]
 
 MANIFEST: Final = ReceiverTraits("manifest", goes_back=False)
+WEAK_MANIFEST: Final = ReceiverTraits("manifest", goes_back=True)
+"""Without conditional writes, an earlier manifest may replace a later one when it arrives late. Then the records after it are sent again."""
+WEAKNESS: Final = "the service has no conditional writes (If-None-Match, If-Match): a record may be in two objects, and two copies of a state are not always kept apart"
 ANOTHER: Final = RemoteCursor(-1, -1, "")
 """In place of a cursor of the same name that counts the records of another input, or of a sink that has another name now."""
 RIGHTS: Final = "list the bucket, and to read and to write its objects"
@@ -78,8 +82,6 @@ class _Found:
 class S3Receiver(TransactionalReceiver):
     """See `TransactionalReceiver`."""
 
-    traits = MANIFEST
-
     def __init__(self, options: S3SinkOptions, bucket: WritableBucket, writer: Writer) -> None:
         """Connects to nothing yet."""
         self._options: Final = options
@@ -93,6 +95,17 @@ class S3Receiver(TransactionalReceiver):
         self._has_taken = False
         """Whether this process wrote its name into the manifest. Then it goes on only if no other process has since."""
         self._is_probed = False
+
+    @property
+    def traits(self) -> ReceiverTraits:  # type: ignore[override]  # it depends on the service
+        """See `TransactionalReceiver`."""
+        is_weak = not self._bucket.has_conditions or (self._found is not None and not self._found.manifest.is_conditional)
+        return WEAK_MANIFEST if is_weak else MANIFEST
+
+    @property
+    def weakness(self) -> str:  # type: ignore[override]  # it depends on the service
+        """See `TransactionalReceiver`."""
+        return "" if self._bucket.has_conditions else WEAKNESS
 
     async def open(self, owner: CursorOwner) -> None:
         """See `TransactionalReceiver`."""
@@ -232,7 +245,7 @@ class S3Receiver(TransactionalReceiver):
 
     async def _write(self, manifest: Manifest, etag: str | None) -> None:
         """Writes our manifest in the place of the one with `etag`. Raises `ChangedError`, `RequestError`."""
-        written = replace(manifest, at=utc_text(self._writer.wall_ns()))
+        written = replace(manifest, at=utc_text(self._writer.wall_ns()), is_conditional=self._bucket.has_conditions)
         # Until the answer is there, it is not known which one is there.
         self._taken = None
         self._taken = written, await self._put_manifest(written, etag)
@@ -243,20 +256,23 @@ class S3Receiver(TransactionalReceiver):
         return await (self._bucket.create(key, content) if etag is None else self._bucket.replace(key, content, etag))
 
     async def _probe(self) -> None:
-        """Once, with what is there: a service that does not look at conditions must not be written to. Raises `TransactionError`."""
+        """Once, with what is there: whether the service looks at conditions. If it does not, it is written without them from now on."""
         if self._is_probed or self._taken is None:
             return
-        manifest, _ = self._taken
+        manifest, written_etag = self._taken
         for etag in (None, NO_ETAG):
             try:
-                await self._put_manifest(manifest, etag)
+                written_etag = await self._put_manifest(manifest, etag)
             except ChangedError:
                 continue
-            self._taken = None
-            raise _stop(
-                "the service ignores If-None-Match or If-Match, so two tries could write one record into two objects",
-                "use a service, or a release of it, that has conditional writes",
-            )
+            # It was written over the one that is there, with the same content: nothing is lost.
+            self._bucket.has_conditions = False
+        if manifest.is_conditional and not self._bucket.has_conditions:
+            try:
+                # If we die before this, the next start finds out again.
+                await self._write(manifest, written_etag)
+            except ChangedError:
+                raise self._moved() from None
         self._is_probed = True
 
     def _moved(self) -> TransactionError:
@@ -292,7 +308,8 @@ class S3Receiver(TransactionalReceiver):
 
     async def _write_object(self, manifest: Manifest, batch: Batch, facts: ObjectFacts) -> None:
         content = await asyncio.to_thread(_content, batch, is_packed=self._options.compression == "gzip")
-        key = self._object_key(manifest, facts.first)
+        token = "" if self._bucket.has_conditions else self._writer.new_token()
+        key = object_key(manifest.folder, facts.first, self._options.suffix, token)
         try:
             # If we die before this, there is nothing of these records. The next start may choose other bounds.
             await self._bucket.create(key, content, facts.metadata)
@@ -322,26 +339,26 @@ class S3Receiver(TransactionalReceiver):
     async def failed_after(self, sequence: int) -> list[FailedRecord]:
         """See `TransactionalReceiver`. Raises `StateError` if an object names failed records that are not there any more."""
         assert self._found is not None, "`begin` found it"
-        manifest, cursor, found = self._found.manifest, self._found.cursor, list[FailedRecord]()
+        manifest, cursor, found = self._found.manifest, self._found.cursor, dict[int, FailedRecord]()
         if not cursor.failed + cursor.skipped:
-            return found
+            return []
         async with self._as_transaction_errors():
-            for first in await self._firsts_after(manifest, sequence, cursor.sequence):
-                key = self._object_key(manifest, first)
+            for first, key in await self._objects_after(manifest, sequence, cursor.sequence):
                 # If it is gone by now, readers miss its records too.
                 if (stored := await self._bucket.look(key)) is not None:
                     token = ObjectFacts.read(stored.metadata, self._path(key)).failed_token
                     kept = await self._failed_records(self._failed_key(manifest, first, token)) if token else ()
-                    found += [each for each in kept if each.sequence > sequence]
-        return found
+                    found |= {each.sequence: each for each in kept if each.sequence > sequence}
+        return [found[number] for number in sorted(found)]
 
-    async def _firsts_after(self, manifest: Manifest, after: int, through: int) -> list[int]:
-        """The first records of the objects that have a record after one and up to another. Foreign names are passed over."""
+    async def _objects_after(self, manifest: Manifest, after: int, through: int) -> list[tuple[int, str]]:
+        """The objects that have a record after one and up to another, each with its first record. Foreign names are passed over."""
         keys = await self._bucket.keys(manifest.folder.rstrip("/"))
-        names = [key.removeprefix(manifest.folder).removesuffix(self._options.suffix) for key in keys]
-        firsts = sorted(int(name) for name in names if name.isascii() and name.isdecimal() and int(name) <= through)
-        # An object ends before the next one.
-        return [each for each, following in pairwise([*firsts, through + 1]) if following > after + 1]
+        found = [(first, key) for key in keys if (first := first_of(key, manifest.folder, self._options.suffix)) is not None]
+        firsts = sorted({first for first, _ in found if first <= through})
+        # An object ends before the next one; without conditional writes, what is after that was written again.
+        wanted = {each for each, following in pairwise([*firsts, through + 1]) if following > after + 1}
+        return [(first, key) for first, key in sorted(found) if first in wanted]
 
     def _failed_key(self, manifest: Manifest, first: int, token: str) -> str:
         return f"{self._keys.failed(manifest.folder)}/{first:020d}-{token}.jsonl"

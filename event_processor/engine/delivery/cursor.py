@@ -46,7 +46,8 @@ class CursorDocument(Struct, frozen=True):
     `started_after`: the sequence after which the lane started (`from` in the checkpoint). `sequence` and `chain` are those of the
     prefix; `answered` are the ranges beyond it, ascending, apart. `counts` cover the prefix and the ranges. `failed_bytes`: the
     committed length of the file of failed records. `earlier_names`: of the sink, each with the last sequence that was released when
-    it was renamed; ascending. Up to there, keys have that name, so that a rename sends nothing under another key.
+    it was renamed; ascending. Up to there, keys have that name, so that a rename sends nothing under another key. `weakness`: why its
+    receiver guarantees only at least once, as it found out; empty if it does not.
     """
 
     state_id: str
@@ -59,6 +60,7 @@ class CursorDocument(Struct, frozen=True):
     counts: LaneCounts = LaneCounts()
     failed_bytes: int = 0
     earlier_names: tuple[tuple[str, int], ...] = ()
+    weakness: str = ""
     version: Literal[1] = 1
 
     def is_of(self, state_id: str, input_name: str, started_after: int) -> bool:

@@ -64,6 +64,8 @@ class Progress:
         self._failed: FailedRecords | None = None
         self.failure: StateError | None = None
         """Why the lane must not send."""
+        self.weakness = ""
+        """Why the receiver guarantees only at least once; written with the next cursor."""
         self.document = _beginning(identity, 0)
         prepare_directory(fs, f"{directory}/{DELIVERY_FOLDER}")
         try:
@@ -87,6 +89,7 @@ class Progress:
         # A lane whose cursor was moved aside keeps its failed records: nothing else knows them.
         failed_bytes = found.failed_bytes if found else whole_bytes_of(self._fs, failed_path(self._directory, self._name))
         self.document = found if found is not None and is_same else _beginning(identity, failed_bytes)
+        self.weakness = self.document.weakness
         self._failed = FailedRecords(self._fs, self._directory, self._name, self.document.failed_bytes)
         if not is_same or self.document.target != identity.target:
             self.document = replace(self.document, target=identity.target)
@@ -106,7 +109,7 @@ class Progress:
         assert self._failed is not None, "a lane that failed at its start saves nothing"
         failed_bytes = self._failed.append(list(failed))
         # If we die here, the new lines are beyond the committed length, and are cut off.
-        self.document = replace(document, failed_bytes=failed_bytes)
+        self.document = replace(document, failed_bytes=failed_bytes, weakness=self.weakness)
         write_cursor(self._fs, self._directory, self._name, self.document)
 
     def move(self, document: CursorDocument, after: int, failed: Sequence[FailedRecord]) -> None:
@@ -118,7 +121,7 @@ class Progress:
         kept_bytes = bytes_through(self._fs, self._directory, self._name, self.document.failed_bytes, after)
         if kept_bytes < self.document.failed_bytes:
             # First the cursor: if we die after it, the next start cuts the file off, and the receiver has the rest.
-            self.document = replace(document, failed_bytes=kept_bytes)
+            self.document = replace(document, failed_bytes=kept_bytes, weakness=self.weakness)
             write_cursor(self._fs, self._directory, self._name, self.document)
             self._failed.close()
             self._failed = FailedRecords(self._fs, self._directory, self._name, kept_bytes)

@@ -154,6 +154,15 @@ class TransactionalLane(Lane):
 
     async def begin(self) -> bool:
         """See `TransactionLane`."""
+        is_begun = await self._begin()
+        progress = self._parts.progress
+        if is_begun and progress.weakness != self._receiver.weakness:
+            progress.weakness = self._receiver.weakness
+            # `status` and `validate` read it there.
+            self._dirty.set()
+        return is_begun
+
+    async def _begin(self) -> bool:
         for _ in range(LOOKS_MAX):
             own = self.cursor
             found = await self._receiver.begin(is_first=own == self._beginning)
