@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from event_processor.records.converted_text import CONVERTED_TEXT, TextCutter
 from event_processor.records.json_documents import DocumentError, ItemCutter
 from event_processor.records.quoted_lines import QUOTED_LINES, QuotedLineCutter
 from event_processor.records.record_cutter import HEAD_BYTES_MAX, Cut, RecordCutter
@@ -16,8 +17,10 @@ from event_processor.records.record_cutter import HEAD_BYTES_MAX, Cut, RecordCut
 __all__ = ["ContentCutter", "item_cutter"]
 
 
-def item_cutter(items: tuple[str, ...]) -> ItemCutter | QuotedLineCutter:
+def item_cutter(items: tuple[str, ...]) -> ItemCutter | QuotedLineCutter | TextCutter:
     """What cuts the content of a source with these `items`."""
+    if items[0] == CONVERTED_TEXT:
+        return TextCutter(items)
     return QuotedLineCutter(items) if items[0] == QUOTED_LINES else ItemCutter(items)
 
 

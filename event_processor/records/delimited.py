@@ -20,6 +20,7 @@ import numpy as np
 
 from event_processor.model.contracts import Rejection
 from event_processor.model.event import Chunk
+from event_processor.records.converted_text import has_utf_16_mark
 from event_processor.records.delimited_cells import CellType, Dialect, UnfitCellError, conversion
 from event_processor.records.json_lines.lines import BYTE_ORDER_MARK, Lines
 from event_processor.records.objects import Objects
@@ -173,7 +174,7 @@ class DelimitedReader:
             return _UNKNOWN_HEADER if begin in (0, len(BYTE_ORDER_MARK)) else _LATE_HEADER
         text = self._text(line.removesuffix(b"\r"))
         if isinstance(text, _Unfit):
-            return _Unfit(f"the header line {text.reason}")
+            return _UTF_16 if has_utf_16_mark(head) else _Unfit(f"the header line {text.reason}")
         ((names,), _) = self._cells([text])
         if isinstance(names, _Unfit):
             return _Unfit(f"the header line: {names.reason}")
@@ -338,7 +339,8 @@ class _Unfit:
         return Rejection(row, self.stage, self.reason, "")
 
 
-_NO_FEED: Final = _Unfit("the header has no line feed")
+_NO_FEED: Final = _Unfit('the header has no line feed: if carriage returns end the lines, set csv_line_end = "cr"')
+_UTF_16: Final = _Unfit('the file is UTF-16: set csv_encoding = "utf-16"')
 _UNKNOWN_HEADER: Final = _Unfit(f"the header line is longer than {HEADER_BYTES_MAX} bytes: set csv_columns")
 _LATE_HEADER: Final = _Unfit(
     f"the header does not begin and end in the first {HEADER_BYTES_MAX:,} bytes: shorten what is before it"

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from event_processor.model.contracts import ObjectReader
 from event_processor.model.event import Json
 from event_processor.model.options import SourceOptions
+from event_processor.records.converted_text import converted_text_path, is_utf_16
 from event_processor.records.delimited import DelimitedReader, is_line_based
 from event_processor.records.delimited_cells import CellType, Dialect
 from event_processor.records.json_documents import ITEM, WHOLE, item_path
@@ -31,7 +32,10 @@ FORMATS: Final = ("jsonl", "csv", "json", *LOG_FORMATS)
 """The built-in formats."""
 
 
-LATER_FORMAT_KEYS: Final = ("csv_quoted_line_breaks", "csv_skip_lines", "csv_comment", "csv_null", "csv_thousands")
+LATER_FORMAT_KEYS: Final = (
+    *("csv_quoted_line_breaks", "csv_skip_lines", "csv_comment", "csv_null", "csv_thousands"),
+    "csv_line_end",
+)
 """Keys that earlier releases did not have. By default they do what those releases did."""
 
 
@@ -66,7 +70,11 @@ class SourceFormat(SourceOptions):
     csv_decimal: Literal[".", ","] = "."
     """The character before the decimals of a number."""
     csv_encoding: str = "utf-8"
-    """The encoding, by its Python name. A line feed must be one byte in it: "latin-1", "cp1252"."""
+    """The encoding, by its Python name: one with a byte for each ASCII character, such as "latin-1" or "cp1252"; or "utf-16", which needs a byte
+    order mark, "utf-16-le", "utf-16-be". A file of UTF-16 is read like a compressed one: from its start again after a restart."""
+    csv_line_end: Literal["lf", "cr"] = "lf"
+    """What ends a line. "lf": a line feed, perhaps after a carriage return. "cr": a carriage return alone, as on an old Mac; a line feed ends a line
+    too. Such a file is read like a compressed one. It is never guessed."""
     csv_header: bool = True
     """Whether the first line of each file holds the names of its columns. This line is counted as blank."""
     csv_columns: tuple[str, ...] = Field(default=(), examples=[["id", "category", "value"]])
@@ -105,8 +113,8 @@ class SourceFormat(SourceOptions):
     @field_validator("csv_encoding")
     @classmethod
     def _cuts_into_lines(cls, name: str) -> str:
-        if not is_line_based(name):
-            raise PydanticCustomError("encoding", 'an encoding with one byte per ASCII character, such as "latin-1"')
+        if not (is_line_based(name) or is_utf_16(name)):
+            raise PydanticCustomError("encoding", 'an encoding with one byte per ASCII character, such as "latin-1", or "utf-16"')
         return name
 
     @field_validator("json_item_path")
@@ -182,9 +190,13 @@ class SourceFormat(SourceOptions):
 
     @property
     def items(self) -> tuple[str, ...]:
-        """The path of the items in its documents; or that of lines whose quoted cells hold line ends; empty if its files hold lines."""
-        if self.csv_quoted_line_breaks:
-            return quoted_lines_path(self.dialect(""), self.record_bytes_max)
+        """The path of the items in its documents; or that of text that becomes lines of UTF-8; empty if its files hold lines."""
+        quoted = quoted_lines_path(self.dialect(""), self.record_bytes_max) if self.csv_quoted_line_breaks else ()
+        utf_16, has_returns = is_utf_16(self.csv_encoding), self.csv_line_end == "cr"
+        if utf_16 or has_returns:
+            return converted_text_path(self.csv_encoding if utf_16 else "", quoted, ends_with_returns=has_returns)
+        if quoted:
+            return quoted
         return item_path(self.json_item_path) if self.format == "json" else ()
 
     def dialect(self, value: str) -> Dialect:
@@ -194,7 +206,8 @@ class SourceFormat(SourceOptions):
             delimiter=self.csv_delimiter,
             quote=self.csv_quote,
             decimal=self.csv_decimal,
-            encoding=self.csv_encoding,
+            # Converted text is UTF-8 when it becomes lines.
+            encoding="utf-8" if is_utf_16(self.csv_encoding) else self.csv_encoding,
             has_header=self.csv_header,
             columns=self.csv_columns,
             types={**types, **self.csv_types},

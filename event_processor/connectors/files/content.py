@@ -14,8 +14,9 @@ from typing import Final, Protocol, TypeAlias
 
 from event_processor.records.compression import DamagedError, Decode, compression_of, decoder_of
 from event_processor.records.content_cutter import item_cutter
+from event_processor.records.converted_text import CONVERTED_TEXT, TextCutter
 from event_processor.records.json_documents import DocumentError, ItemCutter
-from event_processor.records.quoted_lines import QuotedLineCutter
+from event_processor.records.quoted_lines import QUOTED_LINES, QuotedLineCutter
 from event_processor.storage.durable import FileStatus, FileSystem, read_range
 
 __all__ = [
@@ -36,6 +37,8 @@ class Content(Protocol):
     """Compressed content, and the items of a document, never grow: their end is final."""
     is_document: bool
     """The records are the items of a JSON document. A NUL before the first one is part of it, and not a hole in the file."""
+    has_open_end: bool
+    """Whether nothing in the content shows that its end is there: a file of text may still be written, in the middle of a line."""
     damage: str
     """The reason why the content ends too early, as far as it was read; empty if it is intact."""
 
@@ -88,6 +91,7 @@ class PlainContent:
 
     is_compressed = False
     is_document = False
+    has_open_end = True
     damage = ""
 
     def __init__(self, fs: FileSystem, descriptor: int) -> None:
@@ -166,6 +170,7 @@ class CompressedContent:
 
     is_compressed = True
     is_document = False
+    has_open_end = False
 
     def __init__(self, fs: FileSystem, descriptor: int, decode: Decode, progressed: Callable[[], None] = _shows_nothing) -> None:
         """Owns `descriptor` from now on."""
@@ -254,6 +259,7 @@ class DocumentContent(CompressedContent):
     ) -> None:
         """`items` is their path. `decode`: for a compressed document."""
         self._items: Final = items
+        self.has_open_end = decode is None and items[0] in {CONVERTED_TEXT, QUOTED_LINES}
         self._own: bytearray = bytearray()
         super().__init__(fs, descriptor, partial(self._lines, decode), progressed)
 
@@ -277,7 +283,7 @@ class DocumentContent(CompressedContent):
             yield from self._pieces(cutter, cutter.feed(block))
         yield from self._pieces(cutter, cutter.finish())
 
-    def _pieces(self, cutter: ItemCutter | QuotedLineCutter, lines: Iterator[bytes]) -> Iterator[bytes]:
+    def _pieces(self, cutter: ItemCutter | QuotedLineCutter | TextCutter, lines: Iterator[bytes]) -> Iterator[bytes]:
         """Yields the lines before a fault at once, then raises the fault."""
         found: list[bytes] = []
         fault: DocumentError | None = None

@@ -108,7 +108,8 @@ class Generation:
     @property
     def is_sound_and_compressed(self) -> bool:
         """Whether it is compressed and intact: then its end is final."""
-        return self.tail.content.is_compressed and not self.tail.content.damage
+        content = self.tail.content
+        return content.is_compressed and not content.damage and not content.has_open_end
 
     def identity(self, label: str) -> FileIdentity:
         """What the state keeps about it. `label` is the label of its lineage's path."""

@@ -202,9 +202,10 @@ class Steps:
         return self._enter(succession.step, succession.newer_bytes) if succession.step else self._open_next()
 
     def _end_compressed(self, current: Generation) -> bool:
-        """A compressed file at the path itself is finished input. A file that is cut short may still be arriving."""
+        """A compressed file at the path itself is finished input. A file that is cut short, or has an open end, may still be arriving."""
         content = current.tail.content
-        current.awaits_quiet = content.is_compressed and bool(content.damage) and not self._is_quiet(current)
+        may_arrive = content.is_compressed and not current.is_sound_and_compressed
+        current.awaits_quiet = may_arrive and not self._is_quiet(current)
         if current.ends or current.awaits_quiet or not content.is_compressed:
             return False
         current.ends = True
