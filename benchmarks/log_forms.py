@@ -11,12 +11,13 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
 from event_processor.configuration.configuration import EventOptions
+from event_processor.kernels.memory import keep_freed_memory
 from event_processor.model.contracts import Format
 from event_processor.model.event import Chunk
 from event_processor.records.json_lines.format import JsonLinesFormat
@@ -28,11 +29,16 @@ TURNS: Final = 7
 LIMIT_BYTES: Final = 1 << 20
 PATTERN: Final = "%Y/%m/%d %H:%M:%S.%f"
 LOCAL: Final = "%d.%m.%Y %H:%M:%S"
+ESCAPE: Final = r"\x22a\x22"
+REGEX: Final = (
+    r"time=(?P<time>\S+) level=(?P<level>\S+) method=(?P<method>\S+) path=(?P<path>\S+) status=\d+ bytes=(?P<bytes>\d+)"
+)
 WEB: Final = "%d/%b/%Y:%H:%M:%S +0000"
 
 
 def main() -> None:
     """Prints nanoseconds per event, and the ratio to the first form."""
+    keep_freed_memory()
     best: dict[str, float] = {}
     forms = _forms()
     for _ in range(TURNS):
@@ -64,13 +70,6 @@ def _forms() -> dict[str, tuple[Format, bytes]]:
         event = EventOptions(timestamp_format=format_, timestamp_zone=zone)
         return JsonLinesFormat(event, record_bytes_max=LIMIT_BYTES, timestamps_used=True)
 
-    requests = "".join(
-        f'203.0.113.{n % 200} - - [{at.strftime(WEB)}] "GET /p/{n % 97}?q={n} HTTP/1.1" 200 {n % 99_999} '
-        '"https://example.org/a" "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"\n'
-        for n, at in enumerate(times)
-    ).encode()
-    reader = partial(LogReader, "combined", "", "bytes", record_bytes_max=LIMIT_BYTES)
-    event = EventOptions(id="@position", category="method", value="bytes")
     return {
         "RFC 3339": (made(), lines(lambda at: at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))),
         PATTERN: (made(PATTERN), lines(lambda at: at.strftime(PATTERN))),
@@ -80,7 +79,45 @@ def _forms() -> dict[str, tuple[Format, bytes]]:
             lines(lambda at: str((at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000)),
         ),
         "the form of web servers": (made(), lines(lambda at: at.strftime(WEB))),
-        "format = combined": (ObjectFormat(reader, event, record_bytes_max=LIMIT_BYTES, timestamps_used=True), requests),
+        **_log_lines(times),
+    }
+
+
+def _log_lines(times: Sequence[datetime]) -> dict[str, tuple[Format, bytes]]:
+    """Lines that are not JSON, by the name of their form."""
+
+    def read(form: str, timestamp: str, pattern: str = "") -> Format:
+        reader = partial(LogReader, form, pattern, "bytes", record_bytes_max=LIMIT_BYTES)
+        event = EventOptions.model_validate({"id": "@position", "category": "method", "value": "bytes", "timestamp": timestamp})
+        return ObjectFormat(reader, event, record_bytes_max=LIMIT_BYTES, timestamps_used=True)
+
+    def requests(escaped_every: int = 0) -> bytes:
+        return "".join(
+            f'203.0.113.{n % 200} - - [{at.strftime(WEB)}] "GET /p/{n % 97}?q={n} HTTP/1.1" 200 {n % 99_999} '
+            f'"https://example.org/a" "Mozilla/5.0 (X11; Linux x86_64) {ESCAPE if escaped_every and n % escaped_every == 0 else "Firefox/140.0"}"\n'
+            for n, at in enumerate(times)
+        ).encode()
+
+    def pairs(mark: str, between: str) -> bytes:
+        found = (
+            {
+                "time": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "level": "info",
+                "method": "GET",
+                "path": f"/p/{n % 97}",
+                "status": 200,
+                "bytes": n,
+            }
+            for n, at in enumerate(times)
+        )
+        return "".join(between.join(f"{name}{mark}{text}" for name, text in each.items()) + "\n" for each in found).encode()
+
+    return {
+        "format = combined": (read("combined", "timestamp"), requests()),
+        "… one line in 50 has an escape": (read("combined", "timestamp"), requests(escaped_every=50)),
+        "format = logfmt": (read("logfmt", "time"), pairs("=", " ")),
+        "format = ltsv": (read("ltsv", "time"), pairs(":", "\t")),
+        "format = regex": (read("regex", "time", REGEX), pairs("=", " ")),
     }
 
 

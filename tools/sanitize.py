@@ -28,6 +28,7 @@ TESTS = (
     "merge_kernel",
     "total_kernels",
     "outbox_kernels",
+    "log_line_kernels",
 )
 # Without vector instructions: other tests use them, and this is the code of other machines.
 FLAGS = ("-std=c11", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off", "-DEP_PORTABLE", "-fno-omit-frame-pointer")

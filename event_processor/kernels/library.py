@@ -18,7 +18,7 @@ SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
 """The environment variable that switches the library `off`, to compare results or to find a fault; a path selects another one."""
 _INSTALLED: Final = os.path.join(os.path.dirname(__file__), "_kernels.so")
 """No extension module: its name carries no Python ABI, since `ctypes` needs none."""
-_FORM: Final = 14
+_FORM: Final = 15
 """The result of `ep_form` in these sources. It changes whenever an argument of any kernel does."""
 
 

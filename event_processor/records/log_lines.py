@@ -2,19 +2,22 @@
 
 Owns: how a line becomes an object, and the reasons for rejections of lines.
 Always: a line is judged alone. A text keeps its characters. Only the field of `event.value`, and status and bytes of a web server, become
-numbers, with their digits.
+numbers, with their digits. Most lines are read by a kernel, which writes the same bytes; the others, one by one.
 Never: guesses a format from a line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from event_processor.columns.number_texts import json_number
+from event_processor.kernels.log_lines import write_log_objects
+from event_processor.model.columns import IntArray
 from event_processor.model.contracts import Rejection
 from event_processor.model.event import Chunk
 from event_processor.model.field_names import name_keys
@@ -43,6 +46,10 @@ _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": 
 _LOGFMT: Final = re.compile(r'([^\s="]+)(?:=(?:"(' + _TEXT + r')"|([^\s"]*)))?(?:\s+|$)')
 _LOGFMT_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _MISSING: Final = "-"
+_KERNEL_FORMS: Final = ("combined", "logfmt", "ltsv")
+_COMBINED_TEXTS: Final = frozenset(
+    ("remote_addr", "ident", "user", "timestamp", "method", "path", "protocol", "referer", "user_agent")
+)
 
 
 class LogReader:
@@ -54,22 +61,47 @@ class LogReader:
         parsers: dict[str, _Parse] = {"combined": _combined, "logfmt": _logfmt, "ltsv": _ltsv}
         self._parse: Final = _by_pattern(re.compile(pattern)) if name == "regex" else parsers[name]
         self._value_names: Final = frozenset({value, ".".join(name_keys(value))} if value else ())
+        # In a combined line, the kernel makes no number of a text.
+        is_text = name == "combined" and self._value_names & _COMBINED_TEXTS
+        self._kernel_form: Final = name if name in _KERNEL_FORMS and not is_text else ""
 
     def read(self, _chunk: Chunk, lines: Lines) -> Objects:
-        rows: list[int] = []
-        values: list[_Fields] = []
+        first, second, *_ = *(name.encode() for name in self._value_names), b"", b""
+        written = self._kernel_form and write_log_objects(
+            self._kernel_form,
+            lines.content,
+            (lines.starts, lines.ends),
+            value_names=(first, second),
+            line_bytes_max=self._record_bytes_max,
+        )
+        content, ends = written or (b"", np.zeros(len(lines.starts), np.int64))
+        left = np.flatnonzero(np.diff(ends, prepend=0) == 0).tolist()
+        if not left:
+            return Objects(range(len(ends)), content, 0, [])
+        return self._with_others(lines, content, ends, left)
+
+    def _with_others(self, lines: Lines, content: bytes, ends: IntArray, left: Sequence[int]) -> Objects:
+        """The objects of all lines. `content` has those that the kernel read, each of which ends at `ends`; `left` are the other rows."""
+        pieces: list[bytes] = []
         rejections: list[Rejection] = []
-        blank_count = 0
-        for row, (start, end) in enumerate(zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)):
-            found = self._read(lines.content[start:end])
+        without = np.zeros(len(ends), np.bool_)
+        blank_count, place = 0, 0
+        for row in left:
+            found = self._read(lines.record(row))
+            if isinstance(found, dict):
+                end = int(ends[row])
+                pieces += (content[place:end], _ENCODER.encode(found), b"\n")
+                place = end
+                continue
+            without[row] = True
             if found is None:
                 blank_count += 1
-            elif isinstance(found, dict):
-                rows.append(row)
-                values.append(found)
             else:
                 rejections.append(Rejection(row, *found, ""))
-        return Objects(rows, _ENCODER.encode_lines(values), blank_count, rejections)
+        pieces.append(content[place:])
+        is_whole = not (blank_count or rejections)
+        rows = range(len(ends)) if is_whole else np.flatnonzero(~without).tolist()
+        return Objects(rows, b"".join(pieces), blank_count, rejections)
 
     def _read(self, line: bytes) -> _Fields | tuple[str, str] | None:
         """The fields of a line; the stage and the reason of its rejection; None if it is blank."""

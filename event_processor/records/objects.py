@@ -56,8 +56,10 @@ class ObjectFormat:
         objects = self._reader.read(chunk, lines)
         content = objects.content
         # The offset is not 0: a byte order mark before an object is always a fault, wherever the chunk was cut.
-        found = self._json_lines.decode(Chunk(chunk.source, chunk.generation, 1, content, {}))
-        places = np.array(objects.rows, np.int64)
+        found = self._json_lines.decode_without_positions(Chunk(chunk.source, chunk.generation, 1, content, {}))
+        whole = objects.rows
+        # Of a range, numpy would ask for each number.
+        places = np.arange(whole.start, whole.stop) if isinstance(whole, range) else np.array(whole, np.int64)
         rows: IntArray = places[found.rows]
         refused = [Rejection(int(places[each.row]), each.stage, each.reason, each.field) for each in found.rejections]
         return replace(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import compress
 from typing import Final
 
@@ -19,6 +20,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from event_processor.columns.ids import PlainIds
 from event_processor.columns.timestamps import TimestampReader
 from event_processor.configuration.configuration import EventOptions
 from event_processor.kernels.lines import KERNELS, LineKernels
@@ -46,6 +48,8 @@ _CAREFUL_RECORDS: Final = 32
 _INTEGER_DIGITS_MAX: Final = 4300
 """The limit of pydantic's parser, and also of Python's `int`."""
 _HUGE_INTEGER: Final = re.compile(rb"[0-9]{%d}" % (_INTEGER_DIGITS_MAX + 1))
+_POSITIONS: Final = PlainIds(())
+"""Means ids that are positions."""
 _PLACE: Final = re.compile(r"\(byte (?P<byte>\d+)\)$|`\$\[(?P<index>\d+)\]")
 
 
@@ -84,6 +88,11 @@ class JsonLinesFormat:
 
     def decode(self, chunk: Chunk) -> Columns:
         """See `Format.decode`."""
+        found = self.decode_without_positions(chunk)
+        return found if found.ids is not _POSITIONS else replace(found, ids=positions(chunk, found.starts, found.rows))
+
+    def decode_without_positions(self, chunk: Chunk) -> Columns:
+        """The same, but if positions are ids, the caller sets `ids`: its records may be elsewhere than these lines."""
         lines = cut_lines(chunk.content, at_file_start=chunk.offset == 0, record_bytes_max=self._record_bytes_max)
         walked, rejections = (None, Rejections.of([])) if self._walked is None else self._walked.read(lines)
         if walked is not None and len(walked.rows) + len(rejections) == len(lines.starts):
@@ -203,7 +212,7 @@ def _columns(chunk: Chunk, lines: Lines, blank_count: int, events: EventColumns,
         starts=lines.starts,
         ends=lines.ends,
         rows=events.rows,
-        ids=positions(chunk, lines.starts, events.rows) if events.ids is None else events.ids,
+        ids=_POSITIONS if events.ids is None else events.ids,
         categories=events.categories,
         values=events.values,
         has_value=None if has_value is None or has_value.all() else has_value,
