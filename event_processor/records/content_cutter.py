@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 from event_processor.records.converted_text import CONVERTED_TEXT, TextCutter
+from event_processor.records.heads import HeaderPlace, HeadKeeper
 from event_processor.records.json_documents import DocumentError, ItemCutter
 from event_processor.records.quoted_lines import QUOTED_LINES, QuotedLineCutter
-from event_processor.records.record_cutter import HEAD_BYTES_MAX, Cut, RecordCutter
+from event_processor.records.record_cutter import Cut, RecordCutter
 
 __all__ = ["ContentCutter", "item_cutter"]
 
@@ -27,19 +28,27 @@ def item_cutter(items: tuple[str, ...]) -> ItemCutter | QuotedLineCutter | TextC
 class ContentCutter:
     """Cuts one input."""
 
-    def __init__(self, record_bytes_max: int, items: tuple[str, ...] = (), *, offset: int = 0, head: bytes | None = None) -> None:
+    def __init__(
+        self,
+        record_bytes_max: int,
+        items: tuple[str, ...] = (),
+        *,
+        offset: int = 0,
+        head: bytes | None = None,
+        header: HeaderPlace | None = None,
+    ) -> None:
         """`items`: the path of the items of a document; empty for lines.
 
         `offset`: what is before it was cut earlier. Then either the content is fed from its start, or from `offset` on: then `head` has
-        its first bytes, at most `HEAD_BYTES_MAX`.
+        its first bytes, as `head_of` gives them. `header`: as in `HeadKeeper`.
         """
         self._record_bytes_max: Final = record_bytes_max
         self._items: Final = item_cutter(items) if items else None
         self._start: Final = offset
         self._passed_bytes = 0 if head is None else offset
         """How many of the bytes before `offset` were fed and passed over."""
-        self._head = bytearray(head or b"")
-        self._cutter = RecordCutter(record_bytes_max, offset=offset, head=bytes(self._head))
+        self._head: Final = HeadKeeper(header, record_bytes_max, head or b"")
+        self._cutter = RecordCutter(record_bytes_max, offset=offset, head=self._head)
         self._own = bytearray()
         """The own bytes of the items that the cutter holds, and of those before, up to the next block."""
         self._own_offset = offset
@@ -119,8 +128,8 @@ class ContentCutter:
         passed = min(len(block), self._start - self._passed_bytes)
         if passed:
             self._passed_bytes += passed
-            self._head += block[: min(passed, HEAD_BYTES_MAX - len(self._head))]
+            self._head.take(block[:passed])
             if self.is_at_start:
-                self._cutter = RecordCutter(self._record_bytes_max, offset=self._start, head=bytes(self._head))
+                self._cutter = RecordCutter(self._record_bytes_max, offset=self._start, head=self._head)
         self._own += own[passed:]
         self._cutter.feed(block[passed:])

@@ -22,13 +22,12 @@ from event_processor.model.contracts import Rejection
 from event_processor.model.event import Chunk
 from event_processor.records.converted_text import has_utf_16_mark
 from event_processor.records.delimited_cells import CellType, Dialect, UnfitCellError, conversion
-from event_processor.records.json_lines.lines import BYTE_ORDER_MARK, Lines
+from event_processor.records.heads import HEAD_BYTES_MIN
+from event_processor.records.json_lines.lines import Lines
 from event_processor.records.objects import Objects
 
-__all__ = ["HEADER_BYTES_MAX", "CellType", "DelimitedReader", "Dialect", "is_line_based"]
+__all__ = ["CellType", "DelimitedReader", "Dialect", "is_line_based"]
 
-HEADER_BYTES_MAX: Final = 4096
-"""How much of a file's start is kept with its position. A longer header line would be unknown when reading continues after it."""
 _ENCODER: Final = msgspec.json.Encoder()
 _STAGE: Final = "decode"
 _BLANK: Final = " \t\r"
@@ -55,7 +54,9 @@ class DelimitedReader:
         That limit applies to the whole process.
         """
         self._dialect: Final = dialect
+        self._header: Final = dialect.header_place
         self._record_bytes_max: Final = record_bytes_max
+        self._head_bytes_max: Final = max(HEAD_BYTES_MIN, record_bytes_max)
         self._convert: Final = {name: conversion(kind, dialect) for name, kind in dialect.types.items() if kind != "string"}
         csv.field_size_limit(max(csv.field_size_limit(), record_bytes_max))
 
@@ -168,10 +169,10 @@ class DelimitedReader:
         if self._dialect.columns:
             return self._dialect.columns
         head = _head(chunk)
-        begin = self._preamble(head)[0]
+        begin = self._header.span(head)[0]
         line, ended, _ = head[begin:].partition(b"\n")
-        if not ended and (len(head) >= HEADER_BYTES_MAX or not chunk.final):
-            return _UNKNOWN_HEADER if begin in (0, len(BYTE_ORDER_MARK)) else _LATE_HEADER
+        if not ended and (len(head) >= self._head_bytes_max or not chunk.final):
+            return _UNKNOWN_HEADER
         text = self._text(line.removesuffix(b"\r"))
         if isinstance(text, _Unfit):
             return _UTF_16 if has_utf_16_mark(head) else _Unfit(f"the header line {text.reason}")
@@ -190,18 +191,7 @@ class DelimitedReader:
             return 1 if dialect.has_header and len(lines.starts) and chunk.offset == _header_offset(chunk) else 0
         head = chunk.head or (chunk.content if chunk.offset == 0 else b"")
         nuls = _header_offset(chunk)
-        return int(np.searchsorted(lines.starts + chunk.offset, nuls + self._preamble(head[nuls:])[1]))
-
-    def _preamble(self, head: bytes) -> tuple[int, int]:
-        """Where the header line begins in the known start of a file, and where the first line after it begins."""
-        dialect = self._dialect
-        place = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
-        for _ in range(dialect.skip_lines):
-            place = _next_line(head, place)
-        comment = dialect.comment.encode(dialect.encoding)
-        while dialect.has_header and comment and head.startswith(comment, place):
-            place = _next_line(head, place)
-        return place, _next_line(head, place) if dialect.has_header else place
+        return int(np.searchsorted(lines.starts + chunk.offset, nuls + self._header.span(head[nuls:])[1]))
 
     def _header_faults(self, names: Sequence[str] | _Unfit, chunk: Chunk, lines: Lines, row: int) -> dict[int, Rejection]:
         """The rejection of the last line before the records, which is `row`, if it may hold rows, or if no later line reports its fault.
@@ -226,7 +216,7 @@ class DelimitedReader:
     def _is_header(self, chunk: Chunk, end: int) -> bool:
         """Whether the line before the records that ends at the offset `end` is the header, and not before it."""
         head = _head(chunk)
-        begin = self._preamble(head)[0]
+        begin = self._header.span(head)[0]
         return self._dialect.has_header and begin < len(head) and end >= _header_offset(chunk) + begin
 
     def _by_column(self, names: Sequence[str], cells: Sequence[list[str] | _Unfit]) -> bytes | None:
@@ -341,9 +331,8 @@ class _Unfit:
 
 _NO_FEED: Final = _Unfit('the header has no line feed: if carriage returns end the lines, set csv_line_end = "cr"')
 _UTF_16: Final = _Unfit('the file is UTF-16: set csv_encoding = "utf-16"')
-_UNKNOWN_HEADER: Final = _Unfit(f"the header line is longer than {HEADER_BYTES_MAX} bytes: set csv_columns")
-_LATE_HEADER: Final = _Unfit(
-    f"the header does not begin and end in the first {HEADER_BYTES_MAX:,} bytes: shorten what is before it"
+_UNKNOWN_HEADER: Final = _Unfit(
+    "the header does not begin and end in the first record_bytes_max bytes of the file: raise that limit"
 )
 
 
@@ -372,11 +361,6 @@ def _refused(error: str) -> _Unfit:
 def _without_last(cells: list[str] | _Unfit, columns: int) -> list[str] | _Unfit:
     """The cells of a line that ends with a delimiter, without the empty one after it."""
     return cells[:-1] if isinstance(cells, list) and len(cells) == columns and not cells[-1] else cells
-
-
-def _next_line(head: bytes, place: int) -> int:
-    """Where the line after the one at `place` begins; the end of `head` if it is not there."""
-    return head.find(b"\n", place) + 1 or len(head)
 
 
 def _head(chunk: Chunk) -> bytes:

@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from event_processor.columns.number_texts import json_number, whole_number
+from event_processor.records.heads import HeaderPlace
 
 __all__ = ["CellType", "Dialect", "UnfitCellError", "conversion"]
 
@@ -49,6 +50,11 @@ class Dialect:
     comment: str = ""
     nulls: frozenset[str] = frozenset()
     thousands: str = ""
+
+    @property
+    def header_place(self) -> HeaderPlace:
+        """Where the header is."""
+        return HeaderPlace(self.skip_lines, self.comment.encode(self.encoding), self.has_header)
 
 
 class UnfitCellError(Exception):

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from event_processor.records.heads import HeadKeeper
+
 __all__ = ["LINE_END_BYTES_MAX", "Cut", "RecordCutter", "whole_records_end"]
 
-HEAD_BYTES_MAX: Final = 4_096
-"""How much of a stream's start a cut carries, as `Chunk.head`."""
 LINE_END_BYTES_MAX: Final = 2
 """Carriage return and line feed."""
 
@@ -62,7 +62,7 @@ class Cut:
 class RecordCutter:
     """Cuts one stream."""
 
-    def __init__(self, record_bytes_max: int, *, offset: int = 0, head: bytes = b"") -> None:
+    def __init__(self, record_bytes_max: int, *, offset: int = 0, head: HeadKeeper | None = None) -> None:
         """`offset`: where the stream begins, at a record; then `head` has its first bytes, which are not fed."""
         self._record_bytes_max: Final = record_bytes_max
         self._content = b""
@@ -70,7 +70,7 @@ class RecordCutter:
         self._blocks: list[bytes] = []
         self._blocks_bytes = 0
         self._offset = offset
-        self._head = head
+        self._head: Final = head or HeadKeeper(None, record_bytes_max)
         self._needed_bytes = 0
         """The number of bytes that must be there before another search is worth it: twice what was searched in vain."""
         self._passed_bytes: int | None = None
@@ -136,7 +136,7 @@ class RecordCutter:
     def _given(self, size_bytes: int, *, final: bool = False) -> Cut:
         content, offset = self._front(size_bytes), self._offset
         self._advance(size_bytes)
-        return Cut(offset, content, self._head, final=final)
+        return Cut(offset, content, self._head.head, final=final)
 
     def _passed_over(self) -> Cut | None:
         """The length of the record over the limit, once its end is there. The searched bytes are discarded."""
@@ -148,10 +148,11 @@ class RecordCutter:
             self._passed_bytes = passed_bytes
             return None
         self._passed_bytes = None
-        return Cut(self._offset - passed_bytes, b"", self._head, oversized_bytes=passed_bytes, final=not found)
+        return Cut(self._offset - passed_bytes, b"", self._head.head, oversized_bytes=passed_bytes, final=not found)
 
     def _advance(self, size_bytes: int) -> None:
-        self._head += self._front(min(size_bytes, HEAD_BYTES_MAX - len(self._head)))
+        if self._head.missing_bytes:
+            self._head.take(self._front(size_bytes))
         self._place += size_bytes
         self._offset += size_bytes
         self._needed_bytes = 0

@@ -21,6 +21,7 @@ from event_processor.model.options import SourceOptions
 from event_processor.records.converted_text import converted_text_path, is_utf_16
 from event_processor.records.delimited import DelimitedReader, is_line_based
 from event_processor.records.delimited_cells import CellType, Dialect
+from event_processor.records.heads import HeaderPlace
 from event_processor.records.json_documents import ITEM, WHOLE, item_path
 from event_processor.records.log_lines import LOG_FORMATS, LogReader, pattern_fault
 from event_processor.records.quoted_lines import quoted_lines_path
@@ -62,7 +63,8 @@ class SourceFormat(SourceOptions):
     csv_skip_lines: int = Field(default=0, ge=0, le=1000)
     """How many lines of each file come before the header. They are counted as blank."""
     csv_comment: str = Field(default="", max_length=16, examples=["#"])
-    """How a line begins that is a comment. It is counted as blank. "" if there are none. A header must begin and end in the first 4,096 bytes."""
+    """How a line begins that is a comment. It is counted as blank. "" if there are none. A header must begin and end in the first record_bytes_max
+    bytes."""
     csv_null: tuple[str, ...] = Field(default=(), examples=[["NA", "NULL", ""]])
     """Cells that are null, in any column, strings too."""
     csv_thousands: str = Field(default="", max_length=1, examples=["."])
@@ -78,7 +80,7 @@ class SourceFormat(SourceOptions):
     csv_header: bool = True
     """Whether the first line of each file holds the names of its columns. This line is counted as blank."""
     csv_columns: tuple[str, ...] = Field(default=(), examples=[["id", "category", "value"]])
-    """The names of the columns, in order. They replace the names in a header line, which must end in the first 4,096 bytes."""
+    """The names of the columns, in order. They replace the names in a header line."""
     csv_types: Mapping[str, CellType] = Field(default={}, examples=[{"id": "integer"}])
     """The types of cells, by column: "string", "integer", "number" or "boolean". By default the column of event.value has numbers
     and all others have strings. An empty cell is null, except in a string column."""
@@ -198,6 +200,14 @@ class SourceFormat(SourceOptions):
         if quoted:
             return quoted
         return item_path(self.json_item_path) if self.format == "json" else ()
+
+    @property
+    def header(self) -> HeaderPlace | None:
+        """Where the header of each file is, if a chunk must have the start of its file; else None."""
+        place = self.dialect("").header_place
+        if self.format != "csv" or not (place.skip_lines or place.comment or (place.has_header and not self.csv_columns)):
+            return None
+        return place
 
     def dialect(self, value: str) -> Dialect:
         """The form of the lines of a "csv". `value` names the column whose cells are numbers by default."""

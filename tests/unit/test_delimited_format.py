@@ -20,14 +20,16 @@ from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.columns import Columns
 from event_processor.model.event import Chunk
 from event_processor.records.content_cutter import ContentCutter
-from event_processor.records.delimited import HEADER_BYTES_MAX, DelimitedReader, is_line_based
+from event_processor.records.delimited import DelimitedReader, is_line_based
 from event_processor.records.delimited_cells import Dialect
+from event_processor.records.heads import HEAD_BYTES_MIN
 from event_processor.records.json_lines.lines import cut_lines
 from event_processor.records.objects import ObjectFormat
 from event_processor.records.quoted_lines import QuotedLineCutter, quoted_lines_path
 from support.columns import categories_of, ids_of, timestamps_of
 
 HEADER = b"id,category,value\n"
+LATE_HEADER = "the header does not begin and end in the first record_bytes_max bytes of the file: raise that limit"
 NO_LINE_FEED = 'the header has no line feed: if carriage returns end the lines, set csv_line_end = "cr"'
 BANK = Dialect(delimiter=";", decimal=",", types={"id": "integer", "amount": "number"})
 BANK_EVENT = EventOptions(category="merchant", value="amount")
@@ -210,15 +212,12 @@ def test_behind_the_nuls_of_a_truncation_the_header_line_is_still_one() -> None:
         (b"id,,value\n", "the header line has a duplicate or empty name: set csv_columns"),
         (b'id,"category,value\n', "the header line: a quoted cell does not end on its line"),
         (b"id,\xff,value\n", "the header line is not utf-8 (byte 3)"),
-        (
-            b"x" * HEADER_BYTES_MAX + b"\n",
-            f"the header line is longer than {HEADER_BYTES_MAX} bytes: set csv_columns",
-        ),
+        (b"x" * HEAD_BYTES_MIN + b"\n", LATE_HEADER),
     ],
 )
 def test_under_a_header_that_names_nothing_each_line_says_so(header: bytes, reason: str) -> None:
     content = header + b"a,x,1\n\nb,y,2\n"
-    columns = decode(content, head=content[:HEADER_BYTES_MAX])
+    columns = decode(content, head=content[:HEAD_BYTES_MIN], record_bytes_max=HEAD_BYTES_MIN)
     assert columns.blank_count == 2
     assert reasons(columns) == [(1, "", reason), (3, "", reason)]
 
@@ -636,13 +635,16 @@ def test_a_carriage_return_before_the_header_is_blank_however_the_file_is_cut(st
 
 def test_lines_before_the_header_that_are_longer_than_the_known_start_hide_it_and_that_is_said() -> None:
     comments = b"# a\rb\n" * 700
-    assert len(comments) > HEADER_BYTES_MAX
-    columns = decode(comments + b"id,category,value\n1,a,2\n", Dialect(comment="#"), head=comments[:HEADER_BYTES_MAX])
-    words = "the header does not begin and end in the first 4,096 bytes: shorten what is before it"
-    assert reasons(columns) == [(700, "", words), (701, "", words)]
-    rest = decode(b"1,a,2\n", Dialect(comment="#"), offset=5000, head=comments[:HEADER_BYTES_MAX])
-    assert reasons(rest) == [(0, "", words)]
-    assert reasons(decode(b"#\n" + b"a" * 5000 + b"\n1\n", Dialect(comment="#"), head=b"#\n" + b"a" * 4094)) == [(2, "", words)]
+    known = comments[:HEAD_BYTES_MIN]
+    assert len(comments) > HEAD_BYTES_MIN
+    columns = decode(comments + b"id,category,value\n1,a,2\n", Dialect(comment="#"), head=known, record_bytes_max=HEAD_BYTES_MIN)
+    assert reasons(columns) == [(700, "", LATE_HEADER), (701, "", LATE_HEADER)]
+    rest = decode(b"1,a,2\n", Dialect(comment="#"), offset=5000, head=known, record_bytes_max=HEAD_BYTES_MIN)
+    assert reasons(rest) == [(0, "", LATE_HEADER)]
+    late = decode(
+        b"#\n" + b"a" * 4095 + b"\n1\n", Dialect(comment="#"), head=b"#\n" + b"a" * 4094, record_bytes_max=HEAD_BYTES_MIN
+    )
+    assert reasons(late) == [(2, "", LATE_HEADER)]
 
 
 def test_a_mark_of_comments_that_the_encoding_does_not_have_is_a_fault() -> None:

@@ -139,7 +139,7 @@ class InputFiles:
         path = self._path(number)
         content = self._opened(path)
         self._next_generation += 1
-        self._current = self._follow(number, Tail(content, record_bytes_max=self._options.record_bytes_max))
+        self._current = self._follow(number, Tail(content, self._options))
         return self._current
 
     def _resumed(self, number: int, identity: FileIdentity) -> _OpenFile:
@@ -155,7 +155,7 @@ class InputFiles:
                 content.close()
         if samples is None:
             raise _changed(path)
-        tail = Tail(content, record_bytes_max=self._options.record_bytes_max, offset=identity.offset, samples=samples)
+        tail = Tail(content, self._options, offset=identity.offset, samples=samples)
         resumed = self._follow(number, tail)
         resumed.is_known = True
         return resumed
@@ -194,7 +194,7 @@ class InputFiles:
             current.position(),
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
-            head=tail.samples.head,
+            head=tail.head,
             own=piece.own,
         )
 

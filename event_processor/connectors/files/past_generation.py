@@ -17,6 +17,7 @@ from event_processor.connectors.files.following.succession import find_file
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.connector import Piece
 from event_processor.model.event import Json
+from event_processor.records.heads import HeadKeeper, head_of
 from event_processor.records.record_cutter import LINE_END_BYTES_MAX, whole_records_end
 from event_processor.storage.durable import FileSystem, storage_call
 
@@ -29,15 +30,16 @@ SCAN_BLOCK_BYTES: Final = 262_144
 class FileGeneration:
     """One generation, as `PastGeneration` promises. Read a compressed one forward: going back decodes it from its start."""
 
-    def __init__(self, path: str, content: Content, record_bytes_max: int) -> None:
+    def __init__(self, path: str, content: Content, options: FileSourceOptions) -> None:
         """Owns `content` from now on; `path` is its present path. Raises `StorageError`."""
-        self._record_bytes_max: Final = record_bytes_max
+        self._record_bytes_max: Final = options.record_bytes_max
         self.path: Final = path
         self._content: Final = content
         try:
             with storage_call("read", path):
                 # Read now, because going back in a compressed file decodes it again.
-                self.head: Final = content.read(SAMPLE_BYTES, 0)
+                keeper = HeadKeeper(options.header, options.record_bytes_max, content.read(SAMPLE_BYTES, 0))
+                self.head: Final = head_of(content.read, keeper, options.record_bytes_max)
         except BaseException:
             content.close()
             raise
@@ -105,4 +107,4 @@ def find_generation(position: Mapping[str, Json], options: FileSourceOptions, fs
     identity = FileIdentity.of(position)
     path = options.path_of(identity.path)
     match = find_file(content_opener(fs, options.items), identity, Rotations(fs, path, options).candidates())
-    return FileGeneration(match.candidate.path, match.content, options.record_bytes_max) if match else None
+    return FileGeneration(match.candidate.path, match.content, options) if match else None

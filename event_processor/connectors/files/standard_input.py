@@ -44,7 +44,7 @@ class StreamSource:
         self._peeked: Final = options.peeked
         self._clock: Final = clock
         self._telemetry: Final = telemetry
-        self._cutter: Final = ContentCutter(options.record_bytes_max, options.items)
+        self._cutter: Final = ContentCutter(options.record_bytes_max, options.items, header=options.header)
         self._is_damage_told = False
         self._first_bytes: bytes | None = b""
         self._poll: Final = select.poll()

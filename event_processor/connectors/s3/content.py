@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.records.compression import compression_of, decoder_of
 from event_processor.records.content_cutter import ContentCutter
-from event_processor.records.record_cutter import HEAD_BYTES_MAX
+from event_processor.records.heads import HEAD_BYTES_MIN, HeadKeeper, head_of
 
 __all__ = ["Fetch", "ObjectContent"]
 
@@ -41,7 +41,7 @@ class ObjectContent:
         self._ahead: Final = ahead
         # From its start, an object is fetched once; otherwise its first bytes say what it is.
         self._first: Final = (
-            fetch(0, min(size_bytes, options.range_bytes if offset == 0 else HEAD_BYTES_MAX)) if size_bytes else b""
+            fetch(0, min(size_bytes, options.range_bytes if offset == 0 else HEAD_BYTES_MIN)) if size_bytes else b""
         )
         compression = compression_of(self._peeked)
         self._decode: Final = decoder_of(compression) if compression else None
@@ -55,8 +55,9 @@ class ObjectContent:
 
     def cutter(self) -> ContentCutter:
         """What cuts the blocks into records."""
-        head = self._first[: min(self._offset, HEAD_BYTES_MAX)] if self.is_plain else None
-        return ContentCutter(self._options.record_bytes_max, self._options.items, offset=self._offset, head=head)
+        limit, header = self._options.record_bytes_max, self._options.header
+        head = head_of(self._peeked, HeadKeeper(header, limit), self._offset) if self.is_plain else None
+        return ContentCutter(limit, self._options.items, offset=self._offset, head=head, header=header)
 
     def blocks(self) -> Iterator[bytes]:
         """Yields the content for the cutter. Raises `DamagedError`, and what `fetch` raises."""

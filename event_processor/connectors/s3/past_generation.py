@@ -20,7 +20,7 @@ from event_processor.model.errors import ConfigurationError, InputGoneError, Not
 from event_processor.model.world import World
 from event_processor.records.compression import DamagedError, RefusedContentError
 from event_processor.records.content_cutter import ContentCutter
-from event_processor.records.record_cutter import HEAD_BYTES_MAX
+from event_processor.records.heads import HeadKeeper
 
 __all__ = ["ObjectGeneration"]
 
@@ -68,15 +68,15 @@ class ObjectGeneration:
 
     def _head(self) -> bytes:
         """The first bytes of the content."""
-        head = b""
+        keeper = HeadKeeper(self._options.header, self._options.record_bytes_max)
         try:
             for block in self._content(0).blocks():
-                head += block[: HEAD_BYTES_MAX - len(head)]
-                if len(head) == HEAD_BYTES_MAX:
+                keeper.take(block)
+                if not keeper.missing_bytes:
                     break
         except DamagedError:
             pass  # what is before the damage was counted
-        return head
+        return keeper.head
 
     def _content(self, offset: int) -> ObjectContent:
         try:

@@ -86,7 +86,7 @@ class Steps:
             self._past.position(current),
             final=piece.final,
             oversized_bytes=piece.oversized_bytes,
-            head=current.tail.samples.head,
+            head=current.tail.head,
             own=piece.own,
         )
 
@@ -260,7 +260,7 @@ class Steps:
                 raise failure from error
             self._reports.blocked(error.strerror or str(error))
             return False
-        entered = follow(self._context, Tail(content, record_bytes_max=self._context.options.record_bytes_max), step)
+        entered = follow(self._context, Tail(content, self._context.options), step)
         if not entered.has_inode_of(step.status):
             # It was renamed since we looked. The next look sees what is there now.
             content.close()
@@ -274,7 +274,7 @@ class Steps:
         """Continues a generation in its file, or a copy of it, that was found again."""
         tail = Tail(
             match.content,
-            record_bytes_max=self._context.options.record_bytes_max,
+            self._context.options,
             offset=finished.identity.offset,
             samples=match.samples,
         )

@@ -13,7 +13,9 @@ from typing import Final
 
 from event_processor.connectors.files.content import Content
 from event_processor.connectors.files.following.identity import SAMPLE_BYTES, Samples
+from event_processor.records.heads import HeadKeeper, head_of
 from event_processor.records.record_cutter import LINE_END_BYTES_MAX, whole_records_end
+from event_processor.records.source_format import SourceFormat
 
 __all__ = ["ContentChangedError", "Piece", "Tail", "end_of_last_line"]
 
@@ -50,8 +52,8 @@ class Tail:
     unfinished record grows. `samples` are of the bytes before `offset`.
     """
 
-    def __init__(self, content: Content, *, record_bytes_max: int, offset: int = 0, samples: Samples | None = None) -> None:
-        """Owns `content` from now on. `samples` are the samples at `offset`; none are needed at 0."""
+    def __init__(self, content: Content, options: SourceFormat, *, offset: int = 0, samples: Samples | None = None) -> None:
+        """Owns `content` from now on. `samples` are the samples at `offset`; none are needed at 0. Raises `OSError`."""
         self.content = content
         self.offset = offset
         self.scanned_offset = offset
@@ -60,9 +62,21 @@ class Tail:
         self.is_searching = False
         """Whether the last read gave nothing only because one call searches a limited number of bytes: read again at once."""
         self._nul_bytes = 0
-        self._record_bytes_max: Final = record_bytes_max
+        self._record_bytes_max: Final = options.record_bytes_max
+        self._header: Final = options.header
+        self._head = self._known_head()
         self._scanned_samples: Samples | None = None
         self._is_new = samples is None
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes before `offset`, as many as a chunk carries."""
+        return self._head.head
+
+    def _known_head(self) -> HeadKeeper:
+        keeper = HeadKeeper(self._header, self._record_bytes_max, self.samples.head)
+        head_of(self.content.read, keeper, self.offset)
+        return keeper
 
     def move_to(self, content: Content) -> None:
         """Continues at the same offset in another file that holds the same bytes before it."""
@@ -77,6 +91,7 @@ class Tail:
         size_bytes = min(SAMPLE_BYTES, offset)
         head = self.content.read(size_bytes, 0)
         self._advance(offset, Samples(head, self.content.read(size_bytes, offset - size_bytes)))
+        self._head = self._known_head()
 
     def read(self, bytes_max: int, *, ends: bool) -> Piece | None:
         """The next whole records, at most about `bytes_max`; None if no record is complete.
@@ -176,6 +191,8 @@ class Tail:
             return None
         piece = Piece(self.offset, b"", self.scanned_offset - self.offset, final=not block)
         self._advance(self.scanned_offset, samples)
+        if self._head.missing_bytes:
+            self._head = self._known_head()
         return piece
 
     def _skip_leading_nuls(self) -> bool:
@@ -204,11 +221,14 @@ class Tail:
         if nul_bytes:
             self.leading_nul_bytes = nul_bytes
             self._advance(nul_bytes, Samples(sample, sample))
+            self._head = self._known_head()
         return True
 
     def _give(self, content: bytes, *, final: bool = False) -> Piece:
         piece = Piece(self.offset, content, final=final, own=self.content.own(len(content), self.offset))
         self._advance(self.offset + len(content), self.samples.after(content))
+        if self._head.missing_bytes:
+            self._head.take(content)
         return piece
 
     def _advance(self, offset: int, samples: Samples) -> None:
