@@ -35,7 +35,7 @@ wheel: .venv/test-ready  ## a wheel for this machine, into dist/
 wheels: .venv-wheels/ready  ## wheels for x86-64 and aarch64, glibc and musl, into dist/
 	@.venv-wheels/bin/python tools/make_wheels.py --all
 
-bench: .venv/test-ready .venv-bench/ready .venv-bench/bin/benthos  ## the benchmarks, into docs/; BENCH=quick is rough, BENCH=all has the hundred million ids
+bench: .venv/test-ready .venv-bench/ready .venv-bench/bin/benthos .venv-bench/bin/otelcol  ## the benchmarks, into docs/; BENCH=quick is rough, BENCH=all has the hundred million ids
 	@$(BIN)/python -m benchmarks measure --plan $(BENCH)
 
 lint: .venv/test-ready
@@ -87,9 +87,9 @@ lock:
 	@.venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/airflow.lock
 	@touch $@
 
-# Where there is no Go, or it cannot be built, this peer has no figure, and the report says so.
-.venv-bench/bin/benthos: benchmarks/peers/benthos/main.go benchmarks/peers/benthos/go.sum .venv-bench/ready
-	@! command -v go >/dev/null || (cd benchmarks/peers/benthos && go build -o ../../../$@ .) || true
+# Where there is no Go, or one cannot be built, this peer has no figure, and the report says so.
+.venv-bench/bin/benthos .venv-bench/bin/otelcol: .venv-bench/bin/%: benchmarks/peers/%/main.go benchmarks/peers/%/go.sum .venv-bench/ready
+	@! command -v go >/dev/null || (cd benchmarks/peers/$* && go build -o ../../../$@ .) || true
 
 clean:
 	@rm -rf .venv .venv-airflow .venv-bench .venv-wheels build dist *.egg-info event_processor/kernels/*.so .mypy_cache .ruff_cache

@@ -77,6 +77,8 @@ class Running:
         if self._launcher.poll() is None:
             self.send(signal.SIGKILL)
             self._launcher.communicate()
+        assert self._launcher.stdout
+        self._launcher.stdout.close()  # still open if the command ended before it was waited for
         self._output.close()
 
     def send(self, number: signal.Signals) -> None:

@@ -212,17 +212,30 @@ def _quiet(results: Json) -> str:
         ("commits_per_s", ".1f"),
         ("median_ms", ",.1f"),
         ("p99_ms", ",.1f"),
+        ("resident_bytes", ",.0f", 1e-6),
     )
+    shippers = results.get("shippers", {})
 
-    def row(rate: str, pace: str, each: Json) -> Sequence[object]:
-        return [f"{int(rate):,}", pace, *[_shown(each, *key) for key in keys]]
+    def row(rate: str, name: str, each: Json) -> Sequence[object]:
+        times = [_shown(each.get("times", {}), shipper, ".1f") for shipper, why in shippers.items() if not why]
+        return [f"{int(rate):,}", name if name in shippers else f"ours, {name}", *[_shown(each, *key) for key in keys], *times]
 
-    head = ["events a second", "pace", "% of a core", "bytes written an event", "commits a second", "median ms", "p99 ms"]
+    head = [
+        "events a second",
+        "program, pace",
+        "% of a core",
+        "bytes written an event",
+        "commits a second",
+        "median ms",
+        "p99 ms",
+    ]
+    head += ["resident MB", *[f"times the CPU of {shipper}" for shipper, why in shippers.items() if not why]]
     rates = (row(rate, pace, each) for rate, paces in results["rates"].items() for pace, each in paces.items())
     rest = results["rest"]
     starts = [[f"`{command}`", f"{seconds:.2f} s"] for command, seconds in rest["starts_cpu_s"].items()]
     singles = [[f"{rest['single_median_ms']:.1f}", f"{rest['single_p90_ms']:.1f}", f"{rest['resident_bytes'] / 1e6:.0f}"]]
-    tables = [_table(head, rates), _table(["one event after a silence: median ms", "p90 ms", "resident MB at rest"], singles)]
+    tables = [_table(head, rates), *[f"{name} has no figure: {why.splitlines()[0]}." for name, why in shippers.items() if why]]
+    tables += [_table(["one event after a silence: median ms", "p90 ms", "resident MB at rest"], singles)]
     return "\n\n".join([*tables, _table(["command", "CPU"], starts)])
 
 

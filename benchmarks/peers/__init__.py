@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["PEERS", "ROOT", "Peer", "Promises", "bench_python", "find_program"]
+__all__ = ["INSTALLED_WITH", "PEERS", "ROOT", "Peer", "Promises", "bench_python", "find_program"]
 
 Kept: TypeAlias = Literal["first", "any", "all"]
 
@@ -84,6 +84,7 @@ INSTALLED_WITH: Final = {
     "rsyslogd": "install the package rsyslog",
     "java": "install a Java 17 runtime",
     "benthos": "install Go 1.25 or later and call make bench again",
+    "otelcol": "install Go 1.26 or later and call make bench again",
 }
 KNOWN_LIBRARIES: Final = ("duckdb", "polars", "bytewax", "pyspark")
 

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ from benchmarks.order import SORTED, measure_order
 from benchmarks.plot import Bar, plot
 from benchmarks.progress import Progress
 from benchmarks.quiet import QuietPlan, measure_quiet
+from benchmarks.quiet_peers import Copied, Shipper
 from benchmarks.report import PAGE, TABLES, between_markers, table_of
 from benchmarks.results import load_results, machine, save_results
 from benchmarks.scale import ScalePlan, Trace, measure_scale
@@ -44,6 +45,8 @@ from event_processor.engine.commit import InlineCommits
 from event_processor.storage.durable import FILE_MODE, OperatingSystem
 
 QUIET = Progress(quiet=True)
+COPIES = 'tail -s 0.01 -n +1 -F "$0/log.jsonl" > "$0/output" & trap "kill $!; exit 0" TERM; wait'
+ENDS = "echo stopped early >&2; exit 1"
 RECORDS = 20_000
 SHAPES = [
     LogShape(),
@@ -369,12 +372,35 @@ def test_the_live_side_is_measured(tmp_path: Path) -> None:
 
 
 def test_a_quiet_log_is_measured_at_each_pace(tmp_path: Path) -> None:
-    plan = QuietPlan(rates=((100, 0.3),), paces=("auto", "each event"), singles=1, starts=1, settle_s=0.0)
+    copies = Shipper("a copy", "sh", ("-c", COPIES, "{folder}"), "", b"\n")
+    none = Shipper("none", "no-such-program", (), "", b"\n")
+    shippers = (copies, replace(copies, name="part", options=("-c", ENDS)), none)
+    plan = QuietPlan(rates=((100, 0.3),), paces=("auto", "each event"), singles=1, starts=1, settle_s=0.0, shippers=shippers)
     found = measure_quiet(tmp_path, plan, 1, QUIET)
     held, each_event = found["rates"]["100"]["auto"], found["rates"]["100"]["each event"]
     assert held["bytes_per_event"] < each_event["bytes_per_event"]
     assert 0 < held["median_ms"] <= held["p99_ms"]
+    assert list(found["rates"]["100"]) == ["auto", "each event", "a copy"]
+    assert found["rates"]["100"]["a copy"]["times"] == {"a copy": 1.0}
+    assert held["times"] == {
+        "a copy": pytest.approx(held["cpu_percent"] / found["rates"]["100"]["a copy"]["cpu_percent"], abs=0.5)
+    }
+    assert found["shippers"]["a copy"] == ""
+    assert found["shippers"]["part"].endswith("stopped early\n")
+    assert found["shippers"]["none"] == "no-such-program is not on PATH: install it"
     assert tabled("quiet", found, tmp_path)
+
+
+def test_events_are_counted_as_a_program_writes_them(tmp_path: Path) -> None:
+    copied = Copied(tmp_path / "output", b"mark")
+    assert (copied.look(), copied.records) == (False, -1)
+    seen = []
+    for written in (b"a mark, a ma", b"r", b"k", b" and a mark", b"mark"):
+        with open(tmp_path / "output", "ab") as output:
+            output.write(written)
+        seen.append((copied.look(), copied.records))
+    assert seen == [(True, 1), (True, 1), (True, 2), (True, 3), (True, 4)]
+    assert not copied.look()
 
 
 def test_a_small_form_of_the_hundred_million_is_measured(tmp_path: Path) -> None:
