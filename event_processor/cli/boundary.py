@@ -19,7 +19,8 @@ from typing import Final
 import typer
 from typer.main import get_command
 
-from event_processor.cli.command_line import PROGRAM, CommandEntry, application, arranged, completed_command
+from event_processor.cli.command_line import PROGRAM, CommandEntry, application, arranged
+from event_processor.cli.completion import CompletedCommand, answer_first_zsh_key, completed_command, is_asked
 from event_processor.cli.output import ReaderGoneError, is_coloured
 from event_processor.cli.permissions import permission_hint
 from event_processor.model.errors import EventProcessorError, ExitCode, StorageError, UsageError
@@ -46,9 +47,13 @@ def run(arguments: Sequence[str], entries: Sequence[CommandEntry]) -> int:
     """Runs the command of `arguments` and returns the exit code of the process. Raises nothing."""
 
     def make() -> Call:
+        if is_asked(os.environ):
+            return Call(application(entries, completed_command(os.environ), command_class=CompletedCommand), (), PROGRAM)
         line = arranged(arguments)
+        if not line.command:
+            answer_first_zsh_key()
         asked = f"{PROGRAM} {line.command}" if line.command in {entry.name for entry in entries} else PROGRAM
-        return Call(application(entries, completed_command(os.environ) or line.command), line.arguments, asked)
+        return Call(application(entries, line.command), line.arguments, asked)
 
     return run_application(arguments, make, PROGRAM)
 
@@ -83,6 +88,8 @@ def _called(call: Call, program: str) -> int:
     except typer.TyperException as error:
         raise UsageError(error.format_message(), hint=f"see {call.asked} --help") from error
     except SystemExit as error:
+        if is_asked(os.environ) and isinstance(error.code, int):
+            return error.code  # an answer to fish: with 1 it completes names of files
         # Typer raises this only if its own output (--help) met a closed pipe.
         raise ReaderGoneError from error
     return outcome if isinstance(outcome, int) else ExitCode.OK

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Final
 
 import typer
+from typer.core import TyperCommand
 
 from event_processor import __version__
 from event_processor.cli.examples import epilog
@@ -22,11 +23,9 @@ from event_processor.cli.invocation import Invocation, LogFormat, LogLevel
 from event_processor.cli.output import write_lines
 from event_processor.model.errors import ExitCode, UsageError
 
-__all__ = ["PROGRAM", "CommandEntry", "CommandLine", "application", "arranged", "completed_command"]
+__all__ = ["GLOBAL_OPTIONS", "PROGRAM", "CommandEntry", "CommandLine", "application", "arranged"]
 
 PROGRAM: Final = "event-processor"
-COMPLETION_SUFFIX: Final = "EVENT_PROCESSOR_COMPLETE"
-"""How the variable ends with which a shell asks for completions."""
 GLOBAL_OPTIONS: Final = ("--config", "--set", "--state", "--log-format", "--log-level")
 """Each takes a value, and may be anywhere before a `--`. No command may have an option of the same name."""
 
@@ -42,10 +41,16 @@ class CommandEntry:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """The arguments in typer's order: global options first. `command` is the name of the called command, or empty."""
+    """The arguments in typer's order: first `of_program`, the global options. `command` is the name of the called command, or empty."""
 
-    arguments: tuple[str, ...]
+    of_program: tuple[str, ...]
+    rest: tuple[str, ...]
     command: str
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.of_program, *self.rest)
 
 
 def arranged(arguments: Sequence[str]) -> CommandLine:
@@ -66,11 +71,11 @@ def arranged(arguments: Sequence[str]) -> CommandLine:
         else:
             rest.append(argument)
     command = next((argument for argument in rest if not argument.startswith("-")), "")
-    return CommandLine((*front, *rest), command)
+    return CommandLine(tuple(front), tuple(rest), command)
 
 
-def application(entries: Sequence[CommandEntry], called: str) -> typer.Typer:
-    """The typer application. It lists every command, and loads only the command `called`."""
+def application(entries: Sequence[CommandEntry], called: str, *, command_class: type[TyperCommand] | None = None) -> typer.Typer:
+    """The typer application. It lists every command, and loads only the command `called`, as one of `command_class`."""
     is_drawn = sys.stdout is not None and sys.stdout.isatty()
     app = typer.Typer(
         name=PROGRAM,
@@ -89,21 +94,12 @@ def application(entries: Sequence[CommandEntry], called: str) -> typer.Typer:
         if (group := getattr(module, "app", None)) is not None:
             for each in group.registered_commands:
                 each.short_help = each.short_help or _first_sentence(each.callback)
+                each.cls = command_class or each.cls
             app.add_typer(group, name=entry.name, short_help=entry.summary, epilog=below)
         else:
             command: Callable[..., None] = module.command
-            app.command(entry.name, short_help=entry.summary, epilog=below)(command)
+            app.command(entry.name, cls=command_class, short_help=entry.summary, epilog=below)(command)
     return app
-
-
-def completed_command(environment: Mapping[str, str]) -> str:
-    """The command whose options a shell completes now, as far as it is typed; empty if no shell asks."""
-    if not any(name.endswith(COMPLETION_SUFFIX) for name in environment):
-        return ""
-    typed = (environment.get("_TYPER_COMPLETE_ARGS") or environment.get("COMP_WORDS") or "").split()[1:]
-    if typed and typed[-1] in GLOBAL_OPTIONS:
-        typed.pop()  # its value is not typed yet
-    return arranged(typed).command
 
 
 def _first_sentence(callback: Callable[..., object] | None) -> str:

@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from event_processor.assembly import Environment
+from event_processor.cli.configured_names import remote_sink_names
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import confirm, counted, one_line, require_answerable, write_json, write_lines, write_table
 from event_processor.configuration.configuration import Configuration
@@ -39,7 +40,10 @@ __all__ = ["app"]
 app = typer.Typer(help="Rejected records, and those that a remote sink refused: list, export, retry repaired ones, purge.")
 
 EXCERPT_CHARACTERS: Final = 60
-SinkName = Annotated[str | None, typer.Option("--sink", metavar="NAME", help="The failed records of this remote sink.")]
+SinkName = Annotated[
+    str | None,
+    typer.Option("--sink", metavar="NAME", help="The failed records of this remote sink.", autocompletion=remote_sink_names),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 

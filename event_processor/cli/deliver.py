@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from event_processor.cli.configured_names import remote_sink_names
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import confirm, counted, one_line, progress_bar, require_answerable, write_lines
 from event_processor.operations.lane_rebuilding import Resend, lane_rebuilding
@@ -22,7 +23,7 @@ __all__ = ["command"]
 def command(
     context: typer.Context,
     first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="The first record to send again, by its sequence.")],
-    sink: Annotated[str, typer.Option("--sink", metavar="NAME", help="The sink.")],
+    sink: Annotated[str, typer.Option("--sink", metavar="NAME", help="The sink.", autocompletion=remote_sink_names)],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from event_processor.cli.configured_names import source_names
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import confirm, one_line, require_answerable, write_json, write_lines
 from event_processor.model.connector import SeekPlan
@@ -39,7 +40,9 @@ def seek(
             help="available (the nearest offsets that are there), beginning, end, or offsets: 0=1200,1=980; one number with --partition."
         ),
     ],
-    source: Annotated[str, typer.Option(help="The source; may be left out if there is only one.")] = "",
+    source: Annotated[
+        str, typer.Option(help="The source; may be left out if there is only one.", autocompletion=source_names)
+    ] = "",
     partition: Annotated[int | None, typer.Option(min=0, help="Move only this partition.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be skipped. Works while a daemon runs.")

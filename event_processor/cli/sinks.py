@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from event_processor.assembly import Environment, snapshot_sinks
+from event_processor.cli.configured_names import remote_sink_names
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import (
     confirm,
@@ -38,7 +39,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Remote sinks: list their lanes, pause and resume them, skip records, drop, rename or attach a lane.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the sink.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the sink.", autocompletion=remote_sink_names)]
 
 
 def _surroundings(context: typer.Context) -> tuple[Configuration, Environment]:
@@ -181,7 +182,14 @@ def _wait(count: int) -> str:
 def rename(
     context: typer.Context,
     old: Annotated[str, typer.Argument(metavar="OLD", help="The name that the lane has.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that the sink has, or will have, in the configuration.")],
+    new: Annotated[
+        str,
+        typer.Argument(
+            metavar="NEW",
+            help="The name that the sink has, or will have, in the configuration.",
+            autocompletion=remote_sink_names,
+        ),
+    ],
 ) -> None:
     """Let a lane go on under another name, with the same keys for what is released already. The daemon must be stopped."""
     configuration, environment = _surroundings(context)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from event_processor.cli.configured_names import remote_sink_names
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import counted, one_line, write_json, write_lines
 from event_processor.model.connector import TableChanges
@@ -21,7 +22,12 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Tables of sinks in databases: show what must be changed, and do it.")
 
-Name = Annotated[str, typer.Argument(metavar="[NAME]", help="The name of one sink; left out: all.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="[NAME]", help="The name of one sink; left out: all.", show_default=False, autocompletion=remote_sink_names
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 

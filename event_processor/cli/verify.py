@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from event_processor.cli.configured_names import sink_names
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import counted, foreign_notes, one_line, progress_bar, write_json, write_lines, write_notes
 from event_processor.model.connector import SinkVerification
@@ -29,7 +30,12 @@ def command(
     *,
     sink: Annotated[
         list[str] | None,
-        typer.Option("--sink", metavar="NAME", help="Only this sink; a table in a database too. May be repeated."),
+        typer.Option(
+            "--sink",
+            metavar="NAME",
+            help="Only this sink; a table in a database too. May be repeated.",
+            autocompletion=sink_names,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:

@@ -14,6 +14,7 @@ import typer
 from event_processor.cli import COMMANDS
 from event_processor.cli.boundary import INTERRUPTED_EXIT_CODE, run
 from event_processor.cli.command_line import CommandEntry, arranged
+from event_processor.cli.completion import completed_command
 from event_processor.cli.context import Invocation, invocation
 from event_processor.cli.examples import EXAMPLES
 from event_processor.cli.output import write_lines
@@ -316,6 +317,34 @@ def test_a_command_says_on_a_terminal_which_configuration_it_used(
     monkeypatch.setattr(sys, "stderr", screen)
     assert run(["config", "--json"], COMMANDS) == ExitCode.OK
     assert screen.getvalue() == "configuration: event-processor.toml\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "arranged_words", "command"),
+    [
+        ("event-processor run --config a.toml --o", "event-processor --config a.toml run --o", "run"),
+        ("event-processor sinks --state 'a b' pause ", "event-processor --state 'a b' sinks pause ", "sinks"),
+        ("event-processor run --config 'a", "event-processor --config a", ""),
+        ("event-processor --set x=1 run --log-level ", "event-processor --set x=1 --log-level ", ""),
+        ("event-processor run --log-level=de", "event-processor --log-level=de", ""),
+        ("event-processor run --config --state a", "event-processor run --config --state a", ""),
+        ("event-processor ", "event-processor ", ""),
+        ("event-processor", "event-processor ", ""),
+    ],
+)
+def test_words_that_a_shell_completes_are_put_in_order(typed: str, arranged_words: str, command: str) -> None:
+    line = {"_EVENT_PROCESSOR_COMPLETE": "complete_fish", "_TYPER_COMPLETE_ARGS": typed}
+    assert (completed_command(line), line["_TYPER_COMPLETE_ARGS"]) == (command, arranged_words)
+
+
+def test_words_of_bash_after_the_cursor_are_left_out() -> None:
+    words = {
+        "_EVENT_PROCESSOR_COMPLETE": "complete_bash",
+        "COMP_WORDS": "event-processor\nrun\n--config\nx\n--on\n--drain",
+        "COMP_CWORD": "4",
+    }
+    assert completed_command(words) == "run"
+    assert (words["COMP_WORDS"], words["COMP_CWORD"]) == ("event-processor --config x run --on", "4")
 
 
 @pytest.mark.parametrize(
