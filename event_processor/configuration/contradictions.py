@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Final
 
@@ -27,7 +26,8 @@ from event_processor.configuration.transforms import is_among, kept_fields
 from event_processor.configuration.variables import SHARD_PLACE
 from event_processor.model.event import DeadLetter
 from event_processor.model.field_names import name_keys
-from event_processor.model.options import SinkOptions
+from event_processor.model.globs import is_matched
+from event_processor.model.options import SharedInput, SinkOptions
 from event_processor.model.remote import RemoteSinkOptions
 
 __all__ = ["cautions", "contradictions", "is_a_consequence"]
@@ -42,6 +42,8 @@ OWN_FILES: Final = (
     "lock",
 )
 """Files in every state directory."""
+OWN_FOLDERS: Final = ("intake", "ids", "held", "windows", "closed", "sorted", "outbox", "delivery", "history")
+"""Folders that a state directory may have."""
 
 
 def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
@@ -65,7 +67,7 @@ def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     yield from _sink_field_contradictions(configuration)
     yield from _sink_path_contradictions(configuration)
     yield from _sink_place_contradictions(configuration)
-    yield from _source_path_contradictions(configuration)
+    yield from _source_contradictions(configuration)
     yield from _shard_contradictions(configuration)
 
 
@@ -109,6 +111,11 @@ def cautions(configuration: Configuration) -> Iterator[str]:
             f"batch.{key} = {pace_ms}: it is over order.idle_release_ms = {idle_ms}. While a commit is held, nothing is read and "
             f"nothing is released, so held events of a silent log come up to {pace_ms} ms late"
         )
+    finds_duplicates = configuration.dedup.enabled and configuration.event.id != "@position"
+    becomes = "its events are duplicates the second time" if finds_duplicates else "its events count twice"
+    for first, second, shared in _shared_inputs(configuration):
+        if not shared.is_certain:
+            yield f"sources.{second}.{shared.key}: sources.{first} may read {shared.reads} too; then {becomes}"
 
 
 def _intake_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
@@ -217,22 +224,30 @@ def _sink_path_contradictions(configuration: Configuration) -> Iterator[tuple[st
         if path == state or path.startswith(f"{state}/"):
             yield key, f"a path outside the state directory ({state})"
         for name, source in configuration.sources.items():
-            if any(_is_matched(path, os.path.normpath(pattern)) for pattern in source.patterns()):
+            if any(is_matched(path, os.path.normpath(pattern)) for pattern in source.patterns()):
                 yield key, f"another path: sources.{name} reads this file, so the output would be read again"
 
 
-def _source_path_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
-    """Yields sources that read what another one reads, or our own files, of which each commit makes more."""
+def _shared_inputs(configuration: Configuration) -> Iterator[tuple[str, str, SharedInput]]:
+    """Yields the names of two sources that read the same, and what."""
     for (first, one), (second, other) in combinations(configuration.sources.items(), 2):
-        paths, others = ([os.path.normpath(path) for path in each.patterns()[:1]] for each in (one, other))
-        if any(_is_matched(path, pattern) or _is_matched(pattern, path) for path in paths for pattern in others):
-            yield f"sources.{second}.path", f"a different path: sources.{first} reads this file too"
+        if one.type == other.type and (shared := other.shared_input(one)) is not None:
+            yield first, second, shared
+
+
+def _source_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yields sources that read what another one reads, or our own files, of which each commit makes more."""
+    for first, second, shared in _shared_inputs(configuration):
+        if shared.is_certain:
+            yield f"sources.{second}.{shared.key}", f"{shared.wanted}: sources.{first} reads {shared.reads} too"
     state = os.path.normpath(configuration.state.dir)
     for name, source in configuration.sources.items():
         for pattern in map(os.path.normpath, source.patterns()):
-            own = next((file for file in OWN_FILES if _is_matched(f"{state}/{file}", pattern)), "")
+            own = next((file for file in OWN_FILES if is_matched(f"{state}/{file}", pattern)), "")
+            own = own or next((f"{each}/" for each in OWN_FOLDERS if is_matched(f"{state}/{each}", os.path.dirname(pattern))), "")
             if own:
                 yield f"sources.{name}.path", f"a path that leaves out the state directory ({state}): it matches {own} there"
+                break
 
 
 def _shard_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
@@ -257,9 +272,3 @@ def _shard_contradictions(configuration: Configuration) -> Iterator[tuple[str, s
 def _is_of_a_shard(sink: RemoteSinkOptions) -> bool:
     """Whether the target, as it was written, is another one for each shard."""
     return any(SHARD_PLACE in value for value in sink.target().values() if isinstance(value, str))
-
-
-def _is_matched(path: str, pattern: str) -> bool:
-    """Whether `path` equals `pattern` or matches it as a glob. A `*` does not match a `/`."""
-    names, patterns = path.split("/"), pattern.split("/")
-    return path == pattern or (len(names) == len(patterns) and all(map(fnmatchcase, names, patterns)))

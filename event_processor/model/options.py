@@ -1,6 +1,7 @@
 """The base of every table of the configuration, its paths, and the keys of every source and sink.
 
-Owns: `Section`, `ConfiguredPath`, `SecretPath` and `LocatedText`; `SourceOptions` and `SinkOptions`, which a connector's options extend.
+Owns: `Section`, `ConfiguredPath`, `SecretPath` and `LocatedText`; `SourceOptions` and `SinkOptions`, which a connector's options extend;
+`SharedInput`.
 Always: an unknown key is a fault, and so is a value of another type. A model is frozen, its arrays are tuples, and its paths are
 `ConfiguredPath`.
 Never: defines any other table (`configuration.py` does).
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Final, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo
@@ -20,7 +22,16 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from event_processor.model.contracts import ObjectReader
 from event_processor.model.event import Json
 
-__all__ = ["ConfiguredPath", "LocatedText", "SecretPath", "Section", "SinkOptions", "SourceOptions", "keys_of"]
+__all__ = [
+    "ConfiguredPath",
+    "LocatedText",
+    "SecretPath",
+    "Section",
+    "SharedInput",
+    "SinkOptions",
+    "SourceOptions",
+    "keys_of",
+]
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 
@@ -103,6 +114,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 
+@dataclass(frozen=True, slots=True)
+class SharedInput:
+    """What two sources both read, by their options alone, in words. `key`: of the second table; `wanted`: what it should have.
+
+    `is_certain`: not only something that may never exist, such as a file whose name two globs match.
+    """
+
+    key: str
+    wanted: str
+    reads: str
+    is_certain: bool = True
+
+
 class SourceOptions(Section):
     """The keys of every source. A connector's options add `type` (a Literal) and their own keys."""
 
@@ -124,6 +148,14 @@ class SourceOptions(Section):
     def patterns(self) -> Sequence[str]:
         """The local paths and globs that this source reads, for the watcher; empty if there are none."""
         return ()
+
+    def shared_input(self, first: Self) -> SharedInput | None:
+        """What this source reads that `first`, a source of the same type, reads too; None if nothing. Default: None.
+
+        Looks at the options only. Records that come twice count twice, or are duplicates.
+        """
+        del first
+        return None
 
     def own_classes(self) -> Mapping[str, str]:
         """By key, each class of the user that this table names: "package.module:Class". Default: none."""

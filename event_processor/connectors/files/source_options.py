@@ -17,7 +17,10 @@ from typing import ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from event_processor.configuration.configuration import ConfiguredPath
+from event_processor.connectors.files.following.names import NameShape
 from event_processor.model.event import Json
+from event_processor.model.globs import is_matched, may_share_names
+from event_processor.model.options import SharedInput
 from event_processor.records.source_format import SourceFormat
 
 __all__ = ["STANDARD_INPUT", "FileSourceOptions", "InputFilesOptions", "OwnLogOptions", "StandardInputOptions"]
@@ -75,6 +78,27 @@ class FileSourceOptions(SourceFormat):
         if self.rotated is not None:
             return [self.path, self.rotated.replace(NAME_PLACEHOLDER, "*")]
         return [self.path, (self.path if self.is_glob else glob.escape(self.path)) + ".*"]
+
+    def shared_input(self, first: FileSourceOptions) -> SharedInput | None:
+        """Two paths of one file, or a path that is a rotated file of the other source's."""
+        path, other = os.path.normpath(self.path), os.path.normpath(first.path)
+        if is_matched(path, other) or is_matched(other, path):
+            return SharedInput("path", "a different path", "this file")
+        if may_share_names(path, other):
+            return SharedInput("path", "a different path", "a file whose name both globs match", is_certain=False)
+        if first._rotates(path) or self._rotates(other):
+            return SharedInput("path", "a different path", "a rotated file", is_certain=False)
+        return None
+
+    def _rotates(self, path: str) -> bool:
+        """Whether a rotated file of this source may have a name that `path`, perhaps a glob, matches."""
+        if self.rotated is not None:
+            return may_share_names(os.path.normpath(self.rotated.replace(NAME_PLACEHOLDER, "*")), path)
+        own = os.path.normpath(self.path)
+        if glob.has_magic(path):
+            return may_share_names(f"{own}.*", path)
+        shape = NameShape(os.path.basename(own), numbers_infix=True)
+        return os.path.dirname(own) == os.path.dirname(path) and shape.order_of(os.path.basename(path)) is not None
 
     def rotated_pattern(self, path: str) -> str:
         """The glob of the rotated files of the file at `path`; empty if their names decide (`following/names.py`)."""

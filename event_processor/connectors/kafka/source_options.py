@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from event_processor.connectors.kafka.client_options import KafkaClientOptions
 from event_processor.model.event import Json
-from event_processor.model.options import SourceOptions
+from event_processor.model.options import SharedInput, SourceOptions
 
 __all__ = ["KafkaSourceOptions", "Metadata"]
 
@@ -72,6 +72,18 @@ class KafkaSourceOptions(KafkaClientOptions, SourceOptions):
     def identity(self) -> Mapping[str, Json]:
         """What the state depends on. Where the brokers are, and who we are there, may change."""
         return self.model_dump(mode="json", include=set(_IN_THE_STATE))
+
+    def shared_input(self, first: KafkaSourceOptions) -> SharedInput | None:
+        """One topic of one cluster, unless the sources share its partitions out. Brokers with no address in common are other clusters."""
+        brokers, others = ({address.strip() for address in each.brokers.split(",")} for each in (self, first))
+        if self.topic != first.topic or not brokers & others or (self.group is not None and self.group == first.group):
+            return None
+        if not (self.partitions and first.partitions):
+            return SharedInput("topic", "a different topic", "this topic")
+        if shared := sorted({*self.partitions} & {*first.partitions}):
+            numbers = ", ".join(map(str, shared))
+            return SharedInput("partitions", "other partitions", f"{numbers} of this topic")
+        return None
 
     def path_of(self, partition: int) -> str:
         """What a partition is called in positions and messages."""

@@ -15,7 +15,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.model.event import Json
-from event_processor.model.options import SecretPath, Section
+from event_processor.model.globs import may_share_names
+from event_processor.model.options import SecretPath, Section, SharedInput
 from event_processor.model.remote import TlsOptions
 from event_processor.records.source_format import SourceFormat
 
@@ -91,6 +92,13 @@ class S3SourceOptions(S3ClientOptions, SourceFormat):
     def identity(self) -> Mapping[str, Json]:
         """What the state depends on. Where the service is, and who we are there, may change."""
         return {"type": self.type, "url": self.url, "record_bytes_max": self.record_bytes_max, **self.format_identity()}
+
+    def shared_input(self, first: S3SourceOptions) -> SharedInput | None:
+        """Objects of one bucket at one address. A url that the other one covers is certain to share them."""
+        if (self.endpoint, self.bucket) != (first.endpoint, first.bucket) or not may_share_names(self._key, first._key):
+            return None
+        is_certain = bool(self.key_pattern().fullmatch(first._key) or first.key_pattern().fullmatch(self._key))
+        return SharedInput("url", "a different url", "these objects" if is_certain else "an object that both match", is_certain)
 
     @property
     def bucket(self) -> str:
