@@ -216,3 +216,135 @@ def test_no_file_is_passed_over_if_others_are_set_aside_within_a_look_at_the_fol
     assert [(generation, content[:2]) for generation, _, content in given] == [
         (number, b"%02d" % number) for number in range(1, 21)
     ]
+
+
+def files_that_begin_alike(log: SharedLog, count: int) -> list[bytes]:
+    """Sets aside files whose first line is the same, and appends one line more. Returns what the files hold, oldest first."""
+    contents = [LINE + b"%02d: the second line, another in each\n" % number for number in range(count)] + [LINE]
+    for content in contents:
+        log.append(content)
+    return contents
+
+
+def test_a_file_that_is_compressed_while_it_is_being_read_is_not_taken_for_a_later_one_that_begins_alike(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    contents = files_that_begin_alike(log, 4)
+    source = source_of(log)
+    assert [chunk.content for _ in range(1) if (chunk := source.read(len(LINE)))] == [LINE]
+    compress(earlier_files(OperatingSystem(), log.path)[0])
+    given, positions = read(source)
+    source.close()
+    assert b"".join(each[2] for each in given) == b"".join(contents).removeprefix(LINE)
+    assert list(positions) == [5]
+
+
+@pytest.mark.parametrize("read_files", [0, 2])
+def test_a_file_that_was_compressed_while_the_process_was_stopped_is_continued_by_its_name(
+    tmp_path: Path, read_files: int
+) -> None:
+    log = log_in(tmp_path)
+    contents = files_that_begin_alike(log, 5)
+    source, taken = source_of(log), list[bytes]()
+    position, number = dict[str, Any](), 0
+    while len(b"".join(taken)) < len(b"".join(contents[:read_files])) + len(LINE):
+        chunk = source.read(len(LINE))
+        assert chunk is not None
+        if not chunk.retired:
+            position, number = dict(chunk.position), chunk.generation
+        taken.append(chunk.content)
+    source.close()
+    compress(earlier_files(OperatingSystem(), log.path)[read_files])
+    source = source_of(log, {number: position}, number + 1)
+    taken += [each[2] for each in read(source)[0]]
+    source.close()
+    assert b"".join(taken) == b"".join(contents)
+
+
+@pytest.mark.parametrize("is_inode_reused", [False, True])
+def test_a_file_that_was_set_aside_and_compressed_after_the_last_commit_is_the_one_after_those_that_were_there(
+    tmp_path: Path, is_inode_reused: bool
+) -> None:
+    log = log_in(tmp_path)
+    log.append(b"%s earlier file\n" % LINE[:-1] * 2)
+    log.append(LINE)
+    source = source_of(log)
+    given, positions = read(source)
+    source.close()
+    assert given[-1] == (2, 0, LINE)
+    # It is the file at the path until now: its name is given later.
+    log.append(b"the second line of the second file\n")
+    contents = files_that_begin_alike(log, 3)
+    compress(earlier_files(OperatingSystem(), log.path)[1])
+    if is_inode_reused:
+        positions = {2: {**positions[2], "inode": os.stat(log.path).st_ino}}
+    source = source_of(log, positions, 3)
+    given, _ = read(source)
+    source.close()
+    assert b"".join(each[2] for each in given) == b"the second line of the second file\n" + b"".join(contents)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("befalls", [os.unlink, compress])
+def test_an_open_file_that_is_gone_is_not_taken_for_another_with_the_same_content(
+    tmp_path: Path, befalls: Callable[[str], None], restarts: bool
+) -> None:
+    log = log_in(tmp_path)
+    for _ in range(4):
+        log.append(LINE * 3)
+    source = source_of(log)
+    chunk = source.read(len(LINE))
+    assert chunk is not None
+    if restarts:
+        source.close()
+        source = source_of(log, {1: chunk.position}, 2)
+        chunk = source.read(len(LINE))
+        assert chunk is not None
+    befalls(earlier_files(OperatingSystem(), log.path)[0])
+    given, _ = read(source)
+    rest = (1, chunk.end_offset, (LINE * 3)[chunk.end_offset :])
+    assert given == [rest, (2, 0, LINE * 3), (3, 0, LINE * 3), (4, 0, LINE * 3)]
+    source.close()
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_file_is_found_again_after_all_earlier_ones_were_removed_and_the_clock_was_set_back(
+    tmp_path: Path, is_old: bool
+) -> None:
+    log = log_in(tmp_path)
+    log.append(LINE * 2)
+    log.append(LINE)
+    source = source_of(log)
+    _, positions = read(source)
+    source.close()
+    [(number, position)] = positions.items()
+    assert (position["follows"], position["offset"]) == (
+        earlier_files(OperatingSystem(), log.path)[0].rpartition("/")[2],
+        len(LINE),
+    )
+    os.unlink(earlier_files(OperatingSystem(), log.path)[0])
+    log.append(LINE)
+    os.utime(log.path, ns=(0, 0))
+    log.append(LINE)
+    # An earlier version kept no name.
+    kept = {key: value for key, value in position.items() if key != "follows"} if is_old else position
+    source = source_of(log, {number: kept}, number + 1)
+    given, positions = read(source)
+    source.close()
+    assert [each[:2] for each in given] == [(2, len(LINE)), (3, 0)]
+    assert positions[3]["follows"] == "1000000000000.jsonl"
+
+
+def test_a_later_file_with_the_inode_of_a_compressed_one_is_not_taken_for_it(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    contents = files_that_begin_alike(log, 3)
+    source = source_of(log)
+    chunk = source.read(len(LINE))
+    source.close()
+    assert chunk is not None
+    first, second, _ = earlier_files(OperatingSystem(), log.path)
+    compress(first)
+    for reuser in (second, log.path):
+        reused = {**chunk.position, "inode": os.stat(reuser).st_ino}
+        source = source_of(log, {1: reused}, 2)
+        assert b"".join(each[2] for each in read(source)[0]) == b"".join(contents).removeprefix(LINE)
+        source.close()

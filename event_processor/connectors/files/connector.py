@@ -29,7 +29,7 @@ class FilesConnector(Connector):
     type_name = "file"
     source_options = FileSourceOptions
     sink_options = FileSinkOptions
-    outside_p2 = frozenset({"device", "inode", "left_out", "forgotten", "ended"})
+    outside_p2 = frozenset({"device", "inode", "left_out", "forgotten", "ended", "named", "follows"})
 
     def source(self, options: FileSourceOptions, context: SourceContext) -> Source:
         """The source. An input of a one-shot run is always finished."""

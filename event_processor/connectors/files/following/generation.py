@@ -62,7 +62,7 @@ class Generation:
     `ends`: its present content is all it will ever have. `may_have_more`: it changed since it was read to its end.
     `awaits_quiet`: its successor is decided after it was quiet for long enough. `was_waited_for`: it had no record when it was
     found. `intact_ns`: the modification time at which its content was last proven. `seen_bytes`: the
-    largest size that was seen. `prefix_hashes`: those of the first `prefix_bytes`.
+    largest size that was seen. `prefix_hashes`: those of the first `prefix_bytes`. `named`, `follows`: see `FileIdentity`.
     """
 
     tail: Tail
@@ -79,6 +79,8 @@ class Generation:
     seen_bytes: int = field(init=False)
     prefix_bytes: int = 0
     prefix_hashes: str = ""
+    named: str = ""
+    follows: str | None = None
 
     def __post_init__(self) -> None:
         self.intact_ns = self.status.modified_ns
@@ -119,7 +121,8 @@ class Generation:
         if len(samples.head) != self.prefix_bytes:
             self.prefix_bytes, self.prefix_hashes = len(samples.head), prefix_hashes_of(samples.head)
         device, inode = self.status.device, self.status.inode
-        return FileIdentity(label, device, inode, self.tail.offset, head_hash, tail_hash, self.prefix_hashes)
+        hashes = head_hash, tail_hash, self.prefix_hashes
+        return FileIdentity(label, device, inode, self.tail.offset, *hashes, named=self.named, follows=self.follows)
 
     def unread_bytes(self) -> int:
         """How many bytes are known to exist but were not delivered; for compressed content, bytes on disk."""

@@ -46,6 +46,8 @@ class FileIdentity:
     path at which the file was created, whatever its name is now. `prefix_hashes`: of ever longer prefixes of the head; empty in
     positions written before there was this key, and in those of finished input. `retired`, `left_out`, `forgotten`: the files
     before this one (`known.py`). `ended`: the file was removed, and everything that was in it is accounted for.
+    Only for a log of ours, in which names decide: `named` is the name under which the file was set aside, without the suffix of a
+    compression. Before that, `follows` is that name of the file before it, empty if there was none.
     """
 
     path: str
@@ -59,6 +61,8 @@ class FileIdentity:
     left_out: tuple[str, ...] = ()
     forgotten: bool = False
     ended: bool = False
+    named: str = ""
+    follows: str | None = None
 
     @classmethod
     def of(cls, position: Mapping[str, Json]) -> FileIdentity:
@@ -91,7 +95,16 @@ class FileIdentity:
             position["forgotten"] = True
         if self.ended:
             position["ended"] = True
+        if self.named:
+            position["named"] = self.named
+        elif self.follows is not None:
+            position["follows"] = self.follows
         return position
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether the names of the files say which one it is."""
+        return bool(self.named) or self.follows is not None
 
     def has_inode_of(self, status: FileStatus) -> bool:
         """Whether `status` has the same inode. Its content may still differ."""

@@ -69,7 +69,8 @@ class Lineage(Steps):
         finished = FinishedGeneration(last, identities[last])
         self._past.resume(finished.identity)
         live = self._rotations.live()
-        is_in_place = bool(live) and finished.identity.has_inode_of(live[0].status)
+        # If names decide, the inode proves nothing: a file that a person compressed left it to a later one, which may begin alike.
+        is_in_place = bool(live) and finished.identity.has_inode_of(live[0].status) and not finished.identity.is_by_name
         match = find_file(self._context.open_content, finished.identity, live) if is_in_place else None
         candidates = live if match else self._rotations.candidates()
         match = match or find_file(self._context.open_content, finished.identity, candidates)

@@ -44,6 +44,11 @@ class Candidate:
         """Whether it was modified after `time_ns`; False if that is unknown."""
         return time_ns is not None and self.status.modified_ns > time_ns
 
+    @property
+    def bare_name(self) -> str:
+        """Its name without the suffix of a compression."""
+        return without_compression(os.path.basename(self.path))
+
     def has_inode_of(self, status: FileStatus) -> bool:
         """Whether `status` has the same inode."""
         return (self.status.device, self.status.inode) == (status.device, status.inode)
@@ -85,6 +90,16 @@ class Rotations:
             if _names(before) == _names(listing):
                 break
         return in_order(listing)
+
+    def place_by_name(self, status: FileStatus) -> tuple[str, str | None]:
+        """`named` and `follows` of the file with the inode of `status`. Empty and None unless names decide. Raises `StorageError`."""
+        candidates = self.candidates() if self._names_decide else []
+        place = next((place for place, each in enumerate(candidates) if each.has_inode_of(status)), None)
+        if place is None:
+            return "", None
+        if candidates[place].is_live:
+            return "", candidates[place - 1].bare_name if place else ""
+        return candidates[place].bare_name, None
 
     def beside(self) -> list[str]:
         """The files beside the log whose names begin like its name and that are not read. Raises `StorageError`."""

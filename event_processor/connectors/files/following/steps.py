@@ -99,6 +99,12 @@ class Steps:
             current.path = renamed.path
         self._reports.left(current, found)
 
+    def _find_its_name(self, current: Generation) -> None:
+        """If names decide: from now on, its name says which file it is, or the name of the file before it does."""
+        named, follows = self._rotations.place_by_name(current.status)
+        if named or follows is not None:
+            current.named, current.follows = named, follows
+
     def _content_changed(self, current: Generation) -> None:
         """Handles a cut or rewritten open file. Continues in the file that still has the delivered bytes: itself, or a copy."""
         if current.number is not None:
@@ -265,6 +271,7 @@ class Steps:
             # It was renamed since we looked. The next look sees what is there now.
             content.close()
             return False
+        self._find_its_name(entered)
         self._current = entered
         self._newer_bytes = newer_bytes
         self._without_successor = None
@@ -279,6 +286,7 @@ class Steps:
             samples=match.samples,
         )
         self._current = follow(self._context, tail, match.candidate, finished.number)
+        self._find_its_name(self._current)
         self._without_successor = None
         if not match.candidate.is_live:
             self._reports.rotated(match.candidate.path, finished.number)
@@ -291,6 +299,7 @@ class Steps:
         """Continues the current generation in a copy of its file."""
         current.tail.move_to(match.content)
         self._current = follow(self._context, current.tail, match.candidate, current.number)
+        self._find_its_name(self._current)
         self._without_successor = None
         if current.number is not None and not match.candidate.is_live and match.candidate.path != current.path:
             self._reports.rotated(match.candidate.path, current.number)

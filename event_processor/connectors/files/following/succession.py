@@ -2,8 +2,8 @@
 
 Owns: which candidate is the file that was read, and which one comes next.
 Always: content decides what was read, names decide the order of the rest. Modification times are used only if neither decides, and
-the answer says so. If two files claim to be the file that was read, the inode decides before the content. A file with other content
-is never accepted.
+the answer says so. If two files claim to be the file that was read, the inode decides before the content; in a log of ours, the
+name decides before both. A file with other content is never accepted.
 Never: keeps a file open, except the one that it returns.
 """
 
@@ -16,6 +16,7 @@ from typing import Final
 from event_processor.connectors.files.content import Content, Opener
 from event_processor.connectors.files.following.identity import SAMPLE_BYTES, FileIdentity, Samples, hash_of
 from event_processor.connectors.files.following.known import LEFT_OUT_RANK, KnownFiles
+from event_processor.connectors.files.following.names import order_within
 from event_processor.connectors.files.following.rotation import (
     Candidate,
     are_ordered_by_name,
@@ -78,11 +79,12 @@ class Succession:
 def find_file(open_content: Opener, identity: FileIdentity, candidates: Sequence[Candidate]) -> Match | None:
     """The candidate that is the file of `identity`: by inode and content, or else the latest by content alone.
 
-    If nothing was read yet (offset 0), the inode alone decides. Raises `StorageError`.
+    If nothing was read yet (offset 0), the inode alone decides. If names decide, only the file with its name may be it. Raises
+    `StorageError`.
     """
     same_inode = [each for each in candidates if identity.has_inode_of(each.status)]
     others = [each for each in reversed(candidates) if each not in same_inode] if identity.offset else []
-    for candidate in (*same_inode, *others):
+    for candidate in _by_name(identity, candidates) if identity.is_by_name else (*same_inode, *others):
         if match := _match(open_content, identity, candidate):
             return match
     return None
@@ -103,7 +105,7 @@ def find_shorter(open_content: Opener, identity: FileIdentity, candidates: Seque
 def find_successor(
     open_content: Opener, read: ReadFile, candidates: Sequence[Candidate], known: KnownFiles, *, names_decide: bool = False
 ) -> Succession:
-    """What to read after `read`. `names_decide`: what sorts after it, without a look at any content. Raises `StorageError`.
+    """What to read after `read`. `names_decide`: what sorts after it, without a look at other content. Raises `StorageError`.
 
     A file that is known, or is the file itself, is never next. If everything that was read is known, any other rotated file is new,
     wherever its name sorts, unless it begins like a known one. If older files were forgotten, only what sorts after a known file is
@@ -112,9 +114,9 @@ def find_successor(
     own, longer = _own_place(open_content, read, candidates)
     if longer:
         return Succession(longer)
-    if names_decide and own:
-        newer = candidates[candidates.index(own) + 1 :]
-        return Succession(newer[0] if newer else None, newer=newer[1:])
+    after = candidates[candidates.index(own) + 1 :] if own else _after_its_name(read.identity, candidates)
+    if names_decide and after is not None:
+        return Succession(after[0] if after else None, newer=after[1:])
     choice = _Choice(open_content, read, _of_one_scheme(candidates, own, known), own, known)
     newer, by_times = choice.newer()
     before = choice.last_before(newer[0]) if newer else None
@@ -262,14 +264,35 @@ def _own_place(open_content: Opener, read: ReadFile, candidates: Sequence[Candid
     if identity is None or not identity.offset:
         return None, None
     places = range(len(candidates))
-    for index in sorted(places, key=lambda index: (identity.has_inode_of(candidates[index].status), index), reverse=True):
-        if match := _match(open_content, identity, candidates[index]):
+    by_inode = sorted(places, key=lambda index: (identity.has_inode_of(candidates[index].status), index), reverse=True)
+    tried = _by_name(identity, candidates) if identity.is_by_name else [candidates[index] for index in by_inode]
+    for candidate in tried:
+        if match := _match(open_content, identity, candidate):
             # Only a longer copy is used: between two equal copies we would switch endlessly.
-            if candidates[index].is_live or _goes_on(match, max(read.seen_bytes, identity.offset)):
+            if candidate.is_live or _goes_on(match, max(read.seen_bytes, identity.offset)):
                 return None, match
             match.content.close()
-            return candidates[index], None
+            return candidate, None
     return None, None
+
+
+def _by_name(identity: FileIdentity, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """The candidates that the names allow to be the file of `identity`, the likeliest first: mostly one, none if it is gone."""
+    if identity.named:
+        return [each for each in candidates if not each.is_live and each.bare_name == identity.named]
+    newer = _after_its_name(identity, candidates) or []
+    if not identity.follows or any(each.bare_name == identity.follows for each in candidates):
+        return newer[:1]
+    # The file before it was removed, and perhaps all of them: then a clock that was set back gives lower names.
+    return [*(each for each in candidates if identity.has_inode_of(each.status)), *newer[:1]]
+
+
+def _after_its_name(identity: FileIdentity | None, candidates: Sequence[Candidate]) -> Sequence[Candidate] | None:
+    """The candidates that sort after the name that `identity` has, or after that of the file before it; None if it has neither."""
+    if identity is None or not identity.is_by_name:
+        return None
+    order = order_within(identity.named or identity.follows or "")
+    return [each for each in candidates if order is None or each.is_live or (each.order and each.order.key > order.key)]
 
 
 def _is_part(open_content: Opener, identity: FileIdentity, candidate: Candidate) -> bool:
