@@ -6,7 +6,6 @@ Always: what is found in a topic is read by a consumer of its own, which knows n
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ from support.kafka_broker import KafkaBroker
 from support.lane_lives import WITHIN_S, KilledError, killed, lived
 from support.lanes import Bench, MemoryOutbox
 
-__all__ = ["WITHIN_S", "Fault", "FaultyClients", "KafkaSinkWorld", "KilledError", "killed", "lost", "until"]
+__all__ = ["WITHIN_S", "Fault", "FaultyClients", "KafkaSinkWorld", "KilledError", "killed", "lost"]
 
 
 @dataclass
@@ -215,10 +214,3 @@ class KafkaSinkWorld:
         assert report.released - cursor["started_after"] == sum(counts) + report.pending
         keys = [dict(each.headers() or ())["event_processor.key"] for each in self.messages()]
         assert len(keys) == len(set(keys))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for a condition that a lane makes true."""
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)

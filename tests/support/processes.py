@@ -9,6 +9,7 @@ Never: nothing here imports the package; what is on the disk is read as any stra
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
 import os
@@ -38,6 +39,7 @@ __all__ = [
     "Pipeline",
     "environment_of_runs",
     "kill_on_the_way",
+    "until",
     "wait_until",
     "warm_commands",
     "warm_job",
@@ -82,6 +84,13 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {DEADLINE_S:.0f} s: {what}")
         time.sleep(POLL_S)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """As `wait_until`, for what a task of this loop makes true."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(POLL_S)
 
 
 @dataclass(frozen=True, slots=True)

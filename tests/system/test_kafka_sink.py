@@ -20,8 +20,9 @@ from event_processor.engine.delivery.retries import Retry, append_retries
 from event_processor.model.delivery import OutboxRecord
 from event_processor.storage.durable import OperatingSystem
 from support.kafka_broker import KafkaBroker, broker_of_tests
-from support.kafka_sink_world import Fault, FaultyClients, KafkaSinkWorld, KilledError, killed, lost, until
+from support.kafka_sink_world import Fault, FaultyClients, KafkaSinkWorld, KilledError, killed, lost
 from support.lanes import STATE_ID, Bench, MemoryOutbox, chain_after, records
+from support.processes import until
 from support.tcp_proxy import TcpProxy
 
 RECORDS = 30

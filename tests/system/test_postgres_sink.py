@@ -16,6 +16,7 @@ from event_processor.model.blocking_receiver import BlockingReceiver, WorkerThre
 from support.lanes import Bench, MemoryOutbox, records
 from support.postgres_server import PostgresServer, server_of_tests
 from support.postgres_world import PostgresWorld
+from support.processes import until
 from support.sql_world import Fault, FaultyDialect, deliver, require_true, transactions_of
 from support.tcp_proxy import TcpProxy
 
@@ -45,12 +46,6 @@ class Interrupted(Fault):
         if self.calls == self.nth:
             self._event()
         return call()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.002)
 
 
 def require_all(world: PostgresWorld, state: Path, report: LaneReport) -> None:

@@ -20,9 +20,9 @@ from event_processor.engine.delivery.reports import LaneReport
 from event_processor.storage.durable import OperatingSystem
 from support.lanes import BAD, DELIVERED, Bench, MemoryOutbox, ScriptedEnricher, records
 from support.numbered_events import event, succeeded
-from support.processes import Pipeline
+from support.processes import Pipeline, until
 from support.s3_server import ACCESS_KEY, SECRET, FaultyRoad, S3Server, s3_of_tests
-from support.s3_sink_world import WITHIN_S, Fault, KilledError, S3SinkWorld, killed, lost
+from support.s3_sink_world import Fault, KilledError, S3SinkWorld, killed, lost
 
 MANIFEST_KEY = "out/pipeline/remote/manifest.json"
 
@@ -39,9 +39,7 @@ def world(server: S3Server) -> S3SinkWorld:
 
 
 async def until_state(process: Bench, state: str) -> LaneReport:
-    async with asyncio.timeout(WITHIN_S):
-        while process.lane.report().state != state:  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)
+    await until(lambda: process.lane.report().state == state)
     return process.lane.report()
 
 

@@ -292,7 +292,7 @@ def test_a_deleted_sink_ends_it_and_status_says_why(sandbox: SystemdSandbox) -> 
 
 
 RECOVERY = """
-import os, sys, time
+import os, select, signal, sys, time
 from event_processor.service.systemd import ServiceNotifier
 
 class Clock:
@@ -301,15 +301,12 @@ class Clock:
     def wait(self, wakeup, timeout_s): wakeup.wait(timeout_s)
 
 notifier = ServiceNotifier.from_environment(os.environ, process_id=os.getpid(), clock=Clock())
-steps, extended = int(sys.argv[1]), sys.argv[2] == "extended"
-for _ in range(steps):
-    if extended:
+recovered = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
+while not select.select([recovered], [], [], 0.1)[0]:
+    if sys.argv[2] == "extended":
         notifier.extend(3)
-    time.sleep(0.1)
 notifier.ready("recovered")
-while True:
-    notifier.progress()
-    time.sleep(0.1)
+signal.pause()
 """
 
 
@@ -318,10 +315,19 @@ def test_a_long_recovery_lives_if_and_only_if_it_says_that_it_moves_on(sandbox: 
     word = "extended" if extended else "silent"
     service = Service(sandbox, f"recovery-{word}")
     sandbox.write("/opt/event-processor/recovery.py", RECOVERY)
-    program = f"/opt/event-processor/bin/python /opt/event-processor/recovery.py 60 {word}"
+    # The recovery ends when something is written here.
+    end = f"/srv/recovery-{word}"
+    sandbox.run(f"mkfifo {end}")
+    program = f"/opt/event-processor/bin/python /opt/event-processor/recovery.py {end} {word}"
     service.drop_in(f"ExecStart=\nExecStart={program}\nTimeoutStartSec=3\nRestart=no")
-    answer = sandbox.attempt(f"systemctl start {service.unit}")
-    assert answer.exit_code == (0 if extended else 1)
+    sandbox.run(f"systemctl start --no-block {service.unit}")
+    if extended:
+        began_us = f"$(systemctl show -P InactiveExitTimestampMonotonic {service.unit})"
+        now_us = "$(sed 's/[. ].*//' /proc/uptime)000000"
+        service.wait_until(f"(({began_us} > 0 && {now_us} - {began_us} > 4000000))")
+        assert service.property("ActiveState") == "activating"
+        sandbox.run(f"echo >{end}")
+    service.wait_for_property("ActiveState", "== active" if extended else "== failed")
     assert service.property("Result") == ("success" if extended else "timeout")
     assert service.property("StatusText") == ("recovered" if extended else "")
 

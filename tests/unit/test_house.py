@@ -68,6 +68,10 @@ BANNED_CALLS = {
     "exec": ("nothing", set()),
 }
 """A call, what to use instead, and the rooms that may."""
+WAITS = "support/processes.py"
+"""The file of the tests that alone may sleep: between two looks at a condition."""
+VIRTUAL_TIME = {"simulation", "support"}
+"""The folders of the tests in which a loop may have a virtual time."""
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 430
 
@@ -190,6 +194,20 @@ def test_banned_calls_name_what_to_use_instead() -> None:
                 instead, rooms = BANNED_CALLS.get(called, ("", {room}))
                 if room not in rooms:
                     faults.append(f"{path}:{node.lineno}: {called} is banned, use {instead}")
+    assert not faults, "\n".join(faults)
+
+
+def test_tests_wait_for_conditions_in_one_place() -> None:
+    """Also in the programs that they write. In the simulations and their supports, a loop with a virtual time sleeps."""
+    tests = SOURCE / "tests"
+    sleep = r"\btime\.sleep\b|\bfrom time import .*\bsleep\b"
+    faults = [
+        f"{path}:{number}: use wait_until or until of {WAITS}"
+        for path in sorted(tests.rglob("*.py"))
+        if path not in {tests / WAITS, Path(__file__)}
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(sleep if path.parent.name in VIRTUAL_TIME else rf"{sleep}|\basyncio\.sleep\((?!0\))", line)
+    ]
     assert not faults, "\n".join(faults)
 
 

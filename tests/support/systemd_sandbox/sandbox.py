@@ -13,11 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from support.processes import wait_until
 
 __all__ = ["Answer", "SandboxUnavailableError", "SystemdSandbox", "why_unavailable"]
 
@@ -28,7 +29,6 @@ INTERPRETER_DIRECTORY: Final = "/opt/python"
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_SCRIPT: Final = Path(__file__).with_name("boot.sh")
 COMMAND_TIMEOUT_S: Final = 60
-POLL_INTERVAL_S: Final = 0.05
 BOOT_TIMEOUT_S: Final = 30
 ENTRY_POINT: Final = f"""#!{INSTALL_DIRECTORY}/bin/python
 import sys
@@ -148,15 +148,18 @@ class SystemdSandbox:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        deadline_s = time.monotonic() + BOOT_TIMEOUT_S
-        while not self._init_pid and time.monotonic() < deadline_s:
-            if self._process.poll() is not None:
-                _, errors = self._process.communicate()
-                self._process = None
-                raise SandboxUnavailableError(f"{BOOT_SCRIPT.name}: {errors.decode().strip()}")
-            self._init_pid = _systemd_started_by(self._process.pid)
-            time.sleep(POLL_INTERVAL_S)
+        wait_until(self._has_init, f"{BOOT_SCRIPT.name} starts systemd")
         self.wait_until("systemctl is-system-running | grep -qE 'running|degraded'", within_s=BOOT_TIMEOUT_S)
+
+    def _has_init(self) -> bool:
+        """Whether systemd runs. Raises `SandboxUnavailableError` if the script ended without it."""
+        assert self._process is not None, "it was started"
+        if self._process.poll() is not None:
+            _, errors = self._process.communicate()
+            self._process = None
+            raise SandboxUnavailableError(f"{BOOT_SCRIPT.name}: {errors.decode().strip()}")
+        self._init_pid = _systemd_started_by(self._process.pid)
+        return bool(self._init_pid)
 
     def _install_program(self) -> None:
         """A virtual environment where the guide has one, which borrows the packages of the one that runs the tests."""
