@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         with_result_sinks,
     )
     from event_processor.assembly.intake import append_to_intake, shared_intake
-    from event_processor.assembly.lane_guarantees import lane_guarantees, weak_lanes
+    from event_processor.assembly.lane_promises import lane_guarantees, weak_lanes
     from event_processor.assembly.modes import Mode, Replica
     from event_processor.assembly.opening import OpenPipeline, open_pipeline, open_replica
     from event_processor.assembly.outbox import (
@@ -163,7 +163,7 @@ _HOMES: Final = {
     "lag_bytes": "connectors",
     "lag_of_source": "connectors",
     "lags": "connectors",
-    "lane_guarantees": "lane_guarantees",
+    "lane_guarantees": "lane_promises",
     "lane_target": "outbox",
     "lock_state": "state_lock",
     "make_publisher": "connectors",
@@ -190,7 +190,7 @@ _HOMES: Final = {
     "table_changes": "connectors",
     "this_process": "state_lock",
     "watch_sources": "connectors",
-    "weak_lanes": "lane_guarantees",
+    "weak_lanes": "lane_promises",
     "weak_sources": "connectors",
     "with_inputs": "inputs",
     "with_result_sinks": "inputs",

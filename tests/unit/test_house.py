@@ -134,6 +134,14 @@ def test_the_root_imports_a_room_only_when_it_is_asked() -> None:
     assert not [node for node in tree.body if isinstance(node, ast.ImportFrom) and str(node.module).startswith(PACKAGE)]
 
 
+def test_no_name_that_a_room_loads_late_is_also_one_of_its_files() -> None:
+    # After an import of the file, its module would be found under the name.
+    for room in (SOURCE / PACKAGE).glob("*/__init__.py"):
+        homes = re.search(r"_HOMES\b.*?\n}", room.read_text(), re.DOTALL)
+        names = set(re.findall(r'^    "(\w+)":', homes[0], re.MULTILINE)) if homes else set()
+        assert not names & {path.stem for path in room.parent.iterdir()}, room
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
     graph = {module_of(path): {name for _, name in imports_of(path) if name.startswith(PACKAGE)} for path in files()}
 
