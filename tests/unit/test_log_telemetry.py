@@ -13,8 +13,8 @@ from event_processor.model.contracts import Wakeup
 from event_processor.model.telemetry import Telemetry
 from event_processor.service.log import Level, LineFormat, LogTelemetry, chosen_format
 
-NOT_LOGGED: Final = {"progressed", "reading", "lanes_opened", "lane_checked", "commit_timed"}
-"""What happens at every turn of the loop, and what only ends conditions of an earlier process."""
+NOT_LOGGED: Final = {"progressed", "reading", "lanes_opened", "lane_checked", "commit_timed", "jobs_checked"}
+"""What happens at every turn of the loop, what only ends conditions of an earlier process, and what sums up what was said already."""
 
 
 class StoppedClock:
