@@ -58,15 +58,17 @@ class Client:
         """What is answered to `value`."""
         return dict(json.loads(self.ask(path, "POST", json.dumps(value).encode(), **headers)[1]))
 
-    def upload(self, file: Path) -> str:
-        """The id of an upload that has the whole file."""
+    def announce(self, file: Path) -> str:
+        """The id of an upload to which the file is to be sent."""
+        return str(self.post("/v1/uploads", {"length": file.stat().st_size})["id"])
+
+    def upload(self, file: Path, upload: str) -> None:
+        """Sends the whole file to an upload."""
         size_bytes = file.stat().st_size
-        upload = str(self.post("/v1/uploads", {"length": size_bytes})["id"])
         with file.open("rb") as content:
             while (offset := int(self.ask(f"/v1/uploads/{upload}", "HEAD")[0]["Upload-Offset"])) < size_bytes:
                 content.seek(offset)
                 self.send(f"/v1/uploads/{upload}", content.read(PIECE_BYTES), offset)
-        return upload
 
     def send(self, path: str, piece: bytes, offset: int) -> None:
         """Sends a piece once. Whether it counts, the server says afterwards: its answer may be lost."""
@@ -123,9 +125,14 @@ def main() -> None:
 
 def run(client: Client, given: argparse.Namespace) -> None:
     """One job, from its input to its rows on standard output."""
-    source = {"url": given.input} if given.input.startswith("s3://") else {"upload": client.upload(Path(given.input))}
+    is_object = given.input.startswith("s3://")
+    source = {"url": given.input} if is_object else {"upload": client.announce(Path(given.input))}
     asked = {"pipeline": PIPELINE, "input": source, "parameters": {SIZE: 60 * given.window_size}}
-    job = client.finished(client.post("/v1/jobs", asked, Idempotency_Key=str(uuid.uuid4()))["id"])
+    submitted = client.post("/v1/jobs", asked, Idempotency_Key=str(uuid.uuid4()))
+    if not is_object:
+        # The job works on what has come.
+        client.upload(Path(given.input), source["upload"])
+    job = client.finished(submitted["id"])
     if job["state"] != "done":
         raise SystemExit(f"the job {job['id']} is {job['state']}: {job['error']}; {job['hint']}")
     sys.stdout.write(client.ask(f"/v1/jobs/{job['id']}/result")[1].decode())
