@@ -187,7 +187,7 @@ class FaultyRoad:
     """A proxy before a server. `fault` looks at each request (method, path with query, headers) and says what happens to it.
 
     None: it is passed on. A number: the status that is answered instead. "stall": nothing is answered until the end. Another text: 403 with
-    this code. `seen` has the requests.
+    this code, or another status before the code ("404 NoSuchKey"). `seen` has the requests.
     """
 
     server: S3Server
@@ -237,9 +237,7 @@ class FaultyRoad:
             return
         with suppress(ConnectionError):
             if fault is not None:
-                status, answer = (
-                    (fault, b"") if isinstance(fault, int) else (403, f"<Error><Code>{fault}</Code></Error>".encode())
-                )
+                status, answer = _answer_of(fault)
                 request.send_response(status)
                 request.send_header("Content-Length", str(len(answer)))
                 request.end_headers()
@@ -268,3 +266,11 @@ class FaultyRoad:
                 request.wfile.write(content)
         finally:
             connection.close()
+
+
+def _answer_of(fault: int | str) -> tuple[int, bytes]:
+    """The status and the body."""
+    if isinstance(fault, int):
+        return fault, b""
+    status, _, code = fault.rpartition(" ")
+    return int(status or 403), f"<Error><Code>{code}</Code></Error>".encode()

@@ -319,6 +319,26 @@ def test_a_refusal_is_said_and_waited_for_and_nothing_is_lost(server: S3Server, 
     world.holds(1)
 
 
+def test_a_user_that_the_service_does_not_know_makes_nothing_of_an_object_lost(server: S3Server, tmp_path: Path) -> None:
+    bucket = server.new_bucket()
+    server.put(bucket, "a.jsonl", events(*LARGE))
+    with FaultyRoad(server) as road:
+        world = World(tmp_path, server, bucket, road.address)
+        pipeline = world.prepare()
+        world.kill_at(pipeline.start(), 100)
+        assert world.records < len(LARGE)
+        # As some services answer for an access key that they do not know.
+        road.fault = lambda *_: "404 XAdminUserNotFound"
+        daemon = pipeline.start()
+        wait_until(lambda: "404: XAdminUserNotFound" in daemon.said(), "it says why")
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait().exit_code == 0
+        road.fault = lambda *_: None
+        succeeded(pipeline.run("--once"))
+    world.holds(*LARGE)
+    assert world.lost == []
+
+
 def test_a_daemon_finds_new_objects_and_stops_in_order_while_a_request_is_on_its_way(server: S3Server, tmp_path: Path) -> None:
     bucket = server.new_bucket()
     server.put(bucket, "b.jsonl", events(1))

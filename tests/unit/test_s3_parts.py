@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from event_processor.assembly import Environment
 from event_processor.connectors.s3 import known_objects
-from event_processor.connectors.s3.client import Bucket, Listed, request_error
+from event_processor.connectors.s3.client import Bucket, Listed, refusal_of_404, request_error
 from event_processor.connectors.s3.known_objects import KnownObjects
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.connectors.s3.positions import read_position
@@ -148,6 +148,22 @@ def test_the_words_of_arequest_error_have_the_code_and_nothing_of_our_request() 
         OSError("Generic S3 error: Error performing GET http://x in 2ms - HTTP error: error sending request\n\nDebug source: x")
     )
     assert (away.words, away.is_refused) == ("HTTP error: error sending request", False)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("", ""),
+        ("<Error><Code>NoSuchKey</Code>", ""),
+        ("<Error><Code>NoSuchBucket</Code>", "404: NoSuchBucket"),
+        ("<Error><Code>XAdminUserNotFound</Code>", "404: XAdminUserNotFound"),
+    ],
+)
+def test_a_404_about_something_else_than_the_object_does_not_say_that_the_object_is_gone(body: str, words: str) -> None:
+    error = FileNotFoundError(f"Object at location a not found: ... status code: 404 Not Found: {body}")
+    refusal = refusal_of_404(error)
+    assert (refusal.words if refusal else "") == words
+    assert refusal is None or refusal.is_refused
 
 
 def test_a_position_of_another_connector_is_refused() -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
-from event_processor.connectors.s3.client import RequestError, request_error, store_of
+from event_processor.connectors.s3.client import RequestError, refusal_of_404, request_error, store_of
 from event_processor.connectors.s3.sink_options import S3SinkOptions
 from event_processor.model.file_system import FileSystem
 
@@ -132,12 +132,10 @@ async def _answered(request: Callable[[], Awaitable[T]]) -> T:
     try:
         return await request()
     except (BaseError, OSError, ValueError) as error:
-        if "NoSuchBucket" in str(error):
-            raise RequestError("404: NoSuchBucket", is_refused=True, status="404") from None
         if isinstance(error, AlreadyExistsError | PreconditionError):
             raise ChangedError from None
         if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError from None
+            raise refusal_of_404(error) or FileNotFoundError from None
         raise request_error(error) from None
 
 

@@ -34,13 +34,14 @@ except ImportError as error:
         "obstore is not installed, so nothing can reach S3", hint='pip install "event-processor[s3]"'
     ) from error
 
-__all__ = ["Bucket", "ClosedError", "Listed", "ObjectGoneError", "RequestError", "request_error", "store_of"]
+__all__ = ["Bucket", "ClosedError", "Listed", "ObjectGoneError", "RequestError", "refusal_of_404", "request_error", "store_of"]
 
 LISTED_MAX: Final = 1_000
 """The number of keys in one answer."""
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([^<]{1,100})</Code>")
-_NOT_FOUND: Final = 404
+_OBJECT_GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "NoSuchObject", "KeyNotFound", "NotFound"})
+"""The codes of a 404 that say that there is no such object. Another code is about something else."""
 _WORDS_MAX: Final = 200
 T = TypeVar("T")
 
@@ -107,8 +108,8 @@ class Bucket:
         except CancelledError:
             raise ClosedError from None
         except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
-                raise RequestError("404: NoSuchBucket", is_refused=True, status="404") from None
+            if (refusal := refusal_of_404(error)) is not None:
+                raise refusal from None
             raise ObjectGoneError("it was deleted") from None
         except obstore.exceptions.PreconditionError:
             raise ObjectGoneError("it was replaced") from None
@@ -179,6 +180,17 @@ async def _cancel_all() -> None:
 
 def _listed(meta: Any) -> Listed:
     return Listed(str(meta["path"]), str(meta["e_tag"] or ""), int(meta["size"]))
+
+
+def refusal_of_404(error: FileNotFoundError) -> RequestError | None:
+    """The refusal, if a 404 says that something else than an object was not found: the bucket, or, as some services do, the user.
+
+    Without this, a key that was mistyped would make the rest of an object lost.
+    """
+    code = _CODE.search(str(error))
+    if code is None or code[1] in _OBJECT_GONE:
+        return None
+    return RequestError(f"404: {code[1]}", is_refused=True, status="404")
 
 
 def request_error(error: Exception) -> RequestError:
