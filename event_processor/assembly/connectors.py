@@ -322,6 +322,8 @@ def receiver_context(configuration: Configuration, environment: Environment, nam
         timestamp_formats=_timestamp_formats(configuration, name),
         sources={each: path.written for each, path in paths.items() if isinstance(path, ConfiguredPath)},
         is_snapshot=options.input in configuration.snapshot_inputs,
+        pipeline=configuration.state.name,
+        shard=configuration.engine.shard,
     )
 
 

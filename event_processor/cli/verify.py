@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "--sink",
             metavar="NAME",
-            help="Only this sink; a table in a database too. May be repeated.",
+            help="Only this sink; tables and objects too. May be repeated.",
             autocompletion=sink_names,
         ),
     ] = None,
@@ -43,7 +43,7 @@ def command(
 
     Exits with 0 if everything is right, 65 if there are differences, 66 if it cannot tell because bytes of the log are gone, or
     because something was lost that you have not acknowledged (event-processor lost). With --sink, also 66 if such a sink cannot be
-    compared, and 69 if its database does not answer. `status` and the page show the last result of a verify without --sink.
+    compared or an object is gone, and 69 if its database or service does not answer. `status` and the page show the last result of a verify without --sink.
     """
     configuration = load(invocation(context)).configuration
     environment = real_environment(configuration)
@@ -124,12 +124,13 @@ def _lines_of_table(table: TableVerification) -> Iterator[str]:
     if table.not_compared:
         yield f"{begin}not compared: {table.not_compared}"
         return
-    result = counted(table.differing, "difference") if table.differing else "ok"
+    result = counted(table.differing, "difference") if table.differing else "not all could be compared" if table.gone else "ok"
     records = (
         f"records {table.started_after + 1:,} to {table.through:,}" if table.through > table.started_after else "no record yet"
     )
     counts = f"{table.delivered:,} delivered, {table.failed:,} failed, {table.skipped:,} skipped"
-    yield f"{begin}{result}: table {table.table}, {records}: {counts}"
+    yield f"{begin}{result}: {table.kind} {table.table}, {records}: {counts}"
+    yield from (f"{begin}{each}" for each in table.notes)
     if table.replaced:
         yield f"{begin}{counted(table.replaced, 'delivered record')} replaced by a later row with the same key"
     if table.pending or table.detached:

@@ -65,7 +65,8 @@ class RowsCompared:
     `replaced`: records whose row was replaced by one with the same key. `failed`, `skipped`: records that are kept as failed rows.
     `columns_not_compared`: those that depend on an enricher. `unfilled`: by column, rows from before the column was added.
     `of_shards`: rows of other shards of the pipeline, which have the same names and another place.
-    `differing`: all differences; `differences`: the first ones, by sequence.
+    `differing`: all differences; `differences`: the first ones, by sequence. `gone`: how many places of the receiver are gone, so that their records
+    cannot be compared. `notes`: what a person should know, in words.
     """
 
     through: int
@@ -78,6 +79,8 @@ class RowsCompared:
     of_shards: int
     differing: int
     differences: tuple[RowDifference, ...]
+    gone: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,16 @@ class CommittedRows(Protocol):
 
     Every method but `close` may raise `NotAnsweredError` if the receiver does not answer, `ConfigurationError`, and `StateError`.
     """
+
+    @property
+    def kind(self) -> str:
+        """What `table` is, for people: "table", "objects"."""
+        ...
+
+    @property
+    def noun(self) -> str:
+        """What holds the cursor, for people: "database", "manifest"."""
+        ...
 
     @property
     def table(self) -> str:

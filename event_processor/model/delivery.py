@@ -76,6 +76,10 @@ class ReceiverContext:
     """The path of each source that has one, as written, by name."""
     is_snapshot: bool = False
     """Whether the sink writes a snapshot."""
+    pipeline: str = ""
+    """The pipeline's name at receivers."""
+    shard: str = ""
+    """The shard, such as "2/8"; empty without shards."""
 
 
 class Receiver(Protocol):

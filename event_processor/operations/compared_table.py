@@ -60,7 +60,8 @@ class TableVerification:
     `released - started_after = delivered + failed + skipped + pending + detached`. `replaced`: of the delivered ones, those whose row a
     row with the same key replaced. `retried`: retried records that were compared too. Not compared: `retried_left_out` rows of retried
     records, `earlier` rows from before the sink started, `others` of other sinks and pipelines, `columns_not_compared`, which come
-    from an enricher, and `unfilled`, by column the rows from before the column was added. `not_compared`: why nothing was.
+    from an enricher, and `unfilled`, by column the rows from before the column was added. `not_compared`: why nothing was. `kind`: what `table`
+    is. `gone`: how many objects are gone, so that their records were not compared. `notes`: what a person should know.
     """
 
     name: str
@@ -83,6 +84,9 @@ class TableVerification:
     unfilled: Mapping[str, int] = field(default_factory=dict)
     differing: int = 0
     not_compared: str = ""
+    kind: str = "table"
+    gone: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class ComparedTable:
@@ -109,6 +113,7 @@ class ComparedTable:
         self._directory: Final = str(configuration.state.dir)
         self._differences_max: Final = differences_max
         self._table: Final = rows.table if rows else ""
+        self._kind: Final = rows.kind if rows else "table"
         self._open: _OpenComparison | None = None
         lane = checkpoint.state.lanes.get(name)
         self._not_compared = _obstacle(rows, options, lane)
@@ -123,7 +128,7 @@ class ComparedTable:
         cursor, released = self._cursor(rows, main), checkpoint.state.outbox[lane.input].sequence
         if cursor.sequence > released:
             self._not_compared = (
-                f"its database is at record {cursor.sequence}, but this state has released {released}: the state is an older copy; "
+                f"its {rows.noun} is at record {cursor.sequence}, but this state has released {released}: the state is an older copy; "
                 "restore the newest one, or run it until it has released as many"
             )
             return
@@ -156,9 +161,9 @@ class ComparedTable:
         is_own = mirror is not None and mirror.is_of(owner.state_id, owner.input, lane.started_after)
         if mirror is not None and is_own and mirror.sequence > mirror.started_after:
             raise StateError(
-                f"sink {self.name}: its database does not know this pipeline, but {mirror.sequence - mirror.started_after:,} records "
-                "were answered: the database was lost or replaced",
-                hint=f"restore the database; or go on without the earlier records: event-processor sinks drop {self.name}",
+                f"sink {self.name}: its {rows.noun} does not know this pipeline, but {mirror.sequence - mirror.started_after:,} records "
+                f"were answered: the {rows.noun} was lost or replaced",
+                hint=f"restore the {rows.noun}; or go on without the earlier records: event-processor sinks drop {self.name}",
             )
         return beginning
 
@@ -179,7 +184,7 @@ class ComparedTable:
         """
         opened = self._open
         if opened is None:
-            return TableVerification(self.name, self._table, self.input, not_compared=self._not_compared), []
+            return TableVerification(self.name, self._table, self.input, not_compared=self._not_compared, kind=self._kind), []
         main, retried, retry_lane = opened.comparison.finish(), None, _retry_lane(opened.lane)
         path = retry_path(self._directory, self.name)
         if whole_bytes := whole_bytes_of(self._environment.fs, path):
@@ -206,6 +211,9 @@ class ComparedTable:
             columns_not_compared=main.columns_not_compared,
             unfilled=main.unfilled,
             differing=main.differing + (retried.differing if retried else 0),
+            kind=self._kind,
+            gone=main.gone + (retried.gone if retried else 0),
+            notes=(*main.notes, *(f"retried records: {each}" for each in (retried.notes if retried else ()))),
         )
         differences = [self._shown("record", each, names) for each in main.differences]
         differences += [self._shown("retried record", each, names) for each in (retried.differences if retried else ())]
@@ -243,7 +251,7 @@ class ComparedTable:
         if isinstance(source, str) and isinstance(generation, int):
             path = names.get((source, generation), source)
         line, offset = (each if isinstance(each, int) else None for each in (place.get("line"), place.get("offset")))
-        words = [f"sinks.{self.name}: table {self._table}"]
+        words = [f"sinks.{self.name}: {self._kind} {self._table}"]
         if difference.sequence is not None:
             where = f"{path}:{line}, byte {offset}" if path else orjson.dumps(dict(place)).decode() if place else ""
             words.append(f"{what} {difference.sequence}{f' ({where})' if where else ''}")

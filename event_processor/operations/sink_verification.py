@@ -1,7 +1,7 @@
-"""Compares what some sinks have with the log: the file of a sink, or the rows of a table in its database.
+"""Compares what some sinks have with the log: the file of a sink, the rows of a table in its database, or the objects that its manifest names.
 
 Owns: `verify_sinks`, and which of the named sinks are compared how.
-Always: works beside a running daemon. The snapshot of a database is taken before the checkpoint is read: a lane only sends what a
+Always: works beside a running daemon. The snapshot of a database, or the manifest, is taken before the checkpoint is read: a lane only sends what a
 checkpoint covers, so the checkpoint covers every record that the snapshot has.
 Never: changes or repairs anything; takes a lane's cursor.
 """
@@ -50,7 +50,9 @@ class SinksVerification:
     @property
     def is_ok(self) -> bool:
         """Whether every named sink was compared, and equals the log, of which nothing is lost."""
-        is_whole = not any([*(each.not_compared for each in self.sinks), *(each.not_compared for each in self.tables)])
+        is_whole = not any(
+            [*(each.not_compared for each in self.sinks), *(each.not_compared or each.gone for each in self.tables)]
+        )
         return is_whole and not (self.differences or self.is_incomplete)
 
     @property

@@ -215,7 +215,7 @@ def compare_sink(
     if options.input in configuration.snapshot_inputs:
         return SinkVerification(name, not_compared="a snapshot: as_of in its table says which checkpoint it equals")
     if isinstance(options, RemoteSinkOptions) and options.holds_cursor:
-        return SinkVerification(name, not_compared=f"event-processor verify --sink {name} compares its rows")
+        return SinkVerification(name, not_compared=f"event-processor verify --sink {name} compares its rows or objects")
     return SinkVerification(name, not_compared="it keeps no file to compare")
 
 

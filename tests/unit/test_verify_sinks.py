@@ -32,7 +32,7 @@ def test_json_keeps_its_contract(shell: Shell) -> None:
         {
             "name": "rows", "table": "results", "input": "events", "started_after": 0, "through": 20, "released": 20,
             "delivered": 19, "replaced": 0, "failed": 1, "skipped": 0, "pending": 0, "detached": 0, "retried": 0, "retried_left_out": 0,
-            "earlier": 0, "others": 0, "columns_not_compared": [], "unfilled": {}, "differing": 0, "not_compared": "",
+            "earlier": 0, "others": 0, "columns_not_compared": [], "unfilled": {}, "differing": 0, "not_compared": "", "kind": "table", "gone": 0, "notes": [],
         }
     ]  # fmt: skip
 
@@ -223,7 +223,7 @@ def test_a_name_that_is_no_sink_is_64_with_the_nearest_one(shell: Shell) -> None
 
 def test_the_full_verify_says_how_to_compare_a_table(shell: Shell) -> None:
     assert shell.call("verify") == 0
-    assert "sink rows: not compared: event-processor verify --sink rows compares its rows" in shell.out
+    assert "sink rows: not compared: event-processor verify --sink rows compares its rows or objects" in shell.out
 
 
 def test_a_sink_whose_receiver_cannot_be_read_is_66_beside_one_that_can(shell: Shell) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.connectors.s3.positions import OUTSIDE_P2, read_position
 from event_processor.connectors.s3.sink_options import S3SinkOptions
+from event_processor.model.committed_rows import CommittedRows
 from event_processor.model.connector import Connector, Guarantee, Lag, PastGeneration, SourceContext
 from event_processor.model.contracts import Source
 from event_processor.model.delivery import ReceiverContext
@@ -70,6 +71,14 @@ class S3Connector(Connector):
             lambda: secrets.token_hex(8),
         )
         return S3Receiver(options, WritableBucket(options, context.world.fs, context.environment), writer)
+
+    def committed_rows(self, options: S3SinkOptions, context: ReceiverContext) -> CommittedRows:
+        """See `Connector`."""
+        from event_processor.connectors.s3.bucket_writing import WritableBucket  # noqa: PLC0415 - only if there is such a sink
+        from event_processor.connectors.s3.committed_objects import S3Objects  # noqa: PLC0415
+
+        bucket = WritableBucket(options, context.world.fs, context.environment)
+        return S3Objects(options, bucket, sink=context.name, pipeline=context.pipeline, shard=context.shard)
 
     def probe(self, options: S3SourceOptions | S3SinkOptions, context: ProbeContext) -> Iterable[Finding]:
         """Whether the bucket can be listed and read; for a sink, whether its objects can be listed."""

@@ -38,6 +38,9 @@ _PLACE: Final = ("_source", "_generation", "_offset", "_line")
 class SqlRows:
     """See `CommittedRows`."""
 
+    kind: Final = "table"
+    noun: Final = "database"
+
     def __init__(
         self,
         options: SqlSinkOptions,
