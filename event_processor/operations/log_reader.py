@@ -197,7 +197,8 @@ class LogReader:
         generation = self._generation(run, position)
         offset = run.start
         for piece in generation.pieces(run.start, run.end, self._block_bytes_min):
-            yield _chunk(run, piece, position, generation.head[: piece.offset])
+            # As the source gave it: the first bytes, and none after this chunk. A header may be in the chunk while lines before it are not.
+            yield _chunk(run, piece, position, generation.head[: piece.end_offset])
             offset = piece.end_offset
             self.read_bytes += len(piece.content) + piece.oversized_bytes
         if offset < run.end:

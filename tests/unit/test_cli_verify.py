@@ -60,3 +60,22 @@ def test_verify_under_another_configuration_is_78(shell: Shell) -> None:
         configuration.write('[event]\nvalue = ""\n')
     assert shell.call("verify") == 78
     assert "event.value" in shell.err
+
+
+def test_a_csv_whose_header_came_after_the_lines_before_it_is_verified_as_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each part was committed by itself, with another source between, so `verify` reads the header in a part that is not the first."""
+    shell = shell_in(tmp_path, monkeypatch, capsys)
+    keys = 'format = "csv"\ncsv_skip_lines = 1\ncsv_comment = "#"\ncsv_types = { id = "integer" }'
+    shell.path("event-processor.toml").write_text(
+        f'[sources.table]\npath = "table.csv"\n{keys}\n[sources.other]\npath = "other.jsonl"\n'
+    )
+    for number, part in enumerate((b"Export of May\n# by hand\n", b"id,category,value\n", b"1,a,5\n2,b,7\n")):
+        with shell.path("table.csv").open("ab") as table, shell.path("other.jsonl").open("ab") as other:
+            table.write(part)
+            other.write(b'{"id": "o%d", "category": "o", "value": 1}\n' % number)
+        assert shell.call("run", "--once") == 0, shell.err
+    counts = shell.json("inspect")["sources"]["table"]["counts"]
+    assert (counts["blank"], counts["accepted"], counts["rejected"]) == (3, 2, 0)
+    assert shell.call("verify") == 0, shell.out + shell.err
