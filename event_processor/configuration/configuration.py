@@ -198,8 +198,8 @@ class BatchOptions(Section):
     the next batch is read during a commit, up to four times this value if the commit takes long. If the checkpoint is large
     (over 64 KiB), a commit covers sixteen times the checkpoint's size if that is more, but at most sixteen times this value."""
     pace_ms: int | Literal["auto"] = Field(default="auto")
-    """The time between two commits of a live log, in milliseconds. "auto": a hundred times what a commit takes, at most 250; so
-    commits take about a hundredth of the time. 0: each event is committed at once. A number up to 60,000: commits are that far
+    """The time between two commits of a live log, in milliseconds. "auto": a hundred times what a commit takes, reading included, at
+    most 250; so commits take about a hundredth of the time. 0: each event is committed at once. A number up to 60,000: commits are that far
     apart. The first event after a silence is committed at once, whatever this is, and a backlog is never held. While a commit is held,
     nothing is read, and the order buffer is not flushed: with a number over `order.idle_release_ms`, held events are released that
     late."""

@@ -130,7 +130,7 @@ class Processor:
             self._follow()
             was_stopped = self._stop_reason is not None  # perhaps within the tail, which says what comes next
             reason = self._run()
-            if not was_stopped and self._pace.held_s(self._clock.monotonic_s()):
+            if not was_stopped and self._pace.was_held:
                 # The stop ended the hold. What came meanwhile would otherwise be counted only after the next start.
                 self._commit_unless_empty(self._gather(is_last=True))
             return reason
@@ -252,7 +252,7 @@ class Processor:
         while (is_last or self._stop_reason is None) and (not self._is_full(batch) or self._may_grow(batch)):
             if self._settle_if_done():
                 continue
-            if self._holds_what_was_there(batch):
+            if not is_last and self._holds_what_was_there(batch):
                 break
             self._reading.read_on(batch)
             self.stages.lap(READING)
@@ -300,7 +300,7 @@ class Processor:
             self._committed(batch, job(), job)
             # A source that waits for something, such as the next object of a bucket, is not at its end: it is catching up.
             is_backlog = self._limits.is_backlog(batch.content_bytes + self._sources.lag_bytes()) or bool(self._sources.waits_s())
-            self._pace.committed(self._clock.monotonic_s(), job.seconds, is_backlog=is_backlog)
+            self._pace.committed(now_s := self._clock.monotonic_s(), now_s - batch.begun_s, is_backlog=is_backlog)
             return
         # If we die from here on, whatever the loop does meanwhile: the batch is durable or not as `commit.py` says, and what is
         # read after it is in none of our files until this commit is done.

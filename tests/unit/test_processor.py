@@ -166,6 +166,23 @@ def test_a_stop_while_a_commit_is_held_commits_what_came_meanwhile() -> None:
     assert max(script.waits) <= 1.0
 
 
+def test_a_stop_at_the_very_end_of_a_hold_commits_what_came_meanwhile() -> None:
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    script, commits = Script([]), Commits()
+
+    def append_and_stop() -> None:
+        append(fs, event(2))()
+        assert script.processor is not None
+        script.processor.stop()
+
+    script._actions.append(append_and_stop)
+    with opened(fs, configuration(FOLDER, batch={"pace_ms": 500}), script, commits) as processor:
+        processor.run()
+    assert script.waits == [0.5]
+    assert [records for records, _ in commits.batches] == [1, 1]
+
+
 @pytest.mark.parametrize(("commit_s", "held_s"), [(0.0004, 0.04), (0.001, 0.1), (0.002, 0.2), (0.004, 0.25), (5.0, 0.25)])
 def test_by_itself_a_commit_is_held_for_a_hundred_times_what_one_takes_up_to_a_quarter_of_a_second(
     commit_s: float, held_s: float
@@ -304,7 +321,7 @@ def test_notices_rest_while_the_log_is_busy_and_come_back_before_a_long_wait() -
     fs.plant(LOG, event(1))
     script = Script([append(fs, event(2)), lambda: None, lambda: None, lambda: None, lambda: None, lambda: None])
     log = BusyLog(fs, script, 100)
-    with opened(fs, configuration(FOLDER), script, log) as processor:
+    with opened(fs, configuration(FOLDER, batch={"pace_ms": 0}), script, log) as processor:
         processor.rely_on(log)
         processor.run()
     assert checkpoint(fs)["counts"]["records"] == 102
@@ -315,6 +332,17 @@ def test_notices_rest_while_the_log_is_busy_and_come_back_before_a_long_wait() -
     # What came while they rested was found without them, by looking again; then the loop waits as long as ever.
     assert script.waits[0] <= 0.001
     assert script.waits[-1] > 0.1
+
+
+def test_the_pace_counts_everything_from_the_look_at_the_log_to_the_report() -> None:
+    """Here only the report takes time, 2 ms: a hundred times that is between two commits."""
+    fs = SimulatedFileSystem(1)
+    fs.plant(LOG, event(1))
+    script = Script([lambda: None] * 6)
+    with opened(fs, configuration(FOLDER), script, BusyLog(fs, script, 3)) as processor:
+        processor.run()
+    assert checkpoint(fs)["counts"]["records"] == 4
+    assert script.waits[:3] == pytest.approx([0.2] * 3)
 
 
 def test_the_log_is_not_silent_while_a_rotated_file_may_still_grow_and_its_successor_waits() -> None:
