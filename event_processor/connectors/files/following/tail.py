@@ -62,6 +62,8 @@ class Tail:
         self.is_searching = False
         """Whether the last read gave nothing only because one call searches a limited number of bytes: read again at once."""
         self._nul_bytes = 0
+        self._known_bytes = 0
+        """The size of the file at the begin of the last read; not for compressed content."""
         self._record_bytes_max: Final = options.record_bytes_max
         self._header: Final = options.header
         self._head = self._known_head()
@@ -100,8 +102,10 @@ class Tail:
         Raises `ContentChangedError`, `OSError`.
         """
         self.is_searching = False
-        if not self.content.is_compressed and self.content.status().size_bytes < self.scanned_offset:
-            raise ContentChangedError
+        if not self.content.is_compressed:
+            self._known_bytes = self.content.status().size_bytes
+            if self._known_bytes < self.scanned_offset:
+                raise ContentChangedError
         if self._scanned_samples is not None:
             return self._scan(self._scanned_samples, ends=ends)
         may_have_hole = self._is_new and not self.content.is_document
@@ -134,7 +138,7 @@ class Tail:
 
         Bytes read up to there need no cut, so they are not copied again.
         """
-        if self.content.is_compressed or size_bytes < LOOK_SHARE * LOOK_BYTES:
+        if self.content.is_compressed or size_bytes < LOOK_SHARE * LOOK_BYTES or self.offset + size_bytes > self._known_bytes:
             return size_bytes
         last = self.content.read(LOOK_BYTES, self.offset + size_bytes - LOOK_BYTES)
         behind = last.rfind(b"\n") + 1
@@ -145,6 +149,9 @@ class Tail:
 
         The proof is read after the bytes. If a file was cut and rewritten between the two, the proof fails.
         """
+        if not self.content.is_compressed:
+            # What is appended meanwhile is read next time. To ask for no more than there is costs one call less, and no large buffer.
+            size_bytes = min(size_bytes, self._known_bytes - self.offset)
         content = self.content.read(size_bytes, self.offset)
         # Compressed content is decoded from one open file, which is never rewritten. Going back would decode it all again.
         if not self.content.is_compressed:
