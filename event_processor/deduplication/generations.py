@@ -154,7 +154,10 @@ class Generation:
         while len(self.runs) >= _RUNS_JOINED and _size_class(self.runs[-_RUNS_JOINED]) <= _size_class(self.runs[-1]):
             self.runs[-_RUNS_JOINED:] = [join_runs(self.runs[-_RUNS_JOINED:])]
         if KERNELS is not None:
-            self._described = KERNELS.described([(run.hi, run.lo) for run in self.runs])
+            # The runs before the new one, or before those that were joined, stay where they are.
+            kept = len(self.runs) - 1
+            fresh = KERNELS.described([(run.hi, run.lo) for run in self.runs[kept:]])
+            self._described = np.concatenate([self._described[:kept], fresh])
 
 
 def _size_class(run: Run) -> int:
