@@ -34,6 +34,8 @@ __all__ = ["CHECKPOINT_NAME", "PREDECESSOR_NAME", "CheckpointStore"]
 
 CHECKPOINT_NAME: Final = "checkpoint.json"
 PREDECESSOR_NAME: Final = "checkpoint.previous.json"
+SPARE_SAVES: Final = 2
+"""The first save of a process may find what one that died left. If the two checkpoints were one file, it leaves a spare name to the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class CheckpointStore:
         self._predecessor_names: frozenset[str] = frozenset()
         self._is_version_1 = False
         """The checkpoint on disk is of version 1, so it is kept when it is replaced."""
+        self._spare_saves = SPARE_SAVES
+        """How many of the next saves may find a temporary file."""
 
     @property
     def has_current(self) -> bool:
@@ -114,7 +118,9 @@ class CheckpointStore:
         """
         path, predecessor = self._path(CHECKPOINT_NAME), self._path(PREDECESSOR_NAME)
         temporary, second_name = path + ".tmp", predecessor + ".tmp"
-        remove_files(self._fs, [temporary, second_name])
+        if self._spare_saves:
+            remove_files(self._fs, [temporary, second_name])
+            self._spare_saves -= 1
         content = self._encoder.encode(checkpoint)
         create_file(self._fs, temporary, [content])
         if self._is_version_1:

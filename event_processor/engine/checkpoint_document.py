@@ -9,7 +9,7 @@ Never: reads or writes a file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -51,6 +51,7 @@ OWNED_FOLDERS: Final = ("ids", "held", "windows", "closed", "sorted", "outbox")
 """Folders of the state directory. A file in them that no checkpoint names is an orphan."""
 MERGED: Final = "merged"
 """The key of `meta` that only a state merged from shards has. Such a state can be read, not resumed."""
+_NESTED: Final = frozenset({dict, list, tuple})
 REPLAY_HINT: Final = "rebuild the state from the log: event-processor replay; or move the state aside: event-processor reset"
 
 
@@ -199,17 +200,19 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
 
 def _in_lines(value: Any) -> Any:
     """The value for `orjson`, which then indents only objects and lists that hold another object. Every other one is on one line."""
-    if not isinstance(value, dict | list | tuple):
+    if type(value) not in _NESTED:
         return value
     inside = list(value.values()) if isinstance(value, dict) else value
-    if not any(map(_holds_object, inside)):
+    if not _hold_object(inside):
         return orjson.Fragment(_canonical(value))
     shown = [_in_lines(each) for each in inside]
     return dict(zip(value, shown, strict=True)) if isinstance(value, dict) else shown
 
 
-def _holds_object(value: Json | orjson.Fragment) -> bool:
-    return isinstance(value, dict | orjson.Fragment) or (isinstance(value, list | tuple) and any(map(_holds_object, value)))
+def _hold_object(values: Sequence[Any]) -> bool:
+    """Whether one of these values is an object, or a list that holds one."""
+    nested = [each for each in values if type(each) in _NESTED or type(each) is orjson.Fragment]
+    return any(not isinstance(each, list | tuple) or _hold_object(each) for each in nested)
 
 
 def decode_checkpoint(content: bytes, path: str) -> Checkpoint | str:

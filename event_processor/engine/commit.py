@@ -46,7 +46,7 @@ __all__ = ["CommitExecutor", "CommitThread", "CommitWriter", "Identity", "Inline
 
 
 LOOK_S: Final = 1.0
-"""Between commits, the files that we append to are looked at this often: two system calls for each."""
+"""Files that we append to, but that get nothing, are looked at this often: two system calls for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,17 +203,22 @@ class CommitWriter:
         return self._outputs.outbox.has_spare_files() or self._outputs.store.names_spare_files(OUTBOX_FOLDER)
 
     def look(self, now_s: float) -> None:
-        """As each commit does, at most once in `LOOK_S`: so a quiet pipeline notices it too. No commit may be under way."""
-        if now_s >= self._next_look_s:
-            self._next_look_s = now_s + LOOK_S
-            self._require_presence()
+        """Raises `StorageError` if a file that we append to was removed, replaced or cut by others: what we write is lost.
 
-    def _require_presence(self) -> None:
-        """Raises `StorageError` if a file that we append to was removed, replaced or cut by others: what we write is lost."""
+        Looks at most once in `LOOK_S`. A commit looks too, and also at each file that it appends to. No commit may be under way.
+        """
+        self._require_presence(now_s)
+
+    def _require_presence(self, now_s: float, batch: Batch | None = None) -> None:
+        """As `look`. Files that may get something of the batch are looked at in any case: what is counted must be there."""
         outputs = self._outputs
-        for file in (outputs.journal, outputs.dead_letters):
-            file.require_presence()
-        for sink in outputs.written:
+        if is_due := now_s >= self._next_look_s:
+            self._next_look_s = now_s + LOOK_S
+        if is_due or (batch and (batch.journal or outputs.outbox.series)):
+            outputs.journal.require_presence()
+        if is_due or (batch and batch.dead_letters.count):
+            outputs.dead_letters.require_presence()
+        for sink in outputs.written if is_due or (batch and (batch.releases or batch.finishes)) else ():
             if isinstance(sink, NoticesRemoval):
                 sink.require_presence()
 
@@ -287,7 +292,7 @@ class CommitWriter:
     def _append(self, batch: Batch, taken: IdsCommit | None, aggregates: AggregatesCommit) -> None:
         """Appends everything that the checkpoint will count, and makes it durable. If we die within, none of it was committed."""
         outputs = self._outputs
-        self._require_presence()
+        self._require_presence(batch.begun_s, batch)
         outputs.outbox.batch_begun(batch.begun_s)
         # If we die before the checkpoint, the next start finds the lanes as they were.
         outputs.outbox.detach_slowest(batch.first_sequence, grows=batch.releases)
