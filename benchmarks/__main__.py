@@ -78,7 +78,7 @@ PLANS: Final = {
         (100_000, 300_000),
         1,
         LivePlan(rates=((20, 3.0), (1_000, 3.0)), idle_s=2.0, files=(1, 100), restart_records=100_000),
-        QuietPlan(rates=((10, 3.0), (1_000, 2.0)), singles=3, starts=1),
+        QuietPlan(rates=((10, 3.0), (1_000, 2.0)), staged=((10, "auto"),), staged_s=3.0, singles=3, starts=1),
         ScalePlan(records=1_000_000, runs=1),
         DeliverPlan(load_s=12.0, unlimited_records=(500, 2_000), commit_records=(10_000, 50_000)),
         (5_000, 25_000),

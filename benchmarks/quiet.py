@@ -1,4 +1,4 @@
-"""A quiet log: what the daemon costs while few events come, at each pace of commits, beside log shippers; and what it costs at rest.
+"""A quiet log: what the daemon costs while few events come, at each pace of commits, beside log shippers; where that goes, and what it costs at rest.
 
 Always: each contestant follows a log of its own, and they take turns. The writer appends each event when it is due. CPU time is of the
 process and of every process that it started; bytes are those that it passed to `write`; a latency is from just before the append to the look
@@ -18,6 +18,8 @@ from statistics import median
 from typing import Final
 
 from benchmarks.generate import LogShape, blocks, write_log
+from benchmarks.live import fsync_times_ms
+from benchmarks.live_stages import COMMAND, figures_in
 from benchmarks.measure import MeasurementError, Running, run
 from benchmarks.progress import Progress
 from benchmarks.quiet_peers import SHIPPERS, Followed, Shipper, Visible
@@ -34,15 +36,22 @@ SILENCE_S: Final = 0.7
 """Longer than any commit is held by default."""
 PACES: Final = {"auto": "", "50 ms": "[batch]\npace_ms = 50\n", "each event": "[batch]\npace_ms = 0\n"}
 COMMANDS: Final = ("version", "--help", "status")
+FSYNCS: Final = 5
+"""After each single event, so many fsyncs of the same file system are measured."""
+FSYNC_ALLOWANCE_MS: Final = 2.0
+"""A single event is compared with an fsync and this, for everything that is not the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuietPlan:
-    """How much: for each rate (events a second) the seconds; single events after a silence; how often a command is started."""
+    """How much: for each rate (events a second) the seconds; the runs that are divided by stages, and their seconds; single events after
+    a silence; how often a command is started."""
 
     rates: Sequence[tuple[int, float]] = ((10, 15.0), (100, 10.0), (1_000, 10.0), (5_000, 10.0))
     paces: Sequence[str] = tuple(PACES)
     shippers: Sequence[Shipper] = SHIPPERS
+    staged: Sequence[tuple[int, str]] = ((10, "auto"), (100, "auto"), (10, "each event"), (100, "each event"))
+    staged_s: float = 10.0
     singles: int = 20
     starts: int = 5
     settle_s: float = 1.0
@@ -69,10 +78,16 @@ def measure_quiet(folder: Path, plan: QuietPlan, turns: int, progress: Progress)
                     absent[name] = str(error)
     for name, why in absent.items():
         progress.keep(f"quiet: {name} has no figure: {why}")
+    stages = []
+    for rate, pace in plan.staged:
+        progress.say(f"quiet: stages of a commit, {rate} events a second, {pace}")
+        figures = _stages(folder / f"stages-{rate}-{pace.replace(' ', '-')}", (rate, plan.staged_s), PACES[pace], plan.settle_s)
+        stages.append({"rate": rate, "pace": pace, **figures})
     progress.say("quiet: single events, at rest, and starts")
     return {
         "rates": {rate: _medians_by_name(names, absent) for rate, names in found.items()},
         "shippers": {shipper.name: absent.get(shipper.name, "") for shipper in plan.shippers},
+        "stages": stages,
         "rest": _at_rest(folder / "rest", plan),
     }
 
@@ -140,6 +155,24 @@ def _at_rate(folder: Path, load: tuple[int, float], follow: Callable[[Path, Path
     }
 
 
+def _stages(folder: Path, load: tuple[int, float], extra: str, settle_s: float) -> Json:
+    """A paced writer, and where the CPU of each commit went. `load`: events a second, and for how many seconds."""
+    rate, duration_s = load
+    log = folder / "log.jsonl"
+    pipeline = Pipeline(folder, log, extra)
+    write_log(log, SHAPE, 0, 1)
+    lines = b"".join(blocks(SHAPE, 1, 1 + round(rate * duration_s))).splitlines(keepends=True)
+    figures = folder / "figures.json"
+    with Running((*COMMAND, str(figures), "--config", str(pipeline.configuration), "run")) as daemon:
+        commits = Commits(pipeline.checkpoint)
+        commits.wait_for(1, LIMIT_S)
+        time.sleep(settle_s)
+        _append(log, lines, rate, commits)
+        daemon.send(signal.SIGTERM)
+        daemon.wait(LIMIT_S)
+    return figures_in(figures)
+
+
 def _append(log: Path, lines: Sequence[bytes], rate: int, visible: Visible) -> tuple[list[float], int]:
     """Appends each line when it is due. Milliseconds for each until it is seen, and how often more were seen."""
     before, seen = visible.records, 0
@@ -168,7 +201,8 @@ def _at_rest(folder: Path, plan: QuietPlan) -> Json:
     log = folder / "log.jsonl"
     pipeline = Pipeline(folder, log)
     write_log(log, SHAPE, 0, 1)
-    singles_ms = []
+    singles_ms: list[float] = []
+    fsyncs_ms: list[float] = []
     with Running(pipeline.command()) as daemon:
         commits = Commits(pipeline.checkpoint)
         commits.wait_for(1, LIMIT_S)
@@ -176,6 +210,7 @@ def _at_rest(folder: Path, plan: QuietPlan) -> Json:
             time.sleep(SILENCE_S)
             line = b"".join(blocks(SHAPE, 1 + number, 2 + number))
             singles_ms += _append(log, [line], 1, commits)[0]
+            fsyncs_ms += fsync_times_ms(folder, FSYNCS)
         resident = resident_bytes(daemon.process_id)
         starts = {}
         for command in COMMANDS:
@@ -183,5 +218,7 @@ def _at_rest(folder: Path, plan: QuietPlan) -> Json:
             starts[command] = median(run((*PROGRAM, command, *options))[0].cpu_s for _ in range(plan.starts))
         daemon.send(signal.SIGTERM)
         daemon.wait(LIMIT_S)
+    fsync_ms = median(fsyncs_ms)
     return {"single_median_ms": median(singles_ms), "single_p90_ms": sorted(singles_ms)[int(len(singles_ms) * 0.9)],
+            "fsync_median_ms": fsync_ms, "single_ratio": median(singles_ms) / (fsync_ms + FSYNC_ALLOWANCE_MS),
             "resident_bytes": resident, "starts_cpu_s": starts}  # fmt: skip

@@ -233,10 +233,27 @@ def _quiet(results: Json) -> str:
     rates = (row(rate, pace, each) for rate, paces in results["rates"].items() for pace, each in paces.items())
     rest = results["rest"]
     starts = [[f"`{command}`", f"{seconds:.2f} s"] for command, seconds in rest["starts_cpu_s"].items()]
-    singles = [[f"{rest['single_median_ms']:.1f}", f"{rest['single_p90_ms']:.1f}", f"{rest['resident_bytes'] / 1e6:.0f}"]]
+    keys = (("single_median_ms", ".1f"), ("single_p90_ms", ".1f"), ("fsync_median_ms", ".1f"), ("single_ratio", ".2f"))
+    singles = [[*[_shown(rest, *key) for key in keys], f"{rest['resident_bytes'] / 1e6:.0f}"]]
+    single_head = ["one event after a silence: median ms", "p90 ms", "an fsync ms", "times (fsync + 2 ms)", "resident MB at rest"]
     tables = [_table(head, rates), *[f"{name} has no figure: {why.splitlines()[0]}." for name, why in shippers.items() if why]]
-    tables += [_table(["one event after a silence: median ms", "p90 ms", "resident MB at rest"], singles)]
+    tables += [*_quiet_stages(results.get("stages", ())), _table(single_head, singles)]
     return "\n\n".join([*tables, _table(["command", "CPU"], starts)])
+
+
+def _quiet_stages(runs: Sequence[Json]) -> list[str]:
+    """Where the CPU time of a commit goes, for each run; none if that was not measured."""
+    if not runs:
+        return []
+    head = ["µs of CPU for a commit", *[f"{run['rate']:,} a second, {run['pace']}" for run in runs], "calls of the file system"]
+    rows: list[Sequence[object]] = [
+        [stage, *[f"{run['stages'][stage]['cpu_us']:,.0f}" for run in runs], f"{each['calls']:g}"]
+        for stage, each in runs[0]["stages"].items()
+    ]
+    rows.append(["other threads", *[f"{run['other_threads_us']:,.0f}" for run in runs], NOTHING])
+    sums = [sum(each["cpu_us"] for each in run["stages"].values()) + run["other_threads_us"] for run in runs]
+    calls = sum(each["calls"] for each in runs[0]["stages"].values())
+    return [_table(head, [*rows, ["together", *[f"{each:,.0f}" for each in sums], f"{calls:g}"]])]
 
 
 def _deliver(results: Json) -> str:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from benchmarks.generate import LogShape
 from benchmarks.progress import Progress
@@ -24,9 +24,10 @@ from benchmarks.results import Json
 from benchmarks.subjects import Logs, Pipeline, check
 from event_processor import build, load
 
-__all__ = ["SEAMS", "Clocks", "measure_stages"]
+__all__ = ["SEAMS", "Clocks", "Seams", "measure_stages", "timed_seams"]
 
-SEAMS: Final = (
+Seams: TypeAlias = Sequence[tuple[str, str, str]]
+SEAMS: Final[Seams] = (
     ("read the log", "event_processor.connectors.files.following.source", "FileSource.read"),
     ("decode and judge", "event_processor.records.json_lines.format", "JsonLinesFormat.decode"),
     ("hash ids", "event_processor.deduplication.fingerprints", "Xxh3Fingerprinter.rows"),
@@ -50,10 +51,16 @@ SEAMS: Final = (
 class Clocks:
     """The time of each stage, what it calls in others left out, by whether it was in the main thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._now_ns: Final = now_ns
         self.spent_ns: Final[dict[tuple[str, bool], int]] = defaultdict(int)
         self._inner: Final = threading.local()
         self._lock: Final = threading.Lock()
+
+    @property
+    def stage(self) -> str:
+        """The stage that the calling thread is in; empty if it is in none."""
+        return getattr(self._inner, "stage", "")
 
     def wrapped(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, timed."""
@@ -61,24 +68,25 @@ class Clocks:
         @wraps(function)
         def timed(*arguments: Any, **named: Any) -> Any:
             outer_ns, self._inner.ns = getattr(self._inner, "ns", 0), 0
-            start_ns = time.perf_counter_ns()
+            outer, self._inner.stage = self.stage, stage
+            start_ns = self._now_ns()
             try:
                 return function(*arguments, **named)
             finally:
-                span_ns = time.perf_counter_ns() - start_ns
+                span_ns = self._now_ns() - start_ns
                 with self._lock:
                     self.spent_ns[stage, threading.current_thread() is threading.main_thread()] += span_ns - self._inner.ns
-                self._inner.ns = outer_ns + span_ns
+                self._inner.ns, self._inner.stage = outer_ns + span_ns, outer
 
         return timed
 
 
 @contextmanager
-def timed_seams(clocks: Clocks) -> Iterator[list[str]]:
+def timed_seams(clocks: Clocks, seams: Seams = SEAMS) -> Iterator[list[str]]:
     """Inside, every seam is timed; gives the names of the stages whose seam is not there."""
     missing = []
     with ExitStack() as undone:
-        for stage, module, name in SEAMS:
+        for stage, module, name in seams:
             owner: Any = import_module(module)
             *path, last = name.split(".")
             for each in path:

@@ -375,7 +375,9 @@ def test_a_quiet_log_is_measured_at_each_pace(tmp_path: Path) -> None:
     copies = Shipper("a copy", "sh", ("-c", COPIES, "{folder}"), "", b"\n")
     none = Shipper("none", "no-such-program", (), "", b"\n")
     shippers = (copies, replace(copies, name="part", options=("-c", ENDS)), none)
-    plan = QuietPlan(rates=((100, 0.3),), paces=("auto", "each event"), singles=1, starts=1, settle_s=0.0, shippers=shippers)
+    staged = ((100, "each event"),)
+    paces = ("auto", "each event")
+    plan = QuietPlan(((100, 0.3),), paces, shippers, staged=staged, staged_s=0.2, singles=1, starts=1, settle_s=0.0)
     found = measure_quiet(tmp_path, plan, 1, QUIET)
     held, each_event = found["rates"]["100"]["auto"], found["rates"]["100"]["each event"]
     assert held["bytes_per_event"] < each_event["bytes_per_event"]
@@ -388,6 +390,12 @@ def test_a_quiet_log_is_measured_at_each_pace(tmp_path: Path) -> None:
     assert found["shippers"]["a copy"] == ""
     assert found["shippers"]["part"].endswith("stopped early\n")
     assert found["shippers"]["none"] == "no-such-program is not on PATH: install it"
+    (run,) = found["stages"]
+    assert run["missing"] == []
+    assert run["commits"] > 1
+    # Its two files and the folder are synced, whatever else is looked at.
+    assert run["stages"]["write it, fsync"]["calls"] == 4
+    assert found["rest"]["single_ratio"] > 0
     assert tabled("quiet", found, tmp_path)
 
 
