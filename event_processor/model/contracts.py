@@ -319,7 +319,7 @@ class NoticesRemoval(Protocol):
     def require_presence(self) -> None:
         """Raises `StorageError` if a file that it appends to was removed, replaced or cut. Cheap; may be repeated.
 
-        Called at most once a second, while no commit is under way.
+        Called before each commit that the sink may get something of, and otherwise at most once a second.
         """
         ...
 
