@@ -9,7 +9,7 @@ Never: reads or writes a file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -52,6 +52,7 @@ OWNED_FOLDERS: Final = ("ids", "held", "windows", "closed", "sorted", "outbox")
 MERGED: Final = "merged"
 """The key of `meta` that only a state merged from shards has. Such a state can be read, not resumed."""
 _NESTED: Final = frozenset({dict, list, tuple})
+_OBJECTS: Final = frozenset({dict, orjson.Fragment})
 REPLAY_HINT: Final = "rebuild the state from the log: event-processor replay; or move the state aside: event-processor reset"
 
 
@@ -199,20 +200,21 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
 
 
 def _in_lines(value: Any) -> Any:
-    """The value for `orjson`, which then indents only objects and lists that hold another object. Every other one is on one line."""
-    if type(value) not in _NESTED:
-        return value
-    inside = list(value.values()) if isinstance(value, dict) else value
-    if not _hold_object(inside):
+    """The object or list for `orjson`, which then indents only those that hold another object. Every other one is on one line."""
+    if not _holds_object(value):
         return orjson.Fragment(_canonical(value))
-    shown = [_in_lines(each) for each in inside]
-    return dict(zip(value, shown, strict=True)) if isinstance(value, dict) else shown
+    if type(value) is dict:
+        return {name: _in_lines(each) if type(each) in _NESTED else each for name, each in value.items()}
+    return [_in_lines(each) if type(each) in _NESTED else each for each in value]
 
 
-def _hold_object(values: Sequence[Any]) -> bool:
-    """Whether one of these values is an object, or a list that holds one."""
-    nested = [each for each in values if type(each) in _NESTED or type(each) is orjson.Fragment]
-    return any(not isinstance(each, list | tuple) or _hold_object(each) for each in nested)
+def _holds_object(value: Any) -> bool:
+    """Whether one of the values in an object or a list is an object, or a list that holds one."""
+    inside = value.values() if type(value) is dict else value
+    kinds = set(map(type, inside))
+    if kinds & _OBJECTS:
+        return True
+    return bool(kinds & _NESTED) and any(type(each) in _NESTED and _holds_object(each) for each in inside)
 
 
 def decode_checkpoint(content: bytes, path: str) -> Checkpoint | str:
