@@ -14,12 +14,12 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from event_processor.aggregation.groups import GroupTotals, GroupTotalsDocument
-from event_processor.aggregation.left_out import LeftOut
+from event_processor.aggregation.documents import AggregateDocument, GroupTotalsDocument, LeftOut, WindowSummary
+from event_processor.aggregation.groups import GroupTotals
 from event_processor.aggregation.measures import EventMeasurer
 from event_processor.aggregation.windows.entry_lines import line_beginning
 from event_processor.aggregation.windows.rows import RowForm, RowPieces, RowPlaces, WindowRun
-from event_processor.aggregation.windows.windows import SlidingWindows, WindowSummary
+from event_processor.aggregation.windows.windows import SlidingWindows
 from event_processor.columns.event_slices import EventSlice
 from event_processor.columns.timestamp_lines import TimestampLines
 from event_processor.columns.timestamps import TimestampReader
@@ -31,8 +31,6 @@ from event_processor.storage.replaced_file import is_worth_replacing
 
 __all__ = ["AggregateDocument", "Aggregates", "AggregatesCommit", "WindowRows"]
 
-AggregateDocument: TypeAlias = WindowSummary | GroupTotalsDocument
-"""An aggregate in the checkpoint: a summary of its windows, or its groups."""
 WindowRows: TypeAlias = Mapping[str, Sequence[WindowRun]]
 """The rows of the closed windows, by aggregate."""
 

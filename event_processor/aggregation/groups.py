@@ -1,6 +1,6 @@
 """One aggregate without a window: everything that was ever accepted, by group.
 
-Owns: the entry of each group, and its form in the checkpoint.
+Owns: the entry of each group. `documents.py` has its form in the checkpoint.
 Always: depends only on the sequence of accepted events, not on their batches. An admitted group stays.
 Never: writes to disk. Like the index of ids, this object keeps state, and that state is an input of the step.
 """
@@ -11,48 +11,17 @@ from bisect import insort
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct
 
+from event_processor.aggregation.documents import Entry, GroupCounts, GroupTotal, GroupTotalsDocument
 from event_processor.aggregation.exact_sum import exact_mean
-from event_processor.aggregation.left_out import LeftOut, LeftOutTracker
+from event_processor.aggregation.left_out import LeftOutTracker
 from event_processor.aggregation.measures import EventMeasurer, GroupKey, Measured, group_key, group_values
-from event_processor.aggregation.windows.entries import Entry, merge_entries, segments_of, shown_sum, summarise
+from event_processor.aggregation.windows.entries import merge_entries, segments_of, shown_sum, summarise
 from event_processor.columns.event_slices import EventSlice
 from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.model.columns import IntArray
 
 __all__ = ["GroupCounts", "GroupTotal", "GroupTotals", "GroupTotalsDocument"]
-
-
-class GroupCounts(Struct, frozen=True):
-    """Accepted events that came to the aggregate. `over_limit` counts events of groups beyond the limit.
-
-    `unfit` are not among the `events`: see `WindowCounts`.
-    """
-
-    events: int = 0
-    unfit: int = 0
-    over_limit: int = 0
-
-
-class GroupTotal(Struct, frozen=True):
-    """One group: its fields, its measures as of now, and the entry they come from."""
-
-    group: dict[str, Any]
-    measures: dict[str, Any]
-    entry: Entry
-
-
-class GroupTotalsDocument(Struct, frozen=True, tag_field="kind", tag="groups"):
-    """The aggregate in the checkpoint: its groups, sorted by their values as JSON. `rows`: how many there are.
-
-    `left_out`: None if an earlier version did not keep it.
-    """
-
-    counts: GroupCounts = GroupCounts()
-    groups: tuple[GroupTotal, ...] = ()
-    rows: int = 0
-    left_out: LeftOut | None = None
 
 
 class GroupTotals:

@@ -1,6 +1,6 @@
 """What an aggregate leaves out, beside the counts: fields that no event has, and where the first event was left out.
 
-Owns: `LeftOut`, its form in the checkpoint, and `LeftOutTracker`, which keeps it.
+Owns: `LeftOutTracker`, which keeps a `LeftOut`, its form in the checkpoint (`documents.py`).
 Always: depends only on the sequence of events, not on their batches.
 Never: counts (the counts of the aggregate do).
 """
@@ -9,36 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Struct
-
+from event_processor.aggregation.documents import FirstLeftOut, LeftOut
 from event_processor.aggregation.measures import Measured
 from event_processor.columns.event_slices import Place
 
 __all__ = ["FirstLeftOut", "LeftOut", "LeftOutTracker"]
-
-
-class FirstLeftOut(Struct, frozen=True):
-    """The place of an event's record, and the field that did not fit; empty if no field is at fault. `line` counts from 1.
-
-    Of sorted input only the number of the record in all sources is known: then `source` is empty, and `line` is that number.
-    """
-
-    field: str
-    source: str
-    generation: int
-    line: int
-    offset: int
-
-
-class LeftOut(Struct, frozen=True):
-    """`fields_absent`: the fields of the aggregate that no event had so far, in the order of the configuration.
-
-    `first_unfit` and `first_over_limit`: the first events that the counts of these names cover; None if there is none.
-    """
-
-    fields_absent: tuple[str, ...] = ()
-    first_unfit: FirstLeftOut | None = None
-    first_over_limit: FirstLeftOut | None = None
 
 
 class LeftOutTracker:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from event_processor.aggregation.documents import WindowCounts
 from event_processor.aggregation.groups import GroupCounts, GroupTotal, GroupTotals, GroupTotalsDocument
 from event_processor.aggregation.left_out import FirstLeftOut, LeftOut
 from event_processor.aggregation.measures import EventMeasurer, GroupKey, group_key
 from event_processor.aggregation.windows.entries import merge_entries
-from event_processor.aggregation.windows.summaries import WindowCounts
 from event_processor.configuration.aggregates import AggregateOptions
 
 __all__ = ["merged_groups", "merged_left_out", "summed"]

@@ -13,7 +13,7 @@ import msgspec
 import typer
 from msgspec import UNSET
 
-from event_processor.aggregation.groups import GroupTotalsDocument
+from event_processor.aggregation.documents import GroupTotalsDocument
 from event_processor.cli.context import invocation, load, real_environment
 from event_processor.cli.output import one_line, shown_name, write_facts, write_json, write_lines, write_table
 from event_processor.operations.inspection import Inspection, inspect_state

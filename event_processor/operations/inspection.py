@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from event_processor.aggregation.aggregates import AggregateDocument
-from event_processor.aggregation.categories.totals import CategoryTotal
+from event_processor.aggregation.documents import AggregateDocument, CategoryTotal
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint

@@ -15,13 +15,13 @@ import msgspec
 import orjson
 
 from event_processor.aggregation.aggregates import AggregateDocument
+from event_processor.aggregation.documents import WindowSummary
 from event_processor.aggregation.groups import GroupTotalsDocument
 from event_processor.aggregation.measures import EventMeasurer
 from event_processor.aggregation.merged_groups import merged_groups
 from event_processor.aggregation.windows.entry_lines import line_beginning
 from event_processor.aggregation.windows.merged import Cells, MergedWindows
 from event_processor.aggregation.windows.rows import RowForm, RowPieces
-from event_processor.aggregation.windows.summaries import WindowSummary
 from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.configuration.configuration import AGGREGATES, EventOptions
 from event_processor.engine.checkpoint_document import StateDocument

@@ -14,11 +14,11 @@ from math import inf, isinf
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from event_processor.aggregation.categories.first_and_last import order_words
 from event_processor.aggregation.categories.lazy_objects import LateObjects
+from event_processor.aggregation.documents import CategoryTotal
 from event_processor.aggregation.exact_sum import exact_mean, exact_means, without_empty_rows
 from event_processor.columns.ids import OrderKey, PlainIds, WordArray, id_key
 from event_processor.model.columns import FloatArray, IntArray
@@ -27,27 +27,6 @@ __all__ = ["UNKNOWN", "CategoryTotal", "KnownRows", "TotalColumns", "Totals"]
 
 UNKNOWN: Final = -1
 """Replaces a number of values that a state of version 1 did not keep."""
-
-
-class CategoryTotal(Struct, frozen=True):
-    """The totals of one category. `sum` is the exact total of `sum_parts`, rounded once.
-
-    `values` is the number of events with a value. `mean` is the exact sum divided by `values`, rounded once. `min`, `max` and
-    `mean` are None if no event had a value. If a state of version 1 did not keep the number of values, `values` and `mean` are
-    None. `last_timestamp` is the timestamp of the event with `last_id`, in RFC 3339 and UTC; None if that event has no readable
-    one.
-    """
-
-    count: int
-    sum: float
-    sum_parts: tuple[float, ...]
-    min: float | None
-    max: float | None
-    mean: float | None
-    first_id: int | str | tuple[int | str, ...]
-    last_id: int | str | tuple[int | str, ...]
-    last_timestamp: str | None
-    values: int | None
 
 
 @dataclass(frozen=True, slots=True)

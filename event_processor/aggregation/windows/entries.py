@@ -1,6 +1,6 @@
 """What is kept of some events of one group: their number, and the total of each measured field.
 
-Owns: the form of an entry, in memory and on disk; how two are merged; and how a batch of events is split into segments, from
+Owns: how two are merged; and how a batch of events is split into segments, from
 which entries are made.
 Always: an entry is a value. Sums are exact (`exact_sum.py`), so the order and the number of additions do not matter, and what was
 added can be subtracted again. Merging is associative: of two first values with the same key, the earlier argument's is kept; of
@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import Any
 
 import numpy as np
-from msgspec import Struct
 
+from event_processor.aggregation.documents import Entry, FieldTotal, Keyed, MixedCount
 from event_processor.aggregation.exact_sum import add_exactly, canonical_by_group, sum_by_group
 from event_processor.configuration.aggregates import Measure
 from event_processor.model.columns import BoolArray, FloatArray, IntArray
@@ -76,42 +75,6 @@ def _is_sorted(columns: Sequence[IntArray]) -> bool:
     return all(bool((column[1:] >= column[:-1]).all()) for column in columns)
 
 
-Keyed = tuple[int, Any]
-"""A key that orders events, and a field's value as in the JSON."""
-
-
-class MixedCount(Struct, frozen=True, array_like=True):
-    """The number of events with a field, and how many of their values are `numbers`."""
-
-    present: int
-    numbers: int
-
-
-class FieldTotal(Struct, frozen=True, array_like=True):
-    """One field's values of some events. Members that the plan does not need keep their default.
-
-    `count`: the events with the field; a `MixedCount` if numbers are measured and some values are not numbers. `parts` is the
-    exact sum, canonical. `first` and `last` are the scalars with the least and the greatest key.
-    """
-
-    count: int | MixedCount = 0
-    parts: tuple[float, ...] = ()
-    least: float | None = None
-    greatest: float | None = None
-    first: Keyed | None = None
-    last: Keyed | None = None
-
-    @property
-    def present(self) -> int:
-        """The number of events with the field."""
-        return self.count.present if type(self.count) is MixedCount else self.count  # type: ignore[return-value]
-
-    @property
-    def numbers(self) -> int:
-        """The number of events whose value is a number, if numbers are measured."""
-        return self.count.numbers if type(self.count) is MixedCount else self.count  # type: ignore[return-value]
-
-
 def count_of(present: int, numbers: int) -> int | MixedCount:
     """The count of a field in its only form."""
     return present if present == numbers else MixedCount(present, numbers)
@@ -122,13 +85,6 @@ def shown_sum(parts: Sequence[float], present: int, numbers: int) -> float | Non
     if parts:
         return parts[0]
     return None if present and not numbers else 0.0
-
-
-class Entry(Struct, frozen=True, array_like=True):
-    """Some events of a group: their number, and the totals of the measured fields, in the order of the plan."""
-
-    count: int
-    fields: tuple[FieldTotal, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
+from event_processor.aggregation.documents import WindowSummary
 from event_processor.aggregation.measures import EventMeasurer, GroupKey
 from event_processor.aggregation.merged_groups import merged_left_out, summed
 from event_processor.aggregation.windows.entries import Entry, FieldTotal, merge_entries
 from event_processor.aggregation.windows.entry_lines import Place, decode_line
 from event_processor.aggregation.windows.grid import WindowGrid
 from event_processor.aggregation.windows.rows import RowForm, WindowRun
-from event_processor.aggregation.windows.summaries import WindowSummary
 from event_processor.aggregation.windows.windows import Contribution, SlidingWindows
 from event_processor.configuration.aggregates import AggregateOptions
 

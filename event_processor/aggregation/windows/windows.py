@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from event_processor.aggregation.documents import WindowCounts, WindowSummary
 from event_processor.aggregation.left_out import LeftOutTracker
 from event_processor.aggregation.measures import ALL, EventMeasurer, GroupKey, Measured
 from event_processor.aggregation.windows.entries import Entry, merge_entries, nothing_of, segments_of, summarise
@@ -27,7 +28,6 @@ from event_processor.aggregation.windows.entry_lines import EntryLines, EntryRow
 from event_processor.aggregation.windows.grid import WindowGrid
 from event_processor.aggregation.windows.rows import RowForm, WindowRun
 from event_processor.aggregation.windows.running import Running
-from event_processor.aggregation.windows.summaries import WindowCounts, WindowSummary
 from event_processor.columns.event_slices import EventSlice
 from event_processor.configuration.aggregates import AggregateOptions
 from event_processor.model.columns import IntArray
