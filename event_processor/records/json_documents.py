@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Final
 
 from event_processor.model.field_names import name_keys
-from event_processor.records.json_lines.lines import BYTE_ORDER_MARK
+from event_processor.records.json_lines.marks import BYTE_ORDER_MARK
 
 __all__ = ["ITEM", "WHOLE", "DocumentError", "ItemCutter", "item_path"]
 

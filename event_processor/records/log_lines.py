@@ -24,9 +24,7 @@ from event_processor.model.field_names import name_keys
 from event_processor.records.json_lines.lines import BLANK_BYTES, Lines
 from event_processor.records.objects import Objects
 
-__all__ = ["LOG_FORMATS", "LogReader", "pattern_fault"]
-
-LOG_FORMATS: Final = ("combined", "logfmt", "ltsv", "regex")
+__all__ = ["LogReader", "pattern_fault"]
 
 _STAGE: Final = "decode"
 _ENCODER: Final = msgspec.json.Encoder()
@@ -56,7 +54,7 @@ class LogReader:
     """The `ObjectReader` of lines of a log."""
 
     def __init__(self, name: str, pattern: str, value: str, *, record_bytes_max: int) -> None:
-        """`name`: one of `LOG_FORMATS`. `pattern`: of "regex"; `pattern_fault` is empty. `value`: the field with numbers, dotted; or empty."""
+        """`name`: one of the formats of lines of logs. `pattern`: of "regex"; `pattern_fault` is empty. `value`: the field with numbers, dotted; or empty."""
         self._record_bytes_max: Final = record_bytes_max
         parsers: dict[str, _Parse] = {"combined": _combined, "logfmt": _logfmt, "ltsv": _ltsv}
         self._parse: Final = _by_pattern(re.compile(pattern)) if name == "regex" else parsers[name]

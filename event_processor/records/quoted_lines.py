@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from event_processor.records.delimited_cells import Dialect
-from event_processor.records.json_lines.lines import BYTE_ORDER_MARK
+from event_processor.records.json_lines.marks import BYTE_ORDER_MARK
+
+if TYPE_CHECKING:
+    from event_processor.records.delimited_cells import Dialect
 
 __all__ = ["QUOTED_LINES", "QuotedLineCutter", "quoted_lines_path"]
 

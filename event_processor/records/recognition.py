@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from event_processor.records.json_documents import ITEM, WHOLE
-from event_processor.records.json_lines.lines import BYTE_ORDER_MARK
+from event_processor.records.json_lines.marks import BYTE_ORDER_MARK
 
 __all__ = ["HEAD_BYTES", "begins_with_record", "recognised_item_path"]
 

@@ -10,25 +10,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from event_processor.model.contracts import ObjectReader
 from event_processor.model.event import Json
 from event_processor.model.options import SourceOptions
 from event_processor.records.converted_text import converted_text_path, is_utf_16
-from event_processor.records.delimited import DelimitedReader, is_line_based
 from event_processor.records.delimited_cells import CellType, Dialect
 from event_processor.records.heads import HeaderPlace
 from event_processor.records.json_documents import ITEM, WHOLE, item_path
-from event_processor.records.log_lines import LOG_FORMATS, LogReader, pattern_fault
 from event_processor.records.quoted_lines import quoted_lines_path
-from event_processor.records.user_format import OwnReader
+
+if TYPE_CHECKING:
+    from event_processor.model.contracts import ObjectReader
 
 __all__ = ["FORMATS", "LATER_FORMAT_KEYS", "SourceFormat"]
 
+LOG_FORMATS: Final = ("combined", "logfmt", "ltsv", "regex")
+"""The formats of lines of logs."""
 FORMATS: Final = ("jsonl", "csv", "json", *LOG_FORMATS)
 """The built-in formats."""
 
@@ -101,7 +102,11 @@ class SourceFormat(SourceOptions):
     @field_validator("format_pattern")
     @classmethod
     def _pattern_reads_lines(cls, pattern: str) -> str:
-        if pattern and (fault := pattern_fault(pattern)):
+        if not pattern:
+            return pattern
+        from event_processor.records.log_lines import pattern_fault  # noqa: PLC0415 - only if there is one
+
+        if fault := pattern_fault(pattern):
             raise PydanticCustomError("format_pattern", "{fault}", {"fault": fault})
         return pattern
 
@@ -115,7 +120,11 @@ class SourceFormat(SourceOptions):
     @field_validator("csv_encoding")
     @classmethod
     def _cuts_into_lines(cls, name: str) -> str:
-        if not (is_line_based(name) or is_utf_16(name)):
+        if name == "utf-8" or is_utf_16(name):
+            return name
+        from event_processor.records.delimited import is_line_based  # noqa: PLC0415 - only for another one
+
+        if not is_line_based(name):
             raise PydanticCustomError("encoding", 'an encoding with one byte per ASCII character, such as "latin-1", or "utf-16"')
         return name
 
@@ -175,10 +184,16 @@ class SourceFormat(SourceOptions):
     def object_reader(self, value_field: str) -> Callable[[], ObjectReader] | None:
         # The items of a JSON document are lines already.
         if self.format == "csv":
+            from event_processor.records.delimited import DelimitedReader  # noqa: PLC0415 - only for this format
+
             return partial(DelimitedReader, self.dialect(value_field), record_bytes_max=self.record_bytes_max)
         if self.format in LOG_FORMATS:
+            from event_processor.records.log_lines import LogReader  # noqa: PLC0415 - only for these formats
+
             return partial(LogReader, self.format, self.format_pattern, value_field, record_bytes_max=self.record_bytes_max)
         if self.is_own_format:
+            from event_processor.records.user_format import OwnReader  # noqa: PLC0415 - only for such a format
+
             return partial(OwnReader, self.format, dict(self.format_options), record_bytes_max=self.record_bytes_max)
         return None
 

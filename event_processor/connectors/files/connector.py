@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from event_processor.connectors.files.sink_options import FileSinkOptions
 from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions, StandardInputOptions
 from event_processor.model.connector import CommittedOutput, Connector, Guarantee, Lag, SinkContext, SourceContext, World
-from event_processor.model.contracts import Sink, Source
 from event_processor.model.event import Json
-from event_processor.model.probes import Finding, ProbeContext
 
 if TYPE_CHECKING:
     from event_processor.connectors.files.past_generation import FileGeneration
+    from event_processor.model.contracts import Sink, Source
+    from event_processor.model.probes import Finding, ProbeContext
 
 __all__ = ["FilesConnector"]
 

@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from event_processor.connectors.files.sink_options import PART_PLACEHOLDER
 from event_processor.model.errors import StorageError
 from event_processor.records.writing.outputs import PartOutput
 from event_processor.storage.durable import FileSystem, read_file, read_range, storage_call
 
 __all__ = ["PART_PLACEHOLDER", "CommittedParts", "FoundParts", "PartNames"]
 
-PART_PLACEHOLDER: Final = "{n}"
 _NUMBER: Final = "([1-9][0-9]{0,17})"
 
 

@@ -14,12 +14,12 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from event_processor.configuration.configuration import ConfiguredPath, SinkOptions
-from event_processor.connectors.files.part_files import PART_PLACEHOLDER
-from event_processor.records.writing.parquet import ColumnType
-from event_processor.records.writing.rows import AS_IS, RFC3339, Column, column_of, is_spelling
+from event_processor.records.writing.columns import AS_IS, RFC3339, Column, ColumnType, column_of, is_spelling
 
-__all__ = ["FileSinkOptions"]
+__all__ = ["PART_PLACEHOLDER", "FileSinkOptions"]
 
+PART_PLACEHOLDER: Final = "{n}"
+"""The number of a part, in the pattern of the names."""
 PART_EVENTS: Final = {"json": 10_000, "parquet": 100_000}
 """The default number of events in a part, for formats that can only be written in parts."""
 

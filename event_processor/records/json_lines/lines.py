@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from event_processor.kernels.lines import KERNELS
 from event_processor.model.columns import BoolArray, IntArray, Lines
 from event_processor.model.event import NESTING_DEPTH_MAX
+from event_processor.records.json_lines.marks import BLANK_BYTES, BYTE_ORDER_MARK
 
 __all__ = [
     "BLANK_BYTES",
@@ -35,8 +36,6 @@ __all__ = [
     "shapes_of",
 ]
 
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-BLANK_BYTES: Final = b" \t\r"
 _LINE_FEED, _RETURN, _OPEN_BRACE, _CLOSE_BRACE, _OPEN_BRACKET = b"\n\r{}["
 _PIECE_BYTES: Final = 262_144
 _FEW_SHARE: Final = 16

@@ -12,17 +12,17 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from event_processor.columns.number_texts import whole_number
 from event_processor.model.errors import ConfigurationError
+from event_processor.records.writing.columns import ColumnType
 from event_processor.records.writing.rows import NULL, Row, text_of
 
 __all__ = ["ColumnType", "ParquetWriter"]
 
-ColumnType: TypeAlias = Literal["string", "integer", "number", "boolean", "timestamp"]
 ReadTimestamp: TypeAlias = Callable[[bytes], int | None]
 """The instant of a JSON value in nanoseconds since 1970-01-01 UTC; None if the value is not a timestamp."""
 

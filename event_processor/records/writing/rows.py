@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -20,6 +19,7 @@ import msgspec
 
 from event_processor.columns.field_paths import FieldPath, Keys, field_path
 from event_processor.columns.timestamps import TimestampReader, canonical
+from event_processor.records.writing.columns import AS_IS, RFC3339, Column, column_of, is_spelling
 
 __all__ = [
     "AS_IS",
@@ -35,25 +35,12 @@ __all__ = [
     "text_of",
 ]
 
-AS_IS: Final = "as_is"
-RFC3339: Final = "rfc3339"
-_NAMES: Final = (AS_IS, RFC3339, "epoch_s", "epoch_ms")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FOUR_DIGITS_FROM: Final = 1000
 _DIRECTIVE: Final = re.compile("%.", re.DOTALL)
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
 _SCALAR_STARTS: Final = frozenset(b'"-0123456789')
-
-
-def is_spelling(text: str) -> bool:
-    """Whether `text` is the name of a form, or a strftime pattern."""
-    if text in _NAMES:
-        return True
-    try:
-        return "%" in text and "\0" not in text and _EPOCH.strftime(text) != text
-    except ValueError:
-        return False
 
 
 class TimestampSpelling:
@@ -104,27 +91,12 @@ class TimestampSpelling:
 
 NULL: Final = b"null"
 BLOCK_BYTES: Final = 65_536
-_AS: Final = " as "
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder()
 
 Row = Sequence[bytes]
 """One JSON value for each column."""
 Fields = dict[str, msgspec.Raw]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A field (a dotted name also reaches inside objects), and the name of its column."""
-
-    field: str
-    name: str
-
-
-def column_of(text: str) -> Column:
-    """Parses "field" or "field as name"."""
-    field, found, name = text.rpartition(_AS)
-    return Column(field.strip(), name.strip()) if found else Column(text.strip(), text.strip())
 
 
 def text_of(value: bytes) -> bytes:
