@@ -12,12 +12,13 @@ which reads the configuration that they select. Results go to stdout only throug
 
 Owns: `COMMANDS`, and `main`, the console script.
 Always: only the module of the called command is imported, so `--help` and `version` are fast. A command's file may import heavy
-modules at its top. Global options may be given before or after the command.
+modules at its top, if it always needs them. Global options may be given before or after the command.
 Never: nothing is computed here. A command makes one call to `operations`, `assembly` or `configuration`.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Final
@@ -65,6 +66,8 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Nothing here uses pydantic's plugins. Without this, pydantic would search every installed package for them.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # What is imported stays, so the collector need not look through it again and again. The boundary enables it before the command.
+    gc.disable()
     exit_code = boundary.run(sys.argv[1:], COMMANDS)
     drop_unwritten()
     sys.exit(exit_code)

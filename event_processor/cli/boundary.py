@@ -8,6 +8,7 @@ Never: no error is handled here in any other way.
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import sys
@@ -81,6 +82,7 @@ def run_application(arguments: Sequence[str], make: Callable[[], Call], program:
 
 def _called(call: Call, program: str) -> int:
     """The exit code of the command. Raises the command's errors. Errors of typer become `UsageError`."""
+    gc.enable()
     try:
         outcome: object = get_command(call.app).main(args=list(call.arguments), prog_name=program, standalone_mode=False)
     except typer.Abort as error:
