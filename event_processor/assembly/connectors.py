@@ -20,7 +20,6 @@ from event_processor.assembly.reading_journal import retired_positions
 from event_processor.configuration import ConnectorOptions
 from event_processor.configuration.configuration import EVENTS, RESERVED_SOURCE_NAME, Configuration
 from event_processor.engine.state import SourceState
-from event_processor.model.committed_rows import CommittedRows
 from event_processor.model.connector import (
     CommittedOutput,
     Connector,
@@ -37,7 +36,6 @@ from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.messages import readable_path
 from event_processor.model.options import ConfiguredPath, SinkOptions, SourceOptions
-from event_processor.model.publishing import Publisher, PublisherContext
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.snapshots import SNAPSHOT_BY, SNAPSHOT_WORDS
 from event_processor.model.telemetry import Telemetry
@@ -46,6 +44,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from event_processor.connectors.files.following.watch import LogWatcher
+    from event_processor.model.committed_rows import CommittedRows
+    from event_processor.model.publishing import Publisher, PublisherContext
 
 __all__ = [
     "CONNECTORS",

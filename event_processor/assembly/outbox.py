@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from event_processor.aggregation.aggregates import AggregateDocument
+from event_processor.aggregation.documents import AggregateDocument
 from event_processor.assembly.environment import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.checkpoint_document import Checkpoint
@@ -26,7 +26,9 @@ from event_processor.model.errors import ConfigurationError
 from event_processor.model.options import SinkOptions
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.storage.outbox import OutboxSeries
-from event_processor.storage.rebuilt_outbox import Rebuilding, RebuiltSeries
+
+if TYPE_CHECKING:
+    from event_processor.storage.rebuilt_outbox import Rebuilding
 
 __all__ = [
     "LaneStart",
@@ -134,6 +136,8 @@ def open_outbox(configuration: Configuration, environment: Environment, start: L
 
 def rebuild_outbox(rebuilt: Mapping[str, Rebuilding], environment: Environment, start: LaneStart, opened: ExitStack) -> Outbox:
     """The series that a replica makes again, by input; without lanes. `opened` closes them. Raises as `OutboxSeries` does."""
+    from event_processor.storage.rebuilt_outbox import RebuiltSeries  # noqa: PLC0415 - only for a replica
+
     series: dict[str, OutboxSeries] = {}
     began = {}
     for name, rebuilding in rebuilt.items():

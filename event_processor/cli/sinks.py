@@ -29,8 +29,6 @@ from event_processor.cli.output import (
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.delivery.reports import SnapshotReport
 from event_processor.model.errors import UsageError
-from event_processor.operations.lane_changes import lane_changes
-from event_processor.operations.lane_rebuilding import lane_rebuilding
 from event_processor.operations.sinks import SinkLane, list_sinks, list_snapshots, pause_sink, resume_sink, skip_records
 from event_processor.operations.snapshots import drop_snapshot
 from event_processor.operations.status_document import snapshot_documents
@@ -146,6 +144,8 @@ def drop(
             [f"{name}: {'dropped' if was_there else 'its database has no place of it'}; the next start writes its table anew"]
         )
         return
+    from event_processor.operations.lane_changes import lane_changes  # noqa: PLC0415 - it opens a pipeline; the other commands need none
+
     with lane_changes(configuration, environment) as changes:
         dropped = changes.dropped(name)
         confirm(f"Give up {counted(dropped.pending, 'record')} that {_wait(dropped.pending)} for {name}?", yes=yes)
@@ -165,6 +165,8 @@ def drop(
 def attach(context: typer.Context, name: Name) -> None:
     """Let a detached sink read the records that it did not get from the log. The daemon must be stopped."""
     configuration, environment = _surroundings(context)
+    from event_processor.operations.lane_rebuilding import lane_rebuilding  # noqa: PLC0415 - it opens a pipeline; the other commands need none
+
     with lane_rebuilding(configuration, environment) as lanes, progress_bar("reading the log") as progress:
         attached = lanes.attach(name, progress)
     read = f", {attached.from_log:,} of them from the log again" if attached.from_log else ""
@@ -193,6 +195,8 @@ def rename(
 ) -> None:
     """Let a lane go on under another name, with the same keys for what is released already. The daemon must be stopped."""
     configuration, environment = _surroundings(context)
+    from event_processor.operations.lane_changes import lane_changes  # noqa: PLC0415 - it opens a pipeline; the other commands need none
+
     with lane_changes(configuration, environment) as changes:
         changes.rename(old, new)
     write_lines([f"{old}: is {new} from now on; the configuration needs [sinks.{new}] with the same input and target"])

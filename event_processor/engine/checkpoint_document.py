@@ -11,24 +11,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
-from event_processor.aggregation.aggregates import AggregateDocument
-from event_processor.aggregation.categories.shown import ShownTotals
-from event_processor.aggregation.categories.totals import CategoryTotal, Totals
+from event_processor.aggregation.documents import AggregateDocument, CategoryTotal
 from event_processor.engine import migration
 from event_processor.engine.journal import JournalRun
 from event_processor.engine.losses import NOTHING_LOST, Losses
-from event_processor.engine.order import OrderStage
 from event_processor.engine.outbox import NO_OUTBOX, LaneDocument, Outbox, SeriesDocument
 from event_processor.engine.state import Counts, GenerationState, OrderSummary, SourceState, State, summarise_order
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
+
+if TYPE_CHECKING:
+    from event_processor.aggregation.categories.shown import ShownTotals
+    from event_processor.engine.order import OrderStage
 
 __all__ = [
     "CATEGORIES_DEPTH",
@@ -118,7 +119,7 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
         return State(
             sources=self.sources,
             counts=self.counts,
-            categories=Totals.of(self.categories),
+            categories=_in_columns(self.categories),
             order=order,
             ordered=self.order.active,
             journal=self.journal,
@@ -132,6 +133,12 @@ class StateDocument(Struct, frozen=True, omit_defaults=True):
     def segment_sizes(self) -> dict[str, int]:
         """The immutable files of the index, and their sizes in bytes."""
         return {f"ids/{segment['file']}": segment["size_bytes"] for segment in self.ids.get("segments", ())}
+
+
+def _in_columns(categories: Mapping[str, CategoryTotal]) -> Mapping[str, CategoryTotal]:
+    from event_processor.aggregation.categories.totals import Totals  # noqa: PLC0415 - only to run
+
+    return Totals.of(categories)
 
 
 class CheckpointDocument(Struct, frozen=True):
@@ -160,7 +167,7 @@ class CheckpointEncoder:
     """Encodes one checkpoint after the other, and keeps the text of what did not change. Used by one thread."""
 
     def __init__(self) -> None:
-        self._totals: Final = ShownTotals(CATEGORIES_DEPTH)
+        self._totals: ShownTotals | None = None
         self._generations: dict[int, tuple[GenerationState, orjson.Fragment]] = {}
         """The text of each generation that was encoded last, by the id of the object, which is kept with it."""
 
@@ -174,8 +181,7 @@ class CheckpointEncoder:
         state: dict[str, Any] = msgspec.to_builtins(replace(checkpoint.state, categories={}, sources=without))
         for name, lines in self._lines_of(sources).items():
             state["sources"][name]["generations"] = lines
-        # Totals that were read from a file, not kept as `Totals`, are written as they were read.
-        compact, lined = self._totals.both_forms(totals) if isinstance(totals, Totals) else (msgspec.to_builtins(totals),) * 2
+        compact, lined = self._forms_of(totals)
         document = {
             "version": VERSION,
             "state": _in_lines({**state, "categories": lined}),
@@ -183,6 +189,17 @@ class CheckpointEncoder:
             "meta": _in_lines(dict(checkpoint.meta)),
         }
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+    def _forms_of(self, totals: Mapping[str, CategoryTotal]) -> tuple[Any, Any]:
+        """The categories as one text, and on one line each."""
+        from event_processor.aggregation.categories.shown import ShownTotals  # noqa: PLC0415 - only to write
+        from event_processor.aggregation.categories.totals import Totals  # noqa: PLC0415
+
+        # Totals that were read from a file, not kept as `Totals`, are written as they were read.
+        if not isinstance(totals, Totals):
+            return (msgspec.to_builtins(totals),) * 2
+        self._totals = self._totals or ShownTotals(CATEGORIES_DEPTH)
+        return self._totals.both_forms(totals)
 
     def _lines_of(self, sources: Mapping[str, SourceState]) -> dict[str, list[orjson.Fragment]]:
         """The generations of each source. Those that were encoded before are not encoded again: a glob may have thousands."""

@@ -9,17 +9,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from event_processor.columns.places import place_texts
-from event_processor.kernels.dead_letters import write_letters
-from event_processor.model.columns import Columns
 from event_processor.model.contracts import NOTHING_RELEASED, Released
 from event_processor.model.event import Chunk, DeadLetter, Json
 from event_processor.model.rejections import Fault, Rejections
+
+if TYPE_CHECKING:
+    from event_processor.model.columns import Columns
 
 __all__ = ["DEAD_LETTERS_NAME", "encode_dead_letters", "first_letter", "letters_of", "record_of"]
 
@@ -51,6 +51,8 @@ class _LetterPlaces:
     letters: bytes
 
     def __iter__(self) -> Iterator[list[bytes]]:
+        from event_processor.columns.places import place_texts  # noqa: PLC0415 - only if a lane reads them
+
         places = (_PLACES.decode(letter) for letter in self.letters.split(b"\n")[:-1])
         yield place_texts((place.source, place.generation, place.offset, place.line) for place in places)
 
@@ -69,6 +71,8 @@ def letters_of(chunk: Chunk, columns: Columns, rejections: Rejections, line: int
     """One line per rejected record of a chunk, with its own bytes. `line` lines of its part come before the chunk."""
     if not len(rejections):
         return NOTHING_RELEASED
+    from event_processor.kernels.dead_letters import write_letters  # noqa: PLC0415 - only to write
+
     content = chunk.own or chunk.content
     begins, ends = columns.starts[rejections.rows], columns.ends[rejections.rows]
     lines, offsets = line + 1 + rejections.rows, chunk.offsets(columns.starts, rejections.rows)

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from event_processor.aggregation.aggregates import AggregateDocument
-from event_processor.aggregation.categories.totals import CategoryTotal
-from event_processor.aggregation.exact_sum import exact_mean
+from event_processor.aggregation.documents import AggregateDocument, CategoryTotal
 from event_processor.configuration.parts import config_hash
 from event_processor.engine.state import OrderSummary
 from event_processor.model.event import Json
@@ -88,6 +86,8 @@ def _category(total: Mapping[str, Any], parts: Mapping[str, Json]) -> dict[str, 
         values = total["count"]
     else:
         return {**total, "values": None, "mean": None}
+    from event_processor.aggregation.exact_sum import exact_mean  # noqa: PLC0415 - only for a state of version 1
+
     return {**total, "values": values, "mean": exact_mean(total["sum_parts"], values) if values else None}
 
 

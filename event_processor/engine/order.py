@@ -15,20 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappush, heappushpop
-from typing import Literal, TypeAlias
 
 import numpy as np
 
 from event_processor.columns.event_slices import Arrivals, EventSlice, HeldEvent, LateEvents, SortKey
 from event_processor.columns.event_tables import EventTable
 from event_processor.columns.places import place_texts
+from event_processor.engine.sorting.kinds import Sorting
 from event_processor.model.columns import IntArray
 from event_processor.model.contracts import NOTHING_RELEASED, Released
 
 __all__ = ["OrderStage", "Ordered", "Sorting"]
-
-Sorting: TypeAlias = Literal["", "columns", "lines"]
-"""Whether all events are sorted on disk (not if empty), and whether the runs hold their lines too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as dataclass_replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from event_processor.aggregation.aggregates import AggregateDocument
 from event_processor.configuration.configuration import AGGREGATES, DEAD_LETTERS, EVENTS
 from event_processor.engine.delivery.cursor import CursorDocument
 from event_processor.engine.state import State
 from event_processor.model.errors import StateError
 from event_processor.storage.outbox import OutboxSeries, SeriesPlace, SeriesView
+
+if TYPE_CHECKING:
+    from event_processor.aggregation.documents import AggregateDocument
 
 __all__ = [
     "NO_OUTBOX",

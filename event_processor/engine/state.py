@@ -9,18 +9,21 @@ lengths of our own files; `checkpoint_document.py` adds them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import xxhash
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from event_processor.aggregation.categories.totals import CategoryTotal, Totals
+from event_processor.aggregation.documents import CategoryTotal
 from event_processor.engine.journal import JournalRun
 from event_processor.engine.losses import NOTHING_LOST, Losses
-from event_processor.engine.order import OrderStage, Sorting
+from event_processor.engine.sorting.kinds import Sorting
 from event_processor.model.event import Json
+
+if TYPE_CHECKING:
+    from event_processor.engine.order import OrderStage
 
 __all__ = [
     "Counts",
@@ -162,6 +165,9 @@ class State(Struct, frozen=True):
 
 def fresh_state(buffer_events: int, sorting: Sorting = "") -> State:
     """The state of a log that was never read."""
+    from event_processor.aggregation.categories.totals import Totals  # noqa: PLC0415 - only to run
+    from event_processor.engine.order import OrderStage  # noqa: PLC0415
+
     order = OrderStage(buffer_events, sorting=sorting)
     return State(sources={}, counts=Counts(), categories=Totals.of({}), order=order)
 

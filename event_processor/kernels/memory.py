@@ -8,10 +8,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["keep_freed_memory", "words_of_their_own"]
 
@@ -37,6 +38,8 @@ def keep_freed_memory() -> None:
 
 def words_of_their_own(count: int) -> NDArray[np.uint64]:
     """(count,) zero words whose memory returns to the kernel as soon as they are unused. For large arrays that live long."""
+    import numpy as np  # noqa: PLC0415 - to keep freed memory needs no arrays
+
     room = mmap.mmap(-1, max(count, 1) * 8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     # The array holds the map, and the map is freed with the array.
     words: NDArray[Any] = np.frombuffer(room, "<u8", count)

@@ -10,27 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import orjson
 
-from event_processor.model.columns import IntArray
-from event_processor.model.committed_rows import CommittedRows
-from event_processor.model.contracts import Sink, Source
-from event_processor.model.delivery import Receiver, ReceiverContext, Request
 from event_processor.model.discarding_sink import DiscardingSink
-from event_processor.model.enriching import Enricher, EnricherOptions
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.file_system import FileSystem
 from event_processor.model.options import SinkOptions, SourceOptions
-from event_processor.model.probes import Finding, ProbeContext
-from event_processor.model.publishing import Publisher, PublisherContext
 from event_processor.model.remote import RemoteSinkOptions
 from event_processor.model.seeking import SeekPlan, SeekRequest
-from event_processor.model.snapshots import SnapshotReceiver
-from event_processor.model.transactions import CursorOwner, TransactionalReceiver
 from event_processor.model.world import World
+
+if TYPE_CHECKING:
+    from event_processor.model.columns import IntArray
+    from event_processor.model.committed_rows import CommittedRows
+    from event_processor.model.contracts import Sink, Source
+    from event_processor.model.delivery import Receiver, ReceiverContext, Request
+    from event_processor.model.enriching import Enricher, EnricherOptions
+    from event_processor.model.probes import Finding, ProbeContext
+    from event_processor.model.publishing import Publisher, PublisherContext
+    from event_processor.model.snapshots import SnapshotReceiver
+    from event_processor.model.transactions import CursorOwner, TransactionalReceiver
 
 __all__ = [
     "CURSOR",

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
-from event_processor.model.columns import BoolArray, Columns, Ids, Lines, PreparedIds
 from event_processor.model.event import Chunk, Json
 from event_processor.model.rejections import Rejection
 from event_processor.model.released import NOTHING_RELEASED, Released
+
+if TYPE_CHECKING:
+    from event_processor.model.columns import BoolArray, Columns, Ids, Lines, PreparedIds
 
 __all__ = [
     "NOTHING_RELEASED",

@@ -8,16 +8,18 @@ Never: asks a service (connectors do), or decides what an answer means (a lane d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import msgspec
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from event_processor.model.answers import Answer
-from event_processor.model.delivery import Request
 from event_processor.model.field_names import name_keys
 from event_processor.model.options import Section
+
+if TYPE_CHECKING:
+    from event_processor.model.answers import Answer
+    from event_processor.model.delivery import Request
 
 __all__ = ["Enricher", "EnricherOptions", "JoinOptions"]
 

@@ -8,9 +8,10 @@ Never: decides when to make a call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from event_processor.model.columns import ByteArray, IntArray
+if TYPE_CHECKING:
+    from event_processor.model.columns import ByteArray, IntArray
 
 __all__ = ["DIRECTORY_MODE", "FILE_MODE", "FileStatus", "FileSystem"]
 

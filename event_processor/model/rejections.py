@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final, TypeAlias, overload
+from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Fault", "Rejection", "Rejections"]
 
-_Numbers: TypeAlias = NDArray[np.int64]
+_Numbers: TypeAlias = "NDArray[np.int64]"
 
 
 class Fault(Struct, frozen=True):
@@ -65,6 +67,8 @@ class Rejections(Sequence[Rejection]):
             (only,) = filter(None, several)
             if isinstance(only, cls):
                 return only
+        import numpy as np  # noqa: PLC0415 - a command that reads no record needs no arrays
+
         columns = [each if isinstance(each, cls) else _by_column(each) for each in several]
         rows = np.concatenate([np.zeros(0, np.int64), *(each.rows for each in columns)])
         shifts = np.cumsum([0, *(len(each.faults) for each in columns)])
@@ -97,6 +101,8 @@ class Rejections(Sequence[Rejection]):
 
 
 def _by_column(rejections: Sequence[Rejection]) -> Rejections:
+    import numpy as np  # noqa: PLC0415
+
     rows = np.array([each.row for each in rejections], np.int64)
     faults = [Fault(each.reason, each.field, each.stage) for each in rejections]
     return Rejections(rows, np.arange(len(faults)), faults)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from event_processor.model.transactions import CursorOwner
+if TYPE_CHECKING:
+    from event_processor.model.transactions import CursorOwner
 
 __all__ = ["SNAPSHOT_BY", "SNAPSHOT_WORDS", "Snapshot", "SnapshotReceiver", "SnapshotRow", "WrittenSnapshot"]
 

@@ -33,7 +33,6 @@ from event_processor.model.connector import Guarantee
 from event_processor.model.errors import ConfigurationError, StateError, StorageError
 from event_processor.operations.snapshots import snapshot_reports, snapshot_shortfalls
 from event_processor.storage.durable import FileSystem, read_file
-from event_processor.storage.outbox_reader import OutboxReader
 
 __all__ = ["LanesStatus", "lanes_status", "outbox_forecast"]
 
@@ -195,6 +194,8 @@ class _OfflineLane:
         series = self.checkpoint.state.outbox.get(self.lane.input)
         if series is None:
             return 0
+        from event_processor.storage.outbox_reader import OutboxReader  # noqa: PLC0415 - only if there is a lane
+
         view = committed_series(directory, self.lane, series, self.checkpoint.state.appended, self.name)
         reader = OutboxReader(fs, view, self._after(cursor))
         try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from event_processor.assembly import Environment, Mode, open_pipeline
+from event_processor.assembly import Environment
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.journal import LossesAcknowledged
 from event_processor.engine.losses import Losses, LossRequest, LossRequests, key
@@ -57,6 +57,8 @@ def acknowledge_losses(configuration: Configuration, environment: Environment, s
         return
     try:
         with owned_state(configuration, environment):
+            from event_processor.assembly import Mode, open_pipeline  # noqa: PLC0415 - to list losses needs no pipeline
+
             processor = open_pipeline(configuration, environment, Mode(once=True), reading=False).processor
             try:
                 processor.acknowledge(LossesAcknowledged(seen.entries, seen.unlisted))

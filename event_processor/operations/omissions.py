@@ -11,11 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from event_processor.aggregation.aggregates import AggregateDocument
-from event_processor.aggregation.categories.totals import CategoryTotal
-from event_processor.aggregation.left_out import FirstLeftOut
-from event_processor.aggregation.windows.windows import WindowSummary
-from event_processor.assembly import input_name
+from event_processor.aggregation.documents import AggregateDocument, CategoryTotal, FirstLeftOut, WindowSummary
 from event_processor.configuration.configuration import Configuration
 from event_processor.engine.state import Counts
 from event_processor.model.telemetry import Telemetry
@@ -108,4 +104,6 @@ def _place(configuration: Configuration, first: FirstLeftOut | None) -> str | No
         return None
     if not first.source:
         return f"record {first.line} of the input"
+    from event_processor.assembly.inputs import input_name  # noqa: PLC0415 - only if there is such a place
+
     return f"{input_name(configuration, first.source, first.generation)}:{first.line} (byte {first.offset})"

@@ -13,13 +13,12 @@ import fcntl
 import os
 import stat
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from event_processor.kernels.reads import KERNELS
-from event_processor.model.columns import ByteArray, IntArray
 from event_processor.model.file_system import DIRECTORY_MODE, FILE_MODE, FileStatus
+
+if TYPE_CHECKING:
+    from event_processor.model.columns import ByteArray, IntArray
 
 __all__ = ["OperatingSystem", "OwnerKeepingSystem", "file_system_for"]
 
@@ -49,6 +48,11 @@ class OperatingSystem:
         return os.preadv(descriptor, (view,), offset)
 
     def read_each(self, descriptor: int, content: ByteArray, begins: IntArray, offsets: IntArray) -> int:
+        # Only the index reads so, for many ids at a time. Other commands need no arrays.
+        import numpy as np  # noqa: PLC0415
+
+        from event_processor.kernels.reads import KERNELS  # noqa: PLC0415
+
         left = np.arange(len(offsets)) if KERNELS is None else KERNELS.read_at_once(descriptor, content, begins, offsets)
         if not len(left):
             return int(begins[-1] - begins[0])

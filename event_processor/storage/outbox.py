@@ -12,17 +12,18 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from xxhash import xxh3_128_hexdigest
 
-from event_processor.kernels.outbox import can_write, write_lines
 from event_processor.model.clock import utc_text
-from event_processor.model.contracts import Clock
 from event_processor.model.errors import StateError
-from event_processor.model.released import Released
 from event_processor.storage.append_file import AppendFile
 from event_processor.storage.durable import FileSystem, prepare_directory, storage_call
+
+if TYPE_CHECKING:
+    from event_processor.model.contracts import Clock
+    from event_processor.model.released import Released
 
 __all__ = ["OUTBOX_FOLDER", "SPACES", "OutboxFile", "OutboxSeries", "SeriesPlace", "SeriesView", "chain_after", "committed_view"]
 
@@ -235,6 +236,8 @@ class OutboxSeries:
 
     def _lines(self, piece: bytes, places: Sequence[bytes], clock_fields: bytes) -> Iterable[bytes]:
         """Yields the lines of a piece's records, about `WRITE_BYTES` at a time."""
+        from event_processor.kernels.outbox import can_write, write_lines  # noqa: PLC0415 - only to write
+
         before = self.sequence
         if can_write():
             clock = b"," + clock_fields

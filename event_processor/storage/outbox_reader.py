@@ -17,7 +17,6 @@ from event_processor.model.errors import StateError
 from event_processor.model.record_blocks import RecordBlock
 from event_processor.storage.durable import FileSystem, read_range, storage_call
 from event_processor.storage.outbox import OutboxFile, SeriesView, chain_after
-from event_processor.storage.outbox_blocks import block_of
 
 __all__ = ["OutboxReader", "chain_after_record", "last_sequence", "not_following", "require_follows"]
 
@@ -117,6 +116,8 @@ class OutboxReader:
         """
         if not self._seek():
             return None
+        from event_processor.storage.outbox_blocks import block_of  # noqa: PLC0415 - only a receiver of blocks needs arrays
+
         block = block_of(
             self._whole_lines(bytes_max),
             sequence=self._next,

@@ -244,19 +244,6 @@ def test_an_output_that_is_full_is_74(argument: str) -> None:
     assert "Exception ignored" not in called.stderr
 
 
-@pytest.mark.parametrize("argument", ["version", "--version", "--help"])
-def test_what_needs_no_numbers_does_not_wait_for_numpy(argument: str) -> None:
-    script = f"""
-import sys
-from event_processor.cli import COMMANDS
-from event_processor.cli.boundary import run
-code = run([{argument!r}], COMMANDS)
-heavy = {{"numpy", "msgspec", "watchdog", "rich"}} & sys.modules.keys()
-sys.exit(code or (1 if heavy else 0))
-"""
-    assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=False).returncode == 0
-
-
 def test_every_command_of_the_list_is_there_and_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     for entry in COMMANDS:
         assert run([entry.name, "--help"], COMMANDS) == ExitCode.OK, entry.name

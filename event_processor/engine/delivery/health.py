@@ -8,11 +8,13 @@ Never: decides what is sent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from event_processor.model.answers import Answer
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from event_processor.model.answers import Answer
 
 __all__ = ["PAUSED_WORDS", "PROBE_S", "Described", "Health", "attach_words", "detached_words", "remedy_of", "resume_words"]
 

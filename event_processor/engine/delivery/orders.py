@@ -11,13 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from event_processor.engine.delivery.cursor_file import DELIVERY_FOLDER
-from event_processor.engine.delivery.window import Released
 from event_processor.storage.durable import (
     FileSystem,
     create_file,
@@ -27,6 +26,9 @@ from event_processor.storage.durable import (
     replace_file,
     storage_call,
 )
+
+if TYPE_CHECKING:
+    from event_processor.engine.delivery.window import Released
 
 __all__ = [
     "SKIPPED",

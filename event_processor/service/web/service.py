@@ -184,8 +184,8 @@ def _prepare_types() -> None:
     while waiting:
         for each in waiting.pop().__subclasses__():
             waiting.append(each)
-            # A base that is never decoded may have fields that cannot be.
-            with suppress(TypeError):
+            # A type that is never decoded may have fields that cannot be, or whose types are imported only to run.
+            with suppress(TypeError, NameError):
                 msgspec.json.Decoder(each)
 
 
