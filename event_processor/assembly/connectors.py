@@ -31,7 +31,6 @@ from event_processor.model.connector import (
     TableChanges,
 )
 from event_processor.model.contracts import Sink, SinkPath, Source
-from event_processor.model.delivery import ReceiverContext
 from event_processor.model.errors import ConfigurationError
 from event_processor.model.event import Json
 from event_processor.model.messages import readable_path
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from event_processor.connectors.files.following.watch import LogWatcher
     from event_processor.model.committed_rows import CommittedRows
+    from event_processor.model.delivery import ReceiverContext
     from event_processor.model.publishing import Publisher, PublisherContext
 
 __all__ = [
@@ -311,6 +311,8 @@ def make_sink(configuration: Configuration, environment: Environment, name: str,
 
 def receiver_context(configuration: Configuration, environment: Environment, name: str) -> ReceiverContext:
     """The context of the receiver of a remote sink."""
+    from event_processor.model.delivery import ReceiverContext  # noqa: PLC0415 - only if there is a remote sink
+
     options = configuration.sinks[name]
     assert isinstance(options, RemoteSinkOptions), "only those have receivers"
     paths = {each: getattr(source, "path", None) for each, source in configuration.sources.items()}

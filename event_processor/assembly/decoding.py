@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from event_processor.assembly.formats import format_factory
 from event_processor.configuration.configuration import Configuration
 from event_processor.deduplication.fingerprints import Fingerprinter
 from event_processor.deduplication.shards import Shard
 from event_processor.engine.decoding.decoder import DecoderSpec, InlineDecoding
-from event_processor.engine.decoding.pool import DecodingPool, Worker
-from event_processor.engine.decoding.process import ProcessWorker
 from event_processor.engine.decoding.sharding import ShardFormat
-from event_processor.engine.decoding.thread import ThreadWorker
 from event_processor.model.contracts import Decoding
 from event_processor.model.options import SourceOptions
 from event_processor.model.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from event_processor.engine.decoding.pool import Worker
 
 __all__ = ["open_decoding"]
 
@@ -48,6 +48,10 @@ def open_decoding(
         factories = {name: partial(ShardFormat, make, shard) for name, make in factories.items()}
     if configuration.engine.workers == 1:
         return InlineDecoding({name: make() for name, make in factories.items()})
+    from event_processor.engine.decoding.pool import DecodingPool  # noqa: PLC0415 - only if there are workers
+    from event_processor.engine.decoding.process import ProcessWorker  # noqa: PLC0415
+    from event_processor.engine.decoding.thread import ThreadWorker  # noqa: PLC0415
+
     fingerprint = None if fingerprinter is None else (fingerprinter.algorithm, fingerprinter.seed)
     spec = DecoderSpec(factories, fingerprint)
     decode = spec()

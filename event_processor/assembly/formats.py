@@ -14,8 +14,6 @@ from event_processor.configuration.configuration import Configuration
 from event_processor.model.contracts import Format, ObjectReader
 from event_processor.model.options import SourceOptions
 from event_processor.records.json_lines.format import JsonLinesFormat
-from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader
-from event_processor.records.transforms.tables import transform_factories
 
 __all__ = ["format_factory", "record_format"]
 
@@ -29,12 +27,15 @@ def format_factory(configuration: Configuration, options: SourceOptions) -> Call
     """A callable that makes that format, here or in another process."""
     event, record_bytes_max = configuration.event, options.record_bytes_max
     timestamps_used = configuration.timestamps_are_used
-    transforms = transform_factories(configuration.transforms, event.timestamp_zone)
     make_reader: Callable[[], ObjectReader] | None = options.object_reader(event.value)
-    if make_reader is None and not transforms:
+    if make_reader is None and not configuration.transforms:
         return partial(JsonLinesFormat, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)
+    # Most records are JSON Lines as they are, and need none of this.
+    from event_processor.records.objects import LineReader, ObjectFormat, TransformedReader  # noqa: PLC0415
+    from event_processor.records.transforms.tables import transform_factories  # noqa: PLC0415
+
     if make_reader is None:
         make_reader = partial(LineReader, record_bytes_max=record_bytes_max)
-    for make_transform in transforms:
+    for make_transform in transform_factories(configuration.transforms, event.timestamp_zone):
         make_reader = partial(TransformedReader, make_reader, make_transform)
     return partial(ObjectFormat, make_reader, event, record_bytes_max=record_bytes_max, timestamps_used=timestamps_used)

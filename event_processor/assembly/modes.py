@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from event_processor.model.event import Json
-from event_processor.storage.rebuilt_outbox import Rebuilding
+
+if TYPE_CHECKING:
+    from event_processor.storage.rebuilt_outbox import Rebuilding
 
 __all__ = ["Mode", "Replica"]
 
