@@ -98,6 +98,8 @@ def cautions(configuration: Configuration) -> Iterator[str]:
                 f"aggregates.{name}.window.every_s = {window.step_s}: it is over size_s = {window.size_s}, "
                 "so events between two windows are in no row"
             )
+    for name, sink in configuration.sinks.items():
+        yield from (f"sinks.{name}.{key}: {cost}" for key, cost in sink.cautions())
     if configuration.has_windows and configuration.order.by == "id":
         yield (
             'order.by = "id": windows close by time, so an event that comes after a later one, by id, is late for them; '

@@ -195,6 +195,10 @@ class SinkOptions(Section):
         """The names of the fields that it reads of its input; empty if it writes whole objects, or if that is unknown."""
         return ()
 
+    def cautions(self) -> Iterator[tuple[str, str]]:
+        """Yields what is valid, but seldom meant: a key of its own, and what it costs. Default: nothing."""
+        yield from ()
+
     def own_classes(self) -> Mapping[str, str]:
         """By key, each class of the user that this table names: "package.module:Class". Default: none."""
         return {}

@@ -93,3 +93,16 @@ def test_the_names_of_parts_are_told_from_all_others(tmp_path: Any) -> None:
 def test_a_name_that_is_the_number_alone_is_one() -> None:
     names = PartNames("{n}")
     assert (names.folder, names.published(3), names.pending(3), names.complete(3)) == (".", "3", ".3.pending", ".3.complete")
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_noted"),
+    [
+        ({}, False),
+        ({"timestamp_format": "rfc3339"}, True),
+        ({"timestamp_format": "rfc3339", "timestamp_digits": 0}, False),
+        ({"timestamp_format": "epoch_ms"}, False),
+    ],
+)
+def test_texts_that_do_not_sort_by_time_are_noted(keys: dict[str, Any], is_noted: bool) -> None:
+    assert [key for key, _ in options(**keys).cautions()] == ["timestamp_digits"] * is_noted
