@@ -139,6 +139,11 @@ class TransformOptions(Section):
     name is replaced."""
     null_if_empty: _Names = Field(default=(), examples=[["merchant"]])
     """Fields whose empty string becomes null, such as the empty cells of a CSV. Any other value stays as it is."""
+    join: Annotated[Mapping[str, Annotated[_Names, Field(min_length=2)]], BeforeValidator(_flat), AfterValidator(_keys_apart)] = (
+        Field(default={}, examples=[{"at": ["date", "time"]}])
+    )
+    """New field = fields with strings or integers. The new field is their texts, with a space between, such as a timestamp that was written in
+    two columns. If one of them is null or missing, the field is not made."""
     convert: Annotated[Mapping[str, Conversion], BeforeValidator(_flat), AfterValidator(_keys_apart)] = Field(
         default={}, examples=[{"amount": "number"}]
     )
@@ -183,7 +188,7 @@ class TransformOptions(Section):
         Tables of fields become pairs, because their order sets the order of new fields.
         """
         said: dict[str, Json] = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        tables = said.keys() & {"rename", "convert", "uuid5", "set"}
+        tables = said.keys() & {"rename", "join", "convert", "uuid5", "set"}
         return said | {key: [list(pair) for pair in _pairs(said[key])] for key in tables}
 
 
@@ -201,7 +206,7 @@ def kept_fields(transforms: Sequence[TransformOptions]) -> list[str] | None:
         elif each.keep:
             kept = list(each.keep)
         elif kept is not None:
-            kept += [*each.rename, *each.uuid5, *each.set]
+            kept += [*each.rename, *each.join, *each.uuid5, *each.set]
     return kept
 
 

@@ -31,6 +31,7 @@ tables = st.fixed_dictionaries(
     optional={
         "rename": st.dictionaries(names, names, max_size=3),
         "null_if_empty": st.lists(names, max_size=2, unique=True).map(tuple),
+        "join": st.dictionaries(names, st.lists(names, min_size=2, max_size=3, unique=True).map(tuple), max_size=2),
         "convert": st.dictionaries(names, st.sampled_from(["string", "boolean"]), max_size=2),
         "uuid5": st.dictionaries(names, names, max_size=2),
         "set": st.dictionaries(names, st.sampled_from(["x", 1, True, ["y"]]), max_size=2),
@@ -104,6 +105,12 @@ def modelled(document: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     for name in table.get("null_if_empty", ()):
         if got(document, name) == "":
             put(document, name, None)
+    for name, sources in table.get("join", {}).items():
+        parts = [got(document, source) for source in sources]
+        if None not in parts:
+            if any(isinstance(part, bool) or not isinstance(part, (str, int)) for part in parts):
+                raise RefusedError
+            put(document, name, " ".join(map(str, parts)))
     for name, kind in table.get("convert", {}).items():
         if got(document, name) is not None:
             put(document, name, converted(got(document, name), kind))

@@ -179,6 +179,17 @@ def test_a_uuid5_of_what_has_no_text_is_refused(value: str) -> None:
     assert found.reason.startswith('"a" is not a string or an integer: ')
 
 
+def test_fields_are_joined_before_they_are_converted() -> None:
+    table = {"join": {"at": ("day", "t.time")}, "convert": {"at": "timestamp"}, "drop": ["day", "t"]}
+    # The zone of these tests is an hour before UTC.
+    assert transformed('{"day":"2026-10-10","t":{"time":"13:55:36"}}', table) == '{"at":"2026-10-10T12:55:36Z"}'
+    assert transformed('{"a":7,"b":"\\"é"}', {"join": {"c": ("b", "a")}}) == '{"a":7,"b":"\\"é","c":"\\"é 7"}'
+    assert transformed('{"a":7,"b":null}', {"join": {"c": ("a", "b"), "d": ("a", "x")}}) == '{"a":7,"b":null}'
+    found = transformed('{"a":7,"b":1.5}', {"join": {"c": ("a", "b")}})
+    assert isinstance(found, Refusal)
+    assert found.reason == '"b" is not a string or an integer: 1.5'
+
+
 def test_a_uuid5_of_nothing_is_not_made() -> None:
     assert transformed('{"a":null}', {"uuid5": {"x": "a", "y": "b", "z": "a.b"}}) == '{"a":null}'
 

@@ -1,6 +1,6 @@
 """The compiled steps of `[[transforms]]`. Each step works on a whole block of documents, and does as much as possible in advance.
 
-Owns: rename, null_if_empty, convert, uuid5, set, drop and keep.
+Owns: rename, null_if_empty, join, convert, uuid5, set, drop and keep.
 Always: the keys of a table work in the order of `TransformOptions`. A step changes the documents in place.
 Never: a step does not read one document to change another.
 """
@@ -38,6 +38,8 @@ def compiled_steps(options: TransformOptions, timestamps: TimestampReader) -> It
         yield _renaming(options.rename)
     if options.null_if_empty:
         yield _emptying([Field(name) for name in options.null_if_empty])
+    for name, sources in options.join.items():
+        yield _joining(Field(name), [Field(source) for source in sources])
     for name, kind in options.convert.items():
         yield _converting(Field(name), conversion(kind, timestamps), RIGHT_ALREADY.get(kind))
     for name, source in options.uuid5.items():
@@ -163,17 +165,32 @@ def _all_are(right: msgspec.json.Decoder[Any], values: Sequence[Value]) -> bool:
     return True
 
 
-def _naming(field: Field, source: Field, namespace: bytes) -> Step:
-    name, key = source.name, source.key
-
+def _joining(field: Field, sources: Sequence[Field]) -> Step:
     def step(documents: list[Document]) -> None:
-        if source.is_written_with_dots(documents):
-            values = [None if place is None else place[0].get(place[1]) for place in map(source.place, documents)]
-        else:
-            values = [None if holder is None else holder.get(key) for holder in source.holders(documents)]
+        columns = [_values(documents, source) for source in sources]
+        whole = [place for place, values in enumerate(zip(*columns, strict=True)) if None not in values and NULL not in values]
+        texts = [_texts(source.name, [values[place] for place in whole]) for source, values in zip(sources, columns, strict=True)]
+        made: list[Value | None] = [None] * len(documents)
+        for place, parts in zip(whole, zip(*texts, strict=True), strict=True):
+            made[place] = msgspec.Raw(msgspec.json.encode(b" ".join(parts).decode()))
+        _put(documents, field, made)
+
+    return step
+
+
+def _values(documents: list[Document], source: Field) -> list[Value | None]:
+    """The value of the field in each document; None if it is missing."""
+    if source.is_written_with_dots(documents):
+        return [None if place is None else place[0].get(place[1]) for place in map(source.place, documents)]
+    return [None if holder is None else holder.get(source.key) for holder in source.holders(documents)]
+
+
+def _naming(field: Field, source: Field, namespace: bytes) -> Step:
+    def step(documents: list[Document]) -> None:
+        values = _values(documents, source)
         named = [place for place, value in enumerate(values) if value is not None and value != NULL]
         made: list[Value | None] = [None] * len(documents)
-        strings = uuid5_strings(namespace, _texts(name, [values[place] for place in named]))
+        strings = uuid5_strings(namespace, _texts(source.name, [values[place] for place in named]))
         for place, string in zip(named, strings, strict=True):
             made[place] = msgspec.Raw(string)
         _put(documents, field, made)
@@ -182,7 +199,7 @@ def _naming(field: Field, source: Field, namespace: bytes) -> Step:
 
 
 def _texts(name: str, values: Sequence[Value | None]) -> list[bytes]:
-    """The texts from which UUIDs are made: the content of a string, or the digits of an integer.
+    """The texts of a column, to join or to make UUIDs from: the content of a string, or the digits of an integer.
 
     Raises `UnfitError` for other values.
     """
