@@ -17,7 +17,7 @@ from support.command_line import Shell, shell_in
 
 PAGE = Path(__file__).parents[2] / "docs" / "logs.md"
 LINES_MAX = 10
-Row = tuple[str, str | None, datetime]
+Row = tuple[str, str | None, datetime | None]
 """What the independent reading knows of an event: its category, the text of its value, its time."""
 
 
@@ -183,6 +183,128 @@ def app_rows(text: str) -> Iterator[Row]:
         yield level, None, at
 
 
+def syslog() -> str:
+    return (
+        "<34>1 2026-10-11T22:14:15.003Z mymachine.example.com su - ID47 - \ufeff'su root' failed for lonvick on /dev/pts/8\n"
+        "<165>1 2026-10-11T22:14:16.000003-07:00 192.0.2.1 myproc 8710 - - %% It's time to make the do-nuts.\n"
+        '<165>1 2026-10-11T22:14:17.003Z m su - ID47 [x@32473 iut="3"][y@1 a="b c"] An application event\n'
+    )
+
+
+def syslog_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        words = line.split(" ")
+        yield words[3], None, datetime.fromisoformat(words[1])
+
+
+def messages() -> str:
+    return (
+        "Oct  1 22:14:15 mymachine su: 'su root' failed for lonvick on /dev/pts/8\n"
+        "<13>Oct 11 22:14:16 mymachine sshd[812]: Accepted publickey for root\n"
+        "Oct 11 22:14:17 mymachine kernel: [   12.000] eth0: link is up\n"
+        "Oct 11 22:14:18 mymachine sshd[813]: Accepted: no\n"
+    )
+
+
+def messages_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        yield line.split(": ")[0].split(" ")[-1].partition("[")[0], None, None
+
+
+def iis() -> str:
+    head = "#Software: Microsoft Internet Information Services 10.0\n#Version: 1.0\n#Date: 2026-10-10 11:55:00\n"
+    fields = "date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) cs(Referer)"
+    head += f"#Fields: {fields} sc-status sc-substatus sc-win32-status time-taken\n"
+    return (
+        f"{head}2026-10-10 11:55:36 10.0.0.5 GET /a.htm - 80 - 203.0.113.9 Mozilla/5.0+(Windows+NT+10.0) - 200 0 0 15\n"
+        f"2026-10-10 11:55:37 10.0.0.5 POST /a q=1 80 DOMAIN\\me 203.0.113.9 curl/8 http://x/ 500 0 64 1203\n"
+        f"{head}2026-10-10 12:00:01 10.0.0.5 GET / - 80 - 203.0.113.10 - - 200 0 0 7\n"
+    )
+
+
+def iis_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            words = line.split(" ")
+            yield words[11], words[14], datetime.fromisoformat(f"{words[0]}T{words[1]}+00:00")
+
+
+def haproxy() -> str:
+    said = "Feb  6 12:14:1{} localhost haproxy[14389]: 10.0.1.2:33317 [06/Feb/2026:12:14:1{}] {}\n"
+    return (
+        said.format(
+            4, "4.655", 'http-in static/srv1 10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 {1wt.eu} {} "GET /a HTTP/1.1"'
+        )
+        + said.format(5, "5.001", 'http-in~ static/<NOSRV> -1/-1/-1/-1/0 503 212 - - SC-- 1/1/1/1/0 0/0 "GET / HTTP/1.1"')
+        + said.format(6, "6.020", 'http-in static/srv2 1/0/3/6/+12 200 9 - - ---- 1/1/1/1/0 0/0 "GET /[b]: HTTP/1.1"')
+    )
+
+
+def haproxy_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        words = line.split(" haproxy[14389]: ")[1].split(" ")
+        at = datetime.strptime(words[1], "[%d/%b/%Y:%H:%M:%S.%f]").replace(tzinfo=UTC)
+        yield words[5], words[4].split("/")[-1], at
+
+
+def postgres() -> str:
+    return (
+        '2026-10-10 11:55:36.120 UTC,"app","shop",812,"10.0.0.7:51",6ad0.32c,1,"SELECT",2026-10-10 11:50:00 UTC,3/17,0,ERROR,'
+        '42P01,"relation ""x"" does not exist",,,,,,"select *\nfrom x",15,,"psql","client backend",,0\n'
+        '2026-10-10 11:55:37.004 UTC,,,700,,6ad0.2bc,1,,2026-10-10 11:50:00 UTC,,0,LOG,00000,"checkpoint, time",,,,,,,,,"","x",,0\n'
+        '2026-10-10 11:55:37.004 UTC,,,700,,6ad0.2bc,2,,2026-10-10 11:50:00 UTC,,0,LOG,00000,"done",,,,,,,,,"","x",,0\n'
+    )
+
+
+def postgres_rows(text: str) -> Iterator[Row]:
+    for cells in csv.reader(io.StringIO(text, newline="")):
+        yield cells[11], None, datetime.strptime(cells[0], "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC)
+
+
+def balancer() -> str:
+    end = '- - arn:aws:x "Root=1-5" "-" "-" 0 2026-10-10T11:55:36.185000Z "forward" "-" "-" "10.0.0.1:80" "200" "-" "-" TID_1'
+    start = "http 2026-10-10T11:55:3{}Z app/lb/50dc6c495c0c9188 192.168.131.39:2817"
+    return (
+        start.format("6.186641") + f' 10.0.0.1:80 0.000 0.001 0.000 200 200 34 366 "GET http://x:80/ HTTP/1.1" "curl/7.46.0" {end}\n'
+        + start.format("7.000000") + f' - -1 -1 -1 502 - 34 366 "- http://x:80- -" "Mozilla/5.0 (X11; \\x22q\\x22)" {end}\n'
+        + start.format("8.000000") + f' 10.0.0.1:80 0.1 0.2 0.1 200 200 34 12 "GET http://x:80/b HTTP/1.1" "-" {end}\n'
+    )  # fmt: skip
+
+
+def balancer_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        words = line.split(" ")
+        yield words[8], words[11], datetime.fromisoformat(words[1])
+
+
+def caddy() -> str:
+    request = {"remote_ip": "127.0.0.1", "method": "GET", "uri": "/", "headers": {"User-Agent": ["curl/7.82.0"]}}
+    return "".join(
+        json.dumps({"level": "info", "ts": at, "msg": "handled request", "request": request, "duration": took, "status": status})
+        + "\n"
+        for at, took, status in [(1791637200.25, 0.000929675, 200), (1791637201.5, 1.5, 502), (1791637202.75, 0.25, 200)]
+    )
+
+
+def caddy_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        said = json.loads(line)
+        yield str(said["status"]), repr(said["duration"]), datetime.fromtimestamp(said["ts"], UTC)
+
+
+def gelf() -> str:
+    return "".join(
+        json.dumps({"version": "1.1", "host": host, "short_message": "m", "timestamp": at, "level": level}) + "\n"
+        for at, host, level in [(1791637200.25, "a", 1), (1791637201, "b", 6), (1791637202.5, "a", 6)]
+    )
+
+
+def gelf_rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        said = json.loads(line)
+        yield said["host"], None, datetime.fromtimestamp(said["timestamp"], UTC)
+
+
 SAMPLES = {
     "access.log": (access, access_rows),
     "access.json.log": (access_json, access_json_rows),
@@ -193,6 +315,14 @@ SAMPLES = {
     "journal.json": (journal, journal_rows),
     "container-json.log": (container, container_rows),
     "app.log": (app, app_rows),
+    "syslog.log": (syslog, syslog_rows),
+    "messages": (messages, messages_rows),
+    "iis.log": (iis, iis_rows),
+    "haproxy.log": (haproxy, haproxy_rows),
+    "postgresql.csv": (postgres, postgres_rows),
+    "balancer.log": (balancer, balancer_rows),
+    "caddy.log": (caddy, caddy_rows),
+    "gelf.log": (gelf, gelf_rows),
 }
 
 
@@ -225,5 +355,5 @@ def test_a_recipe_gives_what_an_independent_script_counts(
         mine = [(value, at) for each, value, at in rows if each == category]
         assert total["count"] == len(mine)
         assert total["sum"] == float(sum(Fraction(float(value)) for value, _ in mine if value is not None))
-        last = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z", r"\1Z", total["last_timestamp"]))
-        assert last == mine[-1][1]
+        last = total["last_timestamp"] and re.sub(r"(\.\d{6})\d*Z", r"\1Z", total["last_timestamp"])
+        assert (last and datetime.fromisoformat(last)) == mine[-1][1]

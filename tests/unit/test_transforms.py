@@ -181,7 +181,7 @@ def test_a_uuid5_of_what_has_no_text_is_refused(value: str) -> None:
 
 def test_fields_are_joined_before_they_are_converted() -> None:
     table = {"join": {"at": ("day", "t.time")}, "convert": {"at": "timestamp"}, "drop": ["day", "t"]}
-    # The zone of these tests is an hour before UTC.
+    # Lisbon is an hour ahead of UTC on this day.
     assert transformed('{"day":"2026-10-10","t":{"time":"13:55:36"}}', table) == '{"at":"2026-10-10T12:55:36Z"}'
     assert transformed('{"a":7,"b":"\\"é"}', {"join": {"c": ("b", "a")}}) == '{"a":7,"b":"\\"é","c":"\\"é 7"}'
     assert transformed('{"a":7,"b":null}', {"join": {"c": ("a", "b"), "d": ("a", "x")}}) == '{"a":7,"b":null}'
