@@ -10,6 +10,7 @@ Never: no record is read here, and no signal is handled in another thread.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -173,6 +174,9 @@ class Daemon:
                     not_read = conditions.not_read
                     finished = replace(finished, lanes=lanes, snapshots=tuple(self._lanes.snapshots()))
                     return replace(finished, not_read=not_read, omissions=left_out, committed=self._committed)
+                # The lanes and the application of the old pipeline refer to each other in circles, which Python frees in its own time:
+                # after dozens of reloads, of which each leaves the buffers of a whole pipeline.
+                gc.collect()
                 self._before = configuration
                 configuration = self._reloaded(configuration, environment.telemetry, conditions)
                 environment = self._environment_of(configuration)
@@ -214,7 +218,7 @@ class Daemon:
                 cleanup.callback(watcher.stop)
                 processor.rely_on(watcher)
             self._processor = processor
-            cleanup.callback(self._history.leave)
+            cleanup.callback(self._leave)
             self._lanes.start(pipeline, environment, cleanup, is_once=self._mode.once)
             self._history.follow(processor, self._lanes, environment.telemetry)
             keep_days = configuration.intake.keep_days
@@ -245,6 +249,12 @@ class Daemon:
             finished = Finished(reason, state.counts, held_events, left_out, lost=lost, targets=targets)
             self._tell_stopped(environment.telemetry, finished)
             return finished, pipeline.configuration
+
+    def _leave(self) -> None:
+        """The pipeline has ended. Nothing may keep its memory."""
+        self._history.leave()
+        self._processor = None
+        self._intake_files.leave()
 
     def _answer_reload(self, telemetry: Telemetry, conditions: Conditions) -> None:
         """Says how a reload ended, if one was asked for."""

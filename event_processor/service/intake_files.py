@@ -53,6 +53,10 @@ class IntakeFiles(Telemetry):
         self._fs, self._clock, self._telemetry = environment.fs, environment.clock, environment.telemetry
         self._needed.clear()
 
+    def leave(self) -> None:
+        """The pipeline has ended: does nothing until `follow`."""
+        self._state = None
+
     def batch_committed(self, **_facts: object) -> None:
         """See `Telemetry`."""
         if self._state is not None and self._keep_days:
