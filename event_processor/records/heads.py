@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from event_processor.records.json_lines.lines import BYTE_ORDER_MARK
+from event_processor.records.json_lines.marks import BYTE_ORDER_MARK
 
 __all__ = ["HEAD_BYTES_MIN", "HeadKeeper", "HeaderPlace", "head_of"]
 
