@@ -17,6 +17,7 @@ import obstore
 import pytest
 import zstandard
 
+from event_processor.connectors.s3 import source
 from support.command_line import Shell
 from support.numbered_events import CommittedEvents, succeeded
 from support.processes import Pipeline
@@ -308,3 +309,38 @@ def test_a_run_whose_object_goes_half_way_ends_with_66_and_leaves_the_earlier_re
         assert shell.call("process", f"s3://{bucket}/a", "--output", f"s3://{bucket}/result") == 66
     assert f"s3://{bucket}/a: it was replaced while it was read" in shell.err
     assert bytes(obstore.get(server.store(bucket), "result").bytes()) == b"earlier"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "remedy"),
+    [
+        (500, "500", "nothing is lost: reading goes on where it was"),
+        ("RequestTimeTooSkewed", "403: RequestTimeTooSkewed", "set the clock of this machine"),
+        ("AccessDenied", "403: AccessDenied", "give this user the right to list the bucket"),
+    ],
+)
+def test_run_once_waits_for_a_service_and_then_ends_with_69_its_words_and_what_to_do(
+    server: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: int | str,
+    words: str,
+    remedy: str,
+) -> None:
+    monkeypatch.setattr(source, "ONCE_S_MAX", 0.3)
+    bucket = server.new_bucket()
+    server.put(bucket, "logfmt/a", FORMS["logfmt"].content(range(1, 11)))
+    place = Place(tmp_path / "objects")
+    monkeypatch.chdir(tmp_path)
+    shell = Shell(place.folder, capsys)
+    with FaultyRoad(server, lambda *_: fault) as road:
+        place.prepare(of_service(bucket, road.address), {"logfmt": FORMS["logfmt"]})
+        called = ("--config", str(place.folder / "pipeline.toml"))
+        assert shell.call("run", "--once", *called) == 69
+        assert f"{road.address}: {words}" in shell.err
+        assert remedy in shell.err
+        road.fault = lambda *_: None
+        assert shell.call("run", "--once", *called) == 0, shell.err
+    assert place.state["counts"]["accepted"] == 10
+    assert "lost" not in place.state
