@@ -30,6 +30,7 @@ from event_processor.model.columns import BoolArray, Columns, IntArray
 from event_processor.model.errors import StorageError
 from event_processor.model.event import Chunk
 from event_processor.model.file_system import FileSystem
+from event_processor.model.messages import in_one_line
 from event_processor.model.rejections import Rejections
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import read_range, storage_call
@@ -237,7 +238,7 @@ class Outcomes:
 
     def _give_up(self, error: Exception) -> None:
         self._is_usable = False
-        self._telemetry.history_unavailable(path=self.path, reason=" ".join(str(error).split()), remedy=REMEDY)
+        self._telemetry.history_unavailable(path=self.path, reason=in_one_line(str(error)), remedy=REMEDY)
 
 
 def _words_of(generation: int, offsets: IntArray, outcomes: IntArray) -> WordArray:

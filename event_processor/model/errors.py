@@ -124,4 +124,8 @@ def _storage_hint(errno: int) -> str:
         return f"make it writable for this user, then start again: {kept}"
     if errno in (errno_names.EMFILE, errno_names.ENFILE):
         return f"raise the limit of open files (LimitNOFILE), then start again: {kept}"
+    if errno in (errno_names.ENOENT, errno_names.ENOTDIR):
+        return f"make its folder, or name another path, then start again: {kept}"
+    if errno in (errno_names.EISDIR, errno_names.ELOOP):
+        return f"move away what is in the place of the file, or name another path, then start again: {kept}"
     return f"check the disk (dmesg, smartctl), then start again: {kept}"

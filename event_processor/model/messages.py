@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-__all__ = ["SHOWN_CHARACTERS_MAX", "cut", "printable", "readable_path", "shown"]
+__all__ = ["SHOWN_CHARACTERS_MAX", "cut", "in_one_line", "printable", "readable_path", "shown"]
 
 SHOWN_CHARACTERS_MAX: Final = 60
 _WRITER: Final = json.JSONEncoder(ensure_ascii=False, default=repr)
@@ -31,6 +31,14 @@ def shown(value: object) -> str:
 def cut(text: str) -> str:
     """`text` cut to `SHOWN_CHARACTERS_MAX` characters, and made printable."""
     return printable(text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 1] + "…")
+
+
+def in_one_line(text: str) -> str:
+    """A message of several lines, such as an error with its hint, as one line: each line is a part of its own."""
+    joined = ""
+    for line in filter(None, (" ".join(each.split()) for each in text.splitlines())):
+        joined += line if not joined else f"{' ' if joined[-1] in ':;,.' else '; '}{line}"
+    return joined
 
 
 def readable_path(path: str) -> str:

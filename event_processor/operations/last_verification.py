@@ -100,5 +100,5 @@ def keep_verification(
         # If we die here, the result before this one is still there.
         replace_file(environment.fs, path, [content], environment.new_token())
     except StorageError as error:
-        return str(error)
+        return error.message  # its hint is for a commit that failed, and no commit did
     return ""

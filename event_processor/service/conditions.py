@@ -19,6 +19,7 @@ import msgspec
 from event_processor.model.clock import utc_text
 from event_processor.model.contracts import Clock
 from event_processor.model.errors import EventProcessorError
+from event_processor.model.messages import in_one_line
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import (
     CONDITIONS_NAME,
@@ -97,8 +98,8 @@ class Conditions(Telemetry):
     def failed(self, error: Exception) -> None:
         """The process ends with this error. The condition stays on disk until the next process works."""
         known = error if isinstance(error, EventProcessorError) else EventProcessorError(f"{type(error).__name__}: {error}")
-        problem = f"the process ended with {known.exit_code}: {_in_one_line(known.message)}"
-        self._add("failed", problem=problem, remedy=_in_one_line(known.hint) or "see its log")
+        problem = f"the process ended with {known.exit_code}: {in_one_line(known.message)}"
+        self._add("failed", problem=problem, remedy=in_one_line(known.hint) or "see its log")
         self._publish()
 
     def answer(self, reload: ReloadAnswer) -> None:
@@ -106,7 +107,7 @@ class Conditions(Telemetry):
         self._reload = reload
         if reload.outcome == "refused":
             remedy = "fix the configuration, then run 'event-processor reload'; until then the present one stays in use"
-            self._add(RELOAD_REFUSED, problem=f"a reload was refused: {_in_one_line(reload.reason)}", remedy=remedy)
+            self._add(RELOAD_REFUSED, problem=f"a reload was refused: {in_one_line(reload.reason)}", remedy=remedy)
         else:
             self._end(RELOAD_REFUSED)
         self._publish()
@@ -131,7 +132,11 @@ class Conditions(Telemetry):
 
     def file_unreadable(self, *, source: str, path: str, reason: str) -> None:
         self._end("file_missing", source, path)
-        remedy = "let the user of this process read it; it is tried again until it can be read"
+        is_another = reason.endswith(("not a file", "not a regular file"))  # as `look_at` says it
+        do = (
+            f"put a file in its place, or correct sources.{source}.path" if is_another else "let the user of this process read it"
+        )
+        remedy = f"{do}; it is tried again until it can be read"
         self._add("file_unreadable", source, path, problem=f"cannot be read: {reason}", remedy=remedy)
 
     def source_unreachable(self, *, source: str, path: str, reason: str, remedy: str) -> None:
@@ -276,7 +281,3 @@ def _key(condition: Condition) -> Key:
 def _printable(text: str) -> str:
     """`text` with the bytes escaped that are no characters: a file name need not be UTF-8."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def _in_one_line(text: str) -> str:
-    return " ".join(text.split())

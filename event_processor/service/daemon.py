@@ -39,6 +39,7 @@ from event_processor.engine.loop import Processor, StopReason
 from event_processor.engine.state import Counts
 from event_processor.model.errors import ConfigurationError, EventProcessorError, RejectionLimitError
 from event_processor.model.losses import Loss
+from event_processor.model.messages import in_one_line
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.conditions import Condition, ReloadAnswer
 from event_processor.operations.omissions import AbsentColumns, Omission, omissions
@@ -304,7 +305,7 @@ class Daemon:
 
     def _refused(self, telemetry: Telemetry, started_s: float, reason: str) -> ReloadAnswer:
         telemetry.reload_refused(reason=reason)
-        return ReloadAnswer(started_s, "refused", reason=" ".join(reason.split()))
+        return ReloadAnswer(started_s, "refused", reason=in_one_line(reason))
 
     def _end(self) -> None:
         """Ends the loop after a commit."""

@@ -20,6 +20,7 @@ from event_processor.model.clock import SystemClock
 from event_processor.model.contracts import Clock
 from event_processor.model.errors import EventProcessorError
 from event_processor.model.file_system import FileSystem
+from event_processor.model.messages import in_one_line
 from event_processor.model.telemetry import Telemetry
 from event_processor.operations.history import COLUMNS, COUNTERS, IDLE_S, LAYOUTS, MINUTES, SECONDS, ring_of
 from event_processor.service.lag_clock import LagClock
@@ -164,7 +165,7 @@ class History(Telemetry):
             self._is_ready = False
             if not self._is_reported:
                 self._is_reported = True
-                reason = " ".join(str(error).split())
+                reason = in_one_line(str(error))
                 remedy = "everything else goes on; make room, or let this user write there: the figures of the past are then kept again"
                 self._telemetry.history_unavailable(path=self._periods[0].ring.path, reason=reason, remedy=remedy)
 

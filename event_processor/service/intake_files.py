@@ -20,6 +20,7 @@ from event_processor.model.clock import SystemClock
 from event_processor.model.contracts import Clock
 from event_processor.model.errors import StorageError
 from event_processor.model.file_system import FileSystem
+from event_processor.model.messages import in_one_line
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import remove_files, storage_call
 from event_processor.storage.earlier_files import earlier_files
@@ -72,7 +73,7 @@ class IntakeFiles(Telemetry):
                 self._look(self._fs)
             except StorageError as error:
                 # The next commit meets a failing disk by itself.
-                self._telemetry.intake_files_kept(path=self._path, reason=str(error))
+                self._telemetry.intake_files_kept(path=self._path, reason=in_one_line(str(error)))
 
     def _look(self, fs: FileSystem) -> None:
         with storage_call("stat", self._path):

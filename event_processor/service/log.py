@@ -176,7 +176,8 @@ class LogTelemetry(Telemetry):
         self.log("warning", "leading_nuls_skipped", "skipped NULs at the start; the writer does not use O_APPEND", facts)
 
     def watcher_unavailable(self, **facts: Fact) -> None:
-        self.log("warning", "watcher_unavailable", "cannot watch this folder; only polling finds changes", facts)
+        which = "this folder" if facts["path"] else "any folder"
+        self.log("warning", "watcher_unavailable", f"cannot watch {which}; only polling finds changes", facts)
 
     def checkpoint_recovered(self, **facts: Fact) -> None:
         self.log("error", "checkpoint_recovered", "the checkpoint could not be used; resumed from its predecessor", facts)

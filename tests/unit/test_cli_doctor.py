@@ -94,6 +94,18 @@ def test_what_this_user_may_not_read_or_write_is_wrong(shell: Shell) -> None:
     assert sorted(each["what"] for each in examined(shell, 78)) == ["sinks.ordered", "sources.log", "state.dir"]
 
 
+def test_a_folder_in_place_of_a_sinks_file_is_wrong_and_stops_the_start(shell: Shell) -> None:
+    shell.path("out").mkdir(exist_ok=True)
+    (path,) = [
+        Path(each["words"].removesuffix(" can be written")) for each in examined(shell, 0) if each["what"] == "sinks.ordered"
+    ]
+    path.mkdir()
+    (found,) = examined(shell, 78)
+    assert (found["what"], found["words"]) == ("sinks.ordered", f"{path} is not a regular file")
+    assert shell.call("run", "--once") == 78
+    assert f"{path}: is not a regular file, so nothing can be appended to it" in shell.err
+
+
 def test_a_file_in_place_of_a_folder_is_wrong(shell: Shell) -> None:
     shell.path("out").write_text("")
     (found,) = examined(shell, 78)

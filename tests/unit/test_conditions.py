@@ -68,6 +68,26 @@ def test_a_missing_file_that_becomes_unreadable_is_one_condition(fs: SimulatedFi
     assert [each.kind for each in published(fs)] == ["file_unreadable"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ("Permission denied", "let the user of this process read it; it is tried again until it can be read"),
+        (
+            "is a folder, not a file",
+            "put a file in its place, or correct sources.events.path; it is tried again until it can be read",
+        ),
+        ("not a regular file", "put a file in its place, or correct sources.events.path; it is tried again until it can be read"),
+    ],
+)
+def test_what_to_do_depends_on_what_is_in_the_place_of_a_file(
+    fs: SimulatedFileSystem, clock: FakeClock, reason: str, remedy: str
+) -> None:
+    conditions = opened(fs, clock)
+    conditions.file_unreadable(source="events", path="/log", reason=reason)
+    rounds(conditions)
+    assert [each.remedy for each in published(fs)] == [remedy]
+
+
 def test_a_name_that_is_not_utf_8_is_escaped_and_its_condition_ends(fs: SimulatedFileSystem, clock: FakeClock) -> None:
     conditions = opened(fs, clock)
     path = b"/caf\xe9.jsonl".decode(errors="surrogateescape")

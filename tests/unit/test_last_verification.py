@@ -137,4 +137,7 @@ def test_a_result_that_cannot_be_kept_is_a_note_and_changes_no_exit_code(shell: 
     assert shell.call("verify") == 0
     assert shell.out.startswith("ok: 5 records")
     assert "note: 'status' will not show this result: " in shell.err
+    assert shell.err.rstrip().endswith(
+        "verification.json: rename failed: Is a directory"
+    )  # no hint for a failed commit, and no escape
     assert not [name for name in os.listdir(shell.path("state")) if name.endswith(".partial")]

@@ -148,3 +148,11 @@ def test_text_in_the_journal_has_priorities_and_a_stream_that_only_inherited_the
         assert chosen_format("text", journal, environment) == "journal"
         assert chosen_format("json", journal, environment) == "json"
         assert chosen_format("auto", other, environment) == "json"
+
+
+def test_without_a_watcher_no_folder_is_watched_and_the_line_says_so() -> None:
+    for path, folder in (("", "any folder"), ("/logs", "this folder")):
+        stream = io.StringIO()
+        telemetry = LogTelemetry(stream, clock=StoppedClock(), level="info", line_format="json")
+        telemetry.watcher_unavailable(path=path, reason="no")
+        assert json.loads(stream.getvalue())["message"] == f"cannot watch {folder}; only polling finds changes"

@@ -58,7 +58,7 @@ class GrowingSink:
         self._output: Final = output
         path = str(identity.path)
         status = fs.status(path)
-        if self._key not in committed and status is not None and status.size_bytes:
+        if self._key not in committed and status is not None and status.is_regular and status.size_bytes:
             raise ConfigurationError(
                 f"{path}: sink {self.name!r} would append to this file, but this state did not write its {status.size_bytes} bytes",
                 hint="move the file aside, name another path, or restore the state that wrote it",

@@ -51,6 +51,8 @@ def _problem(fs: FileSystem, path: str) -> str:
 def sink_finding(key: str, path: str) -> Finding:
     """The folder of a sink's files, and the file itself if it exists."""
     problem = unwritable(os.path.dirname(path) or ".")
+    if os.path.exists(path) and not os.path.isfile(path):
+        return Finding(key, "wrong", f"{readable_path(path)} is not a regular file", f"move it away, or correct {key}.path")
     if not problem and os.path.exists(path) and not os.access(path, os.W_OK):
         problem = f"{path} is not writable for this user"
     if problem:

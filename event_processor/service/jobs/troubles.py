@@ -13,6 +13,7 @@ from typing import Final
 
 from event_processor.assembly import Environment
 from event_processor.model.errors import EventProcessorError
+from event_processor.model.messages import in_one_line
 
 __all__ = ["OPEN_RETRY_S", "Troubles", "words_of"]
 
@@ -64,7 +65,7 @@ class Troubles:
 
     def tell(self, path: str, reason: str) -> None:
         """Reports that the files at `path` cannot be used."""
-        self._environment.telemetry.jobs_unavailable(path=path, reason=" ".join(reason.split()))
+        self._environment.telemetry.jobs_unavailable(path=path, reason=in_one_line(reason))
 
     def forget(self, job_id: str) -> None:
         """The job is gone."""
