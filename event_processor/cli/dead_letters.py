@@ -32,7 +32,7 @@ from event_processor.operations.dead_letters import (
     retry_records,
 )
 from event_processor.operations.failed_deliveries import Retried, count_failed, newest_failed, read_failed, retry_failed
-from event_processor.operations.state_access import owned_state
+from event_processor.operations.state_access import owned_state, require_checkpoint
 from event_processor.storage.durable import FileSystem, create_file, remove_files
 
 __all__ = ["app"]
@@ -52,6 +52,13 @@ def _surroundings(context: typer.Context) -> tuple[Configuration, Environment]:
     return configuration, real_environment(configuration)
 
 
+def _with_state(context: typer.Context) -> tuple[Configuration, Environment]:
+    """Raises `InputGoneError` if there is no state: another folder may be meant, and no state is not the same as no dead letter."""
+    configuration, environment = _surroundings(context)
+    require_checkpoint(configuration, environment)
+    return configuration, environment
+
+
 @app.command("list")
 def list_letters(
     context: typer.Context,
@@ -61,7 +68,7 @@ def list_letters(
     sink: SinkName = None,
 ) -> None:
     """List the newest dead letters, oldest first."""
-    configuration, environment = _surroundings(context)
+    configuration, environment = _with_state(context)
     if sink is not None:
         failed = newest_failed(configuration, environment, sink, limit)
         _list_failed(failed, count_failed(configuration, environment, sink), as_json=as_json)
@@ -113,7 +120,7 @@ def export(
     """Write all dead letters as JSON lines, to repair and retry them."""
     if output == "":
         raise UsageError("--output has an empty name", hint="name a file, or omit the option")
-    configuration, environment = _surroundings(context)
+    configuration, environment = _with_state(context)
     if sink is None:
         letters, part, retry = read_dead_letters(configuration, environment), "record", ""
     else:
@@ -187,7 +194,7 @@ def _write_retried(retried: Retried, sink: str, *, dry_run: bool, as_json: bool)
 def purge(context: typer.Context, *, yes: Annotated[bool, typer.Option("--yes", help="Purge without asking.")] = False) -> None:
     """Empty the dead-letter file. The counts do not change. The daemon must be stopped."""
     require_answerable(yes=yes)
-    configuration, environment = _surroundings(context)
+    configuration, environment = _with_state(context)
     with owned_state(configuration, environment):
         count = count_dead_letters(configuration, environment)
         if count:

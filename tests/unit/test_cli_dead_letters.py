@@ -74,3 +74,10 @@ def test_purged_letters_are_gone_and_the_counts_stay(shell: Shell) -> None:
 
 def test_the_group_alone_is_a_usage_error(shell: Shell) -> None:
     assert shell.call("dead-letters") == 64
+
+
+@pytest.mark.parametrize("command", [("list",), ("list", "--json"), ("export",), ("purge", "--yes")])
+def test_a_folder_without_a_state_has_no_dead_letters_to_speak_of(shell: Shell, command: tuple[str, ...]) -> None:
+    assert shell.call("--state", "elsewhere", "dead-letters", *command) == 66
+    assert shell.out == ""
+    assert "elsewhere: no state here yet" in shell.err
