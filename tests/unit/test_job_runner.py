@@ -596,6 +596,23 @@ def test_a_job_whose_upload_has_just_got_its_place_keeps_it_for_a_while(world: W
     assert world.runner.running() == {two.id, waiting.id}
 
 
+def test_a_job_whose_upload_is_silent_makes_room_for_one_whose_upload_comes(world: World) -> None:
+    (_, silent), (spoken, other) = world.upload(4), world.upload(4)
+    world.rounds(25)
+    world.send(spoken, b"ab")
+    _, waiting = world.upload(4)
+    world.rounds(4)
+    assert [each.signals for each in world.started] == [[], []], "nothing came for less than 30 s"
+    world.rounds(4)
+    assert [each.signals for each in world.started] == [[signal.SIGTERM], []]
+    world.started[0].code = 143
+    world.rounds(20)
+    assert world.runner.running() == {other.id, waiting.id}
+    world.rounds(100)
+    assert [each.signals for each in world.started[1:]] == [[], []], "now all are silent: no turns are taken"
+    assert world.store.get(silent.id).failures == 0
+
+
 def test_a_job_whose_upload_is_never_completed_fails_with_its_upload(world: World) -> None:
     upload, job = world.upload(4)
     whole, waiting = world.upload(4)

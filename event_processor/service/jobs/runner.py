@@ -9,7 +9,7 @@ Never: waits for a process; reads a record.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
@@ -22,6 +22,7 @@ from event_processor.model.errors import StorageError
 from event_processor.service.jobs.health import problem_of
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, RefusedError
+from event_processor.service.jobs.places import Place, rank_of, to_leave
 from event_processor.service.jobs.process import NO_PROCESS, Call, End, FoundProcess, JobProcess, end_of, holds_lock, start
 from event_processor.service.jobs.retries import Retries
 from event_processor.service.jobs.store import JobStore
@@ -252,33 +253,23 @@ class Runner:
         held = self._running.keys() | self._unknown
         waiting = [job for job in self._store.unfinished() if job.is_open and job.id not in held]
         ready = [job for job in waiting if self._retries.is_due(job.id)]
-        # As long as something of its upload is missing, a job has only a place that no other one needs.
-        coming = self._coming()
-        ready.sort(key=lambda job: job.id in coming)
-        if not ready or not self._may_start(sum(job.id not in coming for job in ready), coming) or not self._has_room(now_s):
+        if not ready or not self._has_room(now_s):
             return
+        ranks = {job.id: rank_of(job, self._uploads) for job in self._store.unfinished() if job.is_open}
+        ready.sort(key=lambda job: ranks[job.id])
+        self._make_room([ranks[job.id] for job in ready], ranks)
         for job in ready:
             if len(self._running) < self._settings.options.processes_max:
                 self._troubles.each(job.id, self._start, job)
 
-    def _coming(self) -> frozenset[str]:
-        """The jobs whose upload still comes."""
-        return frozenset(
-            job.id
-            for job in self._store.unfinished()
-            if job.request.input.upload and job.is_open and self._uploads.is_coming(job.request.input.upload)
-        )
-
-    def _may_start(self, wanted: int, coming: frozenset[str]) -> bool:
-        """Whether there is a place. If there are too few for the `wanted` jobs whose input is there, others make room."""
-        places = self._settings.options.processes_max - len(self._running)
-        leaving = sum(running.is_aside for running in self._running.values())
-        latest_s = self._clock.monotonic_s() - PLACE_S
-        long = [each for job_id, each in self._running.items() if job_id in coming and each.since_s <= latest_s]
-        for running in [each for each in long if each.ask_s is None][: max(0, wanted - places - leaving)]:
+    def _make_room(self, waiting: Sequence[int], ranks: Mapping[str, int]) -> None:
+        """Ends processes of jobs whose upload still comes, if the places of others do not suffice for the jobs of these ranks."""
+        staying = {job_id: each for job_id, each in self._running.items() if each.ask_s is None and not each.is_aside}
+        free = max(0, self._settings.options.processes_max - len(staying))
+        places = [Place(job_id, ranks[job_id], each.since_s) for job_id, each in staying.items() if job_id in ranks]
+        for job_id in to_leave(waiting[free:], places, self._clock.monotonic_s() - PLACE_S):
             # If we die from here on, the process ends or not: the job goes on where its last commit was.
-            running.is_aside = True
-        return places > 0
+            staying[job_id].is_aside = True
 
     def _has_room(self, now_s: float) -> bool:
         """Whether the disk has room for the rows of another job. Without, jobs wait; those that run go on."""

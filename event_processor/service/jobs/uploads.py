@@ -148,6 +148,14 @@ class UploadStore:
             upload = self._uploads.get(upload_id)
         return upload is not None and not upload.is_complete
 
+    def is_silent(self, upload_id: str, age_s: int) -> bool:
+        """Whether nothing came for `age_s` seconds, and no request sends to it now."""
+        with self._lock:
+            upload = self._uploads.get(upload_id)
+            if upload is None or upload_id in self._busy:
+                return False
+            return (wall_ns_of(upload.changed_at) or 0) < self._environment.clock.wall_ns() - age_s * 10**9
+
     def begin(self, upload_id: str, offset: int, options: JobsOptions) -> Piece:
         """The next piece of an upload, which must begin at `offset`. Close it in any case. Raises `RefusedError`, `StorageError`."""
         with self._lock:
