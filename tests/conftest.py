@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.http_service import HttpService
+from support.left_open import close_what_is_open
 
 # Programs that they start write as in a user's shell. Without buffers, nothing would be left to fail at a program's end.
 os.environ.pop("PYTHONUNBUFFERED", None)
@@ -17,6 +18,15 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 settings.register_profile("usual", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("usual"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "usual")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Closes what the test registered."""
+    try:
+        yield
+    finally:
+        close_what_is_open()
 
 
 @pytest.fixture

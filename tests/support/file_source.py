@@ -19,6 +19,7 @@ from event_processor.model.contracts import Wakeup
 from event_processor.model.event import Chunk, Json
 from event_processor.model.telemetry import Telemetry
 from event_processor.storage.durable import OperatingSystem
+from support.left_open import close_after_test
 
 RETIRE_S = 5.0
 CHUNKS_MAX = 10_000
@@ -152,6 +153,7 @@ class Reader:
             last_commit_ns=self.committed_ns,
         )
         self.source.open(self.parts, self.next_part)
+        close_after_test(self.source.close)
         return self.source
 
     def take(self, chunk: Chunk) -> None:

@@ -11,6 +11,7 @@ from event_processor.service.web.intake_writer import IntakeWriter, OpenIntake
 from event_processor.service.web.service import WebService
 from event_processor.storage.file_system import OperatingSystem
 from event_processor.storage.shared_log import SharedLog
+from support.left_open import close_after_test
 
 __all__ = ["application_here", "open_intake"]
 
@@ -18,10 +19,13 @@ __all__ = ["application_here", "open_intake"]
 def application_here(environment: Environment | None = None, intake: IntakeWriter | None = None) -> ASGIApp:
     """The application of the configuration in the working directory. It asks for no token."""
     configuration = load(Invocation()).configuration
-    prepared = WebService({}, intake).prepare(configuration, environment or Environment())
+    service = WebService({}, intake)
+    close_after_test(service.close)
+    prepared = service.prepare(configuration, environment or Environment())
     if prepared.jobs is not None:
         # Without the thread that runs them: jobs wait.
         prepared.jobs.jobs.store.open()
+        close_after_test(prepared.jobs.jobs.store.close)
         prepared.jobs.jobs.uploads.open()
     return prepared.app
 

@@ -15,6 +15,7 @@ import pytest
 from event_processor.connectors.files.content import CompressedContent, open_content
 from event_processor.records.compression import RefusedContentError, compression_of
 from event_processor.storage.durable import OperatingSystem
+from support.left_open import close_after_test
 
 TEXT = b"".join(b'{"id": %d}\n' % number for number in range(5000))
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
@@ -23,6 +24,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "bzip2":
 def decoded(path: Path, content: bytes) -> CompressedContent:
     path.write_bytes(content)
     opened = open_content(OperatingSystem(), str(path))
+    close_after_test(opened.close)
     assert isinstance(opened, CompressedContent)
     return opened
 
@@ -91,5 +93,6 @@ def test_decoding_shows_progress(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(gzip.compress(os.urandom(300_000)))
     calls: list[None] = []
     content = open_content(OperatingSystem(), str(tmp_path / "x"), progressed=lambda: calls.append(None))
+    close_after_test(content.close)
     content.read(1, 299_999)
     assert len(calls) >= 4
