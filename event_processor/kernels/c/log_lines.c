@@ -1,7 +1,7 @@
 /* Lines of logs as lines of JSON: of web servers (combined), logfmt, and LTSV.
  *
- * Always: writes the same bytes as `records/log_lines.py` does line by line. A line is left to that if it is not certain: it holds an escape,
- * a byte that is not ASCII, or a control character; it is blank, or not of its form; a name comes twice.
+ * Always: writes the same bytes as `records/log_lines.py` does line by line. A line is left to that if it is not certain: it holds a byte that
+ * is not ASCII, a control character, or an escape of one; it is blank, or not of its form; a name comes twice.
  */
 #include "json.h"
 
@@ -72,9 +72,63 @@ static uint8_t *put_text(uint8_t *out, struct span span) {
     return out;
 }
 
-/* Writes a text that needs no escape; null if it is empty or "-". */
+static int hex_digit(uint8_t byte) {
+    return is_digit(byte) ? byte - '0' : (byte | 0x20) >= 'a' && (byte | 0x20) <= 'f' ? (byte | 0x20) - 'a' + 10 : -1;
+}
+
+/* The byte that the escape at `place` means, and what follows it in `*behind`. A backslash at the end means itself. */
+static int escaped_byte(const uint8_t *place, const uint8_t *end, const uint8_t **behind) {
+    if (end - place >= 4 && place[1] == 'x' && hex_digit(place[2]) >= 0 && hex_digit(place[3]) >= 0) {
+        *behind = place + 4;
+        return hex_digit(place[2]) << 4 | hex_digit(place[3]);
+    }
+    *behind = end - place < 2 ? end : place + 2;
+    return end - place < 2 ? '\\' : place[1];
+}
+
+/* Whether all escapes in a text of a web server mean ASCII that is no control character. */
+static int is_resolvable(struct span span) {
+    while (span.begin < span.end) {
+        const uint8_t *place = place_of(span.begin, span.end, '\\');
+        if (place == span.end)
+            return 1;
+        const int byte = escaped_byte(place, span.end, &span.begin), is_letter = span.begin == place + 2;
+        if (byte < 0x20 || byte > 0x7f || (is_letter && memchr("nrtbfv", byte, 6)))
+            return 0;
+    }
+    return 1;
+}
+
+/* Writes a text whose escapes are resolvable. */
+static uint8_t *put_resolved(uint8_t *out, struct span span) {
+    *out++ = '"';
+    while (span.begin < span.end) {
+        const uint8_t *place = place_of(span.begin, span.end, '\\');
+        out = put_span(out, (struct span){span.begin, place});
+        span.begin = place;
+        if (place < span.end) {
+            const int byte = escaped_byte(place, span.end, &span.begin);
+            if (byte == '"' || byte == '\\')
+                *out++ = '\\';
+            *out++ = (uint8_t)byte;
+        }
+    }
+    *out++ = '"';
+    return out;
+}
+
+/* Writes a text of a web server; null if it is empty or "-". */
 static uint8_t *put_said(uint8_t *out, struct span span) {
-    return span.begin == span.end || is_dash(span) ? PUT(out, "null") : put_text(out, span);
+    return span.begin == span.end || is_dash(span) ? PUT(out, "null") : put_resolved(out, span);
+}
+
+/* The quote that ends a text, or `end`. */
+static const uint8_t *quote_place(const uint8_t *place, const uint8_t *end, int has_escapes) {
+    if (!has_escapes)
+        return place_of(place, end, '"');
+    while (place < end && *place != '"')
+        place += 1 + (*place == '\\');
+    return place < end ? place : end;
 }
 
 /* The end of the method of a request: capital letters, then also "_" and "-". `place` if there is none. */
@@ -121,16 +175,18 @@ static uint8_t *put_count(uint8_t *out, struct span count) { return is_dash(coun
 
 /* The object of a line of Apache or nginx, with the last two fields or without them. NULL: the line is left. */
 static uint8_t *put_combined(uint8_t *out, const uint8_t *begin, const uint8_t *end) {
-    if (!is_plain(begin, end, ' ') || place_of(begin, end, '\\') != end)
+    if (!is_plain(begin, end, ' '))
         return NULL;
+    const uint8_t *escape = place_of(begin, end, '\\');
+    const int has_escapes = escape != end;
     const uint8_t *address = place_of(begin, end, ' '), *ident = place_of(address + 1, end, ' ');
     const uint8_t *bracket = place_of(ident + 1, end, '['), *timestamp = place_of(bracket + 1, end, ']');
     /* Before the request there is no quote, so nothing there needs an escape. */
-    const uint8_t *quote = place_of(begin, end, '"'), *request = place_of(quote + 1, end, '"');
+    const uint8_t *quote = place_of(begin, end, '"'), *request = quote_place(quote + 1, end, has_escapes);
     if (address == begin || ident <= address + 1 || bracket < ident + 3 || bracket[-1] != ' ' || quote != timestamp + 2 || timestamp[1] != ' ')
         return NULL;
     const uint8_t *status = request + 2;
-    if (end - request < 5 || request[1] != ' ')
+    if (escape < quote || end - request < 5 || request[1] != ' ')
         return NULL;
     const uint8_t *status_end = count_end(status, end, 3);
     if (!status_end || (status_end - status != 3 && *status != '-') || status_end >= end || *status_end != ' ')
@@ -142,13 +198,16 @@ static uint8_t *put_combined(uint8_t *out, const uint8_t *begin, const uint8_t *
     if (size_end != end) {
         if (end - size_end < 7 || size_end[0] != ' ' || size_end[1] != '"')
             return NULL;
-        referer = (struct span){size_end + 2, place_of(size_end + 2, end, '"')};
+        referer = (struct span){size_end + 2, quote_place(size_end + 2, end, has_escapes)};
         if (end - referer.end < 4 || referer.end[1] != ' ' || referer.end[2] != '"')
             return NULL;
-        agent = (struct span){referer.end + 3, place_of(referer.end + 3, end, '"')};
+        agent = (struct span){referer.end + 3, quote_place(referer.end + 3, end, has_escapes)};
         if (agent.end != end - 1)
             return NULL;
     }
+    const struct span said = {quote + 1, request};
+    if (has_escapes && !(is_resolvable(said) && is_resolvable(referer) && is_resolvable(agent)))
+        return NULL;
     out = PUT(out, "{\"remote_addr\":");
     out = put_text(out, (struct span){begin, address});
     out = PUT(out, ",\"ident\":");
@@ -157,7 +216,7 @@ static uint8_t *put_combined(uint8_t *out, const uint8_t *begin, const uint8_t *
     out = put_said(out, (struct span){ident + 1, bracket - 1});
     out = PUT(out, ",\"timestamp\":");
     out = put_text(out, (struct span){bracket + 1, timestamp});
-    out = put_request(out, (struct span){quote + 1, request});
+    out = put_request(out, said);
     out = PUT(out, ",\"status\":");
     out = put_count(out, (struct span){status, status_end});
     out = PUT(out, ",\"bytes\":");
