@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from event_processor.configuration.configuration import EventOptions
-from event_processor.engine import dead_letters as letters_module
 from event_processor.engine.dead_letters import letters_of
+from event_processor.kernels import dead_letters as kernel
 from event_processor.kernels.dead_letters import write_letters
 from event_processor.kernels.library import LIBRARY
 from event_processor.model.event import Chunk
@@ -73,7 +73,7 @@ def test_letters_are_written_as_each_alone(
     assert [json.loads(each) for each in written.records()] == expected
     assert written.count == len(expected)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(letters_module, "write_letters", lambda *_: None)
+        patch.setattr(kernel, "write_letters", lambda *_: None)
         assert letters_of(chunk, columns, rejections, line).records() == written.records()
 
 

@@ -89,7 +89,8 @@ class ArrivedView(ForwardingFileSystem):
 
     def status_of(self, descriptor: int) -> FileStatus:
         found = self._fs.status_of(descriptor)
-        return replace(found, size_bytes=min(found.size_bytes, self._arrival.come_bytes))
+        self._require_come(found.size_bytes)
+        return replace(found, size_bytes=self._arrival.come_bytes)
 
     def read(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
         wanted_bytes = min(size_bytes, self._arrival.come_bytes - offset)
@@ -97,9 +98,7 @@ class ArrivedView(ForwardingFileSystem):
             return b""
         content = self._fs.read(descriptor, wanted_bytes, offset)
         if not content:
-            # Without this, the end of the file would pass for the end of the input.
-            words = f"{self._path}: ends at byte {offset}, although {self._arrival.come_bytes} bytes of it had come"
-            raise InputGoneError(words, hint=HINT)
+            self._require_come(offset)
         return content
 
     def read_into(self, descriptor: int, view: memoryview, offset: int) -> int:
@@ -109,3 +108,9 @@ class ArrivedView(ForwardingFileSystem):
 
     def next_data(self, descriptor: int, offset: int) -> int:
         return min(self._fs.next_data(descriptor, offset), max(offset, self._arrival.come_bytes))
+
+    def _require_come(self, end_bytes: int) -> None:
+        """Raises `InputGoneError` if the file ends before what has come. Otherwise its end would pass for the end of the input."""
+        if end_bytes < self._arrival.come_bytes:
+            words = f"{self._path}: ends at byte {end_bytes}, although {self._arrival.come_bytes} bytes of it had come"
+            raise InputGoneError(words, hint=HINT)
