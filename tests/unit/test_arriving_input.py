@@ -182,7 +182,9 @@ def test_a_damage_is_found_before_the_rest_comes(tmp_path: Path) -> None:
         (lambda run: run.document.write_text('{"offset": 3, "length": 24}'), "before, it was 19 of 24"),
         (lambda run: run.document.write_text('{"offset": 19, "length": 25}'), "19 of 25 bytes"),
         (lambda run: (run.come(24), run.file.write_bytes(TEXT[:19])), "although 24 bytes of it had come"),
+        (lambda run: (run.come(24), run.file.write_bytes(TEXT[:22])), "ends at byte 22, although 24 bytes"),
         (lambda run: (run.come(24), run.file.write_bytes(TEXT[:18])), "ends at byte 18, although 24 bytes"),
+        (lambda run: run.file.write_bytes(TEXT[:18]), "ends at byte 18, although 19 bytes"),
         (lambda run: (run.come(24), run.file.write_bytes(TEXT.upper())), "no longer holds the bytes"),
     ],
 )
