@@ -661,6 +661,18 @@ def test_a_process_that_is_started_again_is_not_counted_again(world: World) -> N
     assert (len(world.started), world.store.counts.started, world.store.counts.ended) == (2, 1, {})
 
 
+def test_a_process_that_ended_before_it_had_a_state_is_counted_once(world: World) -> None:
+    """Such as one whose object store does not answer yet: the object is asked for before the state is made."""
+    world.submit()
+    world.clock.now_s += 30
+    world.rounds()
+    for tries in range(1, 4):
+        world.started[-1].code = 69
+        world.rounds(100)
+        assert len(world.started) == tries + 1
+    assert (world.store.counts.started, world.store.counts.wait_s) == (1, 30)
+
+
 def test_a_full_queue_says_when_a_place_will_be_free_as_jobs_showed(world: World) -> None:
     """Two processes at a time: a place is free after half the time that a job takes."""
     options = world.options.model_copy(update={"queue_max": 1})

@@ -87,6 +87,8 @@ class Runner:
         self._retries: Final = Retries(environment, store, self._troubles)
         self._unknown: set[str] = set()
         """Jobs of which it is not known yet whether a process of an earlier server works in their folder."""
+        self._counted: set[str] = set()
+        """Jobs that were counted as started: a process that ends early leaves no state that would show it."""
         self._next_sweep_s = 0.0
         self._is_full = False
         self._full_until_s = 0.0
@@ -302,11 +304,12 @@ class Runner:
             self._set(job.id, FoundProcess(self._environment, folder), has_all=False)
             return
         try:
-            is_first = self._environment.fs.status(folder.state) is None
+            is_first = job.id not in self._counted and self._environment.fs.status(folder.state) is None
             call = Call(pipeline_file, settings, job.argument, inputs.arriving(job.request.input))
             has_all = not self._uploads.is_coming(job.request.input.upload)
             self._set(job.id, self._starts(self._environment, folder, call), has_all=has_all)
             if is_first:
+                self._counted.add(job.id)
                 self._store.counts.starts((self._clock.wall_ns() - (wall_ns_of(job.submitted_at) or 0)) / 1e9)
         except (OSError, StorageError) as error:
             self._retries.ended(
@@ -345,6 +348,7 @@ class Runner:
         self._store.remove(job)
         self._troubles.forget(job.id)
         self._retries.forget(job.id)
+        self._counted.discard(job.id)
 
     def _stop(self) -> None:
         """Ends every process. A job is not recorded as ended by that: it goes on at the next start."""
