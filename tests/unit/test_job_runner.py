@@ -13,20 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.assembly import Environment
+from event_processor.assembly import Environment, process_name
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.contracts import Wakeup
 from event_processor.model.options import ConfiguredPath
 from event_processor.model.telemetry import Telemetry
+from event_processor.service.jobs import process as job_process
 from event_processor.service.jobs import uploads
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, JobInput, JobRequest, RefusedError
-from event_processor.service.jobs.process import Call, StartedProcess, start
+from event_processor.service.jobs.process import Call, FoundProcess, StartedProcess, start
 from event_processor.service.jobs.retries import FAILURES_MAX
 from event_processor.service.jobs.runner import Runner, Settings
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
 from event_processor.storage.durable import OperatingSystem
+from event_processor.storage.lock import DirectoryLock
 from support.processes import wait_until
 
 
@@ -286,6 +288,23 @@ def test_a_process_is_known_to_the_next_server_before_its_first_step(tmp_path: P
     later.rounds()
     assert later.runner.running() == frozenset()
     later.store.close()
+
+
+def test_a_process_of_an_earlier_server_gets_one_signal_although_two_locks_name_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = world.store.folder(world.submit().id)
+    os.makedirs(folder.state)
+    held = [
+        DirectoryLock(world.disk, path, process_name(os.getpid())) for path in (folder.lock, os.path.join(folder.state, "lock"))
+    ]
+    signals: list[int] = []
+    monkeypatch.setattr(job_process, "_arguments_of", lambda *_: [folder.state])
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda _descriptor, number: signals.append(number))
+    FoundProcess(world.environment, folder).send(signal.SIGTERM)
+    assert signals == [signal.SIGTERM]
+    for lock in held:
+        lock.release()
 
 
 def test_a_process_that_finds_the_lock_taken_is_no_failure(world: World) -> None:

@@ -134,9 +134,12 @@ class FoundProcess:
 
     def send(self, number: signal.Signals) -> None:
         """Only if the owner that a lock file names is a process that was called with this folder."""
+        asked: set[int] = set()
         for directory in (self._folder.path, self._folder.state):
             found = _OWNER.match(owner_of(directory, self._environment) or "")
-            if found is not None:
+            # Both locks may name one process, and a second signal would end it at once, in the middle of its batch.
+            if found is not None and int(found[1]) not in asked:
+                asked.add(int(found[1]))
                 self._send(int(found[1]), number)
 
     def _send(self, process_id: int, number: signal.Signals) -> None:
