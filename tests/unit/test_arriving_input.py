@@ -173,6 +173,21 @@ def test_a_damage_is_found_before_the_rest_comes(tmp_path: Path) -> None:
     assert run.telemetry.names().count("file_damaged") == 1
 
 
+def test_nothing_is_read_that_a_power_cut_could_take_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Arriving(tmp_path, TEXT)
+    durable = [run.document.read_bytes()]
+    monkeypatch.setattr(OperatingSystem, "sync_directory", lambda _fs, _folder: durable.append(run.document.read_bytes()))
+    run.come(19)
+    assert not run.read_all()
+    run.document.write_bytes(durable[-1])
+    run.live_again()
+    run.come(24)
+    assert run.read_all()
+    assert run.records() == RECORDS
+    # At the start of the test, when more had come, at the start of the second life, when the rest had come; at no look in vain.
+    assert [json.loads(each)["offset"] for each in durable] == [0, 19, 19, 24]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

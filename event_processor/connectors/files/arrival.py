@@ -1,13 +1,14 @@
 """An input that is still written: how much of it counts, by a small file beside it that its writer replaces.
 
 Owns: `Arrival`, what has come of one input; `ArrivedView`, the disk with nothing of the input beyond that.
-Always: what has come only grows, up to a length that was announced before the first byte. Bytes that were announced as come, and are not
+Always: what has come only grows, up to a length that was announced before the first byte, a power cut included. Bytes that were announced as come, and are not
 in the file, end the run.
 Never: waits (the loop does).
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,7 @@ import msgspec
 
 from event_processor.model.errors import InputGoneError
 from event_processor.model.file_system import FileStatus, FileSystem
-from event_processor.storage.durable import read_file
+from event_processor.storage.durable import read_file, storage_call
 from event_processor.storage.forwarding import ForwardingFileSystem
 
 __all__ = ["Announced", "Arrival", "ArrivedView", "announced"]
@@ -65,9 +66,19 @@ class Arrival:
                 now = f"{found.offset} of {found.length} bytes of the input have come"
                 before = f"before, it was {self.come_bytes} of {self._length_bytes}"
                 raise InputGoneError(f"{self._path}: says that {now}; {before}", hint=HINT)
+            if found.offset > self.come_bytes:
+                self._settle()
             self.come_bytes = found.offset
             self.is_complete = found.offset == found.length
         return self.is_complete
+
+    def _settle(self) -> None:
+        """Makes durable that the small file was replaced. Its writer may not have done it yet. Raises `StorageError`."""
+        folder = os.path.dirname(self._path) or "."
+        with storage_call("fsync", folder):
+            # If we die before this, nothing was read. Without it, a power cut could bring back the file that says less than our
+            # state has counted, and the run could never go on.
+            self._fs.sync_directory(folder)
 
     def has(self, end_bytes: int) -> bool:
         """Whether the first `end_bytes` have come, or all there will be."""
