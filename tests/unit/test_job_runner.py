@@ -761,6 +761,20 @@ def test_what_keeps_jobs_from_going_on_is_a_problem_until_it_is_over(
     later.store.close()
 
 
+def test_a_trouble_ends_with_what_it_kept_from_being_done(world: World, tmp_path: Path) -> None:
+    job = world.submit()
+    world.disk.broken.add(world.store.folder(job.id).lock)
+    Path(world.store.folder(job.id).lock).touch()
+    world.rounds(6)
+    assert world.runner.problem.startswith(f"1 job cannot be worked on, {job.id}: ")
+    world.rounds(100)
+    assert world.runner.problem.startswith(f"1 job cannot be worked on, {job.id}: "), "as long as it is tried"
+    assert len(world.heard.reasons) == 1
+    world.store.cancel(job.id)
+    world.rounds(30)
+    assert world.runner.problem == "", "nothing is tried any more"
+
+
 def test_a_key_belongs_to_the_last_job_that_is_there_after_a_restart_too(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

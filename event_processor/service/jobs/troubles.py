@@ -18,6 +18,8 @@ from event_processor.model.messages import in_one_line
 __all__ = ["OPEN_RETRY_S", "Troubles", "words_of"]
 
 OPEN_RETRY_S: Final = 1.0
+STALE_S: Final = 15.0
+"""What was not tried again for so long keeps nothing from going on: its job was cancelled, has ended, or waits for a place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,12 @@ class Troubles:
     @property
     def jobs(self) -> set[str]:
         """The jobs for which something failed and was not done since."""
-        return {job_id for job_id, _ in self._troubles}
+        return {job_id for job_id, _ in self._present()}
 
     @property
     def reasons(self) -> dict[str, str]:
         """Why nothing could be done for these jobs."""
-        return {job_id: trouble.reason for (job_id, _), trouble in self._troubles.items()}
+        return {job_id: trouble.reason for (job_id, _), trouble in self._present().items()}
 
     def each(self, job_id: str, act: Callable[..., None], *arguments: object) -> None:
         """Does `act` for one job. What fails is reported and tried again after a pause; the other jobs do not wait for it."""
@@ -62,6 +64,12 @@ class Troubles:
             self._troubles[key] = _Trouble(reason, now_s + OPEN_RETRY_S)
         else:
             self._troubles.pop(key, None)
+
+    def _present(self) -> dict[tuple[str, str], _Trouble]:
+        """The troubles without the stale ones."""
+        latest_s = self._environment.clock.monotonic_s() - STALE_S
+        self._troubles = {key: trouble for key, trouble in self._troubles.items() if trouble.until_s >= latest_s}
+        return self._troubles
 
     def tell(self, path: str, reason: str) -> None:
         """Reports that the files at `path` cannot be used."""
