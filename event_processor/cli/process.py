@@ -42,6 +42,7 @@ from event_processor.operations.progress_file import ProgressFile
 from event_processor.operations.results import has_table, result_rows
 from event_processor.service.daemon import SignalHandlers
 from event_processor.storage.durable import OperatingSystem
+from event_processor.storage.lock import keep_handed_lock
 
 __all__ = ["COST", "INPUTS", "RESULT", "WORKERS_MAX", "ProcessCall", "command", "require_stream", "size_bytes"]
 
@@ -154,6 +155,7 @@ def command(
     Exits with 0 if everything was read, even if records were rejected or the result leaves something out (stderr reports it; with
     --strict: 65); with 66 if an input is not found or is incomplete; with 130 or 143, and without a result, if a signal stopped it.
     """
+    keep_handed_lock(os.environ)
     called = invocation(context)
     if progress is not None and is_object(progress):
         raise UsageError(f"--progress {progress}: not a local file, which others read while the run goes on", hint=_PROGRESS_HINT)

@@ -1,6 +1,6 @@
 """The lock of a state directory: one writer.
 
-Owns: `DirectoryLock`, and the lock file with the name of its owner.
+Owns: `DirectoryLock`, the lock file with the name of its owner, and what becomes of a lock that another process handed to this one.
 Always: the kernel holds the lock, and releases it if the process dies. The owner's name in the file is information only.
 Never: unlinks the lock file: a lock on an unlinked file excludes no other process.
 """
@@ -8,13 +8,29 @@ Never: unlinks the lock file: a lock on an unlinked file excludes no other proce
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Final
 
 from event_processor.model.errors import LockedError
 from event_processor.model.file_system import FileSystem
 from event_processor.storage.durable import storage_call, write_all
 
-__all__ = ["DirectoryLock"]
+__all__ = ["HANDED_LOCK", "DirectoryLock", "keep_handed_lock"]
+
+HANDED_LOCK: Final = "EVENT_PROCESSOR_HANDED_LOCK"
+"""The environment variable that tells a process which of its descriptors is a lock that was handed to it."""
+
+
+def keep_handed_lock(variables: MutableMapping[str, str]) -> None:
+    """Lets no program that this process starts have the lock that was handed to it: the kernel would keep the lock for that one.
+
+    `variables`: the environment, which then says nothing of it. Call it before any code of a user runs.
+    """
+    number = variables.pop(HANDED_LOCK, "")
+    if number.isdecimal():
+        with suppress(OSError):
+            os.set_inheritable(int(number), False)
 
 
 class DirectoryLock:

@@ -13,6 +13,7 @@ import typer
 
 from event_processor.cli.process import size_bytes
 from event_processor.storage.durable import OperatingSystem
+from event_processor.storage.lock import HANDED_LOCK, DirectoryLock
 from support.command_line import Shell, shell_in
 
 
@@ -72,6 +73,26 @@ def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not a size from 1024 to"):
         size_bytes(text)
+
+
+def test_a_lock_that_was_handed_on_is_inherited_by_no_program_of_a_users_code(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that goes on after the run would keep the lock."""
+    shell.path("starts_a_program.py").write_text(
+        "import os, pydantic\n"
+        "os.system('for each in /proc/self/fd/*; do readlink $each; done > inherited; env > known')\n"
+        "class Model(pydantic.BaseModel):\n    id: int | str\n"
+    )
+    monkeypatch.syspath_prepend(str(shell.path(".")))
+    lock = DirectoryLock(OperatingSystem(), str(shell.path("handed.lock")), "the server")
+    os.set_inheritable(lock.descriptor, True)
+    monkeypatch.setenv(HANDED_LOCK, str(lock.descriptor))
+    assert shell.call("process", "log.jsonl", "--set", "event.model=starts_a_program:Model") == 0
+    assert "/inherited" in shell.path("inherited").read_text(), "what the program has open is listed"
+    assert "handed.lock" not in shell.path("inherited").read_text()
+    assert HANDED_LOCK not in shell.path("known").read_text()
+    lock.release()
 
 
 def test_the_result_is_a_line_of_json_for_each_category(shell: Shell) -> None:

@@ -28,7 +28,7 @@ from event_processor.service.jobs.runner import Runner, Settings
 from event_processor.service.jobs.store import JobStore
 from event_processor.service.jobs.uploads import UploadStore
 from event_processor.storage.durable import OperatingSystem
-from event_processor.storage.lock import DirectoryLock
+from event_processor.storage.lock import HANDED_LOCK, DirectoryLock
 from support.processes import wait_until
 
 
@@ -804,20 +804,23 @@ def test_a_long_last_line_of_a_process_is_read_whole(world: World) -> None:
 
 
 def test_what_a_process_says_is_appended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard output and error are one file, and each must write behind the other."""
+    """Standard output and error are one file, and each must write behind the other. It is told which descriptor is its lock."""
     flags: list[int] = []
+    locks: list[tuple[str, list[int]]] = []
 
     class Started:
         pid = os.getpid()
 
-        def __init__(self, *_: object, stdout: int, **__: object) -> None:
+        def __init__(self, *_: object, stdout: int, env: dict[str, str], pass_fds: list[int], **__: object) -> None:
             flags.append(fcntl.fcntl(stdout, fcntl.F_GETFL))
+            locks.append((env[HANDED_LOCK], pass_fds))
 
     monkeypatch.setattr("event_processor.service.jobs.process.subprocess.Popen", Started)
     monkeypatch.setattr("event_processor.service.jobs.process.os.setpriority", lambda *_: None)
     job = world.submit()
     start(world.environment, world.store.folder(job.id), Call("counts.toml", [], "a"))
     assert flags[0] & os.O_APPEND
+    assert [[int(told)] for told, _ in locks] == [handed for _, handed in locks]
 
 
 def test_a_process_that_cannot_be_looked_at_keeps_a_stop_from_no_other_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from event_processor.model.errors import ExitCode, StorageError
 from event_processor.operations.state_access import owner_of
 from event_processor.service.jobs.job import JobFolder
 from event_processor.storage.durable import read_range, storage_call
-from event_processor.storage.lock import DirectoryLock
+from event_processor.storage.lock import HANDED_LOCK, DirectoryLock
 
 __all__ = ["NO_PROCESS", "Call", "End", "FoundProcess", "JobProcess", "StartedProcess", "end_of", "holds_lock", "start"]
 
@@ -190,7 +190,7 @@ def _spawned(
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env=_environment_of_jobs(),
+            env={**_environment_of_jobs(), HANDED_LOCK: str(lock.descriptor)},
             pass_fds=[lock.descriptor],
         )
     finally:
