@@ -761,6 +761,20 @@ def test_what_keeps_jobs_from_going_on_is_a_problem_until_it_is_over(
     later.store.close()
 
 
+def test_a_lock_that_is_held_after_a_kill_is_a_problem_that_says_what_to_do(world: World) -> None:
+    job = world.submit()
+    world.rounds()
+    world.store.cancel(job.id)
+    world.rounds(16)
+    assert (world.started[0].signals, world.runner.problem) == ([signal.SIGTERM, signal.SIGKILL], "")
+    world.rounds(10)
+    assert world.runner.problem.startswith(f"1 job cannot be worked on, {job.id}: it was killed, and its lock is held still; ")
+    assert world.runner.running() == {job.id}
+    world.started[0].code = -9
+    world.rounds(30)
+    assert (world.runner.problem, world.runner.running()) == ("", frozenset())
+
+
 def test_a_trouble_ends_with_what_it_kept_from_being_done(world: World, tmp_path: Path) -> None:
     job = world.submit()
     world.disk.broken.add(world.store.folder(job.id).lock)

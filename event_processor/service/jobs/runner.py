@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 from event_processor.assembly import Environment
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.clock import SystemWakeup, wall_ns_of
-from event_processor.model.errors import StorageError
+from event_processor.model.errors import LockedError, StorageError
 from event_processor.service.jobs.health import problem_of
 from event_processor.service.jobs.inputs import JobInputs
 from event_processor.service.jobs.job import Job, JobFolder, RefusedError
@@ -218,6 +218,10 @@ class Runner:
     def _look(self, job_id: str, running: _Running) -> None:
         if running.process.is_over():
             self._over(job_id, running)
+        elif running.is_killed and self._clock.monotonic_s() - (running.ask_s or 0.0) >= 2 * TERM_S:
+            # It waits for a disk, or another process has its lock: only an operator can say which one may be ended.
+            words = "it was killed, and its lock is held still; 'fuser' on the lock in its folder names the process to end"
+            raise LockedError(words)
 
     def _over(self, job_id: str, running: _Running) -> None:
         end = end_of(self._environment, self._store.folder(job_id), running.process.exit_code())
