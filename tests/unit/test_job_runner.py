@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -758,7 +759,28 @@ def test_what_keeps_jobs_from_going_on_is_a_problem_until_it_is_over(
     later = World(tmp_path)
     later.rounds(6)
     assert later.runner.problem == f"1 job cannot be read, {later.store.folder(job.id).document}"
+    shutil.rmtree(later.store.folder(job.id).path)
+    later.rounds(6)
+    assert later.runner.problem == "", "its folder may be removed"
     later.store.close()
+
+
+@pytest.mark.parametrize("code", [69, -9])
+def test_a_job_that_goes_on_again_is_no_problem_any_more(world: World, code: int) -> None:
+    job = world.submit()
+    world.rounds()
+    progress = Path(world.store.folder(job.id).progress)
+    progress.write_text('{"done_bytes": 10, "size_bytes": 100}')
+    for _ in range(4):
+        world.started[-1].code = code
+        world.rounds(100)
+    assert world.runner.problem.startswith(f"1 job tried again and again, {job.id}: ")
+    progress.write_text('{"done_bytes": 11, "size_bytes": 100}')
+    world.rounds(6)
+    assert world.runner.problem == ""
+    world.started[-1].code = code
+    world.rounds(100)
+    assert world.runner.problem == "", "once is no problem"
 
 
 def test_a_lock_that_is_held_after_a_kill_is_a_problem_that_says_what_to_do(world: World) -> None:

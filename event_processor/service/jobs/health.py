@@ -23,7 +23,7 @@ def problem_of(
 ) -> str:
     """The problems of the jobs in one line; empty if there is none.
 
-    `tries`: of jobs that wait for something outside. `troubles`: why nothing could be done for a job. `unreadable`: documents of jobs.
+    `jobs`: without those that go on again. `tries`: of jobs that wait for something outside. `troubles`: why nothing could be done for a job. `unreadable`: documents of jobs.
     """
     found = ["no job is started: the disk has less room than jobs.free_bytes_min"] if is_full else []
     found += _several("cannot be read", list(unreadable))

@@ -9,7 +9,7 @@ Never: starts or ends a process.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from event_processor.assembly import Environment
@@ -37,7 +37,9 @@ class Retries:
         self._troubles: Final = troubles
         self._not_before_s: dict[str, float] = {}
         self._tries: dict[str, int] = {}
-        """Of jobs that wait for something outside: how often, since the last start of this server or a failure of their own."""
+        """Of jobs that wait for something outside: how often, since the last start of this server, a failure of their own or progress."""
+        self._tried_at_bytes: dict[str, int] = {}
+        """How far these jobs were at their last try."""
 
     @property
     def has_pauses(self) -> bool:
@@ -48,6 +50,20 @@ class Retries:
     def tries(self) -> dict[str, int]:
         """How often jobs were tried that wait for something outside."""
         return dict(self._tries)
+
+    def going_on(self, jobs: Iterable[Job]) -> frozenset[str]:
+        """Those of these jobs, which run, that have progressed since they failed or were tried in vain."""
+        found = set()
+        for job in jobs:
+            reached_bytes = max(job.failed_at_bytes, self._tried_at_bytes.get(job.id, 0))
+            if (job.failures or job.id in self._tries) and self._done_bytes(job) > reached_bytes:
+                found.add(job.id)
+                self._tries.pop(job.id, None)
+        return frozenset(found)
+
+    def _done_bytes(self, job: Job) -> int:
+        progress = read_progress(self._environment, self._store.folder(job.id).progress) or RunProgress()
+        return progress.done_bytes
 
     def is_due(self, job_id: str) -> bool:
         """Whether a job may be started now."""
@@ -65,6 +81,7 @@ class Retries:
         """The job is gone."""
         self._not_before_s.pop(job_id, None)
         self._tries.pop(job_id, None)
+        self._tried_at_bytes.pop(job_id, None)
 
     def ended(self, job: Job, end: End, inputs: JobInputs) -> None:
         """Keeps how the process of a job ended. Raises `StorageError`: then the process counts as running, and this is tried again."""
@@ -83,9 +100,9 @@ class Retries:
         self._failed(job, end)
 
     def _failed(self, job: Job, end: End) -> None:
-        progress = read_progress(self._environment, self._store.folder(job.id).progress) or RunProgress()
+        done_bytes = self._done_bytes(job)
         self._tries.pop(job.id, None)
-        has_progressed = progress.done_bytes > job.failed_at_bytes
+        has_progressed = done_bytes > job.failed_at_bytes
         failures = 1 if has_progressed else job.failures + 1
         is_final = end.is_permanent or failures >= FAILURES_MAX
         changed = self._store.change(
@@ -96,7 +113,7 @@ class Retries:
             error=end.error,
             hint=end.hint,
             failures=failures,
-            failed_at_bytes=progress.done_bytes,
+            failed_at_bytes=done_bytes,
         )
         if not is_final:
             self._not_before_s[job.id] = self._environment.clock.monotonic_s() + BACKOFF.wait_s(failures)
@@ -105,6 +122,7 @@ class Retries:
     def try_later(self, job: Job, end: End) -> None:
         """The job waits, however often this happened: what it needs may come back. It is no failure of the job."""
         tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
+        self._tried_at_bytes[job.id] = self._done_bytes(job)
         self._not_before_s[job.id] = self._environment.clock.monotonic_s() + BACKOFF.wait_s(tries)
         try:
             self._store.change(job, exit_code=end.exit_code, error=end.error, hint=end.hint)

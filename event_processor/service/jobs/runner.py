@@ -207,8 +207,9 @@ class Runner:
                 self._troubles.each(job_id, self._store.write_again, job_id)
             # Without a job that waits, nothing else would find that there is room again.
             self._is_full = self._is_full and not self._uploads.has_room(self._settings.options)
+            going_on = self._retries.going_on(job for job in self._store.unfinished() if job.id in self._running)
             self._problem = problem_of(
-                self._store.all(),
+                [job for job in self._store.all() if job.id not in going_on],
                 self._retries.tries,
                 troubles=self._troubles.reasons,
                 unreadable=self._store.unreadable,
