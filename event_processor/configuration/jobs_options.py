@@ -51,7 +51,7 @@ class JobsOptions(Section):
     processes_max: int = Field(default=2, ge=1, le=64)
     """The maximum number of jobs that run at the same time, each in a process of its own."""
     queue_max: int = Field(default=100, ge=1, le=10_000)
-    """The maximum number of jobs that wait. Another one is answered with 429."""
+    """The maximum number of jobs that have not ended. Another one is answered with 429. Jobs whose upload still comes are counted apart, up to the same number."""
     upload_bytes_max: int = Field(default=1_073_741_824, ge=1, le=UPLOAD_BYTES_MAX)
     """The maximum bytes of an upload. A longer one is refused when it is announced."""
     uploads_max: int = Field(default=100, ge=1, le=10_000)

@@ -114,7 +114,7 @@ class World:
         )
         self.uploads = UploadStore(self.environment, str(folder / "jobs" / "uploads"))
         self.inputs = JobInputs(self.options, self.environment, {}, self.uploads)
-        self.store = JobStore(self.environment, str(folder / "jobs"), lambda: None)
+        self.store = JobStore(self.environment, str(folder / "jobs"), lambda: None, self.uploads)
         self.started: list[Process] = []
         self.runner = Runner(self.environment, self.store, self.uploads, Settings(self.options, self.inputs), starts=self._start)
         self.runner._open()
@@ -714,6 +714,19 @@ def test_a_full_queue_says_when_a_place_will_be_free_as_jobs_showed(world: World
         waits.append(wait_s())
     # Nothing is known; less than a second is one; the mean of eight moves by an eighth of 39.5 s; and no wait is longer than 300 s.
     assert waits == [5, 1, 3, 300]
+
+
+def test_jobs_whose_upload_never_comes_fill_no_queue_for_others(world: World) -> None:
+    world.options = world.options.model_copy(update={"queue_max": 2})
+    first, _ = world.upload(4)
+    world.upload(4)
+    with pytest.raises(RefusedError, match="2 jobs wait for their upload"):
+        world.upload(4)
+    world.submit("a")
+    world.send(first, b"abcd")
+    with pytest.raises(RefusedError, match="2 jobs wait "):
+        world.submit("b")
+    world.upload(4)
 
 
 def test_a_job_that_fails_again_and_again_is_a_problem_until_it_is_deleted(world: World) -> None:

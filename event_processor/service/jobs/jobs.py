@@ -96,7 +96,7 @@ class Jobs:
         self.directory: Final = directory
         self.uploads: Final = uploads
         self._environment: Final = environment
-        self.store: Final = JobStore(environment, directory, self._changed, uploads.counts)
+        self.store: Final = JobStore(environment, directory, self._changed, uploads)
         self._runner: Final = Runner(environment, self.store, uploads, settings)
         self._is_started = False
 

@@ -22,6 +22,7 @@ from event_processor.model.clock import utc_text, wall_ns_of
 from event_processor.model.errors import StorageError
 from event_processor.service.jobs.counts import JobCounts
 from event_processor.service.jobs.job import Job, JobFolder, JobRequest, RefusedError
+from event_processor.service.jobs.uploads import UploadStore
 from event_processor.storage.durable import prepare_directory, read_file, remove_files, remove_tree, replace_file, storage_call
 from event_processor.storage.lock import DirectoryLock
 
@@ -38,11 +39,12 @@ class JobStore:
     """The jobs of one folder. Used by several threads, from `open` to `close`."""
 
     def __init__(
-        self, environment: Environment, directory: str, changed: Callable[[], None], counts: JobCounts | None = None
+        self, environment: Environment, directory: str, changed: Callable[[], None], uploads: UploadStore | None = None
     ) -> None:
-        """`changed` is called after each change, by any thread."""
+        """`changed` is called after each change, by any thread. `uploads`: those that jobs read; they have the same counts."""
         self.directory: Final = directory
-        self.counts: Final = counts or JobCounts()
+        self.counts: Final = uploads.counts if uploads else JobCounts()
+        self._uploads: Final = uploads
         self._environment: Final = environment
         self._fs: Final = environment.fs
         self._changed: Final = changed
@@ -133,10 +135,13 @@ class JobStore:
             known = self.submitted(key, request)
             if known is not None:
                 return known, False
-            waiting = sum(job.is_open for job in self._unfinished.values())
+            # Counted apart: clients that never send what they announced keep no other one out.
+            is_coming = self._is_coming(request)
+            waiting = sum(job.is_open and self._is_coming(job.request) is is_coming for job in self._unfinished.values())
             if waiting >= options.queue_max:
                 wait_s = self.counts.next_place_s(options.processes_max)
-                raise RefusedError("full", f"{waiting} jobs wait (jobs.queue_max)", "send it again then", wait_s=wait_s)
+                words = f"{waiting} jobs wait{' for their upload' if is_coming else ''} (jobs.queue_max)"
+                raise RefusedError("full", words, "send it again then", wait_s=wait_s)
             if len(self._jobs) >= JOBS_MAX:
                 raise RefusedError("full", f"{JOBS_MAX} jobs are kept", "delete some that ended", wait_s=60)
             number = 1 + max((job.number for job in self._jobs.values()), default=0)
@@ -149,6 +154,9 @@ class JobStore:
             self._write(job)
         self._changed()
         return job, True
+
+    def _is_coming(self, request: JobRequest) -> bool:
+        return self._uploads is not None and self._uploads.is_coming(request.input.upload)
 
     def change(self, job: Job, **changes: object) -> Job | None:
         """`job` with these changes, durable. None, and nothing changes, if it has ended meanwhile. Raises `StorageError`."""
