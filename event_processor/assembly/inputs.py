@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from event_processor.assembly.connectors import sink_path_of
 from event_processor.configuration.configuration import AGGREGATES, Configuration, ConfiguredPath, SinkOptions
 from event_processor.configuration.contradictions import contradictions
-from event_processor.connectors.files.arrival import announced
+from event_processor.connectors.files.arrival import Arrival, ArrivedView, announced
 from event_processor.connectors.files.content import open_content
 from event_processor.connectors.files.paths import look_at
 from event_processor.connectors.files.sink_options import FileSinkOptions
@@ -41,6 +41,7 @@ __all__ = [
     "INPUT_SOURCE_NAME",
     "STDIN_ARGUMENT",
     "InputFormat",
+    "as_far_as_come",
     "can_be_read_again",
     "input_name",
     "input_names",
@@ -161,6 +162,20 @@ def with_inputs(
     for key, wanted in contradictions(changed):
         raise ConfigurationError(f"{key}: wanted: {wanted}", hint="name other inputs, or change the configuration")
     return changed
+
+
+def as_far_as_come(fs: FileSystem, inputs: Sequence[str], document: str | None) -> FileSystem:
+    """`fs`, in which the only input ends where it has come to, so that a look at its first bytes sees no others.
+
+    `document`: as for `with_arriving_input`, which says what is wrong with it; None: the input is finished. Raises `StorageError`.
+    """
+    if document is None or len(inputs) != 1:
+        return fs
+    with suppress(InputGoneError):
+        arrival = Arrival(fs, document, announced(fs, document).length)
+        arrival.look()
+        return ArrivedView(fs, inputs[0], arrival)
+    return fs
 
 
 def with_arriving_input(configuration: Configuration, fs: FileSystem, document: str) -> Configuration:

@@ -21,7 +21,7 @@ import msgspec
 import typer
 
 from event_processor.assembly import STDIN_ARGUMENT, Environment, InputFormat, can_be_read_again, with_inputs
-from event_processor.assembly.inputs import INPUT_SOURCE_NAME, input_names, with_arriving_input
+from event_processor.assembly.inputs import INPUT_SOURCE_NAME, as_far_as_come, input_names, with_arriving_input
 from event_processor.assembly.object_paths import is_object, objects_of
 from event_processor.cli.context import Invocation, invocation, load, real_environment
 from event_processor.cli.output import (
@@ -165,7 +165,8 @@ def command(
     if no_sinks:
         configuration = configuration.model_copy(update={"sinks": {}})
     with objects_of(loaded, (*files, output, dead_letters)) as with_objects:
-        configuration = with_inputs(configuration, with_objects(OperatingSystem()), files, inputs)
+        seen = as_far_as_come(with_objects(OperatingSystem()), files, arriving)
+        configuration = with_inputs(configuration, seen, files, inputs)
         is_kept = called.state_directory is not None
         if STDIN_ARGUMENT in files:
             require_stream(is_kept=is_kept)

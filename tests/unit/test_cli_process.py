@@ -155,6 +155,14 @@ def test_an_input_that_is_still_written_is_read_as_far_as_a_file_says(shell: She
         assert (shell.call("process", *arguments), words in shell.err) == (code, True), arguments
 
 
+def test_what_an_input_that_is_written_is_packed_with_is_not_looked_for_beyond_what_has_come(shell: Shell) -> None:
+    """The bytes behind it were never acknowledged. With them, this is a zip, which is refused."""
+    shell.path("new").write_bytes(b"PK\x03\x04")
+    shell.path("come.json").write_text('{"offset": 1, "length": 1}')
+    assert shell.call("process", "new", "--arriving", "come.json", "--no-sinks") == 0
+    assert "1 records: 0 accepted, 0 duplicate, 1 rejected" in shell.err
+
+
 def test_a_pipe_is_read_like_standard_input_and_cannot_be_resumed(shell: Shell) -> None:
     assert shell.call("process", "log.jsonl") == 0
     expected = shell.out
