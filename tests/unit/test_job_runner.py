@@ -17,6 +17,7 @@ import pytest
 from event_processor.assembly import Environment, process_name
 from event_processor.configuration.configuration import JobsOptions
 from event_processor.model.contracts import Wakeup
+from event_processor.model.errors import StorageError
 from event_processor.model.options import ConfiguredPath
 from event_processor.model.telemetry import Telemetry
 from event_processor.service.jobs import process as job_process
@@ -652,6 +653,27 @@ def test_a_job_whose_upload_is_never_completed_fails_with_its_upload(world: Worl
     with pytest.raises(RefusedError, match="no such upload"):
         world.uploads.get(upload)
     assert world.uploads.get(whole).is_complete
+
+
+def test_an_upload_goes_on_where_its_document_says_after_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document is renamed, and its folder cannot be synced: what a job may have read by it must not be cut off."""
+    upload, _ = world.upload(8)
+    world.send(upload, b"abcd")
+
+    def fails(_fs: Disk, path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Disk, "sync_directory", fails)
+        with pytest.raises(StorageError):
+            world.send(upload, b"efgh")
+        with pytest.raises(RefusedError, match="cannot be read now"):
+            world.uploads.get(upload)
+    synced: list[str] = []
+    monkeypatch.setattr(Disk, "sync_directory", lambda _fs, path: synced.append(path))
+    assert json.loads(Path(world.uploads.document(upload)).read_bytes())["offset"] == 8
+    assert world.uploads.get(upload).is_complete
+    assert synced == [os.path.dirname(world.uploads.document(upload))], "what is answered is durable"
 
 
 def test_what_becomes_of_jobs_is_counted(world: World) -> None:

@@ -79,13 +79,18 @@ class UploadStore:
         self._unreadable.discard(upload_id)
         try:
             content = read_file(self._fs, document)
-            self._uploads[upload_id] = msgspec.json.decode(content or b"", type=Upload)
+            upload = msgspec.json.decode(content or b"", type=Upload)
+            with storage_call("fsync", document):
+                # Its writer may have died, or failed, after the rename: what it says is answered only when a power cut leaves it.
+                self._fs.sync_directory(self._folder(upload_id))
+            self._uploads[upload_id] = upload
         except StorageError as error:
             # The jobs and the other uploads do not wait for it. A request for it reads it again.
             self._unreadable.add(upload_id)
             self._environment.telemetry.jobs_unavailable(path=document, reason=error.message)
         except (msgspec.DecodeError, UnicodeDecodeError):
             # It was never answered, or its disk lost it: the client begins anew.
+            self._uploads.pop(upload_id, None)
             with suppress(StorageError, OSError):
                 remove_tree(self._fs, self._folder(upload_id))
 
@@ -198,7 +203,12 @@ class UploadStore:
                 return upload
             changed = msgspec.structs.replace(upload, offset=offset, changed_at=self._now())
             # If we die before this is durable, the piece was not acknowledged, and the client sends it again.
-            self._write(changed)
+            try:
+                self._write(changed)
+            except StorageError:
+                # The document may say either, and a job may have read up to the new offset: the next request reads what it says.
+                self._unreadable.add(upload.id)
+                raise
             self.counts.receives(offset - upload.offset)
             return changed
 
