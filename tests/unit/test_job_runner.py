@@ -694,6 +694,21 @@ def test_what_becomes_of_jobs_is_counted(world: World) -> None:
     assert [world.store.get(each.id).state for each in (a, b, c)] == ["done", "failed", "cancelled"]
 
 
+def test_a_job_that_is_deleted_is_counted_once_as_ended(world: World) -> None:
+    jobs = [world.submit(name) for name in "abc"]
+    world.rounds()
+    world.store.cancel(jobs[1].id)
+    world.started[0].code = 0
+    world.rounds()
+    for job in jobs:
+        world.store.delete(job.id)
+    for process in world.started[1:]:
+        process.code = 143
+    world.rounds(30)
+    assert world.store.all() == []
+    assert world.store.counts.ended == {"done": 1, "cancelled": 2}
+
+
 def test_a_process_that_is_started_again_is_not_counted_again(world: World) -> None:
     job = world.submit()
     world.rounds()

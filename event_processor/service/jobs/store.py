@@ -195,6 +195,9 @@ class JobStore:
         with self._lock:
             job = self.get(job_id)
             deleted = msgspec.structs.replace(job, is_deleted=True)
+            if job.is_open:
+                # Else it would count as at work until the process of this server ends.
+                self.counts.ends("cancelled")
             if job.state in ("done", "failed"):
                 # Nothing runs in its folder, so no tombstone is needed, for which a full disk has no room.
                 self._forget(job)
