@@ -529,6 +529,20 @@ def test_a_job_that_lacks_something_outside_waits_for_it_without_a_limit(world: 
     assert (world.store.get(job.id).state, world.store.get(job.id).error) == ("done", "")
 
 
+@pytest.mark.parametrize("code", [143, 130, -15])
+def test_a_stop_of_the_service_that_reaches_the_process_first_is_no_failure_of_its_job(tmp_path: Path, code: int) -> None:
+    """A job whose upload is silent makes no progress, however often the service is restarted meanwhile."""
+    for _ in range(2 * FAILURES_MAX):
+        world = World(tmp_path)
+        job = world.store.all()[0] if world.store.all() else world.upload(4)[1]
+        world.rounds()
+        world.started[0].code = code
+        world.rounds()
+        kept = world.store.get(job.id)
+        world.store.close()
+    assert (kept.state, kept.failures) == ("queued", 0)
+
+
 def test_a_process_that_the_system_cannot_start_is_tried_again_without_a_limit(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,8 +42,13 @@ ASKED: Final = frozenset({SIGNAL_EXIT_BASE + signal.SIGTERM, -signal.SIGTERM, -s
 """How a process ends that was asked to."""
 PERMANENT: Final = frozenset({ExitCode.USAGE, ExitCode.STATE, ExitCode.INPUT_GONE, ExitCode.CONFIGURATION})
 """Another try ends in the same way."""
-TEMPORARY: Final = frozenset({ExitCode.NOT_KEEPING_UP, NO_PROCESS, ExitCode.STORAGE})
-"""Something outside the job is missing: a service, memory, room on a disk. A later try may succeed, however many failed."""
+STOPPED: Final = frozenset(
+    code for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) for code in (-number, SIGNAL_EXIT_BASE + number)
+)
+"""How a process ends if it is asked by another than this server: systemd and terminals ask all processes of a service at once."""
+TEMPORARY: Final = frozenset({ExitCode.NOT_KEEPING_UP, NO_PROCESS, ExitCode.STORAGE}) | STOPPED
+"""It says nothing about the job: it was stopped, or a service, memory, room on a disk is missing. A later try may succeed, however
+many failed."""
 _OWNER: Final = re.compile(r"process (\d+) on ")
 
 
