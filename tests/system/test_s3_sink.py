@@ -15,6 +15,7 @@ import msgspec
 import obstore
 import pytest
 
+from event_processor.connectors.s3.client import RequestError
 from event_processor.engine.delivery.cursor_file import read_cursor, write_cursor
 from event_processor.engine.delivery.reports import LaneReport
 from event_processor.storage.durable import OperatingSystem
@@ -297,7 +298,7 @@ def test_without_conditional_writes_every_record_is_there_at_least_once_whatever
             return
 
 
-@pytest.mark.parametrize(("ignored", "second_manifest"), [("create", 5), ("match", 6), ("refuse", 4)])
+@pytest.mark.parametrize(("ignored", "second_manifest"), [("create", 6), ("match", 7), ("refuse", 4)])
 def test_without_conditional_writes_what_arrives_late_takes_no_record_away(
     world: S3SinkWorld, tmp_path: Path, ignored: str, second_manifest: int
 ) -> None:
@@ -321,6 +322,65 @@ def test_without_conditional_writes_what_arrives_late_takes_no_record_away(
     report = world.deliver(tmp_path, outbox, world.receiver_of(Fault(ignored=ignored)), request_events_max=5)
     assert (report.state, report.pending, report.exit_code) == ("idle", 0, 0)
     assert set(world.numbers()) == set(range(1, 13))
+
+
+def refused_once() -> None:
+    raise RequestError("501: NotImplemented", status="501")
+
+
+@pytest.mark.parametrize("start", ["the first", "a later one"])
+def test_one_answer_501_at_any_write_takes_no_guarantee_away(world: S3SinkWorld, tmp_path: Path, start: str) -> None:
+    """A proxy that is not ready says the same as a service without conditional writes, but it does not repeat it."""
+    before = 5 if start == "a later one" else 0
+    for nth in count(1):
+        state, here, outbox = tmp_path / f"state-{nth}", S3SinkWorld.of(world.server), MemoryOutbox(records(before))
+        if before:
+            here.deliver(state, outbox)
+        outbox.entries.extend(records(7, before + 1, outbox.chain))
+        fault = Fault(nth, event=refused_once)
+        report = here.deliver(state, outbox, here.receiver_of(fault), request_events_max=4)
+        assert here.numbers() == list(range(1, before + 8)), nth
+        mirror = read_cursor(OperatingSystem(), str(state), "remote")
+        assert mirror is not None
+        assert (mirror.weakness, here.manifest()["is_conditional"]) == ("", True), nth
+        assert not [key for key in here.all_keys() if "-t" in key], "an object has a token of its own"
+        here.require_true(state, report)
+        if not fault.was_met:
+            assert nth > 6
+            return
+
+
+def test_a_service_that_refuses_conditions_while_the_lane_runs_is_noticed_and_named(world: S3SinkWorld, tmp_path: Path) -> None:
+    outbox, fault = MemoryOutbox(records(5)), Fault()
+
+    async def main() -> LaneReport:
+        process = world.bench(tmp_path, outbox, world.receiver_of(fault))
+        await process.idle()
+        fault.ignored = "refuse"
+        process.append(records(5, 6, outbox.chain))
+        await process.idle()
+        return await process.close()
+
+    report = asyncio.run(main())
+    mirror = read_cursor(OperatingSystem(), str(tmp_path), "remote")
+    assert mirror is not None
+    assert (report.delivered, world.manifest()["is_conditional"], bool(mirror.weakness)) == (10, False, True)
+    assert [key for key in world.named() if "-t" in key], "what is written without conditions has a token of its own"
+    assert world.numbers() == list(range(1, 11))
+
+
+def test_without_conditional_writes_the_very_first_manifest_may_arrive_last(world: S3SinkWorld, tmp_path: Path) -> None:
+    """It was written before the service was known, so it does not say that it is without conditions; the lane's own cursor does."""
+    outbox, first = MemoryOutbox(records(9)), S3SinkWorld.of(world.server)
+    with pytest.raises(KilledError):
+        first.deliver(tmp_path / "first", outbox, first.receiver_of(Fault(1, event=killed, after=True, ignored="refuse")))
+    manifest = first.content(MANIFEST_KEY)
+    assert json.loads(manifest)["is_conditional"] is True
+    world.deliver(tmp_path / "state", outbox, world.receiver_of(Fault(ignored="refuse")))
+    obstore.put(world.server.store(world.bucket), MANIFEST_KEY, manifest)
+    report = world.deliver(tmp_path / "state", outbox, world.receiver_of(Fault(ignored="refuse")))
+    assert (report.state, report.exit_code, report.words) == ("idle", 0, "")
+    assert set(world.numbers()) == set(range(1, 10))
 
 
 def test_a_service_that_gets_conditional_writes_is_exactly_once_from_then_on(world: S3SinkWorld, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Owns: `WritableBucket`, what the refusals of conditional requests mean, and what is done if the service has no conditions.
 Always: each request is made once, and ends after `timeout_s`. What is written is written whole or not at all. Without conditions, a look comes
-before the write: another process may write between the two, so a caller must not rely on it.
+before the write: another process may write between the two, so a caller must not rely on it. After the service has shown that it has conditions,
+a refusal (501) is an error like any other: nothing is written without them.
 Never: decides what a refusal does to a lane.
 """
 
@@ -50,8 +51,8 @@ class WritableBucket:
         self._fs: Final = fs
         self._environment: Final = os.environ if environment is None else environment
         self._store: Any = None
-        self.has_conditions = True
-        """Whether the service looks at conditions, as far as it is known. The caller finds out."""
+        self.has_conditions: bool | None = None
+        """Whether the service looks at conditions. None if it is not known; the caller finds out with `put_against`."""
 
     async def connect(self) -> None:
         """Reads the secrets anew. Raises `ConfigurationError`, `StorageError`."""
@@ -67,18 +68,30 @@ class WritableBucket:
 
     async def _put_if(self, key: str, content: bytes, etag: str | None, metadata: Mapping[str, str] | None) -> str:
         """Puts an object if there is none, or, with an ETag, if it is that one."""
-        if self.has_conditions:
+        if self.has_conditions is not False:
             try:
-                return await self._put(key, content, "create" if etag is None else {"e_tag": etag}, metadata)
+                return await self._put(key, content, _mode(etag), metadata)
             except RequestError as error:
-                if error.status != _NOT_IMPLEMENTED:
+                if error.status != _NOT_IMPLEMENTED or self.has_conditions:
                     raise
                 # The service says that it does not know the header. Nothing was written.
-                self.has_conditions = False
         stored = await self.look(key)
         if (stored.etag if stored else None) != etag:
             raise ChangedError
         return await self._put(key, content, "overwrite", metadata)
+
+    async def put_against(self, key: str, content: bytes, etag: str | None) -> str | None:
+        """Puts an object that is there, if there is none, or, with an ETag that it does not have, if it is that one.
+
+        Raises `ChangedError` if the service looked at the condition, `RequestError`. Otherwise returns the new ETag; None if the service
+        refused the condition (501). Either may be chance once: an object that was just deleted, a proxy that is not ready.
+        """
+        try:
+            return await self._put(key, content, _mode(etag), None)
+        except RequestError as error:
+            if error.status != _NOT_IMPLEMENTED:
+                raise
+            return None
 
     async def put(self, key: str, content: bytes) -> None:
         """Makes or replaces an object. Raises `RequestError`."""
@@ -118,6 +131,11 @@ class WritableBucket:
             return str(result["e_tag"] or "")
 
         return await _answered(put)
+
+
+def _mode(etag: str | None) -> Any:
+    """How an object is put if there is none, or, with an ETag, if it is that one."""
+    return "create" if etag is None else {"e_tag": etag}
 
 
 async def _answered_or_none(request: Callable[[], Awaitable[Stored]]) -> Stored | None:

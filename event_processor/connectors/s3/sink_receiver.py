@@ -52,6 +52,7 @@ ANOTHER: Final = RemoteCursor(-1, -1, "")
 """In place of a cursor of the same name that counts the records of another input, or of a sink that has another name now."""
 RIGHTS: Final = "list the bucket, and to read and to write its objects"
 NO_ETAG: Final = '"0000"'
+PROBES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +95,19 @@ class S3Receiver(TransactionalReceiver):
         """The manifest as we wrote it, and its ETag; None if it must be read first."""
         self._has_taken = False
         """Whether this process wrote its name into the manifest. Then it goes on only if no other process has since."""
-        self._is_probed = False
+        self._is_weak = False
+        """Whether the service had no conditions when it was last looked at."""
 
     @property
     def traits(self) -> ReceiverTraits:  # type: ignore[override]  # it depends on the service
         """See `TransactionalReceiver`."""
-        is_weak = not self._bucket.has_conditions or (self._found is not None and not self._found.manifest.is_conditional)
+        is_weak = self._is_weak or (self._found is not None and not self._found.manifest.is_conditional)
         return WEAK_MANIFEST if is_weak else MANIFEST
 
     @property
     def weakness(self) -> str:  # type: ignore[override]  # it depends on the service
         """See `TransactionalReceiver`."""
-        return "" if self._bucket.has_conditions else WEAKNESS
+        return WEAKNESS if self._is_weak else ""
 
     async def open(self, owner: CursorOwner) -> None:
         """See `TransactionalReceiver`."""
@@ -129,6 +131,8 @@ class S3Receiver(TransactionalReceiver):
     async def begin(self, *, is_first: bool) -> RemoteCursor | None:  # noqa: ARG002 - nothing is made before `start`
         """See `TransactionalReceiver`."""
         self._taken = self._found = None
+        # After an outage it may be another release of the service, or another proxy.
+        self._bucket.has_conditions = None
         async with self._as_transaction_errors():
             await self._bucket.connect()
             key = self._keys.manifest(self.owner.lane)
@@ -245,7 +249,10 @@ class S3Receiver(TransactionalReceiver):
 
     async def _write(self, manifest: Manifest, etag: str | None) -> None:
         """Writes our manifest in the place of the one with `etag`. Raises `ChangedError`, `RequestError`."""
-        written = replace(manifest, at=utc_text(self._writer.wall_ns()), is_conditional=self._bucket.has_conditions)
+        has_conditions = self._bucket.has_conditions
+        # Until it is known, the manifest says what it said: an earlier one without conditions may arrive after this one.
+        is_conditional = manifest.is_conditional if has_conditions is None else has_conditions
+        written = replace(manifest, at=utc_text(self._writer.wall_ns()), is_conditional=is_conditional)
         # Until the answer is there, it is not known which one is there.
         self._taken = None
         self._taken = written, await self._put_manifest(written, etag)
@@ -256,24 +263,35 @@ class S3Receiver(TransactionalReceiver):
         return await (self._bucket.create(key, content) if etag is None else self._bucket.replace(key, content, etag))
 
     async def _probe(self) -> None:
-        """Once, with what is there: whether the service looks at conditions. If it does not, it is written without them from now on."""
-        if self._is_probed or self._taken is None:
+        """Finds out, with what is there, whether the service looks at conditions. If it does not, it is written without them from now on."""
+        if self._taken is None:
             return
+        self._is_weak = await self._passes_over(None) or await self._passes_over(NO_ETAG)
+        self._bucket.has_conditions = not self._is_weak
         manifest, written_etag = self._taken
-        for etag in (None, NO_ETAG):
-            try:
-                written_etag = await self._put_manifest(manifest, etag)
-            except ChangedError:
-                continue
-            # It was written over the one that is there, with the same content: nothing is lost.
-            self._bucket.has_conditions = False
-        if manifest.is_conditional and not self._bucket.has_conditions:
+        if manifest.is_conditional is self._is_weak:
             try:
                 # If we die before this, the next start finds out again.
                 await self._write(manifest, written_etag)
             except ChangedError:
                 raise self._moved() from None
-        self._is_probed = True
+
+    async def _passes_over(self, etag: str | None) -> bool:
+        """Whether the service puts the manifest, or refuses to, although a condition does not hold: twice, since once may be chance.
+
+        A guarantee must not be lost by one answer of a proxy.
+        """
+        for _ in range(PROBES):
+            assert self._taken is not None, "it was written"
+            manifest, _ = self._taken
+            try:
+                written_etag = await self._bucket.put_against(self._keys.manifest(self.owner.lane), manifest.encoded, etag)
+            except ChangedError:
+                return False
+            if written_etag is not None:
+                # It was written over the one that is there, with the same content: nothing is lost.
+                self._taken = manifest, written_etag
+        return True
 
     def _moved(self) -> TransactionError:
         words = f"{self._path(self._keys.manifest(self.owner.lane))} was moved by another try or process"

@@ -209,7 +209,9 @@ class TransactionalLane(Lane):
 
     def _require_no_way_back(self, own: RemoteCursor, found: RemoteCursor) -> None:
         """Raises `StateError` if the receiver is behind, and its earlier cursor does not say that the records after it are gone."""
-        if found.sequence < own.sequence and not self._receiver.traits.goes_back:
+        # A receiver that was weak may have written this cursor before it knew that.
+        goes_back = self._receiver.traits.goes_back or self._parts.progress.weakness
+        if found.sequence < own.sequence and not goes_back:
             raise StateError(
                 f"sink {self.sink}: its {self._noun} is at record {found.sequence}, but {own.sequence} were answered: "
                 f"its last cursors were lost, and perhaps the records {found.sequence + 1} to {own.sequence} too",
