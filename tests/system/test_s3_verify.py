@@ -241,4 +241,4 @@ def test_objects_of_tries_without_conditional_writes_are_counted_and_are_no_diff
     world.deliver(tmp_path, outbox, world.receiver_of(Fault(ignored="refuse")), request_events_max=second)
     found = compared(world, released)
     assert (found.differences, found.gone, found.rows) == ((), 0, 12)
-    assert any("objects have records that others have too" in each for each in found.notes)
+    assert any("only records that others have too" in each for each in found.notes)

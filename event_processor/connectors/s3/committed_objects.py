@@ -71,7 +71,7 @@ class S3Objects:
         manifest = self._manifest_of(lane)
         if manifest is None or manifest.started_after != lane.started_after:
             # The lane has written nothing yet.
-            return ObjectComparison(lane, cursor, NamedObjects([], [], self._read, self._path), differences_max)
+            return ObjectComparison(lane, cursor, NamedObjects([], [], self._read, self._path, self._look), differences_max)
         parent, _, _ = manifest.folder.rstrip("/").rpartition("/")
         keys = self._answered(lambda: self._bucket.keys(parent))
         # A daemon may have moved the manifest since: its newer objects are named too.
@@ -85,7 +85,9 @@ class S3Objects:
                 unnamed.append(key)
         aside = (f"{parent}/manifest.json", f"{self._keys.failed(manifest.folder)}/")
         unnamed = [self._path(key) for key in unnamed if not key.startswith(aside)]
-        found = NamedObjects(sorted(named), unnamed, self._read, self._path, self._keys.failed(manifest.folder), manifest)
+        found = NamedObjects(
+            sorted(named), unnamed, self._read, self._path, self._look, self._keys.failed(manifest.folder), manifest
+        )
         return ObjectComparison(lane, cursor, found, differences_max)
 
     def counts(self, lanes: Sequence[LaneOfRows]) -> RowCounts:
@@ -129,6 +131,9 @@ class S3Objects:
 
     def _read(self, key: str) -> Stored | None:
         return self._answered(lambda: self._bucket.read(key))
+
+    def _look(self, key: str) -> Stored | None:
+        return self._answered(lambda: self._bucket.look(key))
 
     def _answered(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The answer to a request. Raises `NotAnsweredError`, `ConfigurationError`."""

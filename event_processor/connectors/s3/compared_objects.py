@@ -2,7 +2,8 @@
 
 Owns: `ObjectComparison`: what must be true of each record up to the manifest's cursor, and which difference is reported if it is not.
 Always: every record is exactly one line of one object, or one failed record that an object names. One object is in memory at a time. An object that
-is gone is counted and named, and says nothing about its records.
+is gone is counted and named, and says nothing about its records. An object with a token in its name is of a try without conditional writes: such
+objects may overlap, and may end after the cursor. Then each record is compared in one of them, and an object without a record of its own in none.
 Never: knows which objects count (`committed_objects.py` does); reads more than once.
 """
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -36,12 +39,17 @@ class NamedObject(NamedTuple):
     first: int
     key: str
 
+    @property
+    def is_of_a_try(self) -> bool:
+        """Whether its name has a token: it was written without conditions, and others may have the same records."""
+        return "-" in self.key.rpartition("/")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class NamedObjects:
     """The objects of a lane. `named`: those that count, ascending. `unnamed`: the paths of other objects beside them.
 
-    `read` gives an object, or None if it is gone. `path_of`: what a key is called. `failed`: the folder of failed records. `manifest`: None
+    `read` gives an object, or None if it is gone; `look` the same without its content. `path_of`: what a key is called. `failed`: the folder of failed records. `manifest`: None
     if there is none yet.
     """
 
@@ -49,6 +57,7 @@ class NamedObjects:
     unnamed: Sequence[str]
     read: Callable[[str], Stored | None]
     path_of: Callable[[str], str]
+    look: Callable[[str], Stored | None]
     failed: str = ""
     manifest: Manifest | None = None
 
@@ -82,7 +91,11 @@ class ObjectComparison:
         self._current: _Open | None = None
         self._sequence, self._chain = lane.started_after, lane.chain
         self._counts: Final = dict.fromkeys(("delivered", "failed", "skipped"), 0)
-        self._objects = self._gone = self._again = self._differing = 0
+        self._tries: Final[list[tuple[int, NamedObject]]] = []
+        """Objects of tries that were not read, each with its last record."""
+        self._objects = self._gone = self._differing = 0
+        self._again = sum(each.is_of_a_try for each in found.named)
+        """How many objects of tries were not read."""
         self._differences: Final[list[RowDifference]] = []
         self._notes: Final[list[str]] = []
 
@@ -96,7 +109,8 @@ class ObjectComparison:
         """See `RowComparison`."""
         self._close()
         for each in reversed(self._left):
-            self._surplus(each)
+            if not each.is_of_a_try:
+                self._surplus(each)
         cursor = self._cursor
         if self._sequence < cursor.sequence:
             self._differ("the last record of the sink", cursor.sequence, self._sequence)
@@ -127,7 +141,8 @@ class ObjectComparison:
         if self._gone > len(self._notes):
             yield f"{self._gone - len(self._notes):,} more are gone"
         if self._again:
-            yield f"{self._again:,} objects have records that others have too: the service has no conditional writes"
+            words = "1 object has" if self._again == 1 else f"{self._again:,} objects have"
+            yield f"not compared: {words} only records that others have too: the service has no conditional writes"
         unnamed = self._found.unnamed
         for path in unnamed[:NOTES_MAX]:
             yield f"not compared: {path}: the manifest does not name it"
@@ -159,38 +174,58 @@ class ObjectComparison:
 
     def _next(self, sequence: int) -> _Open:
         """What has the record with this sequence."""
-        while self._left and self._left[-1].first < sequence:
-            self._surplus(self._left.pop())
-        following = self._left[-1].first if self._left else self._cursor.sequence + 1
-        if following > sequence:
-            return self._missing(sequence, following - 1)
-        same = [self._left.pop()]
-        while self._left and self._left[-1].first == sequence:
-            same.append(self._left.pop())
-        self._again += len(same) - 1
-        opened = [self._opened(each) for each in same]
-        # Without conditional writes, several tries may have written an object with this record: the one that others follow counts.
-        ends = {each.first - 1 for each in self._left} | {self._cursor.sequence}
-        return next((each for each in opened if each.last in ends), opened[0])
+        found = None
+        while self._left and self._left[-1].first <= sequence:
+            each = self._left.pop()
+            if each.is_of_a_try:
+                self._note_try(each)
+            elif each.first == sequence:
+                found = self._opened(each)
+            else:
+                self._surplus(each)
+        if found is None:
+            found = self._opened_try(sequence)
+        return found or self._missing(sequence, self._before_next())
+
+    def _before_next(self) -> int:
+        return self._left[-1].first - 1 if self._left else self._cursor.sequence
+
+    def _note_try(self, named: NamedObject) -> None:
+        stored = self._found.look(named.key)
+        facts = stored and self._facts_of(named, stored, self._found.path_of(named.key))
+        if facts:
+            self._tries.append((facts.last, named))
+
+    def _opened_try(self, sequence: int) -> _Open | None:
+        """The object of a try with the most records from this one on, up to the next object that is of none; None if there is no try with it."""
+        self._tries[:] = sorted(each for each in self._tries if each[0] >= sequence)
+        while self._tries:
+            _, named = self._tries.pop()
+            stored = self._found.read(named.key)
+            if stored is None:
+                continue
+            self._again -= 1
+            found = self._read(named, stored)
+            before = sequence - named.first - sum(each < sequence for each in found.failed)
+            if found.lines is not None:
+                found.line = before
+                deque(islice(found.lines, before), maxlen=0)
+            found.last = min(
+                found.last, next((each.first - 1 for each in reversed(self._left) if not each.is_of_a_try), found.last)
+            )
+            return found
+        return None
 
     def _opened(self, named: NamedObject) -> _Open:
-        path, stored = self._found.path_of(named.key), self._found.read(named.key)
-        end = self._left[-1].first - 1 if self._left else self._cursor.sequence
-        if stored is None:
-            return self._missing(named.first, end)
+        stored = self._found.read(named.key)
+        return self._missing(named.first, self._before_next()) if stored is None else self._read(named, stored)
+
+    def _read(self, named: NamedObject, stored: Stored) -> _Open:
+        path = self._found.path_of(named.key)
         self._objects += 1
-        try:
-            facts = ObjectFacts.read(stored.metadata, path)
-        except StateError:
-            self._differ(f"the metadata of {path}", "none of ours", "as the sink writes them", named.first)
-            return _Open(end)
-        manifest = self._found.manifest
-        assert manifest is not None, "it names the object"
-        own = (facts.state_id, facts.input, facts.first, facts.started_after)
-        wanted = (manifest.state_id, manifest.input, named.first, manifest.started_after)
-        if own != wanted or not named.first <= facts.last <= self._cursor.sequence:
-            self._differ(f"the metadata of {path}", [*own, facts.last], [*wanted, end], named.first)
-            return _Open(end)
+        facts = self._facts_of(named, stored, path)
+        if facts is None:
+            return _Open(self._before_next())
         failed = self._failed_of(facts, named.first)
         if failed is None:
             return _Open(facts.last, path, facts)
@@ -205,6 +240,22 @@ class ObjectComparison:
         if len(lines) != count or not is_ended:
             self._differ(f"the lines of {path}", len(lines) + (not is_ended), count, named.first)
         return _Open(facts.last, path, facts, iter(lines), failed, is_miscounted=len(lines) != count)
+
+    def _facts_of(self, named: NamedObject, stored: Stored, path: str) -> ObjectFacts | None:
+        """What an object says of itself; None, and a difference, if that is not what the sink wrote."""
+        try:
+            facts = ObjectFacts.read(stored.metadata, path)
+        except StateError:
+            self._differ(f"the metadata of {path}", "none of ours", "as the sink writes them", named.first)
+            return None
+        manifest = self._found.manifest
+        assert manifest is not None, "it names the object"
+        own = (facts.state_id, facts.input, facts.first, facts.started_after)
+        wanted = (manifest.state_id, manifest.input, named.first, manifest.started_after)
+        if own == wanted and named.first <= facts.last and (named.is_of_a_try or facts.last <= self._cursor.sequence):
+            return facts
+        self._differ(f"the metadata of {path}", [*own, facts.last], [*wanted, self._before_next()], named.first)
+        return None
 
     def _failed_of(self, facts: ObjectFacts, first: int) -> dict[int, str] | None:
         """The stages of the failed records that an object names, by sequence; None if they are gone."""
@@ -233,10 +284,6 @@ class ObjectComparison:
 
     def _surplus(self, named: NamedObject) -> None:
         """An object begins inside another one, or where the lane has no record."""
-        if "-" in named.key.rpartition("/")[2]:
-            # Of a try without conditional writes, which does not count.
-            self._again += 1
-            return
         self._differ(f"{self._found.path_of(named.key)}: it begins inside another object", named.first, None, named.first)
 
     def _close(self) -> None:
@@ -244,7 +291,7 @@ class ObjectComparison:
         if (
             current is not None
             and current.facts is not None
-            and self._sequence == current.last
+            and self._sequence == current.facts.last
             and current.facts.chain != self._chain
         ):
             self._differ(f"the chain in the metadata of {current.path}", current.facts.chain, self._chain, current.last)
