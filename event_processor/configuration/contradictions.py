@@ -7,6 +7,7 @@ Never: changes a configuration; knows a connector by name.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Collection, Iterator
 from itertools import combinations
@@ -26,7 +27,7 @@ from event_processor.configuration.transforms import is_among, kept_fields
 from event_processor.configuration.variables import SHARD_PLACE
 from event_processor.model.event import DeadLetter
 from event_processor.model.field_names import name_keys
-from event_processor.model.globs import is_matched
+from event_processor.model.globs import is_matched, may_share_names
 from event_processor.model.options import SharedInput, SinkOptions
 from event_processor.model.remote import RemoteSinkOptions
 
@@ -42,8 +43,15 @@ OWN_FILES: Final = (
     "lock",
 )
 """Files in every state directory."""
-OWN_FOLDERS: Final = ("intake", "ids", "held", "windows", "closed", "sorted", "outbox", "delivery", "history")
-"""Folders that a state directory may have."""
+_TOKEN: Final = "[0-9a-f]" * 16
+OWN_NAMES: Final = {
+    "intake": ("[0-9]" * 13 + ".jsonl*",),
+    **dict.fromkeys(("ids", "held", "windows", "closed", "sorted"), (f"*-{_TOKEN}",)),
+    "outbox": ("*." + "[0-9]" * 12 + "*.jsonl",),
+    "delivery": ("*.failed.jsonl", "*.retry.jsonl", "*.skip.*.json"),
+    "history": ("lanes.json", "tries.[01].jsonl"),
+}
+"""Folders that a state directory may have, with the names of files there. A folder of a user's may have such a name too, but not such files."""
 
 
 def contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
@@ -244,12 +252,24 @@ def _source_contradictions(configuration: Configuration) -> Iterator[tuple[str, 
             yield f"sources.{second}.{shared.key}", f"{shared.wanted}: sources.{first} reads {shared.reads} too"
     state = os.path.normpath(configuration.state.dir)
     for name, source in configuration.sources.items():
-        for pattern in map(os.path.normpath, source.patterns()):
+        paths = [os.path.normpath(path) for path in source.patterns()]
+        # Of these only names that rotation makes are read, and no file of ours has such a name.
+        rotated = {f"{each}.*" for path in paths[:1] for each in (path, glob.escape(path))}
+        for pattern in paths:
             own = next((file for file in OWN_FILES if is_matched(f"{state}/{file}", pattern)), "")
-            own = own or next((f"{each}/" for each in OWN_FOLDERS if is_matched(f"{state}/{each}", os.path.dirname(pattern))), "")
+            own = own or ("" if pattern in rotated else _own_folder(state, pattern))
             if own:
                 yield f"sources.{name}.path", f"a path that leaves out the state directory ({state}): it matches {own} there"
                 break
+
+
+def _own_folder(state: str, pattern: str) -> str:
+    """The folder of the state directory that has files whose names `pattern` matches; empty if none has."""
+    folder, name = os.path.split(pattern)
+    for each, names in OWN_NAMES.items():
+        if is_matched(f"{state}/{each}", folder) and any(may_share_names(name, own) for own in names):
+            return f"{each}/"
+    return ""
 
 
 def _shard_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:

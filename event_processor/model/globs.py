@@ -1,6 +1,6 @@
 """Globs of paths and keys, compared with each other without a look at any file.
 
-Owns: `is_matched` and `may_share_names`.
+Owns: `is_matched`, `may_share_names`, and `are_apart`, which is cheap: many sources are compared, each with each.
 Always: `*`, `?` and `[…]` match within a name; `**/` matches any number of folders, also none.
 Never: says that two globs share no name if one exists, as far as characters of ASCII go.
 """
@@ -11,11 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
-__all__ = ["is_matched", "may_share_names"]
+__all__ = ["are_apart", "is_matched", "may_share_names"]
 
 _PARTS: Final = re.compile(r"\*\*/|\*|\?|\[[!^]?[^]]+]|.", re.DOTALL)
+_MAGIC: Final = re.compile(r"[*?[]")
 _ANY_NUMBER: Final = ("*", "**/")
 _CHARACTERS: Final = "".join(chr(code) for code in range(32, 127))
 """What two sets of characters are tried with."""
@@ -35,8 +37,28 @@ def is_matched(path: str, pattern: str) -> bool:
     return path == pattern or (len(names) == len(patterns) and all(map(fnmatchcase, names, patterns)))
 
 
+def are_apart(one: str, other: str) -> bool:
+    """Whether it is plain that no name matches both globs: what is before or after all that may vary differs."""
+    (begin, end), (other_begin, other_end) = _ends(one), _ends(other)
+    shared, shared_end = min(len(begin), len(other_begin)), min(len(end), len(other_end))
+    return begin[:shared] != other_begin[:shared] or end[len(end) - shared_end :] != other_end[len(other_end) - shared_end :]
+
+
+@lru_cache(maxsize=4096)
+def _ends(pattern: str) -> tuple[str, str]:
+    """What every name that matches begins with, and what it ends with."""
+    found = _MAGIC.search(pattern)
+    if found is None:
+        return pattern, pattern
+    place = max(pattern.rfind(each) for each in "*?[]") + 1
+    # `**/` may match nothing, and then there is no slash.
+    return pattern[: found.start()], pattern[place:].removeprefix("/" if pattern[:place].endswith("**") else "")
+
+
 def may_share_names(one: str, other: str) -> bool:
     """Whether some name matches both globs. Follows both, character by character, through every pair of places."""
+    if are_apart(one, other):
+        return False
     left, right = _PARTS.findall(one), _PARTS.findall(other)
     seen = {(_Place(0), _Place(0))}
     waiting = list(seen)

@@ -12,6 +12,7 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,7 +20,7 @@ from pydantic import Field, model_validator
 from event_processor.configuration.configuration import ConfiguredPath
 from event_processor.connectors.files.following.names import NameShape
 from event_processor.model.event import Json
-from event_processor.model.globs import is_matched, may_share_names
+from event_processor.model.globs import are_apart, is_matched, may_share_names
 from event_processor.model.options import SharedInput
 from event_processor.records.source_format import SourceFormat
 
@@ -81,11 +82,12 @@ class FileSourceOptions(SourceFormat):
 
     def shared_input(self, first: FileSourceOptions) -> SharedInput | None:
         """Two paths of one file, or a path that is a rotated file of the other source's."""
-        path, other = os.path.normpath(self.path), os.path.normpath(first.path)
-        if is_matched(path, other) or is_matched(other, path):
-            return SharedInput("path", "a different path", "this file")
-        if may_share_names(path, other):
-            return SharedInput("path", "a different path", "a file whose name both globs match", is_certain=False)
+        path, other = _normal(self.path), _normal(first.path)
+        if not are_apart(path, other):
+            if is_matched(path, other) or is_matched(other, path):
+                return SharedInput("path", "a different path", "this file")
+            if may_share_names(path, other):
+                return SharedInput("path", "a different path", "a file whose name both globs match", is_certain=False)
         if first._rotates(path) or self._rotates(other):
             return SharedInput("path", "a different path", "a rotated file", is_certain=False)
         return None
@@ -93,12 +95,13 @@ class FileSourceOptions(SourceFormat):
     def _rotates(self, path: str) -> bool:
         """Whether a rotated file of this source may have a name that `path`, perhaps a glob, matches."""
         if self.rotated is not None:
-            return may_share_names(os.path.normpath(self.rotated.replace(NAME_PLACEHOLDER, "*")), path)
-        own = os.path.normpath(self.path)
+            return may_share_names(_normal(self.rotated.replace(NAME_PLACEHOLDER, "*")), path)
+        own = _normal(self.path)
         if glob.has_magic(path):
             return may_share_names(f"{own}.*", path)
-        shape = NameShape(os.path.basename(own), numbers_infix=True)
-        return os.path.dirname(own) == os.path.dirname(path) and shape.order_of(os.path.basename(path)) is not None
+        folder, name = os.path.split(own)
+        other_folder, other = os.path.split(path)
+        return folder == other_folder and NameShape(name, numbers_infix=True).order_of(other) is not None
 
     def rotated_pattern(self, path: str) -> str:
         """The glob of the rotated files of the file at `path`; empty if their names decide (`following/names.py`)."""
@@ -132,6 +135,11 @@ class FileSourceOptions(SourceFormat):
         if os.path.isabs(written) or not self.path.endswith("/" + written):
             return ""
         return self.path[: -len(written)]
+
+
+@lru_cache(maxsize=4096)
+def _normal(path: str) -> str:
+    return os.path.normpath(path)
 
 
 def _escaped(path: str) -> str:

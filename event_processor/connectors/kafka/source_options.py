@@ -75,8 +75,10 @@ class KafkaSourceOptions(KafkaClientOptions, SourceOptions):
 
     def shared_input(self, first: KafkaSourceOptions) -> SharedInput | None:
         """One topic of one cluster, unless the sources share its partitions out. Brokers with no address in common are other clusters."""
+        if self.topic != first.topic:
+            return None
         brokers, others = ({address.strip() for address in each.brokers.split(",")} for each in (self, first))
-        if self.topic != first.topic or not brokers & others or (self.group is not None and self.group == first.group):
+        if not brokers & others or (self.group is not None and self.group == first.group):
             return None
         if not (self.partitions and first.partitions):
             return SharedInput("topic", "a different topic", "this topic")
