@@ -121,11 +121,11 @@ def cautions(configuration: Configuration) -> Iterator[str]:
             f"batch.{key} = {pace_ms}: it is over order.idle_release_ms = {idle_ms}. While a commit is held, nothing is read and "
             f"nothing is released, so held events of a silent log come up to {pace_ms} ms late"
         )
-    finds_duplicates = configuration.dedup.enabled and configuration.event.id != "@position"
-    becomes = "its events are duplicates the second time" if finds_duplicates else "its events count twice"
+    becomes = "its events are duplicates the second time" if _finds_duplicates(configuration) else "its events count twice"
     for first, second, shared in _shared_inputs(configuration):
-        if not shared.is_certain:
-            yield f"sources.{second}.{shared.key}: sources.{first} may read {shared.reads} too; then {becomes}"
+        if not _is_refused(configuration, shared):
+            reads, so = ("reads", "so") if shared.is_certain else ("may read", "then")
+            yield f"sources.{second}.{shared.key}: sources.{first} {reads} {shared.reads} too; {so} {becomes}"
 
 
 def _intake_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
@@ -245,10 +245,19 @@ def _shared_inputs(configuration: Configuration) -> Iterator[tuple[str, str, Sha
             yield first, second, shared
 
 
+def _finds_duplicates(configuration: Configuration) -> bool:
+    return configuration.dedup.enabled and configuration.event.id != "@position"
+
+
+def _is_refused(configuration: Configuration, shared: SharedInput) -> bool:
+    """Whether two sources may not read the same."""
+    return shared.is_certain and not (shared.is_taken and _finds_duplicates(configuration))
+
+
 def _source_contradictions(configuration: Configuration) -> Iterator[tuple[str, str]]:
     """Yields sources that read what another one reads, or our own files, of which each commit makes more."""
     for first, second, shared in _shared_inputs(configuration):
-        if shared.is_certain:
+        if _is_refused(configuration, shared):
             yield f"sources.{second}.{shared.key}", f"{shared.wanted}: sources.{first} reads {shared.reads} too"
     state = os.path.normpath(configuration.state.dir)
     for name, source in configuration.sources.items():

@@ -118,13 +118,15 @@ class Section(BaseModel):
 class SharedInput:
     """What two sources both read, by their options alone, in words. `key`: of the second table; `wanted`: what it should have.
 
-    `is_certain`: not only something that may never exist, such as a file whose name two globs match.
+    `is_certain`: not only something that may never exist, such as a file whose name two globs match. `is_taken`: it is taken if duplicates are
+    found, so that a state that was made before this was looked at goes on: without one of its sources it could only be replayed.
     """
 
     key: str
     wanted: str
     reads: str
     is_certain: bool = True
+    is_taken: bool = False
 
 
 class SourceOptions(Section):

@@ -93,12 +93,33 @@ def validated(
     return code, {fault["key"]: fault["wanted"] for fault in said["faults"]}, said.get("remarks", [])
 
 
+ALL_COUNT = "[dedup]\nenabled = false"
+
+
 @pytest.mark.parametrize("case", CERTAIN)
-def test_sources_that_certainly_read_the_same_are_a_fault(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sources_that_certainly_read_the_same_are_a_fault_if_events_would_count_twice(
+    case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second, key, wanted = CERTAIN[case]
-    code, faults, _ = validated(first, second, capsys)
+    code, faults, _ = validated(first, second, capsys, ALL_COUNT)
     assert (code, list(faults)) == (ExitCode.CONFIGURATION, [f"sources.second.{key}"])
     assert wanted in faults[f"sources.second.{key}"]
+
+
+@pytest.mark.parametrize("case", CERTAIN)
+def test_of_sources_that_certainly_read_the_same_only_files_are_a_fault_if_duplicates_are_found(
+    case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A state that reads one topic twice goes on: without one of its sources it could only be replayed."""
+    first, second, key, wanted = CERTAIN[case]
+    code, faults, remarks = validated(first, second, capsys)
+    if key == "path":
+        assert (code, list(faults)) == (ExitCode.CONFIGURATION, ["sources.second.path"])
+    else:
+        reads = wanted.rpartition("reads ")[2]
+        said = f"note: sources.second.{key}: sources.first reads {reads}; so its events are duplicates the second time"
+        assert (code, faults) == (ExitCode.OK, {})
+        assert said in remarks
 
 
 @pytest.mark.parametrize("case", POSSIBLE)

@@ -81,10 +81,10 @@ class KafkaSourceOptions(KafkaClientOptions, SourceOptions):
         if not brokers & others or (self.group is not None and self.group == first.group):
             return None
         if not (self.partitions and first.partitions):
-            return SharedInput("topic", "a different topic", "this topic")
+            return SharedInput("topic", "a different topic", "this topic", is_taken=True)
         if shared := sorted({*self.partitions} & {*first.partitions}):
             numbers = ", ".join(map(str, shared))
-            return SharedInput("partitions", "other partitions", f"{numbers} of this topic")
+            return SharedInput("partitions", "other partitions", f"{numbers} of this topic", is_taken=True)
         return None
 
     def path_of(self, partition: int) -> str:

@@ -98,7 +98,8 @@ class S3SourceOptions(S3ClientOptions, SourceFormat):
         if (self.endpoint, self.bucket) != (first.endpoint, first.bucket) or not may_share_names(self._key, first._key):
             return None
         is_certain = bool(self.key_pattern().fullmatch(first._key) or first.key_pattern().fullmatch(self._key))
-        return SharedInput("url", "a different url", "these objects" if is_certain else "an object that both match", is_certain)
+        reads = "these objects" if is_certain else "an object that both match"
+        return SharedInput("url", "a different url", reads, is_certain, is_taken=True)
 
     @property
     def bucket(self) -> str:
