@@ -274,6 +274,45 @@ def test_a_bucket_that_is_missing_stops_the_lane_with_words(server: S3Server, tm
     asyncio.run(main())
 
 
+def test_an_address_that_takes_no_objects_stops_the_lane_with_words(server: S3Server, tmp_path: Path) -> None:
+    """A web server, or a proxy that knows no such path: 404 without a code."""
+    with FaultyRoad(server, lambda method, *_: 404 if method == "PUT" else None) as road:
+        world = S3SinkWorld(server, server.new_bucket(), road.address)
+
+        async def main() -> None:
+            process = world.bench(tmp_path, MemoryOutbox(records(3)))
+            report = await until_state(process, "stopped")
+            assert report.words == f"{road.address}: 404"
+            assert report.remedy.endswith("or correct sinks.remote: its keys, region or url")
+            await process.close()
+
+        asyncio.run(main())
+
+
+def test_a_manifest_that_is_deleted_while_the_lane_runs_is_65(server: S3Server, tmp_path: Path) -> None:
+    """Some services answer 404 instead of 412."""
+    deleted: list[str] = []
+
+    def fault(method: str, path: str, headers: dict[str, str]) -> str | None:
+        return (
+            "404 NoSuchKey" if deleted and (method != "PUT" or "if-match" in headers) and path.endswith("manifest.json") else None
+        )
+
+    with FaultyRoad(server, fault) as road:
+        world = S3SinkWorld(server, server.new_bucket(), road.address)
+
+        async def main() -> None:
+            process = world.bench(tmp_path, outbox := MemoryOutbox(records(3)))
+            await process.idle()
+            deleted.append("now")
+            process.append(records(3, 4, outbox.chain))
+            report = await until_state(process, "failed")
+            assert "its manifest does not know this pipeline, but 3 records were answered" in report.words
+            await process.close()
+
+        asyncio.run(main())
+
+
 @pytest.mark.parametrize("ignored", ["match", "refuse"])
 def test_without_conditional_writes_every_record_is_there_at_least_once_whatever_write_fails(
     world: S3SinkWorld, tmp_path: Path, ignored: str

@@ -130,7 +130,13 @@ class WritableBucket:
             result = await obstore.put_async(self._store, key, content, mode=mode, attributes=attributes, use_multipart=False)
             return str(result["e_tag"] or "")
 
-        return await _answered(put)
+        try:
+            return await _answered(put)
+        except FileNotFoundError:
+            if isinstance(mode, dict):
+                # As some services say that the object is not the one with this ETag any more.
+                raise ChangedError from None
+            raise RequestError("404", is_refused=True, status="404") from None
 
 
 def _mode(etag: str | None) -> Any:
