@@ -90,11 +90,11 @@ class TextCutter:
                     self._start = block
                     return b""
                 self._decoder, block = self._begun(block)
-            try:
-                # Half of a surrogate pair stays what it is: bytes that are not UTF-8.
-                block = self._decoder.decode(block, final).encode("utf-8", "surrogatepass")
-            except UnicodeDecodeError as error:
-                raise DocumentError("ends within a character of UTF-16") from error
+            # Half of a surrogate pair stays what it is: bytes that are not UTF-8. At the end it is a character that is cut: if the file grows
+            # after that, the bytes before must be the same, or the file would be taken for another one.
+            block = self._decoder.decode(block).encode("utf-8", "surrogatepass")
+            if final and self._decoder.getstate()[0]:
+                raise DocumentError("ends within a character of UTF-16")
         return block.replace(b"\r", b"\n") if self._ends_with_returns else block
 
     def _begun(self, block: bytes) -> tuple[codecs.IncrementalDecoder, bytes]:

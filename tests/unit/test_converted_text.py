@@ -90,6 +90,9 @@ def test_quoted_cells_of_converted_text_may_hold_line_ends(text: str, sizes: lis
         (b"\xff", b"", "has no byte order mark of UTF-16"),
         (b"id,a\n", b"", "has no byte order mark of UTF-16"),
         (b"\xff\xfea\0\n\0b", b"a\n", "ends within a character of UTF-16"),
+        (b"\xff\xfea\0\n\0b\0\x3d\xd8", b"a\nb", "ends within a character of UTF-16"),
+        (b"\xff\xfea\0\n\0b\0\x3d\xd8\0", b"a\nb", "ends within a character of UTF-16"),
+        (b"\xff\xfea\0\x00\xdc", b"a\xed\xb0\x80", ""),
         (b"\xff\xfea\0\x00\xd8b\0\n\0", b"a\xed\xa0\x80b\n", ""),
     ],
 )
@@ -145,6 +148,19 @@ def test_the_last_line_of_text_that_is_still_written_is_not_a_record_before_the_
     found += reader.read()
     assert [each.removeprefix(b"\xef\xbb\xbf") for each in found] == [b"a", b"1", b"23"]
     assert reader.read_all() == [b"4"]
+
+
+def test_a_file_that_was_quiet_within_a_surrogate_pair_is_the_same_file_after_a_restart(tmp_path: Path) -> None:
+    content = "\ufeffa\n1\n2😀\n3\n".encode("utf-16-le")
+    half = content.index("😀".encode("utf-16-le")) + 2
+    folder = LogFolder(tmp_path)
+    reader = Reader(folder, "a.csv", format="csv", csv_encoding="utf-16")
+    folder.append("a.csv", content[:half])
+    assert reader.read_all() == [b"a", b"1", b"2"]
+    reader.stop()
+    folder.append("a.csv", content[half:])
+    assert reader.read_all() == ["😀".encode(), b"3"]
+    assert {chunk.generation for chunk in reader.chunks} == {1}
 
 
 def table(name: str) -> str:
