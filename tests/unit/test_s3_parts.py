@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future
 from contextlib import closing
 from itertools import product
 from typing import Any, cast
@@ -12,11 +13,11 @@ from pydantic import ValidationError
 
 from event_processor.assembly import Environment
 from event_processor.connectors.s3 import known_objects
-from event_processor.connectors.s3.client import Bucket, Listed, refusal_of_404, request_error
+from event_processor.connectors.s3.client import Bucket, Listed, ObjectGoneError, refusal_of_404, request_error
 from event_processor.connectors.s3.known_objects import KnownObjects
 from event_processor.connectors.s3.options import S3SourceOptions
 from event_processor.connectors.s3.positions import read_position
-from event_processor.connectors.s3.reader import BucketReader, Failed, listed_keys
+from event_processor.connectors.s3.reader import BucketReader, Ended, Failed, ListedAll, Opened, Start, listed_keys
 from event_processor.connectors.s3.requests import Requests
 from event_processor.model.errors import ConfigurationError, StateError
 from event_processor.storage.durable import OperatingSystem
@@ -134,6 +135,36 @@ def test_a_service_without_etags_is_refused_with_the_key() -> None:
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, ConfigurationError)
     assert failed.error.message.startswith("s3://bucket/a/00000: the service shows no ETag")
+
+
+class GoneAfterItsFirstBytes(Pages):
+    """A bucket in which the object is deleted after its first bytes were fetched."""
+
+    def ask(self, _key: str, _etag: str, start: int, end: int) -> Future[bytes]:
+        asked: Future[bytes] = Future()
+        if start:
+            asked.set_exception(ObjectGoneError("it was deleted"))
+        else:
+            asked.set_result(b"x" * end)
+        return asked
+
+    def answer(self, asked: Future[bytes]) -> bytes:
+        return asked.result()
+
+    def close(self) -> None: ...
+
+
+def test_an_object_that_goes_while_its_long_header_is_read_again_is_opened_before_it_ends() -> None:
+    bucket = cast("Bucket", GoneAfterItsFirstBytes(0))
+    reader = BucketReader(options("s3://bucket/a/*", format="csv"), bucket, Environment(fs=OperatingSystem()))
+    found: list[object] = []
+    with closing(reader):
+        reader.start(KnownObjects(), [Start(Listed("a/b.csv", "e", 100_000), 90_000, 7, is_plain=True)])
+        wait_until(lambda: found.append(reader.take()) or isinstance(found[-1], ListedAll | Failed), "the bucket was listed")
+    opened, ended, _ = filter(None, found)
+    assert isinstance(opened, Opened)
+    assert (opened.start.generation, opened.is_plain) == (7, True)
+    assert ended == Ended("it was deleted")
 
 
 def test_the_words_of_arequest_error_have_the_code_and_nothing_of_our_request() -> None:

@@ -180,9 +180,10 @@ class BucketReader:
                 lambda begin, end: self._requests.range(listed, begin, end),
                 lambda begin, end: self._requests.ask_ahead(listed, begin, end),
             )
+            cutter = content.cutter()  # may fetch a long header, so the object may be gone by now
             is_opened = True
             self._known.add(listed.key, listed.etag)
-            self._put(Opened(start, content.cutter(), content.is_plain, replaces))
+            self._put(Opened(start, cutter, content.is_plain, replaces))
             for block in content.blocks():
                 if block:
                     self._put(block)
