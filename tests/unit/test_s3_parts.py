@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from itertools import product
@@ -12,11 +14,12 @@ import pytest
 from pydantic import ValidationError
 
 from event_processor.assembly import Environment
-from event_processor.connectors.s3 import known_objects
+from event_processor.connectors.s3 import known_objects, past_generation
 from event_processor.connectors.s3.client import Bucket, Listed, ObjectGoneError, refusal_of_404, request_error
 from event_processor.connectors.s3.known_objects import KnownObjects
 from event_processor.connectors.s3.options import S3SourceOptions
-from event_processor.connectors.s3.positions import read_position
+from event_processor.connectors.s3.past_generation import ObjectGeneration
+from event_processor.connectors.s3.positions import ObjectPosition, read_position
 from event_processor.connectors.s3.reader import BucketReader, Ended, Failed, ListedAll, Opened, Start, listed_keys
 from event_processor.connectors.s3.requests import Requests
 from event_processor.model.errors import ConfigurationError, StateError
@@ -165,6 +168,35 @@ def test_an_object_that_goes_while_its_long_header_is_read_again_is_opened_befor
     assert isinstance(opened, Opened)
     assert (opened.start.generation, opened.is_plain) == (7, True)
     assert ended == Ended("it was deleted")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize(
+    ("keys", "text", "content"),
+    [
+        ({}, "id,a\n1,2\n", b"id,a\n1,2\n"),
+        ({"csv_encoding": "utf-16"}, "id,é\n1,2\n", "id,é\n1,2\n".encode("utf-16")),
+        ({"csv_line_end": "cr"}, "id,a\n1,2\n", b"id,a\r1,2\r"),
+        ({"csv_quoted_line_breaks": True}, 'id,"a  b"\n1,2\n', b'id,"a\n\nb"\n1,2\n'),
+        ({"csv_encoding": "utf-16-le"}, "id,a\n", "id,a\n".encode("utf-16-le") + b"x"),
+    ],
+)
+def test_the_head_of_an_object_that_is_read_again_is_that_of_the_text_that_was_read(
+    keys: dict[str, Any], text: str, content: bytes, pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = pack(content)
+
+    class Kept(GoneAfterItsFirstBytes):
+        def ask(self, _key: str, _etag: str, start: int, end: int) -> Future[bytes]:
+            asked: Future[bytes] = Future()
+            asked.set_result(stored[start:end])
+            return asked
+
+    monkeypatch.setattr(past_generation, "Bucket", lambda *_: Kept(0))
+    position = ObjectPosition("s3://bucket/a/b.csv", "e", len(stored), 0, plain=False)
+    made = options("s3://bucket/a/*", format="csv", **keys)
+    with closing(ObjectGeneration(made, position, Environment(fs=OperatingSystem()))) as generation:
+        assert generation.head.decode() == text
 
 
 def test_the_words_of_arequest_error_have_the_code_and_nothing_of_our_request() -> None:

@@ -19,8 +19,9 @@ from event_processor.model.connector import Piece
 from event_processor.model.errors import ConfigurationError, InputGoneError, NotAnsweredError
 from event_processor.model.world import World
 from event_processor.records.compression import DamagedError, RefusedContentError
-from event_processor.records.content_cutter import ContentCutter
+from event_processor.records.content_cutter import ContentCutter, item_cutter
 from event_processor.records.heads import HeadKeeper
+from event_processor.records.json_documents import DocumentError
 
 __all__ = ["ObjectGeneration"]
 
@@ -67,16 +68,28 @@ class ObjectGeneration:
         self._bucket.close()
 
     def _head(self) -> bytes:
-        """The first bytes of the content."""
+        """The first bytes of the content, as it is cut into records."""
         keeper = HeadKeeper(self._options.header, self._options.record_bytes_max)
         try:
-            for block in self._content(0).blocks():
-                keeper.take(block)
+            for piece in self._text():
+                keeper.take(piece)
                 if not keeper.missing_bytes:
                     break
-        except DamagedError:
+        except (DamagedError, DocumentError):
             pass  # what is before the damage was counted
         return keeper.head
+
+    def _text(self) -> Iterator[bytes]:
+        """Yields the content from its start. Raises `DamagedError`, `DocumentError`."""
+        blocks = self._content(0).blocks()
+        if not self._options.items:
+            yield from blocks
+            return
+        cutter = item_cutter(self._options.items)
+        for block in filter(None, blocks):
+            yield from cutter.feed(block)
+            cutter.take_own()  # keeps no more than a block
+        yield from cutter.finish()
 
     def _content(self, offset: int) -> ObjectContent:
         try:
