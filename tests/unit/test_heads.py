@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 
@@ -16,12 +19,15 @@ from hypothesis import strategies as st
 
 from event_processor.configuration.configuration import ConfiguredPath
 from event_processor.connectors.files.finished import InputFiles
+from event_processor.connectors.files.following.source import FileSource
 from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions
+from event_processor.model.errors import StorageError
 from event_processor.model.event import Chunk, Json
 from event_processor.records.content_cutter import ContentCutter
 from event_processor.records.heads import HEAD_BYTES_MIN, HeaderPlace, HeadKeeper, head_of
 from event_processor.records.json_lines.lines import cut_lines
 from event_processor.storage.durable import OperatingSystem
+from event_processor.storage.forwarding import ForwardingFileSystem
 from support.command_line import shell_in
 from support.file_source import LogFolder, Reader, Recorder
 
@@ -119,6 +125,33 @@ def test_a_live_file_and_a_stream_have_the_header_in_each_chunk(tmp_path: Path) 
         assert len(chunks) > 5
         found = [each for chunk in chunks for each in objects_of(chunk, reader.options)]
         assert [each["id"] for each in found] == [str(number) for number in range(30)]
+
+
+class FailsInTheHeader(ForwardingFileSystem):
+    """A disk with a bad block after the first 4,096 bytes of each file."""
+
+    def read(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
+        if offset == HEAD_BYTES_MIN:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(descriptor, size_bytes, offset)
+
+
+def test_a_disk_that_fails_in_a_long_header_is_named_with_the_file(tmp_path: Path) -> None:
+    folder = LogFolder(tmp_path)
+    folder.append("a.csv", HEADER + b"".join(ROWS))
+    path, disk = folder.path("a.csv"), FailsInTheHeader(OperatingSystem())
+    reader = Reader(folder, "a.csv", format="csv")
+    reader.read()
+    assert reader.records[-1] == ROWS[-1].rstrip()
+    live = FileSource(
+        *("events", reader.options), fs=disk, clock=folder.clock, telemetry=Recorder(), finished=False, last_commit_ns=None
+    )
+    finished = InputFiles(
+        "input", InputFilesOptions.of(reader.options, [path], [os.path.getsize(path)]), fs=disk, telemetry=Recorder()
+    )
+    for source in (live, finished):
+        with pytest.raises(StorageError, match=re.escape(path)), closing(source):
+            source.open(reader.parts, 2)
 
 
 def test_a_state_of_300_columns_continues_and_is_verified(

@@ -146,16 +146,17 @@ class InputFiles:
         """Reopens a partly read file at its position. Raises `InputGoneError` if it holds other content."""
         path = self._path(number)
         content = self._opened(path)
-        samples = None
+        tail = None
         try:
             with storage_call("read", path):
                 samples = identity.samples_in(content)
+                # May read a long header.
+                tail = Tail(content, self._options, offset=identity.offset, samples=samples) if samples is not None else None
         finally:
-            if samples is None:
+            if tail is None:
                 content.close()
-        if samples is None:
+        if tail is None:
             raise _changed(path)
-        tail = Tail(content, self._options, offset=identity.offset, samples=samples)
         resumed = self._follow(number, tail)
         resumed.is_known = True
         return resumed

@@ -279,12 +279,9 @@ class Steps:
 
     def _continue_in(self, match: Match, finished: FinishedGeneration) -> None:
         """Continues a generation in its file, or a copy of it, that was found again."""
-        tail = Tail(
-            match.content,
-            self._context.options,
-            offset=finished.identity.offset,
-            samples=match.samples,
-        )
+        offset = finished.identity.offset
+        with storage_call("read", match.candidate.path):  # perhaps a long header
+            tail = Tail(match.content, self._context.options, offset=offset, samples=match.samples)
         self._current = follow(self._context, tail, match.candidate, finished.number)
         self._find_its_name(self._current)
         self._without_successor = None
