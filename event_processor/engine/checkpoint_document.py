@@ -9,7 +9,7 @@ Never: reads or writes a file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,12 +18,12 @@ import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
-from event_processor.aggregation.documents import AggregateDocument, CategoryTotal
+from event_processor.aggregation.documents import AggregateDocument, CategoryTotal, GroupTotalsDocument
 from event_processor.engine import migration
 from event_processor.engine.journal import JournalRun
 from event_processor.engine.losses import NOTHING_LOST, Losses
 from event_processor.engine.outbox import NO_OUTBOX, LaneDocument, Outbox, SeriesDocument
-from event_processor.engine.state import Counts, GenerationState, OrderSummary, SourceState, State, summarise_order
+from event_processor.engine.state import Counts, OrderSummary, SourceState, State, summarise_order
 from event_processor.model.errors import StateError
 from event_processor.model.event import Json
 
@@ -168,20 +168,28 @@ class CheckpointEncoder:
 
     def __init__(self) -> None:
         self._totals: ShownTotals | None = None
-        self._generations: dict[int, tuple[GenerationState, orjson.Fragment]] = {}
-        """The text of each generation that was encoded last, by the id of the object, which is kept with it."""
+        self._written: dict[int, tuple[Struct, orjson.Fragment]] = {}
+        """The line of each generation and of each group that was encoded last, by the id of the object, which is kept with it."""
 
     def encode(self, checkpoint: Checkpoint) -> bytes:
         """The file's bytes: sorted keys, indented down to objects that hold no other object, a line feed at the end.
 
-        A generation is on one line, too. So a category, or a file that is followed, is one line for people and for `grep`.
+        A generation and a group are on one line, too. So a category, a file that is followed, or a group is one line for people and
+        for `grep`.
         """
-        totals, sources = checkpoint.state.categories, checkpoint.state.sources
-        without = {name: replace(source, generations=()) for name, source in sources.items()}
-        state: dict[str, Any] = msgspec.to_builtins(replace(checkpoint.state, categories={}, sources=without))
-        for name, lines in self._lines_of(sources).items():
-            state["sources"][name]["generations"] = lines
-        compact, lined = self._forms_of(totals)
+        sources = checkpoint.state.sources
+        tables = {name: each for name, each in checkpoint.state.aggregates.items() if isinstance(each, GroupTotalsDocument)}
+        fewer_sources = {name: replace(source, generations=()) for name, source in sources.items()}
+        fewer_aggregates = {**checkpoint.state.aggregates, **{name: replace(each, groups=()) for name, each in tables.items()}}
+        state: dict[str, Any] = msgspec.to_builtins(
+            replace(checkpoint.state, categories={}, sources=fewer_sources, aggregates=fewer_aggregates)
+        )
+        before, self._written = self._written, {}
+        for name, source in sources.items():
+            state["sources"][name]["generations"] = self._lines_of(source.generations, before)
+        for name, table in tables.items():
+            state["aggregates"][name]["groups"] = self._lines_of(table.groups, before)
+        compact, lined = self._forms_of(checkpoint.state.categories)
         document = {
             "version": VERSION,
             "state": _in_lines({**state, "categories": lined}),
@@ -201,14 +209,14 @@ class CheckpointEncoder:
         self._totals = self._totals or ShownTotals(CATEGORIES_DEPTH)
         return self._totals.both_forms(totals)
 
-    def _lines_of(self, sources: Mapping[str, SourceState]) -> dict[str, list[orjson.Fragment]]:
-        """The generations of each source. Those that were encoded before are not encoded again: a glob may have thousands."""
-        before, self._generations = self._generations, {}
-        for source in sources.values():
-            for each in source.generations:
-                known = before.get(id(each))  # that very object: it is kept, so no other one can have its id
-                self._generations[id(each)] = known or (each, orjson.Fragment(_canonical(msgspec.to_builtins(each))))
-        return {name: [self._generations[id(each)][1] for each in source.generations] for name, source in sources.items()}
+    def _lines_of(self, parts: Sequence[Struct], before: Mapping[int, tuple[Struct, orjson.Fragment]]) -> list[orjson.Fragment]:
+        """One line for each part. A part that was encoded `before` is not encoded again: there may be thousands, of which few change."""
+        lines = []
+        for each in parts:
+            known = before.get(id(each))  # that very object: it is kept, so no other one can have its id
+            self._written[id(each)] = known = known or (each, orjson.Fragment(_canonical(msgspec.to_builtins(each))))
+            lines.append(known[1])
+        return lines
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Final
 
+import pytest
 from msgspec.structs import replace
 
+from event_processor.aggregation.documents import Entry, FieldTotal, GroupTotal, GroupTotalsDocument
+from event_processor.engine import checkpoint_document
 from event_processor.engine.checkpoint_document import Checkpoint, CheckpointEncoder, decode_checkpoint, encode_checkpoint
 from support.engine import run
 from support.engine_lives import several_logs
@@ -55,3 +58,30 @@ def test_a_reused_encoder_writes_what_a_new_one_writes_and_it_can_be_read() -> N
         assert content == encode_checkpoint(Checkpoint(state, found.meta))
         assert json.loads(content)["state"]["sources"]["audit"]["generations"][0]["line"] == line
         assert isinstance(decode_checkpoint(content, "checkpoint.json"), Checkpoint)
+
+
+def group(number: int) -> GroupTotal:
+    return GroupTotal({"name": f'g"{number}'}, {"count": number}, Entry(number, (FieldTotal(number, (number * 0.1,)),)))
+
+
+def test_each_group_is_on_one_line_and_only_those_that_changed_are_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = decode_checkpoint(content_of_two_sources(), "checkpoint.json")
+    assert isinstance(found, Checkpoint)
+    canonical, encoded = checkpoint_document._canonical, []
+    monkeypatch.setattr(checkpoint_document, "_canonical", lambda value: encoded.append(value) or canonical(value))
+    encoder, groups, counts = CheckpointEncoder(), [group(number) for number in range(200)], []
+    for changed in (0, 7, 199):
+        groups[changed] = group(1000 + changed)
+        table = GroupTotalsDocument(groups=tuple(groups), rows=len(groups))
+        checkpoint = Checkpoint(replace(found.state, aggregates={"by_name": table}), found.meta)
+        encoded.clear()
+        content = encoder.encode(checkpoint)
+        counts.append(len(encoded))
+        assert content == encode_checkpoint(checkpoint)
+        read = decode_checkpoint(content, "checkpoint.json")
+        assert isinstance(read, Checkpoint)
+        assert read.state.aggregates == {"by_name": table}
+    lines = [json.loads(line.strip().rstrip(",")) for line in content.decode().splitlines() if '"entry":' in line]
+    assert lines == json.loads(content)["state"]["aggregates"]["by_name"]["groups"]
+    of_generations = 3
+    assert counts[1] == counts[2] == counts[0] - 199 - of_generations
