@@ -35,6 +35,9 @@ from event_processor.engine.order import OrderStage
 from event_processor.engine.outbox import NO_OUTBOX, Outbox
 from event_processor.engine.sorting.runs import SortedRuns
 from event_processor.engine.state import State
+from event_processor.kernels import dead_letters as _dead_letters
+from event_processor.kernels import outbox as _outbox
+from event_processor.kernels import reads as _reads
 from event_processor.model.contracts import NOTHING_RELEASED, IdsCommit, NoticesRemoval, Released, SeenIds, Sink
 from event_processor.model.event import Json
 from event_processor.storage.append_file import AppendFile
@@ -47,6 +50,9 @@ __all__ = ["CommitExecutor", "CommitThread", "CommitWriter", "Identity", "Inline
 
 LOOK_S: Final = 1.0
 """Files that we append to, but that get nothing, are looked at this often: two system calls for each."""
+KERNELS_OF_A_COMMIT: Final = (_dead_letters, _outbox, _reads)
+"""A commit calls these, and they are imported where they are called, since commands without a commit need no arrays. A pipeline has them from its
+start: the package may be replaced while it runs, and a caller of the new version must never meet the library of the old one."""
 
 
 @dataclass(frozen=True, slots=True)
