@@ -10,12 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from event_processor.aggregation.categories import shown as shown_module
 from event_processor.aggregation.categories.shown import WEAVE_FROM, ShownTotals
 from event_processor.aggregation.categories.totals import CategoryTotal, Totals
 from event_processor.aggregation.exact_sum import add_exactly, exact_mean
 from event_processor.kernels.library import LIBRARY
 
 DEPTH = 2
+make_line = shown_module._line
 finite = st.floats(-(2.0**960), 2.0**960).map(lambda value: value + 0.0)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 simple_ids = st.one_of(texts, st.integers(-(2**63), 2**63 - 1))
@@ -94,6 +96,21 @@ def test_few_and_many_categories_are_shown_alike_one_commit_after_the_other(coun
         if number >= count - 3:
             totals["category 0"] = msgspec.structs.replace(EMPTY, count=number, last_id=last_id)
             assert written(totals, shown) == as_orjson_writes(totals)
+
+
+@pytest.mark.parametrize("text", ["x", "a},", ":{b", '"},"', '":{"'])
+def test_many_categories_with_ids_of_several_fields_are_not_written_one_by_one(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_by_one: list[object] = []
+    monkeypatch.setattr(shown_module, "_line", lambda row, before: one_by_one.append(row) or make_line(row, before))
+    totals = {f"category {number}": msgspec.structs.replace(PLAIN, first_id=(number, "x")) for number in range(WEAVE_FROM)}
+    assert written(totals, ShownTotals(DEPTH)) == as_orjson_writes(totals)
+    assert not one_by_one
+    by_name = {**totals, text: PLAIN}
+    by_id = {**totals, "category 7": msgspec.structs.replace(PLAIN, last_id=(text, "x"))}
+    for each in (by_name, by_id):
+        assert written(each, ShownTotals(DEPTH)) == as_orjson_writes(each)
 
 
 def test_a_state_in_the_place_of_another_is_shown_under_its_own_names() -> None:

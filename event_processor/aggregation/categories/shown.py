@@ -138,9 +138,19 @@ class ShownTotals:
 
     def both_forms(self, totals: Totals) -> tuple[Shown, Shown]:
         """The compact form, and the one with lines."""
-        woven = self.woven(totals) if len(totals) >= WEAVE_FROM else None
-        compact, lined = woven or self._joined(totals)
+        both = self.woven(totals) or self._split(totals) if len(totals) >= WEAVE_FROM else None
+        compact, lined = both or self._joined(totals)
         return orjson.Fragment(compact), orjson.Fragment(lined)
+
+    def _split(self, totals: Totals) -> tuple[bytes, bytes] | None:
+        """The bytes of both forms of many categories, the second cut from the first. None if a text in it looks like a cut."""
+        compact = orjson.dumps(self.of(totals))
+        # A quote within a text is escaped. So each of the two is there once for each category, unless a text ends or begins like it.
+        if compact.count(b'},"') != len(totals) - 1 or compact.count(b'":{') != len(totals):
+            return None
+        line = self._line.encode()
+        lines = compact[1:-1].replace(b'},"', b"}," + line + b'"').replace(b'":{', b'": {')
+        return compact, b"{" + line + lines + self._end_line.encode() + b"}"
 
     def _joined(self, totals: Totals) -> tuple[bytes, bytes]:
         """The bytes of both forms. Only the lines of categories that changed are made."""
