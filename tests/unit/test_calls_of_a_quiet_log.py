@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from event_processor.assembly import Mode, lock_state, open_pipeline
+from event_processor.engine.checkpoint_document import Checkpoint, decode_checkpoint
 from event_processor.engine.loop import Processor
 from event_processor.model.contracts import Wakeup
+from event_processor.model.errors import StorageError
 from support.engine import FakeClock, configuration, environment
 from support.simulated_fs import SimulatedFileSystem
 
@@ -37,9 +41,11 @@ class Counted(FakeClock):
         self._before = self._fs.calls.copy()
 
 
-def lived(fs: SimulatedFileSystem, actions: Sequence[Callable[[], None]], **sections: Any) -> list[dict[str, int]]:
+def lived(
+    fs: SimulatedFileSystem, actions: Sequence[Callable[[], None]], *, sink: bool = False, **sections: Any
+) -> list[dict[str, int]]:
     """The calls between each two waits of one life."""
-    settings = configuration(FOLDER, sink=False, **sections)
+    settings = configuration(FOLDER, sink=sink, **sections)
     clock = Counted(fs, actions)
     surroundings = replace(environment(fs), clock=clock)
     lock = lock_state(settings, surroundings)
@@ -85,3 +91,21 @@ def test_an_event_is_committed_without_a_look_at_files_that_get_nothing() -> Non
         assert written == {"create": 1, "write": 2, "sync": 2, "sync_directory": 1, "link": 1, "rename": 2, "close": 1}
         # Two looks at the sources: one finds the event, the one after the commit finds nothing more.
         assert calls == {"status": 4, "status_of": 4, "read": 3}
+
+
+@pytest.mark.parametrize(("name", "record"), [("state/dead_letters.jsonl", b"bad\n"), ("out/ordered.jsonl", event(2))])
+def test_a_commit_that_adds_to_a_file_sees_that_it_is_gone_within_the_second_in_which_nothing_looks(
+    name: str, record: bytes
+) -> None:
+    fs = SimulatedFileSystem(1, short_io_odds=0.0)
+    fs.plant(LOG, event(1) + b"bad\n")
+
+    def gone_and_grown() -> None:
+        fs.unlink(f"{FOLDER}/{name}")
+        fs.plant(LOG, (fs.content(LOG) or b"") + record)
+
+    with pytest.raises(StorageError, match="it was removed while this process appends to it"):
+        lived(fs, [gone_and_grown], sink=True, buffer_events=0, batch={"pace_ms": 0})
+    found = decode_checkpoint(fs.content(f"{FOLDER}/state/checkpoint.json") or b"", "checkpoint.json")
+    assert isinstance(found, Checkpoint)
+    assert found.state.counts.records == 2
