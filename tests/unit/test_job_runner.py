@@ -631,6 +631,31 @@ def test_a_job_whose_upload_has_just_got_its_place_keeps_it_for_a_while(world: W
     assert world.runner.running() == {two.id, waiting.id}
 
 
+def test_a_job_that_cannot_be_started_takes_places_of_others_only_seldom(tmp_path: Path) -> None:
+    world = World(tmp_path, processes_max=1)
+    _, coming = world.upload(4)
+    world.rounds(10)
+    broken = world.submit()
+    Path(world.store.folder(broken.id).lock).touch()
+    world.disk.broken.add(world.store.folder(broken.id).lock)
+
+    def seconds(count: int) -> int:
+        """In how many of these seconds the upload was worked on. A process that is asked to end does so."""
+        worked = 0
+        for _ in range(count):
+            world.rounds(1)
+            worked += coming.id in world.runner.running()
+            if world.started[-1].signals:
+                world.started[-1].code = 143
+        return worked
+
+    assert seconds(100) > 80
+    assert len(world.started) <= 8
+    world.disk.broken.clear()
+    seconds(40)
+    assert world.runner.running() == {broken.id}
+
+
 def test_a_job_whose_upload_is_silent_makes_room_for_one_whose_upload_comes(world: World) -> None:
     (_, silent), (spoken, other) = world.upload(4), world.upload(4)
     world.rounds(25)

@@ -264,7 +264,8 @@ class Runner:
             return
         ranks = {job.id: rank_of(job, self._uploads) for job in self._store.unfinished() if job.is_open}
         ready.sort(key=lambda job: ranks[job.id])
-        self._make_room([ranks[job.id] for job in ready], ranks)
+        # A process is not ended for a job that cannot be started, again and again: only after its trouble was not seen for a while.
+        self._make_room([ranks[job.id] for job in ready if job.id not in self._troubles.jobs], ranks)
         for job in ready:
             if len(self._running) < self._settings.options.processes_max:
                 self._troubles.each(job.id, self._start, job)
