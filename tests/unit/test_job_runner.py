@@ -805,6 +805,15 @@ def test_jobs_whose_upload_never_comes_fill_no_queue_for_others(world: World) ->
     world.upload(4)
 
 
+def test_how_long_a_job_took_is_known_from_its_end_and_not_from_when_that_could_be_written(world: World) -> None:
+    world.submit()
+    world.rounds(2)
+    world.disk.is_full = True
+    world.started[0].code = 0
+    world.rounds(200)
+    assert world.store.counts.next_place_s(1) == 2
+
+
 def test_a_job_that_fails_again_and_again_is_a_problem_until_it_is_deleted(world: World) -> None:
     job = world.submit("a")
     refused = world.submit("b")

@@ -228,6 +228,8 @@ class Runner:
         end = end_of(self._environment, self._store.folder(job_id), running.process.exit_code())
         if end.exit_code == 0 and running.has_all:
             self._store.counts.took(self._clock.monotonic_s() - running.since_s)
+            # Once: if the end cannot be written, it is looked at again, and the time of that is none of the job.
+            running.has_all = False
         for job in self._store.unfinished():
             if job.id == job_id and job.is_open and not (running.is_aside and end.is_as_asked):
                 self._retries.ended(job, end, self._settings.inputs)
