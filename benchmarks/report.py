@@ -233,8 +233,8 @@ def _quiet(results: Json) -> str:
     rates = (row(rate, pace, each) for rate, paces in results["rates"].items() for pace, each in paces.items())
     rest = results["rest"]
     starts = [[f"`{command}`", f"{seconds:.2f} s"] for command, seconds in rest["starts_cpu_s"].items()]
-    keys = (("single_median_ms", ".1f"), ("single_p90_ms", ".1f"), ("fsync_median_ms", ".1f"), ("single_ratio", ".2f"))
-    singles = [[*[_shown(rest, *key) for key in keys], f"{rest['resident_bytes'] / 1e6:.0f}"]]
+    of_single = (("single_median_ms", ".1f"), ("single_p90_ms", ".1f"), ("fsync_median_ms", ".1f"), ("single_ratio", ".2f"))
+    singles = [[*[_shown(rest, *key) for key in of_single], f"{rest['resident_bytes'] / 1e6:.0f}"]]
     single_head = ["one event after a silence: median ms", "p90 ms", "an fsync ms", "times (fsync + 2 ms)", "resident MB at rest"]
     tables = [_table(head, rates), *[f"{name} has no figure: {why.splitlines()[0]}." for name, why in shippers.items() if why]]
     tables += [*_quiet_stages(results.get("stages", ())), _table(single_head, singles)]

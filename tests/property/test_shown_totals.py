@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 import orjson
@@ -103,7 +104,12 @@ def test_many_categories_with_ids_of_several_fields_are_not_written_one_by_one(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one_by_one: list[object] = []
-    monkeypatch.setattr(shown_module, "_line", lambda row, before: one_by_one.append(row) or make_line(row, before))
+
+    def seen(*arguments: Any) -> Any:
+        one_by_one.append(arguments)
+        return make_line(*arguments)
+
+    monkeypatch.setattr(shown_module, "_line", seen)
     totals = {f"category {number}": msgspec.structs.replace(PLAIN, first_id=(number, "x")) for number in range(WEAVE_FROM)}
     assert written(totals, ShownTotals(DEPTH)) == as_orjson_writes(totals)
     assert not one_by_one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
@@ -68,7 +68,12 @@ def test_each_group_is_on_one_line_and_only_those_that_changed_are_encoded_again
     found = decode_checkpoint(content_of_two_sources(), "checkpoint.json")
     assert isinstance(found, Checkpoint)
     canonical, encoded = checkpoint_document._canonical, []
-    monkeypatch.setattr(checkpoint_document, "_canonical", lambda value: encoded.append(value) or canonical(value))
+
+    def seen(value: Any) -> bytes:
+        encoded.append(value)
+        return canonical(value)
+
+    monkeypatch.setattr(checkpoint_document, "_canonical", seen)
     encoder, groups, counts = CheckpointEncoder(), [group(number) for number in range(200)], []
     for changed in (0, 7, 199):
         groups[changed] = group(1000 + changed)

@@ -163,7 +163,12 @@ def test_an_object_that_goes_while_its_long_header_is_read_again_is_opened_befor
     found: list[object] = []
     with closing(reader):
         reader.start(KnownObjects(), [Start(Listed("a/b.csv", "e", 100_000), 90_000, 7, is_plain=True)])
-        wait_until(lambda: found.append(reader.take()) or isinstance(found[-1], ListedAll | Failed), "the bucket was listed")
+
+        def is_listed() -> bool:
+            found.append(reader.take())
+            return isinstance(found[-1], ListedAll | Failed)
+
+        wait_until(is_listed, "the bucket was listed")
     opened, ended, _ = filter(None, found)
     assert isinstance(opened, Opened)
     assert (opened.start.generation, opened.is_plain) == (7, True)
