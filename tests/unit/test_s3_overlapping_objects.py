@@ -81,6 +81,9 @@ class Lane:
         # Then the service got conditional writes.
         ([(1, 5, "a"), (6, 10, "b"), (6, 9, ""), (10, 14, "")], 1),
         ([(1, 5, "a"), (6, 9, "b"), (6, 7, "c"), (8, 14, "")], 1),
+        # After that a manifest of the time before arrived, and the next start began inside an object.
+        ([(1, 5, "a"), (6, 9, ""), (8, 12, ""), (10, 11, ""), (13, 14, "")], 1),
+        ([(1, 5, "a"), (6, 9, ""), (8, 14, ""), (10, 11, "")], 1),
     ],
 )
 def test_a_record_that_some_object_has_is_there_whatever_other_tries_wrote(

@@ -2,8 +2,8 @@
 
 Owns: `ObjectComparison`: what must be true of each record up to the manifest's cursor, and which difference is reported if it is not.
 Always: every record is exactly one line of one object, or one failed record that an object names. One object is in memory at a time. An object that
-is gone is counted and named, and says nothing about its records. An object with a token in its name is of a try without conditional writes: such
-objects may overlap, and may end after the cursor. Then each record is compared in one of them, and an object without a record of its own in none.
+is gone is counted and named, and says nothing about its records. An object with a token in its name is of a try without conditional writes: if there
+is one, objects may overlap, and end after the cursor. Then each record is compared in one of them, and an object without a record of its own in none.
 Never: knows which objects count (`committed_objects.py` does); reads more than once.
 """
 
@@ -94,7 +94,9 @@ class ObjectComparison:
         self._tries: Final[list[tuple[int, NamedObject]]] = []
         """Objects of tries that were not read, each with its last record."""
         self._objects = self._gone = self._differing = 0
-        self._again = sum(each.is_of_a_try for each in found.named)
+        self._is_weak: Final = any(each.is_of_a_try for each in found.named)
+        """Whether the service had no conditional writes once. Objects with plain names may overlap since: the manifest may have gone back."""
+        self._again = len(found.named) if self._is_weak else 0
         """How many objects of tries were not read."""
         self._differences: Final[list[RowDifference]] = []
         self._notes: Final[list[str]] = []
@@ -109,7 +111,7 @@ class ObjectComparison:
         """See `RowComparison`."""
         self._close()
         for each in reversed(self._left):
-            if not each.is_of_a_try:
+            if not self._is_weak:
                 self._surplus(each)
         cursor = self._cursor
         if self._sequence < cursor.sequence:
@@ -177,7 +179,7 @@ class ObjectComparison:
         found = None
         while self._left and self._left[-1].first <= sequence:
             each = self._left.pop()
-            if each.is_of_a_try:
+            if self._is_weak:
                 self._note_try(each)
             elif each.first == sequence:
                 found = self._opened(each)
@@ -197,7 +199,7 @@ class ObjectComparison:
             self._tries.append((facts.last, named))
 
     def _opened_try(self, sequence: int) -> _Open | None:
-        """The object of a try with the most records from this one on, up to the next object that is of none; None if there is no try with it."""
+        """Of the objects of tries with this record, the one that goes on longest; None if none has it."""
         self._tries[:] = sorted(each for each in self._tries if each[0] >= sequence)
         while self._tries:
             _, named = self._tries.pop()
@@ -210,9 +212,6 @@ class ObjectComparison:
             if found.lines is not None:
                 found.line = before
                 deque(islice(found.lines, before), maxlen=0)
-            found.last = min(
-                found.last, next((each.first - 1 for each in reversed(self._left) if not each.is_of_a_try), found.last)
-            )
             return found
         return None
 
@@ -252,7 +251,7 @@ class ObjectComparison:
         assert manifest is not None, "it names the object"
         own = (facts.state_id, facts.input, facts.first, facts.started_after)
         wanted = (manifest.state_id, manifest.input, named.first, manifest.started_after)
-        if own == wanted and named.first <= facts.last and (named.is_of_a_try or facts.last <= self._cursor.sequence):
+        if own == wanted and named.first <= facts.last and (self._is_weak or facts.last <= self._cursor.sequence):
             return facts
         self._differ(f"the metadata of {path}", [*own, facts.last], [*wanted, self._before_next()], named.first)
         return None
