@@ -408,6 +408,31 @@ def test_a_service_that_refuses_conditions_while_the_lane_runs_is_noticed_and_na
     assert world.numbers() == list(range(1, 11))
 
 
+def test_a_process_that_found_no_conditional_writes_looks_before_each_write(world: S3SinkWorld, tmp_path: Path) -> None:
+    """Also after a failed request: a manifest of another process must not be written over unseen."""
+    outbox, fault = MemoryOutbox(records(5)), Fault(ignored="match")
+    taken = world.receiver_of(Fault(ignored="match"))
+
+    async def main() -> None:
+        process = world.bench(tmp_path / "one", outbox, world.receiver_of(fault))
+        await process.idle()
+        before = fault.writes
+        fault.nth, fault.after, fault.event = before + 2, True, lost
+        process.append(records(5, 6, outbox.chain))
+        await process.idle()
+        # The object, and its manifest, whose answer is lost; then the manifest is taken with one write, and not with a look at the service.
+        assert fault.writes == before + 3
+        other = world.bench(tmp_path / "two", MemoryOutbox(records(12)), taken)
+        await other.idle()
+        await other.close()
+        process.append(records(5, 11, outbox.chain))
+        assert "another process (host:" in (await until_state(process, "stopped")).words
+        await process.close()
+
+    asyncio.run(main())
+    assert world.manifest()["through"] == 12
+
+
 def test_without_conditional_writes_the_very_first_manifest_may_arrive_last(world: S3SinkWorld, tmp_path: Path) -> None:
     """It was written before the service was known, so it does not say that it is without conditions; the lane's own cursor does."""
     outbox, first = MemoryOutbox(records(9)), S3SinkWorld.of(world.server)

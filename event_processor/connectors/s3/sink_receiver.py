@@ -131,8 +131,9 @@ class S3Receiver(TransactionalReceiver):
     async def begin(self, *, is_first: bool) -> RemoteCursor | None:  # noqa: ARG002 - nothing is made before `start`
         """See `TransactionalReceiver`."""
         self._taken = self._found = None
-        # After an outage it may be another release of the service, or another proxy.
-        self._bucket.has_conditions = None
+        if not self._is_weak:
+            # After an outage it may be another release of the service. Without conditions, a look comes before each write until the next start.
+            self._bucket.has_conditions = None
         async with self._as_transaction_errors():
             await self._bucket.connect()
             key = self._keys.manifest(self.owner.lane)
@@ -264,7 +265,7 @@ class S3Receiver(TransactionalReceiver):
 
     async def _probe(self) -> None:
         """Finds out, with what is there, whether the service looks at conditions. If it does not, it is written without them from now on."""
-        if self._taken is None:
+        if self._taken is None or self._is_weak:
             return
         self._is_weak = await self._passes_over(None) or await self._passes_over(NO_ETAG)
         self._bucket.has_conditions = not self._is_weak
@@ -277,10 +278,7 @@ class S3Receiver(TransactionalReceiver):
                 raise self._moved() from None
 
     async def _passes_over(self, etag: str | None) -> bool:
-        """Whether the service puts the manifest, or refuses to, although a condition does not hold: twice, since once may be chance.
-
-        A guarantee must not be lost by one answer of a proxy.
-        """
+        """Whether a condition that does not hold is passed over, or refused, twice: a guarantee must not be lost by one answer of a proxy."""
         for _ in range(PROBES):
             assert self._taken is not None, "it was written"
             manifest, _ = self._taken
