@@ -142,7 +142,8 @@ class DelimitedReader:
         """
         spans = zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)
         try:
-            text = "" if own else lines.content.decode(self._dialect.encoding)
+            # A file with a byte order mark and nothing else has no line.
+            text = "" if own or not len(lines.starts) else lines.content.decode(self._dialect.encoding)
         except UnicodeDecodeError:
             text = ""
         if text and not (lines.ends - lines.starts > self._record_bytes_max).any():

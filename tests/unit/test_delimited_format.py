@@ -23,6 +23,7 @@ from event_processor.records.content_cutter import ContentCutter
 from event_processor.records.delimited import DelimitedReader, is_line_based
 from event_processor.records.delimited_cells import Dialect
 from event_processor.records.heads import HEAD_BYTES_MIN
+from event_processor.records.json_lines import lines
 from event_processor.records.json_lines.lines import cut_lines
 from event_processor.records.objects import ObjectFormat
 from event_processor.records.quoted_lines import QuotedLineCutter, quoted_lines_path
@@ -193,6 +194,19 @@ def test_another_encoding_is_read_and_a_wrong_one_is_said_line_by_line() -> None
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
     assert ids_of(decode(b"\xef\xbb\xbf" + HEADER + b"a,x,1\n")) == ["a"]
+
+
+@pytest.mark.parametrize("has_kernel", [False, True])
+@pytest.mark.parametrize(
+    "dialect", [PLAIN, Dialect(skip_lines=1), Dialect(comment="#"), Dialect(columns=("id", "value"), has_header=False)]
+)
+def test_a_byte_order_mark_and_nothing_else_is_no_record(
+    dialect: Dialect, monkeypatch: pytest.MonkeyPatch, *, has_kernel: bool
+) -> None:
+    if not has_kernel:
+        monkeypatch.setattr(lines, "KERNELS", None)
+    columns = decode(b"\xef\xbb\xbf", dialect)
+    assert (len(columns.starts), columns.blank_count, len(columns.rejections)) == (0, 0, 0)
 
 
 def test_behind_the_first_chunk_the_names_come_from_the_files_head() -> None:

@@ -102,7 +102,8 @@ def _cut(content: bytes, begin: int) -> tuple[IntArray, IntArray]:
     """The starts and ends of the records from `begin` on, without their line feeds and the returns before them."""
     buffer = np.frombuffer(content, np.uint8)
     feeds = _places_of(buffer, _LINE_FEED)
-    ends = feeds if not content or content.endswith(b"\n") else np.append(feeds, len(content))
+    # After a byte order mark alone there is no record.
+    ends = feeds if len(content) == begin or content.endswith(b"\n") else np.append(feeds, len(content))
     starts = np.empty_like(ends)
     starts[:1] = begin
     starts[1:] = ends[:-1] + 1
