@@ -233,6 +233,25 @@ def test_a_dropped_lane_that_begins_anew_writes_into_another_folder(world: S3Sin
     world.require_true(tmp_path / "two", report)
 
 
+def test_a_lost_manifest_of_a_lane_that_began_anew_is_made_again_for_its_own_folder(world: S3SinkWorld, tmp_path: Path) -> None:
+    outbox = MemoryOutbox(records(10))
+    world.deliver(tmp_path / "one", outbox)
+    outbox.entries.extend(records(5, 11, outbox.chain))
+    started = (10, outbox.entries[9].chain)
+    world.deliver(tmp_path / "two", outbox, started=started)
+    before = world.named()
+    world.server.delete(world.bucket, MANIFEST_KEY)
+    # As `deliver --from` puts the lane's cursor to its beginning.
+    report = world.deliver(tmp_path / "three", outbox, started=started)
+    assert world.named() == before, "nothing of the earlier lane counts again, and no record is written again"
+    world.require_true(tmp_path / "three", report)
+    # Dropped once more, and lost before its first object.
+    world.server.delete(world.bucket, MANIFEST_KEY)
+    outbox.entries.extend(records(3, 16, outbox.chain))
+    world.deliver(tmp_path / "four", outbox, started=(15, outbox.entries[14].chain))
+    assert (world.numbers(), world.manifest()["folder"][-13:]) == ([16, 17, 18], "objects-0003/")
+
+
 def test_a_renamed_sink_takes_its_manifest_along_and_goes_on_in_its_folder(world: S3SinkWorld, tmp_path: Path) -> None:
     entries = records(20)
     outbox = MemoryOutbox(entries[:10])

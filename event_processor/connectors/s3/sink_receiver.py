@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from event_processor.connectors.s3.bucket_writing import ChangedError, Stored, WritableBucket
 from event_processor.connectors.s3.client import RequestError
+from event_processor.connectors.s3.lives import life_at_start
 from event_processor.connectors.s3.manifest import Manifest, ObjectFacts
 from event_processor.connectors.s3.sink_options import S3SinkOptions, SinkKeys, first_of, object_key
 from event_processor.model.answers import Answer, Verdict
@@ -221,22 +222,23 @@ class S3Receiver(TransactionalReceiver):
 
     async def start(self, cursor: RemoteCursor) -> None:
         """See `TransactionalReceiver`."""
-        found = self._found
-        life = found.manifest.life + 1 if found and found.key == self._keys.manifest(self.owner.lane) else 1
-        manifest = Manifest(
-            state_id=self.owner.state_id,
-            input=self.owner.input,
-            folder=self._keys.folder(self.owner.lane, life),
-            life=life,
-            started_after=cursor.started_after,
-            through=cursor.sequence,
-            chain=cursor.chain,
-            delivered=cursor.delivered,
-            failed=cursor.failed,
-            skipped=cursor.skipped,
-            fence=found.manifest.fence if found else 0,
-        )
+        found, key = self._found, self._keys.manifest(self.owner.lane)
+        own = found.manifest if found and found.key == key else None
         async with self._as_transaction_errors():
+            life = await life_at_start(self._bucket, self.owner, key, own, cursor.started_after)
+            manifest = Manifest(
+                state_id=self.owner.state_id,
+                input=self.owner.input,
+                folder=self._keys.folder(self.owner.lane, life),
+                life=life,
+                started_after=cursor.started_after,
+                through=cursor.sequence,
+                chain=cursor.chain,
+                delivered=cursor.delivered,
+                failed=cursor.failed,
+                skipped=cursor.skipped,
+                fence=found.manifest.fence if found else 0,
+            )
             try:
                 # If we die before this, there is nothing. After it, the next start finds it.
                 await self._write(self._ours(manifest), self._own_etag)
