@@ -7,6 +7,7 @@ Never: no state and no configuration is read.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from importlib import metadata
@@ -16,7 +17,7 @@ import typer
 
 from event_processor import __version__
 from event_processor.cli.output import write_json, write_lines
-from event_processor.kernels.library import LIBRARY
+from event_processor.kernels.library import LIBRARY, SWITCH, absence
 
 __all__ = ["command"]
 
@@ -31,7 +32,8 @@ def command(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")]
         write_json({**about, "dependencies": dependencies})
         return
     shown = {name: version or "not installed" for name, version in dependencies.items()}
-    kernels = "compiled" if LIBRARY is not None else "not compiled: numpy is used instead"
+    missing = absence(os.environ.get(SWITCH, ""))
+    kernels = f"{missing}: numpy is used instead" if missing else "compiled"
     versions = {_DISTRIBUTION: __version__, "python": platform.python_version(), "kernels": kernels, **shown}
     write_lines(f"{name} {version}" for name, version in versions.items())
 

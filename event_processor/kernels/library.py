@@ -12,7 +12,7 @@ import ctypes
 import os
 from typing import Final
 
-__all__ = ["LIBRARY", "SWITCH", "load_library"]
+__all__ = ["LIBRARY", "SWITCH", "absence", "load_library"]
 
 SWITCH: Final = "EVENT_PROCESSOR_NATIVE"
 """The environment variable that switches the library `off`, to compare results or to find a fault; a path selects another one."""
@@ -33,6 +33,17 @@ def load_library(switch: str = "") -> ctypes.CDLL | None:
         return None
     form.restype = ctypes.c_int64
     return library if form() == _FORM else None
+
+
+def absence(switch: str = "") -> str:
+    """Why `load_library` gives none, in words; empty if it gives one. A library that was left from other sources would seem to be used."""
+    if load_library(switch) is not None:
+        return ""
+    if switch == "off":
+        return f"switched off by {SWITCH}"
+    if os.path.exists(switch or _INSTALLED):
+        return "compiled from other sources or for another machine (install the program again)"
+    return "not compiled"
 
 
 LIBRARY: Final = load_library(os.environ.get(SWITCH, ""))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from event_processor.kernels.arrays import address
-from event_processor.kernels.library import LIBRARY, SWITCH, load_library
+from event_processor.kernels.library import LIBRARY, SWITCH, absence, load_library
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "event_processor" / "kernels" / "c"
@@ -27,6 +27,7 @@ def test_the_kernels_are_compiled_where_nothing_may_be_skipped() -> None:
 
 def test_switched_off_there_is_none() -> None:
     assert load_library("off") is None
+    assert absence("off") == f"switched off by {SWITCH}"
 
 
 @pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF"])
@@ -35,6 +36,7 @@ def test_a_file_that_is_no_library_is_none(content: bytes, tmp_path: Path) -> No
     path.write_bytes(content)
     assert load_library(str(path)) is None
     assert load_library(str(tmp_path / "gone.so")) is None
+    assert absence(str(tmp_path / "gone.so")) == "not compiled"
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler")
@@ -44,6 +46,7 @@ def test_a_library_of_another_form_is_not_used(source: str, tmp_path: Path) -> N
     assert COMPILER is not None
     subprocess.run([COMPILER, "-shared", "-fPIC", "-o", tmp_path / "other.so", tmp_path / "other.c"], check=True)
     assert load_library(str(tmp_path / "other.so")) is None
+    assert absence(str(tmp_path / "other.so")).startswith("compiled from other sources")
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler")
