@@ -238,6 +238,34 @@ def test_a_file_that_is_compressed_while_it_is_being_read_is_not_taken_for_a_lat
     assert list(positions) == [5]
 
 
+@pytest.mark.parametrize("listings", range(1, 9))
+def test_a_file_that_is_compressed_while_it_is_being_found_again_keeps_its_name(tmp_path: Path, listings: int) -> None:
+    log = log_in(tmp_path)
+    contents = [LINE * 2 + b"%02d: the third line, another in each\n" % number for number in range(4)]
+    for content in contents:
+        log.append(content)
+    first, left = earlier_files(OperatingSystem(), log.path)[0], [listings]
+
+    def happens() -> None:
+        left[0] -= 1
+        if not left[0]:
+            compress(first)
+
+    fs, taken, positions, number = Restless(lambda: None), list[bytes](), dict[int, Mapping[str, Any]](), 1
+    for _ in range(2):
+        source = source_of(log, positions, number, fs=fs)
+        chunk = source.read(len(LINE))
+        assert chunk is not None
+        taken, positions, number = [*taken, chunk.content], {chunk.generation: chunk.position}, chunk.generation + 1
+        source.close()
+        fs.happens = happens
+    fs.happens = lambda: None
+    source = source_of(log, positions, number, fs=fs)
+    taken += [each[2] for each in read(source)[0]]
+    source.close()
+    assert b"".join(taken) == b"".join(contents)
+
+
 @pytest.mark.parametrize("read_files", [0, 2])
 def test_a_file_that_was_compressed_while_the_process_was_stopped_is_continued_by_its_name(
     tmp_path: Path, read_files: int

@@ -99,11 +99,16 @@ class Steps:
             current.path = renamed.path
         self._reports.left(current, found)
 
-    def _find_its_name(self, current: Generation) -> None:
-        """If names decide: from now on, its name says which file it is, or the name of the file before it does."""
-        named, follows = self._rotations.place_by_name(current.status)
-        if named or follows is not None:
-            current.named, current.follows = named, follows
+    def _find_its_name(self, current: Generation, opened: Candidate, named: str = "", follows: str | None = None) -> None:
+        """If names decide: from now on, its name says which file it is, or the name of the file before it does.
+
+        If a person compressed or removed the file since it was `opened`, it keeps the name that it had then, or `named` and `follows`.
+        """
+        if not self._context.options.names_decide:
+            return
+        current.named, current.follows = self._rotations.place_by_name(current.status)
+        if not current.named and current.follows is None:
+            current.named, current.follows = (named, follows) if opened.is_live else (opened.bare_name, None)
 
     def _content_changed(self, current: Generation) -> None:
         """Handles a cut or rewritten open file. Continues in the file that still has the delivered bytes: itself, or a copy."""
@@ -271,7 +276,7 @@ class Steps:
             # It was renamed since we looked. The next look sees what is there now.
             content.close()
             return False
-        self._find_its_name(entered)
+        self._find_its_name(entered, step)
         self._current = entered
         self._newer_bytes = newer_bytes
         self._without_successor = None
@@ -283,7 +288,7 @@ class Steps:
         with storage_call("read", match.candidate.path):  # perhaps a long header
             tail = Tail(match.content, self._context.options, offset=offset, samples=match.samples)
         self._current = follow(self._context, tail, match.candidate, finished.number)
-        self._find_its_name(self._current)
+        self._find_its_name(self._current, match.candidate, finished.identity.named, finished.identity.follows)
         self._without_successor = None
         if not match.candidate.is_live:
             self._reports.rotated(match.candidate.path, finished.number)
@@ -296,7 +301,7 @@ class Steps:
         """Continues the current generation in a copy of its file."""
         current.tail.move_to(match.content)
         self._current = follow(self._context, current.tail, match.candidate, current.number)
-        self._find_its_name(self._current)
+        self._find_its_name(self._current, match.candidate, current.named, current.follows)
         self._without_successor = None
         if current.number is not None and not match.candidate.is_live and match.candidate.path != current.path:
             self._reports.rotated(match.candidate.path, current.number)
