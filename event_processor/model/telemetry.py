@@ -101,6 +101,9 @@ class Telemetry:
     def order_by_times(self, *, source: str, path: str, files: str) -> None:
         """Neither content nor names showed the order of these files, so their modification times decided, which may be wrong."""
 
+    def file_uncertain(self, *, source: str, path: str, reason: str) -> None:
+        """`path` is taken for the file that was read before, but nothing proves that it is it: `reason`."""
+
     def file_lost(
         self, *, source: str, path: str, generation: int, offset: int, size_bytes: int | None, reason: str, looked_at: str
     ) -> None:

@@ -154,6 +154,10 @@ class LogTelemetry(Telemetry):
         words = "rotated files are read in the order of their modification times, because their names show none; it may be wrong"
         self.log("warning", "order_by_times", words, facts)
 
+    def file_uncertain(self, **facts: Fact) -> None:
+        words = "taken for the file that was read before; if it is another that begins alike, its first records are missing"
+        self.log("warning", "file_uncertain", words, facts)
+
     def losses_committed(self, **facts: Fact) -> None:
         self.log("info", "losses_committed", "losses that are not acknowledged", facts)
 

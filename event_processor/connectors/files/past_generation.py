@@ -12,8 +12,8 @@ from typing import Final
 
 from event_processor.connectors.files.content import Content, content_opener
 from event_processor.connectors.files.following.identity import SAMPLE_BYTES, FileIdentity
+from event_processor.connectors.files.following.recognition import find_file
 from event_processor.connectors.files.following.rotation import Rotations
-from event_processor.connectors.files.following.succession import find_file
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.model.connector import Piece
 from event_processor.model.event import Json

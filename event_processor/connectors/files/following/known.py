@@ -138,18 +138,27 @@ class KnownFiles:
         """The known ones of `candidates` (oldest first) by path, with the order in which they were read.
 
         `LEFT_OUT_RANK` for all that were left out. If there are more files with one content than were read, the newer are new.
-        Unless `thorough`, a compressed file is compared by its first 4,096 bytes alone: to decode all of it takes long.
+        Unless `thorough`, a compressed file is compared by its first 4,096 bytes alone: to decode all of it takes long. It is decoded
+        if these bytes leave a choice between two known files, or between two candidates.
         """
         texts = [*self.knowledge.left_out, *self.knowledge.retired]
-        remaining = Counter(texts)
-        ranks: dict[str, int] = {}
+        total = Counter(texts)
+        remaining = Counter(total)
+        found = {each.path: self._places(each, texts, "whole" if thorough else "quick") for each in candidates} if texts else {}
+        claims = Counter(text for places in found.values() for text in {texts[place] for place in places})
+        paths: dict[str, list[str]] = {}
         for each in candidates if texts else ():
-            places = self._places(each, texts, "whole" if thorough else "quick")
+            places = found[each.path]
+            claimed = {texts[place] for place in places}
+            if not thorough and (len(claimed) > 1 or any(claims[text] > total[text] for text in claimed)):
+                places = self._places(each, texts, "whole")
             place = next((place for place in reversed(places) if remaining[texts[place]]), None)
             if place is not None:
                 remaining[texts[place]] -= 1
-                ranks[each.path] = self._rank(place)
-        return ranks
+                paths.setdefault(texts[place], []).append(each.path)
+        # Equal files are in the order in which they were read, and the first of them were removed first.
+        ranked = {text: [place for place, each in enumerate(texts) if each == text][-len(paths[text]) :] for text in paths}
+        return {path: self._rank(place) for text in paths for path, place in zip(paths[text], ranked[text], strict=True)}
 
     def ranks_of_grown(self, candidates: Sequence[Candidate]) -> Mapping[str, int]:
         """As `ranks`, for files that begin with a known one: bytes may have been added to a file that was read to its end."""

@@ -15,8 +15,9 @@ from typing import Final
 from event_processor.connectors.files.following.generation import FinishedGeneration, Generation, SourceContext, retired_chunk
 from event_processor.connectors.files.following.identity import FileIdentity
 from event_processor.connectors.files.following.known import LEFT_OUT_RANK, Knowledge, KnownFiles
+from event_processor.connectors.files.following.recognition import Match, find_again
 from event_processor.connectors.files.following.rotation import Candidate
-from event_processor.connectors.files.following.succession import Match, ReadFile, Succession, find_file, find_successor
+from event_processor.connectors.files.following.succession import ReadFile, Succession, find_successor
 from event_processor.model.event import Chunk, Json
 from event_processor.storage.durable import FileStatus
 
@@ -118,9 +119,10 @@ class Past:
         self.finished = replace(finished, identity=identity)
         return Chunk(self._context.source, finished.number, identity.offset, b"", identity.position())
 
-    def find(self, candidates: Sequence[Candidate]) -> Match | None:
-        """The file of the finished generation, found again. Raises `StorageError`."""
-        return find_file(self._context.open_content, self.finished.identity, candidates) if self.finished else None
+    def find(self, identity: FileIdentity, candidates: Sequence[Candidate]) -> Match | None:
+        """The file of `identity`, which this past led to, found again. Raises `StorageError`."""
+        since_ns = self._context.last_commit_ns if self.intact_ns is None else self.intact_ns
+        return find_again(self._context.open_content, identity, candidates, self._known, since_ns=since_ns)
 
     def successor(self, current: Generation | None, candidates: Sequence[Candidate]) -> Succession:
         """The successor of the current generation, or else of the finished one. Raises `StorageError`."""

@@ -18,9 +18,9 @@ from event_processor.connectors.files.following.generation import (
     retired_chunk,
 )
 from event_processor.connectors.files.following.identity import FileIdentity
+from event_processor.connectors.files.following.recognition import Match, find_file, find_shorter
 from event_processor.connectors.files.following.rotation import Candidate
 from event_processor.connectors.files.following.steps import Steps
-from event_processor.connectors.files.following.succession import Match, find_file, find_shorter
 from event_processor.connectors.files.following.tail import ContentChangedError, Piece, end_of_last_line
 from event_processor.connectors.files.paths import look_at
 from event_processor.model.event import Chunk
@@ -57,10 +57,17 @@ class Lineage(Steps):
         if self._context.options.start != "end":
             self._reports.left_out(left_out)
 
-    def resume(self, identities: Mapping[int, FileIdentity], path_of: Callable[[int, int], str | None] | None = None) -> None:
+    def resume(
+        self,
+        identities: Mapping[int, FileIdentity],
+        path_of: Callable[[int, int], str | None] | None = None,
+        *,
+        is_one_of_many: bool = False,
+    ) -> None:
         """Finds the latest generation again, at any path. The older ones were finished when it started. Raises `StorageError`.
 
         `path_of` returns a path for a device and an inode: a file of a glob may have been renamed to another name of it.
+        `is_one_of_many`: each look at the rotated files costs a listing, so the inode and the content of the file at the path suffice.
         """
         *older, last = sorted(identities)
         self._outbox.extend(
@@ -71,9 +78,11 @@ class Lineage(Steps):
         live = self._rotations.live()
         # If names decide, the inode proves nothing: a file that a person compressed left it to a later one, which may begin alike.
         is_in_place = bool(live) and finished.identity.has_inode_of(live[0].status) and not finished.identity.is_by_name
-        match = find_file(self._context.open_content, finished.identity, live) if is_in_place else None
+        match = find_file(self._context.open_content, finished.identity, live) if is_in_place and is_one_of_many else None
         candidates = live if match else self._rotations.candidates()
-        match = match or find_file(self._context.open_content, finished.identity, candidates)
+        # If names do not decide, the inode proves nothing either: a rotated file may begin alike, and be the one that was read.
+        match = match or self._past.find(finished.identity, candidates)
+        candidates = live if match and match.candidate.is_live else candidates
         if match is None and path_of is not None:
             match = self._found_at(path_of(finished.identity.device, finished.identity.inode), finished.identity)
         if match:
@@ -164,6 +173,7 @@ class Lineage(Steps):
         status = found.status if is_there and found.status else self._status(current)
         if status != current.status:
             self._changed(current, status)
+            current = self._found_copied_away(current)
         if is_there and not current.tail.content.is_compressed:
             current.awaits_quiet = False
         is_due = (current.awaits_quiet or not current.is_live) and self._is_quiet(current)

@@ -18,6 +18,9 @@ from event_processor.model.losses import Loss
 
 __all__ = ["LineageReports"]
 
+DOUBTS_MAX: Final = 1000
+"""After so many doubts they may be reported again."""
+
 
 class LineageReports:
     """The reports about one path."""
@@ -30,6 +33,7 @@ class LineageReports:
         self._obstacles: Final = context.obstacles
         self._is_glob: Final = context.options.is_glob
         self._is_damaged = False
+        self._doubted: Final[set[tuple[str, str]]] = set()
 
     def looked(self, found: Found, *, is_open: bool) -> None:
         """Reports once that nothing can be read at the path; again only after a file there was open (`is_open`)."""
@@ -63,6 +67,14 @@ class LineageReports:
     def rotated(self, new_path: str, generation: int) -> None:
         """The file, or a copy of it, is read at `new_path`."""
         self._telemetry.file_rotated(source=self._source, path=self._path, new_path=new_path, generation=generation)
+
+    def uncertain(self, path: str, doubt: str) -> None:
+        """The file at `path` is taken for one that was read, but may be another because of `doubt`, if there is one: once for each."""
+        if len(self._doubted) >= DOUBTS_MAX:
+            self._doubted.clear()
+        if doubt and (path, doubt) not in self._doubted:
+            self._doubted.add((path, doubt))
+            self._telemetry.file_uncertain(source=self._source, path=path, reason=doubt)
 
     def changed(self, generation: int, offset: int, size_bytes: int) -> None:
         """The file was cut or rewritten in place."""
@@ -137,6 +149,10 @@ class LineageReports:
     def next_chosen(self, current: Generation | None, succession: Succession) -> None:
         """The next file was chosen, after `current` if that is still open."""
         generation = (current.number if current else None) or 0
+        if succession.own:
+            self.uncertain(succession.own.candidate.path, succession.own.doubt)
+        for each in succession.passed_over:
+            self.uncertain(each.path, "it is equal to a file that was read before, but its name is after the last one")
         if succession.by_times:
             paths = [each.path for each in (succession.step, *succession.newer) if isinstance(each, Candidate)]
             self._telemetry.order_by_times(source=self._source, path=self._path, files=", ".join(paths))

@@ -9,7 +9,7 @@ Never: opens a file or remembers anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -19,7 +19,7 @@ from event_processor.connectors.files.paths import PathPattern, look_at, names_i
 from event_processor.connectors.files.source_options import FileSourceOptions
 from event_processor.storage.durable import FileStatus, FileSystem
 
-__all__ = ["Candidate", "Rotations", "are_ordered_by_name", "in_order", "missing_links", "numbers_ascend_in_time"]
+__all__ = ["Candidate", "Rotations", "are_ordered_by_name", "in_order", "missing_links", "numbers_ascend"]
 
 LISTINGS_MAX: Final = 5
 MISSING_MAX: Final = 100
@@ -184,7 +184,32 @@ def missing_links(older: Candidate, newer: Candidate, *, ascends: bool = False) 
     return list(missing) if len(missing) <= MISSING_MAX else []
 
 
-def numbers_ascend_in_time(rotated: Sequence[Candidate]) -> bool:
+def numbers_ascend(rotated: Sequence[Candidate], ranks: Mapping[str, int], *, is_complete: bool) -> tuple[bool, bool]:
+    """Whether numbers ascend from older to newer files, and whether modification times decided that.
+
+    The files that were read show it: `ranks`, by path, say in which order. If there is only one of them, the new files are on one side
+    of it; that is certain only if all files that were read are known (`is_complete`).
+    """
+    numbers = {each.path: number for each in rotated if (number := _number(each)) is not None}
+    if not numbers:
+        return False, False
+    ranks = {path: rank for path, rank in ranks.items() if path in numbers}
+    newest = max(ranks, key=lambda path: ranks[path], default=None)
+    if newest is not None:
+        steps = [numbers[path] - numbers[newest] for path, rank in ranks.items() if rank < ranks[newest]]
+        if steps:
+            return sum(step < 0 for step in steps) > sum(step > 0 for step in steps), False
+        sides = {numbers[path] > numbers[newest] for path in numbers if path not in ranks}
+        if len(sides) == 1:
+            return is_complete and sides == {True}, False
+        if sides:
+            return _numbers_ascend_in_time(rotated), True
+        return False, False
+    ascends = _numbers_ascend_in_time(rotated)
+    return ascends, ascends
+
+
+def _numbers_ascend_in_time(rotated: Sequence[Candidate]) -> bool:
     """Whether all modification times, of at least three files, say that the numbers ascend. The last resort: times lie."""
     numbered = sorted((each for each in rotated if _number(each) is not None), key=lambda each: _number(each) or 0)
     times = [each.status.modified_ns for each in numbered]

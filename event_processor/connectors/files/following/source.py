@@ -32,6 +32,8 @@ __all__ = ["FIRST_GENERATION", "FileSource"]
 FIRST_GENERATION: Final = 1
 """The number of a source's first generation."""
 FIRST_PATHS_MAX: Final = 256
+RESUMED_PATHS_MAX: Final = 256
+"""With more paths in the state, a file at its path with the same inode and the same beginning is taken for the one that was read."""
 SWEEP_SHARE: Final = 100
 """If a look at all paths took t, the next comes after 100 t or later. So a thousand idle files cost a hundredth of a core."""
 SWEEP_PAUSE_S_MAX: Final = 2.0
@@ -90,6 +92,7 @@ class FileSource:
         self._next_due_sweep_s = 0.0
         self._sweep_was_skipped = False
         self._reported_literal = False
+        self._has_many = False
         self._aliases: Final = Aliases(self._context)
 
     def open(self, positions: Mapping[int, Mapping[str, Json]], next_generation: int) -> None:
@@ -98,18 +101,22 @@ class FileSource:
         for generation, position in sorted(positions.items()):
             identity = FileIdentity.of(position)
             by_path.setdefault(self._options.path_of(identity.path), {})[generation] = identity
+        self._has_many = len(by_path) > RESUMED_PATHS_MAX
         for path, identities in by_path.items():
             lineage = self._follow(path)
             if self._limit:
                 # To find a file again, we must open it, and decode it if it is compressed. That waits for a place too.
                 self._unresumed[lineage] = identities
             else:
-                lineage.resume(identities, self._path_of if self._options.is_glob else None)
+                self._resume(lineage, identities)
         is_fresh = not positions and next_generation <= FIRST_GENERATION
         if is_fresh:
             self._begin()
         elif not self._options.is_glob and self._options.path not in by_path:
             self._follow(self._options.path).begin(self._context.last_commit_ns)
+
+    def _resume(self, lineage: Lineage, identities: Mapping[int, FileIdentity]) -> None:
+        lineage.resume(identities, self._path_of if self._options.is_glob else None, is_one_of_many=self._has_many)
 
     def _begin(self) -> None:
         """Starts all paths that exist, as the options say. A glob's paths that appear later are read whole."""
@@ -226,7 +233,7 @@ class FileSource:
         while self._ready and not (self._limit and len(self._in_turn) >= self._limit):
             lineage = self._ready.popleft()
             if identities := self._unresumed.pop(lineage, None):
-                lineage.resume(identities, self._path_of if self._options.is_glob else None)
+                self._resume(lineage, identities)
             if not self._is_put_off(lineage) or lineage.poll():
                 self._in_turn.append(lineage)
         return bool(self._in_turn)

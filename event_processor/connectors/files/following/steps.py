@@ -18,10 +18,11 @@ from event_processor.connectors.files.following.generation import (
     SourceContext,
     follow,
 )
+from event_processor.connectors.files.following.identity import SAMPLE_BYTES
 from event_processor.connectors.files.following.past import Past
+from event_processor.connectors.files.following.recognition import Match, find_shorter
 from event_processor.connectors.files.following.reports import LineageReports
 from event_processor.connectors.files.following.rotation import Candidate, Rotations
-from event_processor.connectors.files.following.succession import Match, find_file, find_shorter
 from event_processor.connectors.files.following.tail import Piece, Tail
 from event_processor.connectors.files.paths import Found, storage_failure
 from event_processor.model.event import Chunk
@@ -45,6 +46,7 @@ class Steps:
         self._past: Final = Past(context, self._label)
         self._outbox: Final[deque[Chunk]] = deque()
         self._without_successor: Sequence[Candidate] | None = None
+        self._rotated: Sequence[Candidate] = ()
         self._newer_bytes = 0
         self._live_bytes = 0
         self._reports: Final = LineageReports(context, path)
@@ -99,6 +101,34 @@ class Steps:
             current.path = renamed.path
         self._reports.left(current, found)
 
+    def _found_copied_away(self, current: Generation) -> Generation:
+        """The current generation, which continues in a copy if the file at the path was copied away and cut since the last look.
+
+        A file that begins again as it began before shows no trace of that. The copy does. Only a file that is still short can be longer
+        again than what was read of it.
+        """
+        is_short = 0 < current.tail.offset < SAMPLE_BYTES and not current.tail.content.is_compressed
+        options = self._context.options
+        if current.number is None or not is_short or self._context.finished or options.is_glob or options.names_decide:
+            return current
+        candidates = self._rotations.candidates()
+        rotated = [each for each in candidates if not each.is_live]
+        # If our file has no name any more, it is read to its end by its descriptor.
+        if not rotated or rotated == self._rotated or not any(current.has_inode_of(each.status) for each in candidates):
+            return current
+        self._rotated = rotated
+        identity = current.identity(self._label)
+        match = self._past.find(identity, candidates)
+        if match is None:
+            return current
+        if current.has_inode_of(match.candidate.status):
+            self._reports.uncertain(match.candidate.path, match.doubt)
+            match.content.close()
+            return current
+        self._reports.changed(current.number, identity.offset, current.status.size_bytes)
+        self._move_to(current, match)
+        return self._current or current
+
     def _find_its_name(self, current: Generation, opened: Candidate, named: str = "", follows: str | None = None) -> None:
         """If names decide: from now on, its name says which file it is, or the name of the file before it does.
 
@@ -115,7 +145,7 @@ class Steps:
         if current.number is not None:
             identity = current.identity(self._label)
             candidates = self._rotations.candidates()
-            match = find_file(self._context.open_content, identity, candidates) if identity.offset else None
+            match = self._past.find(identity, candidates) if identity.offset else None
             shorter = None if match else find_shorter(self._context.open_content, identity, candidates)
             if shorter and current.has_inode_of(shorter.status):
                 self._finish(current)
@@ -284,6 +314,7 @@ class Steps:
 
     def _continue_in(self, match: Match, finished: FinishedGeneration) -> None:
         """Continues a generation in its file, or a copy of it, that was found again."""
+        self._reports.uncertain(match.candidate.path, match.doubt)
         offset = finished.identity.offset
         with storage_call("read", match.candidate.path):  # perhaps a long header
             tail = Tail(match.content, self._context.options, offset=offset, samples=match.samples)
@@ -299,6 +330,7 @@ class Steps:
 
     def _move_to(self, current: Generation, match: Match) -> None:
         """Continues the current generation in a copy of its file."""
+        self._reports.uncertain(match.candidate.path, match.doubt)
         current.tail.move_to(match.content)
         self._current = follow(self._context, current.tail, match.candidate, current.number)
         self._find_its_name(self._current, match.candidate, current.named, current.follows)

@@ -1,9 +1,8 @@
-"""Finds a file again by its content, and finds its successor.
+"""Finds the successor of the file that was read.
 
-Owns: which candidate is the file that was read, and which one comes next.
+Owns: which candidate comes next.
 Always: content decides what was read, names decide the order of the rest. Modification times are used only if neither decides, and
-the answer says so. If two files claim to be the file that was read, the inode decides before the content; in a log of ours, the
-name decides before both. A file with other content is never accepted.
+the answer says so.
 Never: keeps a file open, except the one that it returns.
 """
 
@@ -13,30 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from event_processor.connectors.files.content import Content, Opener
-from event_processor.connectors.files.following.identity import SAMPLE_BYTES, FileIdentity, Samples, hash_of
+from event_processor.connectors.files.content import Opener
+from event_processor.connectors.files.following.identity import SAMPLE_BYTES, FileIdentity
 from event_processor.connectors.files.following.known import LEFT_OUT_RANK, KnownFiles
-from event_processor.connectors.files.following.names import order_within
+from event_processor.connectors.files.following.recognition import Match, after_its_name, find_again, goes_on, is_part
 from event_processor.connectors.files.following.rotation import (
     Candidate,
     are_ordered_by_name,
     in_order,
     missing_links,
-    numbers_ascend_in_time,
+    numbers_ascend,
 )
-from event_processor.connectors.files.paths import storage_failure
-from event_processor.storage.durable import FileStatus, storage_call
+from event_processor.storage.durable import FileStatus
 
-__all__ = ["Match", "ReadFile", "Succession", "find_file", "find_shorter", "find_successor"]
+__all__ = ["ReadFile", "Succession", "find_successor"]
 
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A candidate that holds what was read of a file, open, with the samples at the offset. The receiver closes `content`."""
-
-    candidate: Candidate
-    content: Content
-    samples: Samples
+RANKS_MIN: Final = 2
+"""Two files that were read show which way numbers count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +54,21 @@ class Succession:
     """What comes next: a longer file with the same content (`Match`), the next file, or nothing yet.
 
     `missing`: the numbers of rotated files that should be between. `newer`: the files after the next one, in order. `by_times`:
-    neither content nor names decided, so modification times did.
+    neither content nor names decided, so modification times did. `own`: the file that was read, closed, if it had to be found again.
+    `passed_over`: files that sort after it, but are equal to files that were read before.
     """
 
     step: Match | Candidate | None
     missing: Sequence[int] = ()
     newer: Sequence[Candidate] = ()
     by_times: bool = False
+    own: Match | None = None
+    passed_over: Sequence[Candidate] = ()
 
     @property
     def newer_bytes(self) -> int:
         """The total size of the files after the next one."""
         return sum(each.status.size_bytes for each in self.newer)
-
-
-def find_file(open_content: Opener, identity: FileIdentity, candidates: Sequence[Candidate]) -> Match | None:
-    """The candidate that is the file of `identity`: by inode and content, or else the latest by content alone.
-
-    If nothing was read yet (offset 0), the inode alone decides. If names decide, only the file with its name may be it. Raises
-    `StorageError`.
-    """
-    same_inode = [each for each in candidates if identity.has_inode_of(each.status)]
-    others = [each for each in reversed(candidates) if each not in same_inode] if identity.offset else []
-    for candidate in _by_name(identity, candidates) if identity.is_by_name else (*same_inode, *others):
-        if match := _match(open_content, identity, candidate):
-            return match
-    return None
-
-
-def find_shorter(open_content: Opener, identity: FileIdentity, candidates: Sequence[Candidate]) -> Candidate | None:
-    """The live file if it is the file of `identity`, cut to fewer bytes than were read. Raises `StorageError`.
-
-    The same inode is required, unless the whole head of 4,096 bytes is there to compare.
-    """
-    for candidate in candidates:
-        is_certain = identity.has_inode_of(candidate.status) or candidate.status.size_bytes >= SAMPLE_BYTES
-        if candidate.is_live and is_certain and _is_part(open_content, identity, candidate):
-            return candidate
-    return None
 
 
 def find_successor(
@@ -111,17 +80,17 @@ def find_successor(
     wherever its name sorts, unless it begins like a known one. If older files were forgotten, only what sorts after a known file is
     new. If none is known, files modified since the last one was seen whole are new.
     """
-    own, longer = _own_place(open_content, read, candidates)
-    if longer:
-        return Succession(longer)
-    after = candidates[candidates.index(own) + 1 :] if own else _after_its_name(read.identity, candidates)
+    own, match = _own_place(open_content, read, candidates, known)
+    if match and own is None:
+        return Succession(match)
+    after = candidates[candidates.index(own) + 1 :] if own else after_its_name(read.identity, candidates)
     if names_decide and after is not None:
         return Succession(after[0] if after else None, newer=after[1:])
     choice = _Choice(open_content, read, _of_one_scheme(candidates, own, known), own, known)
     newer, by_times = choice.newer()
     before = choice.last_before(newer[0]) if newer else None
     missing = missing_links(before, newer[0], ascends=choice.ascends) if before else []
-    return Succession(newer[0] if newer else None, missing, newer[1:], by_times)
+    return Succession(newer[0] if newer else None, missing, newer[1:], by_times, match, choice.passed_over)
 
 
 def _of_one_scheme(candidates: Sequence[Candidate], own: Candidate | None, known: KnownFiles) -> Sequence[Candidate]:
@@ -151,9 +120,11 @@ class _Choice:
         self._own: Final = own
         self._known: Final = known
         self._newest_rank: Final = len(known.knowledge.retired)
-        self._ranks = {**known.ranks(others), **self._ranks_of_last(others)}
+        self._read_before: Final = known.ranks(others)
+        self._ranks = {**self._read_before, **self._ranks_of_last(others)}
         self._grown: Final = known.ranks_of_grown([each for each in others if each.path not in self._ranks])
         self._order: Sequence[Candidate] = ()
+        self.passed_over: Sequence[Candidate] = ()
         self.ascends = False
         """Whether the numbers in the names ascend from older to newer files."""
 
@@ -165,6 +136,9 @@ class _Choice:
         self._order = order = in_order(self._candidates, ascends=self.ascends)
         start = order.index(self._own) if self._own in order else -1
         self._confirm(order[start + 1 :])
+        # Equal to a file that was read before, but after the last one: if that file was removed, it is a new one.
+        after = order[start + 1 :] if self._own in order else []
+        self.passed_over = [each for each in after if each.path in self._read_before and each.path in self._ranks]
         new = [each for each in order if self._is_unknown(each)]
         if self._known.is_complete:
             # A name may sort too early: the clock was set back, or nothing showed yet which way numbers count.
@@ -184,10 +158,18 @@ class _Choice:
         """The ranks of what came after all known files: the file before an open one that gave nothing, and files without a record."""
         ranks = {each.path: self._newest_rank + 1 for each in others if each.status in self._read.passed}
         if self._read.is_unread and self._read.identity and self._read.identity.offset:
-            match = find_file(self._open_content, self._read.identity, others)
+            identity = self._read.identity
+            match = find_again(self._open_content, identity, others, self._known, since_ns=self._read.intact_ns)
             if match:
+                # A longer file that only begins alike is a later one, which was not read.
+                is_it = (
+                    identity.has_inode_of(match.candidate.status)
+                    or identity.offset >= SAMPLE_BYTES
+                    or not goes_on(match, identity.offset)
+                )
                 match.content.close()
-                ranks[match.candidate.path] = self._newest_rank
+                if is_it:
+                    ranks[match.candidate.path] = self._newest_rank
         return ranks
 
     def _is_unknown(self, candidate: Candidate) -> bool:
@@ -224,115 +206,36 @@ class _Choice:
             return False
         if candidate.path in self._grown and self._own in self._order:
             return True
-        return identity is not None and _is_part(self._open_content, identity, candidate)
+        return identity is not None and is_part(self._open_content, identity, candidate)
 
     def _direction(self, rotated: Sequence[Candidate]) -> tuple[bool, bool]:
-        """Whether numbers ascend, and whether modification times decided that.
-
-        The files that were read show it. If there is only one of them, the new files are on one side of it.
-        """
-        numbers = {each.path: each.order.number for each in rotated if each.order and each.order.number is not None}
-        if not numbers:
-            return False, False
-        ranks = {path: rank for path, rank in {**self._grown, **self._ranks}.items() if path in numbers}
-        if self._own and self._own.path in numbers:
+        """Whether numbers ascend, and whether modification times decided that: see `numbers_ascend`."""
+        ranks = dict(self._ranks)
+        if self._own:
             ranks[self._own.path] = self._newest_rank + (2 if self._read.is_unread else 0)
-        newest = max(ranks, key=lambda path: ranks[path], default=None)
-        if newest is not None:
-            steps = [numbers[path] - numbers[newest] for path, rank in ranks.items() if rank < ranks[newest]]
-            if steps:
-                return sum(step < 0 for step in steps) > sum(step > 0 for step in steps), False
-            sides = {numbers[path] > numbers[newest] for path in numbers if path not in ranks}
-            if len(sides) == 1:
-                return self._known.is_complete and sides == {True}, False
-            if sides:
-                return numbers_ascend_in_time(rotated), True
-            return False, False
-        ascends = numbers_ascend_in_time(rotated)
-        return ascends, ascends
+        if len(ranks) < RANKS_MIN:
+            # A file that begins like a known one may as well be a new one: it shows the direction only if nothing else does.
+            ranks = {**self._grown, **ranks}
+        return numbers_ascend(rotated, ranks, is_complete=self._known.is_complete)
 
 
-def _own_place(open_content: Opener, read: ReadFile, candidates: Sequence[Candidate]) -> tuple[Candidate | None, Match | None]:
-    """The file that was read, None if it was not found; or a longer copy of it, to continue in.
+def _own_place(
+    open_content: Opener, read: ReadFile, candidates: Sequence[Candidate], known: KnownFiles
+) -> tuple[Candidate | None, Match | None]:
+    """The file that was read, None if it was not found, and how it was found again; or None and a longer copy of it, to continue in.
 
-    An open inode is certain. Content is not: logs may start alike, with a header or only a few bytes. So the inode of the state
-    comes before the others, and among those the newest first: what is older was read before.
+    An open inode is certain.
     """
     if sure := [each for each in candidates if read.open_status is not None and each.has_inode_of(read.open_status)]:
         return sure[-1], None
     identity = read.identity
     if identity is None or not identity.offset:
         return None, None
-    places = range(len(candidates))
-    by_inode = sorted(places, key=lambda index: (identity.has_inode_of(candidates[index].status), index), reverse=True)
-    tried = _by_name(identity, candidates) if identity.is_by_name else [candidates[index] for index in by_inode]
-    for candidate in tried:
-        if match := _match(open_content, identity, candidate):
-            # Only a longer copy is used: between two equal copies we would switch endlessly.
-            if candidate.is_live or _goes_on(match, max(read.seen_bytes, identity.offset)):
-                return None, match
-            match.content.close()
-            return candidate, None
-    return None, None
-
-
-def _by_name(identity: FileIdentity, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
-    """The candidates that the names allow to be the file of `identity`, the likeliest first: mostly one, none if it is gone."""
-    if identity.named:
-        return [each for each in candidates if not each.is_live and each.bare_name == identity.named]
-    newer = _after_its_name(identity, candidates) or []
-    if not identity.follows or any(each.bare_name == identity.follows for each in candidates):
-        return newer[:1]
-    # The file before it was removed, and perhaps all of them: then a clock that was set back gives lower names.
-    return [*(each for each in candidates if identity.has_inode_of(each.status)), *newer[:1]]
-
-
-def _after_its_name(identity: FileIdentity | None, candidates: Sequence[Candidate]) -> Sequence[Candidate] | None:
-    """The candidates that sort after the name that `identity` has, or after that of the file before it; None if it has neither."""
-    if identity is None or not identity.is_by_name:
-        return None
-    order = order_within(identity.named or identity.follows or "")
-    return [each for each in candidates if order is None or each.is_live or (each.order and each.order.key > order.key)]
-
-
-def _is_part(open_content: Opener, identity: FileIdentity, candidate: Candidate) -> bool:
-    """Whether `candidate` holds only the first bytes of the file of `identity`."""
-    content = _opened(open_content, candidate.path)
-    if content is None:
-        return False
-    try:
-        with storage_call("read", candidate.path):
-            if content.is_compressed:
-                return identity.offset >= SAMPLE_BYTES and hash_of(content.read(SAMPLE_BYTES, 0)) == identity.head_hash
-            return identity.is_of_shorter(content, content.status().size_bytes)
-    finally:
-        content.close()
-
-
-def _opened(open_content: Opener, path: str) -> Content | None:
-    try:
-        return open_content(path)
-    except OSError as error:
-        if failure := storage_failure("open", path, error):
-            raise failure from error
-        return None
-
-
-def _match(open_content: Opener, identity: FileIdentity, candidate: Candidate) -> Match | None:
-    """`candidate`, open, if it holds what was read of the file of `identity`. A file that cannot be read does not match."""
-    content = _opened(open_content, candidate.path)
-    if content is None:
-        return None
-    samples: Samples | None = None
-    try:
-        with storage_call("read", candidate.path):
-            samples = identity.samples_in(content)
-    finally:
-        if samples is None:
-            content.close()
-    return Match(candidate, content, samples) if samples else None
-
-
-def _goes_on(match: Match, offset: int) -> bool:
-    with storage_call("read", match.candidate.path):
-        return bool(match.content.read(1, offset))
+    match = find_again(open_content, identity, candidates, known, since_ns=read.intact_ns)
+    if match is None:
+        return None, None
+    # Only a longer copy is used: between two equal copies we would switch endlessly.
+    if match.candidate.is_live or goes_on(match, max(read.seen_bytes, identity.offset)):
+        return None, match
+    match.content.close()
+    return match.candidate, match
