@@ -60,7 +60,10 @@ class Running:
         # Programs that are installed keep their compiled modules, so what is measured keeps them too.
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environment = {**kept, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(":")}
-        self._launcher: Final = subprocess.Popen(launcher, stdout=subprocess.PIPE, stderr=self._output, env=environment)
+        # Without a buffer: if the command has ended already, the line after the first one stays for `wait`, which reads the pipe itself.
+        self._launcher: Final = subprocess.Popen(
+            launcher, bufsize=0, stdout=subprocess.PIPE, stderr=self._output, env=environment
+        )
         assert self._launcher.stdout
         first = self._launcher.stdout.readline()
         if not first.strip().isdigit():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from event_processor.assembly import Mode, lock_state, open_pipeline
+from event_processor.connectors.files.following.identity import SAMPLE_BYTES
 from event_processor.engine.checkpoint_document import Checkpoint, decode_checkpoint
 from event_processor.engine.loop import Processor
 from event_processor.model.contracts import Wakeup
@@ -82,15 +83,16 @@ def test_an_idle_log_costs_one_stat_of_each_file_at_each_poll() -> None:
 
 def test_an_event_is_committed_without_a_look_at_files_that_get_nothing() -> None:
     fs = SimulatedFileSystem(1, short_io_odds=0.0)
-    fs.plant(LOG, event(1) + b"bad\n")
+    # Longer than the samples that tell a log from another: as long as it is shorter, a copy of it is looked for as well.
+    fs.plant(LOG, event(1) + b"bad" * SAMPLE_BYTES + b"\n")
     first, *waits = lived(fs, [grown(fs, 2), grown(fs, 3), grown(fs, 4)], batch={"pace_ms": 0})
     assert first["unlink"] == 4, "two saves look for what a process that died left"
     for calls in waits[1:]:
         # Ids and checkpoint are written and synced, then the folder; no other file of ours is touched.
         written = {name: calls.pop(name) for name in ("create", "write", "sync", "sync_directory", "link", "rename", "close")}
         assert written == {"create": 1, "write": 2, "sync": 2, "sync_directory": 1, "link": 1, "rename": 2, "close": 1}
-        # Two looks at the sources: one finds the event, the one after the commit finds nothing more.
-        assert calls == {"status": 4, "status_of": 4, "read": 3}
+        # Two looks at the sources: one finds the event, and reads it and the two samples; the one after the commit finds nothing more.
+        assert calls == {"status": 4, "status_of": 4, "read": 5}
 
 
 @pytest.mark.parametrize(("name", "record"), [("state/dead_letters.jsonl", b"bad\n"), ("out/ordered.jsonl", event(2))])
