@@ -250,7 +250,7 @@ def _quiet_stages(runs: Sequence[Json]) -> list[str]:
         [stage, *[f"{run['stages'][stage]['cpu_us']:,.0f}" for run in runs], f"{each['calls']:g}"]
         for stage, each in runs[0]["stages"].items()
     ]
-    rows.append(["other threads", *[f"{run['other_threads_us']:,.0f}" for run in runs], NOTHING])
+    rows.append(["other threads", *[f"{max(0.0, run['other_threads_us']):,.0f}" for run in runs], NOTHING])
     sums = [sum(each["cpu_us"] for each in run["stages"].values()) + run["other_threads_us"] for run in runs]
     calls = sum(each["calls"] for each in runs[0]["stages"].values())
     return [_table(head, [*rows, ["together", *[f"{each:,.0f}" for each in sums], f"{calls:g}"]])]
