@@ -46,7 +46,7 @@ def converted_text_path(encoding: str, quoted_lines: tuple[str, ...], *, ends_wi
 
 
 class TextCutter:
-    """Converts one file, which arrives block by block. Its methods are those of `ItemCutter`."""
+    """Converts one file, which arrives block by block. It has the methods of `ItemCutter`."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
         """`path`: from `converted_text_path`."""

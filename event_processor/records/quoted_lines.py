@@ -32,7 +32,7 @@ def quoted_lines_path(dialect: Dialect, record_bytes_max: int) -> tuple[str, ...
 
 
 class QuotedLineCutter:
-    """Cuts one file, which arrives block by block. Its methods are those of `ItemCutter`."""
+    """Cuts one file, which arrives block by block. It has the methods of `ItemCutter`."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
         """`path`: from `quoted_lines_path`. Delimiter and quote are one byte each."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from event_processor.connectors.files.finished import InputFiles
 from event_processor.connectors.files.following.source import FileSource
-from event_processor.connectors.files.source_options import FileSourceOptions
+from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions
 from event_processor.model.contracts import Wakeup
 from event_processor.model.event import Chunk, Json
 from event_processor.model.telemetry import Telemetry
@@ -215,3 +216,16 @@ class Reader:
         parts, self.next_part, count = self.committed
         self.parts = dict(parts)
         del self.records[count:]
+
+
+def chunks_of_lives(options: InputFilesOptions, bytes_max: int) -> list[Chunk]:
+    """The chunks of one finished file, which is opened again for each of them, where the one before ended."""
+    chunks: list[Chunk] = []
+    while not chunks or not chunks[-1].retired:
+        source = InputFiles("input", options, fs=OperatingSystem(), telemetry=Recorder())
+        source.open({1: chunks[-1].position} if chunks else {}, 2 if chunks else 1)
+        chunk = source.read(bytes_max)
+        source.close()
+        assert chunk is not None
+        chunks.append(chunk)
+    return chunks

@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_processor.configuration.configuration import ConfiguredPath
-from event_processor.connectors.files.finished import InputFiles
 from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions
-from event_processor.model.event import Json
 from event_processor.records.converted_text import TextCutter, converted_text_path
 from event_processor.records.delimited_cells import Dialect
 from event_processor.records.json_documents import DocumentError
 from event_processor.records.quoted_lines import QuotedLineCutter, quoted_lines_path
-from event_processor.storage.durable import OperatingSystem
 from support.command_line import Shell, shell_in
-from support.file_source import LogFolder, Reader, Recorder
+from support.file_source import LogFolder, Reader, chunks_of_lives
 
 MARKS = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
 
@@ -113,16 +109,8 @@ def test_reading_continues_after_any_chunk(keys: dict[str, str], is_packed: bool
     path.write_bytes(gzip.compress(content) if is_packed else content)
     template = FileSourceOptions.model_validate({"path": ConfiguredPath("x"), "format": "csv", "record_bytes_max": 64, **keys})
     options = InputFilesOptions.of(template, [str(path)], [path.stat().st_size])
-    found, positions, opened = b"", dict[int, Mapping[str, Json]](), 0
-    while not opened or positions:
-        source = InputFiles("input", options, fs=OperatingSystem(), telemetry=Recorder())
-        source.open(positions, 2 if opened else 1)
-        chunk = source.read(40)
-        source.close()
-        opened += 1
-        assert chunk is not None
-        found += chunk.content
-        positions = {} if chunk.retired else {1: chunk.position}
+    chunks = chunks_of_lives(options, 40)
+    found, opened = b"".join(chunk.content for chunk in chunks), len(chunks)
     assert found == text.encode()
     assert opened > 5
 

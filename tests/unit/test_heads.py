@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping
 from contextlib import closing
 from itertools import cycle
 from pathlib import Path
@@ -22,14 +21,14 @@ from event_processor.connectors.files.finished import InputFiles
 from event_processor.connectors.files.following.source import FileSource
 from event_processor.connectors.files.source_options import FileSourceOptions, InputFilesOptions
 from event_processor.model.errors import StorageError
-from event_processor.model.event import Chunk, Json
+from event_processor.model.event import Chunk
 from event_processor.records.content_cutter import ContentCutter
 from event_processor.records.heads import HEAD_BYTES_MIN, HeaderPlace, HeadKeeper, head_of
 from event_processor.records.json_lines.lines import cut_lines
 from event_processor.storage.durable import OperatingSystem
 from event_processor.storage.forwarding import ForwardingFileSystem
 from support.command_line import shell_in
-from support.file_source import LogFolder, Reader, Recorder
+from support.file_source import LogFolder, Reader, Recorder, chunks_of_lives
 
 NAMES = ["id", "category", "value", *(f"measurement_{number:04d}" for number in range(297))]
 HEADER = (",".join(NAMES) + "\n").encode()
@@ -93,16 +92,8 @@ def test_a_file_opened_again_for_each_chunk_has_its_300_columns(
     path.write_bytes(gzip.compress(stored) if is_packed else stored)
     template = FileSourceOptions.model_validate({"path": ConfiguredPath("x"), "format": "csv", **keys})
     options = InputFilesOptions.of(template, [str(path)], [path.stat().st_size])
-    found, positions, opened = [], dict[int, Mapping[str, Json]](), 0
-    while not opened or positions:
-        source = InputFiles("input", options, fs=OperatingSystem(), telemetry=Recorder())
-        source.open(positions, 2 if opened else 1)
-        chunk = source.read(4096)
-        source.close()
-        opened += 1
-        assert chunk is not None
-        found += objects_of(chunk, options) if chunk.content else []
-        positions = {} if chunk.retired else {1: chunk.position}
+    chunks = chunks_of_lives(options, 4096)
+    found, opened = [each for chunk in chunks if chunk.content for each in objects_of(chunk, options)], len(chunks)
     assert opened > 5
     assert [each["id"] for each in found] == [str(number) for number in range(30)]
     assert {tuple(each) for each in found} == {tuple(NAMES)}

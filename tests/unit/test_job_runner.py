@@ -938,7 +938,7 @@ def test_a_long_last_line_of_a_process_is_read_whole(world: World) -> None:
 
 
 def test_what_a_process_says_is_appended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard output and error are one file, and each must write behind the other. It is told which descriptor is its lock."""
+    """Standard output and error are one file, and each must write after the other. It is told which descriptor is its lock."""
     flags: list[int] = []
     locks: list[tuple[str, list[int]]] = []
 

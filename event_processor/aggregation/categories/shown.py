@@ -252,7 +252,7 @@ class ShownTotals:
 
 
 def _line(row: _Row, before: tuple[_Row, bytes] | None) -> tuple[_Row, bytes]:
-    """The row, and the JSON object on its line: that of `before` if the row did not change."""
+    """The row, and the JSON object on its line: both from `before` if the row did not change."""
     if before is not None and before[0] == row:
         # No number in a row is -0.0, which would be equal to 0.0 but written otherwise.
         return before

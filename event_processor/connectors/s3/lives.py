@@ -21,7 +21,7 @@ _OBJECT: Final = re.compile(r"/objects-([0-9]{4,})/[0-9]{20}[^/]*$")
 
 
 async def life_at_start(bucket: WritableBucket, owner: CursorOwner, key: str, found: Manifest | None, started_after: int) -> int:
-    """The life of a lane that starts: the one after that of the manifest at `key`, if there is one.
+    """The life of a lane that starts: one more than the manifest at `key` has, if there is one.
 
     If there is none: the life whose objects began after the same record; the next one if all are of earlier lanes of this state; 1 if there is
     no object. Raises `RequestError`.

@@ -62,7 +62,7 @@ class Generation:
     `ends`: its present content is all it will ever have. `may_have_more`: it changed since it was read to its end.
     `awaits_quiet`: its successor is decided after it was quiet for long enough. `was_waited_for`: it had no record when it was
     found. `intact_ns`: the modification time at which its content was last proven. `seen_bytes`: the
-    largest size that was seen. `prefix_hashes`: those of the first `prefix_bytes`. `named`, `follows`: see `FileIdentity`.
+    largest size that was seen. `prefix_hashes`: of the first `prefix_bytes`. `named`, `follows`: see `FileIdentity`.
     """
 
     tail: Tail

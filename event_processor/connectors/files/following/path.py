@@ -182,7 +182,7 @@ class Lineage(Steps):
     def read(self, bytes_max: int) -> Chunk | None:
         """The next chunk; None if nothing is there now. Raises `StorageError`."""
         for _ in range(STEPS_MAX):
-            # A step may have left the chunk of a new inode here: its offset is before that of the next piece.
+            # A step may have left the chunk of a new inode here: its offset is before the next piece.
             if self._outbox:
                 return self._outbox.popleft()
             current = self._current
